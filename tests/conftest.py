@@ -1,0 +1,36 @@
+"""Shared fixtures: where the recorded reference outputs and the real markets lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _beside(name: str, variable: str) -> Path:
+    """The folder `name` of the reference material, or a skip that says where it was sought."""
+    path = Path(os.environ.get(variable, ROOT.parent / "shared" / name))
+    if not path.is_dir():
+        pytest.skip(f"no reference material at {path} (set {variable} to use another place)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Recorded outputs of pyqlib on two real markets."""
+    return _beside("golden", "RNN_GOLDEN_DIR")
+
+
+@pytest.fixture(scope="session")
+def market_dir() -> Path:
+    """Two real markets as published."""
+    return _beside("data", "RNN_MARKET_DIR")
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir() -> Path:
+    """Small recorded fixtures that live in the repository."""
+    return ROOT / "tests" / "fixtures"
