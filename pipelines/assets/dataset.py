@@ -1,0 +1,245 @@
+"""`processors`, `dataset_infer`, `dataset_learn`: normalised features and the rows to learn from.
+
+Learning and serving see the same rows: `dataset_infer` holds every bar, `dataset_learn` only adds
+a processed label to those of members whose label is known. Processors are fitted on members'
+rows inside the fit window; a label enters a fit only if it had matured by its end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from pipelines.assets.base import Run, chunks, market_asset, nan_share, session_asset
+from pipelines.market import LABEL_NAME, Market
+from pipelines.processing import (
+    ProcessorState,
+    build_chain,
+    from_qlib,
+    load_state,
+    save_state,
+    to_qlib,
+)
+from pipelines.schemas import DATASET_LEARN, feature_table
+
+CODE_VERSION = "1"
+_CHUNK = 120
+
+
+def processors_asset(market: Market) -> dg.AssetsDefinition:
+    """The asset `processors`: fitted by command, never by the daily run."""
+
+    def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        state = fit_state(market)
+        save_state(market.warehouse.store, state)
+        context.log.info(f"processors fitted, hash {state.hash[:12]}")
+        first, last = fit_sessions(market)
+        return dg.MaterializeResult(
+            metadata={
+                "hash": state.hash,
+                "fit_window": f"{first} … {last}",
+                "state": dg.MetadataValue.md(_state_table(state)),
+                "path": market.warehouse.store.path("processors.json"),
+            },
+            data_version=dg.DataVersion(state.hash),
+        )
+
+    dataset = market.config.dataset
+    return market_asset(
+        market,
+        body,
+        name="processors",
+        group="dataset",
+        deps=("alpha158", "label"),
+        code_version=CODE_VERSION,
+        description=(
+            f"State of every processor, fitted on members' rows from {dataset.fit_start} to "
+            f"{dataset.fit_end}, and its hash. Refitted by the job `refit` only: partitions "
+            f"normalised with another state are refused downstream."
+        ),
+        kinds={"python", "json"},
+    )
+
+
+def fit_sessions(market: Market) -> tuple[str, str]:
+    """First and last session of the fit window."""
+    dataset, sessions = market.config.dataset, market.sessions
+    return sessions.at_or_after(dataset.fit_start), sessions.at_or_before(dataset.fit_end)
+
+
+def fit_state(market: Market) -> ProcessorState:
+    """Fit both chains on the fit window.
+
+    Raises:
+        MissingSessionsError: a session of the window is not in the warehouse.
+    """
+    dataset, warehouse = market.config.dataset, market.warehouse
+    first, last = fit_sessions(market)
+    keys = market.sessions.between(first, last)
+    features = warehouse.read("alpha158", keys, needed_by="processors")
+    infer = build_chain(dataset.infer_processors, dataset, group="feature")
+    members = features.frame[features.frame["member"]]
+    names = list(market.feature_formulas)
+    infer.fit(to_qlib(members, "feature", names))
+
+    labels = warehouse.read("label", keys, needed_by="processors")
+    rows = labels.frame.drop(columns="date").rename(
+        columns={"decision_date": "date", "label": LABEL_NAME}
+    )
+    rows["date"] = pd.to_datetime(rows["date"])
+    rows = rows[rows["date"] >= pd.Timestamp(first)]
+    rows = rows.merge(members[["date", "instrument"]], on=["date", "instrument"])
+    learn = build_chain(dataset.learn_processors, dataset, group="label")
+    learn.fit(to_qlib(rows, "label", [LABEL_NAME]))
+    return ProcessorState(
+        infer, learn, {"alpha158": features.fingerprint(), "label": labels.fingerprint()}
+    )
+
+
+def _state_table(state: ProcessorState) -> str:
+    """The chains as a table for the UI."""
+    lines = ["| list | processor | arguments |", "|---|---|---|"]
+    for name, chain in (("infer", state.infer), ("learn", state.learn)):
+        lines += [f"| {name} | {type(p).__name__} | `{p.kwargs()}` |" for p in chain]
+    return "\n".join(lines)
+
+
+def dataset_infer_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """The asset `dataset_infer`."""
+    formulas = {n: market.feature_formulas[n] for n in market.dataset_columns}
+    table = feature_table(
+        "dataset_infer", "Features after the infer processors, every bar.", formulas
+    )
+    names = list(market.feature_formulas)
+
+    def body(run: Run) -> None:
+        state = load_state(market.warehouse.store)
+        for keys in chunks(run.keys, _CHUNK):
+            parts = market.warehouse.read("alpha158", keys, needed_by=run.name)
+            processed = from_qlib(state.infer.transform(to_qlib(parts.frame, "feature", names)))
+            processed["member"] = _aligned(processed, parts.frame)
+            by_session = {f"{key:%Y-%m-%d}": rows for key, rows in processed.groupby("date")}
+            written = market.warehouse.write_many(
+                table,
+                run.name,
+                (
+                    (
+                        key,
+                        by_session[key][list(table.names)],
+                        run.provenance({"alpha158": parts.digests[key], "processors": state.hash}),
+                    )
+                    for key in keys
+                ),
+            )
+            for key in keys:
+                share = nan_share(by_session[key][list(formulas)])
+                run.done(key, written[key], nan_share=share, processors=state.hash[:16])
+
+    dataset = market.config.dataset
+    return session_asset(
+        market,
+        body,
+        name="dataset_infer",
+        table=table,
+        group="dataset",
+        deps=("alpha158", "processors"),
+        code_version=CODE_VERSION,
+        config={"infer": [p.model_dump(mode="json") for p in dataset.infer_processors]},
+        partitions_def=days,
+        description=(
+            "Features of this session after the infer processors ("
+            + ", ".join(p.name for p in dataset.infer_processors)
+            + "), every bar: what models are served."
+        ),
+    )
+
+
+def _aligned(processed: pd.DataFrame, source: pd.DataFrame) -> Any:
+    """`member` of the processed rows; processors may have dropped some."""
+    keys = ["date", "instrument"]
+    return (
+        processed[keys]
+        .merge(source[[*keys, "member"]], on=keys, how="left")["member"]
+        .to_numpy(dtype=bool)
+    )
+
+
+def dataset_learn_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """The asset `dataset_learn`."""
+    dataset = market.config.dataset
+    return session_asset(
+        market,
+        write_learning_rows,
+        name="dataset_learn",
+        table=DATASET_LEARN,
+        group="dataset",
+        deps=("dataset_infer", "label", "processors"),
+        code_version=CODE_VERSION,
+        config={"learn": [p.model_dump(mode="json") for p in dataset.learn_processors]},
+        partitions_def=days,
+        description=(
+            f"{DATASET_LEARN.description} The decision was taken {market.label_lag} sessions "
+            f"before; absent labels are never filled. Learn processors: "
+            + ", ".join(p.name for p in dataset.learn_processors)
+            + "."
+        ),
+    )
+
+
+def write_learning_rows(run: Run) -> None:
+    """Join matured labels with the members' features rows of their decision, and process them."""
+    market, sessions, warehouse = run.market, run.market.sessions, run.market.warehouse
+    lag = market.label_lag
+    state = load_state(warehouse.store)
+    empty = DATASET_LEARN.empty()
+    for keys in chunks(run.keys, _CHUNK):
+        labels = warehouse.read("label", keys, needed_by=run.name)
+        decisions = {key: sessions.back(key, lag) for key in keys}
+        asked = [d for d in decisions.values() if d is not None]
+        by_session: dict[str, pd.DataFrame] = {}
+        digests: dict[str, str] = {}
+        if asked:
+            infer = warehouse.read(
+                "dataset_infer", asked, needed_by=run.name, columns=["instrument", "member"]
+            )
+            digests = dict(infer.digests)
+            rows = _process(labels.frame, infer.frame, state)
+            by_session = {f"{key:%Y-%m-%d}": part for key, part in rows.groupby("matured")}
+        written = warehouse.write_many(
+            DATASET_LEARN,
+            run.name,
+            (
+                (
+                    key,
+                    by_session.get(key, empty)[list(DATASET_LEARN.names)],
+                    run.provenance(
+                        {
+                            "label": labels.digests[key],
+                            "processors": state.hash,
+                            **({"dataset_infer": digests[d]} if d is not None else {}),
+                        },
+                        "ok"
+                        if d is not None
+                        else f"warm-up: the first label matures at {sessions.keys[lag]}",
+                    ),
+                )
+                for key, d in decisions.items()
+            ),
+        )
+        for key in keys:
+            run.done(key, written[key], decision_date=decisions[key] or "none")
+
+
+def _process(labels: pd.DataFrame, infer: pd.DataFrame, state: ProcessorState) -> pd.DataFrame:
+    """Rows with matured (session), decision_date, instrument, label, raw_label."""
+    raw = labels.rename(columns={"date": "matured", "label": "raw_label"})
+    raw["date"] = raw["decision_date"].astype("datetime64[ns]")
+    members = infer.loc[infer["member"], ["date", "instrument"]]
+    rows = raw.merge(members, on=["date", "instrument"])
+    rows[LABEL_NAME] = rows["raw_label"]
+    processed = from_qlib(state.learn.transform(to_qlib(rows, "label", [LABEL_NAME])))
+    return rows.drop(columns=LABEL_NAME).merge(
+        processed.rename(columns={LABEL_NAME: "label"}), on=["date", "instrument"]
+    )

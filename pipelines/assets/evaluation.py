@@ -1,0 +1,161 @@
+"""`{name}_evaluation`, a row a session, and the two reports that set the models side by side.
+
+Partition D scores the predictions of the decision whose labels matured at D. Where none were made,
+in the warm-up or because that session was never run, it holds no row and says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from pipelines.assets.base import Run, chunks, market_asset, session_asset
+from pipelines.assets.pictures import picture_metadata
+from pipelines.families import ModelSpec
+from pipelines.market import Market
+from pipelines.reports import markdown_table, portfolio_report, signal_report
+from pipelines.schemas import Table, evaluation_table
+
+CODE_VERSION = "1"
+_CHUNK = 120
+
+
+def evaluation_asset(
+    market: Market, spec: ModelSpec, days: dg.PartitionsDefinition[str]
+) -> dg.AssetsDefinition:
+    """The asset `{name}_evaluation`."""
+    quantiles = market.config.evaluation.quantiles
+    table = evaluation_table(quantiles)
+
+    def body(run: Run) -> None:
+        for keys in chunks(run.keys, _CHUNK):
+            _evaluate(run, spec, table, keys)
+
+    return session_asset(
+        market,
+        body,
+        name=f"{spec.name}_evaluation",
+        table=table,
+        group="evaluation",
+        deps=(f"{spec.name}_prediction", "label"),
+        code_version=CODE_VERSION,
+        config={"quantiles": quantiles},
+        partitions_def=days,
+        description=(
+            f"{table.description} IC and rank IC against the raw label, and the mean label of each "
+            f"of {quantiles} score quantiles."
+        ),
+        kinds={"python", "parquet"},
+    )
+
+
+def _evaluate(run: Run, spec: ModelSpec, table: Table, keys: tuple[str, ...]) -> None:
+    from rnn_core.evaluation import evaluate_session
+
+    market, warehouse = run.market, run.market.warehouse
+    name = f"{spec.name}_prediction"
+    labels = warehouse.read("label", keys, needed_by=run.name)
+    decisions = {key: market.sessions.back(key, market.label_lag) for key in keys}
+    there = set(warehouse.sessions(name))
+    asked = [d for d in decisions.values() if d in there]
+    predictions = warehouse.read(name, asked, needed_by=run.name) if asked else None
+    scores = _by_session(predictions.frame) if predictions else {}
+    returns = _by_session(labels.frame)
+    for key, decision in decisions.items():
+        inputs = {"label": labels.digests[key]}
+        frame = table.empty()
+        status = "ok"
+        shown: dict[str, Any] = {}
+        if predictions is not None and decision in predictions.digests:
+            inputs["prediction"] = predictions.digests[decision]
+        if decision is None or decision not in scores:
+            status = f"no prediction was made for the decision of {decision or 'the warm-up'}"
+        elif key not in returns:
+            status = f"no label of {decision} matured"
+        else:
+            scored, matured = scores[decision], returns[key]
+            row = evaluate_session(
+                scored.set_index("instrument")["score"],
+                matured.set_index("instrument")["label"],
+                quantiles=market.config.evaluation.quantiles,
+            )
+            as_of = scored["as_of"].iloc[0]
+            frame = pd.DataFrame([{"decision_date": pd.Timestamp(decision), "as_of": as_of, **row}])
+            shown = {"ic": row["ic"], "rank_ic": row["rank_ic"], "n": row["n"]}
+        info = warehouse.write(table, run.name, key, frame, run.provenance(inputs, status))
+        run.done(key, info, decision_date=decision or "none", **_finite(shown))
+
+
+def _by_session(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {f"{day:%Y-%m-%d}": rows for day, rows in frame.groupby("date")}
+
+
+def _finite(shown: dict[str, Any]) -> dict[str, Any]:
+    """Figures that the UI can plot: an undefined one is left out, never shown as 0."""
+    return {k: v for k, v in shown.items() if v == v}
+
+
+def signal_report_asset(market: Market) -> dg.AssetsDefinition:
+    """The asset `signal_report`."""
+
+    def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        report = signal_report(market)
+        for line in report.notes:
+            context.log.info(line)
+        return dg.MaterializeResult(
+            metadata={
+                "models": dg.MetadataValue.md(markdown_table(report.table)),
+                **picture_metadata(report.pictures),
+                "folder": str(market.paths.reports),
+            }
+        )
+
+    names = [spec.name for spec in market.models]
+    return market_asset(
+        market,
+        body,
+        name="signal_report",
+        group="evaluation",
+        deps=("ohlcv", *(f"{n}_evaluation" for n in names)),
+        code_version=CODE_VERSION,
+        description=(
+            "All models side by side over every evaluated session: IC, ICIR, rank IC, rank ICIR; "
+            "IC over time, quantile returns and loss curves as pictures."
+        ),
+        kinds={"python", "matplotlib"},
+    )
+
+
+def portfolio_report_asset(market: Market) -> dg.AssetsDefinition:
+    """The asset `portfolio_report`."""
+    settings = market.config.portfolio
+
+    def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        report = portfolio_report(market)
+        for line in report.notes:
+            context.log.info(line)
+        return dg.MaterializeResult(
+            metadata={
+                "models": dg.MetadataValue.md(markdown_table(report.table)),
+                **picture_metadata(report.pictures),
+                "folder": str(market.paths.reports),
+            }
+        )
+
+    names = [spec.name for spec in market.models]
+    return market_asset(
+        market,
+        body,
+        name="portfolio_report",
+        group="evaluation",
+        deps=("ohlcv", *(f"{n}_prediction" for n in names)),
+        code_version=CODE_VERSION,
+        description=(
+            f"TopkDropout of each model: the best {settings.topk} names, at most {settings.n_drop} "
+            f"replaced a session, after costs of {settings.open_cost:.2%} to buy and "
+            f"{settings.close_cost:.2%} to sell, against the equally weighted market."
+        ),
+        kinds={"python", "matplotlib"},
+    )

@@ -1,0 +1,120 @@
+"""One factory for every model: `{name}_prediction`, scores of a session by the model in force."""
+
+from __future__ import annotations
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from pipelines.assets.base import Run, chunks, session_asset
+from pipelines.bundles import require_bundle
+from pipelines.errors import ProcessorStateError
+from pipelines.families import ModelSpec
+from pipelines.learning import one_processor_state, serving_windows
+from pipelines.market import Market
+from pipelines.schemas import PREDICTION
+
+CODE_VERSION = "1"
+_CHUNK = 120
+
+
+def prediction_asset(
+    market: Market, spec: ModelSpec, days: dg.PartitionsDefinition[str]
+) -> dg.AssetsDefinition:
+    """The asset `{name}_prediction`."""
+    return session_asset(
+        market,
+        lambda run: make_predictions(run, spec),
+        name=f"{spec.name}_prediction",
+        table=PREDICTION,
+        group="predictions",
+        deps=(f"{spec.name}_model", "dataset_infer"),
+        code_version=CODE_VERSION,
+        config={"step_len": market.config.dataset.step_len},
+        partitions_def=days,
+        description=(
+            f"{PREDICTION.description} Windows of {market.config.dataset.step_len} sessions that "
+            f"end at this one, scored by the {spec.name} model in force."
+        ),
+        kinds={"python", "pytorch", "parquet"},
+    )
+
+
+def make_predictions(run: Run, spec: ModelSpec) -> None:
+    """Score the members of every session of a run."""
+    for keys in chunks(run.keys, _CHUNK):
+        _score(run, spec, keys)
+
+
+def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
+    market, warehouse = run.market, run.market.warehouse
+    models = warehouse.read(f"{spec.name}_model", keys, needed_by=run.name)
+    pointers = {f"{row.date:%Y-%m-%d}": row for row in models.frame.itertuples()}
+    scored = [key for key in keys if key in pointers]
+    for key in keys:
+        if key not in pointers:
+            status = f"warm-up: the first trained session is {market.plan.first_trained}"
+            provenance = run.provenance({"model": models.digests[key]}, status)
+            run.done(key, warehouse.write(PREDICTION, run.name, key, PREDICTION.empty(), provenance))
+    if not scored:
+        return
+    step_len = market.config.dataset.step_len
+    needed = market.sessions.between(market.sessions.window(scored[0], step_len)[0], scored[-1])
+    infer = warehouse.read("dataset_infer", needed, needed_by=run.name)
+    state = one_processor_state(market, infer, run.name)
+    sampler = serving_windows(market, infer, scored)
+    for key in scored:
+        pointer = pointers[key]
+        as_of = f"{pointer.as_of:%Y-%m-%d}"
+        frame = _session_scores(run, spec, sampler, key, as_of, pointer.fingerprint, state)
+        window = market.sessions.window(key, step_len)
+        provenance = run.provenance(
+            {"model": models.digests[key], "dataset_infer": infer.fingerprint(window)}
+        )
+        info = warehouse.write(PREDICTION, run.name, key, frame, provenance)
+        scores = frame["score"].to_numpy()
+        run.done(
+            key,
+            info,
+            as_of=as_of,
+            score_mean=float(np.mean(scores)) if len(scores) else 0.0,
+            score_std=float(np.std(scores)) if len(scores) else 0.0,
+        )
+
+
+def _session_scores(
+    run: Run,
+    spec: ModelSpec,
+    sampler: object,
+    key: str,
+    as_of: str,
+    fingerprint: str,
+    state: str,
+) -> pd.DataFrame:
+    """Scores of one session, computed on its rows alone so that they depend on no other session."""
+    from rnn_core.training import predict
+
+    market = run.market
+    bundle = require_bundle(market, spec.name, as_of, f"{run.name} of {key}")
+    if bundle.fingerprint != fingerprint:
+        raise ProcessorStateError(
+            f"{run.name} of {key}: the {spec.name} bundle of {as_of} was trained again since "
+            f"{spec.name}_model of {key} was made; materialize {spec.name}_model of {key} again"
+        )
+    if bundle.manifest["processors"] != state:
+        raise ProcessorStateError(
+            f"{run.name} of {key}: the {spec.name} model of {as_of} was trained on features of the "
+            f"processor state {bundle.manifest['processors'][:12]}, and {state[:12]} is in force; "
+            f"materialize {spec.name}_model of {as_of} again"
+        )
+    day = pd.Timestamp(key)
+    windows = sampler.between(day, day)
+    scores = predict(bundle.network, windows, device=market.config.training.device)
+    return pd.DataFrame(
+        {
+            "instrument": windows.get_index().get_level_values("instrument"),
+            "score": scores,
+            "as_of": pd.Timestamp(as_of).date(),
+            "fingerprint": fingerprint,
+        }
+    )

@@ -1,0 +1,91 @@
+"""The DuckDB catalog that people open: `duckdb data/sample/warehouse.duckdb`.
+
+It holds only views over the Parquet files, one per table, plus `latest_signal`. No step of the
+pipeline needs it; it is rebuilt under a temporary name and swapped into place whenever a table
+appears, so a person's open shell blocks nothing. Views do not verify digests: SQL typed by people
+reads the files as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+
+from pipelines.store import PART, Store
+
+
+def latest_signal_sql(predictions: Mapping[str, str]) -> str:
+    """The newest scored session of every model: date, model, instrument, score, rank (1 = best).
+
+    Args:
+        predictions: model name -> its prediction table.
+    """
+    newest = " UNION ALL ".join(
+        f"SELECT '{model}' AS model, date, instrument, score, as_of, fingerprint FROM {table} "  # noqa: S608 - names come from validated configuration
+        f"WHERE date = (SELECT max(date) FROM {table})"
+        for model, table in sorted(predictions.items())
+    )
+    return (
+        f"SELECT date, model, instrument, score, "  # noqa: S608 - as above
+        f"rank() OVER (PARTITION BY model ORDER BY score DESC) AS rank, as_of, fingerprint "
+        f"FROM ({newest}) ORDER BY model, rank"
+    )
+
+
+def refresh(path: Path, store: Store, predictions: Mapping[str, str]) -> bool:
+    """Rebuild the catalog if the warehouse has tables that it does not show.
+
+    Args:
+        path: the catalog file.
+        store: the warehouse's files.
+        predictions: model name -> its prediction table.
+
+    Returns:
+        Whether it was rebuilt.
+    """
+    tables = [t for t in store.tables() if t.isidentifier()]
+    wanted = _views(store, tables, predictions)
+    if path.is_file() and _recorded(path) == wanted:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    try:
+        with contextlib.closing(duckdb.connect(str(temporary))) as connection:
+            if not store.is_local:
+                connection.register_filesystem(store.fs)
+            for name, sql in wanted.items():
+                connection.execute(f'CREATE VIEW "{name}" AS {sql}')
+            connection.execute("CREATE TABLE _views (name VARCHAR, sql VARCHAR)")
+            connection.executemany("INSERT INTO _views VALUES (?, ?)", list(wanted.items()))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        temporary.with_name(temporary.name + ".wal").unlink(missing_ok=True)
+    return True
+
+
+def _views(store: Store, tables: Sequence[str], predictions: Mapping[str, str]) -> dict[str, str]:
+    views = {
+        table: (
+            f"SELECT * FROM read_parquet('{store.url(table, 'date=*', PART)}', "  # noqa: S608 - folder names, checked to be identifiers
+            "hive_partitioning=true, hive_types={'date': DATE})"
+        )
+        for table in tables
+    }
+    written = {model: table for model, table in predictions.items() if table in views}
+    if written:
+        views["latest_signal"] = latest_signal_sql(written)
+    return views
+
+
+def _recorded(path: Path) -> dict[str, str] | None:
+    try:
+        with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
+            return dict(connection.execute("SELECT name, sql FROM _views").fetchall())
+    except duckdb.Error:
+        return None  # open elsewhere, or of another layout: swap in a new one

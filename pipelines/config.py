@@ -1,0 +1,396 @@
+"""One YAML a market: what it holds, and how a wrong one is refused.
+
+Every value is validated before anything runs. The trade: pydantic carries the types and the
+defaults, this module adds what a person needs of an error: the path and line in the file, and the
+nearest name for a misspelling. What the keys mean stands as comments in `configs/sample.yaml`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipelines.errors import ConfigError, did_you_mean
+
+CONFIGS = Path(__file__).parent / "configs"
+DEFAULT_CONFIG = "sample"
+ENV_CONFIG = "RNN_CONFIG"
+ENV_DATA = "RNN_DATA_DIR"
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A mapping of the YAML: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class BokehSampleSource(Section):
+    """Five real US stocks, 2000-03-01 to 2013-03-01, from the package `bokeh-sampledata`."""
+
+    kind: Literal["bokeh_sample"]
+
+
+class SimulatedSource(Section):
+    """A seeded market of any size with a planted, recoverable signal."""
+
+    kind: Literal["simulated"]
+    instruments: PositiveInt = 50
+    seed: int = 0
+    signal: Annotated[float, Field(ge=0.0)] = 0.05
+    suspension_rate: Share = 0.005
+    split_rate: Share = 0.0005
+    late_listing_share: Share = 0.1
+
+
+class UniverseSpans(Section):
+    """Point-in-time membership: a file of `instrument start end`, whitespace-separated."""
+
+    spans: Path
+
+
+class MarketConfig(Section):
+    """Where bars come from, on which sessions, and who is a member."""
+
+    source: Annotated[BokehSampleSource | SimulatedSource, Field(discriminator="kind")]
+    calendar: str
+    start: dt.date
+    end: dt.date | None = None
+    universe: Literal["all"] | UniverseSpans = "all"
+    vwap: Literal["amount", "typical", "none"]
+
+    @field_validator("calendar")
+    @classmethod
+    def _known_calendar(cls, name: str) -> str:
+        import exchange_calendars
+
+        known = exchange_calendars.get_calendar_names()
+        if name not in known:
+            raise ValueError(f"unknown calendar {name!r}; {did_you_mean(name, known)}")
+        return name
+
+    @model_validator(mode="after")
+    def _order(self) -> MarketConfig:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"end {self.end} must come after start {self.start}")
+        return self
+
+
+class FeaturesConfig(Section):
+    """The feature set and the label expression."""
+
+    set: Literal["alpha158"] = "alpha158"
+    semantics: Literal["strict", "qlib"] = "strict"
+    label: str = "Ref($close, -2)/Ref($close, -1) - 1"
+
+    @field_validator("label")
+    @classmethod
+    def _parses(cls, text: str) -> str:
+        from rnn_core.features import parse
+
+        label = parse(text)  # raises a ValueError that points at the character
+        if label.look_ahead < 1:
+            raise ValueError(f"the label {text!r} looks at no later session: nothing to predict")
+        return text
+
+
+class ProcessorConfig(Section):
+    """One processor: its class of `rnn_core.data` and its arguments."""
+
+    name: str
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+def _as_processor(entry: Any) -> Any:
+    """`RobustZScoreNorm: {clip_outlier: true}` or a bare name, as people write them."""
+    if isinstance(entry, str):
+        return {"name": entry}
+    if isinstance(entry, dict) and len(entry) == 1:
+        ((name, kwargs),) = entry.items()
+        return {"name": name, "kwargs": kwargs or {}}
+    raise ValueError(f"expected `ProcessorName: {{argument: value}}`, got {entry!r}")
+
+
+class DatasetConfig(Section):
+    """The fit window, the processors and the window length."""
+
+    fit_start: dt.date
+    fit_end: dt.date
+    infer_processors: tuple[ProcessorConfig, ...]
+    learn_processors: tuple[ProcessorConfig, ...]
+    step_len: PositiveInt = 20
+
+    @field_validator("infer_processors", "learn_processors", mode="before")
+    @classmethod
+    def _short_form(cls, entries: Any) -> Any:
+        if not isinstance(entries, list):
+            raise ValueError(f"expected a list of processors, got {type(entries).__name__}")
+        return [_as_processor(entry) for entry in entries]
+
+    @model_validator(mode="after")
+    def _check(self) -> DatasetConfig:
+        if self.fit_end <= self.fit_start:
+            raise ValueError(f"fit_end {self.fit_end} must come after fit_start {self.fit_start}")
+        from pipelines.processing import build_chain
+
+        build_chain(self.infer_processors, self, group="feature")
+        build_chain(self.learn_processors, self, group="label")
+        return self
+
+
+class PinConfig(Section):
+    """A rollback: from session `from` on, serve the model of session `as_of`."""
+
+    from_: dt.date = Field(alias="from")
+    as_of: dt.date
+
+    @model_validator(mode="after")
+    def _order(self) -> PinConfig:
+        if self.as_of > self.from_:
+            raise ValueError(f"pin.as_of {self.as_of} must not come after pin.from {self.from_}")
+        return self
+
+
+class TrainingConfig(Section):
+    """When models are trained, on which sessions, and on what."""
+
+    first_trained: dt.date
+    window_sessions: PositiveInt = 750
+    valid_sessions: PositiveInt = 120
+    retrain_every: PositiveInt = 1
+    pin: PinConfig | None = None
+    seed: int = 0
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    threads: PositiveInt | None = None
+
+
+class PortfolioSettings(Section):
+    """TopkDropout with costs, in qlib's terms."""
+
+    topk: PositiveInt = 50
+    n_drop: PositiveInt = 5
+    hold_thresh: PositiveInt = 1
+    risk_degree: Share = 0.95
+    account: Annotated[float, Field(gt=0)] = 1e8
+    open_cost: Share = 0.0005
+    close_cost: Share = 0.0015
+    min_cost: Annotated[float, Field(ge=0)] = 5.0
+    limit_threshold: Annotated[float, Field(gt=0)] | None = None
+    deal_price: Literal["close", "open", "vwap"] = "close"
+    periods_per_year: PositiveInt = 252
+
+
+class EvaluationSettings(Section):
+    """How predictions are scored."""
+
+    quantiles: Annotated[int, Field(ge=2)] = 5
+
+
+class ScheduleConfig(Section):
+    """The schedule `daily_retraining`; the time is the calendar's."""
+
+    enabled: bool = False
+    cron: str = "30 0 * * *"
+
+    @field_validator("cron")
+    @classmethod
+    def _valid_cron(cls, cron: str) -> str:
+        from dagster._utils.schedules import is_valid_cron_string
+
+        if not is_valid_cron_string(cron):
+            raise ValueError(f"not a cron string: {cron!r}; expected five fields, as '30 0 * * *'")
+        return cron
+
+
+class FactoryConfig(Section):
+    """Everything one market needs; loaded by `load_config`."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    market: MarketConfig
+    features: FeaturesConfig = FeaturesConfig()
+    dataset: DatasetConfig
+    training: TrainingConfig
+    models: dict[str, dict[str, Any]]
+    evaluation: EvaluationSettings = EvaluationSettings()
+    portfolio: PortfolioSettings = PortfolioSettings()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    @field_validator("models")
+    @classmethod
+    def _known_models(cls, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        from pipelines.families import model_spec
+
+        if not models:
+            raise ValueError("no model: name at least one of lstm, gru, krnn")
+        for name, entry in models.items():
+            model_spec(name, entry)
+        return models
+
+    @model_validator(mode="after")
+    def _dates(self) -> FactoryConfig:
+        market, data, train = self.market, self.dataset, self.training
+        if data.fit_start < market.start:
+            raise ValueError(
+                f"dataset.fit_start {data.fit_start} lies before market.start {market.start}"
+            )
+        if train.first_trained < data.fit_end:
+            raise ValueError(
+                f"training.first_trained {train.first_trained} lies before dataset.fit_end "
+                f"{data.fit_end}: the model would be served features normalised with the future; "
+                f"move fit_end back or first_trained forward"
+            )
+        if market.end is not None and train.first_trained > market.end:
+            raise ValueError(
+                f"training.first_trained {train.first_trained} lies after market.end {market.end}"
+            )
+        if train.window_sessions <= train.valid_sessions:
+            raise ValueError(
+                f"training.window_sessions {train.window_sessions} must exceed "
+                f"training.valid_sessions {train.valid_sessions}"
+            )
+        if train.pin is not None and train.pin.as_of < train.first_trained:
+            raise ValueError(
+                f"training.pin.as_of {train.pin.as_of} lies before training.first_trained "
+                f"{train.first_trained}: no model was trained then"
+            )
+        return self
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice, where YAML would keep the last silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is written twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def config_path(name_or_path: str | os.PathLike[str] | None = None) -> Path:
+    """The YAML of a market by its path, or by the name of one that ships with the package.
+
+    Args:
+        name_or_path: a file, or a name such as `sample`; None reads `$RNN_CONFIG`, else `sample`.
+
+    Raises:
+        ConfigError: neither such a file nor such a shipped name exists.
+    """
+    given = str(name_or_path or os.environ.get(ENV_CONFIG) or DEFAULT_CONFIG)
+    path = Path(given)
+    if path.is_file():
+        return path
+    shipped = CONFIGS / f"{given}.yaml"
+    if shipped.is_file():
+        return shipped
+    names = [p.stem for p in CONFIGS.glob("*.yaml")]
+    raise ConfigError(
+        f"no configuration {given!r}: neither a file nor the name of a shipped one; "
+        f"{did_you_mean(given, names)}"
+    )
+
+
+def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryConfig:
+    """Read and validate the YAML of a market.
+
+    Raises:
+        ConfigError: the file is not YAML, or a key, type, date order or name in it is wrong.
+    """
+    path = config_path(name_or_path)
+    text = path.read_text(encoding="utf-8")
+    try:
+        raw = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    return parse_config(raw, where=str(path), text=text)
+
+
+def parse_config(raw: Any, *, where: str = "config", text: str | None = None) -> FactoryConfig:
+    """Validate a configuration that is already a mapping.
+
+    Raises:
+        ConfigError: naming `where`, and for every problem its path, its line in `text` and, for a
+            misspelling, the nearest name.
+    """
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where}: expected a mapping of sections, got {type(raw).__name__}")
+    try:
+        return FactoryConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = _line_numbers(text) if text else {}
+        problems = "\n".join(f"  {_describe(e, lines)}" for e in error.errors())
+        raise ConfigError(f"{where} is not a valid configuration:\n{problems}") from None
+
+
+def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
+    """One line for one problem: `models.lstm (line 40): …`."""
+    loc = tuple(part for part in error["loc"] if part not in _UNION_TAGS)
+    place = ".".join(str(part) for part in loc) or "(top)"
+    known = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
+    if known is not None:
+        place += f" (line {known})"
+    if error["type"] == "extra_forbidden":
+        section = _section_at(loc[:-1])
+        hint = did_you_mean(str(loc[-1]), _keys(section)) if section else "remove it"
+        return f"{place}: unknown key; {hint}"
+    if error["type"] == "missing":
+        return f"{place}: required, but not given"
+    message = error["msg"].removeprefix("Value error, ")
+    given = error.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | dt.date) else ""
+    return f"{place}: {message}{shown}"
+
+
+# Members of unions whose name pydantic puts into the path of an error.
+_UNION_TAGS = frozenset({"bokeh_sample", "simulated", "UniverseSpans", "literal['all']"})
+
+
+def _keys(section: type[BaseModel]) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield field.alias or name
+
+
+def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The section that the path `loc` of the YAML leads to, where that is one."""
+    section: type[BaseModel] = FactoryConfig
+    for part in loc:
+        by_key = {field.alias or name: field for name, field in section.model_fields.items()}
+        field = by_key.get(str(part))
+        candidates = [field.annotation] if field else []
+        candidates += list(getattr(candidates[0], "__args__", ())) if candidates else []
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not nested:
+            return None
+        section = nested[0]
+    return section
+
+
+def _line_numbers(text: str) -> dict[tuple[Any, ...], int]:
+    """Path in the YAML -> line number, counted from 1."""
+    lines: dict[tuple[Any, ...], int] = {}
+
+    def walk(node: yaml.Node | None, path: tuple[Any, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                here = (*path, key.value)
+                lines[here] = key.start_mark.line + 1
+                walk(value, here)
+        elif isinstance(node, yaml.SequenceNode):
+            for i, value in enumerate(node.value):
+                lines[(*path, i)] = value.start_mark.line + 1
+                walk(value, (*path, i))
+
+    walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
+    return lines

@@ -1,0 +1,129 @@
+"""The main job from the command line: every stage of a market that is not there yet, then reports.
+
+Two range runs, since data assets cover the whole span and models only the sessions from the first
+trained one on, and one run of the reports. What is there with the present code and configuration
+is kept, so a killed run goes on where it stopped and a finished one ends in seconds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+
+from pipelines.definitions import REPORTS, build_definitions
+from pipelines.display import LiveProgress, results_table
+from pipelines.home import dagster_instance
+from pipelines.market import Market
+from pipelines.reports import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
+from pipelines.runs import pending, run_assets, sweep_orphans
+
+DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
+
+
+def model_assets(market: Market) -> tuple[str, ...]:
+    """Models, predictions and evaluations, upstream first."""
+    return tuple(
+        f"{spec.name}_{kind}"
+        for kind in ("model", "prediction", "evaluation")
+        for spec in market.models
+    )
+
+
+def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
+    """Run what is missing of a market from bars to reports, and show the results.
+
+    Args:
+        market: the market.
+        console: where progress and results go.
+        fresh: delete the market's state first.
+
+    Raises:
+        RunFailedError: a step failed; what was finished before it is kept.
+    """
+    began = time.monotonic()
+    if fresh and market.paths.root.exists():
+        shutil.rmtree(market.paths.root)
+    sessions, plan = market.sessions, market.plan
+    last = sessions.at_or_before(market.config.market.end or _last_closed(market))
+    everything = sessions.between(sessions.first, last)
+    trained = sessions.between(plan.first_trained, last)
+    console.print(
+        f"[bold]{market.config.name}[/]: {len(everything)} sessions {everything[0]} … {last}, "
+        f"models from {plan.first_trained} on, state in {_short(market.paths.root)}"
+    )
+    defs = build_definitions(market)
+    with dagster_instance(market) as instance:
+        for run_id in sweep_orphans(instance):
+            console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
+        _run_stages(market, defs, instance, console, everything, trained)
+    _show_results(market, console, time.monotonic() - began)
+
+
+def _run_stages(
+    market: Market,
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    console: Console,
+    everything: tuple[str, ...],
+    trained: tuple[str, ...],
+) -> None:
+    display = LiveProgress(console)
+    worked = False
+    with display.shown():
+        data = pending(market, defs, instance, DATA_ASSETS, everything)
+        fitted = market.warehouse.store.exists("processors.json")
+        if data is not None or not fitted:
+            first = data.first if data else everything[0]
+            assets = set(data.assets if data else ()) | {
+                "processors", "dataset_infer", "dataset_learn",
+            }  # fmt: skip
+            run_assets(defs, instance, sorted(assets), (first, everything[-1]))
+            worked = True
+        models = pending(market, defs, instance, model_assets(market), trained)
+        if worked or models is not None:
+            run_assets(defs, instance, model_assets(market), (trained[0], trained[-1]))
+            worked = True
+        made = all(read_table(market, t) is not None for t in (SIGNAL_TABLE, PORTFOLIO_TABLE))
+        if worked or not made:
+            run_assets(defs, instance, REPORTS)
+    if not worked:
+        console.print(
+            f"already there: {len(everything)} sessions of {', '.join(DATA_ASSETS)}; "
+            f"{len(trained)} sessions of {len(market.models)} models, their predictions and "
+            f"evaluations; nothing to do (FRESH=1 starts over)"
+        )
+
+
+def _show_results(market: Market, console: Console, seconds: float) -> None:
+    signal, portfolio = read_table(market, SIGNAL_TABLE), read_table(market, PORTFOLIO_TABLE)
+    if signal is None or portfolio is None:
+        raise AssertionError("the reports have run and left no table")
+    console.print()
+    console.print(results_table(signal, portfolio))
+    if market.config.market.source.kind == "bokeh_sample":
+        console.print("Three to five names a day: these scores show the machinery, nothing more.")
+    console.print(f"\nplots      {_short(market.paths.reports)}/*.png")
+    console.print(f"SQL        duckdb {_short(market.paths.catalog)} 'FROM latest_signal'")
+    console.print("lineage    make ui   (the Dagster UI on http://127.0.0.1:3000)")
+    console.print("your own   copy pipelines/configs/sample.yaml, then RNN_CONFIG=FILE make demo")
+    console.print(f"[dim]{seconds:.0f} s[/]")
+
+
+def _last_closed(market: Market) -> str:
+    """The newest session that is over: the day before today in the calendar's time zone."""
+    import pandas as pd
+
+    today = pd.Timestamp.now(tz=market.sessions.timezone).normalize().tz_localize(None)
+    return f"{today - pd.Timedelta(days=1):%Y-%m-%d}"
+
+
+def _short(path: Path) -> str:
+    """A path as it is typed from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

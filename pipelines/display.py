@@ -1,0 +1,103 @@
+"""What a person sees on the terminal: a live display of assets and epochs, and the final table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from pipelines.progress import reporting_to
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class LiveProgress:
+    """A bar an asset, with what it is doing; plain lines where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[doing]}"),
+            console=console,
+            refresh_per_second=8,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._totals: dict[str, tuple[int, float]] = {}
+
+    def start(self, asset: str, total: int) -> None:
+        """An asset begins."""
+        self._totals[asset] = (total, time.monotonic())
+        self._tasks[asset] = self._bars.add_task(asset, total=total, doing="")
+
+    def advance(self, asset: str, key: str) -> None:
+        """A partition is finished."""
+        self._bars.update(self._tasks[asset], advance=1, doing=key)
+
+    def note(self, asset: str, text: str) -> None:
+        """What the asset is doing."""
+        self._bars.update(self._tasks[asset], doing=text)
+
+    def finish(self, asset: str) -> None:
+        """An asset is done; without a terminal this is the line that is printed."""
+        self._bars.update(self._tasks[asset], doing="")
+        self._bars.stop_task(self._tasks[asset])
+        if not self._console.is_terminal:
+            total, began = self._totals[asset]
+            took = time.monotonic() - began
+            self._console.print(f"  {asset:<18} {total:>5} partitions {took:7.1f} s")
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Draw while the block runs."""
+        with reporting_to(self):
+            if self._console.is_terminal:
+                with self._bars:
+                    yield
+            else:
+                yield
+
+
+def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:
+    """One row a model: how its scores did, and what they were worth after costs."""
+    table = Table(title="Models side by side", title_justify="left", header_style="bold")
+    table.add_column("model")
+    columns = (
+        ("IC", "signal", "ic", ".4f"),
+        ("ICIR", "signal", "icir", ".3f"),
+        ("rank IC", "signal", "rank_ic", ".4f"),
+        ("rank ICIR", "signal", "rank_icir", ".3f"),
+        ("days", "signal", "days", ".0f"),
+        ("ann. return*", "portfolio", "annualized_excess_return_with_cost", ".2%"),
+        ("inf. ratio*", "portfolio", "information_ratio_with_cost", ".2f"),
+        ("max drawdown*", "portfolio", "max_drawdown_with_cost", ".2%"),
+    )
+    for title, *_ in columns:
+        table.add_column(title, justify="right")
+    frames = {"signal": signal, "portfolio": portfolio}
+    for model in signal.index:
+        cells = []
+        for _, frame, column, form in columns:
+            source = frames[frame]
+            known = model in source.index and source.loc[model, column] == source.loc[model, column]
+            cells.append(format(source.loc[model, column], form) if known else "–")
+        table.add_row(str(model), *cells)
+    table.caption = "* TopkDropout after costs, in excess of the equally weighted market"
+    table.caption_justify = "left"
+    return table

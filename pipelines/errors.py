@@ -1,0 +1,49 @@
+"""The errors people see: each says what was given, what was expected and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PipelineError(Exception):
+    """Base of every error that the pipeline raises on purpose; its text is meant for a person."""
+
+
+class ConfigError(PipelineError):
+    """The YAML of a market is wrong; the message lists every problem with its place."""
+
+
+class SourceError(PipelineError):
+    """A source of bars gave nothing, or not what its contract promises."""
+
+
+class WarehouseError(PipelineError):
+    """The warehouse cannot be written, belongs to another market, or holds a damaged partition."""
+
+
+class MissingSessionsError(PipelineError):
+    """Sessions that an asset looks back on are not in the warehouse."""
+
+
+class ProcessorStateError(PipelineError):
+    """The fitted processors are absent, or a partition was made with another state of them."""
+
+
+class ModelNotTrainedError(PipelineError):
+    """The bundle of the anchor session in force does not exist, or is not the one expected."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """A hint naming the nearest of `choices`, or the choices themselves where none is near."""
+    names = sorted(choices)
+    near = get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else f"one of: {', '.join(names)}"
+
+
+def name_sessions(keys: Iterable[str], limit: int = 5) -> str:
+    """`2013-02-01, 2013-02-04 … 2013-02-28 (19 sessions)`: short for logs, exact for one or two."""
+    listed = sorted(keys)
+    if len(listed) <= limit:
+        return ", ".join(listed)
+    return f"{', '.join(listed[: limit - 1])} … {listed[-1]} ({len(listed)} sessions)"

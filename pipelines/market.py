@@ -1,0 +1,166 @@
+"""One market, assembled from its YAML: what every asset of its graph is given."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.bars import read_spans
+from pipelines.config import ENV_DATA, FactoryConfig, UniverseSpans
+from pipelines.families import ModelSpec, model_spec
+from pipelines.partitions import Sessions, TrainingPlan
+from pipelines.sources import BarSource, make_source
+from pipelines.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rnn_core.features import Expression
+
+LABEL_NAME = "LABEL0"
+
+
+def data_root() -> Path:
+    """Where markets keep their state: `$RNN_DATA_DIR`, else `data/` of the project or here."""
+    given = os.environ.get(ENV_DATA)
+    if given:
+        return Path(given).absolute()
+    project = Path(__file__).resolve().parents[1]
+    base = project if (project / "workspace.yaml").is_file() else Path.cwd()
+    return base / "data"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """All state of a market lies under one folder."""
+
+    root: Path
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME: Dagster's record of runs and materializations."""
+        return self.root / "dagster"
+
+    @property
+    def warehouse(self) -> Path:
+        """Parquet, one file a table and session."""
+        return self.root / "warehouse"
+
+    @property
+    def catalog(self) -> Path:
+        """The DuckDB file of views that people open."""
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def models(self) -> Path:
+        """Model bundles: `MODEL/SESSION/`."""
+        return self.root / "models"
+
+    @property
+    def reports(self) -> Path:
+        """Tables and plots of the reports."""
+        return self.root / "reports"
+
+
+class Market:
+    """Configuration, calendar, source and warehouse of one market.
+
+    Args:
+        config: the validated YAML.
+        root: folder for the market's state (default `data/NAME`).
+        source: bars, where another source than the configured one is to be used.
+    """
+
+    def __init__(
+        self, config: FactoryConfig, *, root: Path | None = None, source: BarSource | None = None
+    ) -> None:
+        self.config = config
+        self.paths = Paths((root or data_root() / config.name).absolute())
+        market, training = config.market, config.training
+        self.sessions = Sessions.of(market.calendar, market.start, market.end)
+        pin = training.pin
+        self.plan = TrainingPlan(
+            self.sessions,
+            self.sessions.at_or_after(training.first_trained),
+            training.retrain_every,
+            None
+            if pin is None
+            else (self.sessions.at_or_after(pin.from_), self.sessions.at_or_before(pin.as_of)),
+        )
+        self.warehouse = Warehouse(self.paths.warehouse, self._identity())
+        self._source = source
+        self.models: tuple[ModelSpec, ...] = tuple(
+            model_spec(name, entry) for name, entry in config.models.items()
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        """What makes this warehouse another one: the base of every adjustment factor."""
+        market = self.config.market
+        return {
+            "name": self.config.name,
+            "source": market.source.model_dump(mode="json"),
+            "calendar": market.calendar,
+            "start": self.sessions.first,
+        }
+
+    @cached_property
+    def source(self) -> BarSource:
+        """The bars' source."""
+        return self._source or make_source(self.config.market, self.sessions)
+
+    @cached_property
+    def universe(self) -> Any:
+        """`all`, or membership spans (instrument, start, end)."""
+        universe = self.config.market.universe
+        return read_spans(universe.spans) if isinstance(universe, UniverseSpans) else universe
+
+    @cached_property
+    def label(self) -> Expression:
+        """The label expression as a graph."""
+        from rnn_core.features import parse
+
+        return parse(self.config.features.label)
+
+    @property
+    def label_lag(self) -> int:
+        """Sessions from a decision to the maturity of its label: the label's look-ahead."""
+        return self.label.look_ahead
+
+    @cached_property
+    def feature_formulas(self) -> dict[str, str]:
+        """The configured features and their formulas, in order."""
+        from rnn_core.features import ALPHA158_EXPRESSIONS
+
+        formulas = dict(ALPHA158_EXPRESSIONS)
+        if self.config.market.vwap == "none":
+            formulas.pop("VWAP0")
+        return formulas
+
+    @cached_property
+    def dataset_columns(self) -> tuple[str, ...]:
+        """Features left after the infer processors, in the frame's order."""
+        from pipelines.processing import build_chain, output_columns
+
+        dataset = self.config.dataset
+        chain = build_chain(dataset.infer_processors, dataset, group="feature")
+        return output_columns(chain, list(self.feature_formulas), "feature")
+
+    def prediction_tables(self) -> dict[str, str]:
+        """Model name -> its prediction table."""
+        return {spec.name: f"{spec.name}_prediction" for spec in self.models}
+
+    def refresh_catalog(self) -> None:
+        """Show tables that have appeared since the catalog was built."""
+        from pipelines.catalog import refresh
+
+        refresh(self.paths.catalog, self.warehouse.store, self.prediction_tables())
+
+    def load_bars(self, keys: tuple[str, ...], needed_by: str) -> tuple[pd.DataFrame, Any]:
+        """Adjusted bars of the given sessions and the partitions that they came from."""
+        from pipelines.bars import adjusted
+
+        parts = self.warehouse.read("ohlcv", keys, needed_by=needed_by)
+        return adjusted(parts.frame, self.config.market.vwap), parts

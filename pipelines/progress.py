@@ -1,0 +1,56 @@
+"""Where long work says how far it is: a sink that assets report to and the command line draws.
+
+Assets run in the same process as `rnn-pipelines`, which installs a live display for the duration
+of a run; in the UI's runs nothing is installed and the reports go nowhere (there the event log
+shows the same). A sink must not raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class ProgressSink(Protocol):
+    """Receives what the steps of a run report."""
+
+    def start(self, asset: str, total: int) -> None:
+        """An asset begins work on `total` partitions."""
+
+    def advance(self, asset: str, key: str) -> None:
+        """One partition of an asset is finished."""
+
+    def note(self, asset: str, text: str) -> None:
+        """What an asset is doing now, for instance an epoch of training."""
+
+    def finish(self, asset: str) -> None:
+        """An asset is done."""
+
+
+class _Silent:
+    """The sink of runs that nobody watches on a terminal."""
+
+    def start(self, asset: str, total: int) -> None: ...
+    def advance(self, asset: str, key: str) -> None: ...
+    def note(self, asset: str, text: str) -> None: ...
+    def finish(self, asset: str) -> None: ...
+
+
+_current: ProgressSink = _Silent()
+
+
+def progress() -> ProgressSink:
+    """The sink of the run in this process."""
+    return _current
+
+
+@contextmanager
+def reporting_to(sink: ProgressSink) -> Iterator[None]:
+    """Send reports to `sink` inside the block."""
+    global _current
+    previous, _current = _current, sink
+    try:
+        yield
+    finally:
+        _current = previous

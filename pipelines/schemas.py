@@ -1,0 +1,168 @@
+"""The columns of every table: one place that writing, reading, metadata and documentation share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its Arrow type and what it holds, with units."""
+
+    name: str
+    type: pa.DataType
+    description: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: one Parquet file a session, rows sorted by `sort_by`."""
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    sort_by: tuple[str, ...] = ("instrument",)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of a partition; `date` is the folder's, not a column of the file."""
+        return pa.schema([pa.field(c.name, c.type, c.nullable) for c in self.columns])
+
+    def empty(self) -> pd.DataFrame:
+        """No rows, every column with its type."""
+        return self.schema.empty_table().to_pandas()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in order."""
+        return tuple(c.name for c in self.columns)
+
+
+_TEXT, _F32, _F64, _DATE, _BOOL = pa.string(), pa.float32(), pa.float64(), pa.date32(), pa.bool_()
+
+_BAR_COLUMNS = (
+    Column("open", _F64, "first price of the session, currency, as traded"),
+    Column("high", _F64, "highest price, as traded"),
+    Column("low", _F64, "lowest price, as traded"),
+    Column("close", _F64, "last price, as traded"),
+    Column("volume", _F64, "shares traded"),
+    Column("amount", _F64, "turnover, currency; null where the source has none", nullable=True),
+)
+
+OHLCV = Table(
+    "ohlcv",
+    "Daily bars as traded, the adjustment factor and point-in-time membership.",
+    (
+        Column("instrument", _TEXT, "code of the instrument"),
+        *_BAR_COLUMNS,
+        Column(
+            "adj_factor",
+            _F64,
+            "cumulative product of adj_ratio since the instrument's first bar here (1.0); adjusted "
+            "price = price × adj_factor, adjusted volume = volume ÷ adj_factor",
+        ),
+        Column("member", _BOOL, "whether the instrument is a member of the universe this session"),
+    ),
+)
+
+OHLCV_QUARANTINE = Table(
+    "ohlcv_quarantine",
+    "Bars that break a rule, with the reason; nothing downstream reads their prices.",
+    (
+        Column("instrument", _TEXT, "code as the source gave it", nullable=True),
+        *(Column(c.name, c.type, c.description, nullable=True) for c in _BAR_COLUMNS),
+        Column("adj_factor", _F64, "the factor carried through this bar", nullable=True),
+        Column("reason", _TEXT, "the rules that the bar breaks"),
+    ),
+    sort_by=("instrument", "reason", "close"),
+)
+
+LABEL = Table(
+    "label",
+    "Raw forward return of the decision date that matured at this session.",
+    (
+        Column("instrument", _TEXT, "code of the instrument"),
+        Column("decision_date", _DATE, "the session at whose close the decision is taken"),
+        Column("label", _F32, "value of the label expression (a simple return)"),
+    ),
+)
+
+DATASET_LEARN = Table(
+    "dataset_learn",
+    "Learning rows that matured at this session: members with features and a finite label.",
+    (
+        Column("instrument", _TEXT, "code of the instrument"),
+        Column("decision_date", _DATE, "the session whose features belong to the row"),
+        Column("label", _F32, "label after the learn processors"),
+        Column("raw_label", _F32, "label before them (a simple return)"),
+    ),
+)
+
+MODEL = Table(
+    "model",
+    "The model in force after the close of this session: a pointer to its bundle.",
+    (
+        Column("as_of", _DATE, "the session whose partition trained it"),
+        Column("bundle", _TEXT, "folder of the bundle below the market's models folder"),
+        Column("fingerprint", _TEXT, "SHA-256 over the bundle's files"),
+        Column("trained_here", _BOOL, "whether this session's partition trained it"),
+    ),
+    sort_by=("as_of",),
+)
+
+PREDICTION = Table(
+    "prediction",
+    "Scores for this decision date, members with a bar only.",
+    (
+        Column("instrument", _TEXT, "code of the instrument"),
+        Column("score", _F32, "model output; only its cross-sectional order is meant"),
+        Column("as_of", _DATE, "the session whose partition trained the model"),
+        Column("fingerprint", _TEXT, "fingerprint of the model's bundle"),
+    ),
+)
+
+
+def evaluation_table(quantiles: int) -> Table:
+    """One row of scores for the decision date whose labels matured at this session."""
+    return Table(
+        "evaluation",
+        "Scores of the predictions whose labels matured at this session.",
+        (
+            Column("decision_date", _DATE, "the session whose predictions are scored"),
+            Column("as_of", _DATE, "the session whose partition trained the model"),
+            Column("n", pa.int32(), "names with both a score and a label"),
+            Column("ic", _F64, "Pearson correlation of score and raw label", nullable=True),
+            Column("rank_ic", _F64, "Spearman correlation of score and raw label", nullable=True),
+            Column("mean_label", _F64, "mean raw label of the names scored", nullable=True),
+            Column("long_short", _F64, "top minus bottom quantile, simple return", nullable=True),
+            Column(
+                "hit_rate",
+                _F64,
+                "share of names whose score and return lie on the same side of their medians",
+                nullable=True,
+            ),
+            *(
+                Column(f"q{k}", _F64, f"mean raw label of score quantile {k}", nullable=True)
+                for k in range(1, quantiles + 1)
+            ),
+        ),
+        sort_by=("decision_date",),
+    )
+
+
+def feature_table(name: str, description: str, features: Mapping[str, str]) -> Table:
+    """A table of float32 features by instrument; `features` maps names to their formula."""
+    return Table(
+        name,
+        description,
+        (
+            Column("instrument", _TEXT, "code of the instrument"),
+            Column("member", _BOOL, "whether the instrument is a member of the universe"),
+            *(Column(n, _F32, formula, nullable=True) for n, formula in features.items()),
+        ),
+    )

@@ -1,0 +1,109 @@
+"""Bytes under a root: a local folder, or any fsspec URL.
+
+Writes are all-or-nothing: on a local disk a temporary name is moved into place; on an object
+store a put is atomic as it is. The warehouse above this knows tables, this knows files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+_PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})$")
+PART = "part-0.parquet"
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write a local file so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        OSError: the folder cannot be made or written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+class Store:
+    """Files of `TABLE/date=…/part-0.parquet` and a few at the root.
+
+    Args:
+        url: a local path, or a URL such as `s3://bucket/prefix` whose filesystem fsspec knows.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        self.fs, self.root = fsspec.core.url_to_fs(str(url))
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+        protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
+        self.prefix = "" if self.is_local else f"{protocol}://"
+
+    def path(self, *parts: str) -> str:
+        """The full path of a file below the root, without the protocol."""
+        return "/".join((self.root.rstrip("/"), *parts))
+
+    def url(self, *parts: str) -> str:
+        """The path as DuckDB is given it."""
+        return self.prefix + self.path(*parts)
+
+    def read(self, *parts: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        if self.is_local:
+            return Path(self.path(*parts)).read_bytes()
+        data: bytes = self.fs.cat_file(self.path(*parts))
+        return data
+
+    def write(self, data: bytes, *parts: str) -> None:
+        """Put a file in place in one step.
+
+        Raises:
+            OSError: it cannot be written; what was there before is still there.
+        """
+        if self.is_local:
+            atomic_write(Path(self.path(*parts)), data)
+        else:
+            self.fs.pipe_file(self.path(*parts), data)
+
+    def exists(self, *parts: str) -> bool:
+        """Whether the file is there."""
+        return bool(self.fs.exists(self.path(*parts)))
+
+    def open(self, *parts: str) -> Any:
+        """The file opened for reading bytes."""
+        return self.fs.open(self.path(*parts), "rb")
+
+    def tables(self) -> list[str]:
+        """Names of the folders below the root."""
+        if not self.fs.exists(self.root):
+            return []
+        entries = self.fs.ls(self.root, detail=True)
+        return sorted(
+            e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"
+        )
+
+    def partitions(self, table: str) -> list[str]:
+        """The session keys of a table that have a file, in order."""
+        if self.is_local:
+            found = Path(self.path(table)).glob(f"date=*/{PART}")
+            folders = [p.parent.name for p in found]
+        else:
+            self.fs.invalidate_cache()
+            found_remote = self.fs.glob(self.path(table, "date=*", PART))
+            folders = [str(p).rsplit("/", 2)[-2] for p in found_remote]
+        return sorted(m.group(1) for f in folders if (m := _PARTITION.match(f)))

@@ -1,0 +1,288 @@
+"""The warehouse: one verified Parquet file per table and session, read through DuckDB.
+
+What:   writing is atomic and idempotent (same rows and provenance, same bytes); reading verifies
+        the digest of every file it touches, names every session that is missing, and pushes
+        columns and dates down to DuckDB in an in-memory connection.
+Trade:  DuckDB is the engine, never the truth: the catalog that people open holds only views
+        (`catalog.py`), so an open shell blocks no run and a lost catalog costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from pipelines.errors import MissingSessionsError, WarehouseError, name_sessions
+from pipelines.partition_file import (
+    DamagedFileError,
+    PartitionInfo,
+    Provenance,
+    canonical_json,
+    encode,
+    fingerprint,
+    read_info,
+    verify,
+)
+from pipelines.schemas import Table
+from pipelines.store import PART, Store
+
+_WRITERS = 4
+_IDENTITY = "market.json"
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """Rows of several partitions.
+
+    Attributes:
+        frame: column `date` (datetime64[ns], the session), then the columns asked for, sorted by
+            session and the file's own order.
+        digests: digest of each partition, by session key.
+    """
+
+    frame: pd.DataFrame
+    digests: Mapping[str, str]
+
+    def fingerprint(self, keys: Iterable[str] | None = None) -> str:
+        """One hash over the digests of the given sessions (default all)."""
+        chosen = sorted(self.digests if keys is None else keys)
+        return fingerprint([[key, self.digests[key]] for key in chosen])
+
+
+class Warehouse:
+    """Tables of session partitions under one root.
+
+    Args:
+        url: local folder or fsspec URL.
+        identity: what this warehouse is a warehouse of; recorded at the first write, and any
+            other identity is refused afterwards.
+    """
+
+    def __init__(self, url: str | Path, identity: Mapping[str, Any]) -> None:
+        self.store = Store(url)
+        self._identity = canonical_json(dict(identity))
+        self._recorded = False
+        self._verified: dict[str, tuple[int, int, str]] = {}
+        self._engine: duckdb.DuckDBPyConnection | None = None
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def write(
+        self, table: Table, name: str, key: str, frame: pd.DataFrame, provenance: Provenance
+    ) -> PartitionInfo:
+        """Write one partition, replacing what was there in one step.
+
+        Args:
+            table: columns and order of the rows.
+            name: the table's folder (several tables may share a schema).
+            key: the session, `YYYY-MM-DD`.
+            frame: exactly the table's columns, in any order; rows in any order.
+            provenance: what the rows were made from.
+
+        Raises:
+            WarehouseError: the columns differ, a value does not fit its type, the warehouse
+                belongs to another market, or the file cannot be written.
+        """
+        rows = self._to_arrow(table, name, key, frame)
+        data, digest = encode(rows, provenance)
+        self._claim()
+        try:
+            self.store.write(data, name, f"date={key}", PART)
+        except OSError as error:
+            raise WarehouseError(
+                f"cannot write {name} of {key} below {self.store.root}: {error}; check that the "
+                f"folder is writable and the disk not full, nothing of this partition was changed"
+            ) from error
+        return PartitionInfo(rows.num_rows, digest, provenance)
+
+    def write_many(
+        self, table: Table, name: str, parts: Iterable[tuple[str, pd.DataFrame, Provenance]]
+    ) -> dict[str, PartitionInfo]:
+        """Write several partitions of one table in parallel; see `write`."""
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            jobs = {
+                key: pool.submit(self.write, table, name, key, frame, provenance)
+                for key, frame, provenance in parts
+            }
+            return {key: job.result() for key, job in jobs.items()}
+
+    def _to_arrow(self, table: Table, name: str, key: str, frame: pd.DataFrame) -> pa.Table:
+        if set(frame.columns) != set(table.names):
+            raise WarehouseError(
+                f"{name} of {key}: columns {sorted(set(frame.columns) ^ set(table.names))} are "
+                f"missing or not the table's ({', '.join(table.names[:6])} …)"
+            )
+        ordered = frame.sort_values(list(table.sort_by), kind="stable")[list(table.names)]
+        try:
+            rows = pa.Table.from_pandas(
+                ordered, schema=table.schema, preserve_index=False, nthreads=1
+            )
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise WarehouseError(f"{name} of {key}: {error}") from error
+        for column in table.columns:
+            nulls = rows.column(column.name).null_count
+            if nulls and not column.nullable:
+                raise WarehouseError(
+                    f"{name} of {key}: {nulls} of {rows.num_rows} values of {column.name} are "
+                    f"missing, and it must have none"
+                )
+        return rows.replace_schema_metadata(None)
+
+    def _claim(self) -> None:
+        """Record the market at the first write; refuse a warehouse of another one."""
+        if self._recorded:
+            return
+        try:
+            found = self.store.read(_IDENTITY).decode()
+        except FileNotFoundError:
+            try:
+                self.store.write(self._identity.encode(), _IDENTITY)
+            except OSError as error:
+                raise WarehouseError(
+                    f"cannot write to the warehouse {self.store.root}: {error}; check that the "
+                    f"folder exists and is writable"
+                ) from error
+            found = self._identity
+        if found != self._identity:
+            theirs, ours = json.loads(found), json.loads(self._identity)
+            differ = sorted(k for k in theirs | ours if theirs.get(k) != ours.get(k))
+            shown = "; ".join(f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} here" for k in differ)
+            raise WarehouseError(
+                f"{self.store.root} is the warehouse of another market ({shown}); give this "
+                f"configuration another name, or delete that folder to start over"
+            )
+        self._recorded = True
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def sessions(self, name: str) -> list[str]:
+        """The sessions of a table that are there, in order."""
+        return self.store.partitions(name)
+
+    def info(self, name: str, key: str) -> PartitionInfo | None:
+        """The footer of a partition, or None where it was never written.
+
+        Raises:
+            WarehouseError: its footer is damaged.
+        """
+        try:
+            if self.store.is_local:
+                return read_info(self.store.path(name, f"date={key}", PART))
+            with self.store.open(name, f"date={key}", PART) as file:
+                return read_info(file)
+        except DamagedFileError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise self._damaged(name, key, error) from error
+        except FileNotFoundError:
+            return None
+
+    def require(self, name: str, keys: Sequence[str], needed_by: str) -> None:
+        """Confirm that partitions are there.
+
+        Raises:
+            MissingSessionsError: naming the absent sessions and the range to run first.
+        """
+        there = set(self.sessions(name))
+        missing = [key for key in keys if key not in there]
+        if missing:
+            raise MissingSessionsError(
+                f"{needed_by} reads {name} of {len(keys)} sessions, {keys[0]} to {keys[-1]}, and "
+                f"{len(missing)} of them are not in the warehouse: {name_sessions(missing)}; "
+                f"materialize {name} from {missing[0]} to {missing[-1]} first"
+            )
+
+    def read(
+        self,
+        name: str,
+        keys: Sequence[str],
+        *,
+        needed_by: str,
+        columns: Sequence[str] | None = None,
+    ) -> Partitions:
+        """Rows of the given sessions, every file verified.
+
+        Args:
+            name: the table.
+            keys: sessions; each must be there.
+            needed_by: who asks, for the error.
+            columns: the columns wanted (default all); `date` is always first.
+
+        Raises:
+            MissingSessionsError: a session is absent.
+            WarehouseError: a file is damaged, or the files have different columns.
+        """
+        if not keys:
+            raise ValueError(f"{needed_by}: no session of {name} was asked for")
+        digests = self.digests(name, keys, needed_by=needed_by)
+        wanted = (
+            "* EXCLUDE (date, file_row_number)"
+            if columns is None
+            else ", ".join(map(_quoted, columns))
+        )
+        paths = [self.store.url(name, f"date={key}", PART) for key in keys]
+        query = (
+            f"SELECT date, {wanted} FROM read_parquet($paths, hive_partitioning=true, "  # noqa: S608 - identifiers are quoted, values bound
+            "hive_types={'date': DATE}, file_row_number=true) ORDER BY date, file_row_number"
+        )
+        try:
+            rows = self._cursor().sql(query, params={"paths": paths}).to_arrow_table()
+        except duckdb.Error as error:
+            raise WarehouseError(
+                f"{needed_by} cannot read {name} from {keys[0]} to {keys[-1]}: {error}; if its "
+                f"columns changed with the configuration, materialize the range again"
+            ) from error
+        frame = rows.to_pandas(date_as_object=False)
+        frame["date"] = frame["date"].astype("datetime64[ns]")
+        return Partitions(frame, digests)
+
+    def digests(self, name: str, keys: Sequence[str], *, needed_by: str) -> dict[str, str]:
+        """Digest of each partition, every file verified; see `read` for what is raised."""
+        self.require(name, keys, needed_by)
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            return dict(zip(keys, pool.map(lambda k: self._verify(name, k), keys), strict=True))
+
+    def _verify(self, name: str, key: str) -> str:
+        path = self.store.path(name, f"date={key}", PART)
+        stamp = self._stamp(path)
+        known = self._verified.get(path)
+        if known is not None and stamp is not None and known[:2] == stamp:
+            return known[2]
+        try:
+            digest = verify(self.store.read(name, f"date={key}", PART))
+        except DamagedFileError as error:
+            raise self._damaged(name, key, error) from error
+        if stamp is not None:
+            self._verified[path] = (*stamp, digest)
+        return digest
+
+    def _stamp(self, path: str) -> tuple[int, int] | None:
+        if not self.store.is_local:
+            return None
+        stat = Path(path).stat()
+        return stat.st_mtime_ns, stat.st_size
+
+    def _damaged(self, name: str, key: str, error: Exception) -> WarehouseError:
+        return WarehouseError(
+            f"the partition {key} of {name} is damaged: {error}; materialize {name} of {key} "
+            f"again to replace {self.store.path(name, f'date={key}', PART)}"
+        )
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        if self._engine is None:
+            self._engine = duckdb.connect()
+            if not self.store.is_local:
+                self._engine.register_filesystem(self.store.fs)
+        return self._engine.cursor()
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'

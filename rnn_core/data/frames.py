@@ -1,0 +1,207 @@
+"""Checks and small tools for the long frames of this package: sessions, groups, near matches.
+
+A long frame has an index of two levels, `datetime` (tz-naive session labels) and `instrument`,
+and float columns; where groups matter the columns have two levels, (group, name), e.g.
+("feature", "KMID") and ("label", "LABEL0"). Everything here reads the codes of the index
+instead of its values, so that nothing is hashed, sorted or copied on the way.
+
+Shape letters of the package: T sessions, N instruments, F features, S samples, L window length,
+B batch. R is the number of rows of a long frame, G the number of columns of one group.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Group = str | Sequence[str]
+
+
+def near_matches(name: object, known: Iterable[object]) -> str:
+    """A clause for an error message: the known names that `name` may have meant.
+
+    Args:
+        name: what was given.
+        known: the names that exist.
+
+    Returns:
+        `"; did you mean 'KMID' or 'KMID2'?"`, or an empty text where nothing is near.
+    """
+    found = difflib.get_close_matches(str(name), [str(k) for k in known], n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(f) for f in found)}?" if found else ""
+
+
+def index_level(df: pd.DataFrame | pd.Series[Any], name: str) -> tuple[pd.Index, NDArray[np.intp]]:
+    """One level of a long frame's index.
+
+    Args:
+        df: a frame or series with the two index levels `datetime` and `instrument`.
+        name: the level wanted.
+
+    Returns:
+        The level's unique values (some may be unused) and the code of every row into them.
+
+    Raises:
+        ValueError: the index has not these two levels, or a key is missing (NaT or NaN).
+    """
+    index = df.index
+    if not isinstance(index, pd.MultiIndex) or set(index.names) != {"datetime", "instrument"}:
+        raise ValueError(
+            f"expected an index with the levels 'datetime' and 'instrument', was given "
+            f"{list(index.names)}: call df.set_index(['datetime', 'instrument'])"
+        )
+    level = list(index.names).index(name)
+    codes = np.asarray(index.codes[level], dtype=np.intp)
+    if len(codes) and codes.min() < 0:
+        raise ValueError(
+            f"{int((codes < 0).sum())} of {len(codes)} rows have no {name}: drop them first"
+        )
+    values = index.levels[level]
+    if name == "datetime" and not isinstance(values, pd.DatetimeIndex):
+        raise ValueError(
+            f"the level 'datetime' holds {values.dtype}, expected datetime64: convert it with "
+            f"pd.to_datetime"
+        )
+    return values, codes
+
+
+def rows_between(
+    df: pd.DataFrame | pd.Series[Any], start: pd.Timestamp | None, end: pd.Timestamp | None
+) -> NDArray[np.bool_]:
+    """Which rows have a session in [start, end], both ends included; None is unbounded.
+
+    Args:
+        df: a long frame.
+        start: first session, or None.
+        end: last session, or None.
+
+    Returns:
+        bool [R].
+    """
+    sessions, codes = index_level(df, "datetime")
+    inside = np.ones(len(sessions), dtype=bool)
+    if start is not None:
+        inside &= np.asarray(sessions >= start)
+    if end is not None:
+        inside &= np.asarray(sessions <= end)
+    return np.asarray(inside[codes])
+
+
+def group_names(fields_group: Group | None, owner: str) -> str | tuple[str, ...]:
+    """The groups that a processor acts on, checked.
+
+    Args:
+        fields_group: a group or several.
+        owner: the class that asks, for the message.
+
+    Returns:
+        The one name, or the tuple of names.
+
+    Raises:
+        ValueError: None or nothing was given.
+    """
+    if fields_group is None or not fields_group:
+        raise ValueError(
+            f"{owner} was given fields_group={fields_group!r}, which in qlib takes every column, "
+            f"the label included: say fields_group='feature' (or 'label', or a list of groups)"
+        )
+    if isinstance(fields_group, str):
+        return fields_group
+    return tuple(str(g) for g in fields_group)
+
+
+def group_positions(df: pd.DataFrame, fields_group: Group, owner: str) -> NDArray[np.intp]:
+    """Positions of the columns of one group or several, in the frame's order.
+
+    Args:
+        df: a long frame with two-level columns (group, name).
+        fields_group: a group or several.
+        owner: the class that asks, for the message.
+
+    Returns:
+        int [G].
+
+    Raises:
+        ValueError: the columns are flat, or repeat a name.
+        KeyError: the frame has no such group.
+    """
+    if df.columns.nlevels != 2:
+        raise ValueError(
+            f"{owner} expects two-level columns (group, name), was given flat columns "
+            f"{list(df.columns[:3])}...: wrap them with pd.concat({{'feature': df}}, axis=1)"
+        )
+    if not df.columns.is_unique:
+        twice = df.columns[df.columns.duplicated()].tolist()
+        raise ValueError(f"{owner} was given repeated columns {twice[:3]}: keep one of each")
+    wanted = [fields_group] if isinstance(fields_group, str) else list(fields_group)
+    held = df.columns.get_level_values(0)
+    for group in wanted:
+        if group not in held:
+            have = list(dict.fromkeys(held))
+            raise KeyError(
+                f"{owner} found no columns of group {group!r}, the frame has {have}"
+                f"{near_matches(group, have)}"
+            )
+    return np.flatnonzero(held.isin(wanted))
+
+
+def float_values(df: pd.DataFrame, positions: NDArray[np.intp]) -> NDArray[Any]:
+    """The columns at `positions` as one float array, each column contiguous.
+
+    float32 stays float32; any other type, or a mixture, becomes float64.
+
+    Args:
+        df: any frame.
+        positions: int [G].
+
+    Returns:
+        [G, R], a copy that the caller may write to.
+    """
+    dtypes = {df.dtypes.iloc[p] for p in positions}
+    dtype = np.float32 if dtypes == {np.dtype(np.float32)} else np.float64
+    out = np.empty((len(positions), len(df)), dtype=dtype)
+    for g, p in enumerate(positions):
+        out[g] = df.iloc[:, p].to_numpy()
+    return out  # [G, R]
+
+
+def with_values(
+    df: pd.DataFrame, positions: NDArray[np.intp], values: NDArray[Any]
+) -> pd.DataFrame:
+    """A new frame with the columns at `positions` replaced; the given one is left as it is.
+
+    A column that was float32 is float32 again, any other becomes the type of `values`.
+
+    Args:
+        df: any frame.
+        positions: int [G].
+        values: [G, R]; handed over, so not to be used afterwards.
+
+    Returns:
+        A frame with the same index and columns.
+    """
+    new = pd.DataFrame(
+        values.T, index=df.index, columns=df.columns[positions], copy=False
+    )  # [G, R] -> [R, G]
+    if values.dtype != np.float32:
+        single = [
+            c
+            for c, p in zip(new.columns, positions, strict=True)
+            if df.dtypes.iloc[p] == np.float32
+        ]
+        if single:
+            new = new.astype(dict.fromkeys(single, np.float32))
+    if len(positions) == df.shape[1]:
+        return new
+    others = np.setdiff1d(np.arange(df.shape[1]), positions)
+    place = np.concatenate([others, positions])
+    out = pd.concat([df.iloc[:, others], new], axis=1)
+    out.columns = df.columns[place]
+    if (np.diff(place) == 1).all():
+        return out
+    return out.iloc[:, np.argsort(place)]

@@ -1,0 +1,214 @@
+"""An ordered list of processors: fitted one on the output of the other, stored as JSON.
+
+The JSON names classes, arguments and states; it is built back from an explicit dict of classes,
+never from an import path, so reading one can run no code but these classes. Its sha256 is the
+chain's identity: two chains with the same hash process every frame alike.
+
+Rule matched: qlib data/dataset/handler.py `DataHandlerLP.fit_process_data`, init type "fit_seq".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+
+from rnn_core.data.frames import near_matches
+from rnn_core.data.processors.base import Processor
+from rnn_core.data.processors.columns import (
+    DropCol,
+    DropnaLabel,
+    DropnaProcessor,
+    Fillna,
+    FilterCol,
+)
+from rnn_core.data.processors.cross_section import (
+    CSRankNorm,
+    CSZFillna,
+    CSZScoreNorm,
+    ProcessInf,
+)
+from rnn_core.data.processors.fitted import MinMaxNorm, RobustZScoreNorm, ZScoreNorm
+
+PROCESSORS: Mapping[str, type[Processor]] = MappingProxyType(
+    {
+        "CSRankNorm": CSRankNorm,
+        "CSZFillna": CSZFillna,
+        "CSZScoreNorm": CSZScoreNorm,
+        "DropCol": DropCol,
+        "DropnaLabel": DropnaLabel,
+        "DropnaProcessor": DropnaProcessor,
+        "Fillna": Fillna,
+        "FilterCol": FilterCol,
+        "MinMaxNorm": MinMaxNorm,
+        "ProcessInf": ProcessInf,
+        "RobustZScoreNorm": RobustZScoreNorm,
+        "ZScoreNorm": ZScoreNorm,
+    }
+)
+"""The known classes, by qlib's names."""
+
+FORMAT = 1
+"""Version of the stored form; a reader refuses one it does not know."""
+
+
+def make_processor(
+    name: str,
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    classes: Mapping[str, type[Processor]] = PROCESSORS,
+) -> Processor:
+    """A processor from its name and arguments, as a configuration file gives them.
+
+    Args:
+        name: a class name.
+        kwargs: arguments of its constructor.
+        classes: the classes that may be named.
+
+    Returns:
+        The processor, not fitted.
+
+    Raises:
+        KeyError: no such class.
+        TypeError: no such argument, or one is missing.
+    """
+    if name not in classes:
+        raise KeyError(
+            f"no processor is called {name!r} (known: {', '.join(sorted(classes))})"
+            f"{near_matches(name, classes)}"
+        )
+    cls, kwargs = classes[name], dict(kwargs or {})
+    signature = inspect.signature(cls)
+    known = list(signature.parameters)
+    for given in kwargs:
+        if given not in known:
+            raise TypeError(
+                f"{name} has no argument {given!r} (it takes {', '.join(known)})"
+                f"{near_matches(given, known)}"
+            )
+    missing = [
+        p.name
+        for p in signature.parameters.values()
+        if p.default is inspect.Parameter.empty and p.name not in kwargs
+    ]
+    if missing:
+        raise TypeError(f"{name} also needs {', '.join(missing)}: add to its arguments")
+    return cls(**kwargs)
+
+
+class ProcessorChain:
+    """Processors in order.
+
+    Args:
+        processors: the steps.
+
+    Raises:
+        TypeError: a step is no processor.
+    """
+
+    def __init__(self, processors: Iterable[Processor]) -> None:
+        self.processors = tuple(processors)
+        for p in self.processors:
+            if not isinstance(p, Processor):
+                raise TypeError(
+                    f"expected processors, was given {p!r}: build it with make_processor"
+                )
+
+    def fit(self, df: pd.DataFrame) -> pd.DataFrame:
+        """Fit each processor on the output of the one before it.
+
+        Args:
+            df: a long frame with two-level columns; left as it is.
+
+        Returns:
+            The frame after the last one.
+        """
+        for processor in self.processors:
+            df = processor.fit(df)(df)
+        return df
+
+    def transform(self, df: pd.DataFrame) -> pd.DataFrame:
+        """Apply the fitted processors in order.
+
+        Args:
+            df: a long frame with two-level columns; left as it is.
+
+        Returns:
+            The frame after the last one.
+        """
+        for processor in self.processors:
+            df = processor(df)
+        return df
+
+    def is_for_infer(self) -> bool:
+        """Whether every processor may run where labels are not known yet."""
+        return all(p.is_for_infer() for p in self.processors)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Classes, arguments and states, JSON-able."""
+        return {
+            "format": FORMAT,
+            "processors": [
+                {"class": type(p).__name__, "kwargs": p.kwargs(), "state": p.state()}
+                for p in self.processors
+            ],
+        }
+
+    @classmethod
+    def from_dict(
+        cls, stored: Mapping[str, Any], *, classes: Mapping[str, type[Processor]] = PROCESSORS
+    ) -> ProcessorChain:
+        """The chain that `to_dict` described.
+
+        Args:
+            stored: the result of `to_dict`.
+            classes: the classes that may be named.
+
+        Returns:
+            The chain, fitted where it was.
+
+        Raises:
+            ValueError: the format is not the one this version writes.
+        """
+        if stored.get("format") != FORMAT:
+            raise ValueError(
+                f"a processor chain of format {stored.get('format')!r}, expected {FORMAT}: "
+                f"write it anew with this version"
+            )
+        chain = cls(
+            make_processor(p["class"], p["kwargs"], classes=classes) for p in stored["processors"]
+        )
+        for processor, p in zip(chain.processors, stored["processors"], strict=True):
+            if p["state"] is not None:
+                processor.load_state(p["state"])
+        return chain
+
+    def to_json(self) -> str:
+        """Canonical JSON: keys sorted, no spaces, numbers that read back to the same bits."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(
+        cls, text: str, *, classes: Mapping[str, type[Processor]] = PROCESSORS
+    ) -> ProcessorChain:
+        """The chain that `to_json` wrote; see `from_dict`."""
+        return cls.from_dict(json.loads(text), classes=classes)
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the canonical JSON, 64 hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.processors)
+
+    def __iter__(self) -> Iterator[Processor]:
+        return iter(self.processors)
+
+    def __repr__(self) -> str:
+        return f"ProcessorChain([{', '.join(map(repr, self.processors))}])"

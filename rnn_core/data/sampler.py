@@ -1,0 +1,276 @@
+"""`TSDataSampler`: windows of the last L sessions of an instrument, qlib's interface.
+
+A sample is a row (session, instrument); its window holds the instrument's rows of the L newest
+sessions up to its own, oldest first, padded on the left before the frame's first session. A
+session on which the instrument has no row is filled by `fillna_type`, inside the window only:
+
+    "none"          a row of NaN
+    "ffill"         the previous row of the window; NaN before the first
+    "ffill+bfill"   then the first row of the window in front of it
+
+NaN cells inside an existing row are never filled. Sessions are those on which the frame has any
+row. Samples are ordered instrument-major, as qlib's.
+
+Apart from qlib (quirk numbers of its register): the store is float32 unless `dtype` says
+otherwise, so that a float64 label does not double it (Q9); the caller's frame is left alone and
+windows are copies (Q10); an unknown instrument, or a date before the first, is an error (Q11);
+and `batch` gathers a whole batch on the training device from rows and index that live there, so
+there is no loader to wait for.
+
+Rule matched: qlib data/dataset/__init__.py `TSDataSampler`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import DTypeLike, NDArray
+
+from rnn_core.data.frames import near_matches
+from rnn_core.data.processors.base import DateLike, session_label
+from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
+
+if TYPE_CHECKING:
+    import torch
+
+Indices = int | slice | Sequence[int] | NDArray[np.integer[Any]]
+
+
+class TSDataSampler:
+    """Windows [L, F] of a long frame.
+
+    Args:
+        data: index (datetime, instrument), F numeric columns; the label, if any, comes last.
+        start: first session with samples, or None; earlier rows only appear in windows.
+        end: last session with samples, included, or None.
+        step_len: L, in sessions.
+        fillna_type: "none", "ffill" or "ffill+bfill".
+        dtype: float type of the store; None is float32.
+        flt_data: bool series or one-column frame on the same index; only rows where it is True
+            are samples (a row it lacks is none), but every row appears in windows.
+
+    Raises:
+        ValueError: an empty frame, repeated rows, a wrong index, step_len < 1, or an unknown
+            fillna_type.
+        TypeError: a column or `dtype` that is no number.
+    """
+
+    def __init__(
+        self,
+        data: pd.DataFrame,
+        start: DateLike | None,
+        end: DateLike | None,
+        step_len: int,
+        fillna_type: str = "none",
+        dtype: DTypeLike | None = None,
+        flt_data: pd.Series[Any] | pd.DataFrame | None = None,
+    ) -> None:
+        if step_len < 1:
+            raise ValueError(f"step_len is {step_len}, expected 1 or more sessions")
+        self.config(fillna_type=fillna_type)
+        self._store = SampleStore.from_frame(data, step_len, dtype or np.float32, flt_data)
+        self._choose(start, end)
+
+    def _choose(self, start: DateLike | None, end: DateLike | None) -> None:
+        """Make the list of samples."""
+        self.start, self.end = session_label(start), session_label(end)
+        self._offsets = self._store.samples(self.start, self.end)  # [S]
+        self._offsets_on: dict[str, torch.Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without tensors: a worker process makes its own."""
+        return {**self.__dict__, "_offsets_on": {}}
+
+    def config(self, *, fillna_type: str) -> None:
+        """Change how missing rows are filled.
+
+        Args:
+            fillna_type: "none", "ffill" or "ffill+bfill".
+
+        Raises:
+            ValueError: another word.
+        """
+        if fillna_type not in FILLS:
+            raise ValueError(
+                f"fillna_type is {fillna_type!r}, expected one of {', '.join(map(repr, FILLS))}"
+            )
+        self.fillna_type: Fill = fillna_type
+
+    def between(self, start: DateLike | None, end: DateLike | None) -> TSDataSampler:
+        """The samples of another range of sessions, over the same rows.
+
+        The range is not limited to this sampler's own; rows, index and device tensors are
+        shared, so it costs its list of samples only.
+
+        Args:
+            start: first session, or None.
+            end: last session, included, or None.
+
+        Returns:
+            A sampler with the same step_len, filter and fillna_type.
+        """
+        child = copy.copy(self)
+        child._choose(start, end)
+        return child
+
+    @property
+    def step_len(self) -> int:
+        """L, in sessions."""
+        return self._store.step_len
+
+    @property
+    def columns(self) -> pd.Index:
+        """The F columns of a window, as the frame had them."""
+        return self._store.columns
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the windows."""
+        return self._store.matrix.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of rows, index and sample list in host memory."""
+        store = self._store
+        return (
+            store.matrix.nbytes + store.table.nbytes + store.offsets.nbytes + self._offsets.nbytes
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no sample."""
+        return len(self) == 0
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def get_index(self) -> pd.MultiIndex:
+        """(datetime, instrument) of every sample, in sample order: instrument-major."""
+        store = self._store
+        n, t = np.divmod(self._offsets, store.width)
+        levels: list[Any] = [store.sessions, store.instruments]
+        codes: list[Any] = [t, n]
+        return pd.MultiIndex(levels=levels, codes=codes, names=["datetime", "instrument"])
+
+    def __getitem__(self, idx: Indices | tuple[DateLike, str]) -> NDArray[Any]:
+        """One window or several, copied.
+
+        Args:
+            idx: a sample number from 0; a list, array or slice of them; or (date, instrument),
+                where a date without a session is taken down to the one before it.
+
+        Returns:
+            [L, F] for a number or a pair, else [B, L, F].
+
+        Raises:
+            KeyError: a number outside [0, len); an unknown instrument; a date before the first.
+            TypeError: anything else, a mask included.
+        """
+        store = self._store
+        if isinstance(idx, tuple):
+            offsets = np.array([self._offset_of(*idx)], dtype=np.int64)
+        else:
+            offsets = self._offsets[self._numbers(idx)]
+        windows = store.matrix[store.rows(offsets, self.fillna_type)]  # [B, L, F]
+        single = isinstance(idx, (tuple, int, np.integer))
+        return np.asarray(windows[0] if single else windows)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[NDArray[Any]]:
+        """The windows of a batch; torch's DataLoader asks for them in one call."""
+        return list(self[np.asarray(indices)])
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[k] for k in range(len(self)))
+
+    def batch(
+        self, indices: Indices | torch.Tensor, device: torch.device | str | None = None
+    ) -> torch.Tensor:
+        """Windows as one tensor, gathered where the rows live.
+
+        Rows and index move to `device` at the first call and stay there, shared with the
+        samplers made by `between`.
+
+        Args:
+            indices: sample numbers from 0: one, a list, an array, a slice or a tensor. Numbers
+                that are already on an accelerator are not checked, which would wait for it.
+            device: where to gather; None is the device of `indices`, or the CPU.
+
+        Returns:
+            [B, L, F], of the store's type; a single number gives B = 1.
+
+        Raises:
+            KeyError: a number outside [0, len).
+            TypeError: a mask or anything else that is no number.
+        """
+        import torch
+
+        if isinstance(indices, torch.Tensor):
+            device = torch.device(device or indices.device)
+            numbers = indices.reshape(-1)
+            if numbers.dtype == torch.bool or numbers.is_floating_point():
+                raise TypeError(f"sample numbers of type {numbers.dtype}, expected integers")
+            if numbers.device.type == "cpu":
+                self._check(numbers.numpy())
+        else:
+            device = torch.device(device or "cpu")
+            numbers = torch.from_numpy(np.atleast_1d(self._numbers(indices)).astype(np.int64))
+        key = str(device)
+        if key not in self._offsets_on:
+            self._offsets_on[key] = torch.from_numpy(self._offsets).to(device)
+        values, table = self._store.tensors(device)
+        offsets = self._offsets_on[key].index_select(0, numbers.to(device))  # [B]
+        seen = table.unfold(0, self.step_len + 1, 1).index_select(0, offsets)  # [B, L + 1]
+        before, rows = seen[:, :1], seen[:, 1:]  # [B, 1], [B, L]
+        # A sample's own row exists, so with both fills no window is without a row.
+        if self.fillna_type == "ffill+bfill":
+            rows = torch.maximum(rows, before + 1)
+        else:
+            known = before if self.fillna_type == "ffill" else seen[:, :-1]
+            rows = torch.where(rows > known, rows, len(values) - 1)
+        flat = values.index_select(0, rows.reshape(-1))  # [B * L, F]
+        return flat.view(len(offsets), self.step_len, values.shape[1])  # [B, L, F]
+
+    def _numbers(self, idx: Indices) -> NDArray[np.intp]:
+        """Sample numbers as an array, checked."""
+        if isinstance(idx, slice):
+            return np.arange(len(self), dtype=np.intp)[idx]
+        numbers = np.atleast_1d(np.asarray(idx))
+        if numbers.size == 0:
+            return np.empty(0, dtype=np.intp)
+        if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+            raise TypeError(
+                f"samples are asked for by number, a list of numbers, a slice or (date, "
+                f"instrument), was given {numbers.dtype} {idx!r:.60}"
+            )
+        self._check(numbers)
+        return numbers.astype(np.intp)
+
+    def _check(self, numbers: NDArray[Any]) -> None:
+        """Raise for a sample number outside [0, S)."""
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= len(self)):
+            bad = numbers[(numbers < 0) | (numbers >= len(self))][0]
+            raise KeyError(f"sample {bad} is outside [0, {len(self)})")
+
+    def _offset_of(self, date: DateLike, instrument: str) -> int:
+        """The place in the table of a (date, instrument), the date taken down to a session."""
+        store = self._store
+        if instrument not in store.instruments:
+            raise KeyError(
+                f"no instrument {instrument!r} among {len(store.instruments)}"
+                f"{near_matches(instrument, store.instruments)}"
+            )
+        t = int(store.sessions.searchsorted(pd.Timestamp(date), "right")) - 1
+        if t < 0:
+            raise KeyError(f"{date} is before the first session {store.sessions[0]:%Y-%m-%d}")
+        n = int(store.instruments.searchsorted(instrument))
+        return n * store.width + t
+
+    def __repr__(self) -> str:
+        return (
+            f"TSDataSampler({len(self)} samples of [{self.step_len}, {len(self.columns)}] "
+            f"{self.dtype}, {self.fillna_type!r})"
+        )

@@ -1,0 +1,241 @@
+"""The index behind `TSDataSampler`: which rows make up the window of a sample.
+
+Rows are stored instrument by instrument, each in order of session. Let `last[n, t]` be the
+number of the newest row of instrument n at or before session t. Because the rows of n are
+numbered consecutively, `last` is the running count of existing rows minus one, and before the
+first row of n it is the last row of the instrument before: one less than the first row of n. In
+the window of sessions t-L+1 … t, with `before = last[n, t-L]`,
+
+    the row of session u       exists iff last[n, u] > last[n, u-1], and is last[n, u]
+    "ffill"                    is last[n, u] where last[n, u] > before, else none
+    "ffill+bfill"              is max(last[n, u], before + 1)
+
+so one int32 table serves all three, and a window is L+1 neighbours of it. L columns on the left
+of every instrument stand for the sessions before the first. qlib builds the same in a Python
+loop over cells and fills every window anew.
+
+Rule matched: qlib data/dataset/__init__.py `TSDataSampler.build_index`, `_get_indices`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import DTypeLike, NDArray
+
+from rnn_core.data.frames import index_level
+
+if TYPE_CHECKING:
+    import torch
+
+Fill = Literal["none", "ffill", "ffill+bfill"]
+FILLS: tuple[Fill, ...] = ("none", "ffill", "ffill+bfill")
+
+CHUNK_ROWS = 8_192
+"""Rows copied at a time while the store is filled: 20 float32 columns of a chunk are 640 kB."""
+
+
+@dataclass(eq=False)
+class SampleStore:
+    """Rows, sessions and the window table: what samplers of one frame share.
+
+    Attributes:
+        matrix: [R + 1, F], instrument-major; the last row is NaN.
+        table: int32 [N * (T + L)], see the module.
+        offsets: int64 [R], of every row the place in `table` of the slot before its window.
+        eligible: bool [R], or None where every row may be a sample.
+        sessions: T sorted session labels.
+        instruments: N sorted names.
+        columns: F columns of the frame.
+        step_len: L, in sessions.
+        on_device: tensors by device, made when first asked for; never pickled.
+    """
+
+    matrix: NDArray[Any]
+    table: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    eligible: NDArray[np.bool_] | None
+    sessions: pd.DatetimeIndex
+    instruments: pd.Index
+    columns: pd.Index
+    step_len: int
+    on_device: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+    @classmethod
+    def from_frame(
+        cls,
+        data: pd.DataFrame,
+        step_len: int,
+        dtype: DTypeLike,
+        flt_data: pd.Series[Any] | pd.DataFrame | None,
+    ) -> SampleStore:
+        """Index and copy a frame.
+
+        Args:
+            data: index (datetime, instrument) in any order, F numeric columns; not changed.
+            step_len: L.
+            dtype: type of the store.
+            flt_data: which rows may be samples; a row it lacks, or NaN, is none.
+
+        Returns:
+            The store.
+
+        Raises:
+            ValueError: no row, a repeated row, or an index that is not (datetime, instrument).
+            TypeError: a column that is not numeric, or a `dtype` without NaN.
+        """
+        if np.dtype(dtype).kind != "f":
+            raise TypeError(f"dtype {dtype} holds no NaN, expected a float type such as float32")
+        if not len(data) or not data.shape[1]:
+            raise ValueError(
+                f"expected rows and columns, was given a frame of shape {data.shape}: check the "
+                f"segment's dates and the column set"
+            )
+        if list(data.index.names) == ["instrument", "datetime"]:
+            raise ValueError(
+                "expected an index (datetime, instrument), was given (instrument, datetime): call "
+                "data.swaplevel() first"
+            )
+        sessions, instruments, slot = _slots(data, step_len)
+        for name, kind in data.dtypes.items():
+            if not isinstance(kind, np.dtype) or kind.kind not in "fiub":
+                raise TypeError(f"column {name} is {kind}, expected a number: convert or drop it")
+        present = np.zeros(len(instruments) * (len(sessions) + step_len), dtype=bool)
+        present[slot] = True
+        table = np.cumsum(present, dtype=np.int32)
+        table -= 1
+        if table[-1] + 1 != len(data):
+            twice = data.index[data.index.duplicated()][0]
+            raise ValueError(
+                f"{len(data) - table[-1] - 1} rows are repeated, the first is {twice}: keep one "
+                f"row a session and instrument"
+            )
+        place = table[slot].astype(np.intp)  # [R] the row of the store for each of the frame
+        del slot
+        eligible = None
+        if flt_data is not None:
+            eligible = np.empty(len(data), dtype=bool)
+            eligible[place] = _eligible(flt_data, data.index)
+        return cls(
+            matrix=_scatter(data, place, np.dtype(dtype)),
+            table=table,
+            offsets=np.flatnonzero(present).astype(np.int64, copy=False) - step_len,
+            eligible=eligible,
+            sessions=sessions,
+            instruments=instruments,
+            columns=data.columns,
+            step_len=step_len,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the tensors, which workers make for themselves."""
+        return {**self.__dict__, "on_device": {}}
+
+    @property
+    def width(self) -> int:
+        """Places of one instrument in `table`: T + L."""
+        return len(self.sessions) + self.step_len
+
+    def samples(self, start: pd.Timestamp | None, end: pd.Timestamp | None) -> NDArray[np.int64]:
+        """Offsets of the eligible rows with start <= session <= end, instrument-major."""
+        first = 0 if start is None else int(self.sessions.searchsorted(start, "left"))
+        stop = len(self.sessions) if end is None else int(self.sessions.searchsorted(end, "right"))
+        t = self.offsets % self.width
+        inside = (t >= first) & (t < stop)
+        if self.eligible is not None:
+            inside &= self.eligible
+        return self.offsets[inside]
+
+    def rows(self, offsets: NDArray[np.int64], fill: Fill) -> NDArray[np.int32]:
+        """Rows of the windows at `offsets`, oldest first; the NaN row where there is none.
+
+        Args:
+            offsets: [B].
+            fill: how missing rows are filled.
+
+        Returns:
+            int32 [B, L].
+        """
+        seen = sliding_window_view(self.table, self.step_len + 1)[offsets]  # [B, L + 1]
+        before, last = seen[:, :1], seen[:, 1:]  # [B, 1], [B, L]
+        nothing = np.int32(len(self.matrix) - 1)
+        if fill == "none":
+            return np.where(last > seen[:, :-1], last, nothing)
+        if fill == "ffill":
+            return np.where(last > before, last, nothing)
+        return np.where(last[:, -1:] > before, np.maximum(last, before + 1), nothing)
+
+    def tensors(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """`matrix` and `table` on a device; on the CPU they share this store's memory."""
+        import torch
+
+        key = str(device)
+        if key not in self.on_device:
+            self.on_device[key] = (
+                torch.from_numpy(self.matrix).to(device),
+                torch.from_numpy(self.table).to(device),
+            )
+        return self.on_device[key]
+
+
+def _slots(
+    data: pd.DataFrame, step_len: int
+) -> tuple[pd.DatetimeIndex, pd.Index, NDArray[np.intp]]:
+    """Sessions [T], instruments [N] and each row's own place in the table, [R]."""
+    sessions, t = _axis(data, "datetime")
+    instruments, n = _axis(data, "instrument")
+    t += step_len
+    n *= len(sessions) + step_len
+    n += t
+    return pd.DatetimeIndex(sessions), instruments, n
+
+
+def _axis(data: pd.DataFrame, name: str) -> tuple[pd.Index, NDArray[np.intp]]:
+    """The sorted values of an index level that occur, and every row's place among them."""
+    values, codes = index_level(data, name)
+    used = np.zeros(len(values), dtype=bool)
+    used[codes] = True
+    held = values[used]
+    order = np.argsort(held.to_numpy(), kind="stable")
+    place = np.empty(len(values), dtype=np.intp)
+    place[np.flatnonzero(used)[order]] = np.arange(len(held))
+    return held[order], place[codes]
+
+
+def _scatter(data: pd.DataFrame, place: NDArray[np.intp], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Each row of a frame at its place, [R + 1, F] C-contiguous, and a row of NaN at the end.
+
+    A frame lies column by column. Turning a chunk of it into rows inside the cache and then
+    writing whole rows, each as one item of a void type, is several times as fast as a gather of
+    the transposed frame, and needs no second copy of it.
+    """
+    width = data.shape[1]
+    row = np.dtype((np.void, width * dtype.itemsize))
+    out = np.empty((len(data) + 1, width), dtype=dtype)
+    out[-1] = np.nan
+    chunk = np.empty((CHUNK_ROWS, width), dtype=dtype)
+    to, rows = out.view(row)[:, 0], chunk.view(row)[:, 0]  # [R + 1], [CHUNK_ROWS]
+    plain = data.reset_index(drop=True)  # slices of a plain index cost next to nothing
+    for start in range(0, len(data), CHUNK_ROWS):
+        part = plain.iloc[start : start + CHUNK_ROWS].to_numpy()
+        chunk[: len(part)] = part
+        to[place[start : start + len(part)]] = rows[: len(part)]
+    return out
+
+
+def _eligible(flt_data: pd.Series[Any] | pd.DataFrame, index: pd.Index) -> NDArray[np.bool_]:
+    """`flt_data` for every row of `index`; missing is False."""
+    if isinstance(flt_data, pd.DataFrame):
+        if flt_data.shape[1] != 1:
+            raise ValueError(
+                f"flt_data has {flt_data.shape[1]} columns, expected one: choose the one to use"
+            )
+        flt_data = flt_data.iloc[:, 0]
+    if not flt_data.index.equals(index):
+        flt_data = flt_data.reindex(index)
+    missing = flt_data.isna().to_numpy()
+    return np.asarray(np.where(missing, False, flt_data.to_numpy()).astype(bool))

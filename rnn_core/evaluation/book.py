@@ -1,0 +1,231 @@
+"""The market a portfolio trades in, and the account it keeps: prices, refusals, cash and costs.
+
+What: `Market` turns bars into dense tables that answer in one look-up whether a name can be traded
+on a session and at what price; `Book` holds cash and positions and applies the fee rules.
+Why apart from the strategy: these are the exchange's and the broker's rules (qlib:
+backtest/exchange.py, backtest/position.py, backtest/account.py), the same for any strategy.
+The trade: amounts are fractions of adjusted shares. qlib rounds to lots only when it knows the
+unadjusted price; this module never does (qlib's `trade_unit: null`).
+
+Shapes: `T` sessions of the bars, `N` instruments.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rnn_core.evaluation.align import FloatArray, by_session_and_name, session_axis, to_table
+
+BoolArray = NDArray[np.bool_]
+
+# An order worth less than this is not executed and costs nothing (qlib: exchange.py deal_order).
+SMALLEST_TRADE = 1e-5
+# A deal price at or below this is taken for absent (qlib: exchange.py get_deal_price).
+SMALLEST_PRICE = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """Dense tables of one market.
+
+    Attributes:
+        sessions: the T sessions that have bars, sorted.
+        instruments: the N names, sorted; ties between scores are settled in this order.
+        close: [T, N] adjusted closes, NaN where suspended.
+        deal: [T, N] prices at which orders are filled, the close where the chosen one is absent.
+        can_buy: [T, N] not suspended and not at a limit that refuses a purchase.
+        can_sell: [T, N] the same for a sale.
+    """
+
+    sessions: pd.DatetimeIndex
+    instruments: pd.Index
+    close: FloatArray
+    deal: FloatArray
+    can_buy: BoolArray
+    can_sell: BoolArray
+
+    @classmethod
+    def from_bars(
+        cls,
+        bars: pd.DataFrame,
+        *,
+        deal_price: str = "close",
+        limit_threshold: float | None = 0.095,
+        forbid_all_trade_at_limit: bool = True,
+    ) -> Market:
+        """Build the tables.
+
+        change_t = close_t / (close of the name's previous bar) - 1; a purchase is refused where
+        change >= limit, a sale where change <= -limit, and with `forbid_all_trade_at_limit` both
+        at either limit. A name's first bar has no change and no limit.
+
+        Args:
+            bars: adjusted bars, one row per (datetime, instrument) as index or as columns.
+            deal_price: the column orders are filled at: "close", "open" or "vwap".
+            limit_threshold: the limit as a simple return, or None for a market without one.
+            forbid_all_trade_at_limit: refuse sales at limit up and purchases at limit down too.
+
+        Raises:
+            ValueError: no bars, a missing column, duplicated rows, or a close that is not positive.
+        """
+        index = bars_index(bars)
+        for column in ("close", deal_price):
+            if column not in bars.columns:
+                raise ValueError(
+                    f"bars has no column {column!r}, only {list(bars.columns)}: add it, or choose "
+                    "another deal_price"
+                )
+        sessions, instruments = bars_axes(index)
+        close = to_table(bars["close"], index, sessions, instruments)
+        if (close <= 0).any():
+            row, name = np.argwhere(close <= 0)[0]
+            raise ValueError(
+                f"bars has a close of {close[row, name]} for {instruments[name]} on "
+                f"{sessions[row]:%Y-%m-%d}: expected a positive price, or no row if suspended"
+            )
+        deal = close
+        if deal_price != "close":
+            chosen = to_table(bars[deal_price], index, sessions, instruments)
+            deal = np.where(np.isnan(chosen) | (chosen <= SMALLEST_PRICE), close, chosen)
+        trading = ~np.isnan(close)
+        up = down = np.zeros_like(trading)
+        if limit_threshold is not None:
+            change = _change(close)
+            up, down = change >= limit_threshold, change <= -limit_threshold
+        if forbid_all_trade_at_limit:
+            up = down = up | down
+        return cls(sessions, instruments, close, deal, trading & ~up, trading & ~down)
+
+
+def bars_index(bars: pd.DataFrame) -> pd.MultiIndex:
+    """The (datetime, instrument) rows of bars that carry them as index or as columns.
+
+    Raises:
+        ValueError: no bars, or neither form.
+    """
+    if not len(bars):
+        raise ValueError("bars is empty, expected one row per (datetime, instrument)")
+    date = next((name for name in ("datetime", "date") if name in bars.columns), None)
+    if date is not None and "instrument" in bars.columns:
+        index: pd.Index = pd.MultiIndex.from_arrays(
+            [pd.DatetimeIndex(bars[date]), bars["instrument"]], names=["datetime", "instrument"]
+        )
+    else:
+        index = bars.index
+    return by_session_and_name(index, "bars").remove_unused_levels()
+
+
+def bars_axes(index: pd.MultiIndex) -> tuple[pd.DatetimeIndex, pd.Index]:
+    """Sorted sessions and instruments of `bars_index`."""
+    return session_axis(index.levels[0]), index.levels[1].sort_values()
+
+
+def _change(close: FloatArray) -> FloatArray:
+    """[T, N] simple return since the name's previous bar; NaN on its first and while suspended."""
+    row = np.arange(len(close))[:, None]
+    last = np.maximum.accumulate(np.where(np.isnan(close), 0, row), axis=0)  # (T, N) latest bar
+    filled = np.take_along_axis(close, last, axis=0)
+    change = np.full_like(close, np.nan)
+    change[1:] = close[1:] / filled[:-1] - 1
+    return change
+
+
+@dataclass(eq=False)
+class Book:
+    """Cash and positions of one account.
+
+    Attributes:
+        cash: currency.
+        amount: [N] adjusted shares held, 0 where none.
+        price: [N] latest price of each position: its close, its fill before the first close.
+        held: [N] whether there is a position.
+        age: [N] sessions since the position was opened, this one included once it has closed.
+        traded: value bought and sold so far.
+        paid: costs so far.
+    """
+
+    cash: float
+    amount: FloatArray
+    price: FloatArray
+    held: BoolArray
+    age: NDArray[np.int64]
+    open_cost: float
+    close_cost: float
+    min_cost: float
+    traded: float = 0.0
+    paid: float = 0.0
+
+    @classmethod
+    def empty(
+        cls, names: int, *, cash: float, open_cost: float, close_cost: float, min_cost: float
+    ) -> Book:
+        """An account of cash alone."""
+        return cls(
+            cash=cash,
+            amount=np.zeros(names),
+            price=np.full(names, np.nan),
+            held=np.zeros(names, dtype=bool),
+            age=np.zeros(names, dtype=np.int64),
+            open_cost=open_cost,
+            close_cost=close_cost,
+            min_cost=min_cost,
+        )
+
+    def sell_all(self, name: int, price: float) -> None:
+        """Close a position: proceeds = value - max(value * close_cost, min_cost).
+
+        Nothing happens where the position is worth next to nothing, or where cash and proceeds
+        together would not cover the cost.
+        """
+        value = float(self.amount[name]) * price
+        cost = max(value * self.close_cost, self.min_cost)
+        if value <= SMALLEST_TRADE or self.cash + value < cost:
+            return
+        self.amount[name], self.held[name], self.age[name] = 0.0, False, 0
+        self._settle(value - cost, value, cost)
+
+    def buy(self, name: int, amount: float, price: float) -> None:
+        """Open a position, cut to what the cash allows after the cost.
+
+        cost = max(value * open_cost, min_cost); with too little cash for value + cost the value is
+        the one that spends all of it; with too little for the cost alone nothing happens.
+        """
+        value = amount * price
+        cost = max(value * self.open_cost, self.min_cost)
+        if self.cash < cost:
+            return
+        if self.cash < value + cost:
+            value = min(self._affordable(), value)
+            cost = max(value * self.open_cost, self.min_cost)
+        if value <= SMALLEST_TRADE:
+            return
+        self.amount[name], self.price[name], self.held[name] = value / price, price, True
+        self._settle(-(value + cost), value, cost)
+
+    def _affordable(self) -> float:
+        """The largest purchase whose value and cost the cash covers."""
+        # Below this the least cost binds.
+        bound = self.min_cost / self.open_cost + self.min_cost if self.open_cost else math.inf
+        if self.cash < bound:
+            return self.cash - self.min_cost
+        return self.cash / (1 + self.open_cost)
+
+    def _settle(self, flow: float, value: float, cost: float) -> None:
+        self.cash += flow
+        self.traded += value
+        self.paid += cost
+
+    def close_session(self, close: FloatArray) -> None:
+        """Mark positions to the session's closes [N] (suspended ones keep theirs) and age them."""
+        marked = self.held & ~np.isnan(close)
+        self.price[marked] = close[marked]
+        self.age[self.held] += 1
+
+    def value(self) -> float:
+        """Worth of all positions at their latest prices."""
+        return float(np.sum(self.amount[self.held] * self.price[self.held]))

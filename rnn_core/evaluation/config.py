@@ -1,0 +1,70 @@
+"""Settings of the TopkDropout backtest, validated when they are made.
+
+Names and defaults are qlib's benchmark settings, so a qlib workflow's `strategy` and `backtest`
+sections map one to one. What each does is told by `rnn_core.evaluation.portfolio`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+DealPrice = Literal["close", "open", "vwap"]
+Semantics = Literal["strict", "qlib"]
+
+
+@dataclass(frozen=True)
+class PortfolioConfig:
+    """Settings of the strategy, the exchange and the account; qlib's names and defaults.
+
+    Attributes:
+        topk: names to hold.
+        n_drop: held names to replace each session, at most.
+        hold_thresh: sessions a name is held before it may be sold.
+        risk_degree: share of the cash that a session's purchases may use.
+        only_tradable: look at suspensions and limits of session t already when ranking.
+        account: cash at the start, in currency.
+        open_cost: cost of a purchase as a share of its value.
+        close_cost: cost of a sale as a share of its value.
+        min_cost: least cost of a trade, in currency.
+        limit_threshold: price limit as a simple return, None for a market without limits.
+        deal_price: the price orders are filled at.
+        forbid_all_trade_at_limit: at either limit refuse purchases and sales alike.
+        semantics: "strict" or "qlib", see `rnn_core.evaluation.portfolio`.
+
+    Raises:
+        ValueError: a value outside its range; the message names it.
+    """
+
+    topk: int = 50
+    n_drop: int = 5
+    hold_thresh: int = 1
+    risk_degree: float = 0.95
+    only_tradable: bool = False
+    account: float = 1e8
+    open_cost: float = 0.0005
+    close_cost: float = 0.0015
+    min_cost: float = 5.0
+    limit_threshold: float | None = 0.095
+    deal_price: DealPrice = "close"
+    forbid_all_trade_at_limit: bool = True
+    semantics: Semantics = "strict"
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, name: str, expected: str) -> None:
+            if not ok:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected {expected}")
+
+        need(self.topk >= 1, "topk", "1 name or more")
+        need(0 <= self.n_drop <= self.topk, "n_drop", f"0 to topk ({self.topk}) names")
+        need(self.hold_thresh >= 0, "hold_thresh", "0 sessions or more")
+        need(0 < self.risk_degree <= 1, "risk_degree", "a share in (0, 1]")
+        need(math.isfinite(self.account) and self.account > 0, "account", "positive cash")
+        for name in ("open_cost", "close_cost"):
+            need(0 <= getattr(self, name) < 1, name, "a share of the traded value in [0, 1)")
+        need(math.isfinite(self.min_cost) and self.min_cost >= 0, "min_cost", "0 or more")
+        limit = self.limit_threshold
+        need(limit is None or 0 < limit < 1, "limit_threshold", "a return in (0, 1), or None")
+        need(self.deal_price in get_args(DealPrice), "deal_price", f"one of {get_args(DealPrice)}")
+        need(self.semantics in get_args(Semantics), "semantics", f"one of {get_args(Semantics)}")

@@ -1,0 +1,318 @@
+"""The TopkDropout portfolio: hold about k names, every session swap the worst few for better ones.
+
+What: a long-only backtest of a signal with costs, suspensions and price limits, whose daily report
+has qlib's columns and, with `semantics="qlib"`, qlib's numbers (qlib: contrib/strategy/
+signal_strategy.py TopkDropoutStrategy run by backtest_daily with `trade_unit: null`).
+How: rankings, prices and refusals of all sessions are laid out as [T, N] tables beforehand; what is
+left is one short loop over sessions, because an account depends on its own past.
+The trade: amounts are fractions of adjusted shares, never rounded to lots.
+
+Rules of session t, which uses the signal of session t - 1 only:
+1. Rank names by score; those not held that rank best are candidates, `n_drop + topk - held` of
+   them. A held name without a score ranks last. Equal scores rank in instrument order.
+2. Rank candidates and held names together; held ones among the last `n_drop` are to be sold.
+3. Sell them, unless held for fewer than `hold_thresh` sessions, suspended or at a limit.
+4. Split cash * `risk_degree` equally over the first `sold + topk - held` candidates ("sold" counts
+   those to be sold) and buy. The share of one that is suspended or at a limit stays cash.
+Without a signal on t - 1 nothing is traded.
+
+Where "strict" repairs "qlib":
+- `n_drop=0`: qlib's "last 0" of a list is all of it, so it sells everything; strict sells nothing.
+- A name whose score is NaN is bought by qlib when better candidates run out, by strict never.
+- `only_tradable` with more names held than `topk`: qlib's count of names to buy can fall below
+  zero and then means "all but the last few"; strict takes zero.
+Where neither can equal qlib: several held names without a score, and no candidate, are ranked by
+qlib in the order of a Python set, which changes from run to run; here in instrument order. qlib
+compares its stored float32 change with the limit; here the change comes from the closes given.
+
+Shapes: `T` sessions of the bars, `N` instruments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from rnn_core.evaluation.align import (
+    FloatArray,
+    IntArray,
+    by_session_and_name,
+    session_axis,
+    to_table,
+)
+from rnn_core.evaluation.book import Book, BoolArray, Market, bars_axes, bars_index
+from rnn_core.evaluation.config import PortfolioConfig
+from rnn_core.evaluation.risk import risk_analysis
+
+REPORT_COLUMNS = (
+    "account", "return", "total_turnover", "turnover", "total_cost", "cost", "value", "cash",
+    "bench",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class PortfolioResult:
+    """What a backtest leaves.
+
+    Attributes:
+        config: the settings it ran with.
+        daily: index `datetime`, qlib's report columns. account: worth at the close; return: simple
+            return before costs; turnover: value bought and sold / last account; cost: costs / last
+            account; value, cash: positions and cash at the close; bench: the benchmark's return;
+            total_*: running sums in currency.
+        positions: one row per session and name held at its close, sorted: datetime, instrument,
+            amount (adjusted shares), price, weight (of the account).
+    """
+
+    config: PortfolioConfig
+    daily: pd.DataFrame
+    positions: pd.DataFrame
+
+
+def topk_dropout(
+    signal: pd.Series,
+    bars: pd.DataFrame,
+    config: PortfolioConfig | None = None,
+    *,
+    benchmark: pd.Series | None = None,
+    sessions: Sequence[pd.Timestamp] | pd.DatetimeIndex | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PortfolioResult:
+    """Backtest the TopkDropout strategy.
+
+    Args:
+        signal: scores indexed by (datetime, instrument); the score of session t is traded on t + 1.
+        bars: adjusted bars, (datetime, instrument) as index or columns, with `close` and the
+            `deal_price`; a missing row is a suspended name. Bars before the first session serve
+            the first price change.
+        config: settings; None for the defaults.
+        benchmark: simple return per session; None for a benchmark of 0, so that "excess" is
+            absolute.
+        sessions: the sessions to report, from the bars; by default from the first session with a
+            signal to the one after the last, or the last with bars.
+        progress: called after each session with (sessions done, sessions in all).
+
+    Returns:
+        The daily report and the positions.
+
+    Raises:
+        ValueError: no signal, a signal on a day between the bars' sessions, unknown sessions, or a
+            benchmark that does not cover the sessions.
+    """
+    config = config or PortfolioConfig()
+    market = Market.from_bars(
+        bars,
+        deal_price=config.deal_price,
+        limit_threshold=config.limit_threshold,
+        forbid_all_trade_at_limit=config.forbid_all_trade_at_limit,
+    )
+    index = by_session_and_name(signal.index, "signal").remove_unused_levels()
+    rows = _session_rows(index, market.sessions, sessions)
+    bench = _benchmark(benchmark, market.sessions[rows])
+    score = to_table(signal, index, market.sessions, market.instruments)  # (T, N)
+    # "qlib" may buy a name that has a row and no score; "strict" needs the score.
+    scored = ~np.isnan(score)
+    if config.semantics == "qlib":
+        ones = pd.Series(1.0, index=signal.index)
+        scored = ~np.isnan(to_table(ones, index, market.sessions, market.instruments))
+    ranked = np.argsort(-score, axis=1, kind="stable")  # (T, N) best first, NaN last, ties by name
+
+    book = Book.empty(
+        len(market.instruments),
+        cash=config.account,
+        open_cost=config.open_cost,
+        close_cost=config.close_cost,
+        min_cost=config.min_cost,
+    )
+    daily: list[tuple[float, ...]] = []
+    holdings: list[tuple[IntArray, FloatArray, FloatArray]] = []
+    last = config.account
+    for done, t in enumerate(rows, start=1):
+        traded, paid = book.traded, book.paid
+        if t > 0 and scored[t - 1].any():
+            _trade(book, market, config, int(t), ranked[t - 1], scored[t - 1])
+        book.close_session(market.close[t])
+        value = book.value()
+        account = value + book.cash
+        cost = book.paid - paid
+        daily.append((
+            account, (account - last + cost) / last, book.traded, (book.traded - traded) / last,
+            book.paid, cost / last, value, book.cash, bench[done - 1],
+        ))  # fmt: skip
+        held = np.flatnonzero(book.held)
+        holdings.append((held, book.amount[held], book.price[held]))
+        last = account
+        if progress is not None:
+            progress(done, len(rows))
+    report = pd.DataFrame(daily, index=market.sessions[rows], columns=list(REPORT_COLUMNS))
+    report.index.name = "datetime"
+    return PortfolioResult(config, report, _positions(holdings, market, report))
+
+
+def _trade(
+    book: Book, market: Market, config: PortfolioConfig, t: int, ranked: IntArray, scored: BoolArray
+) -> None:
+    """Rules 1 to 4 for session t; `ranked` [N] are the names by yesterday's score."""
+    strict = config.semantics == "strict"
+    held = book.held.copy()
+    n_held = int(held.sum())
+    eligible = market.can_buy[t] & market.can_sell[t] if config.only_tradable else None
+    today = _first(
+        ranked[(scored & ~held)[ranked]], config.n_drop + config.topk - n_held, eligible, strict
+    )
+    pool = held.copy()
+    pool[today] = True
+    bottom = _first(ranked[pool[ranked]][::-1], config.n_drop, eligible, strict, last=True)
+    selling = np.zeros_like(held)
+    selling[bottom] = True
+    selling &= held
+    n_buy = int(selling.sum()) + config.topk - n_held
+    buying = today[: max(n_buy, 0) if strict else n_buy]
+    for name in np.flatnonzero(selling & market.can_sell[t] & (book.age >= config.hold_thresh)):
+        book.sell_all(int(name), float(market.deal[t, name]))
+    if not len(buying):
+        return
+    each = book.cash * config.risk_degree / len(buying)
+    for name in buying:
+        if market.can_buy[t, name]:
+            price = float(market.deal[t, name])
+            book.buy(int(name), each / price, price)
+
+
+def _first(
+    names: IntArray, count: int, eligible: BoolArray | None, strict: bool, *, last: bool = False
+) -> IntArray:
+    """The first `count` (eligible) names.
+
+    The "qlib" branch follows Python's slices for counts below one: -2 is "all but two", and the
+    last 0 (`last`) is everything; with `eligible` at least one name is taken.
+    """
+    if eligible is not None:
+        names = names[eligible[names]]
+        return names[: max(count, 0 if strict else 1)]
+    if strict:
+        return names[: max(count, 0)]
+    return names if last and count == 0 else names[:count]
+
+
+def _session_rows(
+    signal: pd.MultiIndex,
+    calendar: pd.DatetimeIndex,
+    sessions: Sequence[pd.Timestamp] | pd.DatetimeIndex | None,
+) -> IntArray:
+    """Positions in the calendar of the sessions to trade."""
+    if not len(signal):
+        raise ValueError("signal is empty, expected scores indexed by (datetime, instrument)")
+    days = session_axis(signal.levels[0])
+    inside = days[(days >= calendar[0]) & (days <= calendar[-1])]
+    strange = inside.difference(calendar)
+    if len(strange):
+        raise ValueError(
+            f"signal has {len(strange)} days without any bar, the first is {strange[0]:%Y-%m-%d}: "
+            "add the bars of that session, or drop its scores"
+        )
+    if sessions is not None:
+        wanted = pd.DatetimeIndex(list(sessions))
+        rows = calendar.get_indexer(wanted)
+        if not len(rows) or (rows < 0).any() or (np.diff(rows) <= 0).any():
+            missing = [f"{day:%Y-%m-%d}" for day in wanted[rows < 0][:5]]
+            raise ValueError(
+                f"sessions holds {len(wanted)} days, {int((rows < 0).sum())} of them without bars "
+                f"({missing}): expected one or more of the bars' sessions, in order, once each"
+            )
+        return np.asarray(rows, dtype=np.intp)
+    if not len(inside):
+        raise ValueError(
+            f"signal covers {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}, the bars "
+            f"{calendar[0]:%Y-%m-%d} to {calendar[-1]:%Y-%m-%d}: pass bars of the same time"
+        )
+    start, stop = (int(row) for row in calendar.get_indexer(inside[[0, -1]]))
+    return np.arange(start, min(stop + 2, len(calendar)), dtype=np.intp)
+
+
+def _benchmark(benchmark: pd.Series | None, sessions: pd.DatetimeIndex) -> FloatArray:
+    if benchmark is None:
+        return np.zeros(len(sessions))
+    values = benchmark.reindex(sessions).to_numpy(dtype=np.float64, na_value=np.nan)
+    absent = np.isnan(values)
+    if absent.any():
+        raise ValueError(
+            f"benchmark has no return on {int(absent.sum())} of {len(sessions)} sessions, the "
+            f"first is {sessions[int(np.argmax(absent))]:%Y-%m-%d}: pass a Series that covers "
+            "them, or equal_weight_benchmark(bars)"
+        )
+    return values
+
+
+def _positions(
+    holdings: list[tuple[IntArray, FloatArray, FloatArray]], market: Market, report: pd.DataFrame
+) -> pd.DataFrame:
+    """Long frame of what was held at each close."""
+    day = np.repeat(np.arange(len(holdings)), [len(held) for held, _, _ in holdings])
+    name, amount, price = (np.concatenate(parts) for parts in zip(*holdings, strict=True))
+    frame = pd.DataFrame({"datetime": report.index[day], "instrument": market.instruments[name]})
+    frame["amount"], frame["price"] = amount, price
+    frame["weight"] = amount * price / report["account"].to_numpy()[day]
+    return frame
+
+
+def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
+    """Mean simple return of all names that have a bar on a session and on the one before.
+
+    bench_t = mean over i of (close_ti / close_{t-1,i} - 1); 0 where no name has both bars, as on
+    the first session. Rebalanced daily and without costs, so a demanding benchmark.
+
+    Args:
+        bars: adjusted bars, (datetime, instrument) as index or columns, with `close`.
+
+    Returns:
+        One return per session of the bars, named `bench`.
+    """
+    index = bars_index(bars)
+    sessions, instruments = bars_axes(index)
+    close = to_table(bars["close"], index, sessions, instruments)  # (T, N)
+    step = close[1:] / close[:-1] - 1
+    count = np.sum(~np.isnan(step), axis=1)
+    mean = np.zeros(len(sessions))
+    np.divide(np.nansum(step, axis=1), count, out=mean[1:], where=count > 0)
+    return pd.Series(mean, index=sessions, name="bench")
+
+
+def portfolio_summary(
+    result: PortfolioResult, *, periods_per_year: float | str = 238
+) -> dict[str, float | int]:
+    """The figures people compare portfolios by, in qlib's convention.
+
+    Excess = return - bench, or return - bench - cost; annualised, information ratio and drawdown
+    from `risk_analysis` in mode "sum" (qlib: workflow/record_temp.py PortAnaRecord).
+
+    Args:
+        result: of `topk_dropout`.
+        periods_per_year: number, "qlib_day" (238) or "us" (252).
+
+    Returns:
+        sessions; annualized_return, with cost, not in excess of anything; benchmark_return,
+        annualised; for with_cost and without_cost: annualized_excess_return_*,
+        information_ratio_* and max_drawdown_* of the excess; turnover, mean per session of the
+        value bought and sold / account; total_cost, in currency.
+    """
+    daily = result.daily
+    gross = daily["return"] - daily["bench"]
+    out: dict[str, float | int] = {"sessions": len(daily)}
+    for name, series in (
+        ("annualized_return", daily["return"] - daily["cost"]),
+        ("benchmark_return", daily["bench"]),
+    ):
+        risk = risk_analysis(series, periods_per_year=periods_per_year)
+        out[name] = float(risk["annualized_return"])
+    for suffix, series in (("with_cost", gross - daily["cost"]), ("without_cost", gross)):
+        risk = risk_analysis(series, periods_per_year=periods_per_year)
+        out[f"annualized_excess_return_{suffix}"] = float(risk["annualized_return"])
+        out[f"information_ratio_{suffix}"] = float(risk["information_ratio"])
+        out[f"max_drawdown_{suffix}"] = float(risk["max_drawdown"])
+    out["turnover"] = float(daily["turnover"].mean())
+    out["total_cost"] = float(daily["total_cost"].iloc[-1])
+    return out

@@ -1,0 +1,207 @@
+"""How figures look and how they become files: one palette, one style, deterministic PNG.
+
+What: the style shared by `rnn_core.evaluation.plots`, and the writing of a figure to PNG.
+Why not pyplot: it keeps global figures and picks a backend from the environment; a figure made
+from `matplotlib.figure.Figure` is garbage like any object and always rendered by Agg. The style is
+applied with the library's defaults underneath, so a person's matplotlibrc changes nothing and the
+same figure gives the same bytes on the same matplotlib.
+matplotlib is imported inside the functions: the package works without it.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito (2008), distinguishable with any colour vision; yellow left out, too pale on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
+# A model keeps its colour in every plot, whichever others are shown.
+MODEL_COLORS = {"lstm": PALETTE[0], "gru": PALETTE[1], "krnn": PALETTE[2]}
+GREY = "#6E6E6E"
+WIDTH_INCHES = 9.0  # 900 pixels at DPI: what a page column shows without scaling
+DPI = 100
+
+_STYLE = {
+    "figure.facecolor": "white",
+    "figure.dpi": DPI,
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#999999",
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.5,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's own defaults with this package's style on top, for the length of a block."""
+    import matplotlib as mpl
+
+    # The backend chooses a window system and is none of a figure's look.
+    defaults = {
+        key: mpl.rcParamsDefault[key]
+        for key in mpl.rcParamsDefault
+        if not key.startswith(("backend", "webagg", "interactive", "toolbar", "timezone"))
+    }
+    with mpl.rc_context(cast("Any", {**defaults, **_STYLE})):
+        yield
+
+
+def model_colors(names: Iterable[str]) -> dict[str, str]:
+    """A colour per name: fixed for the known models, the next free one for others.
+
+    Args:
+        names: model names, or labels that begin with one ("lstm 2012-03-01").
+
+    Returns:
+        Hex colours by name; they repeat once the palette is used up.
+    """
+    names = list(names)
+    known = {name: MODEL_COLORS[name.lower()] for name in names if name.lower() in MODEL_COLORS}
+    free = [color for color in PALETTE if color not in known.values()] or list(PALETTE)
+    others = [name for name in names if name not in known]
+    return {name: known.get(name) or free[others.index(name) % len(free)] for name in names}
+
+
+def new_figure(height_inches: float, title: str) -> Figure:
+    """An empty figure of the common width with a title; call it inside `style`."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06)
+    fig = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout=layout)
+    fig.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+    return fig
+
+
+def draw_line(ax: Axes, series: pd.Series, *, color: str, label: str, linestyle: str = "-") -> None:
+    """A curve over time; a single session is a dot, which a line would not show."""
+    marker = "o" if len(series) == 1 else ""
+    ax.plot(series.index, series, color=color, label=label, linestyle=linestyle, marker=marker)
+
+
+def time_axis(ax: Axes, indexes: Iterable[pd.Index]) -> None:
+    """Dates that never overlap, from the first to the last session of all curves, with room."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+
+    days = pd.DatetimeIndex([])
+    for index in indexes:
+        days = days.union(pd.DatetimeIndex(index))
+    if len(days) <= 1:
+        # A scale around one day would show invented days; none at all would show 1970.
+        ax.set_xticks(days, [f"{day:%Y-%m-%d}" for day in days])
+    else:
+        locator = AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
+        ax.xaxis.set_major_locator(locator)
+        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    if len(days):
+        first, last = (float(date2num(day)) for day in days[[0, -1]])  # type: ignore[no-untyped-call]
+        pad = max((last - first) * 0.01, 1.0)  # days
+        ax.set_xlim(first - pad, last + pad)
+
+
+def title_and_legend(ax: Axes, title: str, *, characters: int = 125) -> None:
+    """A title, and under it the legend in rows above the panel, where it covers no curve.
+
+    Args:
+        ax: the panel, its curves labelled.
+        title: what the panel shows.
+        characters: how many fit beside each other in the panel's width.
+    """
+    labels = ax.get_legend_handles_labels()[1]
+    entries = len(labels)
+    columns = max(characters // (max(map(len, labels), default=0) + 6), 1)
+    if entries:
+        ax.legend(
+            loc="lower left", bbox_to_anchor=(-0.005, 1.0), ncol=columns, borderaxespad=0.1,
+            borderpad=0.2, columnspacing=1.4, handlelength=1.6, handletextpad=0.6,
+        )  # fmt: skip
+    ax.set_title(title, pad=6 + 15 * math.ceil(entries / columns))
+
+
+def signed(value: float, digits: int, unit: str = "") -> str:
+    """A number with its sign, the minus as wide as the plus; zero has none, a NaN is a dash."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:+.{digits}f}"
+    text = text if float(text) else text[1:]
+    return f"{text}{unit}".replace("-", "\u2212")
+
+
+def say(ax: Axes, text: str) -> None:
+    """A sentence in the middle of a panel that has nothing to draw."""
+    ax.set_ylim(-1, 1)
+    ax.set_yticks([0])
+    ax.text(
+        0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 3},
+    )  # fmt: skip
+
+
+def png_bytes(fig: Figure) -> bytes:
+    """Render a figure.
+
+    Args:
+        fig: any matplotlib figure.
+
+    Returns:
+        A PNG without time, host or software in it: the same figure gives the same bytes.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image  # matplotlib's own requirement
+
+    with style():
+        fig.set_dpi(DPI)
+        canvas = FigureCanvasAgg(fig)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        rgba = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        pixels = Image.fromarray(rgba).convert("RGB")
+    # 256 colours are plenty for curves on white and a third of the size.
+    small = pixels.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def to_png(fig: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG; a reader sees the old file or the new one, never half of it.
+
+    Args:
+        fig: any matplotlib figure.
+        path: where to; the folder is made if need be.
+
+    Returns:
+        The path written.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(png_bytes(fig))
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target

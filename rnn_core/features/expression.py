@@ -1,0 +1,93 @@
+"""The nodes of an expression: immutable, hashable, with their reach known when they are made.
+
+Equal sub-expressions are equal keys, so an evaluator that remembers results by node computes each
+once, within one expression and across a list of them.
+
+Reach: a node that is to be known at session 0 visits its arguments at other sessions. `look_back`
+and `look_ahead` are the furthest sessions visited by any node below, so the array of
+`look_back + 1 + look_ahead` sessions around D is enough to evaluate the expression at D.
+qlib: get_extended_window_size, which adds up every shift and so asks for more where shifts cancel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rnn_core.features.operators import OPERATORS
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A node; see `Number`, `Field` and `Call`.
+
+    Attributes:
+        look_back: sessions before D that the value of D needs.
+        look_ahead: sessions after D that the value of D needs (0: known at the close of D).
+        fields: names of the fields it reads.
+        depth: 1 for a leaf, one more than its deepest argument for a call.
+    """
+
+    look_back: int = field(init=False, compare=False, repr=False, default=0)
+    look_ahead: int = field(init=False, compare=False, repr=False, default=0)
+    fields: frozenset[str] = field(init=False, compare=False, repr=False, default=frozenset())
+    depth: int = field(init=False, compare=False, repr=False, default=1)
+
+    @property
+    def is_condition(self) -> bool:
+        """Whether it gives true or false, not numbers."""
+        return False
+
+
+@dataclass(frozen=True)
+class Number(Expression):
+    """A constant."""
+
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.0f}" if self.value.is_integer() else repr(self.value)
+
+
+@dataclass(frozen=True)
+class Field(Expression):
+    """A field of the bars, written $name."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fields", frozenset([self.name]))
+
+    def __str__(self) -> str:
+        return f"${self.name}"
+
+
+@dataclass(frozen=True)
+class Call(Expression):
+    """An operator on arguments; `a + b` is Add(a, b)."""
+
+    name: str
+    arguments: tuple[Expression, ...]
+
+    def __post_init__(self) -> None:
+        operator = OPERATORS[self.name]
+        constants = [
+            argument.value
+            for argument, kind in zip(self.arguments, operator.arguments, strict=True)
+            if kind == "sessions" and isinstance(argument, Number)
+        ]
+        first, last = operator.reads(*constants)
+        series = [a for a in self.arguments if not isinstance(a, Number)]
+        back = max((a.look_back - first for a in series), default=0)
+        ahead = max((a.look_ahead + last for a in series), default=0)
+        object.__setattr__(self, "look_back", max(0, back))
+        object.__setattr__(self, "look_ahead", max(0, ahead))
+        object.__setattr__(self, "fields", frozenset().union(*(a.fields for a in series)))
+        object.__setattr__(self, "depth", 1 + max(a.depth for a in self.arguments))
+
+    @property
+    def is_condition(self) -> bool:
+        """Whether it gives true or false, not numbers."""
+        return OPERATORS[self.name].result == "condition"
+
+    def __str__(self) -> str:
+        return f"{self.name}({','.join(str(a) for a in self.arguments)})"

@@ -1,0 +1,233 @@
+"""Text to expression: a Pratt parser for qlib's language.
+
+Precedence and associativity are Python's, because qlib evaluates the text as Python: comparisons
+bind loosest, then `|`, `&`, `+ -`, `* /`, unary minus, `**` (from the right). So `$a > 1 & $b > 2`
+means `$a > (1 & $b) > 2`; it is refused, as is every chain of comparisons, and the message says to
+write parentheses. Arithmetic on constants is done here, so `Ref($close, 2*5)` is fine.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from rnn_core.features.expression import Call, Expression, Field, Number
+from rnn_core.features.operators import OPERATORS, Argument
+from rnn_core.features.tokens import ExpressionError, Token, tokenize
+
+COMPARISON, UNARY = 1, 6
+# Symbol to operator, how tightly it binds, and how tightly its right operand must.
+INFIX: Mapping[str, tuple[str, int, int]] = MappingProxyType(
+    {
+        ">": ("Gt", COMPARISON, 2),
+        ">=": ("Ge", COMPARISON, 2),
+        "<": ("Lt", COMPARISON, 2),
+        "<=": ("Le", COMPARISON, 2),
+        "==": ("Eq", COMPARISON, 2),
+        "!=": ("Ne", COMPARISON, 2),
+        "|": ("Or", 2, 3),
+        "&": ("And", 3, 4),
+        "+": ("Add", 4, 5),
+        "-": ("Sub", 4, 5),
+        "*": ("Mul", 5, 6),
+        "/": ("Div", 5, 6),
+        "**": ("Power", 7, UNARY),
+    }
+)
+FOLD: Mapping[str, Callable[[float, float], float]] = MappingProxyType(
+    {
+        "Add": lambda a, b: a + b,
+        "Sub": lambda a, b: a - b,
+        "Mul": lambda a, b: a * b,
+        "Div": lambda a, b: a / b,
+        "Power": lambda a, b: a**b,
+    }
+)
+MAX_NESTING = 100
+MAX_DEPTH = 200
+
+
+def parse(text: str) -> Expression:
+    """Read an expression.
+
+    Args:
+        text: e.g. "Ref($close, -2)/Ref($close, -1) - 1".
+
+    Returns:
+        Its graph, equal sub-expressions being one object.
+
+    Raises:
+        ExpressionError: if the text is not an expression of the language; the message points at
+            the character and, for an unknown operator, names the nearest known one.
+    """
+    parser = _Parser(text)
+    result = parser.operand_above(0)
+    if parser.token.kind != "end":
+        raise parser.error(f"unexpected {parser.token.text!r} after a complete expression")
+    if not result.fields:
+        raise ExpressionError("an expression needs at least one field, as in $close", text, 0)
+    return result
+
+
+class _Parser:
+    """One pass over the tokens of one text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = tokenize(text)
+        self.position = 0
+        self.nesting = 0
+        self.known: dict[Expression, Expression] = {}
+
+    @property
+    def token(self) -> Token:
+        """The token to be read next."""
+        return self.tokens[self.position]
+
+    def error(self, problem: str, at: int | None = None) -> ExpressionError:
+        return ExpressionError(problem, self.text, self.token.at if at is None else at)
+
+    def take(self) -> Token:
+        token = self.token
+        self.position += token.kind != "end"
+        return token
+
+    def shared(self, node: Expression, at: int) -> Expression:
+        """The one object that stands for this sub-expression."""
+        if node.depth > MAX_DEPTH:
+            raise self.error(f"more than {MAX_DEPTH} operations deep: split it up", at)
+        return self.known.setdefault(node, node)
+
+    def operand_above(self, binding: int) -> Expression:
+        """Everything from here on that binds more tightly than `binding`."""
+        start = self.token.at
+        left = self.prefix()
+        while self.token.kind == "symbol" and self.token.text in INFIX:
+            name, own, right_binding = INFIX[self.token.text]
+            if own <= binding:
+                break
+            symbol = self.take()
+            right_start = self.token.at
+            right = self.operand_above(right_binding - 1)
+            left = self.infix(name, symbol, (left, start), (right, right_start))
+            if own == COMPARISON and self.token.text in INFIX and INFIX[self.token.text][1] == own:
+                raise self.error(
+                    "comparisons cannot be chained, and bind more loosely than & and |:"
+                    " put parentheses around each, as in ($a > 1) & ($b > 2)"
+                )
+        return left
+
+    def infix(
+        self, name: str, symbol: Token, left: tuple[Expression, int], right: tuple[Expression, int]
+    ) -> Expression:
+        """An operation written between its operands, done at once if both are constants."""
+        a, b = left[0], right[0]
+        if isinstance(a, Number) and isinstance(b, Number) and name in FOLD:
+            try:
+                value = FOLD[name](a.value, b.value)
+            except (ZeroDivisionError, OverflowError) as cause:
+                raise self.error(f"{a} {symbol.text} {b} has no value", symbol.at) from cause
+            if isinstance(value, complex):
+                raise self.error(f"{a} {symbol.text} {b} is not a real number", symbol.at)
+            return self.shared(Number(value), symbol.at)
+        return self.call(name, symbol, [left, right])
+
+    def prefix(self) -> Expression:
+        """A number, a field, a call, a parenthesis or a signed operand."""
+        token = self.take()
+        if token.kind == "number":
+            return self.shared(Number(float(token.text)), token.at)
+        if token.kind == "field":
+            return self.shared(Field(token.text[1:]), token.at)
+        if token.text in ("-", "+"):
+            self.enter(token)
+            at = self.token.at
+            operand = self.operand_above(UNARY - 1)
+            self.nesting -= 1
+            if token.text == "+":
+                return operand
+            if isinstance(operand, Number):
+                return self.shared(Number(-operand.value), token.at)
+            return self.call("Mul", token, [(Number(-1.0), token.at), (operand, at)])
+        if token.text == "(":
+            self.enter(token)
+            inside = self.operand_above(0)
+            self.close(token)
+            return inside
+        if token.kind == "name":
+            return self.named(token)
+        found = "the end" if token.kind == "end" else repr(token.text)
+        raise self.error(f"expected a number, a field or an operator, found {found}", token.at)
+
+    def named(self, token: Token) -> Expression:
+        """A call by name."""
+        if token.text not in OPERATORS:
+            if self.token.text != "(":
+                raise self.error(f"a field is written ${token.text}", token.at)
+            near = difflib.get_close_matches(token.text, OPERATORS, n=1, cutoff=0.5)
+            advice = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(OPERATORS)}"
+            raise self.error(f"unknown operator `{token.text}`; {advice}", token.at)
+        if self.token.text != "(":
+            raise self.error(f"`{token.text}` needs its arguments in parentheses")
+        opening = self.take()
+        self.enter(opening)
+        arguments: list[tuple[Expression, int]] = []
+        while self.token.text != ")" or arguments:
+            at = self.token.at
+            arguments.append((self.operand_above(0), at))
+            if self.token.text != ",":
+                break
+            self.take()
+        self.close(opening)
+        return self.call(token.text, token, arguments)
+
+    def call(self, name: str, token: Token, arguments: list[tuple[Expression, int]]) -> Expression:
+        """A checked call."""
+        kinds = OPERATORS[name].arguments
+        if len(arguments) != len(kinds):
+            raise self.error(
+                f"`{name}` takes {len(kinds)} argument{'s' * (len(kinds) != 1)},"
+                f" {len(arguments)} given",
+                token.at,
+            )
+        for (argument, at), kind in zip(arguments, kinds, strict=True):
+            problem = _misfit(argument, kind)
+            if problem:
+                raise self.error(f"`{name}` {problem}, found {argument}", at)
+        if all(isinstance(argument, Number) for argument, _ in arguments):
+            raise self.error(f"`{name}` needs at least one argument that is a series", token.at)
+        return self.shared(Call(name, tuple(argument for argument, _ in arguments)), token.at)
+
+    def enter(self, token: Token) -> None:
+        self.nesting += 1
+        if self.nesting > MAX_NESTING:
+            raise self.error(f"nested more than {MAX_NESTING} deep: split it up", token.at)
+
+    def close(self, opening: Token) -> None:
+        if self.token.text != ")":
+            found = repr(self.token.text) if self.token.text else "the end"
+            raise self.error(
+                f"expected `)` for the `(` at character {opening.at + 1}, found {found}"
+            )
+        self.take()
+        self.nesting -= 1
+
+
+def _misfit(argument: Expression, kind: Argument) -> str:
+    """What is wrong with an argument, empty if nothing."""
+    if kind == "sessions":
+        whole = isinstance(argument, Number) and argument.value.is_integer()
+        if not whole or argument.value == 0:  # type: ignore[attr-defined]
+            return (
+                "needs a whole number of sessions other than 0 here (qlib reads 0 as the first"
+                " value of the series, which depends on where the history starts)"
+            )
+    elif kind == "condition" and not argument.is_condition:
+        return (
+            "needs a condition here, as in ($close > $open), in parentheses because & and | bind"
+            " more tightly than comparisons"
+        )
+    elif kind == "series" and isinstance(argument, Number):
+        return "needs a series here, as in $close"
+    return ""

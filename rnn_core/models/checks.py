@@ -1,0 +1,56 @@
+"""Checks that the networks share: sizes when they are built, the shape of a batch when they run.
+
+A wrong layout is the costly mistake here: a tensor [B, F, L] or a flat [B, L * F] can train
+without an error and learn nothing (qlib's KRNN reads Alpha360 that way). So the width of a batch
+is checked on every call; it costs well under a microsecond.
+
+Shapes: `B` batch, `L` window length in sessions, `F` features.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def require_sizes(**sizes: int) -> None:
+    """Every given size must be a whole number of at least 1.
+
+    Args:
+        **sizes: argument name to the value it was given.
+
+    Raises:
+        ValueError: a value below 1, or no integer.
+    """
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}, expected a whole number of 1 or more")
+
+
+def require_dropout(dropout: float) -> None:
+    """Dropout is a probability below 1.
+
+    Args:
+        dropout: share of activations set to zero between recurrent layers.
+
+    Raises:
+        ValueError: outside [0, 1).
+    """
+    if not 0.0 <= dropout < 1.0:
+        raise ValueError(f"dropout is {dropout!r}, expected a number in [0, 1)")
+
+
+def require_windows(x: Tensor, n_features: int) -> None:
+    """A batch of windows has shape [B, L, F] with the network's own F.
+
+    Args:
+        x: what `forward` was given.
+        n_features: F the network was built for.
+
+    Raises:
+        ValueError: another number of axes, or another F.
+    """
+    if x.ndim != 3 or x.shape[-1] != n_features:
+        raise ValueError(
+            f"input of shape {tuple(x.shape)}, expected windows [B, L, {n_features}], oldest "
+            f"session first; leave the label column out and give a flat frame its session axis"
+        )

@@ -1,0 +1,188 @@
+"""The table of model families: what a name means, with qlib's benchmark settings as defaults.
+
+A family is a network class, its hyper-parameters as a frozen dataclass, and how it is trained
+unless a config says otherwise. Everything that deals with a model by name (the trainer's
+defaults, bundles, the pipeline's assets, workflow files) reads this one table, so a fourth family
+is one entry in `MODEL_FAMILIES`: a module that takes the hyper-parameters and the number of
+features as keywords and maps [B, L, F] to [B].
+
+Defaults: qlib examples/benchmarks/{LSTM,GRU,KRNN}/workflow_config_*. LSTM and GRU are those of
+the Alpha158 files, KRNN that of Alpha360, the only one there is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from rnn_core.data.frames import near_matches
+from rnn_core.models.checks import require_sizes
+from rnn_core.models.gru import GRUModel
+from rnn_core.models.krnn import KRNNModel
+from rnn_core.models.lstm import LSTMModel
+
+
+@dataclass(frozen=True)
+class RecurrentHyper:
+    """Hyper-parameters of `LSTMModel` and `GRUModel`."""
+
+    hidden_size: int = 64
+    num_layers: int = 2
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class KRNNHyper:
+    """Hyper-parameters of `KRNNModel`."""
+
+    cnn_dim: int = 8
+    cnn_kernel_size: int = 3
+    rnn_dim: int = 8
+    rnn_dups: int = 2
+    rnn_layers: int = 2
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainingDefaults:
+    """How a family is trained unless a config says otherwise."""
+
+    lr: float = 1e-3
+    batch_size: int = 800  # rows
+    early_stop: int = 10  # epochs without a better validation score
+    n_epochs: int = 200
+
+
+@dataclass(frozen=True)
+class ModelFamily:
+    """One entry of the table.
+
+    Args:
+        name: the key in configs, bundles and asset names.
+        network: the module, [B, L, F] -> [B].
+        feature_argument: the network's argument that takes F.
+        hyper: the frozen dataclass of its other arguments, with defaults.
+        training: how it is trained by default.
+    """
+
+    name: str
+    network: type[nn.Module]
+    feature_argument: str
+    hyper: type[Any]
+    training: TrainingDefaults
+
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All hyper-parameters: those given, defaults for the rest.
+
+        Args:
+            given: argument name to value; may be empty.
+
+        Returns:
+            Every hyper-parameter, in the order of the dataclass.
+
+        Raises:
+            ValueError: an unknown name, or a value of the wrong type.
+        """
+        fields = {f.name: f.default for f in dataclasses.fields(self.hyper)}
+        for name, value in given.items():
+            if name not in fields:
+                raise ValueError(
+                    f"{self.name} has no hyper-parameter {name!r}, expected some of "
+                    f"{', '.join(fields)}{near_matches(name, fields)}"
+                )
+            require_type(name, value, type(fields[name]))
+        return {**fields, **given}
+
+    def build(self, d_feat: int, hyper: Mapping[str, Any] = MappingProxyType({})) -> nn.Module:
+        """The network with fresh weights from torch's current generator.
+
+        Args:
+            d_feat: F, features of one session.
+            hyper: hyper-parameters that differ from the defaults.
+
+        Returns:
+            The module on the CPU, in training mode.
+
+        Raises:
+            ValueError: an unknown hyper-parameter or a value outside its range.
+        """
+        require_sizes(d_feat=d_feat)
+        return self.network(**{self.feature_argument: d_feat}, **self.resolve(hyper))
+
+
+def require_type(name: str, value: object, kind: type) -> None:
+    """A setting has the type of its default; a whole number may stand for a float.
+
+    PyYAML reads `1e-3` as text, which is why this is checked and named.
+
+    Args:
+        name: of the setting.
+        value: as given.
+        kind: type of its default.
+
+    Raises:
+        ValueError: another type.
+    """
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits or (isinstance(value, bool) and kind is not bool):
+        hint = "; YAML reads 1e-3 as text, write 0.001 or 1.0e-3" if kind is float else ""
+        raise ValueError(
+            f"{name} is {value!r} of type {type(value).__name__}, expected {kind.__name__}{hint}"
+        )
+
+
+_LSTM = ModelFamily("lstm", LSTMModel, "d_feat", RecurrentHyper, TrainingDefaults())
+_GRU = ModelFamily("gru", GRUModel, "d_feat", RecurrentHyper, TrainingDefaults(lr=2e-4))
+_KRNN = ModelFamily(
+    "krnn", KRNNModel, "fea_dim", KRNNHyper, TrainingDefaults(batch_size=2000, early_stop=20)
+)
+
+MODEL_FAMILIES: Mapping[str, ModelFamily] = MappingProxyType(
+    {family.name: family for family in (_LSTM, _GRU, _KRNN)}
+)
+
+
+def model_family(name: str) -> ModelFamily:
+    """The family of a name.
+
+    Args:
+        name: a key of `MODEL_FAMILIES`.
+
+    Returns:
+        Its entry.
+
+    Raises:
+        ValueError: an unknown name; the message names the nearest.
+    """
+    if name not in MODEL_FAMILIES:
+        raise ValueError(
+            f"no model family {name!r}, expected one of {', '.join(MODEL_FAMILIES)}"
+            f"{near_matches(name, MODEL_FAMILIES)}"
+        )
+    return MODEL_FAMILIES[name]
+
+
+def build_network(
+    family: str, d_feat: int, hyper: Mapping[str, Any] = MappingProxyType({})
+) -> nn.Module:
+    """A network by the name of its family.
+
+    Args:
+        family: a key of `MODEL_FAMILIES`.
+        d_feat: F, features of one session.
+        hyper: hyper-parameters that differ from the family's defaults.
+
+    Returns:
+        The module on the CPU, in training mode, with fresh weights from torch's current
+        generator; `rnn_core.training.seeded_network` makes them repeatable.
+
+    Raises:
+        ValueError: an unknown family or hyper-parameter (the message names the nearest), or a
+            value of the wrong type or outside its range.
+    """
+    return model_family(family).build(d_feat, hyper)

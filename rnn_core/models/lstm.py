@@ -1,0 +1,29 @@
+"""The LSTM of qlib's benchmarks: two layers of 64 units, score from the last session.
+
+See `recurrent.py` for the shape of the network and what it shares with the GRU.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rnn_core.models.recurrent import RecurrentRegressor
+
+
+class LSTMModel(RecurrentRegressor):
+    """Stacked LSTM, [B, L, F] -> [B].
+
+    Args:
+        d_feat: F, features of one session.
+        hidden_size: H, units of each layer.
+        num_layers: stacked layers.
+        dropout: between the layers, in [0, 1).
+
+    Raises:
+        ValueError: a size below 1 or a dropout outside [0, 1).
+    """
+
+    def __init__(
+        self, d_feat: int = 6, hidden_size: int = 64, num_layers: int = 2, dropout: float = 0.0
+    ) -> None:
+        super().__init__(nn.LSTM, d_feat, hidden_size, num_layers, dropout)

@@ -1,0 +1,267 @@
+"""Model bundles: a trained network as a folder of plain files, equal bytes for equal trainings.
+
+    weights.safetensors   the state dict
+    config.yaml           family, hyper-parameters, feature columns, the caller's config
+    history.parquet       one row an epoch
+    processors.json       fitted state of the processors the features went through
+    manifest.json         the caller's record, a digest of each file above, and the fingerprint
+
+The fingerprint is the SHA-256 of the manifest without it, hence of everything. Loading verifies
+it, and can run no code: there is no pickle, and YAML is read as plain data. Nothing in the files
+depends on when, where or how fast they were written; keep it so in `config` and `manifest`.
+
+A bundle is written to a folder beside and moved into place, so a reader finds the old one, the
+new one or none. Where the system can exchange two folders (Linux), replacing has no moment
+without one; elsewhere that moment is two renames long, and `load_bundle` waits it out.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import safetensors
+import safetensors.torch
+import torch
+import yaml
+from torch import nn
+
+from rnn_core.models.families import build_network, model_family
+from rnn_core.training.bundle_files import (
+    FILES,
+    FORMAT,
+    MANIFEST,
+    RESERVED,
+    BundleError,
+    checked_json,
+    digest,
+    json_bytes,
+    parquet_bytes,
+    read_verified,
+    weights_bytes,
+    yaml_bytes,
+)
+from rnn_core.training.swap import move_into_place
+
+_ATTEMPTS, _PAUSE_SECONDS = 5, 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A loaded bundle.
+
+    Args:
+        network: on the CPU, in eval mode.
+        family: a key of `MODEL_FAMILIES`.
+        hyper: all hyper-parameters.
+        columns: the F feature columns, in the order of the windows.
+        config: as given to `save_bundle`.
+        history: one row an epoch.
+        processors_json: as given to `save_bundle`.
+        manifest: as given to `save_bundle`.
+        fingerprint: SHA-256 in hex over all files.
+    """
+
+    network: nn.Module
+    family: str
+    hyper: dict[str, Any]
+    columns: tuple[str, ...]
+    config: dict[str, Any]
+    history: pd.DataFrame
+    processors_json: str
+    manifest: dict[str, Any]
+    fingerprint: str
+
+
+def save_bundle(
+    path: str | Path,
+    network: nn.Module,
+    *,
+    family: str,
+    hyper: Mapping[str, Any],
+    columns: Sequence[str],
+    config: Mapping[str, Any],
+    history: pd.DataFrame,
+    processors_json: str,
+    manifest: Mapping[str, Any],
+    replace: bool = False,
+) -> str:
+    """Write a bundle, all of it or nothing.
+
+    Args:
+        path: the folder; its parents are made.
+        network: trained, of `family` with `hyper`, reading `len(columns)` features.
+        family: a key of `MODEL_FAMILIES`.
+        hyper: hyper-parameters that differ from the family's defaults, or all.
+        columns: the feature columns, in the order of the windows.
+        config: plain values (text, numbers, lists, dicts) that YAML can hold.
+        history: one row an epoch, as `FitResult.history`.
+        processors_json: JSON text, as `ProcessorChain.to_json()`.
+        manifest: JSON-able record; the keys `fingerprint`, `files` and `format` are taken.
+        replace: whether a different bundle at `path` may be replaced. One with the same
+            fingerprint is kept as it is.
+
+    Returns:
+        The fingerprint.
+
+    Raises:
+        BundleError: another bundle, a damaged one, or something else is at `path`.
+        ValueError: a network of another shape, weights that are not finite, text that is no
+            JSON, values that JSON or YAML cannot hold, or a taken key.
+    """
+    target = Path(path)
+    hyper = model_family(family).resolve(hyper)
+    _require_network(network, family, hyper, columns)
+    contents = {
+        "weights.safetensors": weights_bytes(network),
+        "config.yaml": yaml_bytes(
+            {
+                "family": family,
+                "hyper": hyper,
+                "columns": [str(c) for c in columns],
+                "config": dict(config),
+            }
+        ),
+        "history.parquet": parquet_bytes(history),
+        "processors.json": checked_json(processors_json),
+    }
+    taken = sorted(set(manifest) & set(RESERVED))
+    if taken:
+        raise ValueError(f"the manifest has {', '.join(taken)}, which the bundle itself writes")
+    record = {
+        **manifest,
+        "format": FORMAT,
+        "files": {name: digest(data) for name, data in contents.items()},
+    }
+    record = json.loads(json_bytes(record))  # as it will be read: tuples are lists, keys are text
+    fingerprint = digest(json_bytes(record))
+    contents[MANIFEST] = json_bytes({**record, "fingerprint": fingerprint})
+
+    if target.exists() and _may_keep(target, fingerprint, replace):
+        return fingerprint
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        temporary.chmod(0o755)
+        for name, data in contents.items():
+            (temporary / name).write_bytes(data)
+        move_into_place(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return fingerprint
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read a bundle and verify every byte of it.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        The network with its weights, and everything that was saved with it.
+
+    Raises:
+        BundleError: no bundle there, a file missing or damaged (the message names it), a
+            manifest that was changed, or a bundle of another format.
+    """
+    folder = Path(path)
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _load_verified(folder)
+        except BundleError:  # one that is replaced between two reads looks damaged once
+            time.sleep(_PAUSE_SECONDS)
+    return _load_verified(folder)
+
+
+def bundle_fingerprint(path: str | Path) -> str:
+    """Verify a bundle without building its network.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        Its fingerprint.
+
+    Raises:
+        BundleError: as `load_bundle`.
+    """
+    return str(read_verified(Path(path))[0]["fingerprint"])
+
+
+def _load_verified(folder: Path) -> Bundle:
+    """One attempt of `load_bundle`."""
+    record, contents = read_verified(folder)
+    settings = yaml.safe_load(contents["config.yaml"])
+    columns = tuple(settings["columns"])
+    try:
+        # The weights come from the file: the process's generator is left alone.
+        with torch.random.fork_rng(devices=[]):
+            network = build_network(settings["family"], len(columns), settings["hyper"])
+        network.load_state_dict(safetensors.torch.load(contents["weights.safetensors"]))
+    except (ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        raise BundleError(
+            f"bundle {folder} holds a model that this version cannot build: {error}"
+        ) from error
+    return Bundle(
+        network=network.eval(),
+        family=settings["family"],
+        hyper=settings["hyper"],
+        columns=columns,
+        config=settings["config"],
+        history=pq.read_table(BytesIO(contents["history.parquet"])).to_pandas(),
+        processors_json=contents["processors.json"].decode(),
+        manifest={name: value for name, value in record.items() if name not in RESERVED},
+        fingerprint=record["fingerprint"],
+    )
+
+
+def _may_keep(target: Path, fingerprint: str, replace: bool) -> bool:
+    """Whether what is at `target` is already this bundle; raises if it may not be replaced."""
+    if not target.is_dir():
+        raise BundleError(f"{target} is a file, expected a folder or nothing; move it away")
+    strangers = sorted({item.name for item in target.iterdir()} - {MANIFEST, *FILES})
+    if strangers:
+        raise BundleError(
+            f"{target} holds files of no bundle ({', '.join(strangers[:3])}); it is not replaced, "
+            f"choose another folder"
+        )
+    try:
+        found = bundle_fingerprint(target)
+    except BundleError as error:
+        if replace:
+            return False
+        raise BundleError(f"{error}; or save with replace=True") from error
+    if found == fingerprint:
+        return True
+    if not replace:
+        raise BundleError(
+            f"{target} holds another bundle ({found[:12]}, not {fingerprint[:12]}); save with "
+            f"replace=True to replace it, or choose another folder"
+        )
+    return False
+
+
+def _require_network(
+    network: nn.Module, family: str, hyper: Mapping[str, Any], columns: Sequence[str]
+) -> None:
+    """The network must be the one that `load_bundle` will build, with finite weights."""
+    with torch.random.fork_rng(devices=[]):
+        expected = build_network(family, len(columns), hyper).state_dict()
+    given = network.state_dict()
+    if {k: v.shape for k, v in given.items()} != {k: v.shape for k, v in expected.items()}:
+        raise ValueError(
+            f"the network's weights are not those of a {family} with {len(columns)} columns and "
+            f"{dict(hyper)}; give the family, columns and hyper-parameters it was built with"
+        )
+    bad = [name for name, value in given.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise ValueError(f"weights {', '.join(bad)} are not finite; such a model is not saved")

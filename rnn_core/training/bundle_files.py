@@ -1,0 +1,182 @@
+"""The files of a bundle: their bytes when written, and the check of every byte when read.
+
+Equal contents must give equal bytes, since the fingerprint is taken over them. So: JSON with
+sorted keys, YAML in the order given, Parquet without pandas' note on its own version, weights in
+safetensors' fixed order. Parquet and safetensors name the library that wrote them, so a new
+version of one may give another fingerprint to the same training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.torch
+import yaml
+from torch import nn
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+FILES = ("weights.safetensors", "config.yaml", "history.parquet", "processors.json")
+RESERVED = ("fingerprint", "files", "format")
+
+
+class BundleError(RuntimeError):
+    """A bundle that is absent, damaged, in the way, or not what this version reads."""
+
+
+def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest, and the bytes of the other files, all of which fit it.
+
+    Args:
+        folder: of the bundle.
+
+    Returns:
+        (manifest, name to bytes of each of `FILES`).
+
+    Raises:
+        BundleError: no bundle there, a file missing or damaged, a manifest that was changed, or
+            another format.
+    """
+    advice = "train it again, or restore the folder from a copy"
+    if not folder.is_dir():
+        raise BundleError(f"no bundle at {folder}; {advice}")
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+        record = json.loads(raw)
+        found_format, fingerprint = record["format"], record["fingerprint"]
+        digests = dict(record["files"])
+        unsigned = {name: value for name, value in record.items() if name != "fingerprint"}
+        intact = raw == json_bytes(record) and digest(json_bytes(unsigned)) == fingerprint
+    except FileNotFoundError:
+        raise BundleError(f"bundle {folder} has no {MANIFEST}; {advice}") from None
+    except (ValueError, KeyError, TypeError):
+        raise BundleError(f"{MANIFEST} of bundle {folder} is damaged; {advice}") from None
+    if found_format != FORMAT:
+        raise BundleError(
+            f"bundle {folder} has format {found_format!r}, this version reads {FORMAT}; "
+            f"use the version that wrote it, or train it again"
+        )
+    if not intact or set(digests) != set(FILES):
+        raise BundleError(
+            f"{MANIFEST} of bundle {folder} was changed after it was written; {advice}"
+        )
+    contents = {}
+    for name, expected in digests.items():
+        try:
+            contents[name] = (folder / name).read_bytes()
+        except OSError:
+            raise BundleError(f"bundle {folder} has no readable {name}; {advice}") from None
+        if digest(contents[name]) != expected:
+            raise BundleError(
+                f"{name} of bundle {folder} is damaged: its digest is not the manifest's; {advice}"
+            )
+    return record, contents
+
+
+def weights_bytes(network: nn.Module) -> bytes:
+    """The state dict; safetensors orders it by type and name.
+
+    Args:
+        network: on any device.
+
+    Returns:
+        The file's bytes.
+    """
+    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in network.state_dict().items()}
+    return safetensors.torch.save(tensors)
+
+
+def parquet_bytes(history: pd.DataFrame) -> bytes:
+    """The history, without pandas' own note on its index and version.
+
+    Args:
+        history: one row an epoch; its index is dropped.
+
+    Returns:
+        The file's bytes.
+    """
+    table = pa.Table.from_pandas(history, preserve_index=False).replace_schema_metadata(None)
+    buffer = BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def yaml_bytes(value: Any) -> bytes:
+    """Plain values as YAML, in the order given.
+
+    Args:
+        value: text, numbers, dates, lists and dicts.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        ValueError: any other value inside.
+    """
+    try:
+        return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).encode()
+    except yaml.representer.RepresenterError as error:
+        raise ValueError(
+            f"config holds a value that YAML cannot ({error}); use text, numbers, lists and dicts"
+        ) from error
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON-able values, in the order of their keys.
+
+    Args:
+        value: text, finite numbers, lists and dicts.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        ValueError: any other value inside.
+    """
+    try:
+        return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the manifest holds a value that JSON cannot ({error}); use text, finite numbers, "
+            f"lists and dicts"
+        ) from error
+
+
+def checked_json(text: str) -> bytes:
+    """The text as it is, if it is JSON.
+
+    Args:
+        text: of the processors' fitted state.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise ValueError(
+            f"processors_json is no JSON ({error}); give ProcessorChain.to_json()"
+        ) from error
+    return text.encode()
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in hex.
+
+    Args:
+        data: any bytes.
+
+    Returns:
+        64 characters.
+    """
+    return hashlib.sha256(data).hexdigest()

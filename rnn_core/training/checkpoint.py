@@ -1,0 +1,198 @@
+"""Checkpoints: one file, replaced after every epoch, that an interrupted training goes on from.
+
+The file is in safetensors format. Tensors: the network's weights, the best weights so far, the
+optimizer's moments. Header: one JSON text with the history and the identity of the training.
+Being one file, it is replaced by one rename, so there is never half of one. Nothing in it can run
+code. No state of a random generator is kept, since none is needed (see `seeding.py`).
+
+A checkpoint belongs to one training: the same settings, data, initial weights, kind of device and
+version of torch. One of another training is not an error, because data and settings do change
+between runs; it is ignored, with a warning that names what differs, and overwritten.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+_LOG = logging.getLogger(__name__)
+_NAME = "checkpoint.safetensors"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One row of a training's history.
+
+    Args:
+        epoch: from 0.
+        train_loss: mean squared error over the epoch's rows, as they were trained on.
+        valid_score: the validation score after the epoch; higher is better.
+        best: whether it was above every earlier one.
+        samples: training rows with a label that the epoch visited.
+    """
+
+    epoch: int
+    train_loss: float
+    valid_score: float
+    best: bool
+    samples: int
+
+
+@dataclass
+class TrainingState:
+    """A training between two epochs; all that is needed to go on.
+
+    Args:
+        network: with the weights of the last epoch.
+        optimizer: over its parameters.
+        history: one row an epoch.
+        best_weights: state dict of the best epoch; empty before the first.
+        sharded: whether a batch may be cut (see `workers.py`); not part of a checkpoint.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    history: list[EpochRow] = field(default_factory=list)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    sharded: bool = False
+
+    @property
+    def best(self) -> EpochRow | None:
+        """The best epoch so far."""
+        return next((row for row in reversed(self.history) if row.best), None)
+
+    @property
+    def epochs_since_best(self) -> int:
+        """Epochs in a row without a better score."""
+        return len(self.history) - 1 - self.best.epoch if self.best else 0
+
+
+def copy_weights(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the state dict, on the same device.
+
+    Args:
+        network: any module.
+
+    Returns:
+        Name to a tensor of its own memory.
+    """
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def training_identity(
+    config: dict[str, Any], data_fingerprint: str, network: nn.Module, device: torch.device
+) -> dict[str, Any]:
+    """What must be equal for a checkpoint to be gone on from.
+
+    Args:
+        config: settings of the training, JSON-able.
+        data_fingerprint: the caller's name for the data.
+        network: with its initial weights.
+        device: where it trains.
+
+    Returns:
+        A JSON-able dict.
+    """
+    digest = hashlib.sha256(type(network).__qualname__.encode())
+    for name, value in network.state_dict().items():
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return {
+        "format": _FORMAT,
+        **{f"config.{name}": value for name, value in config.items()},
+        "data": data_fingerprint,
+        "initial weights": digest.hexdigest(),
+        "device": device.type,
+        "torch": torch.__version__,
+    }
+
+
+def save_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]) -> None:
+    """Write or replace the checkpoint.
+
+    Args:
+        folder: made if absent.
+        state: after an epoch.
+        identity: of the training.
+    """
+    tensors = {f"network/{k}": v for k, v in state.network.state_dict().items()}
+    tensors |= {f"best/{k}": v for k, v in state.best_weights.items()}
+    for number, moments in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{number}/{k}": v for k, v in moments.items()}
+    header = {"identity": identity, "history": [dataclasses.asdict(r) for r in state.history]}
+    data = safetensors.torch.save(
+        {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()},
+        metadata={"training": json.dumps(header, allow_nan=False)},
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{_NAME}.{os.getpid()}"
+    temporary.write_bytes(data)
+    temporary.replace(folder / _NAME)
+
+
+def load_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]) -> bool:
+    """Bring a fresh state to where the checkpoint left off, if there is one of this training.
+
+    Args:
+        folder: where it was saved.
+        state: fresh; changed in place.
+        identity: of the training that wants to go on.
+
+    Returns:
+        Whether `state` was changed.
+    """
+    path = folder / _NAME
+    if not path.exists():
+        return False
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads(file.metadata()["training"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        _LOG.warning("checkpoint %s cannot be read (%s); training starts afresh", path, error)
+        return False
+    found = header["identity"]
+    differing = sorted(k for k in identity.keys() | found.keys() if identity.get(k) != found.get(k))
+    if differing:
+        _LOG.warning(
+            "checkpoint %s is of another training (%s differ); training starts afresh",
+            path,
+            ", ".join(differing),
+        )
+        return False
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
+    for name, value in tensors.items():
+        part, _, key = name.partition("/")
+        parts[part][key] = value
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in parts["optimizer"].items():
+        number, _, moment = key.partition("/")
+        moments.setdefault(int(number), {})[moment] = value
+    state.network.load_state_dict(parts["network"])
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    device = next(state.network.parameters()).device
+    state.best_weights = {name: value.to(device) for name, value in parts["best"].items()}
+    state.history = [EpochRow(**row) for row in header["history"]]
+    return True
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a finished training, if there is one.
+
+    Args:
+        folder: where it was saved; kept.
+    """
+    (folder / _NAME).unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""Where a training runs, why, and which of the device's freedoms it may use.
+
+On an accelerator three things decide whether a second run gives the same bits: the choice of
+kernels by timing, kernels that add in no fixed order, and TF32, which keeps 10 bits of a factor's
+mantissa. `repeatable` turns all three off for a block and puts back what it found. On the CPU
+there is nothing to turn off; what cuts sums there is the number of threads, see `workers.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+
+_WORKSPACES = (":4096:8", ":16:8")
+
+
+class DeviceChoice(NamedTuple):
+    """A device, and the reason for it in words for the log."""
+
+    device: torch.device
+    reason: str
+
+
+def resolve_device(wanted: str) -> DeviceChoice:
+    """The device to run on.
+
+    Args:
+        wanted: "auto", "cpu", "cuda" or "cuda:K".
+
+    Returns:
+        The device, and why it was chosen.
+
+    Raises:
+        ValueError: an accelerator that is not there, or another word.
+    """
+    if wanted == "cpu":
+        return DeviceChoice(torch.device("cpu"), "cpu, as configured")
+    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        if visible:
+            name = torch.cuda.get_device_name(0)
+            return DeviceChoice(torch.device("cuda:0"), f"cuda:0, the first of {visible}: {name}")
+        return DeviceChoice(torch.device("cpu"), "cpu, no CUDA device is visible")
+    kind, _, number = wanted.partition(":")
+    if kind != "cuda" or not (number.isdigit() or wanted == "cuda"):
+        raise ValueError(f'device is {wanted!r}, expected "auto", "cpu", "cuda" or "cuda:K"')
+    if int(number or 0) >= visible:
+        raise ValueError(
+            f"device {wanted!r} was asked for and {visible} CUDA devices are visible; "
+            f"set device: cpu or auto, or check the driver and CUDA_VISIBLE_DEVICES"
+        )
+    device = torch.device("cuda", int(number or 0))
+    return DeviceChoice(device, f"{device}, as configured: {torch.cuda.get_device_name(device)}")
+
+
+@contextmanager
+def repeatable(device: torch.device, wanted: bool) -> Iterator[None]:
+    """Within: only kernels that give the same bits again, where that is wanted.
+
+    Args:
+        device: where the network runs. For the CPU nothing is changed.
+        wanted: False leaves everything as it is.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: cuBLAS was not told to be repeatable before the process used it.
+    """
+    if device.type != "cuda" or not wanted:
+        yield
+        return
+    if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in _WORKSPACES:
+        raise ValueError(
+            "deterministic training on CUDA needs CUBLAS_WORKSPACE_CONFIG=:4096:8 in the "
+            "environment before the process starts; set it, or set deterministic: false"
+        )
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before, warn_only=warn_only)

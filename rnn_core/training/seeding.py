@@ -1,0 +1,85 @@
+"""Where every random number of a training comes from.
+
+The contract, for one seed, one kind of CPU and one version of torch: the same bits, in any
+process and however many trainings ran before, and no draw from or change to the process's own
+generators.
+
+* Initial weights: torch's CPU generator, seeded with `seed` itself inside a fork of its state.
+  A network thus starts from the weights that qlib gives it for that seed.
+* Row order and dropout of epoch e: generators seeded from (seed, purpose, e). An epoch is a pure
+  function of the seed and its number, so a resumed training needs no generator state.
+
+qlib seeds numpy's and torch's global generators in the model's constructor and nothing else
+(quirk Q18), so its second training in a process differs from the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
+
+_ORDER, _DROPOUT = 1, 2
+
+
+def seeded_network(build: Callable[[], Network], seed: int) -> Network:
+    """Build a network whose initial weights are a function of the seed.
+
+    Args:
+        build: makes the network, on the CPU.
+        seed: whole number of 0 or more.
+
+    Returns:
+        What `build` returned. The process's generator is as it was before the call.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build()
+
+
+def epoch_order(n_samples: int, seed: int, epoch: int) -> Tensor:
+    """The order in which an epoch visits the training rows.
+
+    Args:
+        n_samples: S.
+        seed: of the training.
+        epoch: its number, from 0.
+
+    Returns:
+        A permutation of 0 to S - 1, int64 [S], on the CPU.
+    """
+    generator = torch.Generator().manual_seed(_derived(seed, _ORDER, epoch))
+    return torch.randperm(n_samples, generator=generator)
+
+
+@contextmanager
+def seeded_dropout(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
+    """Within: dropout masks are a function of seed and epoch. After: generators as before.
+
+    Args:
+        device: where the network runs; only its generator and the CPU's are touched.
+        seed: of the training.
+        epoch: its number, from 0.
+
+    Yields:
+        Nothing.
+    """
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        derived = _derived(seed, _DROPOUT, epoch)
+        torch.default_generator.manual_seed(derived)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(derived)
+        yield
+
+
+def _derived(seed: int, purpose: int, epoch: int) -> int:
+    """A seed below 2**63 that depends on all three and is well mixed."""
+    return int(np.random.SeedSequence([seed, purpose, epoch]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,36 @@
+"""What training and prediction need from a source of windows.
+
+`rnn_core.data.TSDataSampler` is the one in use; the protocol is here so that neither package
+needs to import the other, and so that a test can bring ten lines of its own.
+
+Shapes: `S` samples, `B` batch, `L` window length in sessions, `F` columns of a window.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+
+class WindowSource(Protocol):
+    """S windows, gathered a batch at a time."""
+
+    def __len__(self) -> int:
+        """S."""
+
+    def batch(self, indices: Tensor, device: torch.device) -> Tensor:
+        """Windows [B, L, F] on `device`, of the samples in `indices` (int64).
+
+        Called from several threads at once, after one call from a single one.
+        """
+
+
+@runtime_checkable
+class SessionSource(WindowSource, Protocol):
+    """A source that knows the session and instrument of each sample."""
+
+    def get_index(self) -> pd.MultiIndex:
+        """(datetime, instrument) of every sample, in the order of the samples."""

@@ -1,0 +1,290 @@
+"""One trainer for every network: fit -> run_epoch -> train_step, and one visible loop.
+
+Every epoch: shuffle the rows, take full batches, minimise the squared error, score the validation
+rows, keep the weights if the score is the best so far, save a checkpoint, report. It ends after
+`n_epochs`, or after `early_stop` epochs in a row without a strictly better score; the best
+weights are put back.
+
+Choices where qlib's trainer does otherwise (quirk numbers of its register): the loss of an epoch
+is the running one, without a second pass over the training rows, and validation builds no graph
+(Q19); validation counts every row, the tail too (Q13); a training set smaller than a batch is one
+batch, where qlib's has none, and otherwise the shuffled tail is left to another epoch as in qlib;
+order, dropout and weights have generators of their own (Q18); NaN is an error that says where it
+began (Q20); there are no shared default results (Q30).
+
+Rule matched: qlib contrib/model/pytorch_lstm_ts.py `LSTM.fit`, `train_epoch`.
+
+Shapes: `S` samples, `B` batch, `L` window length, `F` features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_value_
+
+from rnn_core.training.checkpoint import (
+    EpochRow,
+    TrainingState,
+    copy_weights,
+    load_checkpoint,
+    remove_checkpoint,
+    save_checkpoint,
+    training_identity,
+)
+from rnn_core.training.config import TrainerConfig
+from rnn_core.training.device import repeatable, resolve_device
+from rnn_core.training.divergence import StepMonitor, all_finite
+from rnn_core.training.gradients import batch_gradient, trainable
+from rnn_core.training.scoring import Validator, split_label
+from rnn_core.training.seeding import epoch_order, seeded_dropout
+from rnn_core.training.source import WindowSource
+from rnn_core.training.workers import Workers, can_shard
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What the callback is told after an epoch.
+
+    Args:
+        epoch: from 0.
+        n_epochs: the most there will be.
+        train_loss: running mean squared error of the epoch.
+        valid_score: after the epoch; higher is better.
+        best_epoch: the best so far.
+        samples_per_second: training rows per second of training, validation apart.
+    """
+
+    epoch: int
+    n_epochs: int
+    train_loss: float
+    valid_score: float
+    best_epoch: int
+    samples_per_second: float
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A finished training.
+
+    Args:
+        network: the one given to `fit`, with the best weights, in eval mode, on `device`.
+        history: one row an epoch: epoch, train_loss, valid_score, best, samples. No times, so
+            equal trainings have equal histories.
+        best_epoch: from 0.
+        best_score: its validation score. It selected the epoch: it is no measure of performance.
+        stopped_early: whether `early_stop` ended it.
+        samples_per_second: training rows per second of training, in this call; 0 if a checkpoint
+            of a finished training left nothing to do.
+        seconds: of this call.
+        device: where it ran.
+        device_reason: why there, in words.
+    """
+
+    network: nn.Module
+    history: pd.DataFrame
+    best_epoch: int
+    best_score: float
+    stopped_early: bool
+    samples_per_second: float
+    seconds: float
+    device: str
+    device_reason: str
+
+
+class Trainer:
+    """Trains a network that maps windows [B, L, F] to scores [B].
+
+    Args:
+        config: settings.
+        callback: called after every epoch, once its checkpoint is on disk. What it raises ends
+            the training.
+    """
+
+    def __init__(
+        self, config: TrainerConfig, *, callback: Callable[[EpochReport], None] | None = None
+    ) -> None:
+        self.config = config
+        self.callback = callback
+
+    def fit(
+        self,
+        network: nn.Module,
+        train: WindowSource,
+        valid: WindowSource,
+        *,
+        data_fingerprint: str = "",
+        checkpoint_dir: str | Path | None = None,
+    ) -> FitResult:
+        """Train until the validation score stops rising.
+
+        Same network, settings, data and kind of CPU: same bits, interrupted or not, on any number
+        of threads. (With dropout or buffers in the network: on the same number of threads.)
+
+        Args:
+            network: with its initial weights (see `seeded_network`); trained in place.
+            train: windows [B, L, F + 1], the label last.
+            valid: alike; selects the best epoch.
+            data_fingerprint: a name for the contents of both sources; a checkpoint is gone on
+                from only under the same name.
+            checkpoint_dir: where to save after every epoch, and to go on from; None for neither.
+                The checkpoint is removed when the training ends.
+
+        Returns:
+            The network with its best weights, and how it came to them.
+
+        Raises:
+            ValueError: a source without samples or without finite labels, windows of another
+                width than the network's, or a device that is not there.
+            TrainingDivergedError: a number that is not finite.
+        """
+        config, began = self.config, time.perf_counter()
+        for name, source in (("training", train), ("validation", valid)):
+            if len(source) == 0:
+                raise ValueError(
+                    f"the {name} source has no samples; check its range of sessions and flt_data"
+                )
+        device, reason = resolve_device(config.device)
+        network.to(device)
+        validator = Validator(valid, config.metric)
+        state = TrainingState(network, self._optimizer(network))
+        folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
+        identity = training_identity(dataclasses.asdict(config), data_fingerprint, network, device)
+        if folder is not None and load_checkpoint(folder, state, identity):
+            _LOG.info("going on after epoch %d from %s", len(state.history) - 1, folder)
+        _LOG.info("training on %s, %d rows, on %s", type(network).__name__, len(train), reason)
+
+        samples, seconds = 0, 0.0
+        network.train()
+        example = split_label(train.batch(torch.zeros(1, dtype=torch.int64), device))[0]
+        state.sharded = can_shard(network, example)
+        with repeatable(device, config.deterministic), Workers(device) as workers:
+            while not self._finished(state):
+                row, took = self.run_epoch(state, train, validator, device, workers)
+                samples, seconds = samples + row.samples, seconds + took
+                if folder is not None:
+                    save_checkpoint(folder, state, identity)
+                if self.callback is not None and state.best is not None:
+                    self.callback(
+                        EpochReport(
+                            row.epoch,
+                            config.n_epochs,
+                            row.train_loss,
+                            row.valid_score,
+                            state.best.epoch,
+                            row.samples / took,
+                        )
+                    )
+
+        network.load_state_dict(state.best_weights)
+        network.eval()
+        if folder is not None:
+            remove_checkpoint(folder)
+        best = state.best or state.history[0]
+        return FitResult(
+            network=network,
+            history=pd.DataFrame([dataclasses.asdict(row) for row in state.history]),
+            best_epoch=best.epoch,
+            best_score=best.valid_score,
+            stopped_early=state.epochs_since_best >= config.early_stop,
+            samples_per_second=samples / seconds if seconds else 0.0,
+            seconds=time.perf_counter() - began,
+            device=str(device),
+            device_reason=reason,
+        )
+
+    def run_epoch(
+        self,
+        state: TrainingState,
+        train: WindowSource,
+        validator: Validator,
+        device: torch.device,
+        workers: Workers,
+    ) -> tuple[EpochRow, float]:
+        """One pass over the training rows, then the validation score.
+
+        Args:
+            state: changed in place: weights, moments, one more row, perhaps the best weights.
+            train: windows [B, L, F + 1].
+            validator: of the validation source.
+            device: where to run.
+            workers: for the shards of a batch.
+
+        Returns:
+            The epoch's row, and the seconds its training pass took.
+
+        Raises:
+            TrainingDivergedError: a number that is not finite.
+            ValueError: no finite label in either source.
+        """
+        epoch, n_samples = len(state.history), len(train)
+        size = min(self.config.batch_size, n_samples)  # fewer rows than a batch: one batch
+        order = epoch_order(n_samples, self.config.seed, epoch).to(device)
+        monitor = StepMonitor(epoch, device)
+        began = time.perf_counter()
+        state.network.train()
+        with seeded_dropout(device, self.config.seed, epoch):
+            for first in range(0, n_samples - size + 1, size):  # full batches only
+                self.train_step(state, train, order[first : first + size], monitor, workers)
+        train_loss, samples = monitor.totals()
+        took = time.perf_counter() - began
+
+        score = validator.score(state.network, device, epoch, workers)
+        better = state.best is None or score > state.best.valid_score
+        if better:
+            state.best_weights = copy_weights(state.network)
+        row = EpochRow(epoch, train_loss, score, better, samples)
+        state.history.append(row)
+        return row, took
+
+    def train_step(
+        self,
+        state: TrainingState,
+        train: WindowSource,
+        indices: Tensor,
+        monitor: StepMonitor,
+        workers: Workers,
+    ) -> None:
+        """One step of the optimizer: mean squared error over the rows with a finite label.
+
+        Args:
+            state: its weights and moments are changed.
+            train: windows [B, L, F + 1].
+            indices: of the batch, [B], on the device.
+            monitor: told whether weights, input and loss were finite.
+            workers: for the shards of the batch.
+
+        Raises:
+            TrainingDivergedError: they were not, at this step or one since the last reading.
+        """
+        weights_ok = all_finite(state.network.parameters())
+        sums = batch_gradient(state.network, train, indices, sharded=state.sharded, workers=workers)
+        known = sums.rows.clamp(min=1)
+        for parameter, gradient in zip(trainable(state.network), sums.gradients, strict=True):
+            parameter.grad = gradient / known
+        clip_grad_value_(state.network.parameters(), self.config.clip_value)
+        state.optimizer.step()
+        monitor.record(weights_ok, sums.input_ok, sums.squares, sums.rows)
+
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Adam, or plain gradient descent."""
+        if self.config.optimizer == "adam":
+            return torch.optim.Adam(network.parameters(), lr=self.config.lr)
+        return torch.optim.SGD(network.parameters(), lr=self.config.lr)
+
+    def _finished(self, state: TrainingState) -> bool:
+        """Whether there is no further epoch to run."""
+        return (
+            len(state.history) >= self.config.n_epochs
+            or state.epochs_since_best >= self.config.early_stop
+        )

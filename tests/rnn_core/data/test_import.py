@@ -1,0 +1,12 @@
+"""What importing rnn_core.data brings along. Oracle: sys.modules of a fresh interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_the_package_is_imported_without_torch():
+    """A process that only reads frames must not pay for torch."""
+    code = "import sys, rnn_core.data; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
