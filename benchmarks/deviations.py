@@ -25,7 +25,7 @@ FAMILIES = np.array([name.rstrip("0123456789") for name in ALPHA158_NAMES])
 
 
 def family(*names: str) -> np.ndarray:
-    """[1, 158] which columns belong to the families."""
+    """[1, 158], which columns belong to the families."""
     return np.isin(FAMILIES, names)[None]
 
 
@@ -66,7 +66,7 @@ def effects(folder: Path, market: str) -> dict[str, tuple[int, int]]:
         "Q3": (far & one_missing & (pairs | family("RSQR")), row & (pairs | family("RSQR"))),
         "Q7": (pairs & (np.abs(q) > 1), row & pairs),
         "Q2": (far & regressions, row & regressions),
-        "float64": (far & (pairs | family("WVMA")), row & (pairs | family("WVMA"))),
+        "float64 inputs": (far & (pairs | family("WVMA")), row & (pairs | family("WVMA"))),
         "unexplained": (far, row & np.ones_like(far)),
     }
     booked = np.zeros_like(far)
@@ -83,7 +83,8 @@ def main() -> None:
     parser.add_argument("--golden", type=Path, required=True, help="folder of recorded outputs")
     folder = parser.parse_args().golden
     tables = {market: effects(folder, market) for market in MARKETS}
-    print("| repair | " + " | ".join(MARKETS) + " |\n|---" * (1) + "|---" * len(MARKETS) + "|")
+    print("| repair | " + " | ".join(MARKETS) + " |")
+    print("|---" * (1 + len(MARKETS)) + "|")
     for rule in tables[MARKETS[0]]:
         cells = (f"{tables[m][rule][0]:,} of {tables[m][rule][1]:,}" for m in MARKETS)
         print(f"| {rule} | " + " | ".join(cells) + " |")

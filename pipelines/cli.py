@@ -7,8 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipelines.config import FactoryConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,26 +58,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from pipelines.demo import run_demo
+    from pipelines.display import make_console
     from pipelines.market import Market
 
-    run_demo(Market(_config(args)), Console(), fresh=args.fresh)
+    run_demo(Market(_config(args)), make_console(), fresh=args.fresh)
     return 0
 
 
 def _backfill(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from pipelines.definitions import build_definitions
     from pipelines.demo import DATA_ASSETS, model_assets
-    from pipelines.display import LiveProgress
+    from pipelines.display import LiveProgress, make_console
     from pipelines.home import dagster_instance
     from pipelines.market import Market
     from pipelines.runs import run_assets, sweep_orphans
 
-    market, console = Market(_config(args)), Console()
+    market, console = Market(_config(args)), make_console()
     first = market.sessions.at_or_after(args.start)
     last = market.sessions.at_or_before(args.end)
     if last < first:
@@ -115,7 +116,7 @@ def _ui(args: argparse.Namespace) -> int:
     os.execv(program, [str(program), "dev", "--host", "127.0.0.1", "--port", str(args.port)])  # noqa: S606 - our own interpreter's dg
 
 
-def _config(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _config(args: argparse.Namespace) -> FactoryConfig:
     from pipelines.config import load_config
 
     return load_config(args.config)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -74,9 +75,17 @@ class LiveProgress:
                 yield
 
 
+def make_console() -> Console:
+    """The terminal; a file or a pipe is given lines of a width that nothing is cut at."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
 def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:
     """One row a model: how its scores did, and what they were worth after costs."""
-    table = Table(title="Models side by side", title_justify="left", header_style="bold")
+    table = Table(
+        title="Models side by side", title_justify="left", header_style="bold", box=SIMPLE_HEAD
+    )
     table.add_column("model")
     columns = (
         ("IC", "signal", "ic", ".4f"),
@@ -84,9 +93,9 @@ def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:
         ("rank IC", "signal", "rank_ic", ".4f"),
         ("rank ICIR", "signal", "rank_icir", ".3f"),
         ("days", "signal", "days", ".0f"),
-        ("ann. return*", "portfolio", "annualized_excess_return_with_cost", ".2%"),
-        ("inf. ratio*", "portfolio", "information_ratio_with_cost", ".2f"),
-        ("max drawdown*", "portfolio", "max_drawdown_with_cost", ".2%"),
+        ("ann. ret.*", "portfolio", "annualized_excess_return_with_cost", ".2%"),
+        ("IR*", "portfolio", "information_ratio_with_cost", ".2f"),
+        ("max DD*", "portfolio", "max_drawdown_with_cost", ".2%"),
     )
     for title, *_ in columns:
         table.add_column(title, justify="right")
@@ -98,6 +107,9 @@ def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:
             known = model in source.index and source.loc[model, column] == source.loc[model, column]
             cells.append(format(source.loc[model, column], form) if known else "–")
         table.add_row(str(model), *cells)
-    table.caption = "* TopkDropout after costs, in excess of the equally weighted market"
+    table.caption = (
+        "* TopkDropout after costs, in excess of the equally weighted market: annualised return, "
+        "information ratio, maximum drawdown"
+    )
     table.caption_justify = "left"
     return table

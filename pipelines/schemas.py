@@ -35,7 +35,8 @@ class Table:
 
     def empty(self) -> pd.DataFrame:
         """No rows, every column with its type."""
-        return self.schema.empty_table().to_pandas()
+        frame: pd.DataFrame = self.schema.empty_table().to_pandas()
+        return frame
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ Trade:  DuckDB is the engine, never the truth: the catalog that people open hold
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ class Warehouse:
         self._identity = canonical_json(dict(identity))
         self._recorded = False
         self._verified: dict[str, tuple[int, int, str]] = {}
-        self._engine: duckdb.DuckDBPyConnection | None = None
+        self._engine: list[duckdb.DuckDBPyConnection] = []
+        weakref.finalize(self, _close, self._engine)
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -277,11 +279,18 @@ class Warehouse:
         )
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
-        if self._engine is None:
-            self._engine = duckdb.connect()
+        if not self._engine:
+            connection = duckdb.connect()
             if not self.store.is_local:
-                self._engine.register_filesystem(self.store.fs)
-        return self._engine.cursor()
+                connection.register_filesystem(self.store.fs)
+            self._engine.append(connection)
+        return self._engine[0].cursor()
+
+
+def _close(engine: list[duckdb.DuckDBPyConnection]) -> None:
+    """Let go of the engine before the interpreter ends, as DuckDB's bindings want it."""
+    while engine:
+        engine.pop().close()
 
 
 def _quoted(identifier: str) -> str:

@@ -68,7 +68,7 @@ def _evaluate(run: Run, spec: ModelSpec, table: Table, keys: tuple[str, ...]) ->
         frame = table.empty()
         status = "ok"
         shown: dict[str, Any] = {}
-        if predictions is not None and decision in predictions.digests:
+        if predictions is not None and decision is not None and decision in predictions.digests:
             inputs["prediction"] = predictions.digests[decision]
         if decision is None or decision not in scores:
             status = f"no prediction was made for the decision of {decision or 'the warm-up'}"

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.assets.base import Run, chunks, nan_share, session_asset
-from pipelines.market import LABEL_NAME, Market
+from pipelines.market import Market
 from pipelines.partition_file import Provenance
 from pipelines.schemas import LABEL, Table, feature_table
 
@@ -121,33 +121,30 @@ def label_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Assets
 
 def write_labels(run: Run) -> None:
     """Compute and write the labels that matured at the sessions of a run."""
+    for keys in chunks(run.keys, _CHUNK):
+        _write_label_chunk(run, keys)
+
+
+def _write_label_chunk(run: Run, keys: tuple[str, ...]) -> None:
     from rnn_core.data import Panel
     from rnn_core.features import expression_panel
 
     market, sessions, lag = run.market, run.market.sessions, run.market.label_lag
-    need = lag + market.label.look_back
-    empty = LABEL.empty()
-    for keys in chunks(run.keys, _CHUNK):
-        first = sessions.window(keys[0], need + 1)[0]
-        needed = sessions.between(first, keys[-1])
-        bars, parts = market.load_bars(needed, "label")
-        panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
-        values = expression_panel(panel, market.label, semantics="strict")  # [N, T]
+    need = lag + market.label.look_back + 1
+    needed = sessions.between(sessions.window(keys[0], need)[0], keys[-1])
+    bars, parts = market.load_bars(needed, "label")
+    panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
+    values = expression_panel(panel, market.label, semantics="strict")  # [N, T]
 
-        def partition(
-            key: str,
-            needed: tuple[str, ...] = needed,
-            panel: Panel = panel,
-            values: np.ndarray = values,
-            parts: object = parts,
-        ) -> tuple[str, pd.DataFrame, Provenance]:
+    def partitions() -> Iterator[tuple[str, pd.DataFrame, Provenance]]:
+        for key in keys:
+            inputs = {"ohlcv": parts.fingerprint(sessions.window(key, need))}
             decision = sessions.back(key, lag)
-            window = sessions.window(key, need + 1)
-            inputs = {"ohlcv": parts.fingerprint(window)}
             if decision is None:
                 status = f"warm-up: the first label matures at {sessions.keys[lag]}"
-                return key, empty, run.provenance(inputs, status)
-            column = values[:, needed.index(decision)].astype("float32")
+                yield key, LABEL.empty(), run.provenance(inputs, status)
+                continue
+            column = values[:, needed.index(decision)].astype("float32")  # [N]
             rows = np.isfinite(column)
             frame = pd.DataFrame(
                 {
@@ -156,11 +153,8 @@ def write_labels(run: Run) -> None:
                     "label": column[rows],
                 }
             )
-            return key, frame, run.provenance(inputs)
+            yield key, frame, run.provenance(inputs)
 
-        written = market.warehouse.write_many(LABEL, run.name, map(partition, keys))
-        for key in keys:
-            run.done(key, written[key], decision_date=sessions.back(key, lag) or "none")
-
-
-__all__ = ["LABEL_NAME", "alpha158_asset", "label_asset"]
+    written = market.warehouse.write_many(LABEL, run.name, partitions())
+    for key in keys:
+        run.done(key, written[key], decision_date=sessions.back(key, lag) or "none")

@@ -102,7 +102,7 @@ def prior_factors(market: Market, earlier: Sequence[str], wanted: set[str]) -> p
             for table in ("ohlcv", "ohlcv_quarantine")
         ).dropna()
         last = rows.sort_values("date", kind="stable").groupby("instrument")["adj_factor"].last()
-        found = {**last.to_dict(), **found}
+        found = {**dict(zip(last.index, last, strict=True)), **found}
         end, length = end - length, length * 4
     return pd.Series(found, dtype="float64")
 

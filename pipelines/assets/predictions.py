@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 import numpy as np
 import pandas as pd
@@ -13,6 +15,9 @@ from pipelines.families import ModelSpec
 from pipelines.learning import one_processor_state, serving_windows
 from pipelines.market import Market
 from pipelines.schemas import PREDICTION
+
+if TYPE_CHECKING:
+    from rnn_core.data import TSDataSampler
 
 CODE_VERSION = "1"
 _CHUNK = 120
@@ -55,7 +60,9 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
         if key not in pointers:
             status = f"warm-up: the first trained session is {market.plan.first_trained}"
             provenance = run.provenance({"model": models.digests[key]}, status)
-            run.done(key, warehouse.write(PREDICTION, run.name, key, PREDICTION.empty(), provenance))
+            run.done(
+                key, warehouse.write(PREDICTION, run.name, key, PREDICTION.empty(), provenance)
+            )
     if not scored:
         return
     step_len = market.config.dataset.step_len
@@ -66,7 +73,7 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
     for key in scored:
         pointer = pointers[key]
         as_of = f"{pointer.as_of:%Y-%m-%d}"
-        frame = _session_scores(run, spec, sampler, key, as_of, pointer.fingerprint, state)
+        frame = _session_scores(run, spec, sampler, key, as_of, str(pointer.fingerprint), state)
         window = market.sessions.window(key, step_len)
         provenance = run.provenance(
             {"model": models.digests[key], "dataset_infer": infer.fingerprint(window)}
@@ -85,7 +92,7 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
 def _session_scores(
     run: Run,
     spec: ModelSpec,
-    sampler: object,
+    sampler: TSDataSampler,
     key: str,
     as_of: str,
     fingerprint: str,

@@ -52,7 +52,7 @@ from rnn_core.training.bundle_files import (
 )
 from rnn_core.training.swap import move_into_place
 
-_ATTEMPTS, _PAUSE_SECONDS = 5, 0.05
+_ATTEMPTS, _PAUSE_SECONDS = 10, 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,10 +203,11 @@ def _load_verified(folder: Path) -> Bundle:
     settings = yaml.safe_load(contents["config.yaml"])
     columns = tuple(settings["columns"])
     try:
-        # The weights come from the file: the process's generator is left alone.
-        with torch.random.fork_rng(devices=[]):
+        with torch.device("meta"):  # no memory, no random numbers: the weights come from the file
             network = build_network(settings["family"], len(columns), settings["hyper"])
-        network.load_state_dict(safetensors.torch.load(contents["weights.safetensors"]))
+        network.to_empty(device="cpu").load_state_dict(
+            safetensors.torch.load(contents["weights.safetensors"])
+        )
     except (ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise BundleError(
             f"bundle {folder} holds a model that this version cannot build: {error}"
@@ -254,7 +255,7 @@ def _require_network(
     network: nn.Module, family: str, hyper: Mapping[str, Any], columns: Sequence[str]
 ) -> None:
     """The network must be the one that `load_bundle` will build, with finite weights."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.device("meta"):
         expected = build_network(family, len(columns), hyper).state_dict()
     given = network.state_dict()
     if {k: v.shape for k, v in given.items()} != {k: v.shape for k, v in expected.items()}:

@@ -47,15 +47,19 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     advice = "train it again, or restore the folder from a copy"
     if not folder.is_dir():
         raise BundleError(f"no bundle at {folder}; {advice}")
+    contents = {}
+    for name in (MANIFEST, *FILES):  # in one go, so that a replacement rarely comes in between
+        try:
+            contents[name] = (folder / name).read_bytes()
+        except OSError:
+            raise BundleError(f"bundle {folder} has no readable {name}; {advice}") from None
+    raw = contents.pop(MANIFEST)
     try:
-        raw = (folder / MANIFEST).read_bytes()
         record = json.loads(raw)
         found_format, fingerprint = record["format"], record["fingerprint"]
         digests = dict(record["files"])
         unsigned = {name: value for name, value in record.items() if name != "fingerprint"}
         intact = raw == json_bytes(record) and digest(json_bytes(unsigned)) == fingerprint
-    except FileNotFoundError:
-        raise BundleError(f"bundle {folder} has no {MANIFEST}; {advice}") from None
     except (ValueError, KeyError, TypeError):
         raise BundleError(f"{MANIFEST} of bundle {folder} is damaged; {advice}") from None
     if found_format != FORMAT:
@@ -67,13 +71,8 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         raise BundleError(
             f"{MANIFEST} of bundle {folder} was changed after it was written; {advice}"
         )
-    contents = {}
-    for name, expected in digests.items():
-        try:
-            contents[name] = (folder / name).read_bytes()
-        except OSError:
-            raise BundleError(f"bundle {folder} has no readable {name}; {advice}") from None
-        if digest(contents[name]) != expected:
+    for name, data in contents.items():
+        if digest(data) != digests[name]:
             raise BundleError(
                 f"{name} of bundle {folder} is damaged: its digest is not the manifest's; {advice}"
             )

@@ -83,8 +83,8 @@ def score_windows(
         if n < rows:
             x = torch.cat([x, x.new_zeros(rows - n, *x.shape[1:])])  # [rows, L, F]
         with torch.no_grad():
-            scores: Tensor = network(x)  # [rows]
-        return scores[:n], y
+            scores: Tensor = network(x)[:n]
+        return scores.detach(), y
 
     if len(source):
         source.batch(torch.zeros(1, dtype=torch.int64), device)  # fills its caches, in one thread
@@ -212,15 +212,16 @@ class Validator:
             A finite number.
 
         Raises:
-            TrainingDivergedError: scores that are not finite.
+            TrainingDivergedError: weights or scores that are not finite.
             ValueError: no validation row has a finite label, or no session has an IC.
         """
+        if not bool(all_finite(network.parameters())):
+            raise TrainingDivergedError(epoch, None, "weights")
         scores, labels = score_windows(network, self._source, device, workers, has_label=True)
         predicted = scores.cpu().numpy().astype(np.float64)  # [S]
         label = (scores if labels is None else labels).cpu().numpy().astype(np.float64)  # [S]
         if not np.isfinite(predicted).all():
-            weights_ok = bool(all_finite(network.parameters()))
-            raise TrainingDivergedError(epoch, None, "input" if weights_ok else "weights")
+            raise TrainingDivergedError(epoch, None, "input")
         known = np.isfinite(label)
         if not known.any():
             raise ValueError(

@@ -9,12 +9,16 @@ generators.
 * Row order and dropout of epoch e: generators seeded from (seed, purpose, e). An epoch is a pure
   function of the seed and its number, so a resumed training needs no generator state.
 
+torch's modules draw from the process's one generator, so all that is done with it here holds a
+lock: trainings in several threads of a process do not mix.
+
 qlib seeds numpy's and torch's global generators in the model's constructor and nothing else
 (quirk Q18), so its second training in a process differs from the first.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -26,6 +30,7 @@ from torch import Tensor, nn
 Network = TypeVar("Network", bound=nn.Module)
 
 _ORDER, _DROPOUT = 1, 2
+_GENERATOR_LOCK = threading.RLock()
 
 
 def seeded_network(build: Callable[[], Network], seed: int) -> Network:
@@ -38,7 +43,7 @@ def seeded_network(build: Callable[[], Network], seed: int) -> Network:
     Returns:
         What `build` returned. The process's generator is as it was before the call.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _forked_generators([]):
         torch.default_generator.manual_seed(seed)
         return build()
 
@@ -71,12 +76,34 @@ def seeded_dropout(device: torch.device, seed: int, epoch: int) -> Iterator[None
         Nothing.
     """
     cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
+    with _forked_generators([device] if cuda else []):
         derived = _derived(seed, _DROPOUT, epoch)
         torch.default_generator.manual_seed(derived)
         if cuda:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(derived)
+        yield
+
+
+def draws_random_numbers(run: Callable[[], object]) -> bool:
+    """Whether a call draws from torch's CPU generator, which is left as it was.
+
+    Args:
+        run: the call.
+
+    Returns:
+        True if the generator moved.
+    """
+    with _forked_generators([]):
+        before = torch.default_generator.get_state()
+        run()
+        return not torch.equal(before, torch.default_generator.get_state())
+
+
+@contextmanager
+def _forked_generators(devices: list[torch.device]) -> Iterator[None]:
+    """Within: the generators of the CPU and of `devices` are this thread's. After: as before."""
+    with _GENERATOR_LOCK, torch.random.fork_rng(devices=devices):
         yield
 
 

@@ -23,6 +23,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -233,7 +234,8 @@ class Trainer:
         monitor = StepMonitor(epoch, device)
         began = time.perf_counter()
         state.network.train()
-        with seeded_dropout(device, self.config.seed, epoch):
+        seeded = seeded_dropout(device, self.config.seed, epoch)
+        with nullcontext() if state.sharded else seeded:  # shards draw no random numbers
             for first in range(0, n_samples - size + 1, size):  # full batches only
                 self.train_step(state, train, order[first : first + size], monitor, workers)
         train_loss, samples = monitor.totals()

@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnn_core.data.panel import Panel
-from rnn_core.features import ALPHA158_LOOK_BACK, ALPHA158_NAMES, alpha158, alpha158_panel
+from rnn_core.features import (
+    ALPHA158_LOOK_BACK,
+    ALPHA158_NAMES,
+    alpha158,
+    alpha158_panel,
+    nested,
+    order,
+    recurrent,
+)
 from rnn_core.features.layout import WINDOWS
 
 EPS = 1e-12
@@ -259,7 +267,7 @@ def test_frame_in_frame_out(fixtures_dir: Path) -> None:
     assert list(frame.columns) == list(ALPHA158_NAMES)
     assert len(frame) == len(bars)
     assert (frame.dtypes == np.float32).all()
-    day, name = bars["date"].iloc[-1], "TICKS"
+    day, name = bars["date"].iloc[-1], "TINY"
     row = bars[(bars["date"] == day) & (bars["instrument"] == name)].iloc[0].astype(object)
     expected = np.float32((float(row["close"]) - float(row["open"])) / float(row["open"]))
     assert frame.loc[(day, name), "KMID"] == expected
@@ -277,6 +285,14 @@ def test_errors_say_what_to_do(gapped_market) -> None:
     lacking = Panel(panel.sessions, panel.instruments, fields, panel.present)
     with pytest.raises(ValueError, match=r"needs the fields \['vwap'\].* set vwap to"):
         alpha158_panel(lacking)
+
+
+@pytest.mark.parametrize("module", [nested, order, recurrent])
+def test_no_kernel_is_compiled_with_fastmath(module) -> None:
+    """Reassociation need not show on one machine to cost the equality of bits on another."""
+    kernels = [x for x in vars(module).values() if hasattr(x, "targetoptions")]
+    assert len(kernels) >= 4
+    assert not any(kernel.targetoptions.get("fastmath") for kernel in kernels)
 
 
 @pytest.mark.golden

@@ -39,8 +39,9 @@ def _check_recorded(path: Path, name: str, network: nn.Module) -> None:
         np.testing.assert_allclose(y.detach().numpy(), recorded[f"{name}/output"], rtol=1e-5)
         gradient = recorded[f"{name}/input_grad"]
         assert x.grad is not None
-        # A gradient that cancels to almost nothing is compared with the size of the others.
-        atol = 1e-7 * float(np.abs(gradient).max())
+        # Elements that cancel to almost nothing: pyqlib itself, run on another CPU than the one
+        # that made the record, is off by up to 2.4e-7 of the largest.
+        atol = 1e-6 * float(np.abs(gradient).max())
         np.testing.assert_allclose(x.grad.numpy(), gradient, rtol=1e-5, atol=atol)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,19 @@ def test_the_process_generator_is_left_alone() -> None:
     with seeded_dropout(CPU, 1, 0):
         torch.rand(3)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_threads_do_not_mix() -> None:
+    """Networks seeded in four threads at once are those seeded alone."""
+
+    def first_weights(seed: int) -> bytes:
+        return (
+            seeded_network(lambda: LSTMModel(3), seed).rnn.weight_hh_l1.detach().numpy().tobytes()
+        )
+
+    alone = [first_weights(seed) for seed in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(first_weights, range(40))) == alone
 
 
 def test_an_epoch_is_a_function_of_seed_and_number() -> None:

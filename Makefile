@@ -1,0 +1,44 @@
+# make install   .venv with everything for development, and nothing else
+# make demo      the main job on the sample market (CONFIG=name or file; FRESH=1 starts over)
+# make ui        the Dagster UI over the same record, on http://127.0.0.1:3000 (PORT=…)
+# make test      the tests
+# make check     what CI checks besides the tests
+
+PYTHON ?= python3
+CONFIG ?= sample
+PORT   ?= 3000
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: install demo ui test check clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) \
+	  else f"Python 3.11 to 3.13 is needed, {v[0]}.{v[1]} was found; try make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (about two minutes) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install
+	@$(BIN)/rnn-pipelines demo --config $(CONFIG) $(if $(FRESH),--fresh)
+
+ui: install
+	@$(BIN)/rnn-pipelines ui --config $(CONFIG) --port $(PORT)
+
+test: install
+	$(BIN)/pytest $(ARGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	PYTHONWARNINGS=error::DeprecationWarning:pipelines $(BIN)/python -m tests.check_definitions
+	$(BIN)/dg check defs
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
