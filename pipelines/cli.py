@@ -67,9 +67,9 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _backfill(args: argparse.Namespace) -> int:
-    from pipelines.definitions import build_definitions
     from pipelines.demo import DATA_ASSETS, model_assets
     from pipelines.display import LiveProgress, make_console
+    from pipelines.graph import build_definitions
     from pipelines.home import dagster_instance
     from pipelines.market import Market
     from pipelines.runs import run_assets, sweep_orphans

@@ -14,8 +14,8 @@ from pathlib import Path
 import dagster as dg
 from rich.console import Console
 
-from pipelines.definitions import REPORTS, build_definitions
 from pipelines.display import LiveProgress, results_table
+from pipelines.graph import REPORTS, build_definitions
 from pipelines.home import dagster_instance
 from pipelines.market import Market
 from pipelines.reports import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table

@@ -135,12 +135,12 @@ def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartit
     """
     days = pd.date_range(sessions.keys[0], sessions.keys[-1])
     trading = set(sessions.keys)
-    open_weekdays = {d.dayofweek for d in days if d.strftime("%Y-%m-%d") in trading}
+    open_weekdays = {d.day_of_week for d in days if d.strftime("%Y-%m-%d") in trading}
     closed_weekdays = [w for w in range(7) if w not in open_weekdays]
     holidays = [
         d.to_pydatetime()
         for d in days
-        if d.strftime("%Y-%m-%d") not in trading and d.dayofweek in open_weekdays
+        if d.strftime("%Y-%m-%d") not in trading and d.day_of_week in open_weekdays
     ]
     crons = [f"0 0 * * {(w + 1) % 7}" for w in closed_weekdays]  # cron counts from Sunday
     last = pd.Timestamp(sessions.keys[-1])

@@ -143,16 +143,14 @@ class Warehouse:
         if self._recorded:
             return
         try:
-            found = self.store.read(_IDENTITY).decode()
-        except FileNotFoundError:
-            try:
+            if not self.store.exists(_IDENTITY):
                 self.store.write(self._identity.encode(), _IDENTITY)
-            except OSError as error:
-                raise WarehouseError(
-                    f"cannot write to the warehouse {self.store.root}: {error}; check that the "
-                    f"folder exists and is writable"
-                ) from error
-            found = self._identity
+            found = self.store.read(_IDENTITY).decode()
+        except OSError as error:
+            raise WarehouseError(
+                f"cannot write to the warehouse {self.store.root}: {error}; check that it is a "
+                f"folder and writable, or set RNN_DATA_DIR to another place"
+            ) from error
         if found != self._identity:
             theirs, ours = json.loads(found), json.loads(self._identity)
             differ = sorted(k for k in theirs | ours if theirs.get(k) != ours.get(k))

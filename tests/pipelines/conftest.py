@@ -1,0 +1,134 @@
+"""A tiny simulated market, and the means to run its graph in this process."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from pipelines.config import parse_config
+from pipelines.demo import DATA_ASSETS, model_assets
+from pipelines.graph import build_definitions
+from pipelines.market import Market
+from pipelines.runs import run_assets
+
+COLUMNS = ["KMID", "ROC5", "STD5", "CORR5", "RSQR10", "VSTD5"]
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "market": {
+        "source": {
+            "kind": "simulated",
+            "instruments": 6,
+            "seed": 3,
+            "suspension_rate": 0.03,
+            "split_rate": 0.01,
+        },
+        "calendar": "XNYS",
+        "start": "2020-01-02",
+        "end": "2020-05-15",
+        "vwap": "amount",
+    },
+    "dataset": {
+        "fit_start": "2020-01-10",
+        "fit_end": "2020-03-13",
+        "step_len": 5,
+        "infer_processors": [
+            {"FilterCol": {"col_list": COLUMNS}},
+            {"RobustZScoreNorm": {"clip_outlier": True}},
+            "Fillna",
+        ],
+        "learn_processors": ["DropnaLabel", "CSRankNorm"],
+    },
+    "training": {
+        "first_trained": "2020-04-01",
+        "window_sessions": 45,
+        "valid_sessions": 8,
+        "retrain_every": 12,
+    },
+    "models": {
+        "lstm": {"hidden_size": 4, "num_layers": 1, "n_epochs": 2, "batch_size": 64},
+        "gru": {"hidden_size": 4, "num_layers": 1, "n_epochs": 2, "batch_size": 64},
+        "krnn": {"cnn_dim": 4, "rnn_dim": 4, "rnn_layers": 1, "n_epochs": 2, "batch_size": 64},
+    },
+    "portfolio": {"topk": 2, "n_drop": 1},
+}
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with nested `changes`."""
+    out = copy.deepcopy(dict(base))
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merged(out[key], value) if nested else value
+    return out
+
+
+def make_market(root: Path, changes: Mapping[str, Any] | None = None, **kwargs: Any) -> Market:
+    """The tiny market with changes to its configuration, its state below `root`."""
+    return Market(parse_config(merged(TINY, changes or {})), root=root, **kwargs)
+
+
+def materialize(
+    market: Market, assets: Sequence[str], first: str, last: str, instance: dg.DagsterInstance
+) -> None:
+    """Run assets over a range of sessions."""
+    run_assets(build_definitions(market), instance, assets, (first, last))
+
+
+def run_everything(market: Market, instance: dg.DagsterInstance, last: str | None = None) -> None:
+    """The data assets over the span and the models from the first trained session on."""
+    sessions = market.sessions
+    end = last or sessions.keys[-1]
+    materialize(market, [*DATA_ASSETS, "processors"], sessions.first, end, instance)
+    materialize(market, model_assets(market), market.plan.first_trained, end, instance)
+
+
+def partition_bytes(market: Market) -> dict[str, str]:
+    """SHA-256 of every partition file, by path below the warehouse."""
+    root = market.paths.warehouse
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.glob("*/date=*/*"))
+    }
+
+
+class ChangedBars:
+    """A source whose bars pass through a function first."""
+
+    def __init__(self, source: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+        self._source = source
+        self._change = change
+
+    def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
+        """The changed bars."""
+        return self._change(self._source.fetch(keys).copy())
+
+
+@pytest.fixture
+def instance():
+    """A Dagster record in memory."""
+    with dg.DagsterInstance.ephemeral() as record:
+        yield record
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Market:
+    """The tiny market with nothing in it yet."""
+    return make_market(tmp_path / "tiny")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Market:
+    """The tiny market with its whole graph run over the whole span; not to be written to."""
+    market = make_market(tmp_path_factory.mktemp("finished") / "tiny")
+    with dg.DagsterInstance.ephemeral() as record:
+        run_everything(market, record)
+        run_assets(build_definitions(market), record, ["signal_report", "portfolio_report"])
+    return market

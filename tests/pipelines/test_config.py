@@ -1,0 +1,156 @@
+"""Every way to get a YAML wrong is one readable error with its place and the nearest name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import CONFIGS, config_path, load_config, parse_config
+from pipelines.errors import ConfigError
+from tests.pipelines.conftest import TINY, merged
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configurations_are_valid(path):
+    config = load_config(path)
+    assert config.name == path.stem
+
+
+def test_sample_keeps_qlibs_benchmark_values():
+    """The model entries of sample.yaml resolve to the defaults of the families."""
+    from pipelines.families import model_spec
+
+    for name, entry in load_config("sample").models.items():
+        assert model_spec(name, entry) == model_spec(name, {})
+
+
+def test_sample_covers_450_to_650_sessions_to_the_end_of_the_data():
+    from pipelines.partitions import Sessions
+
+    market = load_config("sample").market
+    sessions = Sessions.of(market.calendar, market.start, market.end)
+    assert sessions.keys[-1] == "2013-03-01"
+    assert 450 <= len(sessions) <= 650
+    full = load_config("sample_full").market
+    assert Sessions.of(full.calendar, full.start, full.end).first == "2000-03-01"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataste": {}}, r"dataste: unknown key; did you mean 'dataset'"),
+        ({"training": {"retrain_evry": 3}}, r"training.retrain_evry: .*mean 'retrain_every'"),
+        ({"market": {"source": {"kind": "simulated", "sed": 1}}}, r"source.sed: .*mean 'seed'"),
+        ({"market": {"source": {"kind": "bokeh"}}}, r"market.source: .*bokeh_sample"),
+        ({"market": {"calendar": "XNYZ"}}, r"market.calendar: unknown calendar 'XNYZ'.*XNYS"),
+        ({"market": {"vwap": "mean"}}, r"market.vwap: .*'amount', 'typical' or 'none'"),
+        ({"market": {"end": "2019-01-01"}}, r"market: end 2019-01-01 must come after start"),
+        ({"market": {"start": "soon"}}, r"market.start: .*date.*given: 'soon'"),
+        ({"dataset": {"step_len": 0}}, r"dataset.step_len: .*greater than 0 \(given: 0\)"),
+        ({"dataset": {"fit_end": "2020-01-02"}}, r"dataset: fit_end 2020-01-02 must come after"),
+        ({"dataset": {"fit_start": "2019-12-02"}}, r"fit_start 2019-12-02 lies before market.sta"),
+        ({"training": {"first_trained": "2020-02-03"}}, r"first_trained .* before dataset.fit_end"),
+        ({"training": {"first_trained": "2021-02-03"}}, r"first_trained .* after market.end"),
+        ({"training": {"valid_sessions": 45}}, r"window_sessions 45 must exceed"),
+        ({"training": {"pin": {"from": "2020-04-03", "as_of": "2020-04-08"}}}, r"pin.as_of .* mus"),
+        (
+            {"dataset": {"infer_processors": ["RobustZscoreNorm"]}},
+            r"dataset: unknown processor 'RobustZscoreNorm'; did you mean 'RobustZScoreNorm'",
+        ),
+        (
+            {"dataset": {"infer_processors": [{"Fillna": {"value": 0}}]}},
+            r"dataset: Fillna has no argument 'value'.*fill_value",
+        ),
+        (
+            {"dataset": {"infer_processors": [{"FilterCol": {"col_list": ["KMIDD"]}}]}},
+            r"dataset.infer_processors: .*'KMIDD'.*'KMID'",
+        ),
+        ({"dataset": {"learn_processors": "CSRankNorm"}}, r"learn_processors: expected a list"),
+        (
+            {"dataset": {"infer_processors": ["DropnaLabel"]}},
+            r"DropnaLabel cannot be an infer processor",
+        ),
+        ({"models": {"lstn": {}}}, r"models: lstn: unknown family 'lstn'; did you mean 'lstm'"),
+        ({"models": {"lstm": {"hiden_size": 3}}}, r"models: lstm: .*mean 'hidden_size'"),
+        ({"models": {"lstm": {"lr": "fast"}}}, r"models: lstm: lr is 'fast'"),
+        ({"features": {"label": "Ref($close -2)"}}, r"features.label: "),
+        ({"features": {"label": "$close"}}, r"looks at no later session"),
+        ({"schedule": {"cron": "whenever"}}, r"schedule.cron: not a cron string"),
+        ({"name": "My Market"}, r"name: "),
+    ],
+)
+def test_wrong_values_are_named(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config(merged(TINY, changes))
+
+
+def test_a_missing_section_is_named():
+    raw = {k: v for k, v in TINY.items() if k != "training"}
+    with pytest.raises(ConfigError, match="training: required, but not given"):
+        parse_config(raw)
+
+
+def test_an_error_gives_the_line_of_the_file(tmp_path):
+    text = (CONFIGS / "sample.yaml").read_text().replace("step_len: 20 ", "step_len: twenty ")
+    number = next(i for i, t in enumerate(text.splitlines(), 1) if "twenty" in t)
+    file = tmp_path / "market.yaml"
+    file.write_text(text)
+    with pytest.raises(
+        ConfigError, match=rf"market\.yaml .*dataset\.step_len \(line {number}\)"
+    ) as e:
+        load_config(file)
+    assert str(e.value).count("\n") == 1
+
+
+def test_a_key_written_twice_is_an_error(tmp_path):
+    file = tmp_path / "twice.yaml"
+    file.write_text((CONFIGS / "sample.yaml").read_text() + "\nname: other\n")
+    with pytest.raises(ConfigError, match="the key 'name' is written twice"):
+        load_config(file)
+
+
+def test_yaml_that_cannot_be_read_is_an_error(tmp_path):
+    file = tmp_path / "broken.yaml"
+    file.write_text("name: [unclosed")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(file)
+
+
+def test_an_unknown_configuration_names_the_nearest(monkeypatch):
+    monkeypatch.delenv("RNN_CONFIG", raising=False)
+    assert config_path() == CONFIGS / "sample.yaml"
+    with pytest.raises(ConfigError, match="no configuration 'sampel'.*did you mean 'sample'"):
+        config_path("sampel")
+    monkeypatch.setenv("RNN_CONFIG", "sample_full")
+    assert Path(config_path()).stem == "sample_full"
+
+
+def test_a_second_model_of_a_family_stands_under_its_own_name():
+    config = parse_config(merged(TINY, {"models": {"gru_wide": {"family": "gru"}}}))
+    from pipelines.families import model_spec
+
+    spec = model_spec("gru_wide", config.models["gru_wide"])
+    assert (spec.name, spec.family, spec.training["lr"]) == ("gru_wide", "gru", 2e-4)
+
+
+def test_every_key_of_the_sample_is_explained():
+    """Each line of sample.yaml that sets a value carries a comment, itself or its section."""
+    lines = (CONFIGS / "sample.yaml").read_text().splitlines()
+    start = lines.index("name: sample                    # all state lies under data/sample/")
+    explained: set[str] = set()
+    for line in lines[start:]:
+        key = line.split("#")[0].split(":")[0].strip(" -")
+        if "#" in line:
+            explained.add(key)
+    bare = []
+    for line in lines[start:]:
+        content = line.split("#")[0]
+        key, _, value = content.partition(":")
+        if value.strip() and key.strip(" -") not in explained:
+            bare.append(key.strip())
+    assert set(bare) <= {"- FilterCol", "col_list", "VSTD5"} | MODEL_KEYS, bare
+
+
+# Hyper-parameters whose names are the explanation.
+MODEL_KEYS = {"hidden_size", "num_layers", "dropout", "lr", "batch_size", "n_epochs", "rnn_layers"}
