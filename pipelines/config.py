@@ -235,6 +235,18 @@ class FactoryConfig(Section):
         return models
 
     @model_validator(mode="after")
+    def _columns(self) -> FactoryConfig:
+        from pipelines.processing import build_chain, output_columns
+        from rnn_core.features import ALPHA158_NAMES
+
+        chain = build_chain(self.dataset.infer_processors, self.dataset, group="feature")
+        try:
+            output_columns(chain, ALPHA158_NAMES, "feature")
+        except ValueError as error:
+            raise ValueError(f"dataset.infer_processors: {error}") from error
+        return self
+
+    @model_validator(mode="after")
     def _dates(self) -> FactoryConfig:
         market, data, train = self.market, self.dataset, self.training
         if data.fit_start < market.start:
@@ -342,7 +354,7 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     if known is not None:
         place += f" (line {known})"
     if error["type"] == "extra_forbidden":
-        section = _section_at(loc[:-1])
+        section = _section_at(error["loc"][:-1])
         hint = did_you_mean(str(loc[-1]), _keys(section)) if section else "remove it"
         return f"{place}: unknown key; {hint}"
     if error["type"] == "missing":
@@ -365,15 +377,21 @@ def _keys(section: type[BaseModel]) -> Iterator[str]:
 def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
     """The section that the path `loc` of the YAML leads to, where that is one."""
     section: type[BaseModel] = FactoryConfig
-    for part in loc:
+    for i, part in enumerate(loc):
         by_key = {field.alias or name: field for name, field in section.model_fields.items()}
         field = by_key.get(str(part))
         candidates = [field.annotation] if field else []
         candidates += list(getattr(candidates[0], "__args__", ())) if candidates else []
+        candidates += [arg for c in candidates for arg in getattr(c, "__args__", ())]
         nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if str(part) in _UNION_TAGS:
+            continue
         if not nested:
             return None
-        section = nested[0]
+        tags = {c.model_fields["kind"].annotation.__args__[0]: c  # type: ignore[union-attr]
+                for c in nested if "kind" in c.model_fields}  # fmt: skip
+        following = loc[i + 1] if i + 1 < len(loc) else None
+        section = tags.get(following, nested[0])
     return section
 
 

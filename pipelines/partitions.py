@@ -40,12 +40,18 @@ class Sessions:
         """The sessions of an exchange calendar between two dates, both included.
 
         Raises:
-            ConfigError: there is no session between the dates.
+            ConfigError: the calendar does not reach back to `start`, or there is no session
+                between the dates.
         """
         import exchange_calendars
 
         lead = pd.Timestamp(start) - pd.Timedelta(days=14)  # a calendar needs a session before
-        table = exchange_calendars.get_calendar(calendar, start=lead)
+        try:
+            table = exchange_calendars.get_calendar(calendar, start=lead)
+        except ValueError as error:
+            raise ConfigError(
+                f"calendar {calendar} cannot be evaluated from {lead.date()} on: {error}"
+            ) from error
         last = table.last_session if end is None else min(pd.Timestamp(end), table.last_session)
         days = table.sessions_in_range(pd.Timestamp(start), last)
         if days.empty:

@@ -122,20 +122,20 @@ class Warehouse:
                 f"{name} of {key}: columns {sorted(set(frame.columns) ^ set(table.names))} are "
                 f"missing or not the table's ({', '.join(table.names[:6])} …)"
             )
+        for column in table.columns:
+            nulls = 0 if column.nullable else int(frame[column.name].isna().sum())
+            if nulls:
+                raise WarehouseError(
+                    f"{name} of {key}: {nulls} of {len(frame)} values of {column.name} are "
+                    f"missing, and it must have none"
+                )
         ordered = frame.sort_values(list(table.sort_by), kind="stable")[list(table.names)]
         try:
             rows = pa.Table.from_pandas(
                 ordered, schema=table.schema, preserve_index=False, nthreads=1
             )
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise WarehouseError(f"{name} of {key}: {error}") from error
-        for column in table.columns:
-            nulls = rows.column(column.name).null_count
-            if nulls and not column.nullable:
-                raise WarehouseError(
-                    f"{name} of {key}: {nulls} of {rows.num_rows} values of {column.name} are "
-                    f"missing, and it must have none"
-                )
         return rows.replace_schema_metadata(None)
 
     def _claim(self) -> None:

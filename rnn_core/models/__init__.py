@@ -1,6 +1,13 @@
-"""Networks, and the table that names them."""
+"""Networks, and the table that names them.
+
+Networks load on first use: the table is read far more often than a network is built, and torch
+takes seconds to import.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from rnn_core.models.families import (
     MODEL_FAMILIES,
@@ -11,9 +18,11 @@ from rnn_core.models.families import (
     build_network,
     model_family,
 )
-from rnn_core.models.gru import GRUModel
-from rnn_core.models.krnn import CNNEncoderBase, CNNKRNNEncoder, KRNNEncoderBase, KRNNModel
-from rnn_core.models.lstm import LSTMModel
+
+if TYPE_CHECKING:
+    from rnn_core.models.gru import GRUModel
+    from rnn_core.models.krnn import CNNEncoderBase, CNNKRNNEncoder, KRNNEncoderBase, KRNNModel
+    from rnn_core.models.lstm import LSTMModel
 
 __all__ = [
     "MODEL_FAMILIES",
@@ -30,3 +39,18 @@ __all__ = [
     "build_network",
     "model_family",
 ]
+
+_NETWORKS = {
+    "CNNEncoderBase": "rnn_core.models.krnn",
+    "CNNKRNNEncoder": "rnn_core.models.krnn",
+    "GRUModel": "rnn_core.models.gru",
+    "KRNNEncoderBase": "rnn_core.models.krnn",
+    "KRNNModel": "rnn_core.models.krnn",
+    "LSTMModel": "rnn_core.models.lstm",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NETWORKS:
+        return getattr(import_module(_NETWORKS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,9 @@ defaults, bundles, the pipeline's assets, workflow files) reads this one table, 
 is one entry in `MODEL_FAMILIES`: a module that takes the hyper-parameters and the number of
 features as keywords and maps [B, L, F] to [B].
 
+A network's module is imported when one is built, so reading this table (as a pipeline's definitions
+do, many times a day) does not load torch.
+
 Defaults: qlib examples/benchmarks/{LSTM,GRU,KRNN}/workflow_config_*. LSTM and GRU are those of
 the Alpha158 files, KRNN that of Alpha360, the only one there is.
 """
@@ -13,18 +16,15 @@ the Alpha158 files, KRNN that of Alpha360, the only one there is.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from rnn_core.data.frames import near_matches
-from rnn_core.models.checks import require_sizes
-from rnn_core.models.gru import GRUModel
-from rnn_core.models.krnn import KRNNModel
-from rnn_core.models.lstm import LSTMModel
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ class ModelFamily:
 
     Args:
         name: the key in configs, bundles and asset names.
-        network: the module, [B, L, F] -> [B].
+        network: gives the module's class, [B, L, F] -> [B].
         feature_argument: the network's argument that takes F.
         hyper: the frozen dataclass of its other arguments, with defaults.
         training: how it is trained by default.
     """
 
     name: str
-    network: type[nn.Module]
+    network: Callable[[], type[nn.Module]]
     feature_argument: str
     hyper: type[Any]
     training: TrainingDefaults
@@ -111,8 +111,10 @@ class ModelFamily:
         Raises:
             ValueError: an unknown hyper-parameter or a value outside its range.
         """
+        from rnn_core.models.checks import require_sizes
+
         require_sizes(d_feat=d_feat)
-        return self.network(**{self.feature_argument: d_feat}, **self.resolve(hyper))
+        return self.network()(**{self.feature_argument: d_feat}, **self.resolve(hyper))
 
 
 def require_type(name: str, value: object, kind: type) -> None:
@@ -136,10 +138,28 @@ def require_type(name: str, value: object, kind: type) -> None:
         )
 
 
-_LSTM = ModelFamily("lstm", LSTMModel, "d_feat", RecurrentHyper, TrainingDefaults())
-_GRU = ModelFamily("gru", GRUModel, "d_feat", RecurrentHyper, TrainingDefaults(lr=2e-4))
+def _lstm() -> type[nn.Module]:
+    from rnn_core.models.lstm import LSTMModel
+
+    return LSTMModel
+
+
+def _gru() -> type[nn.Module]:
+    from rnn_core.models.gru import GRUModel
+
+    return GRUModel
+
+
+def _krnn() -> type[nn.Module]:
+    from rnn_core.models.krnn import KRNNModel
+
+    return KRNNModel
+
+
+_LSTM = ModelFamily("lstm", _lstm, "d_feat", RecurrentHyper, TrainingDefaults())
+_GRU = ModelFamily("gru", _gru, "d_feat", RecurrentHyper, TrainingDefaults(lr=2e-4))
 _KRNN = ModelFamily(
-    "krnn", KRNNModel, "fea_dim", KRNNHyper, TrainingDefaults(batch_size=2000, early_stop=20)
+    "krnn", _krnn, "fea_dim", KRNNHyper, TrainingDefaults(batch_size=2000, early_stop=20)
 )
 
 MODEL_FAMILIES: Mapping[str, ModelFamily] = MappingProxyType(

@@ -1,22 +1,30 @@
-"""One trainer, its settings, checkpoints, scores, and the bundles that trained models live in."""
+"""One trainer, its settings, checkpoints, scores, and the bundles that trained models live in.
+
+All but the settings load on first use, since they import torch, which takes seconds.
+"""
 
 from __future__ import annotations
 
-from rnn_core.training.bundle import (
-    Bundle,
-    bundle_fingerprint,
-    load_bundle,
-    save_bundle,
-)
-from rnn_core.training.bundle_files import BundleError
-from rnn_core.training.checkpoint import EpochRow
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from rnn_core.training.config import TrainerConfig
-from rnn_core.training.device import DeviceChoice, resolve_device
-from rnn_core.training.divergence import TrainingDivergedError
-from rnn_core.training.scoring import predict
-from rnn_core.training.seeding import seeded_network
-from rnn_core.training.source import SessionSource, WindowSource
-from rnn_core.training.trainer import EpochReport, FitResult, Trainer
+
+if TYPE_CHECKING:
+    from rnn_core.training.bundle import (
+        Bundle,
+        bundle_fingerprint,
+        load_bundle,
+        save_bundle,
+    )
+    from rnn_core.training.bundle_files import BundleError
+    from rnn_core.training.checkpoint import EpochRow
+    from rnn_core.training.device import DeviceChoice, resolve_device
+    from rnn_core.training.divergence import TrainingDivergedError
+    from rnn_core.training.scoring import predict
+    from rnn_core.training.seeding import seeded_network
+    from rnn_core.training.source import SessionSource, WindowSource
+    from rnn_core.training.trainer import EpochReport, FitResult, Trainer
 
 __all__ = [
     "Bundle",
@@ -37,3 +45,28 @@ __all__ = [
     "save_bundle",
     "seeded_network",
 ]
+
+_LAZY = {
+    "Bundle": "rnn_core.training.bundle",
+    "BundleError": "rnn_core.training.bundle_files",
+    "DeviceChoice": "rnn_core.training.device",
+    "EpochReport": "rnn_core.training.trainer",
+    "EpochRow": "rnn_core.training.checkpoint",
+    "FitResult": "rnn_core.training.trainer",
+    "SessionSource": "rnn_core.training.source",
+    "Trainer": "rnn_core.training.trainer",
+    "TrainingDivergedError": "rnn_core.training.divergence",
+    "WindowSource": "rnn_core.training.source",
+    "bundle_fingerprint": "rnn_core.training.bundle",
+    "load_bundle": "rnn_core.training.bundle",
+    "predict": "rnn_core.training.scoring",
+    "resolve_device": "rnn_core.training.device",
+    "save_bundle": "rnn_core.training.bundle",
+    "seeded_network": "rnn_core.training.seeding",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

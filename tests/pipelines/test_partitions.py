@@ -19,10 +19,10 @@ XNYS = Sessions.of("XNYS", dt.date(2012, 1, 2), dt.date(2013, 3, 1))
 @pytest.mark.parametrize(
     ("calendar", "start", "end"),
     [("XNYS", "2000-03-01", "2013-03-01"), ("XSHG", "2019-12-02", "2021-03-31"),
-     ("XTAE", "2020-01-01", "2020-12-31")],
+     ("24/7", "2020-01-01", "2020-12-31")],
 )  # fmt: skip
 def test_partition_keys_are_the_sessions(calendar, start, end):
-    """Holidays, weekends and a week that starts on Sunday: keys equal the calendar's sessions."""
+    """Holidays, weekends and a market that never closes: keys equal the calendar's sessions."""
     sessions = Sessions.of(calendar, dt.date.fromisoformat(start), dt.date.fromisoformat(end))
     days = partitions_definition(sessions, closed=True)
     table = exchange_calendars.get_calendar(calendar, start="1999-01-01")

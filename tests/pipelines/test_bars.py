@@ -1,0 +1,142 @@
+"""Rules, factors, membership and adjustment of bars."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.bars import adjusted, adjustment_factors, broken_rules, membership, read_spans
+from pipelines.errors import ConfigError
+
+GOOD = {
+    "date": "2024-01-02",
+    "instrument": "A",
+    "open": 10.0,
+    "high": 11.0,
+    "low": 9.0,
+    "close": 10.5,
+    "volume": 100.0,
+    "amount": 1020.0,
+    "adj_ratio": 1.0,
+}
+
+
+def bars(*changes: dict) -> pd.DataFrame:
+    return pd.DataFrame([{**GOOD, **change} for change in changes])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, ""),
+        ({"amount": np.nan}, ""),
+        ({"open": np.nan}, "a price is missing or not finite"),
+        ({"close": np.inf}, "a price is missing or not finite"),
+        ({"low": 0.0}, "a price is not positive"),
+        ({"high": 8.0}, "high below low"),
+        ({"low": 10.2}, "low above open or close"),
+        ({"high": 10.4}, "high below open or close"),
+        ({"volume": 0.0}, "no volume"),
+        ({"volume": np.nan}, "no volume"),
+        ({"amount": -1.0}, "amount is negative"),
+        ({"adj_ratio": 0.0}, "adj_ratio is not a positive number"),
+        ({"adj_ratio": np.nan}, "adj_ratio is not a positive number"),
+        ({"instrument": None}, "no instrument"),
+        ({"open": -1.0, "low": -2.0, "volume": 0.0}, "a price is not positive; no volume"),
+    ],
+)
+def test_each_rule(change, reason):
+    assert broken_rules(bars(change)).tolist() == [reason]
+
+
+def test_copies_and_contradictions():
+    """Of equal bars one is kept; of different ones none can be trusted."""
+    rows = bars({}, {}, {"instrument": "B"}, {"instrument": "B", "close": 10.0})
+    both = "one of several different bars of one session"
+    assert broken_rules(rows).tolist() == ["", "a copy of a bar that is kept", both, both]
+
+
+def test_factors_multiply_from_the_first_bar():
+    """A 2:1 split and a dividend; the first bar is the base whatever its ratio says."""
+    rows = pd.DataFrame(
+        {
+            "date": ["d1", "d2", "d3", "d4"] * 2,
+            "instrument": ["A"] * 4 + ["B"] * 4,
+            "adj_ratio": [7.0, 1.0, 2.0, 1.01, 1.0, np.nan, 3.0, 1.0],
+        }
+    )
+    factors = adjustment_factors(rows, pd.Series(dtype="float64"))
+    assert factors.tolist() == [1.0, 1.0, 2.0, 2.02, 1.0, 1.0, 3.0, 3.0]
+    later = adjustment_factors(rows[rows["date"] > "d2"], pd.Series({"A": 1.0}))
+    assert later.tolist() == [2.0, 2.02, 1.0, 1.0], "B was never seen before: it starts here"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    ratios=st.lists(st.floats(0.1, 10.0), min_size=2, max_size=30),
+    cut=st.integers(1, 29),
+    data=st.randoms(use_true_random=False),
+)
+def test_factors_have_the_same_bits_alone_and_in_a_range(ratios, cut, data):
+    """Continuing from a stored factor gives exactly what one pass gives. Oracle: one pass."""
+    cut = min(cut, len(ratios) - 1)
+    rows = pd.DataFrame(
+        {
+            "date": [f"d{i:03d}" for i in range(len(ratios))],
+            "instrument": "A",
+            "adj_ratio": ratios,
+        }
+    )
+    whole = adjustment_factors(rows, pd.Series(dtype="float64"))
+    order = list(range(cut, len(ratios)))
+    data.shuffle(order)
+    tail = adjustment_factors(rows.iloc[order], pd.Series({"A": whole.iloc[cut - 1]}))
+    assert tail.sort_index().tolist() == whole.iloc[cut:].tolist()
+
+
+def test_a_split_on_a_quarantined_bar_is_not_lost():
+    rows = bars({"date": "d1"}, {"date": "d2", "adj_ratio": 2.0, "high": 1.0}, {"date": "d3"})
+    assert broken_rules(rows).tolist()[1] == "high below low"
+    assert adjustment_factors(rows, pd.Series(dtype="float64")).tolist() == [1.0, 2.0, 2.0]
+
+
+def test_adjustment_leaves_returns_and_turnover_continuous():
+    raw = bars({"date": "d1", "close": 100.0, "volume": 10.0}, {"date": "d2", "close": 50.0})
+    raw["volume"] = [10.0, 20.0]
+    raw["adj_factor"] = [1.0, 2.0]
+    out = adjusted(raw, "amount")
+    assert out["close"].tolist() == [100.0, 100.0]
+    assert out["volume"].tolist() == [10.0, 10.0]
+    assert out["vwap"].tolist() == [102.0, 102.0]
+    typical = (raw["high"] + raw["low"] + raw["close"]) / 3 * raw["adj_factor"]
+    assert adjusted(raw, "typical")["vwap"].tolist() == typical.tolist()
+    assert "vwap" not in adjusted(raw, "none")
+
+
+def test_membership_follows_spans(tmp_path):
+    file = tmp_path / "spans.txt"
+    file.write_text(
+        "A\t2024-01-02\t2024-01-03\nA 2024-01-05 2024-01-08\n\nB 2024-01-01 2025-01-01\n"
+    )
+    spans = read_spans(file)
+    rows = pd.DataFrame(
+        {
+            "date": ["2024-01-02", "2024-01-04", "2024-01-05", "2024-01-08", "2024-01-02"],
+            "instrument": ["A", "A", "A", "A", "C"],
+        }
+    )
+    assert membership(rows, spans).tolist() == [True, False, True, True, False]
+    assert membership(rows, "all").all()
+
+
+@pytest.mark.parametrize("line", ["A 2024-01-02", "A 2024-01-05 2024-01-02", "A soon later"])
+def test_a_bad_span_names_its_line(tmp_path, line):
+    file = tmp_path / "spans.txt"
+    file.write_text(f"B 2024-01-01 2024-01-02\n{line}\n")
+    with pytest.raises(ConfigError, match=r"spans\.txt, line 2: expected `instrument start end`"):
+        read_spans(file)
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_spans(tmp_path / "absent.txt")

@@ -1,0 +1,73 @@
+"""The catalog that people open: views over the files, swapped in while others read."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from pipelines.catalog import refresh
+
+
+def test_views_show_every_table(finished):
+    with duckdb.connect(str(finished.paths.catalog), read_only=True) as connection:
+        sql = "SELECT view_name FROM duckdb_views() WHERE NOT internal"
+        views = {row[0] for row in connection.execute(sql).fetchall()}
+        tables = set(finished.warehouse.store.tables())
+        assert views == tables | {"latest_signal"}
+        assert {"ohlcv", "lstm_model", "krnn_evaluation", "ohlcv_quarantine"} <= views
+        days = connection.execute("SELECT count(DISTINCT date) FROM ohlcv").fetchone()[0]
+    assert days == len(finished.sessions)
+
+
+def test_latest_signal_ranks_the_newest_scores_of_each_model(finished):
+    with duckdb.connect(str(finished.paths.catalog), read_only=True) as connection:
+        rows = connection.execute("SELECT * FROM latest_signal").df()
+    assert set(rows["model"]) == {"lstm", "gru", "krnn"}
+    assert (rows["date"].dt.strftime("%Y-%m-%d") == finished.sessions.keys[-1]).all()
+    for _, of_model in rows.groupby("model"):
+        assert of_model["score"].is_monotonic_decreasing
+        assert of_model["rank"].tolist() == list(range(1, len(of_model) + 1))
+    newest = finished.warehouse.read(
+        "gru_prediction", [finished.sessions.keys[-1]], needed_by="test"
+    ).frame.set_index("instrument")["score"]
+    of_gru = rows[rows["model"] == "gru"].set_index("instrument")["score"]
+    assert of_gru.to_dict() == newest.to_dict()
+
+
+def test_an_open_shell_blocks_nothing(finished, tmp_path):
+    """A person's connection keeps reading while the catalog is rebuilt beneath it."""
+    path = tmp_path / "open.duckdb"
+    store, predictions = finished.warehouse.store, finished.prediction_tables()
+    assert refresh(path, store, predictions)
+    assert not refresh(path, store, predictions), "nothing new: not rebuilt"
+    with duckdb.connect(str(path)) as shell:
+        before = shell.execute("SELECT count(*) FROM label").fetchone()
+        assert refresh(path, store, {"lstm": "lstm_prediction"})
+        assert shell.execute("SELECT count(*) FROM label").fetchone() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["open.duckdb"]
+
+
+def test_a_damaged_catalog_is_replaced(finished, tmp_path):
+    path = tmp_path / "bad.duckdb"
+    path.write_bytes(b"not a database")
+    assert refresh(path, finished.warehouse.store, finished.prediction_tables())
+    with duckdb.connect(str(path), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM ohlcv").fetchone()[0] > 0
+
+
+def test_a_prediction_leads_back_to_its_bars_in_sql(finished):
+    """score -> fingerprint -> the model partition that points to the same bundle."""
+    with duckdb.connect(str(finished.paths.catalog), read_only=True) as connection:
+        orphans = connection.execute(
+            "SELECT count(*) FROM lstm_prediction p LEFT JOIN lstm_model m "
+            "ON m.fingerprint = p.fingerprint AND m.date = p.date WHERE m.bundle IS NULL"
+        ).fetchone()[0]
+    assert orphans == 0
+
+
+@pytest.mark.parametrize("table", ["alpha158", "dataset_infer"])
+def test_columns_are_the_features(finished, table):
+    with duckdb.connect(str(finished.paths.catalog), read_only=True) as connection:
+        names = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()]
+    wanted = {"alpha158": 158, "dataset_infer": 6}[table]
+    assert len(names) == wanted + 3  # instrument, member, date

@@ -1,0 +1,188 @@
+"""Commands: what is left to do, runs whose process is gone, and the demo from start to finish."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import dagster as dg
+import pytest
+from rich.console import Console
+
+from pipelines import cli
+from pipelines.demo import DATA_ASSETS, model_assets, run_demo
+from pipelines.graph import build_definitions
+from pipelines.runs import OWNER_TAG, owner, pending, sweep_orphans
+from tests.pipelines.conftest import TINY, make_market, materialize, partition_bytes
+
+SHORT = {"market": {"end": "2020-04-21"}}
+
+
+def recorded(console: Console) -> str:
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def make_console() -> Console:
+    return Console(file=io.StringIO(), width=120)
+
+
+def test_the_demo_runs_once_and_then_says_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    market = make_market(tmp_path / "tiny", SHORT)
+    console = make_console()
+    run_demo(market, console)
+    text = recorded(console)
+    for word in ("rank ICIR", "max DD", "lstm", "krnn", "*.png", "make ui", "dataset_learn"):
+        assert word in text
+    before = partition_bytes(market)
+
+    again = make_console()
+    began = time.monotonic()
+    run_demo(make_market(tmp_path / "tiny", SHORT), again)
+    assert "already there" in recorded(again)
+    assert "rank ICIR" in recorded(again)
+    assert time.monotonic() - began < 20
+    assert partition_bytes(market) == before
+
+    sessions = market.sessions
+    with dg.DagsterInstance.from_config(str(market.paths.dagster)) as instance:
+        for asset in DATA_ASSETS:
+            done = instance.get_materialized_partitions(dg.AssetKey(asset))
+            assert done == set(sessions.keys), asset
+        for asset in model_assets(market):
+            done = instance.get_materialized_partitions(dg.AssetKey(asset))
+            assert done == {k for k in sessions.keys if k >= market.plan.first_trained}, asset
+        record = instance.fetch_materializations(
+            dg.AssetRecordsFilter(
+                asset_key=dg.AssetKey("lstm_model"), asset_partitions=[market.plan.first_trained]
+            ),
+            limit=1,
+        ).records[0]
+        metadata = record.asset_materialization.metadata
+        assert "data:image/png;base64" in metadata["loss_curve"].value
+        assert metadata["samples_per_second"].value > 0
+        assert metadata["device"].value
+
+
+def test_pending_names_what_is_absent_or_of_another_configuration(finished, tmp_path, instance):
+    market = make_market(tmp_path / "p")
+    shutil.copytree(finished.paths.root, market.paths.root)
+    defs, keys = build_definitions(market), market.sessions.keys[:40]
+    for name in DATA_ASSETS:
+        for key in keys:
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(asset_key=name, partition=key)
+            )
+    assert pending(market, defs, instance, DATA_ASSETS, keys) is None
+
+    shutil.rmtree(market.paths.warehouse / "label" / f"date={keys[30]}")
+    work = pending(market, defs, instance, DATA_ASSETS, keys)
+    assert work is not None
+    assert (work.assets, work.first, work.last) == (("label", "dataset_learn"), keys[30], keys[-1])
+
+    changes = {"market": {"vwap": "typical"}}
+    other = make_market(tmp_path / "p", changes)
+    work = pending(other, build_definitions(other), instance, DATA_ASSETS, keys)
+    assert work is not None
+    assert work.first == keys[0]
+    assert work.assets == ("alpha158", "label", "dataset_infer", "dataset_learn")
+
+
+def test_a_run_whose_process_is_gone_is_failed(market, instance):
+    sleeper = "import sys, time; print(sys.argv[1]); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", sleeper, "x"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    host, _, _ = owner().split(":")
+    start = owner_start(process.pid)
+    job = build_definitions(market).resolve_job_def("daily")
+
+    def started(tag):
+        return instance.create_run_for_job(
+            job, status=dg.DagsterRunStatus.STARTED, tags={OWNER_TAG: tag}
+        ).run_id
+
+    theirs = started(f"{host}:{process.pid}:{start}")
+    ours = started(owner())
+    assert sweep_orphans(instance) == []
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert sweep_orphans(instance) == [theirs]
+    statuses = {r.run_id: r.status for r in instance.get_runs()}
+    assert statuses[theirs] == dg.DagsterRunStatus.FAILURE
+    assert statuses[ours] == dg.DagsterRunStatus.STARTED
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_mistaken(market, instance):
+    host, pid, start = owner().split(":")
+    job = build_definitions(market).resolve_job_def("daily")
+    run = instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={OWNER_TAG: f"{host}:{pid}:{int(start) - 1}"},
+    )
+    assert sweep_orphans(instance) == [run.run_id]
+
+
+def owner_start(pid: int) -> str:
+    from pipelines.runs import _started
+
+    return _started(pid)
+
+
+@pytest.fixture
+def tiny_yaml(tmp_path, monkeypatch):
+    import yaml
+
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(TINY))
+    monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    return file
+
+
+def test_backfill_snaps_to_sessions_and_signal_prints_scores(finished, tiny_yaml, capsys):
+    root = tiny_yaml.parent / "data" / "tiny"
+    shutil.copytree(finished.paths.root, root)
+    before = partition_bytes(finished)
+    # 2020-05-09 and -10 were a weekend: the range starts on Monday.
+    arguments = ["backfill", "--start", "2020-05-09", "--end", "2020-05-12"]
+    assert cli.main([*arguments, "--config", str(tiny_yaml)]) == 0
+    market = make_market(root)
+    assert partition_bytes(market) == before
+    with dg.DagsterInstance.from_config(str(market.paths.dagster)) as instance:
+        done = instance.get_materialized_partitions(dg.AssetKey("gru_evaluation"))
+        assert done == {"2020-05-11", "2020-05-12"}
+    capsys.readouterr()
+    assert cli.main(["signal", "--config", str(tiny_yaml)]) == 0
+    printed = capsys.readouterr().out
+    assert "krnn, 2020-05-15:" in printed
+    assert "S0001" in printed or "S0002" in printed
+
+
+def test_errors_end_a_command_with_their_text(tiny_yaml, capsys):
+    assert cli.main(["signal", "--config", str(tiny_yaml)]) == 1
+    assert "no session yet; run `rnn-pipelines demo` first" in capsys.readouterr().err
+    assert cli.main(["demo", "--config", "nothing"]) == 1
+    assert "no configuration 'nothing'" in capsys.readouterr().err
+    weekend = ["backfill", "--start", "2020-05-09", "--end", "2020-05-10"]
+    assert cli.main([*weekend, "--config", str(tiny_yaml)]) == 1
+    assert "no session between 2020-05-09 and 2020-05-10" in capsys.readouterr().err
+
+
+def test_a_killed_run_goes_on_where_it_stopped(finished, tmp_path, instance):
+    """Bundles of the same fingerprints are kept: the second run trains nothing."""
+    market = make_market(tmp_path / "kept")
+    shutil.copytree(finished.paths.root, market.paths.root)
+    weights = sorted(market.paths.models.glob("*/*/weights.safetensors"))
+    stamps = {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in weights}
+    keys = market.sessions.keys
+    materialize(market, model_assets(market)[:3], market.plan.first_trained, keys[-1], instance)
+    assert {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in weights} == stamps
+    shutil.rmtree(market.paths.models / "gru" / market.plan.first_trained)
+    materialize(market, ["gru_model"], market.plan.first_trained, keys[-1], instance)
+    assert partition_bytes(market) == partition_bytes(finished)
