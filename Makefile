@@ -37,8 +37,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	PYTHONWARNINGS=error::DeprecationWarning:pipelines $(BIN)/python -m tests.check_definitions
-	$(BIN)/dg check defs
+	PYTHONWARNINGS=error::FutureWarning $(BIN)/dg check defs
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -60,8 +62,17 @@ def test_a_fourth_family_is_one_entry() -> None:
     class LinearHyper:
         out_features: int = 2
 
-    family = ModelFamily("linear", nn.Linear, "in_features", LinearHyper, TrainingDefaults())
+    family = ModelFamily(
+        "linear", lambda: nn.Linear, "in_features", LinearHyper, TrainingDefaults()
+    )
     assert family.build(5).weight.shape == (2, 5)
+
+
+def test_the_table_is_read_without_torch() -> None:
+    """A pipeline's definitions read it; torch takes seconds to import."""
+    code = "import sys, rnn_core.models as m; m.model_family('lstm').resolve({}); "
+    code += "assert 'torch' not in sys.modules; m.LSTMModel; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(

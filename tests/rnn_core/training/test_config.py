@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from rnn_core.training import TrainerConfig
@@ -36,3 +39,10 @@ def test_family_defaults_and_changes() -> None:
 def test_errors(given: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainerConfig.from_mapping(given)
+
+
+def test_settings_are_made_without_torch() -> None:
+    """A pipeline's definitions check them; torch takes seconds to import."""
+    code = "import sys, rnn_core.training as t; t.TrainerConfig.for_family('krnn', lr=0.01); "
+    code += "assert 'torch' not in sys.modules; t.Trainer; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
