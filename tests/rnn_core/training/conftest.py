@@ -40,6 +40,15 @@ class IndexedSource(ArraySource):
         return pd.MultiIndex.from_arrays([days, names], names=["datetime", "instrument"])
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Tiny operations on several threads wait for each other; tests of threads set their own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def array_source() -> type[ArraySource]:
     return ArraySource
