@@ -38,7 +38,7 @@ def make_asset(
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def nothing(context) -> None:  # noqa: ANN001 - dagster checks the annotation by name
+    def nothing(context) -> None:
         for key in context.partition_keys:
             context.add_asset_metadata({"rows": 5, "nan_share": 0.1}, partition_key=key)
 
@@ -86,8 +86,8 @@ def main() -> None:
     for name, values in times.items():
         shown = ", ".join(f"{v:.1f}" for v in values)
         print(f"{name:<22} {statistics.median(values):6.1f} ms per asset partition ({shown})")
-    ratio = statistics.median(times["as shipped"]) / statistics.median(times["LocalEventLogStorage"])
-    print(f"ratio {ratio:.1f}")
+    shipped, ours = (statistics.median(times[name]) for name in SETTINGS)
+    print(f"ratio {shipped / ours:.1f}")
 
 
 if __name__ == "__main__":
