@@ -103,7 +103,7 @@ def _signal(args: argparse.Namespace) -> int:
 
 
 def _ui(args: argparse.Namespace) -> int:
-    from pipelines.config import ENV_CONFIG, config_path
+    from pipelines.config_file import ENV_CONFIG, config_path
     from pipelines.home import prepare_home
     from pipelines.market import Market
 
@@ -117,6 +117,6 @@ def _ui(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> FactoryConfig:
-    from pipelines.config import load_config
+    from pipelines.config_file import load_config
 
     return load_config(args.config)

@@ -6,7 +6,7 @@ environment at import; everything else takes a market (`pipelines.graph.build_de
 
 from __future__ import annotations
 
-from pipelines.config import load_config
+from pipelines.config_file import load_config
 from pipelines.graph import build_definitions
 from pipelines.market import Market
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.bars import read_spans
-from pipelines.config import ENV_DATA, FactoryConfig, UniverseSpans
+from pipelines.config import FactoryConfig, UniverseSpans
 from pipelines.families import ModelSpec, model_spec
 from pipelines.partitions import Sessions, TrainingPlan
 from pipelines.sources import BarSource, make_source
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rnn_core.features import Expression
 
 LABEL_NAME = "LABEL0"
+ENV_DATA = "RNN_DATA_DIR"
 
 
 def data_root() -> Path:

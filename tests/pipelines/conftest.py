@@ -12,7 +12,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from pipelines.config import parse_config
+from pipelines.config_file import parse_config
 from pipelines.demo import DATA_ASSETS, model_assets
 from pipelines.graph import build_definitions
 from pipelines.market import Market

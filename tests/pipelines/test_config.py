@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import CONFIGS, config_path, load_config, parse_config
+from pipelines.config_file import CONFIGS, config_path, load_config, parse_config
 from pipelines.errors import ConfigError
 from tests.pipelines.conftest import TINY, merged
 

@@ -1,0 +1,1 @@
+"""One module a stage of the graph; each asset reads, calls one function, writes, reports."""
