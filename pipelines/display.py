@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,9 +78,16 @@ class LiveProgress:
 
 
 def make_console() -> Console:
-    """The terminal; a file or a pipe is given lines of a width that nothing is cut at."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+    """The terminal; a file or a pipe is given lines of a width that nothing is cut at.
+
+    Dagster points the standard streams of a step at its log files, so the console holds a
+    descriptor of its own to what they were before.
+    """
+    try:
+        own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+    except (OSError, AttributeError):  # replaced by something without a descriptor
+        return Console(width=120)
+    return Console(file=own) if own.isatty() else Console(file=own, width=120)
 
 
 def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:

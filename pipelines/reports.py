@@ -34,6 +34,8 @@ class Report:
 def signal_report(market: Market) -> Report:
     """Summarise the evaluations of every model and draw them.
 
+    Loss curves are those of each model's newest training; the others are with their sessions.
+
     Raises:
         MissingSessionsError: no session has been evaluated yet.
     """
@@ -51,10 +53,10 @@ def signal_report(market: Market) -> Report:
         if rows is None or rows.empty:
             continue
         evaluations[spec.name] = rows.set_index("date")
-        for as_of in sorted({f"{day:%Y-%m-%d}" for day in rows["as_of"]}):
-            bundle = find_bundle(market, spec.name, as_of)
-            if bundle is not None:
-                histories[f"{spec.name} {as_of}"] = bundle.history
+        newest = f"{rows['as_of'].max():%Y-%m-%d}"
+        bundle = find_bundle(market, spec.name, newest)
+        if bundle is not None:
+            histories[f"{spec.name} {newest}"] = bundle.history
     if not evaluations:
         raise MissingSessionsError(
             "signal_report: no session has been evaluated yet; materialize the evaluations of "

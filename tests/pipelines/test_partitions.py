@@ -83,7 +83,7 @@ def test_a_pin_rolls_back_and_trains_no_more():
 @settings(max_examples=200, deadline=None)
 @given(
     end=st.integers(60, len(XNYS) - 1),
-    window=st.integers(20, 400),
+    window=st.integers(21, 400),
     valid=st.integers(1, 15),
     lag=st.integers(1, 5),
     step_len=st.integers(1, 30),
