@@ -35,11 +35,8 @@ def broken_rules(bars: pd.DataFrame) -> pd.Series:
     ratio = bars["adj_ratio"].to_numpy(dtype="float64")
     o, h, low, c = prices.T
     finite = np.isfinite(prices).all(axis=1)
-    keys = bars[["date", "instrument"]]
-    values = bars.drop(columns=["date", "instrument"])
-    repeated = keys.duplicated(keep=False).to_numpy()
-    same = pd.concat([keys, values], axis=1).duplicated(keep="first").to_numpy()
-    differs = repeated & ~pd.concat([keys, values], axis=1).duplicated(keep=False).to_numpy()
+    differs = _contradicted(bars)
+    same = bars.duplicated().to_numpy() & ~differs
     with np.errstate(invalid="ignore"):
         rules = {
             "no instrument": bars["instrument"].isna().to_numpy(),
@@ -60,6 +57,15 @@ def broken_rules(bars: pd.DataFrame) -> pd.Series:
     return pd.Series(reasons, index=bars.index, dtype="str")
 
 
+def _contradicted(bars: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Rows whose instrument has several different bars on the session."""
+    keys = ["date", "instrument"]
+    distinct = bars.drop_duplicates()
+    several = distinct.loc[distinct.duplicated(keys), keys].drop_duplicates()
+    marked = bars[keys].merge(several, on=keys, how="left", indicator=True)
+    return (marked["_merge"] == "both").to_numpy()
+
+
 def adjustment_factors(bars: pd.DataFrame, prior: pd.Series) -> pd.Series:
     """adj_factor of every bar: the prior factor times the ratios since, in order.
 
@@ -69,12 +75,15 @@ def adjustment_factors(bars: pd.DataFrame, prior: pd.Series) -> pd.Series:
             without one starts here at 1.0.
 
     Returns:
-        Factors by row of `bars`; the same bits whether sessions come alone or in a range.
+        Factors by row of `bars`; the same bits whether sessions come alone or in a range, and
+        whatever the order of rows. Bars of one session that disagree on the ratio count as 1.0.
     """
-    rows = bars.sort_values(["instrument", "date"], kind="stable")
-    copies = rows.duplicated(["instrument", "date"]).to_numpy()
+    rows = bars.sort_values(["instrument", "date", "adj_ratio"], kind="stable")
+    keys = ["instrument", "date"]
+    copies = rows.duplicated(keys).to_numpy()
+    agreed = (rows.groupby(keys)["adj_ratio"].transform("nunique") == 1).to_numpy()
     ratio = rows["adj_ratio"].to_numpy(dtype="float64").copy()
-    ratio[~(np.isfinite(ratio) & (ratio > 0)) | copies] = 1.0
+    ratio[~(np.isfinite(ratio) & (ratio > 0)) | copies | ~agreed] = 1.0
     first = ~rows["instrument"].duplicated().to_numpy()
     before = rows["instrument"].map(prior).to_numpy(dtype="float64")
     listed = first & np.isnan(before)

@@ -47,9 +47,17 @@ def require_bundle(market: Market, model: str, as_of: str, needed_by: str) -> Bu
     """The verified bundle of a session.
 
     Raises:
-        ModelNotTrainedError: none was trained, naming the key to run.
+        ModelNotTrainedError: none was trained or its files are damaged, naming the key to run.
     """
-    bundle = find_bundle(market, model, as_of)
+    from rnn_core.training import BundleError
+
+    try:
+        bundle = find_bundle(market, model, as_of)
+    except BundleError as error:
+        raise ModelNotTrainedError(
+            f"{needed_by} serves the {model} model of {as_of}: {error}; materialize "
+            f"{model}_model of {as_of} to train it again"
+        ) from error
     if bundle is None:
         raise ModelNotTrainedError(
             f"{needed_by} serves the {model} model of {as_of}, and there is none in "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def refresh(path: Path, store: Store, predictions: Mapping[str, str]) -> bool:
     Returns:
         Whether it was rebuilt.
     """
-    tables = [t for t in store.tables() if t.isidentifier()]
+    tables = [t for t in store.tables() if t.isidentifier() and store.partitions(t)]
     wanted = _views(store, tables, predictions)
     if path.is_file() and _recorded(path) == wanted:
         return False
@@ -72,7 +73,7 @@ def refresh(path: Path, store: Store, predictions: Mapping[str, str]) -> bool:
 def _views(store: Store, tables: Sequence[str], predictions: Mapping[str, str]) -> dict[str, str]:
     views = {
         table: (
-            f"SELECT * FROM read_parquet('{store.url(table, 'date=*', PART)}', "  # noqa: S608 - folder names, checked to be identifiers
+            f"SELECT * FROM read_parquet('{_pattern(store, table)}', "  # noqa: S608 - escaped
             "hive_partitioning=true, hive_types={'date': DATE})"
         )
         for table in tables
@@ -81,6 +82,12 @@ def _views(store: Store, tables: Sequence[str], predictions: Mapping[str, str]) 
     if written:
         views["latest_signal"] = latest_signal_sql(written)
     return views
+
+
+def _pattern(store: Store, table: str) -> str:
+    """Every partition of a table, as a quoted glob that takes the rest of the path literally."""
+    folder = re.sub(r"([*?\[])", r"[\1]", store.url(table)).replace("'", "''")
+    return f"{folder}/date=*/{PART}"
 
 
 def _recorded(path: Path) -> dict[str, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import os
 import sys
 from collections.abc import Sequence
@@ -38,12 +39,14 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     backfill = commands.add_parser("backfill", help="run every asset over a range of sessions")
-    backfill.add_argument("--start", required=True, help="first day, YYYY-MM-DD")
-    backfill.add_argument("--end", required=True, help="last day, YYYY-MM-DD")
+    backfill.add_argument("--start", required=True, type=_day, help="first day, YYYY-MM-DD")
+    backfill.add_argument("--end", required=True, type=_day, help="last day, YYYY-MM-DD")
     backfill.set_defaults(run=_backfill)
 
     signal = commands.add_parser("signal", help="print the scores of a session")
-    signal.add_argument("--date", help="the session (default: the newest that was scored)")
+    signal.add_argument(
+        "--date", type=_day, help="the session (default: the newest that was scored)"
+    )
     signal.set_defaults(run=_signal)
 
     ui = commands.add_parser("ui", help="open the Dagster UI over the market's record")
@@ -55,6 +58,15 @@ def _parser() -> argparse.ArgumentParser:
             "--config", help="a YAML, or the name of a shipped one (default: $RNN_CONFIG, sample)"
         )
     return parser
+
+
+def _day(text: str) -> str:
+    """A date as it is compared with session keys."""
+    try:
+        day = dt.datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write YYYY-MM-DD") from None
+    return day.isoformat()
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -72,13 +84,14 @@ def _backfill(args: argparse.Namespace) -> int:
     from pipelines.graph import build_definitions
     from pipelines.home import dagster_instance
     from pipelines.market import Market
-    from pipelines.runs import run_assets, sweep_orphans
+    from pipelines.orphans import sweep_orphans
+    from pipelines.runs import run_assets
 
     market, console = Market(_config(args)), make_console()
     first = market.sessions.at_or_after(args.start)
-    last = market.sessions.at_or_before(args.end)
+    last = min(market.sessions.at_or_before(args.end), market.last_closed())
     if last < first:
-        raise PipelineError(f"no session between {args.start} and {args.end}")
+        raise PipelineError(f"no closed session between {args.start} and {args.end}")
     with dagster_instance(market) as instance, LiveProgress(console).shown():
         sweep_orphans(instance)
         assets = [*DATA_ASSETS, *model_assets(market)]

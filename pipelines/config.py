@@ -145,8 +145,8 @@ class PinConfig(Section):
 
     @model_validator(mode="after")
     def _order(self) -> PinConfig:
-        if self.as_of > self.from_:
-            raise ValueError(f"pin.as_of {self.as_of} must not come after pin.from {self.from_}")
+        if self.as_of >= self.from_:
+            raise ValueError(f"pin.as_of {self.as_of} must come before pin.from {self.from_}")
         return self
 
 
@@ -205,6 +205,7 @@ class FactoryConfig(Section):
     """Everything one market needs; loaded by `load_config`."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    warehouse: str | None = None
     market: MarketConfig
     features: FeaturesConfig = FeaturesConfig()
     dataset: DatasetConfig
@@ -213,6 +214,14 @@ class FactoryConfig(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     portfolio: PortfolioSettings = PortfolioSettings()
     schedule: ScheduleConfig = ScheduleConfig()
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _empty_entries(cls, models: Any) -> Any:
+        """`gru:` with nothing after it means all defaults."""
+        if isinstance(models, dict):
+            return {name: {} if entry is None else entry for name, entry in models.items()}
+        return models
 
     @field_validator("models")
     @classmethod
@@ -240,6 +249,8 @@ class FactoryConfig(Section):
     @model_validator(mode="after")
     def _dates(self) -> FactoryConfig:
         market, data, train = self.market, self.dataset, self.training
+        if market.vwap == "none" and self.portfolio.deal_price == "vwap":
+            raise ValueError("portfolio.deal_price is vwap, and market.vwap is none")
         if data.fit_start < market.start:
             raise ValueError(
                 f"dataset.fit_start {data.fit_start} lies before market.start {market.start}"

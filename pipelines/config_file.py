@@ -73,7 +73,7 @@ def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryCo
         raw = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    return parse_config(raw, where=str(path), text=text)
+    return parse_config(_anchored(raw, path.parent), where=str(path), text=text)
 
 
 def parse_config(raw: Any, *, where: str = "config", text: str | None = None) -> FactoryConfig:
@@ -91,6 +91,14 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
         lines = _line_numbers(text) if text else {}
         problems = "\n".join(f"  {_describe(e, lines)}" for e in error.errors())
         raise ConfigError(f"{where} is not a valid configuration:\n{problems}") from None
+
+
+def _anchored(raw: Any, folder: Path) -> Any:
+    """The mapping with the file of membership spans, if it names one, relative to the YAML."""
+    universe = raw.get("market", {}).get("universe") if isinstance(raw, dict) else None
+    if isinstance(universe, dict) and isinstance(universe.get("spans"), str):
+        universe["spans"] = str(folder.absolute() / universe["spans"])
+    return raw
 
 
 def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:

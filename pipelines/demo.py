@@ -18,10 +18,13 @@ from pipelines.display import LiveProgress, results_table
 from pipelines.graph import REPORTS, build_definitions
 from pipelines.home import dagster_instance
 from pipelines.market import Market
+from pipelines.orphans import sweep_orphans
 from pipelines.reports import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
-from pipelines.runs import pending, run_assets, sweep_orphans
+from pipelines.runs import run_assets
+from pipelines.staleness import pending
 
 DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
+DATA_STAGE = ("ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn")
 
 
 def model_assets(market: Market) -> tuple[str, ...]:
@@ -48,9 +51,9 @@ def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
     if fresh and market.paths.root.exists():
         shutil.rmtree(market.paths.root)
     sessions, plan = market.sessions, market.plan
-    last = sessions.at_or_before(market.config.market.end or _last_closed(market))
+    last = market.last_closed()
     everything = sessions.between(sessions.first, last)
-    trained = sessions.between(plan.first_trained, last)
+    trained = tuple(key for key in everything if key >= plan.first_trained)
     console.print(
         f"[bold]{market.config.name}[/]: {len(everything)} sessions {everything[0]} … {last}, "
         f"models from {plan.first_trained} on, state in {_short(market.paths.root)}"
@@ -74,21 +77,13 @@ def _run_stages(
     display = LiveProgress(console)
     worked = False
     with display.shown():
-        data = pending(market, defs, instance, DATA_ASSETS, everything)
-        fitted = market.warehouse.store.exists("processors.json")
-        if data is not None or not fitted:
-            first = data.first if data else everything[0]
-            assets = set(data.assets if data else ()) | {
-                "processors", "dataset_infer", "dataset_learn",
-            }  # fmt: skip
-            run_assets(defs, instance, sorted(assets), (first, everything[-1]))
-            worked = True
-        models = pending(market, defs, instance, model_assets(market), trained)
-        if worked or models is not None:
-            run_assets(defs, instance, model_assets(market), (trained[0], trained[-1]))
-            worked = True
+        for assets, wanted in ((DATA_STAGE, everything), (model_assets(market), trained)):
+            work = pending(market, defs, instance, assets, wanted)
+            if work is not None:
+                run_assets(defs, instance, work.assets, (work.first, work.last))
+                worked = True
         made = all(read_table(market, t) is not None for t in (SIGNAL_TABLE, PORTFOLIO_TABLE))
-        if worked or not made:
+        if trained and (worked or not made):
             run_assets(defs, instance, REPORTS)
     if not worked:
         console.print(
@@ -100,9 +95,13 @@ def _run_stages(
 
 def _show_results(market: Market, console: Console, seconds: float) -> None:
     signal, portfolio = read_table(market, SIGNAL_TABLE), read_table(market, PORTFOLIO_TABLE)
-    if signal is None or portfolio is None:
-        raise AssertionError("the reports have run and left no table")
     console.print()
+    if signal is None or portfolio is None:
+        console.print(
+            f"no model yet: the first session that trains is {market.plan.first_trained}, the "
+            f"newest closed one is {market.last_closed()}"
+        )
+        return
     console.print(results_table(signal, portfolio))
     if market.config.market.source.kind == "bokeh_sample":
         console.print("Three to five names a day: these scores show the machinery, nothing more.")
@@ -111,14 +110,6 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
     console.print("lineage    make ui   (the Dagster UI on http://127.0.0.1:3000)")
     console.print("your own   copy pipelines/configs/sample.yaml, then RNN_CONFIG=FILE make demo")
     console.print(f"[dim]{seconds:.0f} s[/]")
-
-
-def _last_closed(market: Market) -> str:
-    """The newest session that is over: the day before today in the calendar's time zone."""
-    import pandas as pd
-
-    today = pd.Timestamp.now(tz=market.sessions.timezone).normalize().tz_localize(None)
-    return f"{today - pd.Timedelta(days=1):%Y-%m-%d}"
 
 
 def _short(path: Path) -> str:

@@ -17,6 +17,7 @@ from pipelines.assets.predictions import prediction_asset
 from pipelines.market import Market
 from pipelines.partitions import partitions_definition
 from pipelines.schedules import daily_retraining
+from pipelines.sensors import reports_after_daily
 
 REPORTS = ("signal_report", "portfolio_report")
 
@@ -41,7 +42,7 @@ def build_assets(market: Market, days: dg.PartitionsDefinition[str]) -> list[dg.
 
 
 def build_definitions(market: Market) -> dg.Definitions:
-    """The code location of a market: assets, the jobs `daily`, `reports`, `refit`, the schedule."""
+    """The code location of a market: assets, jobs, the schedule and the sensor."""
     days = partitions_definition(market.sessions, closed=market.config.market.end is not None)
     assets = build_assets(market, days)
     everything = dg.AssetSelection.all()
@@ -70,5 +71,6 @@ def build_definitions(market: Market) -> dg.Definitions:
         assets=assets,
         jobs=[daily, reports, refit],
         schedules=[daily_retraining(market, daily, days, last_assets)],
+        sensors=[reports_after_daily(daily, reports, enabled=market.config.schedule.enabled)],
         executor=dg.in_process_executor,
     )

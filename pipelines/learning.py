@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from pipelines import inputs
 from pipelines.errors import ProcessorStateError
 from pipelines.market import LABEL_NAME, Market
-from pipelines.partition_file import fingerprint
-from pipelines.partitions import TrainingWindow, training_window
+from pipelines.partitions import TrainingWindow
+from pipelines.processing import ProcessorState, load_state
 from pipelines.warehouse import Partitions
 
 if TYPE_CHECKING:
@@ -31,40 +32,14 @@ class TrainingData:
 
     Attributes:
         fingerprint: hash over the digests of every partition that went in.
-        processors: hash of the processor state that all of them were made with.
+        processors: the state that all of them were made with.
     """
 
     train: TSDataSampler
     valid: TSDataSampler
     window: TrainingWindow
     fingerprint: str
-    processors: str
-
-
-def window_of(market: Market, as_of: str) -> TrainingWindow:
-    """The sessions that a model as of `as_of` learns from."""
-    training = market.config.training
-    return training_window(
-        market.sessions,
-        as_of,
-        window_sessions=training.window_sessions,
-        valid_sessions=training.valid_sessions,
-        label_lag=market.label_lag,
-        step_len=market.config.dataset.step_len,
-    )
-
-
-def training_fingerprint(market: Market, as_of: str) -> str:
-    """Hash over the digests of every partition that a model as of `as_of` is trained on."""
-    window = window_of(market, as_of)
-    warehouse = market.warehouse
-    needed_by = f"a model as of {as_of}"
-    return fingerprint(
-        [
-            warehouse.digests("dataset_infer", window.context, needed_by=needed_by),
-            warehouse.digests("dataset_learn", window.learn, needed_by=needed_by),
-        ]
-    )
+    processors: ProcessorState
 
 
 def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
@@ -76,7 +51,10 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
     """
     from rnn_core.data import TSDataSampler
 
-    window = window_of(market, as_of)
+    window = inputs.learning_window(market, as_of)
+    state = load_state(market)
+    require_processors(market, "dataset_infer", window.context, state.hash, needed_by)
+    require_processors(market, "dataset_learn", window.learn, state.hash, needed_by)
     infer = market.warehouse.read("dataset_infer", window.context, needed_by=needed_by)
     learn = market.warehouse.read(
         "dataset_learn",
@@ -105,8 +83,10 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         sampler.between(*map(pd.Timestamp, window.train)),
         sampler.between(*map(pd.Timestamp, window.valid)),
         window,
-        fingerprint([dict(infer.digests), dict(learn.digests)]),
-        one_processor_state(market, infer, needed_by),
+        inputs.training_inputs(
+            market, as_of, {"dataset_infer": infer.digests, "dataset_learn": learn.digests}
+        ),
+        state,
     )
 
 
@@ -135,27 +115,27 @@ def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> T
     )
 
 
-def one_processor_state(market: Market, infer: Partitions, needed_by: str) -> str:
-    """The hash of the one processor state that all the partitions were normalised with.
+def require_processors(
+    market: Market, table: str, keys: Sequence[str], processors: str, needed_by: str
+) -> None:
+    """Confirm that partitions were made with the processor state in force.
 
     Raises:
-        ProcessorStateError: there are several, or it is not the state in force.
+        MissingSessionsError: a session is absent.
+        ProcessorStateError: one was made with another state; the message names the repair.
     """
-    from pipelines.processing import load_state
-
-    current = load_state(market.warehouse.store).hash
+    market.warehouse.require(table, keys, needed_by)
     stale = []
-    for key in infer.digests:
-        info = market.warehouse.info("dataset_infer", key)
-        if info is None or info.provenance.inputs.get("processors") != current:
+    for key in keys:
+        info = market.warehouse.info(table, key)
+        if info is None or info.provenance.inputs.get("processors") != processors:
             stale.append(key)
     if stale:
         raise ProcessorStateError(
-            f"{needed_by}: {len(stale)} sessions of dataset_infer, {stale[0]} to {stale[-1]}, were "
-            f"normalised with another processor state than the one in force ({current[:12]}); "
-            f"materialize dataset_infer and dataset_learn from {stale[0]} to {stale[-1]} again"
+            f"{needed_by}: {len(stale)} sessions of {table}, {stale[0]} to {stale[-1]}, were made "
+            f"with another processor state than the one in force ({processors[:12]}); materialize "
+            f"dataset_infer and dataset_learn from {stale[0]} to {stale[-1]} again"
         )
-    return current
 
 
 def to_index(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

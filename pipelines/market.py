@@ -8,16 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from pipelines.bars import read_spans
 from pipelines.config import FactoryConfig, UniverseSpans
+from pipelines.errors import ConfigError
 from pipelines.families import ModelSpec, model_spec
 from pipelines.partitions import Sessions, TrainingPlan
 from pipelines.sources import BarSource, make_source
 from pipelines.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rnn_core.features import Expression
 
 LABEL_NAME = "LABEL0"
@@ -82,20 +83,35 @@ class Market:
         self.paths = Paths((root or data_root() / config.name).absolute())
         market, training = config.market, config.training
         self.sessions = Sessions.of(market.calendar, market.start, market.end)
-        pin = training.pin
         self.plan = TrainingPlan(
             self.sessions,
             self.sessions.at_or_after(training.first_trained),
             training.retrain_every,
-            None
-            if pin is None
-            else (self.sessions.at_or_after(pin.from_), self.sessions.at_or_before(pin.as_of)),
+            self._pin(),
         )
-        self.warehouse = Warehouse(self.paths.warehouse, self._identity())
+        self.warehouse = Warehouse(config.warehouse or self.paths.warehouse, self._identity())
         self._source = source
         self.models: tuple[ModelSpec, ...] = tuple(
             model_spec(name, entry) for name, entry in config.models.items()
         )
+
+    def _pin(self) -> tuple[str, str] | None:
+        """The rollback in sessions.
+
+        Raises:
+            ConfigError: it leads to a session before the first trained one, or to itself.
+        """
+        pin = self.config.training.pin
+        if pin is None:
+            return None
+        first = self.sessions.at_or_after(self.config.training.first_trained)
+        since, as_of = self.sessions.at_or_after(pin.from_), self.sessions.at_or_before(pin.as_of)
+        if not first <= as_of < since:
+            raise ConfigError(
+                f"training.pin: as_of {pin.as_of} (session {as_of}) must lie at or after the first "
+                f"trained session {first} and before from {pin.from_} (session {since})"
+            )
+        return since, as_of
 
     def _identity(self) -> dict[str, Any]:
         """What makes this warehouse another one: the base of every adjustment factor."""
@@ -129,6 +145,27 @@ class Market:
     def label_lag(self) -> int:
         """Sessions from a decision to the maturity of its label: the label's look-ahead."""
         return self.label.look_ahead
+
+    def decision_of(self, key: str) -> str | None:
+        """The decision session whose labels mature at `key`; None at the market's start."""
+        return self.sessions.back(key, self.label_lag)
+
+    @cached_property
+    def fit_sessions(self) -> tuple[str, ...]:
+        """The sessions of the processors' fit window."""
+        dataset, sessions = self.config.dataset, self.sessions
+        return sessions.between(
+            sessions.at_or_after(dataset.fit_start), sessions.at_or_before(dataset.fit_end)
+        )
+
+    def last_closed(self) -> str:
+        """The newest session that is over: its midnight has passed in the calendar's time zone.
+
+        Raises:
+            ConfigError: the market's first session is not over yet.
+        """
+        today = pd.Timestamp.now(tz=self.sessions.timezone).tz_localize(None).normalize()
+        return self.sessions.at_or_before((today - pd.Timedelta(days=1)).date())
 
     @cached_property
     def feature_formulas(self) -> dict[str, str]:

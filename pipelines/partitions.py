@@ -175,7 +175,7 @@ class TrainingPlan:
 
     def trains(self, key: str) -> bool:
         """Whether a model is trained in the partition of this session."""
-        if key < self.first_trained or self._pinned(key):
+        if key < self.first_trained or self.is_pinned(key):
             return False
         return self._offset(key) == 0
 
@@ -183,7 +183,7 @@ class TrainingPlan:
         """The session whose model is in force after the close of `key`; None in the warm-up."""
         if key < self.first_trained:
             return None
-        if self._pinned(key):
+        if self.is_pinned(key):
             assert self.pin is not None  # noqa: S101 - _pinned says so
             key = self.pin[1]
         return self.sessions.back(key, self._offset(key))
@@ -192,7 +192,8 @@ class TrainingPlan:
         start = self.sessions.position(self.first_trained)
         return (self.sessions.position(key) - start) % self.retrain_every
 
-    def _pinned(self, key: str) -> bool:
+    def is_pinned(self, key: str) -> bool:
+        """Whether a rollback is in force at this session."""
         return self.pin is not None and key >= self.pin[0]
 
 

@@ -21,6 +21,7 @@ from pipelines.store import Store
 
 if TYPE_CHECKING:
     from pipelines.config import DatasetConfig, ProcessorConfig
+    from pipelines.market import Market
     from rnn_core.data import ProcessorChain
 
 STATE_FILE = "processors.json"
@@ -89,6 +90,17 @@ def output_columns(chain: ProcessorChain, columns: Sequence[str], group: str) ->
     return tuple(frame.columns.get_level_values(1))
 
 
+def input_columns(chain: ProcessorChain, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns that a chain has to be given: a leading FilterCol needs only its own."""
+    from rnn_core.data import FilterCol
+
+    first = next(iter(chain), None)
+    if isinstance(first, FilterCol):
+        kept = set(first.col_list)
+        return tuple(name for name in columns if name in kept)
+    return tuple(columns)
+
+
 def to_qlib(rows: pd.DataFrame, group: str, columns: Sequence[str]) -> pd.DataFrame:
     """Flat rows with date and instrument -> rows (datetime, instrument), columns (group, name)."""
     index = pd.MultiIndex.from_arrays(
@@ -110,11 +122,13 @@ class ProcessorState:
     """Both fitted chains and what they were fitted on.
 
     Attributes:
+        config: hash of the processor lists and fit window of the YAML that it was fitted for.
         inputs: fingerprint of the features and labels of the fit window.
     """
 
     infer: ProcessorChain
     learn: ProcessorChain
+    config: str
     inputs: dict[str, str]
 
     @property
@@ -128,6 +142,7 @@ class ProcessorState:
             {
                 "infer": self.infer.to_dict(),
                 "learn": self.learn.to_dict(),
+                "config": self.config,
                 "inputs": self.inputs,
                 "hash": self.hash,
             }
@@ -147,6 +162,7 @@ class ProcessorState:
             state = cls(
                 ProcessorChain.from_dict(raw["infer"]),
                 ProcessorChain.from_dict(raw["learn"]),
+                raw["config"],
                 raw["inputs"],
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -166,17 +182,38 @@ def save_state(store: Store, state: ProcessorState) -> None:
     store.write(state.to_json().encode(), STATE_FILE)
 
 
-def load_state(store: Store) -> ProcessorState:
+def processors_config(market: Market) -> str:
+    """Hash of the processor lists, the fit window and the features that they are fitted on."""
+    dataset = market.config.dataset
+    return fingerprint(
+        {
+            "infer": [p.model_dump(mode="json") for p in dataset.infer_processors],
+            "learn": [p.model_dump(mode="json") for p in dataset.learn_processors],
+            "fit": [market.fit_sessions[0], market.fit_sessions[-1]],
+            "features": list(market.feature_formulas),
+        }
+    )
+
+
+def load_state(market: Market) -> ProcessorState:
     """The fitted processors in force.
 
     Raises:
-        ProcessorStateError: they were never fitted, or the file is damaged.
+        ProcessorStateError: they were never fitted, were fitted for another configuration, or the
+            file is damaged.
     """
     try:
-        text = store.read(STATE_FILE).decode()
+        text = market.warehouse.store.read(STATE_FILE).decode()
     except FileNotFoundError:
         raise ProcessorStateError(
             "the processors were never fitted; materialize alpha158 and label over the fit window, "
             "then run the job `refit`"
         ) from None
-    return ProcessorState.from_json(text)
+    state = ProcessorState.from_json(text)
+    if state.config != processors_config(market):
+        raise ProcessorStateError(
+            "the processors were fitted for another fit window or other processors than the "
+            "configuration now has; run the job `refit`, then materialize dataset_infer and "
+            "dataset_learn again"
+        )
+    return state

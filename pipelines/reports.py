@@ -105,11 +105,12 @@ def portfolio_report(market: Market) -> Report:
     first = min(s.index.get_level_values("datetime").min() for s in signals.values())
     start = market.sessions.window(f"{first:%Y-%m-%d}", 2)[0]
     keys = tuple(k for k in market.warehouse.sessions("ohlcv") if k >= start)
-    bars, _ = market.load_bars(keys, "portfolio_report")
+    bars, parts = market.load_bars(keys, "portfolio_report")
     bars = bars.set_index(["date", "instrument"]).rename_axis(["datetime", "instrument"])
+    members = bars[parts.frame["member"].to_numpy(dtype=bool)]
     settings = market.config.portfolio
     config = PortfolioConfig(**settings.model_dump(exclude={"periods_per_year"}))
-    benchmark = equal_weight_benchmark(bars)
+    benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
     results = {
         name: topk_dropout(signal, bars, config, benchmark=benchmark)
         for name, signal in signals.items()
@@ -125,6 +126,11 @@ def portfolio_report(market: Market) -> Report:
     _publish(market, PORTFOLIO_TABLE, table, pictures)
     sessions = int(table["sessions"].max())
     return Report(table, pictures, [f"portfolio_report: {sessions} sessions, topk {config.topk}"])
+
+
+def sessions_of(bars: pd.DataFrame) -> pd.DatetimeIndex:
+    """The sessions of a long frame, in order."""
+    return pd.DatetimeIndex(bars.index.get_level_values("datetime").unique()).sort_values()
 
 
 def _rows(market: Market, table: str, needed_by: str) -> pd.DataFrame | None:

@@ -1,4 +1,4 @@
-"""`daily_retraining`: one run of `daily` for the oldest session that has none.
+"""`daily_retraining`: a run of `daily` for every session that has none, oldest first.
 
 Dagster's builder for partitioned jobs repeats the last session on weekends and holidays and never
 catches up a missed tick, so the missing keys are computed here: closed sessions since training
@@ -13,17 +13,12 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from pipelines.market import Market
+from pipelines.orphans import LIVE
 
-LIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
+KEYS_PER_TICK = 5  # runs queue and go one at a time, oldest first; a week's gap closes in one tick
 
 
 def keys_of_live_runs(instance: dg.DagsterInstance, keys: Sequence[str]) -> set[str]:
@@ -70,10 +65,11 @@ def daily_retraining(
             if settings.enabled
             else dg.DefaultScheduleStatus.STOPPED
         ),
-        description="One `daily` run for the oldest closed session without one, missed ticks "
-        "included; the time is the calendar's.",
+        description=f"A `daily` run for each closed session without one, oldest first and at most "
+        f"{KEYS_PER_TICK} a tick, missed ticks included; the time is the calendar's.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        sweep_orphans(context.instance)
         now = context.scheduled_execution_time
         closed = days.get_partition_keys(current_time=now)
         due = [key for key in closed if key >= market.plan.first_trained]
@@ -88,6 +84,6 @@ def daily_retraining(
                 f"{len(missing)} sessions are missing from {missing[0]} on, and a run is working "
                 f"on {min(busy)}; one at a time"
             )
-        return dg.RunRequest(partition_key=missing[0], run_key=None)
+        return [dg.RunRequest(partition_key=key) for key in missing[:KEYS_PER_TICK]]
 
     return schedule

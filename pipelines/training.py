@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.bundles import bundle_path, find_bundle
 from pipelines.families import ModelSpec
-from pipelines.learning import TrainingData, training_data, training_fingerprint
+from pipelines.inputs import learning_window, training_inputs
+from pipelines.learning import TrainingData, training_data
 from pipelines.market import LABEL_NAME, Market
 from pipelines.partition_file import fingerprint
-from pipelines.processing import load_state
 
 if TYPE_CHECKING:
     from rnn_core.training import Bundle, EpochReport, FitResult
@@ -29,7 +31,6 @@ class Trained:
 
     bundle: Bundle
     result: FitResult | None
-    samples: tuple[int, int] | None
 
 
 def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
         "window_sessions": training.window_sessions,
         "valid_sessions": training.valid_sessions,
         "columns": list(market.dataset_columns),
+        "label": market.config.features.label,
     }
 
 
@@ -63,16 +65,46 @@ def ensure_trained(
         TrainingDivergedError: a score, weight or input was not finite.
     """
     config = training_config(market, spec)
-    kept = find_bundle(market, spec.name, as_of)
+    kept = _kept(market, spec, as_of, config, log)
     if kept is not None:
-        same_config = kept.manifest.get("config_hash") == fingerprint(config)
-        if same_config and kept.manifest.get("data") == training_fingerprint(market, as_of):
-            log(f"{spec.name} as of {as_of}: the bundle is up to date, not trained again")
-            return Trained(kept, None, None)
+        log(f"{spec.name} as of {as_of}: the bundle is up to date, not trained again")
+        return Trained(kept, None)
     data = training_data(market, as_of, f"{spec.name}_model")
-    result = _train(market, spec, data, config, as_of, log=log, on_epoch=on_epoch)
+    checkpoints = market.paths.models / ".checkpoints" / spec.name / as_of
+    result = _train(market, spec, data, config, as_of, checkpoints, log=log, on_epoch=on_epoch)
     bundle = _publish(market, spec, data, config, as_of, result)
-    return Trained(bundle, result, (len(data.train), len(data.valid)))
+    shutil.rmtree(checkpoints, ignore_errors=True)  # the bundle is in place: no longer needed
+    return Trained(bundle, result)
+
+
+def _kept(
+    market: Market,
+    spec: ModelSpec,
+    as_of: str,
+    config: dict[str, Any],
+    log: Callable[[str], None],
+) -> Bundle | None:
+    """The bundle of a session if its configuration and data are those of now."""
+    from rnn_core.training import BundleError
+
+    try:
+        bundle = find_bundle(market, spec.name, as_of)
+    except BundleError as error:
+        log(f"{spec.name} as of {as_of}: {error}; it is trained again")
+        return None
+    if bundle is None or bundle.manifest.get("config_hash") != fingerprint(config):
+        return None
+    window, needed_by = learning_window(market, as_of), f"{spec.name}_model"
+    digests = {
+        "dataset_infer": market.warehouse.digests(
+            "dataset_infer", window.context, needed_by=needed_by
+        ),
+        "dataset_learn": market.warehouse.digests(
+            "dataset_learn", window.learn, needed_by=needed_by
+        ),
+    }
+    same = bundle.manifest.get("data") == training_inputs(market, as_of, digests)
+    return bundle if same else None
 
 
 def _train(
@@ -81,6 +113,7 @@ def _train(
     data: TrainingData,
     config: dict[str, Any],
     as_of: str,
+    checkpoints: Path,
     *,
     log: Callable[[str], None],
     on_epoch: Callable[[EpochReport], None],
@@ -102,12 +135,12 @@ def _train(
         f"{data.window.train[1]}, validated on {len(data.valid)} of {data.window.valid[0]} … "
         f"{data.window.valid[1]}"
     )
-    checkpoints = market.paths.models / ".checkpoints" / spec.name / as_of
     return Trainer(trainer_config, callback=on_epoch).fit(
         network,
         data.train,
         data.valid,
         checkpoint_dir=checkpoints,
+        keep_checkpoint=True,
         data_fingerprint=fingerprint([config, data.fingerprint]),
     )
 
@@ -123,7 +156,6 @@ def _publish(
     from rnn_core.training import save_bundle
 
     path = bundle_path(market, spec.name, as_of)
-    state = load_state(market.warehouse.store)
     save_bundle(
         path,
         result.network,
@@ -132,7 +164,7 @@ def _publish(
         columns=list(market.dataset_columns),
         config=config,
         history=result.history,
-        processors_json=state.to_json(),
+        processors_json=data.processors.to_json(),
         manifest={
             "model": spec.name,
             "as_of": as_of,
@@ -145,7 +177,7 @@ def _publish(
             "seed": market.config.training.seed,
             "config_hash": fingerprint(config),
             "data": data.fingerprint,
-            "processors": data.processors,
+            "processors": data.processors.hash,
             "device": result.device,
             "best_epoch": result.best_epoch,
             "best_score": result.best_score,

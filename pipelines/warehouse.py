@@ -20,6 +20,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines.errors import MissingSessionsError, WarehouseError, name_sessions
 from pipelines.partition_file import (
@@ -36,6 +37,7 @@ from pipelines.schemas import Table
 from pipelines.store import PART, Store
 
 _WRITERS = 4
+_READ_ATTEMPTS = 3
 _IDENTITY = "market.json"
 
 
@@ -72,6 +74,7 @@ class Warehouse:
         self._identity = canonical_json(dict(identity))
         self._recorded = False
         self._verified: dict[str, tuple[int, int, str]] = {}
+        self._columns: dict[str, tuple[str, ...]] = {}
         self._engine: list[duckdb.DuckDBPyConnection] = []
         weakref.finalize(self, _close, self._engine)
 
@@ -222,7 +225,20 @@ class Warehouse:
         """
         if not keys:
             raise ValueError(f"{needed_by}: no session of {name} was asked for")
-        digests = self.digests(name, keys, needed_by=needed_by)
+        for _ in range(_READ_ATTEMPTS):
+            digests = self.digests(name, keys, needed_by=needed_by)
+            frame = self._read_verified(name, keys, needed_by, columns)
+            if self._unchanged(name, digests):
+                return Partitions(frame, digests)
+        raise WarehouseError(
+            f"{needed_by}: {name} from {keys[0]} to {keys[-1]} kept changing while it was read; "
+            f"wait for the run that writes it"
+        )
+
+    def _read_verified(
+        self, name: str, keys: Sequence[str], needed_by: str, columns: Sequence[str] | None
+    ) -> pd.DataFrame:
+        self._require_same_columns(name, keys, needed_by)
         wanted = (
             "* EXCLUDE (date, file_row_number)"
             if columns is None
@@ -237,12 +253,30 @@ class Warehouse:
             rows = self._cursor().sql(query, params={"paths": paths}).to_arrow_table()
         except duckdb.Error as error:
             raise WarehouseError(
-                f"{needed_by} cannot read {name} from {keys[0]} to {keys[-1]}: {error}; if its "
-                f"columns changed with the configuration, materialize the range again"
+                f"{needed_by} cannot read {name} from {keys[0]} to {keys[-1]}: {error}; if the "
+                f"configuration asks for other columns now, materialize the range again"
             ) from error
         frame = rows.to_pandas(date_as_object=False)
         frame["date"] = frame["date"].astype("datetime64[ns]")
-        return Partitions(frame, digests)
+        return frame  # type: ignore[no-any-return]
+
+    def _require_same_columns(self, name: str, keys: Sequence[str], needed_by: str) -> None:
+        """DuckDB takes the first file's columns and passes over what others have besides."""
+        of_path = {key: self._columns.get(self._path(name, key)) for key in keys}
+        odd = [key for key in keys if of_path[key] != of_path[keys[0]]]
+        if odd:
+            raise WarehouseError(
+                f"{needed_by}: {name} of {odd[0]} has other columns than {name} of {keys[0]}: the "
+                f"configuration changed between them; materialize {name} from {keys[0]} to "
+                f"{keys[-1]} again"
+            )
+
+    def _unchanged(self, name: str, digests: Mapping[str, str]) -> bool:
+        """Whether no other process replaced a file between its verification and now."""
+        return all(
+            self._stamp(path) is None or self._verified[path][:2] == self._stamp(path)
+            for path in (self._path(name, key) for key in digests)
+        )
 
     def digests(self, name: str, keys: Sequence[str], *, needed_by: str) -> dict[str, str]:
         """Digest of each partition, every file verified; see `read` for what is raised."""
@@ -251,18 +285,23 @@ class Warehouse:
             return dict(zip(keys, pool.map(lambda k: self._verify(name, k), keys), strict=True))
 
     def _verify(self, name: str, key: str) -> str:
-        path = self.store.path(name, f"date={key}", PART)
+        path = self._path(name, key)
         stamp = self._stamp(path)
         known = self._verified.get(path)
         if known is not None and stamp is not None and known[:2] == stamp:
             return known[2]
         try:
-            digest = verify(self.store.read(name, f"date={key}", PART))
+            raw = self.store.read(name, f"date={key}", PART)
+            digest = verify(raw)
         except DamagedFileError as error:
             raise self._damaged(name, key, error) from error
+        self._columns[path] = tuple(pq.read_schema(pa.BufferReader(raw)).names)
         if stamp is not None:
             self._verified[path] = (*stamp, digest)
         return digest
+
+    def _path(self, name: str, key: str) -> str:
+        return self.store.path(name, f"date={key}", PART)
 
     def _stamp(self, path: str) -> tuple[int, int] | None:
         if not self.store.is_local:
@@ -273,7 +312,7 @@ class Warehouse:
     def _damaged(self, name: str, key: str, error: Exception) -> WarehouseError:
         return WarehouseError(
             f"the partition {key} of {name} is damaged: {error}; materialize {name} of {key} "
-            f"again to replace {self.store.path(name, f'date={key}', PART)}"
+            f"again to replace {self._path(name, key)}"
         )
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+import duckdb
 
-from pipelines.errors import PipelineError
+from pipelines.errors import PipelineError, SourceError, name_sessions
 from pipelines.market import Market
 from pipelines.partition_file import PartitionInfo, Provenance, fingerprint
 from pipelines.partitions import check_sessions
@@ -50,6 +51,20 @@ class Run:
         self._code_version = code_version
         self._config = fingerprint(config)
         self._done: dict[str, dict[str, Any]] = {}
+
+    def require_closed(self) -> None:
+        """Refuse sessions that are not over: their bars are not final.
+
+        Raises:
+            SourceError: naming them.
+        """
+        last = self.market.last_closed()
+        early = [key for key in self.keys if key > last]
+        if early:
+            raise SourceError(
+                f"{name_sessions(early)} not over yet: the newest closed session of "
+                f"{self.market.sessions.calendar} is {last}; end the range there"
+            )
 
     def provenance(self, inputs: Mapping[str, str], status: str = "ok") -> Provenance:
         """The provenance of a partition of this asset."""
@@ -146,16 +161,20 @@ def session_asset(
         run = Run(context, market, name, code_version, config)
         progress().start(name, len(run.keys))
         try:
+            run.require_closed()
             body(run)
-            market.refresh_catalog()
         except PipelineError as error:
             run.record_done()
             raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
-        except Exception:
+        except BaseException:  # an interruption too: what was written counts
             run.record_done()
             raise
         finally:
             progress().finish(name)
+        try:
+            market.refresh_catalog()
+        except (duckdb.Error, OSError) as error:
+            context.log.warning(f"the catalog {market.paths.catalog} was not refreshed: {error}")
 
     return asset
 

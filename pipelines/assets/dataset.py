@@ -7,18 +7,24 @@ rows inside the fit window; a label enters a fit only if it had matured by its e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
+from pipelines import inputs
 from pipelines.assets.base import Run, chunks, market_asset, nan_share, session_asset
+from pipelines.assets.features import no_label_yet
+from pipelines.learning import require_processors
 from pipelines.market import LABEL_NAME, Market
 from pipelines.processing import (
     ProcessorState,
     build_chain,
     from_qlib,
+    input_columns,
     load_state,
+    processors_config,
     save_state,
     to_qlib,
 )
@@ -35,7 +41,7 @@ def processors_asset(market: Market) -> dg.AssetsDefinition:
         state = fit_state(market)
         save_state(market.warehouse.store, state)
         context.log.info(f"processors fitted, hash {state.hash[:12]}")
-        first, last = fit_sessions(market)
+        first, last = market.fit_sessions[0], market.fit_sessions[-1]
         return dg.MaterializeResult(
             metadata={
                 "hash": state.hash,
@@ -63,12 +69,6 @@ def processors_asset(market: Market) -> dg.AssetsDefinition:
     )
 
 
-def fit_sessions(market: Market) -> tuple[str, str]:
-    """First and last session of the fit window."""
-    dataset, sessions = market.config.dataset, market.sessions
-    return sessions.at_or_after(dataset.fit_start), sessions.at_or_before(dataset.fit_end)
-
-
 def fit_state(market: Market) -> ProcessorState:
     """Fit both chains on the fit window.
 
@@ -76,12 +76,13 @@ def fit_state(market: Market) -> ProcessorState:
         MissingSessionsError: a session of the window is not in the warehouse.
     """
     dataset, warehouse = market.config.dataset, market.warehouse
-    first, last = fit_sessions(market)
-    keys = market.sessions.between(first, last)
-    features = warehouse.read("alpha158", keys, needed_by="processors")
+    keys = market.fit_sessions
     infer = build_chain(dataset.infer_processors, dataset, group="feature")
+    names = input_columns(infer, list(market.feature_formulas))
+    features = warehouse.read(
+        "alpha158", keys, needed_by="processors", columns=["instrument", "member", *names]
+    )
     members = features.frame[features.frame["member"]]
-    names = list(market.feature_formulas)
     infer.fit(to_qlib(members, "feature", names))
 
     labels = warehouse.read("label", keys, needed_by="processors")
@@ -89,12 +90,13 @@ def fit_state(market: Market) -> ProcessorState:
         columns={"decision_date": "date", "label": LABEL_NAME}
     )
     rows["date"] = pd.to_datetime(rows["date"])
-    rows = rows[rows["date"] >= pd.Timestamp(first)]
+    rows = rows[rows["date"] >= pd.Timestamp(keys[0])]
     rows = rows.merge(members[["date", "instrument"]], on=["date", "instrument"])
     learn = build_chain(dataset.learn_processors, dataset, group="label")
     learn.fit(to_qlib(rows, "label", [LABEL_NAME]))
+    digests = {"alpha158": features.digests, "label": labels.digests}
     return ProcessorState(
-        infer, learn, {"alpha158": features.fingerprint(), "label": labels.fingerprint()}
+        infer, learn, processors_config(market), inputs.processors_inputs(market, digests)
     )
 
 
@@ -112,12 +114,14 @@ def dataset_infer_asset(market: Market, days: dg.PartitionsDefinition[str]) -> d
     table = feature_table(
         "dataset_infer", "Features after the infer processors, every bar.", formulas
     )
-    names = list(market.feature_formulas)
 
     def body(run: Run) -> None:
-        state = load_state(market.warehouse.store)
+        state = load_state(market)
+        names = input_columns(state.infer, list(market.feature_formulas))
+        wanted = ["instrument", "member", *names]
         for keys in chunks(run.keys, _CHUNK):
-            parts = market.warehouse.read("alpha158", keys, needed_by=run.name)
+            parts = market.warehouse.read("alpha158", keys, needed_by=run.name, columns=wanted)
+            digests = {"alpha158": parts.digests}
             processed = from_qlib(state.infer.transform(to_qlib(parts.frame, "feature", names)))
             processed["member"] = _aligned(processed, parts.frame)
             by_session = {f"{key:%Y-%m-%d}": rows for key, rows in processed.groupby("date")}
@@ -127,14 +131,17 @@ def dataset_infer_asset(market: Market, days: dg.PartitionsDefinition[str]) -> d
                 (
                     (
                         key,
-                        by_session[key][list(table.names)],
-                        run.provenance({"alpha158": parts.digests[key], "processors": state.hash}),
+                        by_session.get(key, table.empty())[list(table.names)],
+                        run.provenance(
+                            inputs.dataset_infer_inputs(key, digests, state.hash),
+                            "ok" if key in by_session else "the infer processors left no row",
+                        ),
                     )
                     for key in keys
                 ),
             )
             for key in keys:
-                share = nan_share(by_session[key][list(formulas)])
+                share = nan_share(by_session.get(key, table.empty())[list(formulas)])
                 run.done(key, written[key], nan_share=share, processors=state.hash[:16])
 
     dataset = market.config.dataset
@@ -190,44 +197,34 @@ def dataset_learn_asset(market: Market, days: dg.PartitionsDefinition[str]) -> d
 
 def write_learning_rows(run: Run) -> None:
     """Join matured labels with the members' features rows of their decision, and process them."""
-    market, sessions, warehouse = run.market, run.market.sessions, run.market.warehouse
-    lag = market.label_lag
-    state = load_state(warehouse.store)
-    empty = DATASET_LEARN.empty()
+    market, warehouse = run.market, run.market.warehouse
+    state = load_state(market)
     for keys in chunks(run.keys, _CHUNK):
         labels = warehouse.read("label", keys, needed_by=run.name)
-        decisions = {key: sessions.back(key, lag) for key in keys}
+        digests: dict[str, Mapping[str, str]] = {"label": labels.digests, "dataset_infer": {}}
+        decisions = {key: market.decision_of(key) for key in keys}
         asked = [d for d in decisions.values() if d is not None]
         by_session: dict[str, pd.DataFrame] = {}
-        digests: dict[str, str] = {}
         if asked:
             infer = warehouse.read(
                 "dataset_infer", asked, needed_by=run.name, columns=["instrument", "member"]
             )
-            digests = dict(infer.digests)
+            digests["dataset_infer"] = infer.digests
+            require_processors(market, "dataset_infer", asked, state.hash, run.name)
             rows = _process(labels.frame, infer.frame, state)
             by_session = {f"{key:%Y-%m-%d}": part for key, part in rows.groupby("matured")}
-        written = warehouse.write_many(
-            DATASET_LEARN,
-            run.name,
+        parts = [
             (
-                (
-                    key,
-                    by_session.get(key, empty)[list(DATASET_LEARN.names)],
-                    run.provenance(
-                        {
-                            "label": labels.digests[key],
-                            "processors": state.hash,
-                            **({"dataset_infer": digests[d]} if d is not None else {}),
-                        },
-                        "ok"
-                        if d is not None
-                        else f"warm-up: the first label matures at {sessions.keys[lag]}",
-                    ),
-                )
-                for key, d in decisions.items()
-            ),
-        )
+                key,
+                by_session.get(key, DATASET_LEARN.empty())[list(DATASET_LEARN.names)],
+                run.provenance(
+                    inputs.dataset_learn_inputs(market, key, digests, state.hash),
+                    "ok" if decisions[key] is not None else no_label_yet(market),
+                ),
+            )
+            for key in keys
+        ]
+        written = warehouse.write_many(DATASET_LEARN, run.name, parts)
         for key in keys:
             run.done(key, written[key], decision_date=decisions[key] or "none")
 

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from pipelines import inputs
 from pipelines.assets.base import Run, chunks, market_asset, session_asset
 from pipelines.assets.pictures import picture_metadata
 from pipelines.families import ModelSpec
@@ -57,19 +58,18 @@ def _evaluate(run: Run, spec: ModelSpec, table: Table, keys: tuple[str, ...]) ->
     market, warehouse = run.market, run.market.warehouse
     name = f"{spec.name}_prediction"
     labels = warehouse.read("label", keys, needed_by=run.name)
-    decisions = {key: market.sessions.back(key, market.label_lag) for key in keys}
+    decisions = {key: market.decision_of(key) for key in keys}
     there = set(warehouse.sessions(name))
     asked = [d for d in decisions.values() if d in there]
     predictions = warehouse.read(name, asked, needed_by=run.name) if asked else None
     scores = _by_session(predictions.frame) if predictions else {}
     returns = _by_session(labels.frame)
+    digests = {"label": labels.digests, name: predictions.digests if predictions else {}}
     for key, decision in decisions.items():
-        inputs = {"label": labels.digests[key]}
+        made_from = inputs.evaluation_inputs(market, spec.name, key, digests)
         frame = table.empty()
         status = "ok"
         shown: dict[str, Any] = {}
-        if predictions is not None and decision is not None and decision in predictions.digests:
-            inputs["prediction"] = predictions.digests[decision]
         if decision is None or decision not in scores:
             status = f"no prediction was made for the decision of {decision or 'the warm-up'}"
         elif key not in returns:
@@ -84,7 +84,7 @@ def _evaluate(run: Run, spec: ModelSpec, table: Table, keys: tuple[str, ...]) ->
             as_of = scored["as_of"].iloc[0]
             frame = pd.DataFrame([{"decision_date": pd.Timestamp(decision), "as_of": as_of, **row}])
             shown = {"ic": row["ic"], "rank_ic": row["rank_ic"], "n": row["n"]}
-        info = warehouse.write(table, run.name, key, frame, run.provenance(inputs, status))
+        info = warehouse.write(table, run.name, key, frame, run.provenance(made_from, status))
         run.done(key, info, decision_date=decision or "none", **_finite(shown))
 
 

@@ -13,7 +13,9 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from pipelines import inputs
 from pipelines.assets.base import Run, chunks, nan_share, session_asset
+from pipelines.errors import SourceError
 from pipelines.market import Market
 from pipelines.partition_file import Provenance
 from pipelines.schemas import LABEL, Table, feature_table
@@ -65,14 +67,15 @@ def features_config(market: Market) -> dict[str, object]:
 def write_features(run: Run, table: Table, keys: tuple[str, ...]) -> None:
     """Compute and write the features of consecutive sessions."""
     from rnn_core.data import Panel
-    from rnn_core.features import ALPHA158_LOOK_BACK, ALPHA158_NAMES, alpha158_panel
+    from rnn_core.features import ALPHA158_NAMES, alpha158_panel
 
-    market, sessions = run.market, run.market.sessions
-    first = sessions.window(keys[0], ALPHA158_LOOK_BACK + 1)[0]
-    needed = sessions.between(first, keys[-1])
+    market = run.market
+    needed = market.sessions.between(inputs.feature_window(market, keys[0])[0], keys[-1])
     bars, parts = market.load_bars(needed, "alpha158")
     if "vwap" not in bars:
         bars["vwap"] = np.nan  # its one feature, VWAP0, is not among the columns then
+    else:
+        _require_vwap(bars)
     bars["member"] = parts.frame["member"].to_numpy(dtype="float64")
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
     values = alpha158_panel(panel, semantics=market.config.features.semantics)  # [158, N, T]
@@ -87,8 +90,8 @@ def write_features(run: Run, table: Table, keys: tuple[str, ...]) -> None:
             frame = pd.DataFrame(chosen[:, rows, t].T, columns=names)  # [N present, F]
             frame.insert(0, "instrument", panel.instruments[rows])
             frame.insert(1, "member", panel.fields["member"][rows, t] == 1.0)
-            window = sessions.window(key, ALPHA158_LOOK_BACK + 1)
-            yield key, frame, run.provenance({"ohlcv": parts.fingerprint(window)})
+            made_from = inputs.alpha158_inputs(market, key, {"ohlcv": parts.digests})
+            yield key, frame, run.provenance(made_from)
 
     written = market.warehouse.write_many(table, run.name, partitions())
     position = {key: t for t, key in enumerate(needed)}
@@ -96,6 +99,16 @@ def write_features(run: Run, table: Table, keys: tuple[str, ...]) -> None:
         t = position[key]
         share = nan_share(chosen[:, panel.present[:, t], t])
         run.done(key, written[key], nan_share=share)
+
+
+def _require_vwap(bars: pd.DataFrame) -> None:
+    """No session is without any vwap, which would be a silent column of NaN."""
+    there = bars["vwap"].notna().groupby(bars["date"]).any()
+    if not there.all():
+        raise SourceError(
+            f"no bar of {there.index[~there][0]:%Y-%m-%d} has an amount, and market.vwap is "
+            f"`amount`; use a source that gives it, or set market.vwap to typical or none"
+        )
 
 
 def label_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
@@ -129,20 +142,18 @@ def _write_label_chunk(run: Run, keys: tuple[str, ...]) -> None:
     from rnn_core.data import Panel
     from rnn_core.features import expression_panel
 
-    market, sessions, lag = run.market, run.market.sessions, run.market.label_lag
-    need = lag + market.label.look_back + 1
-    needed = sessions.between(sessions.window(keys[0], need)[0], keys[-1])
+    market, sessions = run.market, run.market.sessions
+    needed = sessions.between(inputs.label_window(market, keys[0])[0], keys[-1])
     bars, parts = market.load_bars(needed, "label")
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
     values = expression_panel(panel, market.label, semantics="strict")  # [N, T]
 
     def partitions() -> Iterator[tuple[str, pd.DataFrame, Provenance]]:
         for key in keys:
-            inputs = {"ohlcv": parts.fingerprint(sessions.window(key, need))}
-            decision = sessions.back(key, lag)
+            made_from = inputs.label_inputs(market, key, {"ohlcv": parts.digests})
+            decision = market.decision_of(key)
             if decision is None:
-                status = f"warm-up: the first label matures at {sessions.keys[lag]}"
-                yield key, LABEL.empty(), run.provenance(inputs, status)
+                yield key, LABEL.empty(), run.provenance(made_from, no_label_yet(market))
                 continue
             column = values[:, needed.index(decision)].astype("float32")  # [N]
             rows = np.isfinite(column)
@@ -153,8 +164,13 @@ def _write_label_chunk(run: Run, keys: tuple[str, ...]) -> None:
                     "label": column[rows],
                 }
             )
-            yield key, frame, run.provenance(inputs)
+            yield key, frame, run.provenance(made_from)
 
     written = market.warehouse.write_many(LABEL, run.name, partitions())
     for key in keys:
-        run.done(key, written[key], decision_date=sessions.back(key, lag) or "none")
+        run.done(key, written[key], decision_date=market.decision_of(key) or "none")
+
+
+def no_label_yet(market: Market) -> str:
+    """The status of sessions at which no decision's label has matured."""
+    return f"warm-up: the first label matures at {market.sessions.keys[market.label_lag]}"

@@ -9,8 +9,9 @@ import pandas as pd
 
 from pipelines.assets.base import Run, chunks, session_asset
 from pipelines.bars import adjustment_factors, broken_rules, membership
+from pipelines.errors import SourceError, name_sessions
 from pipelines.market import Market
-from pipelines.partition_file import sha256
+from pipelines.partition_file import fingerprint, sha256
 from pipelines.schemas import OHLCV, OHLCV_QUARANTINE, Table
 from pipelines.sources.base import RAW_COLUMNS, fetch_bars
 
@@ -20,7 +21,6 @@ _CHUNK = 50  # sessions written between two reports of progress
 
 def ohlcv_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
     """The asset `ohlcv`."""
-    universe = market.config.market.universe
     return session_asset(
         market,
         make_ohlcv,
@@ -32,7 +32,6 @@ def ohlcv_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Assets
         config={
             "source": market.config.market.source.model_dump(mode="json"),
             "start": market.sessions.first,
-            "universe": universe if isinstance(universe, str) else market.universe.to_dict("list"),
         },
         partitions_def=days,
         description=(
@@ -44,20 +43,29 @@ def ohlcv_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Assets
 
 
 def make_ohlcv(run: Run) -> None:
-    """Fetch, check, adjust and write the sessions of a run."""
+    """Fetch, check, adjust and write the sessions of a run; nothing is written unless all is well.
+
+    Raises:
+        MissingSessionsError: a session before the run is absent; factors build on all of them.
+        SourceError: a session has no bar, or none that breaks no rule, or restated bars would
+            change factors that later sessions build on.
+    """
     market, warehouse = run.market, run.market.warehouse
     earlier = market.sessions.keys[: market.sessions.position(run.keys[0])]
     if earlier:
         warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
-    bars = fetch_bars(market.source, run.keys)  # every session has bars, or nothing is written
-    bars = bars.sort_values(["date", "instrument"], kind="stable", ignore_index=True)
+    bars = fetch_bars(market.source, run.keys)
+    bars = bars.sort_values(list(RAW_COLUMNS), kind="stable", ignore_index=True)
+    reasons = broken_rules(bars)
     prior = prior_factors(market, earlier, set(bars["instrument"].dropna()))
     bars["adj_factor"] = adjustment_factors(bars, prior)
-    bars["reason"] = broken_rules(bars)
+    bars["reason"] = reasons
     bars["member"] = membership(bars, market.universe)
+    _require_good_bars(run, bars)
+    _require_unbroken_factors(run, bars)
     by_session = {str(key): rows for key, rows in bars.groupby("date")}
     for keys in chunks(run.keys, _CHUNK):
-        made = {key: run.provenance({"bars": rows_fingerprint(by_session[key])}) for key in keys}
+        made = {key: run.provenance(_inputs(by_session[key])) for key in keys}
         aside = warehouse.write_many(
             OHLCV_QUARANTINE,
             "ohlcv_quarantine",
@@ -74,6 +82,40 @@ def make_ohlcv(run: Run) -> None:
                 run.context.log.warning(f"ohlcv {key}: {len(bad)} bars set aside ({shown})")
             members = int(rows.loc[rows["reason"] == "", "member"].sum())
             run.done(key, written[key], members=members, quarantined=aside[key].rows)
+
+
+def _require_good_bars(run: Run, bars: pd.DataFrame) -> None:
+    """Every session has a bar that breaks no rule."""
+    good = set(bars.loc[bars["reason"] == "", "date"])
+    spoiled = [key for key in run.keys if key not in good]
+    if spoiled:
+        reasons = bars.loc[bars["date"] == spoiled[0], "reason"].value_counts()
+        raise SourceError(
+            f"every bar of {name_sessions(spoiled)} breaks a rule ({spoiled[0]}: "
+            f"{', '.join(f'{n} × {reason}' for reason, n in reasons.items())}); nothing was "
+            f"written, check the source"
+        )
+
+
+def _require_unbroken_factors(run: Run, bars: pd.DataFrame) -> None:
+    """Sessions after the run build on the factors that leave it: these may not change alone."""
+    market, last = run.market, run.keys[-1]
+    later = [key for key in market.warehouse.sessions("ohlcv") if key > last]
+    if not later or last not in market.warehouse.sessions("ohlcv"):
+        return
+    stored = _last_factors(market, [last])
+    leaving = bars[bars["date"] == last].dropna(subset="instrument")
+    now = leaving.groupby("instrument")["adj_factor"].last()
+    changed = sorted(
+        name for name in now.index if name in stored and stored[name] != now[name]
+    ) + sorted(set(stored) - set(now.index))
+    changed += [name for name in now.index if name not in stored]
+    if changed:
+        raise SourceError(
+            f"the source restated bars of {run.keys[0]} to {last} so that adjustment factors of "
+            f"{', '.join(changed[:5])} change, and {len(later)} later sessions build on them; run "
+            f"the range {run.keys[0]} to {later[-1]} instead"
+        )
 
 
 def prior_factors(market: Market, earlier: Sequence[str], wanted: set[str]) -> pd.Series:
@@ -94,23 +136,30 @@ def prior_factors(market: Market, earlier: Sequence[str], wanted: set[str]) -> p
     found: dict[str, float] = {}
     end, length = len(earlier), 1
     while end > 0 and not wanted <= found.keys():
-        keys = earlier[max(0, end - length) : end]
-        rows = pd.concat(
-            market.warehouse.read(
-                table, keys, needed_by="ohlcv", columns=["instrument", "adj_factor"]
-            ).frame
-            for table in ("ohlcv", "ohlcv_quarantine")
-        ).dropna()
-        last = rows.sort_values("date", kind="stable").groupby("instrument")["adj_factor"].last()
-        found = {**dict(zip(last.index, last, strict=True)), **found}
+        found = {**_last_factors(market, earlier[max(0, end - length) : end]), **found}
         end, length = end - length, length * 4
     return pd.Series(found, dtype="float64")
 
 
-def rows_fingerprint(rows: pd.DataFrame) -> str:
-    """A hash of a session's bars as the source gave them."""
+def _last_factors(market: Market, keys: Sequence[str]) -> dict[str, float]:
+    """The last factor of each instrument in some sessions, bars set aside included."""
+    rows = pd.concat(
+        market.warehouse.read(
+            table, keys, needed_by="ohlcv", columns=["instrument", "adj_factor"]
+        ).frame
+        for table in ("ohlcv", "ohlcv_quarantine")
+    ).dropna()
+    last = rows.sort_values("date", kind="stable").groupby("instrument")["adj_factor"].last()
+    return dict(zip(last.index, last, strict=True))
+
+
+def _inputs(rows: pd.DataFrame) -> dict[str, str]:
+    """The session's bars as the source gave them, and its members."""
     hashes = pd.util.hash_pandas_object(rows[list(RAW_COLUMNS)], index=False)
-    return sha256(hashes.to_numpy().tobytes())
+    return {
+        "bars": sha256(hashes.to_numpy().tobytes()),
+        "members": fingerprint(sorted(rows.loc[rows["member"], "instrument"].dropna().tolist())),
+    }
 
 
 def _rows(rows: pd.DataFrame, table: Table, *, good: bool) -> pd.DataFrame:

@@ -15,8 +15,10 @@ import pandas as pd
 from pipelines.assets.base import Run, session_asset
 from pipelines.assets.pictures import inline_picture
 from pipelines.bundles import bundle_name, require_bundle
+from pipelines.errors import ModelNotTrainedError
 from pipelines.families import ModelSpec
 from pipelines.market import Market
+from pipelines.partition_file import fingerprint
 from pipelines.progress import progress
 from pipelines.schemas import MODEL
 from pipelines.training import CODE_VERSION, Trained, ensure_trained, training_config
@@ -76,6 +78,8 @@ def make_models(run: Run, spec: ModelSpec) -> None:
             metadata = training_metadata(spec, trained)
         else:
             bundle = require_bundle(market, spec.name, anchor, f"{run.name} of {key}")
+            if not plan.is_pinned(key):
+                _require_same_configuration(run, spec, bundle, anchor, key)
         row = pd.DataFrame(
             {
                 "as_of": [pd.Timestamp(anchor).date()],
@@ -87,6 +91,17 @@ def make_models(run: Run, spec: ModelSpec) -> None:
         provenance = run.provenance({"bundle": bundle.fingerprint})
         info = market.warehouse.write(MODEL, run.name, key, row, provenance)
         run.done(key, info, as_of=anchor, bundle=bundle.fingerprint[:16], **metadata)
+
+
+def _require_same_configuration(
+    run: Run, spec: ModelSpec, bundle: Bundle, anchor: str, key: str
+) -> None:
+    """A session between anchors serves a model of the present configuration."""
+    if bundle.manifest.get("config_hash") != fingerprint(training_config(run.market, spec)):
+        raise ModelNotTrainedError(
+            f"{run.name} of {key} serves the {spec.name} model of {anchor}, which was trained with "
+            f"another configuration; materialize {run.name} of {anchor} again first"
+        )
 
 
 def _train(run: Run, spec: ModelSpec, key: str) -> Trained:

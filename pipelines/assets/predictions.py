@@ -8,12 +8,14 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from pipelines import inputs
 from pipelines.assets.base import Run, chunks, session_asset
 from pipelines.bundles import require_bundle
 from pipelines.errors import ProcessorStateError
 from pipelines.families import ModelSpec
-from pipelines.learning import one_processor_state, serving_windows
+from pipelines.learning import require_processors, serving_windows
 from pipelines.market import Market
+from pipelines.processing import load_state
 from pipelines.schemas import PREDICTION
 
 if TYPE_CHECKING:
@@ -65,19 +67,17 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
             )
     if not scored:
         return
-    step_len = market.config.dataset.step_len
-    needed = market.sessions.between(market.sessions.window(scored[0], step_len)[0], scored[-1])
+    needed = market.sessions.between(inputs.serving_window(market, scored[0])[0], scored[-1])
+    state = load_state(market).hash
+    require_processors(market, "dataset_infer", needed, state, run.name)
     infer = warehouse.read("dataset_infer", needed, needed_by=run.name)
-    state = one_processor_state(market, infer, run.name)
+    digests = {f"{spec.name}_model": models.digests, "dataset_infer": infer.digests}
     sampler = serving_windows(market, infer, scored)
     for key in scored:
         pointer = pointers[key]
         as_of = f"{pointer.as_of:%Y-%m-%d}"
         frame = _session_scores(run, spec, sampler, key, as_of, str(pointer.fingerprint), state)
-        window = market.sessions.window(key, step_len)
-        provenance = run.provenance(
-            {"model": models.digests[key], "dataset_infer": infer.fingerprint(window)}
-        )
+        provenance = run.provenance(inputs.prediction_inputs(market, spec.name, key, digests))
         info = warehouse.write(PREDICTION, run.name, key, frame, provenance)
         scores = frame["score"].to_numpy()
         run.done(

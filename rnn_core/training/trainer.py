@@ -126,6 +126,7 @@ class Trainer:
         *,
         data_fingerprint: str = "",
         checkpoint_dir: str | Path | None = None,
+        keep_checkpoint: bool = False,
     ) -> FitResult:
         """Train until the validation score stops rising.
 
@@ -140,6 +141,7 @@ class Trainer:
                 from only under the same name.
             checkpoint_dir: where to save after every epoch, and to go on from; None for neither.
                 The checkpoint is removed when the training ends.
+            keep_checkpoint: leave it there, for a caller that has yet to save the result.
 
         Returns:
             The network with its best weights, and how it came to them.
@@ -189,7 +191,7 @@ class Trainer:
 
         network.load_state_dict(state.best_weights)
         network.eval()
-        if folder is not None:
+        if folder is not None and not keep_checkpoint:
             remove_checkpoint(folder)
         best = state.best or state.history[0]
         return FitResult(
