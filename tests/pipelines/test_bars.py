@@ -53,10 +53,19 @@ def test_each_rule(change, reason):
 
 
 def test_copies_and_contradictions():
-    """Of equal bars one is kept; of different ones none can be trusted."""
-    rows = bars({}, {}, {"instrument": "B"}, {"instrument": "B", "close": 10.0})
+    """Of equal bars one is kept; of different ones none can be trusted, copied or not."""
     both = "one of several different bars of one session"
+    rows = bars({}, {}, {"instrument": "B"}, {"instrument": "B", "close": 10.0})
     assert broken_rules(rows).tolist() == ["", "a copy of a bar that is kept", both, both]
+    assert broken_rules(bars({}, {}, {"close": 10.0})).tolist() == [both] * 3
+
+
+def test_bars_that_disagree_on_the_ratio_count_for_none():
+    """Whatever the order of rows: the factor goes on as if there had been no event."""
+    rows = bars({"date": "d1"}, {"date": "d2", "adj_ratio": 2.0}, {"date": "d2"}, {"date": "d3"})
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
+        factors = adjustment_factors(rows.iloc[order], pd.Series(dtype="float64"))
+        assert factors.tolist() == [1.0] * 4
 
 
 def test_factors_multiply_from_the_first_bar():

@@ -71,3 +71,20 @@ def test_columns_are_the_features(finished, table):
         names = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()]
     wanted = {"alpha158": 158, "dataset_infer": 6}[table]
     assert len(names) == wanted + 3  # instrument, member, date
+
+
+def test_an_empty_table_and_an_odd_path_stop_nothing(finished, tmp_path):
+    """A folder without partitions has no view; quotes and brackets in a path are literal."""
+    import shutil
+
+    from pipelines.store import Store
+
+    odd = tmp_path / "it's [my] data"
+    shutil.copytree(finished.paths.warehouse / "label", odd / "label")
+    (odd / "alpha158" / "date=2020-01-02").mkdir(parents=True)
+    path = tmp_path / "odd.duckdb"
+    assert refresh(path, Store(odd), {})
+    with duckdb.connect(str(path), read_only=True) as connection:
+        assert connection.execute("SELECT count(DISTINCT date) FROM label").fetchone()[0] > 80
+        views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal")
+        assert views.fetchall() == [("label",)]

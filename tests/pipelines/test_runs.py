@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -16,7 +18,7 @@ from rich.console import Console
 from pipelines import cli
 from pipelines.demo import DATA_ASSETS, model_assets, run_demo
 from pipelines.graph import build_definitions
-from pipelines.runs import OWNER_TAG, owner, pending, sweep_orphans
+from pipelines.orphans import OWNER_TAG, owner, sweep_orphans
 from tests.pipelines.conftest import TINY, make_market, materialize, partition_bytes
 
 SHORT = {"market": {"end": "2020-04-21"}}
@@ -68,30 +70,6 @@ def test_the_demo_runs_once_and_then_says_what_is_there(tmp_path, monkeypatch):
         assert metadata["device"].value
 
 
-def test_pending_names_what_is_absent_or_of_another_configuration(finished, tmp_path, instance):
-    market = make_market(tmp_path / "p")
-    shutil.copytree(finished.paths.root, market.paths.root)
-    defs, keys = build_definitions(market), market.sessions.keys[:40]
-    for name in DATA_ASSETS:
-        for key in keys:
-            instance.report_runless_asset_event(
-                dg.AssetMaterialization(asset_key=name, partition=key)
-            )
-    assert pending(market, defs, instance, DATA_ASSETS, keys) is None
-
-    shutil.rmtree(market.paths.warehouse / "label" / f"date={keys[30]}")
-    work = pending(market, defs, instance, DATA_ASSETS, keys)
-    assert work is not None
-    assert (work.assets, work.first, work.last) == (("label", "dataset_learn"), keys[30], keys[-1])
-
-    changes = {"market": {"vwap": "typical"}}
-    other = make_market(tmp_path / "p", changes)
-    work = pending(other, build_definitions(other), instance, DATA_ASSETS, keys)
-    assert work is not None
-    assert work.first == keys[0]
-    assert work.assets == ("alpha158", "label", "dataset_infer", "dataset_learn")
-
-
 def test_a_run_whose_process_is_gone_is_failed(market, instance):
     sleeper = "import sys, time; print(sys.argv[1]); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", sleeper, "x"], stdout=subprocess.PIPE)
@@ -129,7 +107,7 @@ def test_a_pid_that_was_given_to_another_process_is_not_mistaken(market, instanc
 
 
 def owner_start(pid: int) -> str:
-    from pipelines.runs import _started
+    from pipelines.orphans import _started
 
     return _started(pid)
 
@@ -171,11 +149,11 @@ def test_errors_end_a_command_with_their_text(tiny_yaml, capsys):
     assert "no configuration 'nothing'" in capsys.readouterr().err
     weekend = ["backfill", "--start", "2020-05-09", "--end", "2020-05-10"]
     assert cli.main([*weekend, "--config", str(tiny_yaml)]) == 1
-    assert "no session between 2020-05-09 and 2020-05-10" in capsys.readouterr().err
+    assert "no closed session between 2020-05-09 and 2020-05-10" in capsys.readouterr().err
 
 
-def test_a_killed_run_goes_on_where_it_stopped(finished, tmp_path, instance):
-    """Bundles of the same fingerprints are kept: the second run trains nothing."""
+def test_bundles_of_the_same_fingerprints_are_kept(finished, tmp_path, instance):
+    """A second run over the same data trains nothing; a lost bundle is trained to the same bytes."""
     market = make_market(tmp_path / "kept")
     shutil.copytree(finished.paths.root, market.paths.root)
     weights = sorted(market.paths.models.glob("*/*/weights.safetensors"))
@@ -186,3 +164,51 @@ def test_a_killed_run_goes_on_where_it_stopped(finished, tmp_path, instance):
     shutil.rmtree(market.paths.models / "gru" / market.plan.first_trained)
     materialize(market, ["gru_model"], market.plan.first_trained, keys[-1], instance)
     assert partition_bytes(market) == partition_bytes(finished)
+
+
+def test_days_are_read_as_dates(tiny_yaml, capsys):
+    """`2012-1-5` is the fifth of January, never the text that sorts after `2012-09`."""
+    assert cli._day("2020-5-9") == "2020-05-09"
+    with pytest.raises(SystemExit):
+        cli.main(["signal", "--date", "20200509", "--config", str(tiny_yaml)])
+    assert "'20200509' is not a date; write YYYY-MM-DD" in capsys.readouterr().err
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from tests.pipelines.conftest import make_market
+from pipelines.demo import run_demo
+run_demo(make_market(Path(sys.argv[1]), {"market": {"end": "2020-04-21"}}), Console())
+"""
+
+
+@pytest.mark.parametrize("at", ["label", "lstm_model"])
+def test_a_killed_demo_goes_on_to_the_same_bytes(finished, tmp_path, monkeypatch, at):
+    """kill -9 while an asset is at work; the next demo ends with the files of an unbroken one."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    root = tmp_path / "tiny"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", KILLED, str(root)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    deadline = time.monotonic() + 120
+    seen = root / "warehouse" / at
+    while not (seen.is_dir() and list(seen.iterdir())) and time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout.read().decode()
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    market = make_market(root, SHORT)
+    before = len(partition_bytes(market))
+    console = make_console()
+    run_demo(market, console)
+    assert "was cut off earlier" in recorded(console)
+    after = partition_bytes(market)
+    assert before < len(after)
+    unbroken = partition_bytes(finished)
+    assert after == {path: unbroken[path] for path in after}

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.graph import build_definitions
 from pipelines.schedules import RANGE_END, RANGE_START
-from tests.pipelines.conftest import make_market
+from tests.pipelines.conftest import make_market, partition_bytes
 
 NEW_YORK = ZoneInfo("America/New_York")
 LAST = ("lstm_evaluation", "gru_evaluation", "krnn_evaluation")
@@ -43,14 +43,63 @@ def april(market):
 
 
 def test_the_first_trained_session_comes_first(market, instance):
-    request = tick(market, instance, dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK))
-    assert request.partition_key == "2020-04-01"
+    requests = tick(market, instance, dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK))
+    keys = [request.partition_key for request in requests]
+    assert keys == ["2020-04-01", "2020-04-02", "2020-04-03", "2020-04-06"]
 
 
 def test_the_oldest_missing_session_is_caught_up(market, instance, april):
     mark_done(instance, [april[0], april[2]])
-    request = tick(market, instance, dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK))
-    assert request.partition_key == april[1]
+    requests = tick(market, instance, dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK))
+    assert [r.partition_key for r in requests] == [april[1], april[3]]
+
+
+def test_a_long_gap_is_caught_up_over_a_few_ticks(market, instance, april):
+    """Eleven sessions missed: five, five and one, in order, and then nothing."""
+    now = dt.datetime(2020, 4, 17, 0, 30, tzinfo=NEW_YORK)
+    asked: list[str] = []
+    for _ in range(3):
+        keys = [r.partition_key for r in tick(market, instance, now)]
+        asked += keys
+        mark_done(instance, keys)
+    assert asked == [k for k in april if k <= "2020-04-16"]
+    assert isinstance(tick(market, instance, now), dg.SkipReason)
+
+
+def test_a_run_whose_process_is_gone_blocks_nothing(market, instance):
+    from pipelines.orphans import OWNER_TAG, owner
+
+    host, pid, start = owner().split(":")
+    instance.create_run_for_job(
+        build_definitions(market).resolve_job_def("daily"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={
+            RANGE_START: "2020-04-01",
+            RANGE_END: "2020-04-03",
+            OWNER_TAG: f"{host}:{pid}:{int(start) - 1}",
+        },
+    )
+    assert tick(market, instance, dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK))[0]
+
+
+def test_reports_follow_a_daily_run(market, instance):
+    """The sensor asks for `reports` after a successful `daily`."""
+    defs = build_definitions(market)
+    sensor = defs.resolve_sensor_def("reports_after_daily")
+    assert sensor.job_name == "reports"
+    run = instance.create_run_for_job(
+        defs.resolve_job_def("daily"), status=dg.DagsterRunStatus.SUCCESS
+    )
+    event = dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name="daily", message="done")
+    context = dg.build_run_status_sensor_context(
+        sensor_name="reports_after_daily",
+        dagster_event=event,
+        dagster_instance=instance,
+        dagster_run=run,
+    )
+    request = sensor(context)
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_key == run.run_id
 
 
 @pytest.mark.parametrize("day", [11, 12])
@@ -67,7 +116,7 @@ def test_a_session_is_not_asked_for_before_it_has_closed(market, instance, april
     during = dt.datetime(2020, 4, 14, 18, 0, tzinfo=NEW_YORK)
     assert isinstance(tick(market, instance, during), dg.SkipReason)
     after = dt.datetime(2020, 4, 15, 0, 30, tzinfo=NEW_YORK)
-    assert tick(market, instance, after).partition_key == "2020-04-14"
+    assert [r.partition_key for r in tick(market, instance, after)] == ["2020-04-14"]
 
 
 def test_one_run_at_a_time_range_runs_included(market, instance):
@@ -98,6 +147,10 @@ def test_the_daily_job_runs_one_session(finished, tmp_path, instance):
     market = make_market(tmp_path / "daily")
     shutil.copytree(finished.paths.root, market.paths.root)
     key = market.sessions.keys[-1]
+    expected = partition_bytes(market)
+    for folder in market.paths.warehouse.glob(f"*/date={key}"):
+        shutil.rmtree(folder)
     job = build_definitions(market).resolve_job_def("daily")
     assert job.execute_in_process(instance=instance, partition_key=key).success
     assert instance.get_materialized_partitions(dg.AssetKey("krnn_evaluation")) == {key}
+    assert partition_bytes(market) == expected

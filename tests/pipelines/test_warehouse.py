@@ -189,8 +189,27 @@ def test_files_of_different_columns_are_an_error(tmp_path):
     warehouse.write(TABLE, "features", KEYS[0], rows(), MADE)
     wider = feature_table("features", "", {"A": "a", "B": "b", "C": "c"})
     warehouse.write(wider, "features", KEYS[1], rows().assign(C=np.float32(1)), MADE)
-    with pytest.raises(WarehouseError, match="materialize the range again"):
-        warehouse.read("features", KEYS[:2], needed_by="test", columns=["C"])
+    with pytest.raises(WarehouseError, match=r"2024-01-03 has other columns .*materialize"):
+        warehouse.read("features", KEYS[:2], needed_by="test")
+    with pytest.raises(WarehouseError, match="asks for other columns now"):
+        warehouse.read("features", KEYS[:1], needed_by="test", columns=["C"])
+
+
+def test_a_file_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    """Rows are those of the digest that is returned, also if another process writes meanwhile."""
+    warehouse, other = Warehouse(tmp_path, {}), Warehouse(tmp_path, {})
+    warehouse.write(TABLE, "features", KEYS[0], rows(0), MADE)
+    original, writes = Warehouse._read_verified, []
+
+    def interfering(self, *args):
+        if not writes:
+            writes.append(other.write(TABLE, "features", KEYS[0], rows(1), MADE))
+        return original(self, *args)
+
+    monkeypatch.setattr(Warehouse, "_read_verified", interfering)
+    parts = warehouse.read("features", KEYS[:1], needed_by="test")
+    assert parts.digests[KEYS[0]] == writes[0].digest
+    np.testing.assert_array_equal(parts.frame["A"], rows(1).sort_values("instrument")["A"])
 
 
 def test_fingerprints_tell_lists_apart():
