@@ -86,6 +86,7 @@ def _backfill(args: argparse.Namespace) -> int:
     from pipelines.market import Market
     from pipelines.orphans import sweep_orphans
     from pipelines.runs import run_assets
+    from pipelines.store import remove_leftovers
 
     market, console = Market(_config(args)), make_console()
     first = market.sessions.at_or_after(args.start)
@@ -93,7 +94,8 @@ def _backfill(args: argparse.Namespace) -> int:
     if last < first:
         raise PipelineError(f"no closed session between {args.start} and {args.end}")
     with dagster_instance(market) as instance, LiveProgress(console).shown():
-        sweep_orphans(instance)
+        if sweep_orphans(instance):
+            remove_leftovers(market.paths.root)
         assets = [*DATA_ASSETS, *model_assets(market)]
         run_assets(build_definitions(market), instance, assets, (first, last))
     return 0

@@ -22,6 +22,7 @@ from pipelines.orphans import sweep_orphans
 from pipelines.reports import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
 from pipelines.runs import run_assets
 from pipelines.staleness import pending
+from pipelines.store import remove_leftovers
 
 DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
 DATA_STAGE = ("ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn")
@@ -62,6 +63,7 @@ def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
     with dagster_instance(market) as instance:
         for run_id in sweep_orphans(instance):
             console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
+            remove_leftovers(market.paths.root)
         _run_stages(market, defs, instance, console, everything, trained)
     _show_results(market, console, time.monotonic() - began)
 

@@ -17,6 +17,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 _PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})$")
+_TEMPORARY = re.compile(r"\.(\d+)\.[0-9a-f]{8}\.tmp$")
 PART = "part-0.parquet"
 
 
@@ -35,6 +36,27 @@ def atomic_write(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(root: Path) -> int:
+    """Remove temporary files of processes that were killed while writing; returns how many."""
+    removed = 0
+    for path in root.glob("**/.*.tmp"):
+        found = _TEMPORARY.search(path.name)
+        if found and not _is_running(int(found.group(1))):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class Store:

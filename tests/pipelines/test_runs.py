@@ -153,7 +153,7 @@ def test_errors_end_a_command_with_their_text(tiny_yaml, capsys):
 
 
 def test_bundles_of_the_same_fingerprints_are_kept(finished, tmp_path, instance):
-    """A second run over the same data trains nothing; a lost bundle is trained to the same bytes."""
+    """A second run trains nothing; a lost bundle is trained again to the same bytes."""
     market = make_market(tmp_path / "kept")
     shutil.copytree(finished.paths.root, market.paths.root)
     weights = sorted(market.paths.models.glob("*/*/weights.safetensors"))

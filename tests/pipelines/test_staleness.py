@@ -50,7 +50,7 @@ def test_a_finished_market_has_nothing_left(copy, instance):
 
 
 def test_an_absent_partition_and_what_follows_it(copy, instance):
-    key = copy.sessions.keys[30]
+    key = copy.sessions.keys[60]
     shutil.rmtree(copy.paths.warehouse / "label" / f"date={key}")
     assert left(copy, instance) == (("label", "processors", "dataset_infer", "dataset_learn"), key)
 
@@ -111,11 +111,11 @@ def test_training_refuses_rows_of_different_processor_states(copy, instance, mad
     run_assets(build_definitions(other), instance, ["processors"])
     keys, anchor = other.sessions.keys, other.plan.first_trained
     if made_again == "dataset_learn":
-        with pytest.raises(RunFailedError, match="dataset_learn: .* of dataset_infer"):
+        with pytest.raises(RunFailedError, match=r"dataset_learn: .* of dataset_infer"):
             materialize(other, [made_again], keys[0], keys[-1], instance)
         return
     materialize(other, [made_again], keys[0], keys[-1], instance)
-    with pytest.raises(RunFailedError, match="sessions of dataset_learn, .* another processor"):
+    with pytest.raises(RunFailedError, match=r"sessions of dataset_learn, .* another processor"):
         materialize(other, ["lstm_model"], anchor, anchor, instance)
 
 
@@ -182,7 +182,9 @@ def test_a_session_whose_bars_all_break_a_rule_is_an_error(tmp_path, instance):
         return bars
 
     market = make_market(tmp_path / "m", source=ChangedBars(plain.source, spoiled))
-    with pytest.raises(RunFailedError, match=rf"every bar of {key} breaks a rule .*6 × no volume"):
+    with pytest.raises(
+        RunFailedError, match=rf"every bar of {key} breaks a rule .*[56] × no volume"
+    ):
         materialize(market, ["ohlcv"], market.sessions.first, market.sessions.keys[4], instance)
     assert market.warehouse.sessions("ohlcv") == []
 
@@ -192,7 +194,7 @@ def test_an_amount_that_is_never_there_is_an_error(tmp_path, instance):
     source = ChangedBars(plain.source, lambda bars: bars.assign(amount=float("nan")))
     market = make_market(tmp_path / "m", source=source)
     first, last = market.sessions.first, market.sessions.keys[4]
-    with pytest.raises(RunFailedError, match="has an amount, and market.vwap is `amount`"):
+    with pytest.raises(RunFailedError, match=r"has an amount, and market\.vwap is `amount`"):
         materialize(market, ["ohlcv", "alpha158"], first, last, instance)
     assert market.warehouse.sessions("alpha158") == []
 
@@ -224,12 +226,13 @@ def test_a_live_market_before_its_first_model_shows_so(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "pin", [{"from": "2020-04-20", "as_of": "2020-03-28"}, {"from": "2020-04-12", "as_of": "2020-04-11"}]
-)  # fmt: skip
-def test_a_pin_that_leads_nowhere_is_refused(tmp_path, pin):
-    """Weekends are snapped to sessions before the comparison, as the plan does."""
-    with pytest.raises(ConfigError, match=r"pin"):
-        make_market(tmp_path, {"training": {"pin": pin, "first_trained": "2020-04-13"}})
+    ("first_trained", "as_of"), [("2020-04-13", "2020-03-27"), ("2020-04-11", "2020-04-12")]
+)
+def test_a_pin_that_leads_nowhere_is_refused(tmp_path, first_trained, as_of):
+    """The 11th and 12th were a weekend: the pin snaps back, the first trained session forward."""
+    training = {"first_trained": first_trained, "pin": {"from": "2020-04-20", "as_of": as_of}}
+    with pytest.raises(ConfigError, match=rf"pin.*as_of {as_of}"):
+        make_market(tmp_path, {"training": training})
 
 
 def test_the_warehouse_can_lie_elsewhere(tmp_path, instance):
