@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import dagster as dg
 
@@ -19,7 +20,7 @@ from pipelines.bundles import require_bundle
 from pipelines.errors import ModelNotTrainedError, ProcessorStateError
 from pipelines.market import Market
 from pipelines.partition_file import PartitionInfo, fingerprint
-from pipelines.processing import load_state
+from pipelines.processing import ProcessorState, load_state
 from pipelines.training import training_config
 
 
@@ -32,29 +33,61 @@ class Work:
     last: str
 
 
-class Footers(dict[str, dict[str, str]]):
-    """Digests by table and session, from the footers; a table is read when it is asked for."""
+class Snapshot(dict[str, dict[str, str]]):
+    """A market as it is now: digests by table and session, each table read when it is asked for.
+
+    Attributes:
+        infos: the footers behind the digests.
+    """
 
     def __init__(self, market: Market) -> None:
         super().__init__()
-        self._warehouse = market.warehouse
+        self.market = market
         self.infos: dict[str, dict[str, PartitionInfo]] = {}
+        self._bundles: dict[tuple[str, str], str] = {}
 
     def __missing__(self, table: str) -> dict[str, str]:
-        keys = self._warehouse.sessions(table)
+        warehouse = self.market.warehouse
+        keys = warehouse.sessions(table)
         with ThreadPoolExecutor(4) as pool:
-            found = pool.map(lambda key: self._warehouse.info(table, key), keys)
+            found = pool.map(lambda key: warehouse.info(table, key), keys)
         self.infos[table] = {k: i for k, i in zip(keys, found, strict=True) if i is not None}
         self[table] = {key: info.digest for key, info in self.infos[table].items()}
         return self[table]
 
+    @cached_property
+    def processors(self) -> ProcessorState:
+        """The fitted processors.
 
-def processors_are_current(market: Market, footers: Footers) -> bool:
-    """Whether the fitted state is there, for this configuration and from this data."""
-    try:
-        return load_state(market).inputs == inputs.processors_inputs(market, footers)
-    except (ProcessorStateError, KeyError):
-        return False
+        Raises:
+            ProcessorStateError: they are not fitted for this configuration.
+        """
+        return load_state(self.market)
+
+    def processors_are_current(self) -> bool:
+        """Whether the processors are fitted, for this configuration and from this data."""
+        try:
+            return self.processors.inputs == inputs.processors_inputs(self.market, self)
+        except (ProcessorStateError, KeyError):
+            return False
+
+    def bundle(self, model: str, anchor: str, *, pinned: bool) -> str:
+        """Fingerprint of a bundle, after confirming that it is the one that would be trained now.
+
+        Raises:
+            ModelNotTrainedError: it is not there, or of another configuration or data.
+        """
+        if (model, anchor) not in self._bundles:
+            market = self.market
+            found = require_bundle(market, model, anchor, f"{model}_model")
+            spec = next(spec for spec in market.models if spec.name == model)
+            wanted = fingerprint(training_config(market, spec))
+            data = inputs.training_inputs(market, anchor, self)
+            made = (found.manifest.get("config_hash"), found.manifest.get("data"))
+            if not pinned and made != (wanted, data):
+                raise ModelNotTrainedError(f"the {model} bundle of {anchor} is stale")
+            self._bundles[model, anchor] = found.fingerprint
+        return self._bundles[model, anchor]
 
 
 def pending(
@@ -77,13 +110,13 @@ def pending(
     """
     if not sessions:
         return None
-    graph, footers = defs.resolve_asset_graph(), Footers(market)
+    graph, now = defs.resolve_asset_graph(), Snapshot(market)
     affected: list[str] = []
     first: str | None = None
     for name in assets:
         node = graph.get(dg.AssetKey(name))
         if name == "processors":
-            missing = None if processors_are_current(market, footers) else sessions[0]
+            missing = None if now.processors_are_current() else sessions[0]
         else:
             recorded = instance.get_materialized_partitions(node.key)
             made_by = (node.code_version, node.metadata[CONFIG_HASH])
@@ -91,7 +124,7 @@ def pending(
                 (
                     key
                     for key in sessions
-                    if key not in recorded or not _is_current(market, name, key, made_by, footers)
+                    if key not in recorded or not _is_current(name, key, made_by, now)
                 ),
                 None,
             )
@@ -103,58 +136,42 @@ def pending(
     return None if first is None else Work(tuple(affected), first, sessions[-1])
 
 
-def _is_current(
-    market: Market, name: str, key: str, made_by: tuple[str | None, str], footers: Footers
-) -> bool:
+def _is_current(name: str, key: str, made_by: tuple[str | None, str], now: Snapshot) -> bool:
     """Whether a partition is there, of this code and configuration, made from what is there."""
-    if key not in footers[name]:
+    if key not in now[name]:
         return False
-    made = footers.infos[name][key].provenance
+    made = now.infos[name][key].provenance
     if (made.code_version, made.config) != made_by:
         return False
     try:
-        expected = expected_inputs(market, name, key, footers)
+        return name == "ohlcv" or made.inputs == expected_inputs(name, key, now)
     except (KeyError, ProcessorStateError, ModelNotTrainedError):
         return False
-    return expected is None or made.inputs == expected
 
 
-def expected_inputs(market: Market, name: str, key: str, footers: Footers) -> dict[str, str] | None:
-    """The inputs that a partition would be made from now; None for bars, which have a source.
+def expected_inputs(name: str, key: str, now: Snapshot) -> dict[str, str]:
+    """The inputs that a partition would be made from now; bars, which have a source, have none.
 
     Raises:
         KeyError: something that it reads is absent.
         ProcessorStateError: the processors are not fitted for this configuration.
         ModelNotTrainedError: the bundle in force is not there, or is stale.
     """
-    if name == "ohlcv":
-        return None
+    market = now.market
     if name == "alpha158":
-        return inputs.alpha158_inputs(market, key, footers)
+        return inputs.alpha158_inputs(market, key, now)
     if name == "label":
-        return inputs.label_inputs(market, key, footers)
+        return inputs.label_inputs(market, key, now)
     if name == "dataset_infer":
-        return inputs.dataset_infer_inputs(key, footers, load_state(market).hash)
+        return inputs.dataset_infer_inputs(key, now, now.processors.hash)
     if name == "dataset_learn":
-        return inputs.dataset_learn_inputs(market, key, footers, load_state(market).hash)
+        return inputs.dataset_learn_inputs(market, key, now, now.processors.hash)
     model, kind = name.rsplit("_", 1)
     if kind == "prediction":
-        return inputs.prediction_inputs(market, model, key, footers)
+        return inputs.prediction_inputs(market, model, key, now)
     if kind == "evaluation":
-        return inputs.evaluation_inputs(market, model, key, footers)
-    return _model_inputs(market, model, key, footers)
-
-
-def _model_inputs(market: Market, model: str, key: str, footers: Footers) -> dict[str, str]:
-    """The bundle in force, after confirming that it is the one that would be trained now."""
+        return inputs.evaluation_inputs(market, model, key, now)
     anchor = market.plan.anchor(key)
     if anchor is None:
         return {}
-    bundle = require_bundle(market, model, anchor, f"{model}_model of {key}")
-    if not market.plan.is_pinned(key):
-        spec = next(spec for spec in market.models if spec.name == model)
-        wanted = fingerprint(training_config(market, spec))
-        data = inputs.training_inputs(market, anchor, footers)
-        if (bundle.manifest.get("config_hash"), bundle.manifest.get("data")) != (wanted, data):
-            raise ModelNotTrainedError(f"the {model} bundle of {anchor} is stale")
-    return {"bundle": bundle.fingerprint}
+    return {"bundle": now.bundle(model, anchor, pinned=market.plan.is_pinned(key))}

@@ -6,6 +6,7 @@ in the warm-up or because that session was never run, it holds no row and says s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -16,7 +17,7 @@ from pipelines.assets.base import Run, chunks, market_asset, session_asset
 from pipelines.assets.pictures import picture_metadata
 from pipelines.families import ModelSpec
 from pipelines.market import Market
-from pipelines.reports import markdown_table, portfolio_report, signal_report
+from pipelines.reports import Report, markdown_table, portfolio_report, signal_report
 from pipelines.schemas import Table, evaluation_table
 
 CODE_VERSION = "1"
@@ -99,41 +100,41 @@ def _finite(shown: dict[str, Any]) -> dict[str, Any]:
 
 def signal_report_asset(market: Market) -> dg.AssetsDefinition:
     """The asset `signal_report`."""
-
-    def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        report = signal_report(market)
-        for line in report.notes:
-            context.log.info(line)
-        return dg.MaterializeResult(
-            metadata={
-                "models": dg.MetadataValue.md(markdown_table(report.table)),
-                **picture_metadata(report.pictures),
-                "folder": str(market.paths.reports),
-            }
-        )
-
-    names = [spec.name for spec in market.models]
-    return market_asset(
+    return _report_asset(
         market,
-        body,
+        signal_report,
         name="signal_report",
-        group="evaluation",
-        deps=("ohlcv", *(f"{n}_evaluation" for n in names)),
-        code_version=CODE_VERSION,
+        reads="evaluation",
         description=(
             "All models side by side over every evaluated session: IC, ICIR, rank IC, rank ICIR; "
             "IC over time, quantile returns and loss curves as pictures."
         ),
-        kinds={"python", "matplotlib"},
     )
 
 
 def portfolio_report_asset(market: Market) -> dg.AssetsDefinition:
     """The asset `portfolio_report`."""
     settings = market.config.portfolio
+    return _report_asset(
+        market,
+        portfolio_report,
+        name="portfolio_report",
+        reads="prediction",
+        description=(
+            f"TopkDropout of each model: the best {settings.topk} names, at most {settings.n_drop} "
+            f"replaced a session, after costs of {settings.open_cost:.2%} to buy and "
+            f"{settings.close_cost:.2%} to sell, against the equally weighted members."
+        ),
+    )
+
+
+def _report_asset(
+    market: Market, make: Callable[[Market], Report], *, name: str, reads: str, description: str
+) -> dg.AssetsDefinition:
+    """A report over one kind of partition of every model."""
 
     def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        report = portfolio_report(market)
+        report = make(market)
         for line in report.notes:
             context.log.info(line)
         return dg.MaterializeResult(
@@ -144,18 +145,13 @@ def portfolio_report_asset(market: Market) -> dg.AssetsDefinition:
             }
         )
 
-    names = [spec.name for spec in market.models]
     return market_asset(
         market,
         body,
-        name="portfolio_report",
+        name=name,
         group="evaluation",
-        deps=("ohlcv", *(f"{n}_prediction" for n in names)),
+        deps=("ohlcv", *(f"{spec.name}_{reads}" for spec in market.models)),
         code_version=CODE_VERSION,
-        description=(
-            f"TopkDropout of each model: the best {settings.topk} names, at most {settings.n_drop} "
-            f"replaced a session, after costs of {settings.open_cost:.2%} to buy and "
-            f"{settings.close_cost:.2%} to sell, against the equally weighted market."
-        ),
+        description=description,
         kinds={"python", "matplotlib"},
     )
