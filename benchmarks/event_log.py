@@ -24,7 +24,10 @@ SETTINGS = {
     "as shipped": "telemetry: {enabled: false}\n",
     "LocalEventLogStorage": (
         "telemetry: {enabled: false}\n"
-        "event_log_storage: {module: pipelines.event_log, class: LocalEventLogStorage}\n"
+        "event_log_storage:\n"
+        "  module: pipelines.event_log\n"
+        "  class: LocalEventLogStorage\n"
+        "  config: {base_dir: HOME/history/runs}\n"
     ),
 }
 
@@ -53,7 +56,7 @@ def one_run(settings: str, n_assets: int, n_partitions: int) -> float:
     for i in range(n_assets):
         assets.append(make_asset(f"asset_{i}", assets[-1:], days))
     with tempfile.TemporaryDirectory() as home:
-        (Path(home) / "dagster.yaml").write_text(settings)
+        (Path(home) / "dagster.yaml").write_text(settings.replace("HOME", home))
         os.environ["DAGSTER_HOME"] = home
         with dg.DagsterInstance.from_config(home) as instance:
             began = time.perf_counter()

@@ -12,7 +12,6 @@ crash of the process loses nothing.
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as db
-from dagster import Field, StringSource
+from dagster import StringSource
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
@@ -34,7 +33,7 @@ class LocalEventLogStorage(SqliteEventLogStorage):
     """The event log of one machine: a database a run and one index, below `$DAGSTER_HOME`.
 
     Args:
-        base_dir: folder of the databases (default `$DAGSTER_HOME/history/runs`, Dagster's own).
+        base_dir: folder of the databases.
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
@@ -44,15 +43,14 @@ class LocalEventLogStorage(SqliteEventLogStorage):
     @classmethod
     def config_type(cls) -> Any:
         """What `dagster.yaml` may set."""
-        return {"base_dir": Field(StringSource, is_required=False)}
+        return {"base_dir": StringSource}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> LocalEventLogStorage:
         """Build from `dagster.yaml`."""
-        default = Path(os.environ.get("DAGSTER_HOME", ".")) / "history" / "runs"
-        return cls(config_value.get("base_dir") or str(default), inst_data)
+        return cls(config_value["base_dir"], inst_data)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

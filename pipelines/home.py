@@ -27,7 +27,7 @@ def prepare_home(market: Market) -> Path:
     """
     home = market.paths.dagster
     settings = home / "dagster.yaml"
-    wanted = SETTINGS.read_bytes()
+    wanted = SETTINGS.read_text(encoding="utf-8").replace("{home}", home.as_posix()).encode()
     try:
         if not settings.is_file() or settings.read_bytes() != wanted:
             atomic_write(settings, wanted)

@@ -251,6 +251,10 @@ class Warehouse:
         )
         try:
             rows = self._cursor().sql(query, params={"paths": paths}).to_arrow_table()
+        except RuntimeError as error:  # what DuckDB makes of Ctrl-C while it runs a query
+            if "interrupted" in str(error):
+                raise KeyboardInterrupt from error
+            raise
         except duckdb.Error as error:
             raise WarehouseError(
                 f"{needed_by} cannot read {name} from {keys[0]} to {keys[-1]}: {error}; if the "

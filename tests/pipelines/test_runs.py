@@ -175,7 +175,8 @@ def test_days_are_read_as_dates(tiny_yaml, capsys):
 
 
 KILLED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
 from pathlib import Path
 from rich.console import Console
 from tests.pipelines.conftest import make_market
@@ -184,23 +185,45 @@ run_demo(make_market(Path(sys.argv[1]), {"market": {"end": "2020-04-21"}}), Cons
 """
 
 
-@pytest.mark.parametrize("at", ["label", "lstm_model"])
-def test_a_killed_demo_goes_on_to_the_same_bytes(finished, tmp_path, monkeypatch, at):
-    """kill -9 while an asset is at work; the next demo ends with the files of an unbroken one."""
-    monkeypatch.setenv("DAGSTER_HOME", "")
-    root = tmp_path / "tiny"
+def demo_until(root: Path, table: str) -> subprocess.Popen[bytes]:
+    """A demo in a process of its own, at the moment when the first file of a table appears."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", KILLED, str(root)],
         env=environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 120
-    seen = root / "warehouse" / at
+    seen = root / "warehouse" / table
     while not (seen.is_dir() and list(seen.iterdir())) and time.monotonic() < deadline:
-        assert process.poll() is None, process.stdout.read().decode()
+        assert process.poll() is None, process.communicate()[1].decode()
         time.sleep(0.01)
+    return process
+
+
+@pytest.mark.parametrize("at", ["alpha158", "gru_model"])
+def test_an_interrupted_demo_records_what_it_wrote(tmp_path, monkeypatch, at):
+    """Ctrl-C ends the run as an interruption, not as a failure of a step."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    root = tmp_path / "tiny"
+    process = demo_until(root, at)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert b"KeyboardInterrupt" in errors.splitlines()[-1]
+    assert b"RunFailedError" not in errors
+    market = make_market(root, SHORT)
+    with dg.DagsterInstance.from_config(str(market.paths.dagster)) as instance:
+        assert instance.get_materialized_partitions(dg.AssetKey("ohlcv"))
+        assert not instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+
+
+@pytest.mark.parametrize("at", ["label", "lstm_model"])
+def test_a_killed_demo_goes_on_to_the_same_bytes(finished, tmp_path, monkeypatch, at):
+    """kill -9 while an asset is at work; the next demo ends with the files of an unbroken one."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    root = tmp_path / "tiny"
+    process = demo_until(root, at)
     process.kill()
     process.wait()
     market = make_market(root, SHORT)
