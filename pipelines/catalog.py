@@ -49,7 +49,7 @@ def refresh(path: Path, store: Store, predictions: Mapping[str, str]) -> bool:
     Returns:
         Whether it was rebuilt.
     """
-    tables = [t for t in store.tables() if t.isidentifier() and store.partitions(t)]
+    tables = [t for t in store.tables() if t.isidentifier() and store.has_partitions(t)]
     wanted = _views(store, tables, predictions)
     if path.is_file() and _recorded(path) == wanted:
         return False

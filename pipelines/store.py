@@ -119,6 +119,12 @@ class Store:
             e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"
         )
 
+    def has_partitions(self, table: str) -> bool:
+        """Whether a table has any file; a folder alone may be what a killed writer left."""
+        if self.is_local:
+            return next(Path(self.path(table)).glob(f"date=*/{PART}"), None) is not None
+        return bool(self.partitions(table))
+
     def partitions(self, table: str) -> list[str]:
         """The session keys of a table that have a file, in order."""
         if self.is_local:
