@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class PipelineError(Exception):
@@ -36,9 +35,11 @@ class ModelNotTrainedError(PipelineError):
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint naming the nearest of `choices`, or the choices themselves where none is near."""
+    from rnn_core.data.frames import near_matches
+
     names = sorted(choices)
-    near = get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else f"one of: {', '.join(names)}"
+    near = near_matches(word, names).removeprefix("; ")
+    return near or f"one of: {', '.join(names)}"
 
 
 def name_sessions(keys: Iterable[str], limit: int = 5) -> str:

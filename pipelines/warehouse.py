@@ -29,7 +29,6 @@ from pipelines.partition_file import (
     Provenance,
     canonical_json,
     encode,
-    fingerprint,
     read_info,
     verify,
 )
@@ -53,11 +52,6 @@ class Partitions:
 
     frame: pd.DataFrame
     digests: Mapping[str, str]
-
-    def fingerprint(self, keys: Iterable[str] | None = None) -> str:
-        """One hash over the digests of the given sessions (default all)."""
-        chosen = sorted(self.digests if keys is None else keys)
-        return fingerprint([[key, self.digests[key]] for key in chosen])
 
 
 class Warehouse:
