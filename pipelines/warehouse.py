@@ -128,12 +128,15 @@ class Warehouse:
                 )
         ordered = frame.sort_values(list(table.sort_by), kind="stable")[list(table.names)]
         try:
-            rows = pa.Table.from_pandas(
-                ordered, schema=table.schema, preserve_index=False, nthreads=1
-            )
+            # One array a column: `pa.Table.from_pandas` takes eight times as long for 160 of them.
+            columns = [
+                pa.array(ordered[c.name].to_numpy(), type=c.type, from_pandas=True)
+                for c in table.columns
+            ]
+            rows = pa.Table.from_arrays(columns, schema=table.schema)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise WarehouseError(f"{name} of {key}: {error}") from error
-        return rows.replace_schema_metadata(None)
+        return rows
 
     def _claim(self) -> None:
         """Record the market at the first write; refuse a warehouse of another one."""

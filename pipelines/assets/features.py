@@ -80,25 +80,27 @@ def write_features(run: Run, table: Table, keys: tuple[str, ...]) -> None:
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
     values = alpha158_panel(panel, semantics=market.config.features.semantics)  # [158, N, T]
     names = list(market.feature_formulas)
-    chosen = values[[ALPHA158_NAMES.index(n) for n in names]]  # [F, N, T]
+    places = [ALPHA158_NAMES.index(n) for n in names]
+    by_session = np.ascontiguousarray(values[places].transpose(2, 0, 1))  # [F, N, T] -> [T, F, N]
+
+    shares: dict[str, float] = {}
 
     def partitions() -> Iterator[tuple[str, pd.DataFrame, Provenance]]:
         for t, key in enumerate(needed):
             if key < keys[0]:
                 continue
             rows = panel.present[:, t]
-            frame = pd.DataFrame(chosen[:, rows, t].T, columns=names)  # [N present, F]
+            block = by_session[t][:, rows]  # [F, N present]
+            shares[key] = nan_share(block)
+            frame = pd.DataFrame(block.T, columns=names)  # [N present, F]
             frame.insert(0, "instrument", panel.instruments[rows])
             frame.insert(1, "member", panel.fields["member"][rows, t] == 1.0)
             made_from = inputs.alpha158_inputs(market, key, {"ohlcv": parts.digests})
             yield key, frame, run.provenance(made_from)
 
     written = market.warehouse.write_many(table, run.name, partitions())
-    position = {key: t for t, key in enumerate(needed)}
     for key in keys:
-        t = position[key]
-        share = nan_share(chosen[:, panel.present[:, t], t])
-        run.done(key, written[key], nan_share=share)
+        run.done(key, written[key], nan_share=shares[key])
 
 
 def _require_vwap(bars: pd.DataFrame) -> None:
