@@ -1,33 +1,24 @@
-"""Alpha158 of a whole market: 158 features of every bar, chunk by chunk of instruments.
+"""Alpha158 of a whole market: qlib's 158 features of every bar.
 
-The kernels release the interpreter's lock and know nothing of each other's instruments, so a plain
-thread pool over chunks is all the parallelism there is: results do not depend on the number of
-threads or on which other instruments are in the panel, and several callers may run at once.
-(numba's own `parallel=True` was the alternative; its default layer aborts the process when two
-threads enter it, and it takes several times as long to compile.)
+Nothing here but the set: the formulas are those of `layout`, evaluated as any other expressions.
 
 Layout: [158, N, T] float32, so a feature of one instrument is one contiguous run.
 """
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.data.panel import Panel
-from rnn_core.features import faithful, strict
-from rnn_core.features.layout import ALPHA158_FIELDS, ALPHA158_NAMES
-
-Semantics = Literal["strict", "qlib"]
-WRITERS = {"strict": strict.write_chunk, "qlib": faithful.write_chunk}
-
-CHUNK_CELLS = 40_000
-"""Bars per chunk: its dozen float64 series of 320 kB each stay in the second-level cache."""
+from rnn_core.features.evaluate import Semantics, evaluate
+from rnn_core.features.expression import Expression
+from rnn_core.features.layout import ALPHA158_EXPRESSIONS, ALPHA158_FIELDS, ALPHA158_NAMES
+from rnn_core.features.parser import parse
 
 
 def alpha158_panel(
@@ -54,33 +45,15 @@ def alpha158_panel(
     Raises:
         ValueError: on an unknown semantics, missing fields, a wrong `out` or `threads` < 1.
     """
-    if semantics not in WRITERS:
-        raise ValueError(f"semantics={semantics!r}, expected one of {sorted(WRITERS)}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads={threads}, expected at least 1 (or None for one per core)")
     _check_fields(panel)
-    shape = (len(ALPHA158_NAMES), *panel.shape)
     if out is None:
-        out = np.empty(shape, dtype=np.float32)  # [158, N, T]
-    elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+        out = np.empty((len(ALPHA158_NAMES), *panel.shape), dtype=np.float32)
+    elif out.dtype != np.float32:
         raise ValueError(
-            f"`out` is {out.dtype} {out.shape}, expected a C-contiguous float32 array {shape}"
+            f"`out` is {out.dtype} {out.shape}, expected a C-contiguous float32 array"
+            f" {(len(ALPHA158_NAMES), *panel.shape)}"
         )
-    write, target = WRITERS[semantics], out
-
-    def work(first: int) -> None:
-        write(panel, first, min(first + step, panel.shape[0]), target)
-
-    workers = threads or available_cores()
-    step = max(1, min(CHUNK_CELLS // max(panel.shape[1], 1), -(-panel.shape[0] // workers)))
-    starts = range(0, panel.shape[0], step)
-    if workers == 1 or len(starts) <= 1:
-        for first in starts:
-            work(first)
-    else:
-        with ThreadPoolExecutor(min(workers, len(starts))) as pool:
-            for _ in pool.map(work, starts):
-                pass
+    evaluate(panel, _nodes(), out, semantics=semantics, threads=threads)
     return out
 
 
@@ -108,11 +81,10 @@ def alpha158(
     return panel.to_frame(values, ALPHA158_NAMES)
 
 
-def available_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+@lru_cache(maxsize=1)
+def _nodes() -> tuple[Expression, ...]:
+    """The parsed formulas."""
+    return tuple(parse(text) for text in ALPHA158_EXPRESSIONS.values())
 
 
 def _check_fields(panel: Panel) -> None:

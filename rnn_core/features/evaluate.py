@@ -1,30 +1,85 @@
-"""Expressions to numbers, on whole panels.
+"""Expressions to numbers, on whole markets: the one way from formulas to features.
 
-One memo by node serves a list of expressions, so what they share is computed once.
+A set of expressions is evaluated together, chunk by chunk of instruments on a plain pool of
+threads. What works on a chunk knows nothing of other instruments and releases the interpreter's
+lock, so the result depends neither on the number of threads nor on the chunks, several callers may
+run at once, and memory beyond the result is a constant. (numba's own `parallel=True` was the
+alternative; its default layer aborts the process when two threads enter it.)
 
-Semantics. `qlib`: fields are float32, a constant does not widen them, infinities pass through, and
-only slots outside an instrument's span count as not there. `strict`: float64, an infinity is
-missing as soon as it arises, a condition that is missing decides nothing, and a suspended session
-has no value to refer to. In both a comparison with a missing value is false.
+Semantics. `strict` (`strict.engine`): float64, an infinity is missing as soon as it arises, a
+session without a row has no value for a window or a reference to see, every window is computed
+afresh. `qlib` (`faithful.engine`): pyqlib 0.9.7's numbers. docs/semantics.md lists the operators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.data.panel import Panel
-from rnn_core.features.alpha158 import Semantics
-from rnn_core.features.expression import Call, Expression, Field, Number
-from rnn_core.features.faithful import spans
-from rnn_core.features.operators import OPERATORS
+from rnn_core.features.expression import Expression
+from rnn_core.features.faithful import engine as faithful
 from rnn_core.features.parser import parse
+from rnn_core.features.strict import engine as strict
 
 Array = NDArray[Any]
+Semantics = Literal["strict", "qlib"]
+
+CHUNK_CELLS = 40_000
+"""Bars per chunk: enough to make calls cheap, few enough to spread a market over the threads."""
+
+
+def evaluate(
+    panel: Panel,
+    nodes: Sequence[Expression],
+    out: Array,
+    *,
+    semantics: Semantics = "strict",
+    threads: int | None = None,
+    min_periods: int = 1,
+    everywhere: bool = False,
+) -> None:
+    """Evaluate expressions on a panel.
+
+    Args:
+        panel: the market; it must reach `look_back` sessions before and `look_ahead` after the
+            sessions of interest.
+        nodes: F expressions.
+        out: [F, N, T] float32 or float64, C-contiguous; written whole. NaN where there is no
+            value; conditions as 0 and 1.
+        semantics: "strict" or "qlib".
+        threads: how many to use; by default one per available core. The result does not depend
+            on it.
+        min_periods: fewest values a window needs for a result (operators that need more by
+            nature keep their own); strict semantics only.
+        everywhere: strict semantics: keep what the formula gives where there is no row.
+
+    Raises:
+        ValueError: on an unknown semantics, a field or an instrument that the panel lacks, a
+            wrong `out`, `threads` or `min_periods`.
+    """
+    _check(panel, nodes, out, semantics, threads, min_periods)
+    workers = threads or available_cores()
+    instruments, sessions = panel.shape
+    step = max(1, min(CHUNK_CELLS // max(sessions, 1), -(-instruments // workers)))
+    starts = range(0, instruments, step)
+    if semantics == "qlib":
+
+        def work(first: int) -> None:
+            faithful.evaluate(panel, nodes, first, min(first + step, instruments), out)
+    else:
+        run = strict.prepare(panel, tuple(nodes), out, min_periods, everywhere)
+
+        def work(first: int) -> None:
+            run(first, min(first + step, instruments))
+
+    _spread(work, starts, workers)
 
 
 def expression_panel(
@@ -33,8 +88,7 @@ def expression_panel(
     """Evaluate one expression on a panel.
 
     Args:
-        panel: the market; it must reach `look_back` sessions before and `look_ahead` after the
-            sessions of interest.
+        panel: as for `evaluate`.
         expression: a parsed expression, or its text.
         semantics: "strict" or "qlib"; see the module.
 
@@ -44,17 +98,23 @@ def expression_panel(
 
     Raises:
         ExpressionError: if the text cannot be read.
-        ValueError: on a field that the panel lacks or an unknown semantics.
+        ValueError: as `evaluate`.
     """
     node = parse(expression) if isinstance(expression, str) else expression
-    return _Evaluator(panel, semantics).final(node)
+    kind = np.float64 if semantics == "strict" else np.float32
+    out = np.empty((1, *panel.shape), dtype=kind)
+    evaluate(panel, [node], out, semantics=semantics, everywhere=True)
+    result: Array = out[0]
+    return result
 
 
 def compute_features(
     bars: pd.DataFrame | Panel,
-    features: Sequence[tuple[str, str]],
+    features: Iterable[tuple[str, str]],
     *,
     semantics: Semantics = "strict",
+    threads: int | None = None,
+    min_periods: int = 1,
 ) -> pd.DataFrame:
     """Compute named expressions.
 
@@ -62,89 +122,76 @@ def compute_features(
         bars: a long frame as for `Panel.from_frame`, or a panel.
         features: (name, expression), e.g. [("LABEL0", "Ref($close, -2)/Ref($close, -1) - 1")].
         semantics: "strict" or "qlib".
+        threads: see `evaluate`.
+        min_periods: see `evaluate`.
 
     Returns:
         One row per existing row, sorted by (datetime, instrument); one float32 column per name.
 
     Raises:
         ExpressionError: if a text cannot be read.
-        ValueError: on duplicate names, and as `expression_panel`.
+        ValueError: on duplicate names, and as `evaluate`.
     """
+    features = list(features)
     names = [name for name, _ in features]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"the names {twice} are given twice: every column needs its own")
     panel = bars if isinstance(bars, Panel) else Panel.from_frame(bars)
-    evaluator = _Evaluator(panel, semantics)
-    values = np.empty((len(features), *panel.shape), dtype=np.float32)  # [F, N, T]
-    with np.errstate(over="ignore"):
-        for f, (_, text) in enumerate(features):
-            values[f] = evaluator.final(parse(text))
-    if semantics == "strict":
-        values[np.isinf(values)] = np.nan
+    nodes = [parse(text) for _, text in features]
+    values = np.empty((len(nodes), *panel.shape), dtype=np.float32)  # [F, N, T]
+    evaluate(panel, nodes, values, semantics=semantics, threads=threads, min_periods=min_periods)
     return panel.to_frame(values, names)
 
 
-class _Evaluator:
-    """Values of nodes on one panel, remembered."""
+def available_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
-    def __init__(self, panel: Panel, semantics: Semantics) -> None:
-        if semantics not in ("strict", "qlib"):
-            raise ValueError(f"semantics={semantics!r}, expected one of ['qlib', 'strict']")
-        self.panel = panel
-        self.strict = semantics == "strict"
-        self.rows = panel.present if self.strict else spans(panel.present)[1]
-        self.dtype = np.float64 if self.strict else np.float32
-        self.known: dict[Expression, Array] = {}
 
-    def final(self, node: Expression) -> Array:
-        """The value as numbers."""
-        with np.errstate(all="ignore"):
-            return self.value(node).astype(self.dtype)
+def _check(
+    panel: Panel,
+    nodes: Sequence[Expression],
+    out: Array,
+    semantics: str,
+    threads: int | None,
+    min_periods: int,
+) -> None:
+    """Refuse what cannot be evaluated."""
+    if semantics not in ("strict", "qlib"):
+        raise ValueError(f"semantics={semantics!r}, expected one of ['qlib', 'strict']")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads={threads}, expected at least 1 (or None for one per core)")
+    if min_periods < 1:
+        raise ValueError(f"min_periods={min_periods}, expected at least 1")
+    if min_periods > 1 and semantics == "qlib":
+        raise ValueError(
+            f"min_periods={min_periods} with semantics='qlib', where it is always 1:"
+            " use semantics='strict'"
+        )
+    shape = (len(nodes), *panel.shape)
+    kinds = (np.float32, np.float64)
+    if out.shape != shape or out.dtype not in kinds or not out.flags.c_contiguous:
+        raise ValueError(
+            f"`out` is {out.dtype} {out.shape}, expected a C-contiguous float32 or float64 array"
+            f" {shape}"
+        )
+    missing = sorted(set().union(*(n.fields for n in nodes)) - set(panel.fields))
+    if missing:
+        raise ValueError(
+            f"no field {', '.join('$' + name for name in missing)} in the panel:"
+            f" it has {sorted(panel.fields)}"
+        )
 
-    def value(self, node: Expression) -> Array:
-        """The value of a field or a call."""
-        if node not in self.known:
-            if isinstance(node, Field):
-                self.known[node] = self.field(node.name)
-            elif isinstance(node, Call):
-                self.known[node] = self.call(node)
-            else:
-                raise TypeError(f"{node!r} has no value of its own")
-        return self.known[node]
 
-    def field(self, name: str) -> Array:
-        """A field in the dtype of the semantics, missing on absent rows."""
-        if name not in self.panel.fields:
-            raise ValueError(f"no field ${name} in the panel: it has {sorted(self.panel.fields)}")
-        values = np.where(self.panel.present, self.panel.fields[name], np.nan).astype(self.dtype)
-        return self.finite(values)
-
-    def call(self, node: Call) -> Array:
-        """An operator on its arguments' values."""
-        operator = OPERATORS[node.name]
-        arguments: list[Any] = []
-        for argument, kind in zip(node.arguments, operator.arguments, strict=True):
-            if isinstance(argument, Number):
-                arguments.append(argument.value)
-                continue
-            value = self.value(argument)
-            if self.strict and kind != "condition" and value.dtype == np.bool_:
-                value = value.astype(np.float64)
-            arguments.append(value)
-        try:
-            result = self.finite(operator.compute(self.rows, *arguments))
-        except TypeError as cause:
-            raise ValueError(
-                f"{node} has no value in qlib's semantics, where conditions are not numbers:"
-                ' use If(condition, 1, 0) or semantics="strict"'
-            ) from cause
-        if self.strict and node.name == "If":
-            result[np.isnan(arguments[0])] = np.nan
-        return result
-
-    def finite(self, values: Array) -> Array:
-        """In strict semantics, infinities made missing."""
-        if self.strict and values.dtype != np.bool_:
-            values[np.isinf(values)] = np.nan
-        return values
+def _spread(work: Callable[[int], None], starts: Sequence[int], workers: int) -> None:
+    """Do the chunks on a pool of threads."""
+    if workers == 1 or len(starts) <= 1:
+        for first in starts:
+            work(first)
+        return
+    with ThreadPoolExecutor(min(workers, len(starts))) as pool:
+        for _ in pool.map(work, starts):
+            pass

@@ -5,7 +5,8 @@ once, within one expression and across a list of them.
 
 Reach: a node that is to be known at session 0 visits its arguments at other sessions. `look_back`
 and `look_ahead` are the furthest sessions visited by any node below, so the array of
-`look_back + 1 + look_ahead` sessions around D is enough to evaluate the expression at D.
+`look_back + 1 + look_ahead` sessions around D is enough to evaluate the expression at D. An
+expression that reads all of history has a look-back of `UNBOUNDED`.
 qlib: get_extended_window_size, which adds up every shift and so asks for more where shifts cancel.
 """
 
@@ -13,12 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rnn_core.features.operators import OPERATORS
+from rnn_core.features.operators import LISTED, OPERATORS, UNBOUNDED
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A node; see `Number`, `Field` and `Call`.
+    """A node; see `Number`, `Text`, `Field` and `Call`.
 
     Attributes:
         look_back: sessions before D that the value of D needs.
@@ -62,6 +63,16 @@ class Field(Expression):
 
 
 @dataclass(frozen=True)
+class Text(Expression):
+    """A quoted name, as of an instrument."""
+
+    value: str
+
+    def __str__(self) -> str:
+        return f"'{self.value}'"
+
+
+@dataclass(frozen=True)
 class Call(Expression):
     """An operator on arguments; `a + b` is Add(a, b)."""
 
@@ -70,19 +81,32 @@ class Call(Expression):
 
     def __post_init__(self) -> None:
         operator = OPERATORS[self.name]
-        constants = [
-            argument.value
-            for argument, kind in zip(self.arguments, operator.arguments, strict=True)
-            if kind == "sessions" and isinstance(argument, Number)
-        ]
-        first, last = operator.reads(*constants)
-        series = [a for a in self.arguments if not isinstance(a, Number)]
+        first, last = operator.reads(*self.constants)
+        series = self.series
         back = max((a.look_back - first for a in series), default=0)
+        conditions = operator.numbers == "conditions" and series[0].is_condition
+        if conditions or operator.numbers == "always":
+            back = max(back, LISTED)  # it looks for rows there, not for values of its argument
         ahead = max((a.look_ahead + last for a in series), default=0)
-        object.__setattr__(self, "look_back", max(0, back))
+        object.__setattr__(self, "look_back", min(max(0, back), UNBOUNDED))
         object.__setattr__(self, "look_ahead", max(0, ahead))
         object.__setattr__(self, "fields", frozenset().union(*(a.fields for a in series)))
         object.__setattr__(self, "depth", 1 + max(a.depth for a in self.arguments))
+
+    @property
+    def series(self) -> tuple[Expression, ...]:
+        """The arguments that vary from session to session."""
+        return tuple(a for a in self.arguments if not isinstance(a, (Number, Text)))
+
+    @property
+    def constants(self) -> tuple[float, ...]:
+        """Numbers that say how far or how much: offset, window, share."""
+        kinds = OPERATORS[self.name].arguments
+        return tuple(
+            argument.value
+            for argument, kind in zip(self.arguments, kinds, strict=True)
+            if kind not in ("series", "value", "condition") and isinstance(argument, Number)
+        )
 
     @property
     def is_condition(self) -> bool:

@@ -1,30 +1,78 @@
-"""The operators of the expression language: one table of arity, reach and function.
+"""The operators of the expression language: one table of arity and reach, without their numbers.
 
-A new operator is one entry. `reads` says which sessions of its arguments one result needs, from
-which the look-back and look-ahead of any expression follow; `compute` works on whole [N, T]
-arrays, whose rows (instruments) never meet.
+The parser checks an expression against it and the nodes take their look-back from it. What an
+operator computes is told twice, once for each semantics: `machine` (strict) and `faithful` (qlib).
 
-qlib: data/ops.py, the element-wise, pair-wise and triple-wise operators and Ref. Greater and Less
-are the larger and the smaller of two values; Gt and Lt compare.
+Windows. N >= 1 is the last N sessions; N = 0 is everything up to the session (pandas' expanding);
+0 < N < 1 is exponential weighting with alpha = N, which only Mean and EMA have: pyqlib accepts it
+for every rolling operator and silently gives the exponential mean.
+
+qlib: data/ops.py. Greater and Less are the larger and the smaller of two values; Gt and Lt compare.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+Argument = Literal[
+    "series", "value", "condition", "sessions", "window", "decay", "share", "instrument"
+]
 
-Array = NDArray[Any]
-Argument = Literal["series", "value", "condition", "sessions"]
+UNBOUNDED = 1 << 30
+"""Look-back of an expression that reads all of history, in sessions: more than any market has."""
+
+LISTED = 60
+"""Sessions before its own that tell a young name from a suspended one, in strict semantics.
+
+Some operators number or count the sessions of a window, which for a young name is as short as its
+history. All of history would be the judge in pyqlib; here it is at least these sessions, so that
+the answer needs a bounded look-back (Alpha158's own, by which no column of it needs more)."""
+
+TAIL = 1e-8
+"""Weight beyond which exponential weighting is cut off: below the rounding of float32."""
+
+
+def decay_of(window: float) -> float:
+    """Alpha of an exponential window: the number itself below 1, else 2/(N+1), pandas' span."""
+    return window if window < 1 else 2.0 / (window + 1.0)
+
+
+def decay_sessions(window: float) -> int:
+    """Sessions whose weight (1 - alpha)^k is above `TAIL`."""
+    alpha = decay_of(window)
+    return 1 if alpha >= 1 else max(1, math.ceil(math.log(TAIL) / math.log1p(-alpha)))
 
 
 def _same_session(*_: float) -> tuple[int, int]:
     """Element-wise operators read the session of the result."""
     return 0, 0
+
+
+def _shift(n: float) -> tuple[int, int]:
+    """Ref reads exactly one session, or the first of all."""
+    return (-int(n), -int(n)) if n else (-UNBOUNDED, 0)
+
+
+def _change(n: float) -> tuple[int, int]:
+    """Delta reads its own session and that of Ref."""
+    first, last = _shift(n)
+    return min(first, 0), max(last, 0)
+
+
+def _window(n: float, *_: float) -> tuple[int, int]:
+    """A window reads its sessions."""
+    if n == 0:
+        return -UNBOUNDED, 0
+    return 1 - (int(n) if n >= 1 else decay_sessions(n)), 0
+
+
+def _exponential(n: float) -> tuple[int, int]:
+    """EMA reads as far as its weights matter."""
+    return (1 - decay_sessions(n), 0) if n else (-UNBOUNDED, 0)
 
 
 @dataclass(frozen=True)
@@ -34,98 +82,66 @@ class Operator:
     Args:
         name: as written in an expression.
         arguments: what each argument must be: a "series" (not a bare number), a "value" (either),
-            a "condition" (the result of a comparison) or a number of "sessions" (a whole,
-            non-zero constant).
-        compute: (rows, *arguments) -> [N, T], rows [N, T] being those that exist.
+            a "condition" (the result of a comparison), or a constant: a whole number of
+            "sessions", a "window" (a whole number, 0 for all of history), a "decay" (that, or
+            between 0 and 1), a "share" (0 to 1) or the name of an "instrument".
         result: whether it gives numbers or conditions.
-        reads: (constants of kind "sessions") -> first and last session read, relative to the
-            result's: (0, 0) for its own, (-4, 0) for the last five, (2, 2) for two ahead.
+        reads: (constants) -> first and last session read, relative to the result's: (0, 0) for
+            its own, (-4, 0) for the last five, (2, 2) for two ahead.
+        least: the shortest window that it has a value for.
+        numbers: whether it numbers the sessions of a window: "always", or of "conditions" only.
     """
 
     name: str
     arguments: tuple[Argument, ...]
-    compute: Callable[..., Array]
     result: Literal["number", "condition"] = "number"
     reads: Callable[..., tuple[int, int]] = _same_session
+    least: int = 1
+    numbers: Literal["never", "conditions", "always"] = "never"
 
-
-def _elementwise(function: Callable[..., Any]) -> Callable[..., Array]:
-    """An operator that looks at each cell alone."""
-
-    def compute(_rows: NDArray[np.bool_], *arguments: Any) -> Array:
-        result: Array = function(*arguments)
-        return result
-
-    return compute
-
-
-def _sign(x: Array) -> Array:
-    """Sign of a number or a condition; conditions have no sign in numpy, so they become numbers."""
-    signs: Array = np.sign(x.astype(np.float32) if x.dtype == np.bool_ else x)
-    return signs
-
-
-def _if(condition: Array, yes: Any, no: Any) -> Array:
-    """One value where the condition holds, the other where not; missing where it is missing.
-
-    numpy takes NaN for true, and so qlib does; the evaluator of the strict semantics masks it.
-    """
-    chosen: Array = np.where(condition, yes, no)
-    return chosen
-
-
-def _ref(rows: NDArray[np.bool_], x: Array, sessions: float) -> Array:
-    """The value `sessions` earlier (later if negative), missing where there was no row."""
-    n = int(sessions)
-    kind = np.float64 if x.dtype == np.bool_ else x.dtype
-    out: Array = np.full(x.shape, np.nan, dtype=kind)
-    length = x.shape[1] - abs(n)
-    if length > 0:
-        source = slice(0, length) if n > 0 else slice(-n, None)
-        target = slice(n, None) if n > 0 else slice(0, length)
-        out[:, target] = np.where(rows[:, source], x[:, source], out[:, target])
-    return out
-
-
-def _shift(n: float) -> tuple[int, int]:
-    """Ref reads exactly one session."""
-    return -int(n), -int(n)
-
-
-_PAIRS: dict[str, Callable[..., Any]] = {
-    "Add": np.add,
-    "Sub": np.subtract,
-    "Mul": np.multiply,
-    "Div": np.divide,
-    "Power": np.power,
-    "Greater": np.maximum,
-    "Less": np.minimum,
-}
-_COMPARISONS: dict[str, Callable[..., Any]] = {
-    "Gt": np.greater,
-    "Ge": np.greater_equal,
-    "Lt": np.less,
-    "Le": np.less_equal,
-    "Eq": np.equal,
-    "Ne": np.not_equal,
-}
+    @property
+    def is_rolling(self) -> bool:
+        """Whether it looks at a window."""
+        return "window" in self.arguments or "decay" in self.arguments
 
 
 def _table() -> dict[str, Operator]:
-    entries = [
-        Operator("Abs", ("series",), _elementwise(np.abs)),
-        Operator("Sign", ("series",), _elementwise(_sign)),
-        Operator("Log", ("series",), _elementwise(np.log)),
-        Operator("Not", ("condition",), _elementwise(np.logical_not), "condition"),
-        Operator("And", ("condition", "condition"), _elementwise(np.logical_and), "condition"),
-        Operator("Or", ("condition", "condition"), _elementwise(np.logical_or), "condition"),
-        Operator("If", ("series", "value", "value"), _elementwise(_if)),
-        Operator("Ref", ("series", "sessions"), _ref, reads=_shift),
-    ]
-    entries += [Operator(k, ("value", "value"), _elementwise(f)) for k, f in _PAIRS.items()]
+    entries = [Operator(name, ("series",)) for name in ("Abs", "Sign", "Log")]
     entries += [
-        Operator(k, ("value", "value"), _elementwise(f), "condition")
-        for k, f in _COMPARISONS.items()
+        Operator(name, ("value", "value"))
+        for name in ("Add", "Sub", "Mul", "Div", "Power", "Greater", "Less")
+    ]
+    entries += [
+        Operator(name, ("value", "value"), "condition")
+        for name in ("Gt", "Ge", "Lt", "Le", "Eq", "Ne")
+    ]
+    entries += [
+        Operator("Not", ("condition",), "condition"),
+        Operator("And", ("condition", "condition"), "condition"),
+        Operator("Or", ("condition", "condition"), "condition"),
+        Operator("If", ("series", "value", "value")),
+        Operator("Mask", ("series", "instrument")),
+        Operator("Ref", ("series", "sessions"), reads=_shift),
+        Operator("Delta", ("series", "sessions"), reads=_change),
+        Operator("Mean", ("series", "decay"), reads=_window, numbers="conditions"),
+        Operator("Count", ("series", "window"), reads=_window, numbers="conditions"),
+        Operator("EMA", ("series", "decay"), reads=_exponential),
+        Operator("Skew", ("series", "window"), reads=_window, least=3),
+        Operator("Kurt", ("series", "window"), reads=_window, least=4),
+        Operator("Quantile", ("series", "window", "share"), reads=_window),
+    ]
+    entries += [
+        Operator(name, ("series", "window"), reads=_window)
+        for name in (
+            *("Sum", "Std", "Var", "Max", "Min", "Med", "Mad", "Rank", "Slope", "Rsquare", "Resi"),
+        )
+    ]
+    entries += [
+        Operator(name, ("series", "window"), reads=_window, numbers="always")
+        for name in ("IdxMax", "IdxMin", "WMA")
+    ]
+    entries += [
+        Operator(name, ("series", "series", "window"), reads=_window) for name in ("Corr", "Cov")
     ]
     return {entry.name: entry for entry in entries}
 

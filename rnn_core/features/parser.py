@@ -9,10 +9,11 @@ write parentheses. Arithmetic on constants is done here, so `Ref($close, 2*5)` i
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from rnn_core.features.expression import Call, Expression, Field, Number
+from rnn_core.features.expression import Call, Expression, Field, Number, Text
 from rnn_core.features.operators import OPERATORS, Argument
 from rnn_core.features.tokens import ExpressionError, Token, tokenize
 
@@ -138,6 +139,8 @@ class _Parser:
         token = self.take()
         if token.kind == "number":
             return self.shared(Number(float(token.text)), token.at)
+        if token.kind == "text":
+            return self.shared(Text(token.text[1:-1]), token.at)
         if token.kind == "field":
             return self.shared(Field(token.text[1:]), token.at)
         if token.text in ("-", "+"):
@@ -192,7 +195,7 @@ class _Parser:
                 token.at,
             )
         for (argument, at), kind in zip(arguments, kinds, strict=True):
-            problem = _misfit(argument, kind)
+            problem = _misfit(argument, kind, OPERATORS[name].least)
             if problem:
                 raise self.error(f"`{name}` {problem}, found {argument}", at)
         if all(isinstance(argument, Number) for argument, _ in arguments):
@@ -214,20 +217,36 @@ class _Parser:
         self.nesting -= 1
 
 
-def _misfit(argument: Expression, kind: Argument) -> str:
+def _misfit(argument: Expression, kind: Argument, least: int) -> str:
     """What is wrong with an argument, empty if nothing."""
-    if kind == "sessions":
-        whole = isinstance(argument, Number) and argument.value.is_integer()
-        if not whole or argument.value == 0:  # type: ignore[attr-defined]
+    number = argument.value if isinstance(argument, Number) else math.nan
+    whole = number.is_integer()
+    if kind == "sessions" and not whole:
+        return "needs a whole number of sessions here (0: the first session of all)"
+    if kind in ("window", "decay"):
+        if kind == "window" and 0 < number < 1:
             return (
-                "needs a whole number of sessions other than 0 here (qlib reads 0 as the first"
-                " value of the series, which depends on where the history starts)"
+                "needs a whole number of sessions here (pyqlib reads one between 0 and 1 as"
+                " exponential weighting, whatever the operator: write EMA)"
             )
-    elif kind == "condition" and not argument.is_condition:
+        fits = (whole and (number == 0 or number >= least)) or 0 < number < 1
+        if not fits:
+            decay = ", or 0 < alpha < 1 for exponential weighting" * (kind == "decay")
+            return (
+                f"needs a window of at least {least} whole sessions here"
+                f" (or 0 for all of history{decay})"
+            )
+    if kind == "share" and not 0 <= number <= 1:
+        return "needs a share from 0 to 1 here"
+    if kind == "instrument" and not isinstance(argument, Text):
+        return "needs the name of an instrument in quotation marks here"
+    if kind == "condition" and not argument.is_condition:
         return (
             "needs a condition here, as in ($close > $open), in parentheses because & and | bind"
             " more tightly than comparisons"
         )
-    elif kind == "series" and isinstance(argument, Number):
+    if kind == "series" and isinstance(argument, Number):
         return "needs a series here, as in $close"
+    if kind in ("series", "value") and isinstance(argument, Text):
+        return "needs a series here, as in $close, not a text"
     return ""

@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["number", "field", "name", "symbol", "end"]
+Kind = Literal["number", "field", "name", "text", "symbol", "end"]
 
 _PATTERN = re.compile(
     r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+    r"|(?P<text>'[^'\n]*'|\"[^\"\n]*\")"
     r"|(?P<field>\$\w+)"
     r"|(?P<name>[A-Za-z_]\w*)"
     r"|(?P<symbol>\*\*|<=|>=|==|!=|[-+*/<>&|(),])"
@@ -25,6 +26,8 @@ _FOREIGN = {
     "!": "`!` is not part of the language: use Not(...)",
     "~": "`~` is not part of the language: use Not(...)",
     "$": "a field needs a name, as in $close",
+    "'": "the quotation mark is not closed",
+    '"': "the quotation mark is not closed",
 }
 
 

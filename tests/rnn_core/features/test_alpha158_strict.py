@@ -21,11 +21,10 @@ from rnn_core.features import (
     ALPHA158_NAMES,
     alpha158,
     alpha158_panel,
-    nested,
-    order,
-    recurrent,
 )
+from rnn_core.features.faithful import recurrent
 from rnn_core.features.layout import WINDOWS
+from rnn_core.features.strict import elementwise, engine, lags, machine, merged, ordered
 
 EPS = 1e-12
 
@@ -287,11 +286,22 @@ def test_errors_say_what_to_do(gapped_market) -> None:
         alpha158_panel(lacking)
 
 
-@pytest.mark.parametrize("module", [nested, order, recurrent])
+def test_result_does_not_depend_on_the_pieces_of_history(
+    gapped_market, same_bits, monkeypatch
+) -> None:
+    """The workspace holds some sessions at a time, each piece with its look-back in front."""
+    panel = gapped_market(4, sessions=1500, instruments=2)
+    expected = alpha158_panel(panel)
+    for piece in (61, 200, 10_000):
+        monkeypatch.setattr(engine, "PIECE", piece)
+        assert same_bits(alpha158_panel(panel), expected)
+
+
+@pytest.mark.parametrize("module", [elementwise, lags, machine, merged, ordered, recurrent])
 def test_no_kernel_is_compiled_with_fastmath(module) -> None:
     """Reassociation need not show on one machine to cost the equality of bits on another."""
     kernels = [x for x in vars(module).values() if hasattr(x, "targetoptions")]
-    assert len(kernels) >= 4
+    assert len(kernels) >= 3
     assert not any(kernel.targetoptions.get("fastmath") for kernel in kernels)
 
 

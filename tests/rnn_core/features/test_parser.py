@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rnn_core.features import ExpressionError, parse
 from rnn_core.features.expression import Call, Field, Number
+from rnn_core.features.operators import UNBOUNDED
 
 PYTHON = {
     ast.Add: "Add",
@@ -92,6 +93,18 @@ def test_reading(text: str, reading: str) -> None:
         ("Ref(Ref($close, 3), 4)", 7, 0),
         ("Ref(Ref($close, -2), 1)", 1, 1),
         ("If($a > Ref($b, 9), Ref($a, -5), 0)", 9, 5),
+        ("Mean($close, 5)", 4, 0),
+        ("Mean($close/Ref($close, 1), 60)", 60, 0),
+        ("Corr($close, Ref($volume, 2), 20)", 21, 0),
+        ("Ref(Max($high, 5), -5)", 0, 5),
+        ("Delta($close, 3)", 3, 0),
+        ("Delta($close, -3)", 0, 3),
+        ("EMA($close, 0.5)", 26, 0),
+        ("IdxMax($high, 5)", 60, 0),
+        ("Mean($close > $open, 5)", 60, 0),
+        ("Sum($close > $open, 5)", 4, 0),
+        ("Mean(Ref($close, 0), 5)", UNBOUNDED, 0),
+        ("Mask(Mean($close, 5), 'SH000300')", 4, 0),
     ],
 )
 def test_reach(text: str, look_back: int, look_ahead: int) -> None:
@@ -132,9 +145,24 @@ def test_deep_chains_and_nests_are_read_or_refused_never_a_crash() -> None:
         ("Xyzzy($a)", 0, "unknown operator `Xyzzy`; known: Abs"),
         ("close / 2", 0, "a field is written $close"),
         ("Ref $close", 4, "`Ref` needs its arguments in parentheses"),
-        ("Ref($close, 0)", 12, "needs a whole number of sessions other than 0 here"),
-        ("Ref($close, 1.5)", 12, "needs a whole number of sessions other than 0 here"),
-        ("Ref($close, $open)", 12, "needs a whole number of sessions other than 0 here"),
+        ("Ref($close, 1.5)", 12, "needs a whole number of sessions here (0: the first session"),
+        ("Ref($close, $open)", 12, "needs a whole number of sessions here (0: the first session"),
+        ("Mean($close, -1)", 13, "needs a window of at least 1 whole sessions here"),
+        ("Mean($close, 2.5)", 13, "or 0 < alpha < 1 for exponential weighting"),
+        ("Mean($close, $open)", 13, "needs a window of at least 1 whole sessions here"),
+        ("Std($close, 0.5)", 12, "whatever the operator: write EMA"),
+        ("Skew($close, 2)", 13, "needs a window of at least 3 whole sessions here"),
+        ("Kurt($close, 3)", 13, "needs a window of at least 4 whole sessions here"),
+        ("Quantile($close, 5, 80)", 20, "needs a share from 0 to 1 here"),
+        ("Quantile($close, 5)", 0, "`Quantile` takes 3 arguments, 2 given"),
+        ("Corr($close, 5)", 0, "`Corr` takes 3 arguments, 2 given"),
+        ("Corr($close, 5, 5)", 13, "needs a series here"),
+        ("Men($close, 5)", 0, "did you mean `Mean`?"),
+        ("Rsqare($close, 5)", 0, "did you mean `Rsquare`?"),
+        ("Mask($close, SH000300)", 13, "a field is written $SH000300"),
+        ("Mask($close, 5)", 13, "needs the name of an instrument in quotation marks here"),
+        ("Mask($close, 'SH000300)", 13, "the quotation mark is not closed"),
+        ("Abs('SH000300')", 4, "needs a series here, as in $close, not a text"),
         ("Ref($close)", 0, "`Ref` takes 2 arguments, 1 given"),
         ("Log($a, 2)", 0, "`Log` takes 1 argument, 2 given"),
         ("Log()", 0, "`Log` takes 1 argument, 0 given"),
@@ -156,7 +184,7 @@ def test_deep_chains_and_nests_are_read_or_refused_never_a_crash() -> None:
         ("$a = 2", 3, "use `==`"),
         ("~($a > 1)", 0, "use Not(...)"),
         ("$a + $", 5, "a field needs a name, as in $close"),
-        ("__import__('os')", 11, 'unexpected character "\'"'),
+        ("__import__('os')", 0, "unknown operator `__import__`; known: Abs"),
         ("$a.mean()", 2, "unexpected character '.'"),
     ],
 )

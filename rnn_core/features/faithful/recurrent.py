@@ -3,7 +3,8 @@
 pyqlib takes means, sums and deviations from pandas (compensated running sums, Welford's update run
 forwards and backwards) and regressions from running sums of its own. Each carries the rounding of
 all bars since the first one, and its masks compare such numbers with thresholds, so the only way
-to agree on every row is to run the same recurrence. Not for new work: `nested` has no memory.
+to agree on every row is to run the same recurrence. Not for new work: in the strict semantics a
+window is computed afresh.
 
 Here a value is missing where it is NaN. Callers turn infinities into NaN, as pandas does before
 every rolling statistic, but not before a regression, which one infinity poisons for good.
@@ -173,13 +174,48 @@ def running_line(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def growing_line(y: Array, start: Array, slope: Array, rsquare: Array, residual: Array) -> None:
+    """Least squares of y on the slot position 1, 2, ... of all sessions so far.
+
+    Args:
+        y: [C, T] float64, infinities as they are.
+        start: [C] position of the first bar; before it the outputs are NaN.
+        slope, rsquare, residual: [C, T] float64 outputs.
+    """
+    for i in range(y.shape[0]):
+        first = start[i]
+        slope[i, :first] = np.nan
+        rsquare[i, :first] = np.nan
+        residual[i, :first] = np.nan
+        n = sx = sxx = sy = syy = sxy = 0.0
+        for t in range(first, y.shape[1]):
+            x = float(t - first + 1)
+            new = y[i, t]
+            if new == new:
+                n += 1.0
+                sx += x
+                sxx += x * x
+                sy += new
+                syy += new * new
+                sxy += x * new
+            above = n * sxy - sx * sy
+            below = n * sxx - sx * sx
+            b = above / below
+            r = above / np.sqrt(below * (n * syy - sy * sy))
+            slope[i, t] = b
+            rsquare[i, t] = r * r
+            residual[i, t] = new - (b * x + (sy / n - b * (sx / n)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def running_extreme(
     x: Array, start: Array, length: int, sign: float, value: Array, position: Array
 ) -> None:
     """Extreme of each window and its position, the first missing value counting as the extreme.
 
     The extreme itself passes missing values over; its position does not (`np.argmax` answers with
-    the first NaN). Positions count from 1 at the oldest slot; the oldest of equals wins.
+    the first NaN). Positions count from 1 at the oldest slot; the oldest of equals wins. A window
+    is searched afresh only when the extreme has left it.
 
     Args:
         x: [C, T] float64.
@@ -192,17 +228,26 @@ def running_extreme(
         first = start[i]
         value[i, :first] = np.nan
         position[i, :first] = np.nan
+        best = np.nan
+        at = -1
+        missing = first
         for t in range(first, x.shape[1]):
             oldest = max(first, t - length + 1)
-            best = np.nan
-            at = missing = -1
-            for s in range(oldest, t + 1):
+            begin = t
+            if at < oldest:
+                at = -1
+                begin = oldest
+            for s in range(begin, t + 1):
                 v = x[i, s] * sign
-                if v != v:
-                    missing = s if missing < 0 else missing
-                elif at < 0 or v > best:
+                if v == v and (at < 0 or v > best):
                     best = v
                     at = s
-            value[i, t] = best * sign
-            where = at if missing < 0 else missing
-            position[i, t] = np.nan if at < 0 else where - oldest + 1
+            missing = max(missing, oldest)
+            while missing <= t and x[i, missing] == x[i, missing]:
+                missing += 1
+            if at < 0:
+                value[i, t] = np.nan
+                position[i, t] = np.nan
+            else:
+                value[i, t] = best * sign
+                position[i, t] = (at if missing > t else missing) - oldest + 1

@@ -1,8 +1,9 @@
-"""Quantiles and ranks from sorted windows, for both semantics.
+"""Quantiles, medians and ranks from sorted windows.
 
 Each window is kept sorted: a session takes one value out and puts one in, shifting only what lies
 between them. Order statistics are exact, so unlike a sum they cannot drift, and a window that slid
-here equals the same window sorted afresh, bit for bit.
+here equals the same window sorted afresh, bit for bit. (`strict.ordered` is faster and gives the
+same quantiles; this one has pyqlib's median and serves several statistics with one sort.)
 
 Rules (qlib: ops.py Quantile, Rank, which are pandas' rolling kernels): missing values are left
 out; the quantile at q interpolates linearly at position q (n-1) of the sorted values; the rank is
@@ -17,10 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-PAD = 60
-"""Missing sessions that callers put before the first one."""
-
-LENGTHS = (5, 10, 20, 30, 60)
+MEDIAN, RANK = -1.0, -2.0
 Array = NDArray[Any]
 
 
@@ -79,40 +77,40 @@ def _quantile(window: Array, n: int, q: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def ranks(
-    x: Array, scale: Array, strict: bool, out: Array, first: int, rows: tuple[int, ...]
-) -> None:
-    """Upper and lower quantile over the newest value, and the newest value's rank.
+def statistics(x: Array, start: Array, length: int, wanted: Array, out: Array) -> None:
+    """Several order statistics of each window, which is sorted once for all of them.
 
     Args:
-        x: [C, PAD+T] float64, NaN where missing (infinities are missing here in both semantics).
-        scale: [C, T] divisor of the quantiles.
-        strict: make a quotient that float32 cannot hold missing.
-        out: [158, N, T] float32.
-        first: where the C instruments begin.
-        rows: first rows of QTLU (0.8), QTLD (0.2), RANK.
+        x: [C, T] float64, NaN where missing.
+        start: [C] position of the first bar; before it `out` is NaN.
+        length: window in sessions.
+        wanted: [K], for each statistic a share from 0 to 1 for the quantile there, interpolated
+            linearly, `MEDIAN` for the middle value or the mean of the middle two (not quite the
+            quantile at 0.5, which rounds otherwise), or `RANK` for the rank of the newest value,
+            ties averaged, over the number of values.
+        out: [K, C, T] float64; NaN where a window has no value, for the rank where the newest is
+            missing.
     """
-    upper, lower, rank = rows
-    sessions = x.shape[1] - PAD
-    window = np.empty(64)
+    window = np.empty(min(length, x.shape[1]) + 1)
     for i in range(x.shape[0]):
-        for w in range(5):
-            length = LENGTHS[w]
-            n = 0
-            for t in range(sessions):
-                n, at = _slide(window, n, x[i, PAD + t - length], x[i, PAD + t])
-                high = low = share = np.nan
-                if n > 0:
-                    high = _quantile(window, n, 0.8) / scale[i, t]
-                    low = _quantile(window, n, 0.2) / scale[i, t]
-                    if strict:
-                        high = high if abs(high) <= 3.4028234663852886e38 else np.nan
-                        low = low if abs(low) <= 3.4028234663852886e38 else np.nan
-                if at >= 0:
-                    ties = 1
-                    while at + ties < n and window[at + ties] == window[at]:
-                        ties += 1
-                    share = (at + (ties + 1) / 2) / n
-                out[upper + w, first + i, t] = high
-                out[lower + w, first + i, t] = low
-                out[rank + w, first + i, t] = share
+        first = start[i]
+        out[:, i, :first] = np.nan
+        n = 0
+        for t in range(first, x.shape[1]):
+            leaving = x[i, t - length] if t - length >= first else np.nan
+            n, at = _slide(window, n, leaving, x[i, t])
+            for k in range(wanted.shape[0]):
+                value = np.nan
+                if wanted[k] == RANK:
+                    if at >= 0:
+                        ties = 1
+                        while at + ties < n and window[at + ties] == window[at]:
+                            ties += 1
+                        value = (at + (ties + 1) / 2) / n
+                elif n > 0 and wanted[k] == MEDIAN:
+                    value = window[n // 2]
+                    if n % 2 == 0:
+                        value = (value + window[n // 2 - 1]) / 2
+                elif n > 0:
+                    value = _quantile(window, n, wanted[k])
+                out[k, i, t] = value

@@ -1,0 +1,158 @@
+"""Runs a program of the strict semantics over a market, instruments in chunks, sessions in pieces.
+
+A piece is as many sessions as keep an instrument's workspace in the second-level cache, with the
+look-back of the set in front. Cutting changes no bit: a value depends on the sessions that its
+expression names and on nothing else. A set that reads all of history gets it in one piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_core.data.frames import near_matches
+from rnn_core.data.panel import Panel
+from rnn_core.features.expression import Call, Expression, Text
+from rnn_core.features.operators import UNBOUNDED
+from rnn_core.features.strict import machine
+from rnn_core.features.strict.elementwise import BLOCK
+from rnn_core.features.strict.program import Program, compile_program
+from rnn_core.features.strict.windows import covering
+
+Array = NDArray[Any]
+
+PIECE = 1_400
+"""Sessions that an instrument's workspace holds: about 100 rows of them fit a 1 MB cache."""
+
+
+def prepare(
+    panel: Panel,
+    nodes: tuple[Expression, ...],
+    out: Array,
+    least: int,
+    everywhere: bool,
+) -> Callable[[int, int], None]:
+    """Plan the evaluation of expressions on a panel.
+
+    Args:
+        panel: the market.
+        nodes: F expressions.
+        out: [F, N, T] float32 or float64.
+        least: fewest values a window needs for a result.
+        everywhere: keep what the formula gives where there is no row.
+
+    Returns:
+        What evaluates the instruments first .. last-1, from any thread.
+
+    Raises:
+        ValueError: on an instrument of `Mask` that the panel lacks.
+    """
+    sessions = panel.shape[1]
+    program = compile_program(nodes, covering(sessions), least)
+    pieces = _pieces(nodes, sessions)
+    longest = int((pieces[:, 1] - pieces[:, 0]).max(initial=0))
+    others = _other_instruments(panel, program, least)
+    nothing = np.empty((0, *panel.shape), dtype=np.float64)
+    out32 = out if out.dtype == np.float32 else nothing.astype(np.float32)
+    out64 = out if out.dtype == np.float64 else nothing
+    idle: SimpleQueue[tuple[Array, Array]] = SimpleQueue()
+
+    def run(first: int, last: int) -> None:
+        present = panel.present[first:last]
+        raw = np.empty((len(program.inputs), last - first, sessions))  # [fields, C, T]
+        for row, name in enumerate(program.inputs):
+            if isinstance(name, str):
+                machine.clean(panel.fields[name][first:last], present, raw[row])
+            else:
+                raw[row] = others[name]
+        try:
+            memory, registers = idle.get_nowait()
+        except Empty:
+            memory, registers = _workspace(program, longest)
+        known = np.zeros(max(program.geometries, 1), dtype=np.int64)
+        machine.execute(
+            program.code,
+            program.ops,
+            program.levels,
+            program.requests,
+            program.params,
+            raw,
+            present,
+            least,
+            everywhere,
+            pieces,
+            first,
+            memory,
+            program.rows,
+            registers,
+            known,
+            out32,
+            out64,
+        )
+        idle.put((memory, registers))
+
+    return run
+
+
+def _workspace(program: Program, longest: int) -> tuple[Array, Array]:
+    """Rows for the longest piece, and registers with the constants filled in."""
+    memory = np.empty((program.rows + machine.PADS) * (longest + machine.MARGIN))
+    registers = np.empty((program.registers, BLOCK))
+    registers[: len(program.constants)] = np.array(program.constants)[:, None]
+    return memory, registers
+
+
+def _pieces(nodes: Sequence[Expression], sessions: int) -> NDArray[np.int64]:
+    """[P, 4] sessions to load and to store: pieces of the history, each with what it looks at."""
+    back = max((node.look_back for node in nodes), default=0)
+    ahead = max((node.look_ahead for node in nodes), default=0)
+    size = sessions if back >= UNBOUNDED else max(PIECE - back - ahead, 4 * (back + ahead), 1)
+    count = max(-(-sessions // size), 1) if sessions else 0
+    edges = np.linspace(0, sessions, count + 1).astype(np.int64)
+    low, high = edges[:-1], edges[1:]
+    return np.stack(
+        [np.maximum(low - back, 0), np.minimum(high + ahead, sessions), low, high], axis=1
+    )
+
+
+def _other_instruments(panel: Panel, program: Program, least: int) -> dict[Call, Array]:
+    """The series that `Mask` takes from one instrument and gives to all, [T] each."""
+    series = {}
+    for node in program.inputs:
+        if isinstance(node, Call):
+            inside, name = node.arguments
+            one = _only(panel, _place(panel, name.value if isinstance(name, Text) else str(name)))
+            values = np.empty((1, *one.shape))
+            prepare(one, (inside,), values, least, True)(0, 1)
+            series[node] = values[0, 0]
+    return series
+
+
+def _place(panel: Panel, name: str) -> int:
+    """Place of an instrument by its code, in any case of letters.
+
+    Raises:
+        ValueError: if there is none; the message names near ones.
+    """
+    codes_ = [str(code) for code in panel.instruments]
+    if name in codes_:
+        return codes_.index(name)
+    folded = [code.lower() for code in codes_]
+    if name.lower() in folded:
+        return folded.index(name.lower())
+    raise ValueError(f"no instrument {name!r} in the panel{near_matches(name, codes_)}")
+
+
+def _only(panel: Panel, place: int) -> Panel:
+    """One instrument of a panel."""
+    fields = {name: values[place : place + 1] for name, values in panel.fields.items()}
+    return Panel(
+        panel.sessions,
+        panel.instruments[place : place + 1],
+        fields,
+        panel.present[place : place + 1],
+    )

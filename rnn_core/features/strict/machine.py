@@ -1,0 +1,307 @@
+"""The engine of the strict semantics: carries out a `program` for a chunk of instruments.
+
+One instrument at a time goes through all instructions in a workspace that stays in the second-level
+cache; the only traffic with memory is the bars in and the features out. The whole of it is compiled
+and runs without the interpreter's lock, so threads over chunks of instruments scale.
+
+What a value depends on: the sessions its expression names and nothing else. So a market may be cut
+into any chunks of instruments and any pieces of sessions, each with its look-back in front.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rnn_core.features import operators
+from rnn_core.features.strict import codes, elementwise, lags, merged, ordered
+from rnn_core.features.strict.lags import FLAT
+
+Array = NDArray[Any]
+
+PADS = 4
+"""Rows of `MARGIN` more than the sessions, as scratch of single kernels."""
+
+MARGIN = 9
+"""What a sorted window needs around its values: an end on either side, and whole vectors."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def clean(values: Array, present: Array, out: Array) -> None:
+    """A field as float64, missing where absent or infinite, no negative zero (it sorts by chance).
+
+    Args:
+        values: [C, T] float32 or float64.
+        present: [C, T] bool.
+        out: [C, T] float64.
+    """
+    for i in range(out.shape[0]):
+        for t in range(out.shape[1]):
+            value = np.float64(values[i, t]) + 0.0
+            out[i, t] = value if present[i, t] and abs(value) < np.inf else np.nan
+
+
+@njit(nogil=True, error_model="numpy")
+def _load(raw: Array, present: Array, i: int, start: int, ws: Array) -> None:
+    """Rows and fields of one instrument from `start` on; raw [fields, C, T], present [C, T]."""
+    sessions = ws.shape[1]
+    ahead = sessions
+    for t in range(sessions - 1, -1, -1):
+        there = present[i, start + t]
+        ahead = t if there else ahead
+        ws[codes.PRESENT, t] = 1.0 if there else 0.0
+        ws[codes.NEXT, t] = ahead
+    for f in range(raw.shape[0]):
+        row = ws[codes.FIELDS + f]
+        for t in range(sessions):
+            row[t] = raw[f, i, start + t]
+
+
+@njit(nogil=True, error_model="numpy")
+def _moment(
+    stat: int, x: Array, m: Array, q: Array, c: Array, n: Array, k: Array, kk: Array,
+    least: int, out: Array,
+) -> None:  # fmt: skip
+    """A statistic of one series from its mean m, squares q, products c with the lag.
+
+    With b = c / kk the slope over the lag, the line at lag 0 is m - b k.
+
+    Args:
+        stat: MEAN, VAR, STD, SLOPE, RSQUARE or RESI.
+        x, m, q, c: [T] the series and what was merged from it.
+        n, k, kk: [T] number of values, their mean lag, squares of the lags.
+        least: fewest values for a result.
+        out: [T].
+    """
+    sessions = out.shape[0]
+    two = max(least, 2)
+    if stat == codes.MEAN:
+        for t in range(sessions):
+            out[t] = m[t] if n[t] >= least else np.nan
+    elif stat == codes.VAR:
+        for t in range(sessions):
+            out[t] = q[t] / (n[t] - 1.0) if n[t] >= two else np.nan
+    elif stat == codes.STD:
+        for t in range(sessions):
+            out[t] = np.sqrt(q[t] / (n[t] - 1.0)) if n[t] >= two else np.nan
+    elif stat == codes.SLOPE:
+        for t in range(sessions):
+            out[t] = -c[t] / kk[t] if n[t] >= two else np.nan
+    elif stat == codes.RSQUARE:
+        for t in range(sessions):
+            flat = q[t] <= FLAT * FLAT * m[t] * m[t] * (n[t] - 1.0)
+            share = min(c[t] * c[t] / (kk[t] * q[t]), 1.0)
+            out[t] = share if n[t] >= two and not flat else np.nan
+    elif stat == codes.RESI:
+        for t in range(sessions):
+            line = m[t] - c[t] / kk[t] * k[t]
+            out[t] = x[t] - line if n[t] >= two else np.nan
+
+
+@njit(nogil=True, error_model="numpy")
+def _comoment(stat: int, ws: Array, c: int, n: Array, least: int, out: Array) -> None:
+    """CORR or COV from the five rows of `comoments` at c; fewer than two pairs give nothing."""
+    mx, qx, my, qy, xy = ws[c], ws[c + 1], ws[c + 2], ws[c + 3], ws[c + 4]
+    two = max(least, 2)
+    if stat == codes.COV:
+        for t in range(out.shape[0]):
+            out[t] = xy[t] / (n[t] - 1.0) if n[t] >= two else np.nan
+        return
+    for t in range(out.shape[0]):
+        x_flat = qx[t] <= FLAT * FLAT * mx[t] * mx[t] * (n[t] - 1.0)
+        y_flat = qy[t] <= FLAT * FLAT * my[t] * my[t] * (n[t] - 1.0)
+        r = min(max(xy[t] / np.sqrt(qx[t]) / np.sqrt(qy[t]), -1.0), 1.0)
+        out[t] = r if n[t] >= two and not x_flat and not y_flat else np.nan
+
+
+@njit(nogil=True, error_model="numpy")
+def _total(stat: int, s: Array, n: Array, least: int, out: Array) -> None:
+    """SUM, COUNT or SHARE from a sum s over n values or sessions."""
+    for t in range(out.shape[0]):
+        value = n[t] if stat == codes.COUNT else (s[t] if stat == codes.SUM else s[t] / n[t])
+        out[t] = value if n[t] >= least or stat == codes.COUNT else np.nan
+
+
+@njit(nogil=True, error_model="numpy")
+def _place(
+    stat: int, sign: float, v: Array, p: Array, window: Array, n: Array, least: int, out: Array
+) -> None:
+    """The extreme v itself, or its place counted from 1 at the oldest session of the window."""
+    for t in range(out.shape[0]):
+        value = window[t] - p[t] if stat == codes.POSITION else sign * v[t]
+        enough = v[t] > -np.inf and (least <= 1 or n[t] >= least)
+        out[t] = value if enough else np.nan
+
+
+@njit(nogil=True, error_model="numpy")
+def _group(
+    code: Array, levels: Array, requests: Array, params: Array, least: int, known: Array, ws: Array,
+    pad: Array,
+) -> None:  # fmt: skip
+    """One family of statistics of one series, all its windows.
+
+    Args:
+        code: kind, series, second series, first and last+1 level, first and last+1 request,
+            geometry, first row of scratch, flag (MOMENTS: lines; EXTREMES: minimum 1, places 2).
+        levels: [*, 3].
+        requests: [*, 4].
+        params: constants.
+        least: fewest values for a result.
+        known: [G] state of each geometry: 0 none, 1 without lags, 2 with.
+        ws: [rows, T].
+        pad: [PADS, T+MARGIN] scratch.
+    """
+    kind, flag, base = code[0], code[9], code[8]
+    x, y = ws[code[1]], ws[code[2]]
+    steps = levels[code[3] : code[4]]
+    asked = requests[code[5] : code[6]]
+    sessions = x.shape[0]
+    if kind == codes.COMOMENTS:
+        left, right = pad[0, :sessions], pad[1, :sessions]
+        for t in range(sessions):
+            both = x[t] == x[t] and y[t] == y[t]
+            left[t] = x[t] if both else np.nan
+            right[t] = y[t] if both else np.nan
+        x, y = left, right
+    geo = 0
+    if code[7] >= 0:
+        geo = code[10]
+        lines = kind == codes.MOMENTS and flag == 1
+        state = known[code[7]]
+        if state > 0 and not merged.same_places(x, ws[geo]):
+            state = 0
+        if state == 0 or (lines and state == 1):
+            merged.geometry(x, steps, lines, ws, geo)
+            known[code[7]] = 2 if lines else 1
+    if kind == codes.QUANTILES:
+        ordered.quantiles(x, asked[0, 1], asked, params, least, ws, pad)
+        return
+    if kind == codes.RANKS:
+        ordered.ranks(x, steps, asked, least, ws, geo, pad)
+        return
+    if kind == codes.MOMENTS:
+        merged.moments(x, steps, flag == 1, ws, geo, base)
+    elif kind == codes.COMOMENTS:
+        merged.comoments(x, y, steps, ws, geo, base)
+    elif kind == codes.SUMS or kind == codes.CONDITIONS:
+        merged.sums(x, steps, ws, base)
+    elif kind == codes.EXTREMES:
+        merged.extremes(x, steps, -1.0 if flag & 1 else 1.0, flag & 2 != 0, ws, base)
+    elif kind == codes.DECAYED:
+        merged.decayed(x, steps, params[asked[0, 3]], ws, base)
+    window = pad[3, :sessions]
+    for r in range(asked.shape[0]):
+        stat, level, out = asked[r, 0], asked[r, 1], ws[asked[r, 2]]
+        length = level if kind == codes.LAGGED else steps[level, 0]
+        g = geo + codes.GEOMETRY_ROWS * level if code[7] >= 0 else codes.PRESENT
+        if kind == codes.MOMENTS:
+            c = base + 3 * level
+            _moment(stat, x, ws[c], ws[c + 1], ws[c + 2], ws[g], ws[g + 3], ws[g + 4], least, out)
+        elif kind == codes.COMOMENTS:
+            _comoment(stat, ws, base + 5 * level, ws[g], least, out)
+        elif kind == codes.SUMS:
+            _total(stat, ws[base + level], ws[g], least, out)
+        elif kind == codes.CONDITIONS:
+            merged.slots(ws[codes.NEXT], length, window)
+            _total(stat, ws[base + level], window, least, out)
+        elif kind == codes.EXTREMES:
+            merged.slots(ws[codes.NEXT], length, window)
+            c = base + 2 * level
+            _place(stat, -1.0 if flag & 1 else 1.0, ws[c], ws[c + 1], window, ws[g], least, out)
+        elif kind == codes.LAGGED:
+            merged.slots(ws[codes.NEXT], length, window)
+            lags.lagged(stat, x, window, length, least, pad, out)
+        elif kind == codes.DECAYED:
+            c = base + 2 * level
+            for t in range(sessions):
+                out[t] = ws[c, t] / ws[c + 1, t] if ws[c + 1, t] > 0.0 else np.nan
+    for r in range(asked.shape[0]):
+        out = ws[asked[r, 2]]
+        for t in range(sessions):
+            out[t] = out[t] if abs(out[t]) < np.inf else np.nan
+
+
+def _cached(sources: str) -> Any:
+    """`execute` with a compile cache that knows the sources of all it calls.
+
+    numba recompiles a cached function when its own file has changed, but not when a function from
+    another file has; a value that the function closes over is part of the key.
+    """
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def execute(
+        code: Array,
+        ops: Array,
+        levels: Array,
+        requests: Array,
+        params: Array,
+        raw: Array,
+        present: Array,
+        least: int,
+        everywhere: bool,
+        pieces: Array,
+        first: int,
+        memory: Array,
+        rows: int,
+        registers: Array,
+        known: Array,
+        out32: Array,
+        out64: Array,
+    ) -> None:
+        """Carry out a program for the instruments of a chunk.
+
+        Args:
+            code: [I, 11] instructions; RUN has the first and last+1 of its operations.
+            ops: [*, 5] operations.
+            levels: [*, 3] levels of the windows.
+            requests: [*, 4] statistics asked for.
+            params: constants of the statistics.
+            raw: [fields, C, T] float64, cleaned.
+            present: [C, T] bool.
+            least: fewest values for a statistic.
+            everywhere: store values of absent rows too.
+            pieces: [P, 4] first and last+1 session to load, first and last+1 to store.
+            first: place of the chunk's first instrument in the result.
+            memory: workspace, at least (rows + PADS) x (longest piece + MARGIN).
+            rows: of the program.
+            registers: [R, BLOCK] with the constants filled in.
+            known: [G] scratch for the states of the geometries.
+            out32, out64: [F, N, T]; exactly one has features.
+        """
+        _ = sources
+        for i in range(raw.shape[1]):
+            for p in range(pieces.shape[0]):
+                start, stop, low, high = pieces[p, 0], pieces[p, 1], pieces[p, 2], pieces[p, 3]
+                sessions = stop - start
+                ws = memory[: rows * sessions].reshape(rows, sessions)
+                pad = memory[rows * sessions : rows * sessions + PADS * (sessions + MARGIN)]
+                pad = pad.reshape(PADS, sessions + MARGIN)
+                _load(raw, present, i, start, ws)
+                for k in range(known.shape[0]):
+                    known[k] = 0
+                span = (low - start, high - start, low)
+                for k in range(code.shape[0]):
+                    if code[k, 0] == codes.RUN:
+                        todo = ops[code[k, 1] : code[k, 2]]
+                        elementwise.run(
+                            todo, ws, registers, everywhere, span, first + i, out32, out64
+                        )
+                    else:
+                        _group(code[k], levels, requests, params, least, known, ws, pad)
+
+    return execute
+
+
+def _digest() -> str:
+    """Hash of the sources that are compiled into `execute`."""
+    modules = (codes, elementwise, lags, merged, operators, ordered)
+    files = [Path(str(module.__file__)) for module in modules]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+execute = _cached(_digest())
