@@ -3,6 +3,7 @@
 # make ui        the Dagster UI over the same record, on http://127.0.0.1:3000 (PORT=…)
 # make test      the tests
 # make check     what CI checks besides the tests
+# make bench-peers   .venv-peers: an environment for each peer of benchmarks/features.py
 
 PYTHON ?= python3
 CONFIG ?= sample
@@ -11,7 +12,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo ui test check clean
+.PHONY: install demo ui test check bench-peers clean
 
 install: $(STAMP)
 
@@ -38,6 +39,15 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	PYTHONWARNINGS=error::FutureWarning $(BIN)/dg check defs
+
+# pyqlib 0.9.7 has wheels for Python 3.8 to 3.12; KunQuant needs g++ to run.
+bench-peers: .venv-peers/qlib/.installed .venv-peers/kunquant/.installed
+
+.venv-peers/%/.installed: benchmarks/peers/%.txt
+	@$(PYTHON) -m venv .venv-peers/$*
+	@echo "installing into .venv-peers/$* ..."
+	@.venv-peers/$*/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
