@@ -22,6 +22,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rnn_core.data.spread import spread
+
 KEYS = ("date", "instrument")
 INDEX_NAMES = ("datetime", "instrument")
 
@@ -147,6 +149,27 @@ class Panel:
                 f"`values` is {values.shape}, expected {expected}: {len(names)} names,"
                 f" {self.shape[0]} instruments, {self.shape[1]} sessions"
             )
+        places, index = self.long_rows(rows=rows, sessions=sessions)
+        block = np.empty((len(names), len(index)), dtype=values.dtype)  # [F, R]
+        spread(np.ascontiguousarray(values), places, block)
+        return pd.DataFrame(block.T, index=index, columns=list(names), copy=False)
+
+    def long_rows(
+        self, *, rows: NDArray[np.bool_] | None = None, sessions: slice | None = None
+    ) -> tuple[NDArray[np.int64], pd.MultiIndex]:
+        """Where each cell goes in a long frame.
+
+        Args:
+            rows: [N, T], the rows to keep; by default those that exist.
+            sessions: positions on the session axis to keep; by default all.
+
+        Returns:
+            [N, T] the row of each cell, -1 for those left out, and the sorted (datetime,
+            instrument) index of the R rows.
+
+        Raises:
+            ValueError: if `rows` does not fit this panel.
+        """
         keep = self.present if rows is None else rows
         if keep.shape != self.shape or keep.dtype != np.bool_:
             raise ValueError(f"`rows` is {keep.dtype} {keep.shape}, expected bool {self.shape}")
@@ -155,17 +178,15 @@ class Panel:
             inside[sessions] = True
             keep = keep & inside
         day, name = np.nonzero(keep.T)  # sorted by session, then instrument
-        flat = name * self.shape[1] + day  # [R]
-        block = np.empty((len(names), len(flat)), dtype=values.dtype)  # [F, R]
-        for f in range(len(names)):
-            np.take(values[f].reshape(-1), flat, out=block[f], mode="clip")
+        places = np.full(self.shape, -1, dtype=np.int64)  # [N, T]
+        places[name, day] = np.arange(len(day))
         index = pd.MultiIndex(
             levels=[self.sessions, self.instruments],  # type: ignore[list-item]
             codes=[day, name],  # type: ignore[list-item]
             names=list(INDEX_NAMES),
             verify_integrity=False,
         ).remove_unused_levels()
-        return pd.DataFrame(block.T, index=index, columns=list(names), copy=False)
+        return places, index
 
 
 def _split_keys(bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

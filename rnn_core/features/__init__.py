@@ -1,4 +1,4 @@
-"""Features: qlib's expression language and Alpha158, in two semantics.
+"""Features: qlib's expression language and feature sets, in two semantics.
 
 `strict` (the default) makes every value a function of the sessions its formula names and nothing
 else; `qlib` reproduces pyqlib 0.9.7 number by number. docs/deviations.md lists the differences.
@@ -6,28 +6,47 @@ else; `qlib` reproduces pyqlib 0.9.7 number by number. docs/deviations.md lists 
 
 from __future__ import annotations
 
-from rnn_core.features.alpha158 import alpha158, alpha158_panel
+from rnn_core.features.alpha158 import alpha158, alpha158_panel, alpha360, alpha360_panel
 from rnn_core.features.evaluate import compute_features, expression_panel
 from rnn_core.features.expression import Expression
 from rnn_core.features.layout import (
     ALPHA158_EXPRESSIONS,
     ALPHA158_FIELDS,
+    ALPHA158_LABEL,
     ALPHA158_LOOK_BACK,
     ALPHA158_NAMES,
+    ALPHA158VWAP_LABEL,
+    ALPHA360_EXPRESSIONS,
+    ALPHA360_NAMES,
 )
 from rnn_core.features.parser import parse
+from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
+from rnn_core.features.set_file import load_feature_set
+from rnn_core.features.sets import FeatureSet, compute_set, set_panel
 from rnn_core.features.tokens import ExpressionError
 
 __all__ = [
+    "ALPHA158VWAP_LABEL",
     "ALPHA158_EXPRESSIONS",
     "ALPHA158_FIELDS",
+    "ALPHA158_LABEL",
     "ALPHA158_LOOK_BACK",
     "ALPHA158_NAMES",
+    "ALPHA360_EXPRESSIONS",
+    "ALPHA360_NAMES",
     "Expression",
     "ExpressionError",
+    "FeatureSet",
     "alpha158",
     "alpha158_panel",
+    "alpha158_set",
+    "alpha360",
+    "alpha360_panel",
+    "alpha360_set",
     "compute_features",
+    "compute_set",
     "expression_panel",
+    "load_feature_set",
     "parse",
+    "set_panel",
 ]

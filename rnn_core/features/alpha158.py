@@ -1,24 +1,22 @@
-"""Alpha158 of a whole market: qlib's 158 features of every bar.
+"""Alpha158 and Alpha360 of a whole market: qlib's feature sets of every bar.
 
-Nothing here but the set: the formulas are those of `layout`, evaluated as any other expressions.
+Nothing here but the sets: the formulas are those of `layout`, evaluated as any other expressions.
 
-Layout: [158, N, T] float32, so a feature of one instrument is one contiguous run.
+Layout: [F, N, T] float32, so a feature of one instrument is one contiguous run.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.data.panel import Panel
-from rnn_core.features.evaluate import Semantics, evaluate
-from rnn_core.features.expression import Expression
-from rnn_core.features.layout import ALPHA158_EXPRESSIONS, ALPHA158_FIELDS, ALPHA158_NAMES
-from rnn_core.features.parser import parse
+from rnn_core.features.evaluate import Semantics
+from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
+from rnn_core.features.sets import FeatureSet, compute_set, set_panel
 
 
 def alpha158_panel(
@@ -45,16 +43,7 @@ def alpha158_panel(
     Raises:
         ValueError: on an unknown semantics, missing fields, a wrong `out` or `threads` < 1.
     """
-    _check_fields(panel)
-    if out is None:
-        out = np.empty((len(ALPHA158_NAMES), *panel.shape), dtype=np.float32)
-    elif out.dtype != np.float32:
-        raise ValueError(
-            f"`out` is {out.dtype} {out.shape}, expected a C-contiguous float32 array"
-            f" {(len(ALPHA158_NAMES), *panel.shape)}"
-        )
-    evaluate(panel, _nodes(), out, semantics=semantics, threads=threads)
-    return out
+    return set_panel(panel, _alpha158(), semantics=semantics, threads=threads, out=out)
 
 
 def alpha158(
@@ -77,26 +66,54 @@ def alpha158(
         ValueError: as `Panel.from_frame` and `alpha158_panel`.
     """
     panel = Panel.from_frame(bars)
-    values = alpha158_panel(panel, semantics=semantics, threads=threads)
-    return panel.to_frame(values, ALPHA158_NAMES)
+    return compute_set(panel, _alpha158(), semantics=semantics, threads=threads)
+
+
+def alpha360_panel(
+    panel: Panel,
+    *,
+    semantics: Semantics = "strict",
+    threads: int | None = None,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Compute the 360 features of every instrument and session.
+
+    Args:
+        panel: see `alpha158_panel`.
+        semantics: see `alpha158_panel`; a value is a function of 60 sessions.
+        threads: see `alpha158_panel`.
+        out: array to write into, [360, N, T] float32, C-contiguous.
+
+    Returns:
+        [360, N, T] float32: CLOSE59 to CLOSE0, then OPEN, HIGH, LOW, VWAP and VOLUME alike.
+
+    Raises:
+        ValueError: as `alpha158_panel`.
+    """
+    return set_panel(panel, alpha360_set(), semantics=semantics, threads=threads, out=out)
+
+
+def alpha360(
+    bars: pd.DataFrame, *, semantics: Semantics = "strict", threads: int | None = None
+) -> pd.DataFrame:
+    """Compute the 360 features of a long frame of bars.
+
+    Args:
+        bars: see `alpha158`.
+        semantics: see `alpha360_panel`.
+        threads: see `alpha360_panel`.
+
+    Returns:
+        One row for each row of `bars`, sorted by (datetime, instrument): 360 float32 columns.
+
+    Raises:
+        ValueError: as `Panel.from_frame` and `alpha360_panel`.
+    """
+    panel = Panel.from_frame(bars)
+    return compute_set(panel, alpha360_set(), semantics=semantics, threads=threads)
 
 
 @lru_cache(maxsize=1)
-def _nodes() -> tuple[Expression, ...]:
-    """The parsed formulas."""
-    return tuple(parse(text) for text in ALPHA158_EXPRESSIONS.values())
-
-
-def _check_fields(panel: Panel) -> None:
-    """Refuse a panel without the six fields: a silent column of NaN is worse than an error."""
-    missing: list[Any] = [name for name in ALPHA158_FIELDS if name not in panel.fields]
-    if not missing:
-        return
-    hint = (
-        "; without traded amounts, set vwap to (high + low + close) / 3 yourself"
-        if missing == ["vwap"]
-        else ""
-    )
-    raise ValueError(
-        f"Alpha158 needs the fields {missing}, the panel has {sorted(panel.fields)}{hint}"
-    )
+def _alpha158() -> FeatureSet:
+    """The parsed set."""
+    return alpha158_set()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.data.panel import Panel
+from rnn_core.data.spread import spread
 from rnn_core.features.expression import Expression
 from rnn_core.features.faithful import engine as faithful
 from rnn_core.features.parser import parse
@@ -33,6 +35,12 @@ Semantics = Literal["strict", "qlib"]
 
 CHUNK_CELLS = 40_000
 """Bars per chunk: enough to make calls cheap, few enough to spread a market over the threads."""
+
+BUFFER_VALUES = 3_000_000
+"""Values of a chunk on their way into a long frame, 12 MB: they do not leave the last cache."""
+
+Run = Callable[[int, int, Array, int], None]
+"""Evaluates the instruments first .. last-1 into an [F, *, T] array, the first at a place."""
 
 
 def evaluate(
@@ -64,22 +72,53 @@ def evaluate(
         ValueError: on an unknown semantics, a field or an instrument that the panel lacks, a
             wrong `out`, `threads` or `min_periods`.
     """
-    _check(panel, nodes, out, semantics, threads, min_periods)
-    workers = threads or available_cores()
+    shape = (len(nodes), *panel.shape)
+    kinds = (np.float32, np.float64)
+    if out.shape != shape or out.dtype not in kinds or not out.flags.c_contiguous:
+        raise ValueError(
+            f"`out` is {out.dtype} {out.shape}, expected a C-contiguous float32 or float64 array"
+            f" {shape}"
+        )
+    run = _prepare(panel, nodes, semantics, min_periods, everywhere)
     instruments, sessions = panel.shape
-    step = max(1, min(CHUNK_CELLS // max(sessions, 1), -(-instruments // workers)))
-    starts = range(0, instruments, step)
-    if semantics == "qlib":
+    step = max(1, CHUNK_CELLS // max(sessions, 1))
+    _share(lambda first, last: run(first, last, out, first), instruments, step, threads)
 
-        def work(first: int) -> None:
-            faithful.evaluate(panel, nodes, first, min(first + step, instruments), out)
-    else:
-        run = strict.prepare(panel, tuple(nodes), out, min_periods, everywhere)
 
-        def work(first: int) -> None:
-            run(first, min(first + step, instruments))
+def evaluate_frame(
+    panel: Panel,
+    nodes: Sequence[Expression],
+    names: Sequence[str],
+    *,
+    semantics: Semantics = "strict",
+    threads: int | None = None,
+    min_periods: int = 1,
+) -> pd.DataFrame:
+    """Evaluate expressions on a panel into a long frame, without a dense array of them in between.
 
-    _spread(work, starts, workers)
+    Args:
+        panel, nodes, semantics, threads, min_periods: as for `evaluate`.
+        names: the F column names.
+
+    Returns:
+        One row per existing row, sorted by (datetime, instrument); one float32 column per name.
+
+    Raises:
+        ValueError: as `evaluate`.
+    """
+    run = _prepare(panel, nodes, semantics, min_periods, False)
+    places, index = panel.long_rows()
+    block = np.empty((len(nodes), len(index)), dtype=np.float32)  # [F, R]
+    instruments, sessions = panel.shape
+    step = max(1, min(BUFFER_VALUES // max(len(nodes) * sessions, 1), 64))
+
+    def work(first: int, last: int) -> None:
+        buffer = np.empty((len(nodes), last - first, sessions), dtype=np.float32)  # [F, C, T]
+        run(first, last, buffer, 0)
+        spread(buffer, places[first:last], block)
+
+    _share(work, instruments, step, threads)
+    return pd.DataFrame(block.T, index=index, columns=list(names), copy=False)
 
 
 def expression_panel(
@@ -139,9 +178,9 @@ def compute_features(
         raise ValueError(f"the names {twice} are given twice: every column needs its own")
     panel = bars if isinstance(bars, Panel) else Panel.from_frame(bars)
     nodes = [parse(text) for _, text in features]
-    values = np.empty((len(nodes), *panel.shape), dtype=np.float32)  # [F, N, T]
-    evaluate(panel, nodes, values, semantics=semantics, threads=threads, min_periods=min_periods)
-    return panel.to_frame(values, names)
+    return evaluate_frame(
+        panel, nodes, names, semantics=semantics, threads=threads, min_periods=min_periods
+    )
 
 
 def available_cores() -> int:
@@ -151,19 +190,12 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _check(
-    panel: Panel,
-    nodes: Sequence[Expression],
-    out: Array,
-    semantics: str,
-    threads: int | None,
-    min_periods: int,
-) -> None:
-    """Refuse what cannot be evaluated."""
+def _prepare(
+    panel: Panel, nodes: Sequence[Expression], semantics: str, min_periods: int, everywhere: bool
+) -> Run:
+    """What evaluates chunks, or an error on what cannot be evaluated."""
     if semantics not in ("strict", "qlib"):
         raise ValueError(f"semantics={semantics!r}, expected one of ['qlib', 'strict']")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads={threads}, expected at least 1 (or None for one per core)")
     if min_periods < 1:
         raise ValueError(f"min_periods={min_periods}, expected at least 1")
     if min_periods > 1 and semantics == "qlib":
@@ -171,27 +203,30 @@ def _check(
             f"min_periods={min_periods} with semantics='qlib', where it is always 1:"
             " use semantics='strict'"
         )
-    shape = (len(nodes), *panel.shape)
-    kinds = (np.float32, np.float64)
-    if out.shape != shape or out.dtype not in kinds or not out.flags.c_contiguous:
-        raise ValueError(
-            f"`out` is {out.dtype} {out.shape}, expected a C-contiguous float32 or float64 array"
-            f" {shape}"
-        )
     missing = sorted(set().union(*(n.fields for n in nodes)) - set(panel.fields))
     if missing:
         raise ValueError(
             f"no field {', '.join('$' + name for name in missing)} in the panel:"
             f" it has {sorted(panel.fields)}"
         )
+    if semantics == "qlib":
+        return partial(faithful.evaluate, panel, tuple(nodes))
+    return strict.prepare(panel, tuple(nodes), min_periods, everywhere)
 
 
-def _spread(work: Callable[[int], None], starts: Sequence[int], workers: int) -> None:
-    """Do the chunks on a pool of threads."""
-    if workers == 1 or len(starts) <= 1:
-        for first in starts:
-            work(first)
+def _share(
+    work: Callable[[int, int], None], instruments: int, step: int, threads: int | None
+) -> None:
+    """Do the instruments on a pool of threads, in chunks of at most `step`."""
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads={threads}, expected at least 1 (or None for one per core)")
+    workers = threads or available_cores()
+    step = min(step, max(1, -(-instruments // workers)))
+    chunks = [(k, min(k + step, instruments)) for k in range(0, instruments, step)]
+    if workers == 1 or len(chunks) <= 1:
+        for first, last in chunks:
+            work(first, last)
         return
-    with ThreadPoolExecutor(min(workers, len(starts))) as pool:
-        for _ in pool.map(work, starts):
+    with ThreadPoolExecutor(min(workers, len(chunks))) as pool:
+        for _ in pool.map(work, *zip(*chunks, strict=True)):
             pass

@@ -1,19 +1,19 @@
-"""Names, order and formulas of Alpha158: one table for the kernels, the frames and the lineage.
+"""Names, order and formulas of qlib's feature sets: one table for the sets, frames and lineage.
 
-Why a table: the order of the 158 columns is part of qlib's contract (models are trained on
-positions), so it is written once and every kernel is told where its rows begin. The formula of
-each name is text in qlib's expression language; the kernels do not interpret it, they are held to
-it by the tests.
+Why a table: the order of the columns is part of qlib's contract (models are trained on positions),
+so it is written once. The formula of each name is text in qlib's expression language; nothing here
+parses or computes it, and `qlib_sets` checks what a person asks for.
 
 Shape letters of this package: `T` sessions, `N` instruments, `F` features, `C` instruments of one
 chunk, `R` rows of a frame.
 
-qlib: contrib/data/loader.py, Alpha158DL (9 shapes of the bar, 4 prices, 29 families x 5 windows).
+qlib: contrib/data/loader.py, Alpha158DL (9 shapes of the bar, prices, volumes, 29 families of
+rolling features) and Alpha360DL; contrib/data/handler.py for what of them a handler uses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 WINDOWS: tuple[int, ...] = (5, 10, 20, 30, 60)
@@ -25,7 +25,22 @@ ALPHA158_LOOK_BACK = 60
 ALPHA158_FIELDS: tuple[str, ...] = ("open", "high", "low", "close", "volume", "vwap")
 """Fields of the bar that the features read."""
 
-BAR_SHAPES: Mapping[str, str] = MappingProxyType(
+ALPHA158_LABEL: tuple[str, str] = ("LABEL0", "Ref($close, -2)/Ref($close, -1) - 1")
+"""Name and formula of qlib's label: the return from the close of t+1 to that of t+2."""
+
+ALPHA158VWAP_LABEL: tuple[str, str] = ("LABEL0", "Ref($vwap, -2)/Ref($vwap, -1) - 1")
+"""The same of average prices (qlib: Alpha158vwap)."""
+
+PRICES: tuple[str, ...] = ("OPEN", "HIGH", "LOW", "CLOSE", "VWAP")
+"""Fields that a price group may hold, which is qlib's default for it."""
+
+ALPHA158_PRICES: tuple[str, ...] = ("OPEN", "HIGH", "LOW", "VWAP")
+"""Those of the handler Alpha158, which leaves out the close over itself."""
+
+LAGS: tuple[int, ...] = (0, 1, 2, 3, 4)
+"""qlib's default lags of a price or volume group, in sessions."""
+
+KBAR: Mapping[str, str] = MappingProxyType(
     {
         "KMID": "($close-$open)/$open",
         "KLEN": "($high-$low)/$open",
@@ -36,13 +51,9 @@ BAR_SHAPES: Mapping[str, str] = MappingProxyType(
         "KLOW2": "(Less($open, $close)-$low)/($high-$low+1e-12)",
         "KSFT": "(2*$close-$high-$low)/$open",
         "KSFT2": "(2*$close-$high-$low)/($high-$low+1e-12)",
-        "OPEN0": "$open/$close",
-        "HIGH0": "$high/$close",
-        "LOW0": "$low/$close",
-        "VWAP0": "$vwap/$close",
     }
 )
-"""Features of one bar alone."""
+"""Shapes of one bar alone."""
 
 _RISE = "Greater($close-Ref($close, 1), 0)"
 _FALL = "Greater(Ref($close, 1)-$close, 0)"
@@ -87,21 +98,52 @@ ROLLING_FAMILIES: Mapping[str, str] = MappingProxyType(
 )
 """Formula of each family of rolling features, `{d}` being the window."""
 
-FIRST_ROW: Mapping[str, int] = MappingProxyType(
-    {name: row for row, name in enumerate(BAR_SHAPES)}
-    | {name: len(BAR_SHAPES) + 5 * k for k, name in enumerate(ROLLING_FAMILIES)}
+SWITCHES: Mapping[str, str] = MappingProxyType(
+    {"LOW" if family == "MIN" else family: family for family in ROLLING_FAMILIES}
 )
-"""Row of a feature of one bar, or of a family's shortest window, in the [158, N, T] array."""
+"""What qlib's `include` and `exclude` call a family, in order: LOW for MIN, else its own name."""
+
+
+def price_features(fields: Iterable[str], lags: Iterable[int]) -> dict[str, str]:
+    """Prices of some sessions ago over the close: OPEN0, OPEN1 and so on, field by field."""
+    lags = tuple(lags)
+    return {f"{field}{d}": f"{_past(field.lower(), d)}/$close" for field in fields for d in lags}
+
+
+def volume_features(lags: Iterable[int]) -> dict[str, str]:
+    """Volumes of some sessions ago over the present one: VOLUME0, VOLUME1 and so on."""
+    return {f"VOLUME{d}": f"{_past('volume', d)}/($volume+1e-12)" for d in lags}
+
+
+def rolling_features(families: Iterable[str], windows: Iterable[int]) -> dict[str, str]:
+    """Rolling features, family by family, each over all windows."""
+    windows = tuple(windows)
+    return {
+        f"{family}{d}": ROLLING_FAMILIES[family].format(d=d) for family in families for d in windows
+    }
+
+
+def _past(field: str, d: int) -> str:
+    """A field of `d` sessions ago."""
+    return f"Ref(${field}, {d})" if d else f"${field}"
+
+
+BAR_SHAPES: Mapping[str, str] = MappingProxyType({**KBAR, **price_features(ALPHA158_PRICES, (0,))})
+"""The features of Alpha158 that see one bar alone."""
 
 ALPHA158_EXPRESSIONS: Mapping[str, str] = MappingProxyType(
-    dict(BAR_SHAPES)
-    | {
-        f"{family}{d}": text.format(d=d)
-        for family, text in ROLLING_FAMILIES.items()
-        for d in WINDOWS
-    }
+    dict(KBAR) | price_features(ALPHA158_PRICES, (0,)) | rolling_features(ROLLING_FAMILIES, WINDOWS)
 )
-"""Name to formula, in qlib's column order."""
+"""Name to formula of the handler Alpha158, in qlib's column order."""
 
 ALPHA158_NAMES: tuple[str, ...] = tuple(ALPHA158_EXPRESSIONS)
 """The 158 names in qlib's column order."""
+
+ALPHA360_EXPRESSIONS: Mapping[str, str] = MappingProxyType(
+    price_features(("CLOSE", "OPEN", "HIGH", "LOW", "VWAP"), range(59, -1, -1))
+    | volume_features(range(59, -1, -1))
+)
+"""Name to formula of the handler Alpha360, in qlib's column order: by field, oldest first."""
+
+ALPHA360_NAMES: tuple[str, ...] = tuple(ALPHA360_EXPRESSIONS)
+"""The 360 names in qlib's column order."""

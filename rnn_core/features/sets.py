@@ -1,19 +1,14 @@
-"""Feature sets: an ordered list of named expressions, and qlib's own two.
+"""Feature sets: an ordered list of named expressions, with what it reads and how far it looks.
 
 A set knows before any bar is read which fields it needs and how far it looks, so a pipeline can
 load exactly that and refuse a set that looks ahead. Its expressions are parsed once, when it is
-made. `alpha158_set` takes the options of qlib's Alpha158DL; where qlib silently ignores a name that
-it does not know, or repeats a column, this is an error.
-
-qlib: contrib/data/loader.py, Alpha158DL.get_feature_config and Alpha360DL.get_feature_config.
+made. `qlib_sets` makes qlib's own, `set_file` reads those that people write.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -21,13 +16,11 @@ from numpy.typing import NDArray
 
 from rnn_core.data.frames import near_matches
 from rnn_core.data.panel import Panel
-from rnn_core.features import layout
-from rnn_core.features.evaluate import Semantics, evaluate
-from rnn_core.features.expression import Expression
+from rnn_core.features.evaluate import Semantics, evaluate, evaluate_frame
+from rnn_core.features.expression import Call, Expression, Number
+from rnn_core.features.operators import OPERATORS
 from rnn_core.features.parser import parse
 from rnn_core.features.tokens import ExpressionError
-
-Group = Mapping[str, Any] | bool | None
 
 
 class FeatureSet(Mapping[str, str]):
@@ -108,6 +101,15 @@ class FeatureSet(Mapping[str, str]):
     def __repr__(self) -> str:
         return f"FeatureSet({self.name!r}, {len(self)} features, look_back={self.look_back})"
 
+    @cached_property
+    def shortest_window(self) -> int | None:
+        """Sessions of the shortest window that a feature looks at; None where none does.
+
+        More `min_periods` than this leave a column without any value. All of history and
+        exponential weights have no length.
+        """
+        return min((n for node in self.nodes for n in _lengths(node)), default=None)
+
     def without_field(self, field: str) -> FeatureSet:
         """The set without the features that read a field that a market lacks.
 
@@ -126,60 +128,103 @@ class FeatureSet(Mapping[str, str]):
         return FeatureSet(kept, name=self.name)
 
 
-def alpha158_set(
+def set_panel(
+    panel: Panel,
+    features: FeatureSet,
     *,
-    kbar: Group = True,
-    price: Group = layout.ALPHA158_PRICE_GROUP,
-    volume: Group = None,
-    rolling: Group = layout.ALPHA158_ROLLING_GROUP,
-) -> FeatureSet:
-    """Alpha158 with qlib's options; by default the 158 features of qlib's handler.
-
-    A group is left out by None or False; True is what the handler has, an empty mapping qlib's
-    defaults of the loader.
+    semantics: Semantics = "strict",
+    threads: int | None = None,
+    min_periods: int = 1,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Compute a set for every instrument and session.
 
     Args:
-        kbar: the nine shapes of the bar.
-        price: {"windows": lags in sessions, by default 0 to 4; "feature": of OPEN, HIGH, LOW,
-            CLOSE and VWAP, by default all}: OPEN0, OPEN1, ..., field by field.
-        volume: {"windows": lags in sessions, by default 0 to 4}: VOLUME0, VOLUME1, ...
-        rolling: {"windows": by default 5, 10, 20, 30, 60; "include": the families to have, by
-            default all; "exclude": those not to have}. Families are in qlib's order whatever
-            that of the lists, and named as qlib's switches: MIN5 and its like belong to LOW.
+        panel: the market, with the fields that the set reads.
+        features: the set.
+        semantics: "strict" or "qlib"; see `evaluate`.
+        threads: see `evaluate`.
+        min_periods: see `evaluate`.
+        out: array to write into, [F, N, T] float32, C-contiguous.
 
     Returns:
-        The set, in qlib's order: kbar, price, volume, rolling.
+        [F, N, T] float32 in the order of `features.names`; NaN where a feature is missing.
 
     Raises:
-        ValueError: on an unknown option or name (qlib ignores it), a window given twice, a
-            negative lag, a window below 1, or nothing left.
+        ValueError: on missing fields or a wrong `out`, and as `evaluate`.
     """
-    features: list[tuple[str, str]] = []
-    if _options("kbar", kbar, ()) is not None:
-        features += layout.KBAR.items()
-    options = _options("price", price, ("windows", "feature"), layout.ALPHA158_PRICE_GROUP)
-    if options is not None:
-        fields = [
-            field.upper() if isinstance(field, str) else field
-            for field in _listed("price.feature", options.get("feature", layout.PRICES))
-        ]
-        _known("price.feature", fields, layout.PRICES)
-        lags = _sessions("price.windows", options.get("windows", layout.LAGS), least=0)
-        features += layout.price_features(fields, lags).items()
-    options = _options("volume", volume, ("windows",))
-    if options is not None:
-        lags = _sessions("volume.windows", options.get("windows", layout.LAGS), least=0)
-        features += layout.volume_features(lags).items()
-    options = _options("rolling", rolling, ("windows", "include", "exclude"))
-    if options is not None:
-        windows = _sessions("rolling.windows", options.get("windows", layout.WINDOWS), least=1)
-        include = options.get("include")
-        wanted = layout.SWITCHES if include is None else _switches("rolling.include", include)
-        unwanted = _switches("rolling.exclude", options.get("exclude", ()))
-        families = [
-            family
-            for switch, family in layout.SWITCHES.items()
-            if switch in wanted and switch not in unwanted
-        ]
-        features += layout.rolling_features(families, windows).items()
-    return FeatureSet(features, name="Alpha158")
+    _check_fields(panel, features)
+    shape = (len(features), *panel.shape)
+    if out is None:
+        out = np.empty(shape, dtype=np.float32)
+    elif out.dtype != np.float32:
+        raise ValueError(
+            f"`out` is {out.dtype} {out.shape}, expected a C-contiguous float32 array {shape}"
+        )
+    evaluate(
+        panel, features.nodes, out, semantics=semantics, threads=threads, min_periods=min_periods
+    )
+    return out
+
+
+def compute_set(
+    bars: pd.DataFrame | Panel,
+    features: FeatureSet,
+    *,
+    semantics: Semantics = "strict",
+    threads: int | None = None,
+    min_periods: int = 1,
+) -> pd.DataFrame:
+    """Compute a set as a frame: `compute_features` without parsing again.
+
+    Args:
+        bars: a long frame as for `Panel.from_frame`, or a panel.
+        features: the set.
+        semantics: "strict" or "qlib"; see `evaluate`.
+        threads: see `evaluate`.
+        min_periods: see `evaluate`.
+
+    Returns:
+        One row per existing row, sorted by (datetime, instrument); one float32 column per name.
+
+    Raises:
+        ValueError: as `Panel.from_frame` and `set_panel`.
+    """
+    panel = bars if isinstance(bars, Panel) else Panel.from_frame(bars)
+    _check_fields(panel, features)
+    return evaluate_frame(
+        panel,
+        features.nodes,
+        features.names,
+        semantics=semantics,
+        threads=threads,
+        min_periods=min_periods,
+    )
+
+
+def _check_fields(panel: Panel, features: FeatureSet) -> None:
+    """Refuse a panel without the set's fields: a silent column of NaN is worse than an error."""
+    missing = sorted(features.fields - set(panel.fields))
+    if missing:
+        hint = (
+            "; without traded amounts, set vwap to (high + low + close) / 3 yourself"
+            if missing == ["vwap"]
+            else ""
+        )
+        raise ValueError(
+            f"{features.name} needs the fields {missing}, the panel has"
+            f" {sorted(panel.fields)}{hint}"
+        )
+
+
+def _lengths(node: Expression) -> Iterator[int]:
+    """Lengths of the windows in an expression."""
+    if not isinstance(node, Call):
+        return
+    for argument, kind in zip(node.arguments, OPERATORS[node.name].arguments, strict=True):
+        if isinstance(argument, Call):
+            yield from _lengths(argument)
+            continue
+        window = kind in ("window", "decay") and node.name != "EMA"
+        if window and isinstance(argument, Number) and argument.value >= 1:
+            yield int(argument.value)

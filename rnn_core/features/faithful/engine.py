@@ -41,15 +41,18 @@ from rnn_core.features.faithful.series import Positions, Series, blanked, limits
 Array = NDArray[Any]
 
 
-def evaluate(panel: Panel, nodes: Sequence[Expression], first: int, last: int, out: Array) -> None:
+def evaluate(
+    panel: Panel, nodes: Sequence[Expression], first: int, last: int, out: Array, place: int
+) -> None:
     """Evaluate expressions for the instruments first .. last-1.
 
     Args:
         panel: the market.
         nodes: the F expressions.
         first, last: range of instruments.
-        out: [F, N, T], float32 for pyqlib's numbers, float64 for them before the final cast; the
+        out: [F, *, T], float32 for pyqlib's numbers, float64 for them before the final cast; the
             rows of the range are overwritten whole, NaN outside an instrument's span.
+        place: where in `out` the first of them goes.
 
     Raises:
         ValueError: on a field that the panel lacks, an unknown instrument, or conditions where
@@ -59,10 +62,10 @@ def evaluate(panel: Panel, nodes: Sequence[Expression], first: int, last: int, o
         return
     chunk = _Chunk(panel, first, last, *limits(panel.present[first:last]))
     with np.errstate(all="ignore"):
-        _run(chunk, plan(tuple(nodes)), out)
+        _run(chunk, plan(tuple(nodes)), out[:, place : place + last - first])
         for i in np.nonzero((chunk.start > 0) | (chunk.stop < panel.shape[1]))[0]:
-            out[:, first + i, : chunk.start[i]] = np.nan
-            out[:, first + i, chunk.stop[i] :] = np.nan
+            out[:, place + i, : chunk.start[i]] = np.nan
+            out[:, place + i, chunk.stop[i] :] = np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,7 @@ def _run(chunk: _Chunk, steps: Plan, out: Array | None) -> Series:
             if result.start is not chunk.start:
                 numbers = blanked(result)
             for row in step.rows:
-                out[row, chunk.first : chunk.last] = numbers
+                out[row] = numbers
         for used in step.frees:
             del values[used]
     return result  # type: ignore[no-any-return]

@@ -32,21 +32,20 @@ PIECE = 1_400
 def prepare(
     panel: Panel,
     nodes: tuple[Expression, ...],
-    out: Array,
     least: int,
     everywhere: bool,
-) -> Callable[[int, int], None]:
+) -> Callable[[int, int, Array, int], None]:
     """Plan the evaluation of expressions on a panel.
 
     Args:
         panel: the market.
         nodes: F expressions.
-        out: [F, N, T] float32 or float64.
         least: fewest values a window needs for a result.
         everywhere: keep what the formula gives where there is no row.
 
     Returns:
-        What evaluates the instruments first .. last-1, from any thread.
+        What evaluates the instruments first .. last-1 into an [F, *, T] float32 or float64 array,
+        the first of them at a place; from any thread.
 
     Raises:
         ValueError: on an instrument of `Mask` that the panel lacks.
@@ -56,12 +55,10 @@ def prepare(
     pieces = _pieces(nodes, sessions)
     longest = int((pieces[:, 1] - pieces[:, 0]).max(initial=0))
     others = _other_instruments(panel, program, least)
-    nothing = np.empty((0, *panel.shape), dtype=np.float64)
-    out32 = out if out.dtype == np.float32 else nothing.astype(np.float32)
-    out64 = out if out.dtype == np.float64 else nothing
+    no32, no64 = np.empty((0, 0, 0), np.float32), np.empty((0, 0, 0), np.float64)
     idle: SimpleQueue[tuple[Array, Array]] = SimpleQueue()
 
-    def run(first: int, last: int) -> None:
+    def run(first: int, last: int, out: Array, place: int) -> None:
         present = panel.present[first:last]
         raw = np.empty((len(program.inputs), last - first, sessions))  # [fields, C, T]
         for row, name in enumerate(program.inputs):
@@ -85,13 +82,13 @@ def prepare(
             least,
             everywhere,
             pieces,
-            first,
+            place,
             memory,
             program.rows,
             registers,
             known,
-            out32,
-            out64,
+            out if out.dtype == np.float32 else no32,
+            out if out.dtype == np.float64 else no64,
         )
         idle.put((memory, registers))
 
@@ -127,7 +124,7 @@ def _other_instruments(panel: Panel, program: Program, least: int) -> dict[Call,
             inside, name = node.arguments
             one = _only(panel, _place(panel, name.value if isinstance(name, Text) else str(name)))
             values = np.empty((1, *one.shape))
-            prepare(one, (inside,), values, least, True)(0, 1)
+            prepare(one, (inside,), least, True)(0, 1, values, 0)
             series[node] = values[0, 0]
     return series
 

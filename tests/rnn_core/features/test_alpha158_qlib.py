@@ -19,8 +19,8 @@ from rnn_core.features import (
     alpha158,
     alpha158_panel,
     compute_features,
-    recurrent,
 )
+from rnn_core.features.faithful import recurrent
 from rnn_core.features.layout import BAR_SHAPES
 
 LABEL = "Ref($close, -2)/Ref($close, -1) - 1"

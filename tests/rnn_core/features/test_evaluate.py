@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rnn_core.data.panel import Panel
 from rnn_core.features import ExpressionError, compute_features, expression_panel, parse
+from rnn_core.features.evaluate import evaluate
 
 LABEL = "Ref($close, -2)/Ref($close, -1) - 1"
 NAN = np.nan
@@ -170,6 +171,20 @@ def test_frame_of_several_features(gapped_market) -> None:
     bars = frame.reset_index().rename(columns={"datetime": "date", "c": "close"})
     again = compute_features(bars[["date", "instrument", "close"]], [("c", "$close")])
     np.testing.assert_array_equal(again["c"], frame["c"])
+
+
+@pytest.mark.parametrize("semantics", ["strict", "qlib"])
+def test_the_frame_is_the_array_row_by_row(gapped_market, monkeypatch, semantics) -> None:
+    """However few instruments go through the buffer at a time, and however many threads."""
+    panel = gapped_market(5, instruments=9)
+    features = [("a", "Mean($close, 5)/$close"), ("b", "Rank($volume, 20)"), ("c", "$open")]
+    values = np.empty((3, *panel.shape), dtype=np.float32)
+    evaluate(panel, [parse(text) for _, text in features], values, semantics=semantics)
+    expected = panel.to_frame(values, ["a", "b", "c"])
+    for buffer, threads in ((1, 3), (1500, 2), (10**6, 1)):
+        monkeypatch.setattr("rnn_core.features.evaluate.BUFFER_VALUES", buffer)
+        frame = compute_features(panel, features, semantics=semantics, threads=threads)
+        pd.testing.assert_frame_equal(frame, expected)
 
 
 def test_float32_overflow_is_missing_in_strict(one_name) -> None:

@@ -11,10 +11,6 @@ from rnn_core.features.layout import (
     ALPHA158_EXPRESSIONS,
     ALPHA158_FIELDS,
     ALPHA158_NAMES,
-    BAR_SHAPES,
-    FIRST_ROW,
-    ROLLING_FAMILIES,
-    WINDOWS,
 )
 from rnn_core.features.tokens import tokenize
 
@@ -23,13 +19,6 @@ def test_names_are_pyqlibs_in_pyqlibs_order(fixtures_dir: Path) -> None:
     columns = pq.read_schema(fixtures_dir / "alpha158_qlib.parquet").names
     assert list(ALPHA158_NAMES) == [c for c in columns if c not in ("date", "instrument", "LABEL0")]
     assert len(set(ALPHA158_EXPRESSIONS.values())) == 158
-
-
-def test_first_rows_point_at_the_shortest_window() -> None:
-    for family in ROLLING_FAMILIES:
-        rows = range(FIRST_ROW[family], FIRST_ROW[family] + len(WINDOWS))
-        assert [ALPHA158_NAMES[row] for row in rows] == [f"{family}{d}" for d in WINDOWS]
-    assert [ALPHA158_NAMES[FIRST_ROW[name]] for name in BAR_SHAPES] == list(BAR_SHAPES)
 
 
 def test_formulas_read_the_six_fields_and_no_other() -> None:

@@ -51,7 +51,7 @@ def evaluated(
     out = np.full((len(texts), *panel.shape), 99, dtype=dtype)
     nodes = [parse(text) for text in texts]
     for first in range(0, panel.shape[0], step):
-        evaluate(panel, nodes, first, min(first + step, panel.shape[0]), out)
+        evaluate(panel, nodes, first, min(first + step, panel.shape[0]), out, first)
     return out
 
 
@@ -127,7 +127,7 @@ def test_threads_do_not_change_a_bit(same_bits) -> None:
     out = np.empty((158, *panel.shape), dtype=np.float32)
 
     def work(first: int) -> None:
-        evaluate(panel, nodes, first, first + 1, out)
+        evaluate(panel, nodes, first, first + 1, out, first)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(panel.shape[0])))

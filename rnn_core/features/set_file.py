@@ -1,0 +1,123 @@
+"""Feature sets as people write them: the name of one, a YAML file, or the mapping that it holds.
+
+    set: alpha158                     # or alpha360; kbar, price, volume and rolling are its options
+    rolling: {windows: [5, 10]}
+    features:                         # own features, after those of the set
+      GAP: "$open/Ref($close, 1)-1"
+
+Every mistake is an error that says where it is: the file, the name and the character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rnn_core.data.frames import near_matches
+from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
+from rnn_core.features.sets import FeatureSet
+
+SETS = ("alpha158", "alpha360")
+OPTIONS = ("kbar", "price", "volume", "rolling")
+KEYS = ("set", *OPTIONS, "features")
+ENDINGS = (".yaml", ".yml")
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice, where YAML would keep the last silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is written twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_feature_set(source: str | Path | Mapping[str, Any]) -> FeatureSet:
+    """Read a feature set.
+
+    Args:
+        source: "alpha158", "alpha360", the path of a YAML file, or a mapping as such a file holds:
+            `set` (one of the two names), with alpha158 its options `kbar`, `price`, `volume` and
+            `rolling` (see `alpha158_set`), and `features`, name to expression, which come after
+            those of the set. One of `set` and `features` is needed.
+
+    Returns:
+        The set.
+
+    Raises:
+        ExpressionError: if an expression cannot be read; the message names the file and the
+            feature and points at the character.
+        ValueError: on anything else that is wrong, with the nearest name of a misspelt one.
+        OSError: if the file cannot be read.
+    """
+    if isinstance(source, Mapping):
+        return _from_mapping(source, "")
+    text = str(source)
+    if text in SETS:
+        return _named(text, {})
+    path = Path(source)
+    if path.suffix.lower() not in ENDINGS:
+        hint = near_matches(text, SETS) or f"; expected {' or '.join(SETS)}"
+        raise ValueError(f"no feature set {text!r}{hint} (or the path of a .yaml file)")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    return _from_mapping(content, f"{path}: ")
+
+
+def _from_mapping(given: Any, where: str) -> FeatureSet:
+    """The set that a mapping describes; `where` begins every message."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{where}expected a mapping with `set` or `features`, found {given!r}")
+    for key in given:
+        if key not in KEYS:
+            hint = near_matches(key, KEYS) or f"; expected one of {', '.join(KEYS)}"
+            raise ValueError(f"{where}unknown key {key!r}{hint}")
+    named, own = given.get("set"), given.get("features")
+    options = {key: given[key] for key in OPTIONS if key in given}
+    if options and named != "alpha158":
+        found = "is not given" if named is None else f"is {named!r}"
+        raise ValueError(
+            f"{where}{', '.join(options)} configure the set alpha158, and `set` {found}: write"
+            " `set: alpha158`"
+        )
+    if named is None and own is None:
+        raise ValueError(f"{where}neither `set` ({' or '.join(SETS)}) nor `features` is given")
+    if own is not None and not isinstance(own, Mapping):
+        raise ValueError(f"{where}features: expected names with expressions, found {own!r}")
+    if named is None:
+        return FeatureSet(own or {}, name=f"{where}features")
+    try:
+        base = _named(named, options)
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
+    if own is None:
+        return base
+    for name in own:
+        if name in base:
+            raise ValueError(
+                f"{where}features: {name} is a feature of {named} already: give yours another name"
+            )
+    added = FeatureSet(own, name=f"{where}features")
+    return FeatureSet([*base.items(), *added.items()], name=f"{base.name} with own features")
+
+
+def _named(name: Any, options: Mapping[str, Any]) -> FeatureSet:
+    """One of qlib's sets."""
+    if name == "alpha158":
+        return alpha158_set(**options)
+    if name == "alpha360":
+        return alpha360_set()
+    hint = near_matches(name, SETS) or f"; expected {' or '.join(SETS)}"
+    raise ValueError(f"set: no feature set {name!r}{hint}")
