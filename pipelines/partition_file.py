@@ -18,7 +18,6 @@ duration goes in.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -95,7 +94,7 @@ def fingerprint(value: Any) -> str:
 
 def encode(rows: pa.Table, provenance: Provenance) -> tuple[bytes, str]:
     """The bytes of a partition file, and its digest."""
-    sink = io.BytesIO()
+    sink = pa.BufferOutputStream()  # a Python file would take the interpreter's lock a page
     text_columns = [f.name for f in rows.schema if pa.types.is_string(f.type)]
     with pq.ParquetWriter(
         sink, rows.schema, compression="lz4", use_dictionary=text_columns, write_statistics=False
@@ -104,7 +103,7 @@ def encode(rows: pa.Table, provenance: Provenance) -> tuple[bytes, str]:
         writer.add_key_value_metadata(
             {_PROVENANCE.decode(): provenance.to_json(), _DIGEST.decode(): _BLANK.decode()}
         )
-    blank = sink.getvalue()
+    blank = sink.getvalue().to_pybytes()
     digest = hashlib.sha256(blank).hexdigest()
     at = _digest_position(blank)
     return blank[:at] + digest.encode() + blank[at + 64 :], digest

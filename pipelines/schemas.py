@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 import pyarrow as pa
@@ -28,7 +29,7 @@ class Table:
     columns: tuple[Column, ...]
     sort_by: tuple[str, ...] = ("instrument",)
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """The Arrow schema of a partition; `date` is the folder's, not a column of the file."""
         return pa.schema([pa.field(c.name, c.type, c.nullable) for c in self.columns])
@@ -38,7 +39,7 @@ class Table:
         frame: pd.DataFrame = self.schema.empty_table().to_pandas()
         return frame
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Column names in order."""
         return tuple(c.name for c in self.columns)

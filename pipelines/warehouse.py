@@ -10,9 +10,11 @@ Trade:  DuckDB is the engine, never the truth: the catalog that people open hold
 from __future__ import annotations
 
 import json
+import os
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +34,13 @@ from pipelines.partition_file import (
     read_info,
     verify,
 )
+from pipelines.rows import Rows, RowsError, ordered_rows
 from pipelines.schemas import Table
 from pipelines.store import PART, Store
 
-_WRITERS = 4
+_READERS = 4
+_WRITERS = min(4, os.cpu_count() or 1)  # encoding is work: more threads than cores get in the way
+_IN_FLIGHT = 32  # partitions made and not yet in place
 _READ_ATTEMPTS = 3
 _IDENTITY = "market.json"
 
@@ -75,7 +80,7 @@ class Warehouse:
     # --- writing -----------------------------------------------------------------------------
 
     def write(
-        self, table: Table, name: str, key: str, frame: pd.DataFrame, provenance: Provenance
+        self, table: Table, name: str, key: str, rows: Rows, provenance: Provenance
     ) -> PartitionInfo:
         """Write one partition, replacing what was there in one step.
 
@@ -83,14 +88,17 @@ class Warehouse:
             table: columns and order of the rows.
             name: the table's folder (several tables may share a schema).
             key: the session, `YYYY-MM-DD`.
-            frame: exactly the table's columns, in any order; rows in any order.
+            rows: exactly the table's columns, rows in any order (`rows.ordered_rows`).
             provenance: what the rows were made from.
 
         Raises:
             WarehouseError: the columns differ, a value does not fit its type, the warehouse
                 belongs to another market, or the file cannot be written.
         """
-        rows = self._to_arrow(table, name, key, frame)
+        try:
+            rows = ordered_rows(table, rows)
+        except (RowsError, pa.ArrowException) as error:
+            raise WarehouseError(f"{name} of {key}: {error}") from error
         data, digest = encode(rows, provenance)
         self._claim()
         try:
@@ -102,41 +110,35 @@ class Warehouse:
             ) from error
         return PartitionInfo(rows.num_rows, digest, provenance)
 
-    def write_many(
-        self, table: Table, name: str, parts: Iterable[tuple[str, pd.DataFrame, Provenance]]
-    ) -> dict[str, PartitionInfo]:
-        """Write several partitions of one table in parallel; see `write`."""
-        with ThreadPoolExecutor(_WRITERS) as pool:
-            jobs = {
-                key: pool.submit(self.write, table, name, key, frame, provenance)
-                for key, frame, provenance in parts
-            }
-            return {key: job.result() for key, job in jobs.items()}
+    def write_each(
+        self, table: Table, name: str, parts: Iterable[tuple[str, Rows, Provenance]]
+    ) -> Iterator[tuple[str, PartitionInfo]]:
+        """Write partitions of one table in parallel, giving each in order once it is in place.
 
-    def _to_arrow(self, table: Table, name: str, key: str, frame: pd.DataFrame) -> pa.Table:
-        if set(frame.columns) != set(table.names):
-            raise WarehouseError(
-                f"{name} of {key}: columns {sorted(set(frame.columns) ^ set(table.names))} are "
-                f"missing or not the table's ({', '.join(table.names[:6])} …)"
-            )
-        for column in table.columns:
-            nulls = 0 if column.nullable else int(frame[column.name].isna().sum())
-            if nulls:
-                raise WarehouseError(
-                    f"{name} of {key}: {nulls} of {len(frame)} values of {column.name} are "
-                    f"missing, and it must have none"
-                )
-        ordered = frame.sort_values(list(table.sort_by), kind="stable")[list(table.names)]
-        try:
-            # One array a column: `pa.Table.from_pandas` takes nearly twice as long for 160 of them.
-            columns = [
-                pa.array(ordered[c.name].to_numpy(), type=c.type, from_pandas=True)
-                for c in table.columns
-            ]
-            rows = pa.Table.from_arrays(columns, schema=table.schema)
-        except pa.ArrowException as error:
-            raise WarehouseError(f"{name} of {key}: {error}") from error
-        return rows
+        `parts` is asked for the next while earlier ones are being written, at most `_IN_FLIGHT`
+        ahead: making and writing overlap, and memory does not grow with the range. Once an error
+        is seen no further write is begun; see `write` for what is raised.
+        """
+        jobs: deque[tuple[str, Future[PartitionInfo]]] = deque()
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            try:
+                for key, rows, provenance in parts:
+                    jobs.append((key, pool.submit(self.write, table, name, key, rows, provenance)))
+                    if len(jobs) >= _IN_FLIGHT:
+                        done, job = jobs.popleft()
+                        yield done, job.result()
+                while jobs:
+                    done, job = jobs.popleft()
+                    yield done, job.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def write_many(
+        self, table: Table, name: str, parts: Iterable[tuple[str, Rows, Provenance]]
+    ) -> dict[str, PartitionInfo]:
+        """Write partitions of one table in parallel; see `write_each`."""
+        return dict(self.write_each(table, name, parts))
 
     def _claim(self) -> None:
         """Record the market at the first write; refuse a warehouse of another one."""
@@ -282,7 +284,7 @@ class Warehouse:
     def digests(self, name: str, keys: Sequence[str], *, needed_by: str) -> dict[str, str]:
         """Digest of each partition, every file verified; see `read` for what is raised."""
         self.require(name, keys, needed_by)
-        with ThreadPoolExecutor(_WRITERS) as pool:
+        with ThreadPoolExecutor(_READERS) as pool:
             return dict(zip(keys, pool.map(lambda k: self._verify(name, k), keys), strict=True))
 
     def _verify(self, name: str, key: str) -> str:

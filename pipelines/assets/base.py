@@ -12,6 +12,10 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+from dagster._core.execution.context.metadata_logging import (
+    AssetMetadataHandle,
+    OutputMetadataAccumulator,
+)
 
 from pipelines.errors import PipelineError, SourceError, name_sessions
 from pipelines.market import Market
@@ -71,7 +75,7 @@ class Run:
         return Provenance(self.name, self._code_version, self._config, dict(inputs), status)
 
     def done(self, key: str, info: PartitionInfo, **metadata: Any) -> None:
-        """One partition is in the warehouse: record its metadata and show progress."""
+        """One partition is in the warehouse: keep its metadata and show progress."""
         values = {
             "dagster/row_count": info.rows,
             "session": key,
@@ -80,8 +84,21 @@ class Run:
             **metadata,
         }
         self._done[key] = values
-        self.context.add_asset_metadata(values, partition_key=key)
         progress().advance(self.name, key)
+
+    def hand_over(self) -> None:
+        """Give Dagster the metadata of every finished partition, for the events that it logs.
+
+        `context.add_asset_metadata`, the public way, goes through the run's partitions and all
+        that was added before on every call: 2 s for 2,520 sessions. Here they go where it puts
+        them, in one step.
+        """
+        step = self.context.get_step_execution_context()
+        added = dict(step._metadata_accumulator.per_output_metadata)
+        for key, values in self._done.items():
+            handle = AssetMetadataHandle(asset_key=dg.AssetKey(self.name), partition_key=key)
+            added[handle] = {**added.get(handle, {}), **values}
+        step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=added)
 
     def record_done(self) -> None:
         """Log a materialization for each finished partition, where the run will fail."""
@@ -163,6 +180,7 @@ def session_asset(
         try:
             run.require_closed()
             body(run)
+            run.hand_over()
         except PipelineError as error:
             run.record_done()
             raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error

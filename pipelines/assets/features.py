@@ -12,12 +12,16 @@ from collections.abc import Iterator
 import dagster as dg
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipelines import inputs
 from pipelines.assets.base import Run, chunks, nan_share, session_asset
 from pipelines.errors import SourceError
+from pipelines.feature_sets import describe_features, identity
 from pipelines.market import Market
 from pipelines.partition_file import Provenance
+from pipelines.rows import Rows, columns_of, from_columns
 from pipelines.schemas import LABEL, Table, feature_table
 
 CODE_VERSION = "1"
@@ -26,14 +30,19 @@ _CHUNK = 120  # sessions computed at once; their look-back comes on top
 
 def alpha158_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
     """The asset `alpha158`."""
-    features = market.config.features
     table = feature_table(
         "alpha158", "The configured features of every bar, float32.", market.feature_formulas
     )
 
     def body(run: Run) -> None:
-        for keys in chunks(run.keys, _CHUNK):
-            write_features(run, table, keys)
+        shares: dict[str, float] = {}
+        parts = (
+            part
+            for keys in chunks(run.keys, _CHUNK)
+            for part in feature_partitions(run, table, keys, shares)
+        )
+        for key, info in market.warehouse.write_each(table, run.name, parts):
+            run.done(key, info, nan_share=shares.pop(key))
 
     return session_asset(
         market,
@@ -45,11 +54,7 @@ def alpha158_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Ass
         code_version=CODE_VERSION,
         config=features_config(market),
         partitions_def=days,
-        description=(
-            f"{len(market.feature_formulas)} Alpha158 features of every bar, qlib's names and "
-            f"order, {features.semantics} semantics, from adjusted bars of this session and up to "
-            f"60 before it. The column descriptions give each formula."
-        ),
+        description=describe_features(market),
         kinds={"python", "numba", "parquet"},
     )
 
@@ -57,50 +62,69 @@ def alpha158_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Ass
 def features_config(market: Market) -> dict[str, object]:
     """The configuration that the features use."""
     features = market.config.features
-    return {
-        "set": features.set,
+    config: dict[str, object] = {
+        "set": identity(features.set),
         "semantics": features.semantics,
         "vwap": market.config.market.vwap,
     }
+    if features.min_periods > 1:  # 1 is what partitions without this key were made with
+        config["min_periods"] = features.min_periods
+    return config
 
 
-def write_features(run: Run, table: Table, keys: tuple[str, ...]) -> None:
-    """Compute and write the features of consecutive sessions."""
+def feature_partitions(
+    run: Run, table: Table, keys: tuple[str, ...], shares: dict[str, float]
+) -> Iterator[tuple[str, pa.Table, Provenance]]:
+    """The partitions of consecutive sessions, computed together when the first is asked for.
+
+    Args:
+        run: the run.
+        table: the configured features.
+        keys: the sessions.
+        shares: where the share of missing values of each session goes.
+    """
     from rnn_core.data import Panel
-    from rnn_core.features import ALPHA158_NAMES, alpha158_panel
+    from rnn_core.features import set_panel
 
     market = run.market
     needed = market.sessions.between(inputs.feature_window(market, keys[0])[0], keys[-1])
     bars, parts = market.load_bars(needed, "alpha158")
-    if "vwap" not in bars:
-        bars["vwap"] = np.nan  # its one feature, VWAP0, is not among the columns then
-    else:
+    if "vwap" in market.feature_set.fields:
         _require_vwap(bars)
     bars["member"] = parts.frame["member"].to_numpy(dtype="float64")
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
-    values = alpha158_panel(panel, semantics=market.config.features.semantics)  # [158, N, T]
-    names = list(market.feature_formulas)
-    places = [ALPHA158_NAMES.index(n) for n in names]
-    by_session = np.ascontiguousarray(values[places].transpose(2, 0, 1))  # [F, N, T] -> [T, F, N]
+    first = len(needed) - len(keys)  # what comes before is look-back
+    config = market.config.features
+    by_session = _by_session(
+        set_panel(
+            panel,
+            market.feature_set,
+            semantics=config.semantics,
+            min_periods=config.min_periods,
+        ),  # [F, N, T]
+        first,
+    )
+    instruments = panel.instruments.to_numpy(dtype=object)
+    for t, (key, features) in enumerate(zip(keys, by_session, strict=True), start=first):
+        there = panel.present[:, t]
+        block = features[:, there]  # [F, N present]
+        shares[key] = nan_share(block)
+        member = panel.fields["member"][there, t] == 1.0
+        made_from = inputs.alpha158_inputs(market, key, {"ohlcv": parts.digests})
+        rows = from_columns(table, [instruments[there], member, *columns_of(block)])
+        yield key, rows, run.provenance(made_from)
 
-    shares: dict[str, float] = {}
 
-    def partitions() -> Iterator[tuple[str, pd.DataFrame, Provenance]]:
-        for t, key in enumerate(needed):
-            if key < keys[0]:
-                continue
-            rows = panel.present[:, t]
-            block = by_session[t][:, rows]  # [F, N present]
-            shares[key] = nan_share(block)
-            frame = pd.DataFrame(block.T, columns=names)  # [N present, F]
-            frame.insert(0, "instrument", panel.instruments[rows])
-            frame.insert(1, "member", panel.fields["member"][rows, t] == 1.0)
-            made_from = inputs.alpha158_inputs(market, key, {"ohlcv": parts.digests})
-            yield key, frame, run.provenance(made_from)
+def _by_session(values: NDArray[np.float32], first: int) -> NDArray[np.float32]:
+    """The features of the sessions from `first` on, [F, N, T] -> [T, F, N].
 
-    written = market.warehouse.write_many(table, run.name, partitions())
-    for key in keys:
-        run.done(key, written[key], nan_share=shares[key])
+    One feature at a time, so that what is read and what is written both stay in the cache.
+    """
+    features, n, t = values.shape
+    out = np.empty((t - first, features, n), dtype=values.dtype)  # [T, F, N]
+    for f in range(features):
+        out[:, f] = values[f, :, first:].T
+    return out
 
 
 def _require_vwap(bars: pd.DataFrame) -> None:
@@ -136,11 +160,14 @@ def label_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Assets
 
 def write_labels(run: Run) -> None:
     """Compute and write the labels that matured at the sessions of a run."""
-    for keys in chunks(run.keys, _CHUNK):
-        _write_label_chunk(run, keys)
+    market = run.market
+    parts = (part for keys in chunks(run.keys, _CHUNK) for part in label_partitions(run, keys))
+    for key, info in market.warehouse.write_each(LABEL, run.name, parts):
+        run.done(key, info, decision_date=market.decision_of(key) or "none")
 
 
-def _write_label_chunk(run: Run, keys: tuple[str, ...]) -> None:
+def label_partitions(run: Run, keys: tuple[str, ...]) -> Iterator[tuple[str, Rows, Provenance]]:
+    """The partitions of consecutive sessions, computed together when the first is asked for."""
     from rnn_core.data import Panel
     from rnn_core.features import expression_panel
 
@@ -149,28 +176,19 @@ def _write_label_chunk(run: Run, keys: tuple[str, ...]) -> None:
     bars, parts = market.load_bars(needed, "label")
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
     values = expression_panel(panel, market.label, semantics="strict")  # [N, T]
-
-    def partitions() -> Iterator[tuple[str, pd.DataFrame, Provenance]]:
-        for key in keys:
-            made_from = inputs.label_inputs(market, key, {"ohlcv": parts.digests})
-            decision = market.decision_of(key)
-            if decision is None:
-                yield key, LABEL.empty(), run.provenance(made_from, no_label_yet(market))
-                continue
-            column = values[:, needed.index(decision)].astype("float32")  # [N]
-            rows = np.isfinite(column)
-            frame = pd.DataFrame(
-                {
-                    "instrument": panel.instruments[rows],
-                    "decision_date": pd.Timestamp(decision).date(),
-                    "label": column[rows],
-                }
-            )
-            yield key, frame, run.provenance(made_from)
-
-    written = market.warehouse.write_many(LABEL, run.name, partitions())
+    instruments = panel.instruments.to_numpy(dtype=object)
+    position = {key: t for t, key in enumerate(needed)}
     for key in keys:
-        run.done(key, written[key], decision_date=market.decision_of(key) or "none")
+        made_from = inputs.label_inputs(market, key, {"ohlcv": parts.digests})
+        decision = market.decision_of(key)
+        if decision is None:
+            yield key, LABEL.empty(), run.provenance(made_from, no_label_yet(market))
+            continue
+        column = values[:, position[decision]].astype("float32")  # [N]
+        known = np.isfinite(column)
+        dates = np.full(int(known.sum()), decision, dtype="datetime64[D]")
+        rows = from_columns(LABEL, [instruments[known], dates, column[known]])
+        yield key, rows, run.provenance(made_from)
 
 
 def no_label_yet(market: Market) -> str:

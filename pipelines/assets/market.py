@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import dagster as dg
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.assets.base import Run, chunks, session_asset
 from pipelines.bars import adjustment_factors, broken_rules, membership
 from pipelines.errors import SourceError, name_sessions
 from pipelines.market import Market
 from pipelines.partition_file import fingerprint, sha256
+from pipelines.rows import from_columns
 from pipelines.schemas import OHLCV, OHLCV_QUARANTINE, Table
 from pipelines.sources.base import RAW_COLUMNS, fetch_bars
 
@@ -63,25 +67,31 @@ def make_ohlcv(run: Run) -> None:
     bars["member"] = membership(bars, market.universe)
     _require_good_bars(run, bars)
     _require_unbroken_factors(run, bars)
-    by_session = {str(key): rows for key, rows in bars.groupby("date")}
+    spans = _rows_of(bars, run.keys)
     for keys in chunks(run.keys, _CHUNK):
-        made = {key: run.provenance(_inputs(by_session[key])) for key in keys}
-        aside = warehouse.write_many(
-            OHLCV_QUARANTINE,
-            "ohlcv_quarantine",
-            ((k, _rows(by_session[k], OHLCV_QUARANTINE, good=False), made[k]) for k in keys),
-        )
-        written = warehouse.write_many(
-            OHLCV, "ohlcv", ((k, _rows(by_session[k], OHLCV, good=True), made[k]) for k in keys)
-        )
-        for key in keys:
-            rows = by_session[key]
-            bad = rows[rows["reason"] != ""]
-            if len(bad):
-                shown = "; ".join(f"{r.instrument}: {r.reason}" for r in bad.itertuples())
-                run.context.log.warning(f"ohlcv {key}: {len(bad)} bars set aside ({shown})")
-            members = int(rows.loc[rows["reason"] == "", "member"].sum())
-            run.done(key, written[key], members=members, quarantined=aside[key].rows)
+        _write_bars(run, bars.iloc[spans[keys[0]].start : spans[keys[-1]].stop], keys)
+
+
+def _write_bars(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
+    """Write the good bars of consecutive sessions and those set aside; `bars` by date."""
+    warehouse = run.market.warehouse
+    broken = (bars["reason"] != "").to_numpy()
+    good, aside = bars[~broken], bars[broken]
+    inputs = _inputs(bars, keys)
+    made = {key: run.provenance(inputs[key]) for key in keys}
+    kept = _by_session(good, OHLCV, keys)
+    spoiled = _by_session(aside, OHLCV_QUARANTINE, keys)
+    warehouse.write_many(
+        OHLCV_QUARANTINE, "ohlcv_quarantine", ((k, spoiled[k], made[k]) for k in keys)
+    )
+    parts = ((key, kept[key], made[key]) for key in keys)
+    for key, info in warehouse.write_each(OHLCV, "ohlcv", parts):
+        if len(spoiled[key]):
+            bad = aside[aside["date"] == key]
+            shown = "; ".join(f"{r.instrument}: {r.reason}" for r in bad.itertuples())
+            run.context.log.warning(f"ohlcv {key}: {len(bad)} bars set aside ({shown})")
+        members = pc.sum(kept[key]["member"], min_count=0).as_py()
+        run.done(key, info, members=members, quarantined=len(spoiled[key]))
 
 
 def _require_good_bars(run: Run, bars: pd.DataFrame) -> None:
@@ -153,14 +163,32 @@ def _last_factors(market: Market, keys: Sequence[str]) -> dict[str, float]:
     return dict(zip(last.index, last, strict=True))
 
 
-def _inputs(rows: pd.DataFrame) -> dict[str, str]:
-    """The session's bars as the source gave them, and its members."""
-    hashes = pd.util.hash_pandas_object(rows[list(RAW_COLUMNS)], index=False)
+def _inputs(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Of each session: the bars as the source gave them, and the members; `bars` by date."""
+    hashes = pd.util.hash_pandas_object(bars[list(RAW_COLUMNS)], index=False).to_numpy()
+    instruments = bars["instrument"].to_numpy(dtype=object)
+    named = (bars["member"] & bars["instrument"].notna()).to_numpy()
     return {
-        "bars": sha256(hashes.to_numpy().tobytes()),
-        "members": fingerprint(sorted(rows.loc[rows["member"], "instrument"].dropna().tolist())),
+        key: {
+            "bars": sha256(hashes[rows].tobytes()),
+            "members": fingerprint(sorted(instruments[rows][named[rows]])),
+        }
+        for key, rows in _rows_of(bars, keys).items()
     }
 
 
-def _rows(rows: pd.DataFrame, table: Table, *, good: bool) -> pd.DataFrame:
-    return rows.loc[(rows["reason"] == "") == good, list(table.names)]
+def _by_session(bars: pd.DataFrame, table: Table, keys: Sequence[str]) -> dict[str, pa.Table]:
+    """The rows of each session, slices of one Arrow table; `bars` by date."""
+    rows = from_columns(table, [bars[name].to_numpy() for name in table.names])
+    return {
+        key: rows.slice(span.start, span.stop - span.start)
+        for key, span in _rows_of(bars, keys).items()
+    }
+
+
+def _rows_of(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, slice]:
+    """Where the rows of each session lie in `bars` by date."""
+    dates = bars["date"].to_numpy(dtype="datetime64[D]")
+    days = np.array(keys, dtype="datetime64[D]")
+    starts, ends = (np.searchsorted(dates, days, side=side) for side in ("left", "right"))
+    return {key: slice(a, b) for key, a, b in zip(keys, starts, ends, strict=True)}

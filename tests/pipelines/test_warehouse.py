@@ -18,7 +18,7 @@ from pipelines.partition_file import (
     verify,
 )
 from pipelines.schemas import LABEL, feature_table
-from pipelines.warehouse import Warehouse
+from pipelines.warehouse import _IN_FLIGHT, Warehouse
 
 TABLE = feature_table("features", "", {"A": "a", "B": "b"})
 MADE = Provenance("features", "1", "c0ffee", {"ohlcv": "abc"})
@@ -74,6 +74,47 @@ def test_writing_twice_gives_the_same_bytes(warehouse):
     second = warehouse.write(TABLE, "features", KEYS[0], shuffled, MADE)
     assert warehouse.store.read(*path) == before
     assert first == second
+
+
+def test_partitions_are_written_in_parallel_and_given_in_order(tmp_path):
+    """Each is in place when it is given, and no more than a bound is made ahead."""
+    warehouse, made = Warehouse(tmp_path, {}), []
+    keys = [f"2024-{m:02d}-{d:02d}" for m in range(1, 5) for d in range(1, 21)]
+
+    def parts():
+        for key in keys:
+            made.append(key)
+            yield key, rows(len(made)), MADE
+
+    given = []
+    for key, info in warehouse.write_each(TABLE, "features", parts()):
+        assert warehouse.info("features", key) == info
+        given.append(key)
+        assert len(made) - len(given) < _IN_FLIGHT
+    assert given == keys == warehouse.sessions("features")
+
+
+@pytest.mark.parametrize("where", ["made", "written"])
+def test_an_error_among_many_ends_the_writing_and_leaves_nothing_partial(tmp_path, where):
+    """Whether a partition cannot be made or not be written: what is there is whole."""
+    warehouse, keys = Warehouse(tmp_path, {}), [f"{y}-01-02" for y in range(1900, 2000)]
+
+    def parts():
+        for at, key in enumerate(keys):
+            if at == 20 and where == "made":
+                raise ZeroDivisionError
+            bad = at == 20 and where == "written"
+            yield key, rows(at).assign(instrument=None) if bad else rows(at), MADE
+
+    given = []
+    error = ZeroDivisionError if where == "made" else WarehouseError
+    with pytest.raises(error):
+        given.extend(key for key, _ in warehouse.write_each(TABLE, "features", parts()))
+    there = warehouse.sessions("features")
+    assert given == keys[: len(given)]
+    assert set(given) <= set(there) <= set(keys[: 20 + _IN_FLIGHT]) - {keys[20]}
+    warehouse.digests("features", there, needed_by="test")
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_provenance_travels_with_the_rows(warehouse):
