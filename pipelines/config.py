@@ -7,12 +7,16 @@ Every value is validated before anything runs. What the keys mean stands as comm
 from __future__ import annotations
 
 import datetime as dt
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from rnn_core.features import FeatureSet
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -76,21 +80,49 @@ class MarketConfig(Section):
 
 
 class FeaturesConfig(Section):
-    """The feature set and the label expression."""
+    """The feature set and the label expression.
 
-    set: Literal["alpha158"] = "alpha158"
+    `set` is written as `alpha158`, `alpha360`, the path of a YAML file or a mapping as such a file
+    holds, and is a `rnn_core.features.FeatureSet` once loaded.
+    """
+
+    set: Any = Field(default="alpha158", validate_default=True)
     semantics: Literal["strict", "qlib"] = "strict"
+    min_periods: PositiveInt = 1
     label: str = "Ref($close, -2)/Ref($close, -1) - 1"
+
+    @field_validator("set")
+    @classmethod
+    def _loads(cls, given: Any) -> FeatureSet:
+        from pipelines.feature_sets import checked_set
+
+        return checked_set(given)
 
     @field_validator("label")
     @classmethod
     def _parses(cls, text: str) -> str:
+        from pipelines.feature_sets import require_fields
         from rnn_core.features import parse
 
         label = parse(text)  # raises a ValueError that points at the character
         if label.look_ahead < 1:
             raise ValueError(f"the label {text!r} looks at no later session: nothing to predict")
+        require_fields(label.fields)
         return text
+
+    @model_validator(mode="after")
+    def _enough_values(self) -> FeaturesConfig:
+        if self.min_periods > 1 and self.semantics == "qlib":
+            raise ValueError(
+                f"min_periods {self.min_periods} with qlib's semantics, where it is always 1"
+            )
+        shortest = self.set.shortest_window
+        if shortest is not None and self.min_periods > shortest:
+            raise ValueError(
+                f"min_periods {self.min_periods} exceeds the shortest window of the set, "
+                f"{shortest} sessions: its features would never have a value"
+            )
+        return self
 
 
 class ProcessorConfig(Section):
@@ -207,7 +239,7 @@ class FactoryConfig(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     warehouse: str | None = None
     market: MarketConfig
-    features: FeaturesConfig = FeaturesConfig()
+    features: FeaturesConfig = Field(default_factory=FeaturesConfig)
     dataset: DatasetConfig
     training: TrainingConfig
     models: dict[str, dict[str, Any]]
@@ -234,14 +266,30 @@ class FactoryConfig(Section):
             model_spec(name, entry)
         return models
 
+    @cached_property
+    def feature_set(self) -> FeatureSet:
+        """The features of this market: those of the set that its bars allow.
+
+        Raises:
+            ValueError: every feature reads $vwap, and market.vwap is none.
+        """
+        given: FeatureSet = self.features.set
+        return given.without_field("vwap") if self.market.vwap == "none" else given
+
     @model_validator(mode="after")
     def _columns(self) -> FactoryConfig:
         from pipelines.processing import build_chain, output_columns
-        from rnn_core.features import ALPHA158_NAMES
+        from rnn_core.features import parse
 
+        if self.market.vwap == "none" and "vwap" in parse(self.features.label).fields:
+            raise ValueError("features.label reads $vwap, and market.vwap is none")
+        try:
+            names = self.feature_set.names
+        except ValueError as error:
+            raise ValueError(f"features.set: {error}; market.vwap is none") from error
         chain = build_chain(self.dataset.infer_processors, self.dataset, group="feature")
         try:
-            output_columns(chain, ALPHA158_NAMES, "feature")
+            output_columns(chain, names, "feature")
         except ValueError as error:
             raise ValueError(f"dataset.infer_processors: {error}") from error
         return self

@@ -23,21 +23,6 @@ DEFAULT_CONFIG = "sample"
 ENV_CONFIG = "RNN_CONFIG"
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, where YAML would keep the last silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is written twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def config_path(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     """The YAML of a market by its path, or by the name of one that ships with the package.
 
@@ -67,10 +52,12 @@ def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryCo
     Raises:
         ConfigError: the file is not YAML, or a key, type, date order or name in it is wrong.
     """
+    from rnn_core.features.set_file import UniqueKeyLoader
+
     path = config_path(name_or_path)
     text = path.read_text(encoding="utf-8")
     try:
-        raw = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        raw = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     return parse_config(_anchored(raw, path.parent), where=str(path), text=text)
@@ -94,10 +81,18 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
 
 
 def _anchored(raw: Any, folder: Path) -> Any:
-    """The mapping with the file of membership spans, if it names one, relative to the YAML."""
-    universe = raw.get("market", {}).get("universe") if isinstance(raw, dict) else None
+    """The mapping with the files that it names (spans, a feature set) relative to the YAML."""
+    from rnn_core.features.set_file import ENDINGS
+
+    sections = raw if isinstance(raw, dict) else {}
+    market, features = sections.get("market"), sections.get("features")
+    universe = market.get("universe") if isinstance(market, dict) else None
     if isinstance(universe, dict) and isinstance(universe.get("spans"), str):
         universe["spans"] = str(folder.absolute() / universe["spans"])
+    if isinstance(features, dict) and isinstance(features.get("set"), str):
+        path = Path(features["set"])
+        if path.suffix.lower() in ENDINGS:
+            features["set"] = str(folder.absolute() / path)
     return raw
 
 
@@ -116,7 +111,8 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
         return f"{place}: required, but not given"
     message = error["msg"].removeprefix("Value error, ")
     given = error.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | dt.date) else ""
+    plain = isinstance(given, str | int | float | bool | dt.date) and "\n" not in message
+    shown = f" (given: {given!r})" if plain else ""
     return f"{place}: {message}{shown}"
 
 

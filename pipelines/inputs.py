@@ -29,9 +29,7 @@ def combined(digests: Mapping[str, str], keys: Iterable[str]) -> str:
 
 def feature_window(market: Market, key: str) -> tuple[str, ...]:
     """The sessions of bars that the features of a session need, itself last."""
-    from rnn_core.features import ALPHA158_LOOK_BACK
-
-    return market.sessions.window(key, ALPHA158_LOOK_BACK + 1)
+    return market.sessions.window(key, market.feature_set.look_back + 1)
 
 
 def label_window(market: Market, key: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from pipelines.sources import BarSource, make_source
 from pipelines.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from rnn_core.features import Expression
+    from rnn_core.features import Expression, FeatureSet
 
 LABEL_NAME = "LABEL0"
 ENV_DATA = "RNN_DATA_DIR"
@@ -167,15 +167,15 @@ class Market:
         today = pd.Timestamp.now(tz=self.sessions.timezone).tz_localize(None).normalize()
         return self.sessions.at_or_before((today - pd.Timedelta(days=1)).date())
 
+    @property
+    def feature_set(self) -> FeatureSet:
+        """The configured features, less those that read a field which the bars lack."""
+        return self.config.feature_set
+
     @cached_property
     def feature_formulas(self) -> dict[str, str]:
-        """The configured features and their formulas, in order."""
-        from rnn_core.features import ALPHA158_EXPRESSIONS
-
-        formulas = dict(ALPHA158_EXPRESSIONS)
-        if self.config.market.vwap == "none":
-            formulas.pop("VWAP0")
-        return formulas
+        """Their names and formulas, in order."""
+        return dict(self.feature_set)
 
     @cached_property
     def dataset_columns(self) -> tuple[str, ...]:

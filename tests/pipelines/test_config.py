@@ -77,6 +77,53 @@ def test_sample_covers_450_to_650_sessions_to_the_end_of_the_data():
         ({"models": {"lstm": {"lr": "fast"}}}, r"models: lstm: lr is 'fast'"),
         ({"features": {"label": "Ref($close -2)"}}, r"features.label: "),
         ({"features": {"label": "$close"}}, r"looks at no later session"),
+        ({"features": {"label": "Ref($adj, -1)"}}, r"features.label: no field \$adj in adjusted"),
+        (
+            {"features": {"label": "Ref($vwap, -1)"}, "market": {"vwap": "none"}},
+            r"features.label reads \$vwap, and market.vwap is none",
+        ),
+        ({"features": {"set": "alpha185"}}, r"features.set: .*did you mean 'alpha158'.*\.yaml"),
+        ({"features": {"set": 158}}, r"features.set: expected alpha158, alpha360, .* got 158"),
+        ({"features": {"set": "no.yaml"}}, r"features.set: cannot read no.yaml: No such file"),
+        (
+            {"features": {"set": {"set": "alpha158", "roling": {}}}},
+            r"features.set: unknown key 'roling'; did you mean 'rolling'",
+        ),
+        (
+            {"features": {"set": {"set": "alpha158", "rolling": {"include": ["RSQ"]}}}},
+            r"features.set: rolling.include has no 'RSQ'; did you mean 'RSQR'",
+        ),
+        (
+            {"features": {"set": {"features": {"A": "$close", "B": "Ref($close, -1)"}}}},
+            r"features.set: B = Ref\(\$close, -1\) reads 1 sessions ahead, which nobody knows",
+        ),
+        (
+            {"features": {"set": {"features": {"A": "$amount"}}}},
+            r"features.set: no field \$amount in adjusted bars",
+        ),
+        ({"features": {"set": {"features": {"A": "Maen($close, 5)"}}}}, r"features: A: .*`Mean`"),
+        ({"features": {"set": {"features": {"date": "$close"}}}}, r"date cannot be told from date"),
+        (
+            {"features": {"set": {"features": {"up": "$close", "UP": "$open"}}}},
+            r"features.set: UP cannot be told from up, another feature, in SQL",
+        ),
+        (
+            {"features": {"set": {"features": {"A": "$vwap"}}}, "market": {"vwap": "none"}},
+            r"features.set: .*every feature reads \$vwap.*market.vwap is none",
+        ),
+        ({"features": {"min_periods": 2, "semantics": "qlib"}}, r"features: min_periods 2 with q"),
+        (
+            {"features": {"min_periods": 6}},
+            r"features: min_periods 6 exceeds the shortest win.*5 s",
+        ),
+        ({"features": {"set": "alpha360"}}, r"dataset.infer_processors: .*KMID"),
+        (
+            {
+                "dataset": {"infer_processors": [{"FilterCol": {"col_list": ["VWAP0"]}}]},
+                "market": {"vwap": "none"},
+            },
+            r"dataset.infer_processors: .*'VWAP0'",
+        ),
         ({"schedule": {"cron": "whenever"}}, r"schedule.cron: not a cron string"),
         ({"name": "My Market"}, r"name: "),
     ],
@@ -148,3 +195,51 @@ def test_every_key_of_the_sample_is_explained():
     own_names = {"lstm", "gru", "krnn", "num_layers", "rnn_layers", "col_list"}
     assert used - explained <= sections | own_names
     assert len(explained) > 40
+
+
+OWN_SET = """\
+set: alpha158
+kbar: false
+rolling: {windows: [5], include: [ROC]}
+features:
+  GAP: "$open/Ref($close, 1)-1"
+"""
+
+
+def test_a_feature_set_is_a_name_a_mapping_or_a_file_beside_the_yaml(tmp_path, monkeypatch):
+    """A relative path counts from the YAML that names it, not from the working directory."""
+    import yaml
+
+    from pipelines.feature_sets import identity
+
+    plain = {"dataset": {"infer_processors": ["Fillna"]}}
+    names = parse_config(merged(TINY, plain)).feature_set.names
+    assert len(names) == 158
+    long = parse_config(merged(TINY, plain | {"features": {"set": "alpha360"}}))
+    assert len(long.feature_set) == 360
+    assert identity(long.features.set) == "alpha360"
+    (tmp_path / "own.yaml").write_text(OWN_SET)
+    raw = merged(TINY, plain | {"features": {"set": "own.yaml", "min_periods": 5}})
+    (tmp_path / "market.yaml").write_text(yaml.safe_dump(raw))
+    monkeypatch.chdir("/")
+    from_file = load_config(tmp_path / "market.yaml")
+    assert from_file.feature_set.names == ("OPEN0", "HIGH0", "LOW0", "VWAP0", "ROC5", "GAP")
+    inline = parse_config(merged(raw, {"features": {"set": yaml.safe_load(OWN_SET)}}))
+    assert identity(inline.features.set) == identity(from_file.features.set)
+    without = parse_config(
+        merged(raw, {"features": {"set": str(tmp_path / "own.yaml")}, "market": {"vwap": "none"}})
+    )
+    assert without.feature_set.names == ("OPEN0", "HIGH0", "LOW0", "ROC5", "GAP")
+
+
+def test_a_wrong_expression_of_a_file_is_shown_with_its_file_line_and_place(tmp_path):
+    text = (CONFIGS / "sample.yaml").read_text()
+    text = text.replace("  set: alpha158 ", "  set: own.yaml ")
+    number = next(i for i, t in enumerate(text.splitlines(), 1) if "own.yaml" in t)
+    (tmp_path / "market.yaml").write_text(text)
+    (tmp_path / "own.yaml").write_text(OWN_SET.replace("Ref(", "Reff("))
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "market.yaml")
+    lines = str(caught.value).splitlines()
+    assert rf"features.set (line {number}): {tmp_path / 'own.yaml'}: features: GAP" in lines[1]
+    assert lines[2][lines[3].index("^") :] == "Reff($close, 1)-1"

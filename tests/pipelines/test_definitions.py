@@ -117,6 +117,20 @@ def test_without_vwap_the_feature_is_left_out(tmp_path):
     assert len(names) == 159
 
 
+def test_another_set_keeps_the_assets_name_and_describes_its_columns(tmp_path):
+    from tests.pipelines.conftest import make_market
+
+    own = {"set": "alpha158", "rolling": {"windows": [7]}, "features": {"GAP": "$open-$close"}}
+    changes = {"features": {"set": own}, "dataset": {"infer_processors": ["Fillna"]}}
+    node = nodes(build_definitions(make_market(tmp_path, changes)))["alpha158"]
+    described = {c.name: c.description for c in node.metadata["dagster/column_schema"].columns}
+    assert len(described) == 2 + 9 + 4 + 29 + 1
+    assert described["MA7"] == "Mean($close, 7)/$close"
+    assert described["GAP"] == "$open-$close"
+    assert "43 features of the configured set" in node.description
+    assert "keeps this name whatever the set" in node.description
+
+
 def test_nothing_deprecated_or_superseded_is_used():
     """The shipped location imports and resolves with those warnings as errors."""
     code = (

@@ -248,3 +248,38 @@ def test_reports_are_tables_and_pictures(finished):
     assert pictures == {"ic.png", "quantile_returns.png", "loss_curves.png", "portfolio.png"}
     for picture in folder.glob("*.png"):
         assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_set_of_ones_own_flows_through_to_the_dataset(tmp_path, instance):
+    """Only its columns, from only the sessions that it looks back on, under its own formulas."""
+    own = {"GAP": "$open/Ref($close, 2)-1", "RANGE": "($high-$low)/$close"}
+    market = make_market(
+        tmp_path / "own",
+        {"features": {"set": {"features": own}}, "dataset": {"infer_processors": ["Fillna"]}},
+    )
+    keys = market.sessions.keys
+    fit = market.fit_sessions
+    materialize(market, ["ohlcv"], keys[0], fit[-1], instance)
+    assert market.sessions.position(fit[0]) < 60
+    shutil.rmtree(market.paths.warehouse / "ohlcv" / f"date={keys[2]}")  # beyond the look-back
+    materialize(market, ["alpha158", "label"], fit[0], fit[-1], instance)
+    run_assets(build_definitions(market), instance, ["processors"])
+    materialize(market, ["dataset_infer"], fit[-1], fit[-1], instance)
+
+    bars, _ = market.load_bars(fit, "test")
+    wide = {
+        field: bars.pivot_table(index="date", columns="instrument", values=field)
+        for field in ("open", "high", "low", "close")
+    }
+    gap = wide["open"].iloc[-1] / wide["close"].iloc[-3] - 1
+    spread = (wide["high"] - wide["low"]).iloc[-1] / wide["close"].iloc[-1]
+    rows = market.warehouse.read("alpha158", [fit[-1]], needed_by="test").frame
+    assert list(rows.columns) == ["date", "instrument", "member", "GAP", "RANGE"]
+    rows = rows.set_index("instrument")
+    np.testing.assert_allclose(rows["GAP"], gap[rows.index].astype("float32"), rtol=1e-5)
+    np.testing.assert_allclose(rows["RANGE"], spread[rows.index].astype("float32"), rtol=1e-5)
+    served = market.warehouse.read("dataset_infer", [fit[-1]], needed_by="test").frame
+    served = served.set_index("instrument")
+    assert list(served.columns) == ["date", "member", "GAP", "RANGE"]
+    expected = rows[["GAP", "RANGE"]].fillna(0)
+    pd.testing.assert_frame_equal(served[["GAP", "RANGE"]], expected.loc[served.index])
