@@ -147,10 +147,8 @@ def lagged(
     """
     if stat == codes.MAD:
         _deviation(x, length, least, pad, out)
-    elif stat == codes.SKEW:
-        _shape(x, length, 3, least, pad, out)
-    elif stat == codes.KURT:
-        _shape(x, length, 4, least, pad, out)
+    elif stat in (codes.SKEW, codes.KURT):
+        _shape(x, length, 3 if stat == codes.SKEW else 4, least, pad, out)
     elif stat == codes.WMA:
         _weighted(x, window, length, least, pad, out)
     elif stat == codes.GROWING_EMA:
