@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,7 +12,11 @@ from rnn_core.features.layout import (
     ALPHA158_EXPRESSIONS,
     ALPHA158_FIELDS,
     ALPHA158_NAMES,
+    ALPHA158_PRICES,
+    KBAR,
+    ROLLING_FAMILIES,
 )
+from rnn_core.features.operators import OPERATORS
 from rnn_core.features.tokens import tokenize
 
 
@@ -36,3 +41,11 @@ def test_formulas_read_the_six_fields_and_no_other() -> None:
 )
 def test_formula_text(name: str, text: str) -> None:
     assert ALPHA158_EXPRESSIONS[name] == text
+
+
+def test_the_documentation_has_a_row_for_every_operator_and_family() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "semantics.md").read_text()
+    cells = [re.split(r"(?<!\\)\|", line)[1] for line in page.splitlines() if line.startswith("|")]
+    words = set(re.findall(r"[A-Za-z0-9]+", " ".join(cells)))
+    assert set(OPERATORS) <= words
+    assert {*KBAR, *ROLLING_FAMILIES, *(f"{price}0" for price in ALPHA158_PRICES)} <= words
