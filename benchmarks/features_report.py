@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 LOOK_BACK = 61
 RTOL, ATOL = 1e-4, 1e-6
-BEGIN, END = "<!-- benchmarks/features.py: begin -->", "<!-- benchmarks/features.py: end -->"
 
 
 def spans(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -85,19 +84,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def write_section(path: Path, section: str) -> None:
-    """Put the section between its markers, or at the end of a file without them.
+def write_section(path: Path, section: str, script: str = "benchmarks/features.py") -> None:
+    """Put the section between its script's markers, or at the end of a file without them.
 
     Raises:
         ValueError: if only one of the markers is there.
     """
     text = path.read_text() if path.exists() else "# Measurements\n"
-    block = f"{BEGIN}\n{section.strip()}\n{END}"
-    if BEGIN in text and END in text:
-        before, rest = text.split(BEGIN, 1)
-        text = before + block + rest.split(END, 1)[1]
-    elif BEGIN in text or END in text:
-        raise ValueError(f"{path} has one of the markers {BEGIN} and {END}: put both or none")
+    begin, end = (f"<!-- {script}: {word} -->" for word in ("begin", "end"))
+    block = f"{begin}\n{section.strip()}\n{end}"
+    if begin in text and end in text:
+        before, rest = text.split(begin, 1)
+        text = before + block + rest.split(end, 1)[1]
+    elif begin in text or end in text:
+        raise ValueError(f"{path} has one of the markers {begin} and {end}: put both or none")
     else:
         text = text.rstrip() + "\n\n" + block + "\n"
     path.write_text(text)

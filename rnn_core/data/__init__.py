@@ -1,8 +1,16 @@
-"""Frames in, windows out: panel, processors, sampler, checks and a simulated market."""
+"""Frames in, windows out: panel, universe, processors, handlers, datasets, sampler and checks.
+
+`Alpha158` and `Alpha360` load on first use: they need `rnn_core.features`, which needs the panel.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rnn_core.data.dataset import DatasetH, TSDatasetH
 from rnn_core.data.finite import finite_report, require_finite
+from rnn_core.data.handler import DK_I, DK_L, DK_R, DataHandlerLP
 from rnn_core.data.panel import Panel
 from rnn_core.data.processors import (
     PROCESSORS,
@@ -19,17 +27,30 @@ from rnn_core.data.processors import (
     Processor,
     ProcessorChain,
     RobustZScoreNorm,
+    TanhProcess,
+    TimeRangeFlt,
     ZScoreNorm,
     make_processor,
 )
 from rnn_core.data.sampler import TSDataSampler
 from rnn_core.data.simulate import planted_score, simulate_market
+from rnn_core.data.universe import Universe
+
+if TYPE_CHECKING:
+    from rnn_core.data.alpha import Alpha158, Alpha360
 
 __all__ = [
+    "DK_I",
+    "DK_L",
+    "DK_R",
     "PROCESSORS",
+    "Alpha158",
+    "Alpha360",
     "CSRankNorm",
     "CSZFillna",
     "CSZScoreNorm",
+    "DataHandlerLP",
+    "DatasetH",
     "DropCol",
     "DropnaLabel",
     "DropnaProcessor",
@@ -42,6 +63,10 @@ __all__ = [
     "ProcessorChain",
     "RobustZScoreNorm",
     "TSDataSampler",
+    "TSDatasetH",
+    "TanhProcess",
+    "TimeRangeFlt",
+    "Universe",
     "ZScoreNorm",
     "finite_report",
     "make_processor",
@@ -49,3 +74,11 @@ __all__ = [
     "require_finite",
     "simulate_market",
 ]
+
+_HANDLERS = ("Alpha158", "Alpha360")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HANDLERS:
+        return getattr(import_module("rnn_core.data.alpha"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

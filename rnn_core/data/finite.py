@@ -1,66 +1,169 @@
-"""Where a frame is not finite, asked before tensors are built.
+"""Where a frame or a sampler's rows are not finite, asked before tensors are built.
 
 One NaN feature in one batch turns every weight of a network into NaN (qlib masks NaN labels, not
-NaN features), so the question is asked of the frame, where a column and a date can be named.
+NaN features; Q20 of its register), so the question is asked of the rows, where a column and a date
+can be named, and not of the loss, where they cannot.
+
+Of a `TSDataSampler` the rows are those that its samples' windows can reach, once each, and its
+windows are asked too: a session without a row is a row of NaN unless `fillna_type` fills it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from rnn_core.data.frames import index_level
+from rnn_core.data.frames import Group, group_names, group_positions, index_level
+from rnn_core.data.sampler import TSDataSampler
+
+Date = Any  # a pd.Timestamp or pd.NaT, which has no public type
 
 WORST = 5
 """Columns that the error names."""
 
+CHUNK_SAMPLES = 1_000_000
+"""Samples whose windows are looked at in one go."""
 
-def finite_report(frame: pd.DataFrame) -> pd.DataFrame:
+
+def finite_report(
+    data: pd.DataFrame | TSDataSampler, *, group: Group | None = None
+) -> pd.DataFrame:
     """NaN and infinite cells of every column.
 
     Args:
-        frame: a long frame of numbers, flat or two-level columns.
+        data: a long frame of numbers, flat or two-level columns, or a sampler.
+        group: the group or groups to look at, for two-level columns; None is every column.
 
     Returns:
-        One row a column of `frame`, in its order: `nan` and `inf` (cells), `share` of the rows
-        that are either, and `first_date`, the earliest session with one (NaT where none).
+        One row a column, in order: `nan` and `inf` (cells), `share` of the rows that are either,
+        `first_nan` and `first_inf`, the earliest sessions with one (NaT where none).
+
+    Raises:
+        KeyError: no such group.
     """
-    sessions, codes = index_level(frame, "datetime")
-    order = np.argsort(np.argsort(sessions.to_numpy()))[codes]  # place of each row's session
-    ranked = sessions.sort_values()
-    rows = []
-    for j in range(frame.shape[1]):
-        x = frame.iloc[:, j].to_numpy(dtype=np.float64)
-        bad = ~np.isfinite(x)
-        nan = int(np.isnan(x).sum())
-        first = ranked[order[bad].min()] if bad.any() else pd.NaT
-        rows.append((nan, int(bad.sum()) - nan, bad.mean() if len(x) else 0.0, first))
-    report = pd.DataFrame(rows, columns=["nan", "inf", "share", "first_date"], index=frame.columns)
-    return report.astype({"first_date": "datetime64[ns]"})
+    frame = pd.DataFrame(columns=data.columns) if isinstance(data, TSDataSampler) else data
+    positions = np.arange(frame.shape[1])
+    if group is not None:
+        owner = "finite_report"
+        positions = group_positions(frame, group_names(group, owner), owner)
+    if isinstance(data, TSDataSampler):
+        sessions, day, inside = _reached(data)
+        matrix = data._store.matrix
+        columns: Iterator[NDArray[Any]] = (matrix[:-1, p][inside] for p in positions)
+    else:
+        values, codes = index_level(data, "datetime")
+        order = np.argsort(values.to_numpy(), kind="stable")
+        place = np.empty(len(order), dtype=np.intp)
+        place[order] = np.arange(len(order))
+        sessions, day = pd.DatetimeIndex(values[order]), place[codes]
+        columns = (_floats(data, int(p)) for p in positions)
+    rows = [_count(x, sessions, day) for x in columns]
+    names = ["nan", "inf", "share", "first_nan", "first_inf"]
+    report = pd.DataFrame(rows, columns=names, index=frame.columns[positions])
+    return report.astype({"first_nan": "datetime64[ns]", "first_inf": "datetime64[ns]"})
 
 
-def require_finite(frame: pd.DataFrame, max_share: float = 0.0) -> None:
+def require_finite(
+    data: pd.DataFrame | TSDataSampler, limit: float = 0.0, *, group: Group | None = None
+) -> None:
     """Raise where a column has more NaN or infinite cells than allowed.
 
     Args:
-        frame: a long frame of numbers.
-        max_share: share of a column's rows that may be NaN or infinite, 0 to 1.
+        data: a long frame of numbers, or a sampler.
+        limit: share of a column's rows that may be NaN or infinite, 0 to 1; of a sampler also the
+            share of windows that may hold a session without a row.
+        group: the group or groups to look at; None is every column. A label that is NaN on the
+            last sessions is no defect: group="feature" leaves it out.
 
     Raises:
-        ValueError: a column has more; the worst are named with counts and first dates.
+        ValueError: a column has more; the worst are named first, with counts and first dates. Or
+            a sampler's windows have rows of NaN. Or `limit` is outside [0, 1].
     """
-    report = finite_report(frame)
-    bad = report[report["share"] > max_share].sort_values("share", ascending=False, kind="stable")
-    if bad.empty:
-        return
-    named = "; ".join(
-        f"{'/'.join(map(str, c)) if isinstance(c, tuple) else c}: {nan} NaN and {inf} infinite of "
-        f"{len(frame)} rows from {first:%Y-%m-%d}"
-        for c, nan, inf, first in zip(
-            bad.index[:WORST], bad["nan"], bad["inf"], bad["first_date"], strict=False
+    if not 0 <= limit <= 1:
+        raise ValueError(f"limit is {limit}, expected a share between 0 and 1")
+    report = finite_report(data, group=group)
+    bad = report[report["share"] > limit].sort_values("share", ascending=False, kind="stable")
+    if not bad.empty:
+        more = f"; and {len(bad) - WORST} more" if len(bad) > WORST else ""
+        named = "; ".join(
+            f"{'/'.join(map(str, name)) if isinstance(name, tuple) else name}: {_words(row)}"
+            for name, (_, row) in zip(bad.index[:WORST], bad.iterrows(), strict=False)
         )
-    )
-    raise ValueError(
-        f"{len(bad)} of {frame.shape[1]} columns exceed a share of {max_share} cells without a "
-        f"finite value ({named}): fill them with Fillna or ProcessInf, or drop the column"
-    )
+        raise ValueError(
+            f"{len(bad)} of {len(report)} columns exceed the limit of {limit:.2%} cells without a "
+            f"finite value, worst first ({named}{more}): use Fillna for NaN and ProcessInf for "
+            f"infinite values, or drop the column with DropCol"
+        )
+    if isinstance(data, TSDataSampler):
+        _require_whole_windows(data, limit)
+
+
+def _floats(frame: pd.DataFrame, position: int) -> NDArray[Any]:
+    """A column as it is where it is float, else as float64."""
+    x = frame.iloc[:, position].to_numpy()
+    return x if x.dtype.kind == "f" else frame.iloc[:, position].to_numpy(dtype=np.float64)
+
+
+def _count(
+    x: NDArray[Any], sessions: pd.DatetimeIndex, day: NDArray[np.intp]
+) -> tuple[int, int, float, Date, Date]:
+    """A row of the report; x and day are [R], sessions sorted."""
+    finite = np.isfinite(x)
+    if finite.all():
+        return 0, 0, 0.0, pd.NaT, pd.NaT
+    nan = np.isnan(x)
+    inf = ~finite & ~nan
+    first_nan, first_inf = (sessions[day[m].min()] if m.any() else pd.NaT for m in (nan, inf))
+    return int(nan.sum()), int(inf.sum()), float(1 - finite.mean()), first_nan, first_inf
+
+
+def _words(row: pd.Series) -> str:
+    """A row of the report in words."""
+    parts = [
+        f"{row[kind]} {word} from {row[f'first_{kind}']:%Y-%m-%d}"
+        for kind, word in (("nan", "NaN"), ("inf", "infinite"))
+        if row[kind]
+    ]
+    return f"{' and '.join(parts)}, {row['share']:.2%} of the rows"
+
+
+def _reached(
+    sampler: TSDataSampler,
+) -> tuple[pd.DatetimeIndex, NDArray[np.intp], NDArray[np.bool_]]:
+    """Sessions; of every row that some window reaches its session's place; which rows those are."""
+    store, offsets = sampler._store, sampler._offsets
+    change = np.zeros(len(store.matrix), dtype=np.int64)  # [R + 1]
+    np.add.at(change, store.table[offsets] + 1, 1)  # the window's first row
+    np.add.at(change, store.table[offsets + store.step_len] + 1, -1)  # the row after its last
+    inside = np.cumsum(change[:-1]) > 0  # [R]
+    day = (store.offsets % store.width)[inside]
+    return store.sessions, day.astype(np.intp), inside
+
+
+def _require_whole_windows(sampler: TSDataSampler, limit: float) -> None:
+    """Raise where more windows than allowed hold a session that nothing fills."""
+    store = sampler._store
+    if sampler.fillna_type == "ffill+bfill" or sampler.empty:
+        return
+    count, example = 0, -1
+    for start in range(0, len(sampler), CHUNK_SAMPLES):
+        offsets = sampler._offsets[start : start + CHUNK_SAMPLES]
+        before = store.table[offsets]
+        if sampler.fillna_type == "none":
+            gap = store.table[offsets + store.step_len] - before < store.step_len
+        else:
+            gap = store.table[offsets + 1] == before
+        if example < 0 and gap.any():
+            example = start + int(gap.argmax())
+        count += int(gap.sum())
+    if count > limit * len(sampler):
+        date, name = sampler.get_index()[example]
+        raise ValueError(
+            f"{count} of {len(sampler)} windows hold a session without a row, which is a row of "
+            f"NaN under fillna_type {sampler.fillna_type!r}, e.g. that of {name} on "
+            f"{date:%Y-%m-%d}: call config(fillna_type='ffill+bfill')"
+        )

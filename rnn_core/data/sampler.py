@@ -32,6 +32,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from rnn_core.data.frames import near_matches
 from rnn_core.data.processors.base import DateLike, session_label
+from rnn_core.data.sampler_device import gather, resident
 from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
 
 if TYPE_CHECKING:
@@ -170,14 +171,14 @@ class TSDataSampler:
             KeyError: a number outside [0, len); an unknown instrument; a date before the first.
             TypeError: anything else, a mask included.
         """
-        store = self._store
         if isinstance(idx, tuple):
-            offsets = np.array([self._offset_of(*idx)], dtype=np.int64)
-        else:
-            offsets = self._offsets[self._numbers(idx)]
-        windows = store.matrix[store.rows(offsets, self.fillna_type)]  # [B, L, F]
-        single = isinstance(idx, (tuple, int, np.integer))
-        return np.asarray(windows[0] if single else windows)
+            return self._store.window(self._offset_of(*idx), self.fillna_type)
+        if isinstance(idx, (int, np.integer)) and not isinstance(idx, bool):
+            if not 0 <= idx < len(self._offsets):
+                self._check(np.array([idx]))
+            return self._store.window(int(self._offsets[idx]), self.fillna_type)
+        offsets = self._offsets[self._numbers(idx)]
+        return np.asarray(self._store.matrix[self._store.rows(offsets, self.fillna_type)])
 
     def __getitems__(self, indices: Sequence[int]) -> list[NDArray[Any]]:
         """The windows of a batch; torch's DataLoader asks for them in one call."""
@@ -192,7 +193,8 @@ class TSDataSampler:
         """Windows as one tensor, gathered where the rows live.
 
         Rows and index move to `device` at the first call and stay there, shared with the
-        samplers made by `between`.
+        samplers made by `between`. Where they do not fit they stay in host memory, a warning
+        says so, and each batch is gathered there and copied over (see `sampler_device`).
 
         Args:
             indices: sample numbers from 0: one, a list, an array, a slice or a tensor. Numbers
@@ -218,21 +220,12 @@ class TSDataSampler:
         else:
             device = torch.device(device or "cpu")
             numbers = torch.from_numpy(np.atleast_1d(self._numbers(indices)).astype(np.int64))
-        key = str(device)
+        held = resident(self._store, device)
+        home, key = held.matrix.device, str(held.matrix.device)
         if key not in self._offsets_on:
-            self._offsets_on[key] = torch.from_numpy(self._offsets).to(device)
-        values, table = self._store.tensors(device)
-        offsets = self._offsets_on[key].index_select(0, numbers.to(device))  # [B]
-        seen = table.unfold(0, self.step_len + 1, 1).index_select(0, offsets)  # [B, L + 1]
-        before, rows = seen[:, :1], seen[:, 1:]  # [B, 1], [B, L]
-        # A sample's own row exists, so with both fills no window is without a row.
-        if self.fillna_type == "ffill+bfill":
-            rows = torch.maximum(rows, before + 1)
-        else:
-            known = before if self.fillna_type == "ffill" else seen[:, :-1]
-            rows = torch.where(rows > known, rows, len(values) - 1)
-        flat = values.index_select(0, rows.reshape(-1))  # [B * L, F]
-        return flat.view(len(offsets), self.step_len, values.shape[1])  # [B, L, F]
+            self._offsets_on[key] = torch.from_numpy(self._offsets).to(home)
+        offsets = self._offsets_on[key].index_select(0, numbers.to(home))  # [B]
+        return gather(held, offsets, self.step_len, self.fillna_type, device)
 
     def _numbers(self, idx: Indices) -> NDArray[np.intp]:
         """Sample numbers as an array, checked."""

@@ -30,7 +30,7 @@ from numpy.typing import DTypeLike, NDArray
 from rnn_core.data.frames import index_level
 
 if TYPE_CHECKING:
-    import torch
+    from rnn_core.data.sampler_device import Resident
 
 Fill = Literal["none", "ffill", "ffill+bfill"]
 FILLS: tuple[Fill, ...] = ("none", "ffill", "ffill+bfill")
@@ -52,7 +52,7 @@ class SampleStore:
         instruments: N sorted names.
         columns: F columns of the frame.
         step_len: L, in sessions.
-        on_device: tensors by device, made when first asked for; never pickled.
+        on_device: tensors by device (`sampler_device`); never pickled.
     """
 
     matrix: NDArray[Any]
@@ -63,7 +63,7 @@ class SampleStore:
     instruments: pd.Index
     columns: pd.Index
     step_len: int
-    on_device: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    on_device: dict[str, Resident] = field(default_factory=dict)
 
     @classmethod
     def from_frame(
@@ -169,17 +169,15 @@ class SampleStore:
             return np.where(last > before, last, nothing)
         return np.where(last[:, -1:] > before, np.maximum(last, before + 1), nothing)
 
-    def tensors(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """`matrix` and `table` on a device; on the CPU they share this store's memory."""
-        import torch
+    def window(self, offset: int, fill: Fill) -> NDArray[Any]:
+        """The window at one offset, [L, F], copied.
 
-        key = str(device)
-        if key not in self.on_device:
-            self.on_device[key] = (
-                torch.from_numpy(self.matrix).to(device),
-                torch.from_numpy(self.table).to(device),
-            )
-        return self.on_device[key]
+        Rows without a hole between them lie side by side, which is most windows.
+        """
+        first, last = int(self.table[offset]) + 1, int(self.table[offset + self.step_len])
+        if last - first + 1 == self.step_len:
+            return self.matrix[first : last + 1].copy()
+        return np.asarray(self.matrix[self.rows(np.array([offset]), fill)[0]])
 
 
 def _slots(

@@ -1,7 +1,7 @@
-"""Networks, and the table that names them.
+"""Estimators, their networks, and the table that names them.
 
-Networks load on first use: the table is read far more often than a network is built, and torch
-takes seconds to import.
+Estimators and networks load on first use: the table is read far more often than a network is
+built, and torch takes seconds to import.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from rnn_core.models.families import (
 )
 
 if TYPE_CHECKING:
+    from rnn_core.models.estimator import GRU, KRNN, LSTM
     from rnn_core.models.gru import GRUModel
     from rnn_core.models.krnn import CNNEncoderBase, CNNKRNNEncoder, KRNNEncoderBase, KRNNModel
     from rnn_core.models.lstm import LSTMModel
 
 __all__ = [
+    "GRU",
+    "KRNN",
+    "LSTM",
     "MODEL_FAMILIES",
     "CNNEncoderBase",
     "CNNKRNNEncoder",
@@ -40,7 +44,10 @@ __all__ = [
     "model_family",
 ]
 
-_NETWORKS = {
+_LAZY = {
+    "GRU": "rnn_core.models.estimator",
+    "KRNN": "rnn_core.models.estimator",
+    "LSTM": "rnn_core.models.estimator",
     "CNNEncoderBase": "rnn_core.models.krnn",
     "CNNKRNNEncoder": "rnn_core.models.krnn",
     "GRUModel": "rnn_core.models.gru",
@@ -51,6 +58,6 @@ _NETWORKS = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NETWORKS:
-        return getattr(import_module(_NETWORKS[name]), name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -38,7 +38,7 @@ class EpochRow:
     Args:
         epoch: from 0.
         train_loss: mean squared error over the epoch's rows, as they were trained on.
-        valid_score: the validation score after the epoch; higher is better.
+        valid_score: the validation score after the epoch; higher is better. NaN without one.
         best: whether it was above every earlier one.
         samples: training rows with a label that the epoch visited.
     """
@@ -60,6 +60,7 @@ class TrainingState:
         history: one row an epoch.
         best_weights: state dict of the best epoch; empty before the first.
         sharded: whether a batch may be cut (see `workers.py`); not part of a checkpoint.
+        row_weights: of the training rows, [S] on the device; only its digest is in a checkpoint.
     """
 
     network: nn.Module
@@ -67,6 +68,7 @@ class TrainingState:
     history: list[EpochRow] = field(default_factory=list)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     sharded: bool = False
+    row_weights: Tensor | None = None
 
     @property
     def best(self) -> EpochRow | None:
@@ -92,7 +94,11 @@ def copy_weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def training_identity(
-    config: dict[str, Any], data_fingerprint: str, network: nn.Module, device: torch.device
+    config: dict[str, Any],
+    data_fingerprint: str,
+    network: nn.Module,
+    device: torch.device,
+    row_weights: Tensor | None = None,
 ) -> dict[str, Any]:
     """What must be equal for a checkpoint to be gone on from.
 
@@ -101,6 +107,7 @@ def training_identity(
         data_fingerprint: the caller's name for the data.
         network: with its initial weights.
         device: where it trains.
+        row_weights: of the training rows, if they have any.
 
     Returns:
         A JSON-able dict.
@@ -109,6 +116,10 @@ def training_identity(
     for name, value in network.state_dict().items():
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    weighted = {}
+    if row_weights is not None:
+        values = row_weights.cpu().numpy().tobytes()
+        weighted = {"row weights": hashlib.sha256(values).hexdigest()}
     return {
         "format": _FORMAT,
         **{f"config.{name}": value for name, value in config.items()},
@@ -116,6 +127,7 @@ def training_identity(
         "initial weights": digest.hexdigest(),
         "device": device.type,
         "torch": torch.__version__,
+        **weighted,
     }
 
 
@@ -134,7 +146,7 @@ def save_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]
     header = {"identity": identity, "history": [dataclasses.asdict(r) for r in state.history]}
     data = safetensors.torch.save(
         {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()},
-        metadata={"training": json.dumps(header, allow_nan=False)},
+        metadata={"training": json.dumps(header)},
     )
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{_NAME}.{os.getpid()}"

@@ -2,12 +2,13 @@
 
 The loss is the mean squared error over the rows with a finite label:
 
-    loss = sum over known rows of (network(x) - y)^2 / number of known rows
+    loss = sum over known rows of w * (network(x) - y)^2 / number of known rows
 
-Its gradient is that of the sum, divided by the number, so each shard needs only its own rows.
+with weights w of one unless the caller gives some. Its gradient is that of the sum, divided by
+the number, so each shard needs only its own rows.
 
-Rule matched: qlib contrib/model/pytorch_lstm_ts.py `loss_fn`, with weights of one. qlib leaves
-out NaN labels only; here infinite ones are left out too.
+Rule matched: qlib contrib/model/pytorch_lstm_ts.py `loss_fn`, which divides by the number of
+rows and not by the sum of weights. qlib leaves out NaN labels only; here infinite ones too.
 
 Shapes: `B` batch, `L` window length, `F` features.
 """
@@ -16,7 +17,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from rnn_core.training.scoring import split_label
@@ -28,7 +31,7 @@ class BatchGradient(NamedTuple):
     """Sums over rows, all on the device.
 
     Args:
-        squares: sum of squared errors over the known rows, float64 scalar.
+        squares: weighted sum of squared errors over the known rows, float64 scalar.
         rows: number of known rows, int64 scalar.
         input_ok: whether every feature of every row is finite, bool scalar.
         gradients: of `squares`, one per trainable parameter, in their order.
@@ -59,6 +62,7 @@ def batch_gradient(
     *,
     sharded: bool,
     workers: Workers,
+    row_weights: Tensor | None = None,
 ) -> BatchGradient:
     """Gather a batch and sum its squared errors and their gradients.
 
@@ -68,6 +72,7 @@ def batch_gradient(
         indices: [B].
         sharded: cut the batch, for a network that `can_shard`.
         workers: for the shards.
+        row_weights: of all rows of the source, [S] on the device; None for ones.
 
     Returns:
         The sums; shards are added in order, so they do not depend on the number of threads.
@@ -77,7 +82,10 @@ def batch_gradient(
     def one(part: Tensor) -> BatchGradient:
         x, y = split_label(source.batch(part, part.device))  # [b, L, F], [b]
         known = torch.isfinite(y)  # [b]
-        squares = torch.where(known, network(x) - y, 0.0).square().sum()
+        errors = torch.where(known, network(x) - y, 0.0).square()  # [b]
+        if row_weights is not None:
+            errors = errors * row_weights.index_select(0, part)
+        squares = errors.sum()
         gradients = torch.autograd.grad(
             squares, parameters, allow_unused=True, materialize_grads=True
         )
@@ -95,3 +103,33 @@ def batch_gradient(
             tuple(a + b for a, b in zip(total.gradients, part.gradients, strict=True)),
         )
     return total
+
+
+def weight_tensor(weights: ArrayLike | None, n_rows: int, device: torch.device) -> Tensor | None:
+    """The weights of the training rows, checked.
+
+    Args:
+        weights: [S], or None.
+        n_rows: S.
+        device: where the network trains.
+
+    Returns:
+        float32 [S] on the device, or None.
+
+    Raises:
+        ValueError: another length, a weight below 0 or not finite, or none above 0.
+    """
+    if weights is None:
+        return None
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (n_rows,):
+        raise ValueError(
+            f"weights of shape {values.shape}, expected ({n_rows},): one for each training row"
+        )
+    bad = int((~np.isfinite(values) | (values < 0)).sum())
+    if bad or not values.any():
+        raise ValueError(
+            f"{bad} of {n_rows} weights are negative or not finite, and {int((values > 0).sum())} "
+            f"are above 0; expected finite numbers of 0 or more, some above"
+        )
+    return torch.from_numpy(values.astype(np.float32)).to(device)

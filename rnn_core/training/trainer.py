@@ -10,7 +10,8 @@ is the running one, without a second pass over the training rows, and validation
 (Q19); validation counts every row, the tail too (Q13); a training set smaller than a batch is one
 batch, where qlib's has none, and otherwise the shuffled tail is left to another epoch as in qlib;
 order, dropout and weights have generators of their own (Q18); NaN is an error that says where it
-began (Q20); there are no shared default results (Q30).
+began (Q20); there are no shared default results (Q30). Without validation rows every epoch is run
+and the last weights are kept.
 
 Rule matched: qlib contrib/model/pytorch_lstm_ts.py `LSTM.fit`, `train_epoch`.
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -29,6 +31,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_
 
@@ -43,8 +46,8 @@ from rnn_core.training.checkpoint import (
 )
 from rnn_core.training.config import TrainerConfig
 from rnn_core.training.device import repeatable, resolve_device
-from rnn_core.training.divergence import StepMonitor, all_finite
-from rnn_core.training.gradients import batch_gradient, trainable
+from rnn_core.training.divergence import StepMonitor, TrainingDivergedError, all_finite
+from rnn_core.training.gradients import batch_gradient, trainable, weight_tensor
 from rnn_core.training.scoring import Validator, split_label
 from rnn_core.training.seeding import epoch_order, seeded_dropout
 from rnn_core.training.source import WindowSource
@@ -61,7 +64,7 @@ class EpochReport:
         epoch: from 0.
         n_epochs: the most there will be.
         train_loss: running mean squared error of the epoch.
-        valid_score: after the epoch; higher is better.
+        valid_score: after the epoch; higher is better. NaN without validation rows.
         best_epoch: the best so far.
         samples_per_second: training rows per second of training, validation apart.
     """
@@ -84,6 +87,7 @@ class FitResult:
             equal trainings have equal histories.
         best_epoch: from 0.
         best_score: its validation score. It selected the epoch: it is no measure of performance.
+            NaN without validation rows, where the last epoch is the best one.
         stopped_early: whether `early_stop` ended it.
         samples_per_second: training rows per second of training, in this call; 0 if a checkpoint
             of a finished training left nothing to do.
@@ -122,8 +126,9 @@ class Trainer:
         self,
         network: nn.Module,
         train: WindowSource,
-        valid: WindowSource,
+        valid: WindowSource | None,
         *,
+        weights: ArrayLike | None = None,
         data_fingerprint: str = "",
         checkpoint_dir: str | Path | None = None,
         keep_checkpoint: bool = False,
@@ -136,7 +141,9 @@ class Trainer:
         Args:
             network: with its initial weights (see `seeded_network`); trained in place.
             train: windows [B, L, F + 1], the label last.
-            valid: alike; selects the best epoch.
+            valid: alike; selects the best epoch. None: all epochs are run, the last one is kept.
+            weights: of the training rows, [S], 0 or more; None for ones. The loss is
+                sum(w * error^2) / number of rows, so weights of mean 1 keep its scale.
             data_fingerprint: a name for the contents of both sources; a checkpoint is gone on
                 from only under the same name.
             checkpoint_dir: where to save after every epoch, and to go on from; None for neither.
@@ -148,21 +155,24 @@ class Trainer:
 
         Raises:
             ValueError: a source without samples or without finite labels, windows of another
-                width than the network's, or a device that is not there.
+                width than the network's, weights that do not fit, or a device that is not there.
             TrainingDivergedError: a number that is not finite.
         """
         config, began = self.config, time.perf_counter()
         for name, source in (("training", train), ("validation", valid)):
-            if len(source) == 0:
+            if source is not None and len(source) == 0:
                 raise ValueError(
                     f"the {name} source has no samples; check its range of sessions and flt_data"
                 )
         device, reason = resolve_device(config.device)
         network.to(device)
-        validator = Validator(valid, config.metric)
+        validator = None if valid is None else Validator(valid, config.metric)
         state = TrainingState(network, self._optimizer(network))
+        state.row_weights = weight_tensor(weights, len(train), device)
         folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
-        identity = training_identity(dataclasses.asdict(config), data_fingerprint, network, device)
+        identity = training_identity(
+            dataclasses.asdict(config), data_fingerprint, network, device, state.row_weights
+        )
         if folder is not None and load_checkpoint(folder, state, identity):
             _LOG.info("going on after epoch %d from %s", len(state.history) - 1, folder)
         _LOG.info("training on %s, %d rows, on %s", type(network).__name__, len(train), reason)
@@ -210,7 +220,7 @@ class Trainer:
         self,
         state: TrainingState,
         train: WindowSource,
-        validator: Validator,
+        validator: Validator | None,
         device: torch.device,
         workers: Workers,
     ) -> tuple[EpochRow, float]:
@@ -219,7 +229,7 @@ class Trainer:
         Args:
             state: changed in place: weights, moments, one more row, perhaps the best weights.
             train: windows [B, L, F + 1].
-            validator: of the validation source.
+            validator: of the validation source, if there is one.
             device: where to run.
             workers: for the shards of a batch.
 
@@ -243,8 +253,13 @@ class Trainer:
         train_loss, samples = monitor.totals()
         took = time.perf_counter() - began
 
-        score = validator.score(state.network, device, epoch, workers)
-        better = state.best is None or score > state.best.valid_score
+        if validator is not None:
+            score = validator.score(state.network, device, epoch, workers)
+            better = state.best is None or score > state.best.valid_score
+        elif bool(all_finite(state.network.parameters())):
+            score, better = math.nan, True
+        else:
+            raise TrainingDivergedError(epoch, n_samples // size, "weights")
         if better:
             state.best_weights = copy_weights(state.network)
         row = EpochRow(epoch, train_loss, score, better, samples)
@@ -272,7 +287,14 @@ class Trainer:
             TrainingDivergedError: they were not, at this step or one since the last reading.
         """
         weights_ok = all_finite(state.network.parameters())
-        sums = batch_gradient(state.network, train, indices, sharded=state.sharded, workers=workers)
+        sums = batch_gradient(
+            state.network,
+            train,
+            indices,
+            sharded=state.sharded,
+            workers=workers,
+            row_weights=state.row_weights,
+        )
         known = sums.rows.clamp(min=1)
         for parameter, gradient in zip(trainable(state.network), sums.gradients, strict=True):
             parameter.grad = gradient / known

@@ -1,12 +1,13 @@
 """Processors under qlib's names: from raw features and labels to what a network reads.
 
-One module a kind: `columns` (choose, drop, fill), `fitted` (statistics of a fit window),
-`cross_section` (within a session), `chain` (an ordered, storable list).
+One module a kind: `columns` (choose, drop, fill, squash), `fitted` (statistics of a fit window),
+`cross_section` (within a session), `survivors` (instruments that last, a look into the future),
+`chain` (an ordered, storable list).
 """
 
 from __future__ import annotations
 
-from rnn_core.data.processors.base import Processor
+from rnn_core.data.processors.base import CellProcessor, Processor
 from rnn_core.data.processors.chain import PROCESSORS, ProcessorChain, make_processor
 from rnn_core.data.processors.columns import (
     DropCol,
@@ -14,6 +15,7 @@ from rnn_core.data.processors.columns import (
     DropnaProcessor,
     Fillna,
     FilterCol,
+    TanhProcess,
 )
 from rnn_core.data.processors.cross_section import (
     CSRankNorm,
@@ -22,12 +24,14 @@ from rnn_core.data.processors.cross_section import (
     ProcessInf,
 )
 from rnn_core.data.processors.fitted import MinMaxNorm, RobustZScoreNorm, ZScoreNorm
+from rnn_core.data.processors.survivors import TimeRangeFlt
 
 __all__ = [
     "PROCESSORS",
     "CSRankNorm",
     "CSZFillna",
     "CSZScoreNorm",
+    "CellProcessor",
     "DropCol",
     "DropnaLabel",
     "DropnaProcessor",
@@ -38,6 +42,8 @@ __all__ = [
     "Processor",
     "ProcessorChain",
     "RobustZScoreNorm",
+    "TanhProcess",
+    "TimeRangeFlt",
     "ZScoreNorm",
     "make_processor",
 ]

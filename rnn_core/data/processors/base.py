@@ -22,6 +22,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rnn_core.data.frames import Group, float_values, group_names, group_positions, with_values
+
 DateLike = str | datetime.date | pd.Timestamp
 
 _WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
@@ -84,6 +86,40 @@ class Processor(ABC):
     def __repr__(self) -> str:
         inside = ", ".join(f"{k}={v!r}" for k, v in self.kwargs().items())
         return f"{type(self).__name__}({inside})"
+
+
+class CellProcessor(Processor):
+    """One that changes the cells of a group and keeps rows, columns and types.
+
+    A chain runs neighbours of the same group over one copy of the group's cells, so that such a
+    run needs the memory of one frame, however long it is.
+
+    Args:
+        fields_group: the group or groups to change.
+
+    Raises:
+        ValueError: no group; in qlib None takes every column, the label included.
+    """
+
+    def __init__(self, fields_group: Group | None = None) -> None:
+        self.fields_group = group_names(fields_group, type(self).__name__)
+
+    @abstractmethod
+    def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
+        """Change cells in place.
+
+        Args:
+            values: [G, R], float32 or float64, the caller's to write to.
+            df: the frame they come from, for its index and column names; its cells may be older.
+            positions: [G], the columns of `df`.
+        """
+
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        """The changed frame."""
+        positions = group_positions(df, self.fields_group, type(self).__name__)
+        values = float_values(df, positions)  # [G, R]
+        self.change(values, df, positions)
+        return with_values(df, positions, values)
 
 
 def session_label(date: DateLike | None) -> pd.Timestamp | None:

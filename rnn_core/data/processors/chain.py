@@ -4,6 +4,9 @@ The JSON names classes, arguments and states; it is built back from an explicit 
 never from an import path, so reading one can run no code but these classes. Its sha256 is the
 chain's identity: two chains with the same hash process every frame alike.
 
+Memory: neighbours that change cells of the same group (`CellProcessor`) share one copy of them, so
+a chain holds at most two frames beside the caller's, and one where it drops no rows.
+
 Rule matched: qlib data/dataset/handler.py `DataHandlerLP.fit_process_data`, init type "fit_seq".
 """
 
@@ -16,16 +19,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from rnn_core.data.frames import near_matches
-from rnn_core.data.processors.base import Processor
+from rnn_core.data.frames import float_values, group_positions, near_matches, with_values
+from rnn_core.data.processors.base import CellProcessor, Processor
 from rnn_core.data.processors.columns import (
     DropCol,
     DropnaLabel,
     DropnaProcessor,
     Fillna,
     FilterCol,
+    TanhProcess,
 )
 from rnn_core.data.processors.cross_section import (
     CSRankNorm,
@@ -34,6 +39,7 @@ from rnn_core.data.processors.cross_section import (
     ProcessInf,
 )
 from rnn_core.data.processors.fitted import MinMaxNorm, RobustZScoreNorm, ZScoreNorm
+from rnn_core.data.processors.survivors import TimeRangeFlt
 
 PROCESSORS: Mapping[str, type[Processor]] = MappingProxyType(
     {
@@ -48,6 +54,8 @@ PROCESSORS: Mapping[str, type[Processor]] = MappingProxyType(
         "MinMaxNorm": MinMaxNorm,
         "ProcessInf": ProcessInf,
         "RobustZScoreNorm": RobustZScoreNorm,
+        "TanhProcess": TanhProcess,
+        "TimeRangeFlt": TimeRangeFlt,
         "ZScoreNorm": ZScoreNorm,
     }
 )
@@ -128,9 +136,7 @@ class ProcessorChain:
         Returns:
             The frame after the last one.
         """
-        for processor in self.processors:
-            df = processor.fit(df)(df)
-        return df
+        return self._run(df, fit=True)
 
     def transform(self, df: pd.DataFrame) -> pd.DataFrame:
         """Apply the fitted processors in order.
@@ -141,8 +147,12 @@ class ProcessorChain:
         Returns:
             The frame after the last one.
         """
-        for processor in self.processors:
-            df = processor(df)
+        return self._run(df, fit=False)
+
+    def _run(self, df: pd.DataFrame, *, fit: bool) -> pd.DataFrame:
+        """Run over rows of the frame, neighbours of one group in place on one copy of its cells."""
+        for steps in _shared_runs(self.processors):
+            df = _in_place(steps, df, fit) if len(steps) > 1 else _one(steps[0], df, fit)
         return df
 
     def is_for_infer(self) -> bool:
@@ -212,3 +222,41 @@ class ProcessorChain:
 
     def __repr__(self) -> str:
         return f"ProcessorChain([{', '.join(map(repr, self.processors))}])"
+
+
+def _shared_runs(processors: tuple[Processor, ...]) -> list[list[Processor]]:
+    """The processors in order, neighbours that change cells of the same group together."""
+    runs: list[list[Processor]] = []
+    for processor in processors:
+        last = runs[-1][-1] if runs else None
+        if (
+            isinstance(processor, CellProcessor)
+            and isinstance(last, CellProcessor)
+            and processor.fields_group == last.fields_group
+        ):
+            runs[-1].append(processor)
+        else:
+            runs.append([processor])
+    return runs
+
+
+def _one(processor: Processor, df: pd.DataFrame, fit: bool) -> pd.DataFrame:
+    """One processor, frame to frame."""
+    return (processor.fit(df) if fit else processor)(df)
+
+
+def _in_place(steps: list[Processor], df: pd.DataFrame, fit: bool) -> pd.DataFrame:
+    """`CellProcessor`s of one group over one copy of its cells: the same bits as in turn."""
+    cells = [step for step in steps if isinstance(step, CellProcessor)]
+    positions = group_positions(df, cells[0].fields_group, type(cells[0]).__name__)
+    dtypes = {df.dtypes.iloc[p] for p in positions}
+    if len(dtypes) > 1 and np.dtype(np.float32) in dtypes:
+        for step in steps:  # in turn each rounds the float32 columns of the mixture
+            df = _one(step, df, fit)
+        return df
+    values = float_values(df, positions)  # [G, R]
+    for step in cells:
+        if fit:
+            step.fit(with_values(df, positions, values))  # a view of the cells
+        step.change(values, df, positions)
+    return with_values(df, positions, values)

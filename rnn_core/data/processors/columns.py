@@ -1,13 +1,15 @@
 """Processors that choose columns, drop rows or fill cells: nothing to fit.
 
 Rule matched: qlib data/dataset/processor.py `FilterCol`, `DropCol`, `DropnaProcessor`,
-`DropnaLabel`, `Fillna`. Apart from qlib: unknown names are an error, `fields_group` has no
-default that reaches the label, and nothing is written to the caller's frame or to `col_list`.
+`DropnaLabel`, `Fillna`, `TanhProcess`. Apart from qlib: unknown names are an error, `fields_group`
+has no default that reaches the label, and nothing is written to the caller's frame or to
+`col_list`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,13 +17,11 @@ from numpy.typing import NDArray
 
 from rnn_core.data.frames import (
     Group,
-    float_values,
     group_names,
     group_positions,
     near_matches,
-    with_values,
 )
-from rnn_core.data.processors.base import Processor
+from rnn_core.data.processors.base import CellProcessor, Processor
 
 
 def _known(names: Sequence[str], held: pd.Index, owner: str, where: str) -> None:
@@ -114,7 +114,7 @@ class DropnaProcessor(Processor):
         missing = np.zeros(len(df), dtype=bool)
         for p in positions:
             missing |= _isna(df, p)
-        return df.loc[~missing]
+        return df.loc[~missing] if missing.any() else df.copy(deep=False)
 
 
 class DropnaLabel(DropnaProcessor):
@@ -132,7 +132,7 @@ class DropnaLabel(DropnaProcessor):
         return False
 
 
-class Fillna(Processor):
+class Fillna(CellProcessor):
     """Replace NaN by a number; infinities stay.
 
     Args:
@@ -141,16 +141,31 @@ class Fillna(Processor):
     """
 
     def __init__(self, fields_group: Group | None = None, fill_value: float = 0) -> None:
-        self.fields_group = group_names(fields_group, "Fillna")
+        super().__init__(fields_group)
         self.fill_value = fill_value
 
-    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        """The filled frame."""
-        positions = group_positions(df, self.fields_group, "Fillna")
-        values = float_values(df, positions)  # [G, R]
+    def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
+        """Fill in place, a column at a time."""
         for column in values:
             column[np.isnan(column)] = self.fill_value
-        return with_values(df, positions, values)
+
+
+class TanhProcess(CellProcessor):
+    """tanh(x - 1): noise squashed into (-1, 1); NaN stays NaN, ±inf becomes ±1.
+
+    The shift by 1 is for features that are ratios to the close and lie around 1, as Alpha158's
+    and Alpha360's; a column that is already centred at 0 loses its symmetry. qlib takes every
+    column whose name does not contain "LABEL", and so also a label that is named by its
+    expression.
+
+    Args:
+        fields_group: the group or groups to squash.
+    """
+
+    def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
+        """Squash in place."""
+        np.subtract(values, 1, out=values)
+        np.tanh(values, out=values)
 
 
 def _isna(df: pd.DataFrame, position: int) -> NDArray[np.bool_]:

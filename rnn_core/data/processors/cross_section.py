@@ -5,9 +5,12 @@ same rows in the same order: sums run over the rows in order, in float64, and ar
 column's type once (qlib's CSRankNorm leaves a float32 label as float64, which doubles what is
 built from it).
 
-A session of one instrument has no cross-section: its z-score is NaN and its rank score is
-(1 - 0.5)·3.46, as in qlib. Equal values all over a session have z-score NaN; in qlib NaN or, where
-the mean was rounded, its round-off divided by itself.
+A session of one instrument has no cross-section: its z-score is NaN (0 / 0 in the robust one, the
+deviation of a single value with ddof 1 in the other) and its rank score is (1 - 0.5)·3.46, as in
+qlib. A market of one instrument therefore loses every label to CSZScoreNorm, and its training has
+nothing to learn from (qlib issue 1860): leave the label as it is there. Equal values all over a
+session have z-score NaN; in qlib NaN or, where the mean was rounded, its round-off divided by
+itself.
 
 Rule matched: qlib data/dataset/processor.py `ProcessInf`, `CSZScoreNorm`, `CSRankNorm`,
 `CSZFillna`, and utils/data.py `zscore`, `robust_zscore`.
@@ -16,21 +19,14 @@ Rule matched: qlib data/dataset/processor.py `ProcessInf`, `CSZScoreNorm`, `CSRa
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.data.frames import (
-    Group,
-    float_values,
-    group_names,
-    group_positions,
-    index_level,
-    with_values,
-)
-from rnn_core.data.processors.base import Processor
+from rnn_core.data.frames import Group, index_level
+from rnn_core.data.processors.base import CellProcessor
 from rnn_core.data.processors.fitted import CLIP, MAD_TO_STD
 
 Array = NDArray[np.float64]
@@ -39,11 +35,8 @@ RANK_SCALE = 3.46
 """About √12, one over the deviation of a uniform variable, rounded as in qlib."""
 
 
-class _CrossSection(Processor):
+class _CrossSection(CellProcessor):
     """One column of all sessions at a time, in float64."""
-
-    def __init__(self, fields_group: Group | None = None) -> None:
-        self.fields_group = group_names(fields_group, type(self).__name__)
 
     @abstractmethod
     def _column(self, x: Array, session: NDArray[np.intp]) -> Array:
@@ -54,14 +47,11 @@ class _CrossSection(Processor):
             session: [R] the number of the row's session.
         """
 
-    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        """The processed frame."""
-        positions = group_positions(df, self.fields_group, type(self).__name__)
+    def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
+        """Process in place, a column at a time."""
         _, session = index_level(df, "datetime")
-        values = float_values(df, positions)  # [G, R]
         for column in values:
             column[:] = self._column(column.astype(np.float64), session)
-        return with_values(df, positions, values)
 
 
 class ProcessInf(_CrossSection):

@@ -30,15 +30,13 @@ from numpy.typing import NDArray
 from rnn_core.data.frames import (
     Group,
     float_values,
-    group_names,
     group_positions,
     near_matches,
     rows_between,
-    with_values,
 )
 from rnn_core.data.processors.base import (
+    CellProcessor,
     DateLike,
-    Processor,
     decode_array,
     encode_array,
     session_label,
@@ -59,7 +57,7 @@ CLIP = 3.0
 """Bound of a clipped robust score, in deviations (qlib processor.py `RobustZScoreNorm`)."""
 
 
-class _FittedNorm(Processor):
+class _FittedNorm(CellProcessor):
     """(x - centre) / scale with the statistics of the fit window."""
 
     clip: ClassVar[bool] = False
@@ -83,7 +81,7 @@ class _FittedNorm(Processor):
                 f"{name} was given fit_start_time={fit_start_time} after fit_end_time="
                 f"{fit_end_time}: swap them"
             )
-        self.fields_group = group_names(fields_group, name)
+        super().__init__(fields_group)
         if semantics not in ("strict", "qlib"):
             raise ValueError(
                 f"{name} was given semantics={semantics!r}, expected 'strict' or 'qlib'"
@@ -161,8 +159,8 @@ class _FittedNorm(Processor):
             )
         return self
 
-    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        """The scaled frame; NaN stays NaN, ±inf stays ±inf unless clipped.
+    def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
+        """Scale in place; NaN stays NaN, ±inf stays ±inf unless clipped.
 
         Raises:
             RuntimeError: not fitted.
@@ -171,9 +169,7 @@ class _FittedNorm(Processor):
         name = type(self).__name__
         if self.columns is None:
             raise RuntimeError(f"{name} is not fitted: call fit(df) or load_state(state) first")
-        positions = group_positions(df, self.fields_group, name)
         order = self._order(self.columns, _names(df, positions))
-        values = float_values(df, positions)  # [G, R]
         clip = self.clip and bool(getattr(self, "clip_outlier", False))
         for g, k in enumerate(order):
             x = values[g]
@@ -186,7 +182,6 @@ class _FittedNorm(Processor):
                 x /= self.scale[k].astype(x.dtype)
             if clip:
                 np.clip(x, -CLIP, CLIP, out=x)
-        return with_values(df, positions, values)
 
     def _order(self, fitted: list[tuple[str, str]], held: list[tuple[str, str]]) -> list[int]:
         """For each column of the frame's group, its place in the fit."""

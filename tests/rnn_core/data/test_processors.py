@@ -24,6 +24,9 @@ from rnn_core.data import (
     RobustZScoreNorm,
     ZScoreNorm,
 )
+from rnn_core.data.processors import PROCESSORS, TanhProcess, TimeRangeFlt
+
+pytestmark = pytest.mark.filterwarnings("ignore:TimeRangeFlt looks into the future")
 
 FIT = ("2020-01-10", "2020-02-14")
 EVERY: list[Processor] = [
@@ -41,6 +44,8 @@ EVERY: list[Processor] = [
     CSZScoreNorm(["feature", "label"], "robust"),
     CSRankNorm("label"),
     CSZFillna("feature"),
+    TanhProcess("feature"),
+    TimeRangeFlt("2020-01-10", "2020-03-20", looks_ahead=True),
 ]
 each = pytest.mark.parametrize("processor", EVERY, ids=lambda p: type(p).__name__)
 
@@ -52,6 +57,19 @@ def test_the_callers_frame_is_untouched(processor, frame):
     pd.testing.assert_frame_equal(frame, before)
     got.iloc[:, :] = 7.0  # the result is the caller's to write to
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_every_class_is_held_to_these_promises():
+    assert {type(p).__name__ for p in EVERY} == set(PROCESSORS)
+
+
+@each
+def test_read_only_cells_will_do(processor, frame):
+    """pandas 3 hands out read-only arrays, into which qlib's older processors wrote (Q31)."""
+    locked = frame.to_numpy(copy=True)
+    locked.setflags(write=False)
+    given = pd.DataFrame(locked, index=frame.index, columns=frame.columns, copy=False)
+    pd.testing.assert_frame_equal(processor.fit(given)(given), processor.fit(frame)(frame))
 
 
 @each
@@ -89,7 +107,7 @@ def test_an_empty_session_range_gives_an_empty_frame(processor, frame):
 
 @pytest.mark.parametrize(
     "processor",
-    [p for p in EVERY if not isinstance(p, DropCol)],  # which goes by the last level, if one
+    [p for p in EVERY if not isinstance(p, (DropCol, TimeRangeFlt))],  # which need no group
     ids=lambda p: type(p).__name__,
 )
 def test_a_flat_frame_is_an_error(processor, frame):
@@ -107,6 +125,7 @@ def test_a_flat_frame_is_an_error(processor, frame):
         CSRankNorm,
         CSZScoreNorm,
         CSZFillna,
+        TanhProcess,
         lambda: MinMaxNorm(*FIT),
         lambda: ZScoreNorm(*FIT),
         lambda: RobustZScoreNorm(*FIT),

@@ -23,6 +23,7 @@ from rnn_core.data import (
     RobustZScoreNorm,
     ZScoreNorm,
 )
+from rnn_core.data.processors import TanhProcess, TimeRangeFlt
 
 FIT = ("2020-01-10", "2020-02-14")
 MAKE: dict[str, Callable[[], Processor]] = {
@@ -43,6 +44,8 @@ MAKE: dict[str, Callable[[], Processor]] = {
     "CSRankNorm": lambda: CSRankNorm("feature"),
     "CSRankNorm_label": lambda: CSRankNorm("label"),
     "CSZFillna": lambda: CSZFillna("feature"),
+    "TanhProcess": lambda: TanhProcess("feature"),
+    "TimeRangeFlt": lambda: TimeRangeFlt("2020-01-04", "2020-03-21", looks_ahead=True),
 }
 
 
@@ -51,6 +54,7 @@ def test_every_recorded_processor_is_compared(recorded):
     assert names == set(MAKE)
 
 
+@pytest.mark.filterwarnings("ignore:TimeRangeFlt looks into the future")
 @pytest.mark.parametrize("name", sorted(MAKE))
 def test_equals_pyqlib(name, frame, recorded):
     got = MAKE[name]().fit(frame)(frame)

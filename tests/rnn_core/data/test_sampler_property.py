@@ -45,15 +45,18 @@ def cases(draw):
     bounds = [None, *pd.date_range("2023-12-30", dates[-1] + pd.Timedelta(days=2))]
     start, end = draw(st.sampled_from(bounds)), draw(st.sampled_from(bounds))
     keep = draw(st.none() | st.lists(st.booleans(), min_size=len(keys), max_size=len(keys)))
-    return keys, step, start, end, keep
+    cells = draw(st.lists(st.booleans(), min_size=len(keys), max_size=len(keys)))
+    return keys, step, start, end, keep, cells
 
 
 @settings(max_examples=300, deadline=None)
 @given(cases())
 def test_equals_the_definition(case):
-    keys, step, start, end, keep = case
+    keys, step, start, end, keep, cells = case
     index = pd.MultiIndex.from_tuples(keys, names=["datetime", "instrument"])
-    frame = pd.DataFrame({"x": np.arange(1.0, len(keys) + 1)}, index=index)
+    x = np.where(cells, np.nan, np.arange(1.0, len(keys) + 1))  # a NaN cell is never filled
+    frame = pd.DataFrame({"x": x, "place": np.arange(float(len(keys)))}, index=index)
+    before = frame.copy(deep=True)
     flt = None if keep is None else pd.Series(keep, index=index)
     sampler = TSDataSampler(frame, start, end, step, flt_data=flt)
 
@@ -69,10 +72,16 @@ def test_equals_the_definition(case):
     for fill in FILLS:
         sampler.config(fillna_type=fill)
         want = [oracle_window(rows, dates, dates.index(d), n, step, fill) for d, n in samples]
-        want = np.array(want).reshape(len(samples), step, 1)
-        np.testing.assert_array_equal(sampler[list(range(len(samples)))], want)
-        np.testing.assert_array_equal(sampler.batch(np.arange(len(samples))).numpy(), want)
+        want = np.array(want).reshape(len(samples), step)
+        got = sampler[list(range(len(samples)))]
+        np.testing.assert_array_equal(got[:, :, 0], want)
+        own = [keys.index(key) for key in samples]
+        np.testing.assert_array_equal(got[:, -1, 1], own)  # the window ends in the sample's row
+        np.testing.assert_array_equal(sampler.batch(np.arange(len(samples))).numpy(), got)
+        for k in range(0, len(samples), 3):
+            np.testing.assert_array_equal(sampler[k], got[k])
         for d, n in {(d, n) for d in dates for _, n in keys}:  # samples or not, rows or not
             asked = sampler[d, n][:, 0]
             expected = oracle_window(rows, dates, dates.index(d), n, step, fill)
             np.testing.assert_array_equal(asked, expected)
+    pd.testing.assert_frame_equal(frame, before)

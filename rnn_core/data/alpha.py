@@ -1,0 +1,298 @@
+"""`Alpha158` and `Alpha360`: handlers that compute their frame from bars.
+
+Features and labels are computed together on the full history of the bars given; the rows are then
+cut to start_time ... end_time and to the membership of their session, so that the first rows are
+as warm as the history allows (see `bars`).
+
+Rows are those of the bars in strict semantics; in qlib's also the suspended sessions inside an
+instrument's span, as qlib has them.
+
+Apart from qlib: the label is a group of its own with columns LABEL0, LABEL1, ... however it is
+written (there a list of texts names the columns after the texts, quirk Q23); the default processors
+of Alpha360 leave the label alone (there it is standardised and filled by 0, Q14); a field that is
+absent or empty is an error (there a constant 0 after Fillna, Q8); so is a feature that looks ahead.
+
+Rule matched: qlib contrib/data/handler.py `Alpha158`, `Alpha360`; data/data.py
+`DatasetProvider.inst_calculator`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rnn_core.data.bars import Bars, bars_panel, compute_rows, spans
+from rnn_core.data.frames import near_matches
+from rnn_core.data.handler import DK_R, DataHandlerLP, InitType, ProcessType, Semantics
+from rnn_core.data.panel import Panel
+from rnn_core.data.processors.base import DateLike, session_label
+from rnn_core.data.steps import Step
+from rnn_core.data.universe import Universe
+from rnn_core.data.view import CS_ALL, ColSet, View
+from rnn_core.features.layout import ALPHA158_LABEL
+from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
+from rnn_core.features.sets import FeatureSet
+
+Instruments = Sequence[str] | Universe | str | Path | None
+Label = str | Sequence[Any] | None
+
+LEARN: tuple[Step, ...] = (
+    {"class": "DropnaLabel"},
+    {"class": "CSZScoreNorm", "kwargs": {"fields_group": "label"}},
+)
+"""qlib's learn processors of both handlers."""
+
+logger = logging.getLogger(__name__)
+
+
+class _AlphaHandler(DataHandlerLP):
+    """A handler over a feature set of bars; see `Alpha158`."""
+
+    default_infer: ClassVar[tuple[Step, ...]] = ()
+
+    def __init__(
+        self,
+        *,
+        bars: Bars,
+        instruments: Instruments = None,
+        start_time: DateLike | None = None,
+        end_time: DateLike | None = None,
+        infer_processors: Iterable[Step] | None = None,
+        learn_processors: Iterable[Step] = LEARN,
+        shared_processors: Iterable[Step] = (),
+        fit_start_time: DateLike | None = None,
+        fit_end_time: DateLike | None = None,
+        process_type: ProcessType = "append",
+        label: Label = None,
+        semantics: Semantics = "strict",
+        threads: int | None = None,
+        feature_set: FeatureSet | None = None,
+        drop_raw: bool = False,
+        init_type: InitType = "fit_seq",
+    ) -> None:
+        self.bars, self.instruments = bars, instruments
+        self.start_time, self.end_time = start_time, end_time
+        self.threads = threads
+        self.feature_set = self._default_set() if feature_set is None else feature_set
+        self.label_set = _label_set(label)
+        if self.feature_set.look_ahead:
+            raise ValueError(
+                f"{self.feature_set.name} looks {self.feature_set.look_ahead} sessions ahead: "
+                f"features must be known at the close, put what is not into label="
+            )
+        super().__init__(
+            bars,  # type: ignore[arg-type]  # `_load` knows every kind of bars
+            shared_processors=shared_processors,
+            infer_processors=self.default_infer if infer_processors is None else infer_processors,
+            learn_processors=learn_processors,
+            fit_start_time=fit_start_time,
+            fit_end_time=fit_end_time,
+            process_type=process_type,
+            drop_raw=drop_raw,
+            semantics=semantics,
+            init_type=init_type,
+        )
+
+    @staticmethod
+    def _default_set() -> FeatureSet:
+        raise NotImplementedError
+
+    def config(self, **settings: Any) -> None:
+        """Change what is loaded at the next `setup_data`.
+
+        Args:
+            **settings: `bars`, `instruments`, `start_time`, `end_time` or `threads`.
+
+        Raises:
+            TypeError: there is no such setting.
+        """
+        known = ("bars", "instruments", "start_time", "end_time", "threads")
+        for name, value in settings.items():
+            if name not in known:
+                raise TypeError(
+                    f"{type(self).__name__} has no setting {name!r} (it has {', '.join(known)})"
+                    f"{near_matches(name, known)}"
+                )
+            setattr(self, name, value)
+
+    def setup_data(self, init_type: InitType = "fit_seq", data: Any = None) -> None:
+        """As `DataHandlerLP.setup_data`; `data` are bars.
+
+        The raw features stay only while another view shares them, else they are computed again
+        when they are first asked for: from the same bars and rows, so with the same bits.
+        """
+        super().setup_data(init_type, data)
+        raw = self._views.get(DK_R)
+        if raw is None:
+            return
+        frame = raw.frames[0]
+        memo: dict[tuple[int, ...], pd.DataFrame] = {}
+        labels = raw.only(raw.columns_of("label")[0]).detached(frame, memo)
+        views = {k: v.detached(frame, memo) for k, v in self._views.items() if k != DK_R}
+        if not any(frame is held for view in views.values() for held in view.frames):
+            self._labels, self._views = labels, views
+
+    def _load(self, data: Any) -> View:
+        """The raw view, computed from bars."""
+        if data is not None:
+            self.bars = data
+        fields = self.feature_set.fields | self.label_set.fields
+        panel = bars_panel(self.bars, fields, self.feature_set.name)
+        rows = self._rows(panel)
+        if self.semantics == "qlib":
+            panel = Panel(panel.sessions, panel.instruments, panel.fields, spans(panel.present))
+        self._source, self._views = (panel, rows), {}  # the old views go before the new come
+        return self._computed()
+
+    def _computed(self) -> View:
+        """Features and labels of the rows."""
+        sets = {"feature": self.feature_set, "label": self.label_set}
+        return View.of(compute_rows(*self._source, sets, self.semantics, self.threads))
+
+    def _view(self, data_key: str, col_set: ColSet = CS_ALL) -> View:
+        if data_key == DK_R and not self.drop_raw and DK_R not in self._views:
+            if col_set in ("label", ["label"]):
+                return self._labels
+            self._views[DK_R] = self._computed()
+        return super()._view(data_key, col_set)
+
+    def _rows(self, panel: Panel) -> NDArray[np.bool_]:
+        """Which cells become rows, [N, T]."""
+        rows = spans(panel.present) if self.semantics == "qlib" else panel.present.copy()
+        start, end = session_label(self.start_time), session_label(self.end_time)
+        if start is not None:
+            rows[:, panel.sessions < start] = False
+        if end is not None:
+            rows[:, panel.sessions > end] = False
+        wanted = self.instruments
+        if isinstance(wanted, (str, Path)):
+            wanted = _universe_file(wanted)
+        if isinstance(wanted, Universe):
+            absent = sorted(set(wanted.instruments) - set(panel.instruments))
+            if absent:
+                logger.warning(
+                    "%s: %d of %d instruments have no bars, the first are %s",
+                    wanted.name,
+                    len(absent),
+                    len(wanted.instruments),
+                    ", ".join(absent[:5]),
+                )
+            rows &= wanted.mask(panel.sessions, panel.instruments)
+        elif wanted is not None:
+            for name in wanted:
+                if name not in panel.instruments:
+                    raise KeyError(
+                        f"no instrument {name!r} among the {len(panel.instruments)} of the bars"
+                        f"{near_matches(name, panel.instruments)}"
+                    )
+            rows[~panel.instruments.isin(list(wanted))] = False
+        if not rows.any():
+            raise ValueError(
+                f"no row is left of {int(panel.present.sum())} bars between "
+                f"{panel.sessions[0]:%Y-%m-%d} and {panel.sessions[-1]:%Y-%m-%d}: check "
+                f"start_time={self.start_time}, end_time={self.end_time} and instruments"
+            )
+        return rows
+
+    def state(self) -> dict[str, Any]:
+        """Processors with what they learnt, features and labels, JSON-able; no data."""
+        sets = {"features": list(self.feature_set.items()), "label": list(self.label_set.values())}
+        return {**super().state(), "set_name": self.feature_set.name, **sets}
+
+    @classmethod
+    def _settings(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        if "features" not in stored:
+            raise ValueError("the state is of a plain DataHandlerLP: use DataHandlerLP.load")
+        pairs = [(str(name), str(text)) for name, text in stored["features"]]
+        features = FeatureSet(pairs, name=stored["set_name"])
+        return {
+            **super()._settings(stored),
+            "feature_set": features,
+            "label": list(stored["label"]),
+        }
+
+
+class Alpha158(_AlphaHandler):
+    """qlib's Alpha158 over bars: 158 features and a label.
+
+    Args:
+        bars: a long frame (date, instrument and the fields, adjusted; or the keys as index), a
+            `Panel`, or a path to such a frame as .parquet or .csv.
+        instruments: the names to keep, a `Universe` or the path of its file; None for all.
+        start_time: first session of the rows, or None.
+        end_time: last session of the rows, included, or None. Bars outside the two serve as
+            history, and as the future that labels need.
+        infer_processors: see `DataHandlerLP`; by default none.
+        learn_processors: by default DropnaLabel and CSZScoreNorm of the label.
+        shared_processors: by default none.
+        fit_start_time: first session of the fits, or None for the first row's.
+        fit_end_time: last session of the fits, included.
+        process_type: "append" or "independent".
+        label: an expression or a list of them; None is qlib's, the return from the close of the
+            next session to that of the one after. Also qlib's pair of lists (expressions, names).
+        semantics: "strict" or "qlib", of features, labels and processors.
+        threads: for the features; by default one per available core.
+        feature_set: in place of the 158, e.g. `alpha158_set(price=..., rolling=...)`.
+        drop_raw: whether to let go of the raw view.
+        init_type: see `DataHandlerLP`.
+
+    Raises:
+        ValueError: a field that is absent or empty, no row left, a feature that looks ahead, a
+            label that is none; and as `DataHandlerLP` and `Panel.from_frame`.
+        KeyError: an instrument without bars; and as `DataHandlerLP`.
+        FileNotFoundError: a path without a file.
+    """
+
+    @staticmethod
+    def _default_set() -> FeatureSet:
+        return alpha158_set()
+
+
+class Alpha360(_AlphaHandler):
+    """qlib's Alpha360 over bars: prices and volumes of 60 sessions, and a label.
+
+    Arguments and errors are those of `Alpha158`, but for the default of `infer_processors`:
+    ProcessInf, ZScoreNorm and Fillna of the features, so that `fit_end_time` is needed.
+    """
+
+    default_infer = tuple(
+        {"class": name, "kwargs": {"fields_group": "feature"}}
+        for name in ("ProcessInf", "ZScoreNorm", "Fillna")
+    )
+
+    @staticmethod
+    def _default_set() -> FeatureSet:
+        return alpha360_set()
+
+
+def _label_set(label: Label) -> FeatureSet:
+    """Labels as a set of LABEL0, LABEL1, ..."""
+    given: Any = ALPHA158_LABEL[1] if label is None else label
+    if isinstance(given, str):
+        given = [given]
+    lists = [isinstance(part, (list, tuple)) for part in given]
+    if len(lists) == 2 and all(lists):
+        texts, names = given
+        wanted = [f"LABEL{k}" for k in range(len(texts))]
+        if list(names) != wanted:
+            raise ValueError(f"label names {list(names)}, expected {wanted}: they are always so")
+        given = texts
+    if not len(given) or not all(isinstance(text, str) for text in given):
+        raise ValueError(f"label is {label!r}, expected an expression or a list of expressions")
+    return FeatureSet([(f"LABEL{k}", text) for k, text in enumerate(given)], name="the label")
+
+
+def _universe_file(path: str | Path) -> Universe:
+    """A universe by its file; a bare name is none."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"instruments={str(path)!r} is no file: give names, a Universe, or the path of a file "
+            f"of code, start, end separated by tabs"
+        )
+    return Universe.from_file(path)
