@@ -48,3 +48,7 @@ def name_sessions(keys: Iterable[str], limit: int = 5) -> str:
     if len(listed) <= limit:
         return ", ".join(listed)
     return f"{', '.join(listed[: limit - 1])} … {listed[-1]} ({len(listed)} sessions)"
+
+
+class NotFiniteError(PipelineError):
+    """Features with NaN or infinities on their way into a model."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipelines import inputs
-from pipelines.errors import ProcessorStateError
+from pipelines.errors import NotFiniteError, ProcessorStateError
 from pipelines.market import LABEL_NAME, Market
 from pipelines.partitions import TrainingWindow
 from pipelines.processing import ProcessorState, load_state
@@ -48,6 +48,7 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
     Raises:
         MissingSessionsError: a session of the window is not in the warehouse.
         ProcessorStateError: its partitions were normalised with different processor states.
+        NotFiniteError: a feature is NaN or infinite somewhere in it.
     """
     from rnn_core.data import TSDataSampler
 
@@ -71,6 +72,7 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         labels, on=["date", "instrument"], how="left"
     )
     frame = to_index(rows, [*columns, LABEL_NAME])
+    _require_finite(frame[columns], needed_by)
     sampler = TSDataSampler(
         frame,
         pd.Timestamp(window.train[0]),
@@ -100,10 +102,14 @@ def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> T
 
     Returns:
         The sampler over members' rows of those sessions.
+
+    Raises:
+        NotFiniteError: a feature is NaN or infinite somewhere in them.
     """
     from rnn_core.data import TSDataSampler
 
     frame = to_index(infer.frame, [*market.dataset_columns])
+    _require_finite(frame, "predictions")
     member = to_index(infer.frame, ["member"])["member"].astype(bool)
     return TSDataSampler(
         frame,
@@ -113,6 +119,23 @@ def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> T
         fillna_type=FILL,
         flt_data=member,
     )
+
+
+def _require_finite(features: pd.DataFrame, needed_by: str) -> None:
+    """The finite gate: a NaN or an infinity would spread through the weights.
+
+    Raises:
+        NotFiniteError: with the columns, counts and first dates.
+    """
+    from rnn_core.data import require_finite
+
+    try:
+        require_finite(features)
+    except ValueError as error:
+        raise NotFiniteError(
+            f"{needed_by} needs finite features, and dataset_infer has others: {error} (in "
+            f"dataset.infer_processors of the configuration)"
+        ) from error
 
 
 def require_processors(

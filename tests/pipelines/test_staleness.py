@@ -8,8 +8,9 @@ import dagster as dg
 import pytest
 
 from pipelines.demo import DATA_ASSETS, DATA_STAGE, model_assets
-from pipelines.errors import ConfigError, ProcessorStateError
+from pipelines.errors import ConfigError, NotFiniteError, ProcessorStateError
 from pipelines.graph import build_definitions
+from pipelines.learning import training_data
 from pipelines.processing import load_state
 from pipelines.runs import RunFailedError, run_assets
 from pipelines.staleness import pending
@@ -245,3 +246,14 @@ def test_the_warehouse_can_lie_elsewhere(tmp_path, instance):
     assert market.warehouse.sessions("alpha158") == list(keys)
     assert not (tmp_path / "m" / "warehouse").exists()
     fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
+
+
+def test_features_that_are_not_finite_are_refused_by_name(copy, instance):
+    """Without Fillna a suspension leaves ROC60 missing for the names it touched."""
+    bare = [{"FilterCol": {"col_list": ["KMID", "ROC60"]}}]
+    other = changed(copy, {"dataset": {"infer_processors": bare}})
+    keys = other.sessions.keys
+    assets = ("processors", "dataset_infer", "dataset_learn")
+    run_assets(build_definitions(other), instance, assets, (keys[0], keys[-1]))
+    with pytest.raises(NotFiniteError, match=r"lstm_model needs finite .*ROC60.*use Fillna"):
+        training_data(other, other.plan.first_trained, "lstm_model")
