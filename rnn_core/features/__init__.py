@@ -10,6 +10,7 @@ from rnn_core.features.alpha158 import alpha158, alpha158_panel, alpha360, alpha
 from rnn_core.features.evaluate import compute_features, expression_panel
 from rnn_core.features.expression import Expression
 from rnn_core.features.layout import (
+    ALPHA158_20,
     ALPHA158_EXPRESSIONS,
     ALPHA158_FIELDS,
     ALPHA158_LABEL,
@@ -27,6 +28,7 @@ from rnn_core.features.tokens import ExpressionError
 
 __all__ = [
     "ALPHA158VWAP_LABEL",
+    "ALPHA158_20",
     "ALPHA158_EXPRESSIONS",
     "ALPHA158_FIELDS",
     "ALPHA158_LABEL",

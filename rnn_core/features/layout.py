@@ -147,3 +147,20 @@ ALPHA360_EXPRESSIONS: Mapping[str, str] = MappingProxyType(
 
 ALPHA360_NAMES: tuple[str, ...] = tuple(ALPHA360_EXPRESSIONS)
 """The 360 names in qlib's column order."""
+
+ALPHA158_20: tuple[str, ...] = (
+    *("RESI5", "WVMA5", "RSQR5", "KLEN", "RSQR10", "CORR5", "CORD5", "CORR10", "ROC60", "RESI10"),
+    *(
+        "VSTD5",
+        "RSQR60",
+        "CORR60",
+        "WVMA60",
+        "STD5",
+        "RSQR20",
+        "CORD60",
+        "CORD10",
+        "CORR20",
+        "KLOW",
+    ),
+)
+"""The 20 of Alpha158 that qlib's benchmarks of LSTM and GRU keep (examples/benchmarks)."""

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from rnn_core.data import Alpha158, DataHandlerLP, DatasetH, TSDataSampler, TSDatasetH
+from rnn_core.features import ALPHA158_20
 
 FIT = {"fit_start_time": "2020-01-10", "fit_end_time": "2020-02-14"}
 FEATURES = ["NORMAL", "TIES", "HOLES", "TINY"]
@@ -35,28 +36,6 @@ MARKETS = {
         "test": ("2024-07-01", "2025-04-07"),
     },
 }
-CHOSEN = [
-    "RESI5",
-    "WVMA5",
-    "RSQR5",
-    "KLEN",
-    "RSQR10",
-    "CORR5",
-    "CORD5",
-    "CORR10",
-    "ROC60",
-    "RESI10",
-    "VSTD5",
-    "RSQR60",
-    "CORR60",
-    "WVMA60",
-    "STD5",
-    "RSQR20",
-    "CORD60",
-    "CORD10",
-    "CORR20",
-    "KLOW",
-]
 
 
 def step(name, **kwargs):
@@ -127,7 +106,7 @@ def test_from_bars_to_windows_as_pyqlib(market, golden_dir):
         fit_start_time=segments["train"][0],
         fit_end_time=segments["train"][1],
         infer_processors=[
-            step("FilterCol", fields_group="feature", col_list=CHOSEN),
+            step("FilterCol", fields_group="feature", col_list=list(ALPHA158_20)),
             step("RobustZScoreNorm", fields_group="feature", clip_outlier=True),
             step("Fillna", fields_group="feature"),
         ],

@@ -16,31 +16,10 @@ from rnn_core.data import (
     ProcessorChain,
     RobustZScoreNorm,
 )
+from rnn_core.features import ALPHA158_20
 
 LABEL = "Ref($close, -2) / Ref($close, -1) - 1"
 FIT = {"us": ("2013-02-08", "2016-06-30"), "cn": ("2020-01-02", "2023-06-30")}
-FEATURES = [
-    "RESI5",
-    "WVMA5",
-    "RSQR5",
-    "KLEN",
-    "RSQR10",
-    "CORR5",
-    "CORD5",
-    "CORR10",
-    "ROC60",
-    "RESI10",
-    "VSTD5",
-    "RSQR60",
-    "CORR60",
-    "WVMA60",
-    "STD5",
-    "RSQR20",
-    "CORD60",
-    "CORD10",
-    "CORR20",
-    "KLOW",
-]
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -53,7 +32,7 @@ def read(path: Path) -> pd.DataFrame:
 
 def chains(market: str, semantics: str) -> tuple[ProcessorChain, ProcessorChain]:
     infer = [
-        FilterCol("feature", FEATURES),
+        FilterCol("feature", list(ALPHA158_20)),
         RobustZScoreNorm(*FIT[market], "feature", clip_outlier=True, semantics=semantics),
         Fillna("feature"),
     ]
