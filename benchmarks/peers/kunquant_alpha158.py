@@ -129,8 +129,8 @@ class Contest:
         from KunQuant.runner import KunRunner
 
         self.runner, self.candidate = KunRunner, candidate
-        self.library = KunRunner.Library.load(library)
-        self.module = self.library.getModule(MODULE)
+        self.compiled = KunRunner.Library.load(library)
+        self.module = self.compiled.getModule(MODULE)
         self.names = self.module.getOutputNames()
         self.count, self.sessions = market["close"].shape
         self.inputs = {name: self._laid_out(market[name]) for name in FIELDS}

@@ -19,7 +19,7 @@ Rule matched: qlib contrib/data/handler.py `Alpha158`, `Alpha360`; data/data.py
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,6 +55,7 @@ class _AlphaHandler(DataHandlerLP):
     """A handler over a feature set of bars; see `Alpha158`."""
 
     default_infer: ClassVar[tuple[Step, ...]] = ()
+    default_set: ClassVar[Callable[[], FeatureSet]]
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class _AlphaHandler(DataHandlerLP):
         self.bars, self.instruments = bars, instruments
         self.start_time, self.end_time = start_time, end_time
         self.threads = threads
-        self.feature_set = self._default_set() if feature_set is None else feature_set
+        self.feature_set = type(self).default_set() if feature_set is None else feature_set
         self.label_set = _label_set(label)
         if self.feature_set.look_ahead:
             raise ValueError(
@@ -98,10 +99,6 @@ class _AlphaHandler(DataHandlerLP):
             semantics=semantics,
             init_type=init_type,
         )
-
-    @staticmethod
-    def _default_set() -> FeatureSet:
-        raise NotImplementedError
 
     def config(self, **settings: Any) -> None:
         """Change what is loaded at the next `setup_data`.
@@ -249,9 +246,7 @@ class Alpha158(_AlphaHandler):
         FileNotFoundError: a path without a file.
     """
 
-    @staticmethod
-    def _default_set() -> FeatureSet:
-        return alpha158_set()
+    default_set = staticmethod(alpha158_set)
 
 
 class Alpha360(_AlphaHandler):
@@ -266,9 +261,7 @@ class Alpha360(_AlphaHandler):
         for name in ("ProcessInf", "ZScoreNorm", "Fillna")
     )
 
-    @staticmethod
-    def _default_set() -> FeatureSet:
-        return alpha360_set()
+    default_set = staticmethod(alpha360_set)
 
 
 def _label_set(label: Label) -> FeatureSet:
