@@ -17,10 +17,13 @@ Shapes: `B` batch, `L` window length, `F` features, `C` channels, `K` parallel R
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from rnn_core.models.checks import require_dropout, require_sizes, require_windows
+from rnn_core.models.joint_gru import joint_states, runs_jointly
 
 
 class CNNEncoderBase(nn.Module):
@@ -100,8 +103,11 @@ class KRNNEncoderBase(nn.Module):
             [B, L, H].
         """
         steps = x.transpose(0, 1)  # [L, B, C]
-        states = [rnn(steps)[0] for rnn in self.rnn_modules]  # K of [L, B, H]
-        return torch.stack(states, dim=-1).mean(dim=-1).transpose(0, 1)  # [B, L, H]
+        if runs_jointly(self.rnn_modules, x.device):
+            states = joint_states(self.rnn_modules, steps)  # [L, B, K, H]
+        else:
+            states = torch.stack([rnn(steps)[0] for rnn in self.rnn_modules], dim=-2)
+        return states.mean(dim=-2).transpose(0, 1)  # [B, L, H]
 
 
 class CNNKRNNEncoder(nn.Module):
@@ -167,6 +173,8 @@ class KRNNModel(nn.Module):
     Raises:
         ValueError: a size below 1, an even kernel, or a dropout outside [0, 1).
     """
+
+    shard_rows: ClassVar[int] = 512  # of one call on the CPU; see rnn_core/training/workers.py
 
     def __init__(
         self,

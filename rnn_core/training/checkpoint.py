@@ -61,6 +61,7 @@ class TrainingState:
         best_weights: state dict of the best epoch; empty before the first.
         sharded: whether a batch may be cut (see `workers.py`); not part of a checkpoint.
         row_weights: of the training rows, [S] on the device; only its digest is in a checkpoint.
+        precision: what the device computes in; not part of a checkpoint, its setting is.
     """
 
     network: nn.Module
@@ -69,6 +70,7 @@ class TrainingState:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     sharded: bool = False
     row_weights: Tensor | None = None
+    precision: str = "float32"
 
     @property
     def best(self) -> EpochRow | None:

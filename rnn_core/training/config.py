@@ -19,7 +19,12 @@ from typing import Any
 from rnn_core.data.frames import near_matches
 from rnn_core.models.families import model_family, require_type
 
-_CHOICES = {"loss": ("mse",), "metric": ("loss", "ic"), "optimizer": ("adam", "gd")}
+_CHOICES = {
+    "loss": ("mse",),
+    "metric": ("loss", "ic"),
+    "optimizer": ("adam", "gd"),
+    "precision": ("float32", "tf32", "bfloat16"),
+}
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 _LARGEST_SEED = 2**63 - 1
 
@@ -43,6 +48,8 @@ class TrainerConfig:
         device: "auto" (the accelerator where there is one), "cpu", "cuda" or "cuda:K".
         deterministic: only repeatable kernels on an accelerator, at some cost in speed; needs
             CUBLAS_WORKSPACE_CONFIG in the environment. The CPU's are repeatable anyway.
+        precision: of an accelerator's products: "float32", "tf32", or "bfloat16" for mixed
+            precision (see `precision.py`). The CPU computes in float32.
 
     Raises:
         ValueError: a field of the wrong type or outside its range; the message names it.
@@ -59,6 +66,7 @@ class TrainerConfig:
     seed: int = 0
     device: str = "auto"
     deterministic: bool = False
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

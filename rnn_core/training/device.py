@@ -9,6 +9,7 @@ there is nothing to turn off; what cuts sums there is the number of threads, see
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -55,6 +56,31 @@ def resolve_device(wanted: str) -> DeviceChoice:
         )
     device = torch.device("cuda", int(number or 0))
     return DeviceChoice(device, f"{device}, as configured: {torch.cuda.get_device_name(device)}")
+
+
+class PeakMemory:
+    """The most memory held since this was made, as far as the system tells.
+
+    Args:
+        device: an accelerator's own counter is read; for the CPU the process's peak, which no
+            one can reset.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def read(self) -> int:
+        """Bytes; 0 where the system does not tell."""
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device))
+        if sys.platform == "win32":
+            return 0  # not told without another package
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(peak) * (1 if sys.platform == "darwin" else 1024)
 
 
 @contextmanager

@@ -22,9 +22,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from rnn_core.training.precision import mixed
 from rnn_core.training.scoring import split_label
 from rnn_core.training.source import WindowSource
-from rnn_core.training.workers import Workers, shards
+from rnn_core.training.workers import Workers, shard_rows, shards
 
 
 class BatchGradient(NamedTuple):
@@ -63,6 +64,7 @@ def batch_gradient(
     sharded: bool,
     workers: Workers,
     row_weights: Tensor | None = None,
+    precision: str = "float32",
 ) -> BatchGradient:
     """Gather a batch and sum its squared errors and their gradients.
 
@@ -73,6 +75,7 @@ def batch_gradient(
         sharded: cut the batch, for a network that `can_shard`.
         workers: for the shards.
         row_weights: of all rows of the source, [S] on the device; None for ones.
+        precision: of the forward pass, see `precision.py`.
 
     Returns:
         The sums; shards are added in order, so they do not depend on the number of threads.
@@ -82,7 +85,9 @@ def batch_gradient(
     def one(part: Tensor) -> BatchGradient:
         x, y = split_label(source.batch(part, part.device))  # [b, L, F], [b]
         known = torch.isfinite(y)  # [b]
-        errors = torch.where(known, network(x) - y, 0.0).square()  # [b]
+        with mixed(part.device, precision):
+            scores = network(x)  # [b]
+        errors = torch.where(known, scores.float() - y, 0.0).square()  # [b]
         if row_weights is not None:
             errors = errors * row_weights.index_select(0, part)
         squares = errors.sum()
@@ -93,7 +98,7 @@ def batch_gradient(
             squares.detach().double(), known.sum(), torch.isfinite(x).all(), gradients
         )
 
-    parts = workers.map(one, shards(indices)) if sharded else [one(indices)]
+    parts = workers.map(one, shards(indices, shard_rows(network))) if sharded else [one(indices)]
     total = parts[0]
     for part in parts[1:]:
         total = BatchGradient(

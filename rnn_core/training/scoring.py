@@ -30,9 +30,8 @@ from rnn_core.evaluation import calc_ic
 from rnn_core.training.device import resolve_device
 from rnn_core.training.divergence import TrainingDivergedError, all_finite
 from rnn_core.training.source import SessionSource, WindowSource
-from rnn_core.training.workers import SHARD_ROWS, Workers
+from rnn_core.training.workers import Workers, shard_rows
 
-_CPU_ROWS_PER_CALL = SHARD_ROWS  # the fastest of 64 to 4,096 rows, within noise
 _BATCH_SIZE = 4096
 
 
@@ -65,7 +64,7 @@ def score_windows(
         device: where to run.
         workers: the calls are spread over them.
         has_label: whether the last column is a label.
-        batch_size: most rows of one call; on the CPU it is 256 at most.
+        batch_size: most rows of one call; on the CPU it is `shard_rows` at most.
 
     Returns:
         (scores [S], labels [S] or None), float32, on `device`.
@@ -73,7 +72,7 @@ def score_windows(
     Raises:
         ValueError: windows of another width than the network's.
     """
-    rows = min(batch_size, _CPU_ROWS_PER_CALL) if device.type == "cpu" else batch_size
+    rows = min(batch_size, shard_rows(network)) if device.type == "cpu" else batch_size
 
     def one_call(first: int) -> tuple[Tensor, Tensor | None]:
         indices = torch.arange(first, min(first + rows, len(source)), device=device)
@@ -119,7 +118,8 @@ def predict(
         network: moved to `device` and left there; its training mode is kept.
         source: windows [B, L, F] as the network was trained on, filled and finite.
         device: "auto", "cpu", "cuda" or "cuda:K".
-        batch_size: most rows of one call of the network; on the CPU it is 256 at most. Smaller
+        batch_size: most rows of one call of the network; on the CPU it is `shard_rows` at
+            most. Smaller
             ones save memory and may change last bits, so keep to one.
         has_label: whether the windows end in a label column, which is then left out.
 

@@ -45,9 +45,10 @@ from rnn_core.training.checkpoint import (
     training_identity,
 )
 from rnn_core.training.config import TrainerConfig
-from rnn_core.training.device import repeatable, resolve_device
+from rnn_core.training.device import PeakMemory, repeatable, resolve_device
 from rnn_core.training.divergence import StepMonitor, TrainingDivergedError, all_finite
 from rnn_core.training.gradients import batch_gradient, trainable, weight_tensor
+from rnn_core.training.precision import effective_precision, product_precision
 from rnn_core.training.scoring import Validator, split_label
 from rnn_core.training.seeding import epoch_order, seeded_dropout
 from rnn_core.training.source import WindowSource
@@ -94,6 +95,9 @@ class FitResult:
         seconds: of this call.
         device: where it ran.
         device_reason: why there, in words.
+        precision: what it computed in: "float32", "tf32" or "bfloat16".
+        peak_memory: bytes; on an accelerator the most that were allocated there, on the CPU the
+            most that the process has held so far.
     """
 
     network: nn.Module
@@ -105,6 +109,8 @@ class FitResult:
     seconds: float
     device: str
     device_reason: str
+    precision: str
+    peak_memory: int
 
 
 class Trainer:
@@ -165,9 +171,11 @@ class Trainer:
                     f"the {name} source has no samples; check its range of sessions and flt_data"
                 )
         device, reason = resolve_device(config.device)
+        precision = effective_precision(device, config.precision)
+        memory = PeakMemory(device)
         network.to(device)
         validator = None if valid is None else Validator(valid, config.metric)
-        state = TrainingState(network, self._optimizer(network))
+        state = TrainingState(network, self._optimizer(network), precision=precision)
         state.row_weights = weight_tensor(weights, len(train), device)
         folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
         identity = training_identity(
@@ -181,7 +189,11 @@ class Trainer:
         network.train()
         example = split_label(train.batch(torch.zeros(1, dtype=torch.int64), device))[0]
         state.sharded = can_shard(network, example)
-        with repeatable(device, config.deterministic), Workers(device) as workers:
+        with (
+            product_precision(device, precision),
+            repeatable(device, config.deterministic),
+            Workers(device) as workers,
+        ):
             while not self._finished(state):
                 row, took = self.run_epoch(state, train, validator, device, workers)
                 samples, seconds = samples + row.samples, seconds + took
@@ -214,6 +226,8 @@ class Trainer:
             seconds=time.perf_counter() - began,
             device=str(device),
             device_reason=reason,
+            precision=precision,
+            peak_memory=memory.read(),
         )
 
     def run_epoch(
@@ -294,6 +308,7 @@ class Trainer:
             sharded=state.sharded,
             workers=workers,
             row_weights=state.row_weights,
+            precision=state.precision,
         )
         known = sums.rows.clamp(min=1)
         for parameter, gradient in zip(trainable(state.network), sums.gradients, strict=True):
@@ -303,9 +318,10 @@ class Trainer:
         monitor.record(weights_ok, sums.input_ok, sums.squares, sums.rows)
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Adam, or plain gradient descent."""
+        """Adam, on an accelerator as one kernel, or plain gradient descent."""
         if self.config.optimizer == "adam":
-            return torch.optim.Adam(network.parameters(), lr=self.config.lr)
+            fused = next(network.parameters()).device.type == "cuda"
+            return torch.optim.Adam(network.parameters(), lr=self.config.lr, fused=fused)
         return torch.optim.SGD(network.parameters(), lr=self.config.lr)
 
     def _finished(self, state: TrainingState) -> bool:

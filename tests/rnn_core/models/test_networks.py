@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rnn_core.models import CNNEncoderBase, GRUModel, KRNNEncoderBase, KRNNModel, LSTMModel
+from rnn_core.models.joint_gru import runs_jointly
 
 SMALL = {
     "lstm": lambda: LSTMModel(4, 5, 2, 0.0),
@@ -88,6 +89,37 @@ def test_krnn_is_the_mean_of_its_rnns() -> None:
     alone = [rnn(x.transpose(0, 1))[0] for rnn in encoder.rnn_modules]
     expected = (alone[0] + alone[1] + alone[2]) / 3
     torch.testing.assert_close(encoder(x), expected.transpose(0, 1))
+
+
+@pytest.mark.parametrize(("dups", "layers"), [(2, 2), (4, 1), (3, 3)])
+def test_small_rnns_run_as_one_and_agree_with_each_alone(dups: int, layers: int) -> None:
+    """Oracle: each GRU run on its own; scores, and gradients of every parameter."""
+    encoder = KRNNEncoderBase(3, 8, dups, layers, dropout=0.0)
+    assert runs_jointly(encoder.rnn_modules, torch.device("cpu")) == (dups * 8 <= 32)
+    x = torch.randn(4, 7, 3)
+    weights = torch.randn(4, 7, 8)
+    alone = torch.stack([rnn(x.transpose(0, 1))[0].transpose(0, 1) for rnn in encoder.rnn_modules])
+    joint = encoder(x)
+    torch.testing.assert_close(joint, alone.mean(dim=0))
+    parameters = list(encoder.parameters())
+    expected = torch.autograd.grad((alone.mean(dim=0) * weights).sum(), parameters)
+    torch.testing.assert_close(torch.autograd.grad((joint * weights).sum(), parameters), expected)
+
+
+def test_large_rnns_and_those_on_an_accelerator_run_apart() -> None:
+    large = KRNNEncoderBase(3, 64, 2, 1, dropout=0.0).rnn_modules
+    small = KRNNEncoderBase(3, 8, 2, 1, dropout=0.0).rnn_modules
+    assert not runs_jointly(large, torch.device("cpu"))
+    assert not runs_jointly(small, torch.device("cuda"))
+
+
+def test_dropout_reaches_the_joint_rnns() -> None:
+    """Between layers, in training only, with other masks for each GRU."""
+    encoder = KRNNEncoderBase(3, 8, 2, 2, dropout=0.5)
+    x = torch.randn(4, 7, 3)
+    assert not torch.equal(encoder(x), encoder(x))
+    encoder.eval()
+    assert torch.equal(encoder(x), encoder(x))
 
 
 def test_convolution_is_centred() -> None:

@@ -7,18 +7,30 @@ import torch
 from torch import nn
 
 from rnn_core.models import KRNNModel, LSTMModel
-from rnn_core.training.workers import Workers, can_shard, shards
+from rnn_core.training.workers import Workers, can_shard, shard_rows, shards
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "sizes"), [(1, [1]), (256, [256]), (257, [129, 128]), (800, [200] * 4)]
+    ("n_rows", "most", "sizes"),
+    [
+        (1, 256, [1]),
+        (256, 256, [256]),
+        (257, 256, [129, 128]),
+        (800, 256, [200] * 4),
+        (2000, 512, [500] * 4),
+    ],
 )
-def test_equal_shards_in_order(n_rows: int, sizes: list[int]) -> None:
-    parts = shards(torch.arange(n_rows))
+def test_equal_shards_in_order(n_rows: int, most: int, sizes: list[int]) -> None:
+    parts = shards(torch.arange(n_rows), most)
     assert [len(part) for part in parts] == sizes
     assert torch.equal(torch.cat(parts), torch.arange(n_rows))
+
+
+def test_a_network_may_state_the_rows_of_a_shard() -> None:
+    assert shard_rows(LSTMModel(3)) == 256
+    assert shard_rows(KRNNModel(3)) == 512
 
 
 @pytest.fixture

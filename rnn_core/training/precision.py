@@ -1,0 +1,81 @@
+"""In which precision an accelerator computes, by name, and nothing left to the library's defaults.
+
+    float32    every product in IEEE single precision
+    tf32       products of matrices keep 10 bits of a factor's mantissa, sums are float32
+    bfloat16   mixed: recurrent and linear layers in bfloat16, weights, loss and optimizer float32
+
+bfloat16 has float32's range, so no loss scaling is needed. Validation and prediction are always
+computed without the mix, so that the score that is served is that of the weights. torch's own
+default is tf32 for cuDNN's layers and float32 for other products; here it is one or the other.
+
+The CPU computes in float32, whatever is asked for: `effective_precision` says so, and that is what
+is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+
+
+def effective_precision(device: torch.device, wanted: str) -> str:
+    """What a training on a device really computes in.
+
+    Args:
+        device: where it runs.
+        wanted: "float32", "tf32" or "bfloat16".
+
+    Returns:
+        "float32" for anything but CUDA, else `wanted`.
+
+    Raises:
+        ValueError: bfloat16 on a CUDA device that does not have it.
+    """
+    if device.type != "cuda":
+        return "float32"
+    if wanted == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(
+            f"precision is 'bfloat16', and {torch.cuda.get_device_name(device)} does not have it; "
+            f"set precision: tf32 or float32"
+        )
+    return wanted
+
+
+@contextmanager
+def product_precision(device: torch.device, precision: str) -> Iterator[None]:
+    """Within: products of float32 matrices are computed as named. After: as before.
+
+    Args:
+        device: for the CPU nothing is changed.
+        precision: of `effective_precision`.
+
+    Yields:
+        Nothing.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = precision != "float32"
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+def mixed(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context of a training step's forward pass.
+
+    Args:
+        device: where the network runs.
+        precision: of `effective_precision`.
+
+    Returns:
+        torch's autocast for bfloat16, else a context that does nothing.
+    """
+    if precision != "bfloat16":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
