@@ -1,15 +1,19 @@
-"""Where a market's model bundles lie, and whether the one there is the one that is wanted."""
+"""Where a market's model bundles lie, and which of them is in force at a session."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import ModelNotTrainedError
 from pipelines.market import Market
+from pipelines.verdict import model_verdict
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rnn_core.training import Bundle
 
 
@@ -64,3 +68,64 @@ def require_bundle(market: Market, model: str, as_of: str, needed_by: str) -> Bu
             f"{bundle_path(market, model, as_of)}; materialize {model}_model of {as_of} first"
         )
     return bundle
+
+
+def histories_of(name: str, bundle: Bundle) -> dict[str, pd.DataFrame]:
+    """The history of each network of a bundle, one row an epoch, by name for a picture."""
+    history, seeds = bundle.history, bundle.manifest["seeds"]
+    if len(seeds) == 1:
+        return {name: history}
+    return {f"{name} seed {s['seed']}": history[history["seed"] == s["seed"]] for s in seeds}
+
+
+@dataclass(frozen=True)
+class InForce:
+    """The model in force at a session.
+
+    Attributes:
+        as_of: the anchor whose partition trained it.
+        bundle: of that anchor.
+        passed_over: reasons by newer anchor, newest first, whose models were not good enough.
+    """
+
+    as_of: str
+    bundle: Bundle
+    passed_over: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class NoneInForce:
+    """Every model trained so far was not good enough.
+
+    Attributes:
+        passed_over: reasons by anchor, newest first.
+    """
+
+    passed_over: dict[str, tuple[str, ...]]
+
+
+def in_force(market: Market, model: str, key: str, needed_by: str) -> InForce | NoneInForce:
+    """The newest model at or before a session that passes its blocking checks.
+
+    A pinned model is served whatever the checks say: it was named by a person.
+
+    Args:
+        market: the market.
+        model: its name.
+        key: a session at or after the first trained one.
+        needed_by: for the message.
+
+    Raises:
+        ModelNotTrainedError: a bundle on the way back is absent or damaged, naming the key to run.
+    """
+    plan, checks = market.plan_of(model), market.config.checks.model
+    passed_over: dict[str, tuple[str, ...]] = {}
+    anchor = plan.anchor(key)
+    while anchor is not None:
+        bundle = require_bundle(market, model, anchor, needed_by)
+        reasons = () if plan.is_pinned(key) else model_verdict(checks, bundle.manifest).blocking
+        if not reasons:
+            return InForce(anchor, bundle, passed_over)
+        passed_over[anchor] = reasons
+        anchor = plan.previous(anchor)
+    return NoneInForce(passed_over)

@@ -14,7 +14,9 @@ from typing import Any
 from pipelines.errors import did_you_mean
 
 # Settings of the trainer that the section `training` gives for all models.
-MARKET_WIDE = frozenset({"seed", "device"})
+MARKET_WIDE = frozenset({"seed", "device", "precision"})
+# What the section `training` says for all models and an entry may say for its own.
+OVERRIDES = ("retrain_every", "seeds")
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,16 @@ class ModelSpec:
         family: the network's family.
         hyper: constructor arguments of the network, but for its input size.
         training: what of the trainer's configuration the family sets (lr, batch_size …).
+        retrain_every: sessions between trainings; None for the market's.
+        seeds: networks to train; None for the market's.
     """
 
     name: str
     family: str
     hyper: Mapping[str, Any]
     training: Mapping[str, Any]
+    retrain_every: int | None = None
+    seeds: int | None = None
 
 
 def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
@@ -51,12 +57,16 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
         raise ValueError(
             f"{name}: unknown family {family_name!r}; {did_you_mean(family_name, MODEL_FAMILIES)}"
         )
+    own = {key: given.pop(key) for key in OVERRIDES if key in given}
+    for key, value in own.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: {key} is {value!r}, expected a whole number of 1 or more")
     family = MODEL_FAMILIES[family_name]
     hyper_names = {field.name for field in fields(family.hyper)}
     trainer_names = {field.name for field in fields(TrainerConfig)} - MARKET_WIDE
     unknown = [key for key in given if key not in hyper_names | trainer_names]
     if unknown:
-        hint = did_you_mean(unknown[0], hyper_names | trainer_names | {"family"})
+        hint = did_you_mean(unknown[0], hyper_names | trainer_names | {"family", *OVERRIDES})
         raise ValueError(f"{name}: unknown key {unknown[0]!r}; {hint}")
     try:
         hyper = family.resolve({k: v for k, v in given.items() if k in hyper_names})
@@ -67,4 +77,4 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     training = {k: v for k, v in asdict(trainer).items() if k not in MARKET_WIDE}
-    return ModelSpec(name, family_name, hyper, training)
+    return ModelSpec(name, family_name, hyper, training, **own)

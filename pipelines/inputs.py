@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pipelines.bundles import InForce, NoneInForce
 from pipelines.market import Market
 from pipelines.partition_file import fingerprint
 from pipelines.partitions import TrainingWindow, training_window
@@ -96,6 +97,16 @@ def training_inputs(market: Market, as_of: str, digests: Digests) -> str:
             combined(digests["dataset_learn"], window.learn),
         ]
     )
+
+
+def model_inputs(found: InForce | NoneInForce) -> dict[str, str]:
+    """The bundle in force and the newer ones that were not good enough."""
+    made_from = {}
+    if isinstance(found, InForce):
+        made_from["bundle"] = found.bundle.fingerprint
+    if found.passed_over:
+        made_from["passed_over"] = " ".join(found.passed_over)
+    return made_from
 
 
 def prediction_inputs(market: Market, model: str, key: str, digests: Digests) -> dict[str, str]:

@@ -33,6 +33,7 @@ class TrainingData:
     Attributes:
         fingerprint: hash over the digests of every partition that went in.
         processors: the state that all of them were made with.
+        label_mean: mean processed label of the training samples: the best constant they suggest.
     """
 
     train: TSDataSampler
@@ -40,6 +41,7 @@ class TrainingData:
     window: TrainingWindow
     fingerprint: str
     processors: ProcessorState
+    label_mean: float
 
 
 def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
@@ -81,6 +83,7 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         fillna_type=FILL,
         flt_data=frame[LABEL_NAME].notna(),
     )
+    trained = frame[LABEL_NAME].loc[slice(*map(pd.Timestamp, window.train))]
     return TrainingData(
         sampler.between(*map(pd.Timestamp, window.train)),
         sampler.between(*map(pd.Timestamp, window.valid)),
@@ -89,6 +92,7 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
             market, as_of, {"dataset_infer": infer.digests, "dataset_learn": learn.digests}
         ),
         state,
+        float(trained.mean()),
     )
 
 

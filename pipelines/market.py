@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,11 @@ class Market:
         self.models: tuple[ModelSpec, ...] = tuple(
             model_spec(name, entry) for name, entry in config.models.items()
         )
+
+    def plan_of(self, model: str) -> TrainingPlan:
+        """The plan of one model: the market's, or with the model's own `retrain_every`."""
+        own = next(spec.retrain_every for spec in self.models if spec.name == model)
+        return self.plan if own is None else replace(self.plan, retrain_every=own)
 
     def _pin(self) -> tuple[str, str] | None:
         """The rollback in sessions.

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from pipelines.bundles import find_bundle
+from pipelines.bundles import find_bundle, histories_of
 from pipelines.errors import MissingSessionsError
 from pipelines.market import Market
 from pipelines.store import atomic_write
@@ -47,7 +48,8 @@ def signal_report(market: Market) -> Report:
         summarize_ic,
     )
 
-    evaluations, histories = {}, {}
+    evaluations: dict[str, pd.DataFrame] = {}
+    histories: dict[str, pd.DataFrame] = {}
     for spec in market.models:
         rows = _rows(market, f"{spec.name}_evaluation", "signal_report")
         if rows is None or rows.empty:
@@ -56,13 +58,15 @@ def signal_report(market: Market) -> Report:
         newest = f"{rows['as_of'].max():%Y-%m-%d}"
         bundle = find_bundle(market, spec.name, newest)
         if bundle is not None:
-            histories[f"{spec.name} {newest}"] = bundle.history
+            histories |= histories_of(f"{spec.name} {newest}", bundle)
     if not evaluations:
         raise MissingSessionsError(
             "signal_report: no session has been evaluated yet; materialize the evaluations of "
             f"sessions from {market.plan.first_trained} plus {market.label_lag} sessions on"
         )
-    table = pd.DataFrame({name: summarize_ic(rows) for name, rows in evaluations.items()}).T
+    table = pd.DataFrame(
+        {name: {**summarize_ic(rows), **seed_figures(rows)} for name, rows in evaluations.items()}
+    ).T
     table.index.name = "model"
     pictures = {
         "ic": png_bytes(plot_ic(evaluations)),
@@ -73,6 +77,36 @@ def signal_report(market: Market) -> Report:
     _publish(market, SIGNAL_TABLE, table, pictures)
     days = {name: int(table.loc[name, "days"]) for name in table.index}
     return Report(table, pictures, [f"signal_report: evaluated sessions {days}"])
+
+
+def seed_figures(rows: pd.DataFrame) -> dict[str, float]:
+    """Mean and standard deviation over the seeds of each network's mean IC and rank IC.
+
+    Sessions are those that have as many networks as the newest one: a model whose `seeds` changed
+    is described as it is now.
+
+    Args:
+        rows: evaluations with `seed_ic` and `seed_rank_ic`.
+
+    Returns:
+        seeds, seed_ic_mean, seed_ic_std, seed_rank_ic_mean, seed_rank_ic_std; the last four are
+        NaN where there is one network.
+    """
+    figures: dict[str, float] = {"seeds": 1}
+    for name in ("seed_ic", "seed_rank_ic"):
+        known = rows[name].dropna()
+        counts = known.map(len)
+        if known.empty:
+            figures |= {f"{name}_mean": math.nan, f"{name}_std": math.nan}
+            continue
+        each = np.stack(known[counts == counts.iloc[-1]].to_list())  # [T, K]
+        of_seed = np.nanmean(each, axis=0)  # [K]
+        figures |= {
+            "seeds": each.shape[1],
+            f"{name}_mean": float(of_seed.mean()),
+            f"{name}_std": float(of_seed.std(ddof=1)),
+        }
+    return figures
 
 
 def portfolio_report(market: Market) -> Report:

@@ -123,6 +123,12 @@ PREDICTION = Table(
     (
         Column("instrument", _TEXT, "code of the instrument"),
         Column("score", _F32, "model output; only its cross-sectional order is meant"),
+        Column(
+            "seed_scores",
+            pa.list_(_F32),
+            "of each network of an ensemble, in the order of the seeds; the score is their mean",
+            nullable=True,
+        ),
         Column("as_of", _DATE, "the session whose partition trained the model"),
         Column("fingerprint", _TEXT, "fingerprint of the model's bundle"),
     ),
@@ -140,6 +146,8 @@ def evaluation_table(quantiles: int) -> Table:
             Column("n", pa.int32(), "names with both a score and a label"),
             Column("ic", _F64, "Pearson correlation of score and raw label", nullable=True),
             Column("rank_ic", _F64, "Spearman correlation of score and raw label", nullable=True),
+            Column("seed_ic", pa.list_(_F64), "IC of each network of an ensemble", nullable=True),
+            Column("seed_rank_ic", pa.list_(_F64), "rank IC of each", nullable=True),
             Column("mean_label", _F64, "mean raw label of the names scored", nullable=True),
             Column("long_short", _F64, "top minus bottom quantile, simple return", nullable=True),
             Column(

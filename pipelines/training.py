@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from pipelines.bundles import bundle_path, find_bundle
 from pipelines.families import ModelSpec
@@ -14,11 +17,12 @@ from pipelines.inputs import learning_window, training_inputs
 from pipelines.learning import TrainingData, training_data
 from pipelines.market import LABEL_NAME, Market
 from pipelines.partition_file import fingerprint
+from pipelines.verdict import model_verdict
 
 if TYPE_CHECKING:
     from rnn_core.training import Bundle, EpochReport, FitResult
 
-CODE_VERSION = "1"  # of everything that decides a model's weights
+CODE_VERSION = "2"  # of everything that decides a model's weights
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,18 @@ class Trained:
     """A bundle in place, and how it came there.
 
     Attributes:
-        result: of the training; None where a bundle of the same fingerprints was kept.
+        results: of the trainings, one a seed; none where a bundle of the same fingerprints was
+            kept.
     """
 
     bundle: Bundle
-    result: FitResult | None
+    results: tuple[FitResult, ...] = ()
+
+
+def seeds_of(market: Market, spec: ModelSpec) -> range:
+    """The seeds of a model's networks: seed, seed + 1, ..."""
+    training = market.config.training
+    return range(training.seed, training.seed + (spec.seeds or training.seeds))
 
 
 def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
@@ -41,7 +52,8 @@ def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
         "family": spec.family,
         "hyper": dict(spec.hyper),
         "training": dict(spec.training),
-        "seed": training.seed,
+        "seeds": list(seeds_of(market, spec)),
+        "precision": training.precision,
         "step_len": market.config.dataset.step_len,
         "window_sessions": training.window_sessions,
         "valid_sessions": training.valid_sessions,
@@ -56,9 +68,16 @@ def ensure_trained(
     as_of: str,
     *,
     log: Callable[[str], None],
-    on_epoch: Callable[[EpochReport], None],
+    on_epoch: Callable[[int, EpochReport], None],
 ) -> Trained:
     """The bundle of a session: kept where its fingerprints match, trained otherwise.
+
+    Args:
+        market: the market.
+        spec: the model.
+        as_of: the anchor session.
+        log: told what is done.
+        on_epoch: called after every epoch with the seed.
 
     Raises:
         MissingSessionsError: a session of the training window is not in the warehouse.
@@ -68,13 +87,22 @@ def ensure_trained(
     kept = _kept(market, spec, as_of, config, log)
     if kept is not None:
         log(f"{spec.name} as of {as_of}: the bundle is up to date, not trained again")
-        return Trained(kept, None)
+        return Trained(kept)
     data = training_data(market, as_of, f"{spec.name}_model")
+    window = data.window
+    log(
+        f"{spec.name} as of {as_of}: {len(data.train)} samples {' … '.join(window.train)}, "
+        f"validated on {len(data.valid)} of {' … '.join(window.valid)}"
+    )
     checkpoints = market.paths.models / ".checkpoints" / spec.name / as_of
-    result = _train(market, spec, data, config, as_of, checkpoints, log=log, on_epoch=on_epoch)
-    bundle = _publish(market, spec, data, config, as_of, result)
+    identity = fingerprint([config, data.fingerprint])
+    results = [
+        _train(market, spec, data, seed, checkpoints / f"seed-{seed}", identity, on_epoch)
+        for seed in seeds_of(market, spec)
+    ]
+    bundle = _publish(market, spec, data, config, as_of, results)
     shutil.rmtree(checkpoints, ignore_errors=True)  # the bundle is in place: no longer needed
-    return Trained(bundle, result)
+    return Trained(bundle, tuple(results))
 
 
 def _kept(
@@ -111,13 +139,12 @@ def _train(
     market: Market,
     spec: ModelSpec,
     data: TrainingData,
-    config: dict[str, Any],
-    as_of: str,
+    seed: int,
     checkpoints: Path,
-    *,
-    log: Callable[[str], None],
-    on_epoch: Callable[[EpochReport], None],
+    identity: str,
+    on_epoch: Callable[[int, EpochReport], None],
 ) -> FitResult:
+    """Train the network of one seed."""
     import torch
 
     from rnn_core.models import build_network
@@ -126,22 +153,19 @@ def _train(
     training = market.config.training
     if training.threads is not None:
         torch.set_num_threads(training.threads)
-    trainer_config = TrainerConfig(**spec.training, seed=training.seed, device=training.device)
+    trainer_config = TrainerConfig(
+        **spec.training, seed=seed, device=training.device, precision=training.precision
+    )
     network = seeded_network(
-        lambda: build_network(spec.family, len(market.dataset_columns), spec.hyper), training.seed
+        lambda: build_network(spec.family, len(market.dataset_columns), spec.hyper), seed
     )
-    log(
-        f"{spec.name} as of {as_of}: {len(data.train)} samples {data.window.train[0]} … "
-        f"{data.window.train[1]}, validated on {len(data.valid)} of {data.window.valid[0]} … "
-        f"{data.window.valid[1]}"
-    )
-    return Trainer(trainer_config, callback=on_epoch).fit(
+    return Trainer(trainer_config, callback=partial(on_epoch, seed)).fit(
         network,
         data.train,
         data.valid,
         checkpoint_dir=checkpoints,
         keep_checkpoint=True,
-        data_fingerprint=fingerprint([config, data.fingerprint]),
+        data_fingerprint=identity,
     )
 
 
@@ -151,39 +175,65 @@ def _publish(
     data: TrainingData,
     config: dict[str, Any],
     as_of: str,
-    result: FitResult,
+    results: Sequence[FitResult],
 ) -> Bundle:
-    from rnn_core.training import save_bundle
+    """Put the bundle in place, with what validation says about it."""
+    from rnn_core.models import MeanEnsemble
+    from rnn_core.training import save_bundle, validation_facts
 
+    seeds = seeds_of(market, spec)
+    networks = [result.network for result in results]
+    facts = validation_facts(
+        networks,
+        data.valid,
+        metric=spec.training["metric"],
+        train_mean=data.label_mean,
+        device=market.config.training.device,
+    )
+    manifest = {
+        "model": spec.name,
+        "as_of": as_of,
+        "train": list(data.window.train),
+        "valid": list(data.window.valid),
+        "train_samples": len(data.train),
+        "valid_samples": len(data.valid),
+        "label": market.config.features.label,
+        "label_name": LABEL_NAME,
+        "config_hash": fingerprint(config),
+        "data": data.fingerprint,
+        "processors": data.processors.hash,
+        "device": results[0].device,
+        "precision": results[0].precision,
+        "seeds": [
+            {
+                "seed": seed,
+                "best_epoch": result.best_epoch,
+                "best_score": result.best_score,
+                "stopped_early": result.stopped_early,
+            }
+            for seed, result in zip(seeds, results, strict=True)
+        ],
+        "valid_score": facts.score,
+        "constant_score": facts.constant_score,
+        "score_spread": facts.spread,
+        "versions": library_versions(),
+    }
+    verdict = model_verdict(market.config.checks.model, manifest)
+    history = pd.concat(
+        [r.history.assign(seed=seed) for seed, r in zip(seeds, results, strict=True)],
+        ignore_index=True,
+    )
     path = bundle_path(market, spec.name, as_of)
     save_bundle(
         path,
-        result.network,
+        networks[0] if len(networks) == 1 else MeanEnsemble(networks),
         family=spec.family,
         hyper=dict(spec.hyper),
         columns=list(market.dataset_columns),
         config=config,
-        history=result.history,
+        history=history,
         processors_json=data.processors.to_json(),
-        manifest={
-            "model": spec.name,
-            "as_of": as_of,
-            "train": list(data.window.train),
-            "valid": list(data.window.valid),
-            "train_samples": len(data.train),
-            "valid_samples": len(data.valid),
-            "label": market.config.features.label,
-            "label_name": LABEL_NAME,
-            "seed": market.config.training.seed,
-            "config_hash": fingerprint(config),
-            "data": data.fingerprint,
-            "processors": data.processors.hash,
-            "device": result.device,
-            "best_epoch": result.best_epoch,
-            "best_score": result.best_score,
-            "stopped_early": result.stopped_early,
-            "versions": library_versions(),
-        },
+        manifest={**manifest, "reasons": [*verdict.blocking, *verdict.warnings]},
         replace=True,
     )
     bundle = find_bundle(market, spec.name, as_of)

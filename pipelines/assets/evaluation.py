@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
 from pipelines import inputs
@@ -20,7 +21,7 @@ from pipelines.market import Market
 from pipelines.reports import Report, markdown_table, portfolio_report, signal_report
 from pipelines.schemas import Table, evaluation_table
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 _CHUNK = 120
 
 
@@ -83,10 +84,31 @@ def _evaluate(run: Run, spec: ModelSpec, table: Table, keys: tuple[str, ...]) ->
                 quantiles=market.config.evaluation.quantiles,
             )
             as_of = scored["as_of"].iloc[0]
-            frame = pd.DataFrame([{"decision_date": pd.Timestamp(decision), "as_of": as_of, **row}])
+            frame = pd.DataFrame(
+                [
+                    {
+                        "decision_date": pd.Timestamp(decision),
+                        "as_of": as_of,
+                        **row,
+                        **_seed_ics(scored, matured),
+                    }
+                ]
+            )
             shown = {"ic": row["ic"], "rank_ic": row["rank_ic"], "n": row["n"]}
         info = warehouse.write(table, run.name, key, frame, run.provenance(made_from, status))
         run.done(key, info, decision_date=decision or "none", **_finite(shown))
+
+
+def _seed_ics(scored: pd.DataFrame, matured: pd.DataFrame) -> dict[str, list[float] | None]:
+    """IC and rank IC of each network of an ensemble; None where there is one."""
+    from rnn_core.evaluation import evaluate_session
+
+    if scored["seed_scores"].isna().all():
+        return {"seed_ic": None, "seed_rank_ic": None}
+    each = np.stack(scored["seed_scores"].to_list(), axis=1)  # [K, N]
+    names, label = scored["instrument"], matured.set_index("instrument")["label"]
+    rows = [evaluate_session(pd.Series(scores, index=names), label) for scores in each]
+    return {f"seed_{name}": [float(row[name]) for row in rows] for name in ("ic", "rank_ic")}
 
 
 def _by_session(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -1,27 +1,32 @@
 """One factory for every model family: `{name}_model`, the model in force after each session.
 
-A partition is a pointer to the bundle of its anchor session, trained in that session's partition.
-A run trains the anchors inside its range in order and keeps bundles whose fingerprints match, so
-an interrupted backfill goes on where it stopped.
+A partition is a pointer to the bundle of its anchor session, trained in that session's partition;
+where that model did not pass its blocking checks, to the last one that did. A run trains the
+anchors inside its range in order and keeps bundles whose fingerprints match, so an interrupted
+backfill goes on where it stopped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
+from pipelines import inputs
 from pipelines.assets.base import Run, session_asset
 from pipelines.assets.pictures import inline_picture
-from pipelines.bundles import bundle_name, require_bundle
+from pipelines.bundles import InForce, bundle_name, histories_of, in_force
 from pipelines.errors import ModelNotTrainedError
 from pipelines.families import ModelSpec
 from pipelines.market import Market
 from pipelines.partition_file import fingerprint
 from pipelines.progress import progress
 from pipelines.schemas import MODEL
-from pipelines.training import CODE_VERSION, Trained, ensure_trained, training_config
+from pipelines.training import CODE_VERSION, Trained, ensure_trained, seeds_of, training_config
+from pipelines.verdict import model_verdict
 
 if TYPE_CHECKING:
     from rnn_core.training import Bundle, EpochReport
@@ -33,7 +38,8 @@ def model_asset(
     market: Market, spec: ModelSpec, days: dg.PartitionsDefinition[str]
 ) -> dg.AssetsDefinition:
     """The asset `{name}_model`."""
-    training = market.config.training
+    training, plan = market.config.training, market.plan_of(spec.name)
+    networks = len(seeds_of(market, spec))
     return session_asset(
         market,
         lambda run: make_models(run, spec),
@@ -44,16 +50,18 @@ def model_asset(
         code_version=CODE_VERSION,
         config={
             **training_config(market, spec),
-            "first_trained": market.plan.first_trained,
-            "retrain_every": training.retrain_every,
-            "pin": market.plan.pin,
+            "first_trained": plan.first_trained,
+            "retrain_every": plan.retrain_every,
+            "pin": plan.pin,
+            "checks": market.config.checks.model.model_dump(mode="json"),
         },
         partitions_def=days,
         description=(
-            f"{MODEL.description} {spec.family.upper()} retrained every {training.retrain_every} "
-            f"sessions from {market.plan.first_trained} on, on the rows matured in the last "
+            f"{MODEL.description} {spec.family.upper()} retrained every {plan.retrain_every} "
+            f"sessions from {plan.first_trained} on, on the rows matured in the last "
             f"{training.window_sessions} sessions, the newest {training.valid_sessions} decisions "
             f"held out for early stopping. Hyper-parameters: `{dict(spec.hyper)}`."
+            + (f" The mean of {networks} seeds." if networks > 1 else "")
         ),
         kinds={"python", "pytorch"},
         pool=GPU_POOL,
@@ -62,83 +70,119 @@ def model_asset(
 
 
 def make_models(run: Run, spec: ModelSpec) -> None:
-    """Train the anchors of a run and point every session to its model."""
-    market, plan = run.market, run.market.plan
+    """Train the anchors of a run and point every session to the model in force."""
+    market, plan = run.market, run.market.plan_of(spec.name)
     for key in run.keys:
         anchor = plan.anchor(key)
         if anchor is None:
             status = f"warm-up: the first trained session is {plan.first_trained}"
-            provenance = run.provenance({}, status)
-            run.done(key, market.warehouse.write(MODEL, run.name, key, MODEL.empty(), provenance))
+            _point(run, key, MODEL.empty(), {}, status)
             continue
         metadata: dict[str, Any] = {}
         if plan.trains(key):
-            trained = _train(run, spec, key)
-            bundle = trained.bundle
-            metadata = training_metadata(spec, trained)
-        else:
-            bundle = require_bundle(market, spec.name, anchor, f"{run.name} of {key}")
-            if not plan.is_pinned(key):
-                _require_same_configuration(run, spec, bundle, anchor, key)
+            metadata = training_metadata(spec, _train(run, spec, key), run)
+        found = in_force(market, spec.name, key, f"{run.name} of {key}")
+        for newer, reasons in found.passed_over.items():
+            run.context.log.warning(
+                f"{run.name} of {key}: the model of {newer} is not put in force "
+                f"({'; '.join(reasons)})"
+            )
+            metadata[f"not_in_force_{newer}"] = "; ".join(reasons)
+        if not isinstance(found, InForce):
+            status = f"no model passed its checks up to {anchor}"
+            _point(run, key, MODEL.empty(), inputs.model_inputs(found), status, **metadata)
+            continue
+        if not plan.trains(key) and not plan.is_pinned(key):
+            _require_same_configuration(run, spec, found, key)
         row = pd.DataFrame(
             {
-                "as_of": [pd.Timestamp(anchor).date()],
-                "bundle": [bundle_name(spec.name, anchor)],
-                "fingerprint": [bundle.fingerprint],
-                "trained_here": [plan.trains(key)],
+                "as_of": [pd.Timestamp(found.as_of).date()],
+                "bundle": [bundle_name(spec.name, found.as_of)],
+                "fingerprint": [found.bundle.fingerprint],
+                "trained_here": [found.as_of == key],
             }
         )
-        provenance = run.provenance({"bundle": bundle.fingerprint})
-        info = market.warehouse.write(MODEL, run.name, key, row, provenance)
-        run.done(key, info, as_of=anchor, bundle=bundle.fingerprint[:16], **metadata)
+        shown = {"as_of": found.as_of, "bundle": found.bundle.fingerprint[:16], **metadata}
+        _point(run, key, row, inputs.model_inputs(found), "ok", **shown)
 
 
-def _require_same_configuration(
-    run: Run, spec: ModelSpec, bundle: Bundle, anchor: str, key: str
+def _point(
+    run: Run, key: str, row: pd.DataFrame, made_from: dict[str, str], status: str, **shown: Any
 ) -> None:
+    """Write the pointer of one session."""
+    provenance = run.provenance(made_from, status)
+    run.done(key, run.market.warehouse.write(MODEL, run.name, key, row, provenance), **shown)
+
+
+def _require_same_configuration(run: Run, spec: ModelSpec, found: InForce, key: str) -> None:
     """A session between anchors serves a model of the present configuration."""
-    if bundle.manifest.get("config_hash") != fingerprint(training_config(run.market, spec)):
+    if found.bundle.manifest.get("config_hash") != fingerprint(training_config(run.market, spec)):
         raise ModelNotTrainedError(
-            f"{run.name} of {key} serves the {spec.name} model of {anchor}, which was trained with "
-            f"another configuration; materialize {run.name} of {anchor} again first"
+            f"{run.name} of {key} serves the {spec.name} model of {found.as_of}, which was trained "
+            f"with another configuration; materialize {run.name} of {found.as_of} again first"
         )
 
 
 def _train(run: Run, spec: ModelSpec, key: str) -> Trained:
-    def on_epoch(report: EpochReport) -> None:
+    seeds = seeds_of(run.market, spec)
+
+    def on_epoch(seed: int, report: EpochReport) -> None:
+        which = f" seed {seed}" if len(seeds) > 1 else ""
         progress().note(
             run.name,
-            f"{key} epoch {report.epoch + 1}/{report.n_epochs} "
+            f"{key}{which} epoch {report.epoch + 1}/{report.n_epochs} "
             f"valid {report.valid_score:.5f} best {report.best_epoch + 1}",
         )
 
     return ensure_trained(run.market, spec, key, log=run.context.log.info, on_epoch=on_epoch)
 
 
-def training_metadata(spec: ModelSpec, trained: Trained) -> dict[str, Any]:
+def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, Any]:
     """What the UI shows of a session that trained: figures and the loss curve."""
-    manifest = trained.bundle.manifest
+    manifest, results = trained.bundle.manifest, trained.results
+    seeds = manifest["seeds"]
+    verdict = model_verdict(run.market.config.checks.model, manifest)
+    for warning in verdict.warnings:
+        run.context.log.warning(f"{spec.name} as of {manifest['as_of']}: {warning}")
     shown: dict[str, Any] = {
         "train_range": " … ".join(manifest["train"]),
         "valid_range": " … ".join(manifest["valid"]),
         "train_samples": manifest["train_samples"],
         "valid_samples": manifest["valid_samples"],
-        "best_epoch": manifest["best_epoch"],
-        "best_valid_score": manifest["best_score"],
+        "best_epoch": float(np.mean([s["best_epoch"] for s in seeds])),
+        "best_valid_score": float(np.mean([s["best_score"] for s in seeds])),
+        "valid_score": manifest["valid_score"],
+        "constant_score": manifest["constant_score"],
         "epochs": len(trained.bundle.history),
         "device": manifest["device"],
-        "trained_now": trained.result is not None,
+        "precision": manifest["precision"],
+        "trained_now": bool(results),
         "loss_curve": loss_picture(spec, trained.bundle),
     }
-    if trained.result is not None:
-        shown["training_seconds"] = round(trained.result.seconds, 3)
-        shown["samples_per_second"] = round(trained.result.samples_per_second, 1)
+    if verdict.warnings:
+        shown["warnings"] = "; ".join(verdict.warnings)
+    if len(seeds) > 1:
+        shown["seeds"] = _seed_table(seeds)
+        shown["best_valid_score_std"] = float(np.std([s["best_score"] for s in seeds], ddof=1))
+    if results:
+        seconds = sum(result.seconds for result in results)
+        shown["training_seconds"] = round(seconds, 3)
+        rates = [result.samples_per_second for result in results]
+        shown["samples_per_second"] = round(float(np.mean(rates)), 1)
+        shown["peak_memory_mb"] = round(max(result.peak_memory for result in results) / 1e6, 1)
     return shown
 
 
+def _seed_table(seeds: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Each seed's best epoch and score."""
+    return dg.MetadataValue.table(
+        [dg.TableRecord({k: s[k] for k in ("seed", "best_epoch", "best_score")}) for s in seeds]
+    )
+
+
 def loss_picture(spec: ModelSpec, bundle: Bundle) -> Any:
-    """The loss curve as an inline picture."""
+    """The loss curves, one a seed, as an inline picture."""
     from rnn_core.evaluation import plot_loss_curves, png_bytes
 
-    figure = plot_loss_curves({f"{spec.name} {bundle.manifest['as_of']}": bundle.history})
-    return inline_picture(png_bytes(figure), "loss curve")
+    curves = histories_of(f"{spec.name} {bundle.manifest['as_of']}", bundle)
+    return inline_picture(png_bytes(plot_loss_curves(curves)), "loss curve")

@@ -21,7 +21,7 @@ from pipelines.schemas import PREDICTION
 if TYPE_CHECKING:
     from rnn_core.data import TSDataSampler
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 _CHUNK = 120
 
 
@@ -58,20 +58,28 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
     models = warehouse.read(f"{spec.name}_model", keys, needed_by=run.name)
     pointers = {f"{row.date:%Y-%m-%d}": row for row in models.frame.itertuples()}
     scored = [key for key in keys if key in pointers]
-    for key in keys:
+    warm_up = [key for key in keys if key < market.plan.first_trained]
+    for key in warm_up:
+        status = f"warm-up: the first trained session is {market.plan.first_trained}"
+        provenance = run.provenance({"model": models.digests[key]}, status)
+        run.done(key, warehouse.write(PREDICTION, run.name, key, PREDICTION.empty(), provenance))
+    due = keys[len(warm_up) :]
+    if not due:
+        return
+    needed = market.sessions.between(inputs.serving_window(market, due[0])[0], due[-1])
+    state = load_state(market).hash
+    require_processors(market, "dataset_infer", needed, state, run.name)
+    infer = warehouse.read("dataset_infer", needed, needed_by=run.name)
+    digests = {f"{spec.name}_model": models.digests, "dataset_infer": infer.digests}
+    for key in due:
         if key not in pointers:
-            status = f"warm-up: the first trained session is {market.plan.first_trained}"
-            provenance = run.provenance({"model": models.digests[key]}, status)
+            made_from = inputs.prediction_inputs(market, spec.name, key, digests)
+            provenance = run.provenance(made_from, "no model in force has passed its checks")
             run.done(
                 key, warehouse.write(PREDICTION, run.name, key, PREDICTION.empty(), provenance)
             )
     if not scored:
         return
-    needed = market.sessions.between(inputs.serving_window(market, scored[0])[0], scored[-1])
-    state = load_state(market).hash
-    require_processors(market, "dataset_infer", needed, state, run.name)
-    infer = warehouse.read("dataset_infer", needed, needed_by=run.name)
-    digests = {f"{spec.name}_model": models.digests, "dataset_infer": infer.digests}
     sampler = serving_windows(market, infer, scored)
     for key in scored:
         pointer = pointers[key]
@@ -116,11 +124,15 @@ def _session_scores(
         )
     day = pd.Timestamp(key)
     windows = sampler.between(day, day)
-    scores = predict(bundle.network, windows, device=market.config.training.device)
+    device = market.config.training.device
+    each = np.stack(
+        [predict(member, windows, device=device) for member in bundle.members]
+    )  # [K, N]
     return pd.DataFrame(
         {
             "instrument": windows.get_index().get_level_values("instrument"),
-            "score": scores,
+            "score": each.mean(axis=0, dtype=np.float64).astype(np.float32),
+            "seed_scores": list(each.T) if len(each) > 1 else None,
             "as_of": pd.Timestamp(as_of).date(),
             "fingerprint": fingerprint,
         }

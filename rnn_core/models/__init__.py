@@ -20,6 +20,7 @@ from rnn_core.models.families import (
 )
 
 if TYPE_CHECKING:
+    from rnn_core.models.ensemble import MeanEnsemble
     from rnn_core.models.estimator import GRU, KRNN, LSTM
     from rnn_core.models.gru import GRUModel
     from rnn_core.models.krnn import CNNEncoderBase, CNNKRNNEncoder, KRNNEncoderBase, KRNNModel
@@ -37,6 +38,7 @@ __all__ = [
     "KRNNHyper",
     "KRNNModel",
     "LSTMModel",
+    "MeanEnsemble",
     "ModelFamily",
     "RecurrentHyper",
     "TrainingDefaults",
@@ -54,6 +56,7 @@ _LAZY = {
     "KRNNEncoderBase": "rnn_core.models.krnn",
     "KRNNModel": "rnn_core.models.krnn",
     "LSTMModel": "rnn_core.models.lstm",
+    "MeanEnsemble": "rnn_core.models.ensemble",
 }
 
 

@@ -41,6 +41,7 @@ class TrainingArguments:
     seeds: int = 1
     threads: int | None = None
     deterministic: bool = False
+    precision: str = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rnn_core.training.checkpoint import EpochRow
     from rnn_core.training.device import DeviceChoice, resolve_device
     from rnn_core.training.divergence import TrainingDivergedError
+    from rnn_core.training.judge import ValidationFacts, validation_facts
     from rnn_core.training.scoring import predict
     from rnn_core.training.seeding import seeded_network
     from rnn_core.training.source import SessionSource, WindowSource
@@ -37,6 +38,7 @@ __all__ = [
     "Trainer",
     "TrainerConfig",
     "TrainingDivergedError",
+    "ValidationFacts",
     "WindowSource",
     "bundle_fingerprint",
     "load_bundle",
@@ -44,6 +46,7 @@ __all__ = [
     "resolve_device",
     "save_bundle",
     "seeded_network",
+    "validation_facts",
 ]
 
 _LAZY = {
@@ -56,6 +59,7 @@ _LAZY = {
     "SessionSource": "rnn_core.training.source",
     "Trainer": "rnn_core.training.trainer",
     "TrainingDivergedError": "rnn_core.training.divergence",
+    "ValidationFacts": "rnn_core.training.judge",
     "WindowSource": "rnn_core.training.source",
     "bundle_fingerprint": "rnn_core.training.bundle",
     "load_bundle": "rnn_core.training.bundle",
@@ -63,6 +67,7 @@ _LAZY = {
     "resolve_device": "rnn_core.training.device",
     "save_bundle": "rnn_core.training.bundle",
     "seeded_network": "rnn_core.training.seeding",
+    "validation_facts": "rnn_core.training.judge",
 }
 
 

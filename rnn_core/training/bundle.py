@@ -1,8 +1,8 @@
 """Model bundles: a trained network as a folder of plain files, equal bytes for equal trainings.
 
     weights.safetensors   the state dict
-    config.yaml           family, hyper-parameters, feature columns, the caller's config
-    history.parquet       one row an epoch
+    config.yaml           family, hyper-parameters, members, feature columns, the caller's config
+    history.parquet       one row an epoch, of every member
     processors.json       fitted state of the processors the features went through
     manifest.json         the caller's record, a digest of each file above, and the fingerprint
 
@@ -35,6 +35,7 @@ import torch
 import yaml
 from torch import nn
 
+from rnn_core.models.ensemble import MeanEnsemble, members_of
 from rnn_core.models.families import build_network, model_family
 from rnn_core.training.bundle_files import (
     FILES,
@@ -60,7 +61,7 @@ class Bundle:
     """A loaded bundle.
 
     Args:
-        network: on the CPU, in eval mode.
+        network: on the CPU, in eval mode; an ensemble where several were saved.
         family: a key of `MODEL_FAMILIES`.
         hyper: all hyper-parameters.
         columns: the F feature columns, in the order of the windows.
@@ -81,6 +82,11 @@ class Bundle:
     manifest: dict[str, Any]
     fingerprint: str
 
+    @property
+    def members(self) -> tuple[nn.Module, ...]:
+        """The networks that a score is the mean of, mostly one."""
+        return members_of(self.network)
+
 
 def save_bundle(
     path: str | Path,
@@ -99,7 +105,8 @@ def save_bundle(
 
     Args:
         path: the folder; its parents are made.
-        network: trained, of `family` with `hyper`, reading `len(columns)` features.
+        network: trained, of `family` with `hyper`, reading `len(columns)` features; or a
+            `MeanEnsemble` of such networks.
         family: a key of `MODEL_FAMILIES`.
         hyper: hyper-parameters that differ from the family's defaults, or all.
         columns: the feature columns, in the order of the windows.
@@ -127,6 +134,7 @@ def save_bundle(
             {
                 "family": family,
                 "hyper": hyper,
+                "members": len(members_of(network)),
                 "columns": [str(c) for c in columns],
                 "config": dict(config),
             }
@@ -204,7 +212,9 @@ def _load_verified(folder: Path) -> Bundle:
     columns = tuple(settings["columns"])
     try:
         with torch.device("meta"):  # no memory, no random numbers: the weights come from the file
-            network = build_network(settings["family"], len(columns), settings["hyper"])
+            network = _built(
+                settings["family"], len(columns), settings["hyper"], settings.get("members", 1)
+            )
         network.to_empty(device="cpu").load_state_dict(
             safetensors.torch.load(contents["weights.safetensors"])
         )
@@ -223,6 +233,12 @@ def _load_verified(folder: Path) -> Bundle:
         manifest={name: value for name, value in record.items() if name not in RESERVED},
         fingerprint=record["fingerprint"],
     )
+
+
+def _built(family: str, n_features: int, hyper: Mapping[str, Any], n_members: int) -> nn.Module:
+    """A network as a bundle holds it: one, or an ensemble of as many as it says."""
+    members = [build_network(family, n_features, hyper) for _ in range(n_members)]
+    return members[0] if n_members == 1 else MeanEnsemble(members)
 
 
 def _may_keep(target: Path, fingerprint: str, replace: bool) -> bool:
@@ -256,7 +272,8 @@ def _require_network(
 ) -> None:
     """The network must be the one that `load_bundle` will build, with finite weights."""
     with torch.device("meta"):
-        expected = build_network(family, len(columns), hyper).state_dict()
+        n_members = len(members_of(network))
+        expected = _built(family, len(columns), hyper, n_members).state_dict()
     given = network.state_dict()
     if {k: v.shape for k, v in given.items()} != {k: v.shape for k, v in expected.items()}:
         raise ValueError(

@@ -222,6 +222,21 @@ class Validator:
         label = (scores if labels is None else labels).cpu().numpy().astype(np.float64)  # [S]
         if not np.isfinite(predicted).all():
             raise TrainingDivergedError(epoch, None, "input")
+        return self.score_of(predicted, label)
+
+    def score_of(self, predicted: NDArray[np.float64], label: NDArray[np.float64]) -> float:
+        """The score of given predictions.
+
+        Args:
+            predicted: [S], finite, in the order of the source.
+            label: [S]; NaN where there is none.
+
+        Returns:
+            A finite number, higher is better.
+
+        Raises:
+            ValueError: no validation row has a finite label, or no session has an IC.
+        """
         known = np.isfinite(label)
         if not known.any():
             raise ValueError(

@@ -1,0 +1,85 @@
+"""What validation says about a trained model before it is put in force.
+
+The scores of all members on the held-out rows, averaged as they will be served, against what needs
+no model: the constant that the training labels suggest. A network whose scores hardly vary, or
+that a constant beats on the rows that selected its epoch, has learned nothing.
+
+The validation score selected the epoch, so it flatters the model. It is good enough to reject one,
+never to praise it.
+
+Shapes: `S` samples, `K` members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from rnn_core.training.device import resolve_device
+from rnn_core.training.scoring import Validator, score_windows
+from rnn_core.training.source import WindowSource
+from rnn_core.training.workers import Workers
+
+
+@dataclass(frozen=True)
+class ValidationFacts:
+    """A model on its validation rows.
+
+    Attributes:
+        score: of the mean over the members, by the metric that selected the epoch; higher is
+            better.
+        constant_score: the same of a constant: the mean training label for "loss"; 0 for "ic",
+            whose constant has no correlation.
+        spread: standard deviation of the scores over all validation rows.
+        rows: validation rows with a label.
+    """
+
+    score: float
+    constant_score: float
+    spread: float
+    rows: int
+
+
+def validation_facts(
+    members: Sequence[nn.Module],
+    valid: WindowSource,
+    *,
+    metric: str,
+    train_mean: float,
+    device: str = "auto",
+) -> ValidationFacts:
+    """Score a trained model on its validation rows.
+
+    Args:
+        members: K networks with their best weights.
+        valid: windows [S, L, F + 1], the label last.
+        metric: "loss" or "ic", as in the training.
+        train_mean: mean label of the training rows.
+        device: where to run.
+
+    Returns:
+        The facts.
+
+    Raises:
+        ValueError: no validation row has a finite label, or no session has an IC.
+    """
+    where = resolve_device(device).device
+    total, labels = np.zeros(len(valid)), np.zeros(len(valid))
+    with Workers(where) as workers:
+        for member in members:
+            scores, y = score_windows(member.to(where), valid, where, workers, has_label=True)
+            total += scores.cpu().numpy()
+            if y is not None:
+                labels = y.cpu().numpy().astype(np.float64)
+    mean = total / len(members)  # [S]
+    validator = Validator(valid, metric)
+    constant = np.full(len(valid), train_mean)
+    return ValidationFacts(
+        score=validator.score_of(mean, labels),
+        constant_score=validator.score_of(constant, labels) if metric == "loss" else 0.0,
+        spread=float(mean.std()),
+        rows=int(np.isfinite(labels).sum()),
+    )
