@@ -11,21 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pipelines.config_checks import ChecksConfig
+from pipelines.config_types import PositiveInt, Section, Share
 from pipelines.errors import did_you_mean
 
 if TYPE_CHECKING:
     from rnn_core.features import FeatureSet
-
-PositiveInt = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Section(BaseModel):
-    """A mapping of the YAML: unknown keys are errors, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class BokehSampleSource(Section):
@@ -190,8 +183,10 @@ class TrainingConfig(Section):
     valid_sessions: PositiveInt = 120
     retrain_every: PositiveInt = 1
     pin: PinConfig | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
+    seeds: PositiveInt = 1
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     threads: PositiveInt | None = None
 
 
@@ -222,6 +217,12 @@ class ScheduleConfig(Section):
 
     enabled: bool = False
     cron: str = "30 0 * * *"
+    every_minutes: Annotated[int, Field(ge=1, le=30)] = 1
+    max_attempts: PositiveInt = 6
+    retry_minutes: PositiveInt = 60
+    max_retry_minutes: PositiveInt = 480
+    late_after_hours: Annotated[int, Field(ge=1, le=23)] = 8
+    drop_folder: Path | None = None
 
     @field_validator("cron")
     @classmethod
@@ -231,6 +232,45 @@ class ScheduleConfig(Section):
         if not is_valid_cron_string(cron):
             raise ValueError(f"not a cron string: {cron!r}; expected five fields, as '30 0 * * *'")
         return cron
+
+    @field_validator("every_minutes")
+    @classmethod
+    def _divides_the_hour(cls, minutes: int) -> int:
+        if 60 % minutes:
+            raise ValueError(f"{minutes} does not divide an hour; expected 1, 2, 3, 4, 5, … or 30")
+        return minutes
+
+    @field_validator("drop_folder")
+    @classmethod
+    def _absolute(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.expanduser().is_absolute():
+            raise ValueError(
+                f"{str(folder)!r} depends on where the daemon was started; write the whole path"
+            )
+        return None if folder is None else folder.expanduser()
+
+    @model_validator(mode="after")
+    def _waits(self) -> ScheduleConfig:
+        if self.max_retry_minutes < self.retry_minutes:
+            raise ValueError(
+                f"max_retry_minutes {self.max_retry_minutes} is less than retry_minutes "
+                f"{self.retry_minutes}, the wait after the first failed run"
+            )
+        return self
+
+
+class AlertsConfig(Section):
+    """What is told of a failed run besides the log line; the program is run without a shell."""
+
+    on_failure: tuple[str, ...] = ()
+    timeout_seconds: PositiveInt = 60
+
+    @field_validator("on_failure", mode="before")
+    @classmethod
+    def _words(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            raise ValueError("expected the program and its arguments as a list: [notify, --urgent]")
+        return () if given is None else given
 
 
 class FactoryConfig(Section):
@@ -243,9 +283,11 @@ class FactoryConfig(Section):
     dataset: DatasetConfig
     training: TrainingConfig
     models: dict[str, dict[str, Any]]
+    checks: ChecksConfig = ChecksConfig()
     evaluation: EvaluationSettings = EvaluationSettings()
     portfolio: PortfolioSettings = PortfolioSettings()
     schedule: ScheduleConfig = ScheduleConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
     @field_validator("models", mode="before")
     @classmethod
