@@ -1,0 +1,193 @@
+"""Checks of partitions: pure functions from counts and shares to findings.
+
+An asset asks them before it writes. A finding of severity `block` stops the run before anything of
+the session is published; one of `warn` is shown beside the partition. `assets/base.py` turns
+findings into Dagster's check evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from pipelines.config_types import Severity
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check that an asset makes of every session.
+
+    Attributes:
+        name: in the UI, snake case.
+        severity: `block`, `warn` or `off`.
+        description: what it compares with what.
+    """
+
+    name: str
+    severity: Severity
+    description: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found in one session.
+
+    Attributes:
+        check: its name.
+        passed: whether all is well.
+        message: what was found, what was expected and what to do.
+        figures: the numbers behind it.
+    """
+
+    check: str
+    passed: bool
+    message: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def coverage(names: int, earlier: Sequence[int], min_share: float) -> Finding:
+    """The number of names against the median of the sessions before.
+
+    Args:
+        names: of the session.
+        earlier: of the sessions before it; with none there is nothing to compare.
+        min_share: of the median at least.
+    """
+    usual = median(earlier) if earlier else names
+    share = names / usual if usual else 1.0
+    return Finding(
+        "coverage",
+        share >= min_share,
+        f"{names} names have bars, {share:.0%} of the usual {usual:g} (the median of the "
+        f"{len(earlier)} sessions before); {min_share:.0%} are expected: wait until the source "
+        f"has them all, or lower checks.bars.min_coverage",
+        {"names": names, "usual": float(usual), "share": round(share, 4)},
+    )
+
+
+def quarantined(aside: int, bars: int, max_share: float) -> Finding:
+    """Bars that break a rule against all bars of the session."""
+    share = aside / bars if bars else 0.0
+    return Finding(
+        "quarantined",
+        share <= max_share,
+        f"{aside} of {bars} bars break a rule and are set aside, more than {max_share:.0%}; see "
+        f"the table ohlcv_quarantine for the reasons",
+        {"quarantined": aside, "share": round(share, 4)},
+    )
+
+
+def finite(infinite: Mapping[str, int]) -> Finding:
+    """No value is infinite.
+
+    Args:
+        infinite: number of infinite values by column, columns without any left out.
+    """
+    shown = ", ".join(f"{name} {count}" for name, count in list(infinite.items())[:5])
+    return Finding(
+        "finite",
+        not infinite,
+        f"{len(infinite)} columns hold infinite values ({shown}); look at the bars of these "
+        f"instruments, or add ProcessInf to dataset.infer_processors and set "
+        f"checks.features.finite: warn",
+        {"columns": len(infinite)},
+    )
+
+
+def nan_rise(shares: Mapping[str, float], usual: Mapping[str, float], max_rise: float) -> Finding:
+    """Each column's share of missing values against its recent mean.
+
+    Args:
+        shares: of the session, by column.
+        usual: mean of the sessions before, by column; empty where there are none.
+        max_rise: by how much a share may exceed its mean.
+    """
+    rises = {name: shares[name] - usual[name] for name in shares if name in usual}
+    worst = sorted((n for n in rises if rises[n] > max_rise), key=lambda n: -rises[n])
+    shown = ", ".join(f"{n} {usual[n]:.0%} → {shares[n]:.0%}" for n in worst[:5])
+    return Finding(
+        "nan_share",
+        not worst,
+        f"{len(worst)} of {len(shares)} columns miss more values than usual ({shown}); look at "
+        f"what the source gave for this session",
+        {"columns": len(worst), "largest_rise": round(max(rises.values(), default=0.0), 4)},
+    )
+
+
+def cross_section(names: int, least: int) -> Finding:
+    """Enough names for a cross-sectional label."""
+    return Finding(
+        "cross_section",
+        names >= least,
+        f"{names} labels matured, at least {least} are expected for ranks across names",
+        {"names": names},
+    )
+
+
+def model_age(sessions: int, most: int, as_of: str) -> Finding:
+    """Sessions since the model in force was trained."""
+    return Finding(
+        "age",
+        sessions <= most,
+        f"the model in force is of {as_of}, {sessions} sessions old, and {most} are allowed: newer "
+        f"ones were not trained or did not pass their checks",
+        {"age_sessions": sessions},
+    )
+
+
+def score_coverage(scores: int, members: int, min_share: float) -> Finding:
+    """Scores against members with a bar."""
+    share = scores / members if members else 1.0
+    return Finding(
+        "coverage",
+        share >= min_share,
+        f"{scores} of {members} members with a bar have a score, {min_share:.0%} are expected",
+        {"scores": scores, "members": members},
+    )
+
+
+def score_spread(spread: float, scores: int) -> Finding:
+    """Scores of more than one name differ."""
+    return Finding(
+        "varied",
+        scores < 2 or spread > 0.0,
+        f"all {scores} scores are equal: they order nothing; look at the features of this session "
+        f"and the loss curve of the model, or roll back with training.pin",
+        {"spread": spread},
+    )
+
+
+def look_ahead(key: str, as_of: str, newest_label: str) -> Finding:
+    """The model scoring a session used no label that matured after it."""
+    return Finding(
+        "look_ahead",
+        as_of <= key and newest_label <= key,
+        f"the model of {as_of} that scores {key} learned from labels that matured up to "
+        f"{newest_label}: this session could not know them",
+        {"as_of": as_of, "newest_label": newest_label},
+    )
+
+
+def ic_decay(recent: Sequence[float], least: float) -> Finding:
+    """Mean rank IC over recent sessions.
+
+    Args:
+        recent: rank ICs of the recent sessions, undefined ones left out.
+        least: the mean at least.
+    """
+    mean = sum(recent) / len(recent) if recent else least
+    return Finding(
+        "ic_decay",
+        mean >= least,
+        f"the mean rank IC of the last {len(recent)} evaluated sessions is {mean:.4f}, at least "
+        f"{least:g} is expected: the signal may have decayed",
+        {"recent_rank_ic": round(mean, 6), "sessions": len(recent)},
+    )
+
+
+def blocking(findings: Iterable[Finding], checks: Sequence[Check]) -> list[Finding]:
+    """The findings that stop a session."""
+    stops = {check.name for check in checks if check.severity == "block"}
+    return [f for f in findings if not f.passed and f.check in stops]
