@@ -1,5 +1,8 @@
 """`Alpha158` and `Alpha360`: handlers that compute their frame from bars.
 
+`Alpha158vwap` and `Alpha360vwap` have the return of average prices as their label. `handlers` makes
+any of the four from qlib's configuration mapping.
+
 Features and labels are computed together on the full history of the bars given; the rows are then
 cut to start_time ... end_time and to the membership of their session, so that the first rows are
 as warm as the history allows (see `bars`).
@@ -35,7 +38,7 @@ from rnn_core.data.processors.base import DateLike, session_label
 from rnn_core.data.steps import Step
 from rnn_core.data.universe import Universe
 from rnn_core.data.view import CS_ALL, ColSet, View
-from rnn_core.features.layout import ALPHA158_LABEL
+from rnn_core.features.layout import ALPHA158_LABEL, ALPHA158VWAP_LABEL
 from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet
 
@@ -56,6 +59,7 @@ class _AlphaHandler(DataHandlerLP):
 
     default_infer: ClassVar[tuple[Step, ...]] = ()
     default_set: ClassVar[Callable[[], FeatureSet]]
+    default_label: ClassVar[str] = ALPHA158_LABEL[1]
 
     def __init__(
         self,
@@ -81,7 +85,7 @@ class _AlphaHandler(DataHandlerLP):
         self.start_time, self.end_time = start_time, end_time
         self.threads = threads
         self.feature_set = type(self).default_set() if feature_set is None else feature_set
-        self.label_set = _label_set(label)
+        self.label_set = label_set(self.default_label if label is None else label)
         if self.feature_set.look_ahead:
             raise ValueError(
                 f"{self.feature_set.name} looks {self.feature_set.look_ahead} sessions ahead: "
@@ -264,11 +268,31 @@ class Alpha360(_AlphaHandler):
     default_set = staticmethod(alpha360_set)
 
 
-def _label_set(label: Label) -> FeatureSet:
-    """Labels as a set of LABEL0, LABEL1, ..."""
-    given: Any = ALPHA158_LABEL[1] if label is None else label
-    if isinstance(given, str):
-        given = [given]
+class Alpha158vwap(Alpha158):
+    """`Alpha158` whose default label is the return of average prices."""
+
+    default_label = ALPHA158VWAP_LABEL[1]
+
+
+class Alpha360vwap(Alpha360):
+    """`Alpha360` whose default label is the return of average prices."""
+
+    default_label = ALPHA158VWAP_LABEL[1]
+
+
+def label_set(label: str | Sequence[Any]) -> FeatureSet:
+    """Labels as a set of LABEL0, LABEL1, ...
+
+    Args:
+        label: an expression, a list of them, or qlib's pair of lists (expressions, names).
+
+    Returns:
+        The set.
+
+    Raises:
+        ValueError: none of these, other names, or an expression that cannot be read.
+    """
+    given: Any = [label] if isinstance(label, str) else label
     lists = [isinstance(part, (list, tuple)) for part in given]
     if len(lists) == 2 and all(lists):
         texts, names = given

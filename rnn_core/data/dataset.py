@@ -15,6 +15,7 @@ Rule matched: qlib data/dataset/__init__.py `DatasetH`, `TSDatasetH`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -38,25 +39,31 @@ class DatasetH:
     """Rows of a handler by segment.
 
     Args:
-        handler: the handler.
+        handler: the handler, or qlib's configuration mapping of one; see `handlers.make_handler`.
         segments: name to (start, end), both included; None is an open end.
 
     Attributes:
-        handler: as given.
+        handler: the handler.
         segments: name to the pair of bounds.
 
     Raises:
         TypeError: `handler` is no handler, or `segments` no mapping of pairs.
         ValueError: a segment ends before it starts.
+        KeyError: a mapping that names an unknown handler.
     """
 
-    def __init__(self, handler: DataHandlerLP, segments: Mapping[str, Any]) -> None:
+    def __init__(
+        self, handler: DataHandlerLP | Mapping[str, Any], segments: Mapping[str, Any]
+    ) -> None:
+        self.segments = checked_segments(segments)
+        if isinstance(handler, Mapping):  # loads the features, which need this package
+            handler = import_module("rnn_core.data.handlers").make_handler(handler)
         if not isinstance(handler, DataHandlerLP):
             raise TypeError(
-                f"handler is {type(handler).__name__}, expected a DataHandlerLP such as Alpha158"
+                f"handler is {type(handler).__name__}, expected a DataHandlerLP such as Alpha158, "
+                f"or its mapping of class and kwargs"
             )
-        self.handler = handler
-        self.segments = _checked_segments(segments)
+        self.handler: DataHandlerLP = handler
 
     def config(
         self,
@@ -73,7 +80,7 @@ class DatasetH:
         if handler_kwargs is not None:
             self.handler.config(**handler_kwargs)
         if segments is not None:
-            self.segments = _checked_segments(segments)
+            self.segments = checked_segments(segments)
 
     def setup_data(self, handler_kwargs: Mapping[str, Any] | None = None) -> None:
         """Have the handler make its views anew.
@@ -139,7 +146,7 @@ class TSDatasetH(DatasetH):
     (float32 by default).
 
     Args:
-        handler: the handler.
+        handler: as for `DatasetH`.
         segments: name to (start, end), both included; None is an open end.
         step_len: L, in sessions.
         flt_col: a column set of one column; rows where it is true may be samples, all others
@@ -155,7 +162,7 @@ class TSDatasetH(DatasetH):
 
     def __init__(
         self,
-        handler: DataHandlerLP,
+        handler: DataHandlerLP | Mapping[str, Any],
         segments: Mapping[str, Any],
         step_len: int = DEFAULT_STEP_LEN,
         flt_col: ColSet | None = None,
@@ -245,8 +252,19 @@ class TSDatasetH(DatasetH):
         return data, pd.Series(held, index=data.index)
 
 
-def _checked_segments(segments: Mapping[str, Any]) -> dict[str, Bounds]:
-    """Segments as pairs, or an error."""
+def checked_segments(segments: Mapping[str, Any]) -> dict[str, Bounds]:
+    """Segments as pairs of bounds.
+
+    Args:
+        segments: name to (start, end), or to a slice.
+
+    Returns:
+        Name to pair.
+
+    Raises:
+        TypeError: no mapping of pairs.
+        ValueError: a segment ends before it starts, or a bound is no date.
+    """
     if not isinstance(segments, Mapping):
         raise TypeError(f"segments is {segments!r:.60}, expected a mapping of name to (start, end)")
     checked: dict[str, Bounds] = {}

@@ -1,0 +1,111 @@
+"""The files of a qlib provider folder, each read and checked on its own.
+
+See `qlib_bins` for what lies where. Only the bytes of the sessions wanted are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+VALUE = np.dtype("<f4")
+"""A value on disk: little-endian float32, 4 bytes."""
+
+
+class ProviderError(ValueError):
+    """A provider folder that lacks something, or holds a damaged file; the text is for a person."""
+
+
+def listed(names: Sequence[Any], most: int = 5) -> str:
+    """The first few names, for a message."""
+    shown = ", ".join(str(name) for name in names[:most])
+    return f"{shown}, …" if len(names) > most else shown
+
+
+def read_calendar(root: Path) -> pd.DatetimeIndex:
+    """The sessions of `calendars/day.txt`.
+
+    Args:
+        root: the provider folder.
+
+    Returns:
+        T sorted tz-naive sessions.
+
+    Raises:
+        ProviderError: no such file, nothing in it, a line that is no date, or one out of order.
+    """
+    path = root / "calendars" / "day.txt"
+    if not path.is_file():
+        folder = path.parent if path.parent.is_dir() else root
+        held = listed(sorted(p.name for p in folder.iterdir()), most=10)
+        raise ProviderError(
+            f"no calendar {path}, {folder} holds: {held or 'nothing'}. Only daily data "
+            f"(day.txt) is read"
+        )
+    rows = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    numbered = [(n, text) for n, text in enumerate(rows, start=1) if text]
+    if not numbered:
+        raise ProviderError(f"{path} is empty, expected one session a line")
+    days = pd.to_datetime([text for _, text in numbered], errors="coerce", format="ISO8601")
+    wrong = np.flatnonzero(days.isna())
+    if len(wrong):
+        line, text = numbered[int(wrong[0])]
+        raise ProviderError(f"{path}, line {line}: {text!r:.40} is no date such as 2020-01-31")
+    back = np.flatnonzero(np.diff(days.to_numpy()) <= np.timedelta64(0))
+    if len(back):
+        line, text = numbered[int(back[0]) + 1]
+        raise ProviderError(
+            f"{path}, line {line}: {text} does not come after the line before: the sessions must "
+            f"ascend, each written once"
+        )
+    return pd.DatetimeIndex(days)
+
+
+def read_field(
+    path: Path, sessions: int, wanted: tuple[int, int] | None = None
+) -> tuple[int, NDArray[np.float32]]:
+    """The values of a field file.
+
+    Args:
+        path: of the file.
+        sessions: T, the length of the calendar.
+        wanted: positions in the calendar, the second one past the last; None for all.
+
+    Returns:
+        The position of the first value read, and the values; none where the file has none of the
+        sessions wanted, and the position is then the first one wanted.
+
+    Raises:
+        ProviderError: a size that is no number of values, no value, or values outside the calendar.
+    """
+    size = path.stat().st_size
+    count, rest = divmod(size, VALUE.itemsize)
+    if rest or count < 2:
+        raise ProviderError(
+            f"{path} has {size} bytes, expected 4 for the first session and 4 for every value: "
+            f"it was cut off, dump it again"
+        )
+    head = float(np.fromfile(path, dtype=VALUE, count=1)[0])
+    if not (np.isfinite(head) and head >= 0 and head == int(head)):
+        raise ProviderError(
+            f"{path} begins with {head}, expected the position of its first session in the "
+            f"calendar: it is no qlib file, or damaged"
+        )
+    begin, end = int(head), int(head) + count - 1
+    if end > sessions:
+        raise ProviderError(
+            f"{path} holds the sessions {begin} to {end - 1} of a calendar of {sessions}: its "
+            f"calendar is another one, dump both again"
+        )
+    low, high = wanted or (begin, end)
+    first, stop = max(begin, low), min(end, high)
+    if first >= stop:
+        return low, np.empty(0, dtype=np.float32)
+    skip = (1 + first - begin) * VALUE.itemsize
+    values = np.fromfile(path, dtype=VALUE, count=stop - first, offset=skip)
+    return first, values.astype(np.float32, copy=False)

@@ -1,0 +1,211 @@
+"""What is wrong with a workflow file, all of it at once.
+
+A file is read key by key through `Section`s. What a section is not asked for is a problem, and so
+is a value that is not among those supported; each is noted with the path of its key and the line
+in the file, and the reading goes on, so that one error lists everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from rnn_core.data.frames import near_matches
+from rnn_core.data.processors.base import session_label
+
+Keys = tuple[str | int, ...]
+
+_ABSENT: Any = object()
+
+
+class WorkflowError(ValueError):
+    """A workflow that cannot be run as it is given; the text is meant for a person."""
+
+
+class Problems:
+    """The problems found so far.
+
+    Args:
+        lines: path of a key to its line in the file.
+    """
+
+    def __init__(self, lines: Mapping[Keys, int] | None = None) -> None:
+        self._lines = dict(lines or {})
+        self.found: list[str] = []
+
+    def add(self, path: Keys, text: str) -> None:
+        """Note a problem.
+
+        Args:
+            path: of the key it is about.
+            text: what is wrong, and what is supported.
+        """
+        place = ".".join(str(part) for part in path) or "the file"
+        line = self._lines.get(path)
+        self.found.append(f"{place}{f' (line {line})' if line else ''}: {text}")
+
+    def raise_if_any(self, name: str) -> None:
+        """Raise one error for all of them.
+
+        Args:
+            name: of the file.
+
+        Raises:
+            WorkflowError: there is any problem.
+        """
+        if not self.found:
+            return
+        count = len(self.found)
+        text = "\n".join("  " + problem.replace("\n", "\n      ") for problem in self.found)
+        raise WorkflowError(
+            f"{name} has {count} problem{'s' * (count > 1)}, nothing was run:\n{text}"
+        )
+
+
+class Section:
+    """A mapping of the file that is being read.
+
+    Args:
+        given: the value found at `path`; if it is no mapping, that is a problem.
+        path: of the section.
+        problems: where to note what is wrong.
+    """
+
+    def __init__(self, given: Any, path: Keys, problems: Problems) -> None:
+        self.path, self.problems = path, problems
+        if not isinstance(given, Mapping):
+            problems.add(path, f"is {shown(given)}, expected a mapping")
+        self._given: Mapping[Any, Any] = given if isinstance(given, Mapping) else {}
+        self._read: list[str] = []
+        self._ignored: list[str] = []
+        self.broken = not isinstance(given, Mapping)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._given
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, which is hereby read."""
+        self._read.append(key)
+        return self._given.get(key, default)
+
+    def need(self, key: str, what: str) -> Any:
+        """The value of a key that must be there; None and a problem where it is not."""
+        if key not in self._given and not self.broken:
+            self.problems.add((*self.path, key), f"is missing, expected {what}")
+        return self.get(key)
+
+    def choice(
+        self, key: str, allowed: Collection[Any], default: Any = _ABSENT, note: str = ""
+    ) -> Any:
+        """The value of a key that must be one of a few.
+
+        Args:
+            key: of the section.
+            allowed: the values.
+            default: where the key is absent; without one the key must be there.
+            note: what else to say of another value.
+
+        Returns:
+            The value, or None where it is not among them.
+        """
+        words = ", ".join(plain(value) for value in allowed)
+        if key not in self._given:
+            self._read.append(key)
+            return self.need(key, f"one of {words}") if default is _ABSENT else default
+        value = self.get(key)
+        for known in allowed:
+            if type(value) is type(known) and value == known:
+                return known
+        self.problem(
+            key,
+            f"{shown(value)} is not supported, expected {words}"
+            f"{near_matches(value, allowed)}{note}",
+        )
+        return None
+
+    def number(
+        self, key: str, default: float | None, *, least: float | None = None, whole: bool = False
+    ) -> Any:
+        """The value of a key that must be a number; the default where it is not."""
+        value = self.get(key, default)
+        if key not in self._given:
+            return value
+        kinds = (int,) if whole else (int, float)
+        fits = isinstance(value, kinds) and not isinstance(value, bool)
+        if not fits or (least is not None and value < least):
+            bound = "" if least is None else f" from {least:g} on"
+            self.problem(key, f"is {shown(value)}, expected a {'whole ' * whole}number{bound}")
+            return default
+        return value
+
+    def section(self, key: str, what: str) -> Section:
+        """The section below a key that must be there."""
+        value = self.need(key, what)
+        if key not in self._given:  # noted already
+            value = {}
+        below = Section(value, (*self.path, key), self.problems)
+        below.broken |= key not in self._given
+        return below
+
+    def optional(self, key: str) -> Section:
+        """The section below a key; an empty one where it is absent or null."""
+        value = self.get(key)
+        return Section({} if value is None else value, (*self.path, key), self.problems)
+
+    def ignore(self, *keys: str) -> None:
+        """Keys that are read by nothing and change nothing."""
+        self._ignored.extend(keys)
+
+    def problem(self, key: str, text: str) -> None:
+        """Note a problem of a key."""
+        self.problems.add((*self.path, key), text)
+
+    def rest(self) -> dict[str, Any]:
+        """The keys that nobody has read, which are hereby read."""
+        done = {*self._read, *self._ignored}
+        left = {key: value for key, value in self._given.items() if key not in done}
+        self._read.extend(left)
+        return left
+
+    def close(self) -> None:
+        """Note the keys that nobody has read."""
+        known = list(dict.fromkeys(self._read))
+        for key in self.rest():
+            self.problem(
+                key,
+                f"unknown key, supported: {', '.join(known)}"
+                f"{near_matches(key, [*known, *self._ignored])}",
+            )
+
+
+def shown(value: Any) -> str:
+    """A value as a message gives it."""
+    return f"{value!r:.60}" if not isinstance(value, (dict, list)) else f"a {type(value).__name__}"
+
+
+def plain(value: Any) -> str:
+    """A supported value as the file would have it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def read_date(section: Section, key: str) -> Any:
+    """The value of a key that must be a date, or None; None and a problem where it is neither."""
+    value = section.get(key)
+    try:
+        session_label(value)
+    except (ValueError, TypeError):
+        section.problem(key, f"is {shown(value)}, expected a date such as 2008-01-01")
+        return None
+    return value
+
+
+def told(error: BaseException) -> str:
+    """The text of an error; of a KeyError without its quotation marks."""
+    return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+
+
+def names(values: Iterable[Any]) -> str:
+    """A list of names for a message."""
+    return ", ".join(str(value) for value in values)

@@ -1,0 +1,196 @@
+"""From a workflow file to what it asks for: every key read, every problem in one error.
+
+Classes are named in explicit tables; `module_path` is compared with the modules that qlib's files
+name, and nothing is ever imported by it. Keys at the top that qlib itself does not read (`market`,
+`data_handler_config` and others that hold what the task refers to) are left alone; one that holds
+nothing anchored is a problem, since it was meant for something.
+
+Rule matched: qlib cli/run.py `workflow`, model/trainer.py `task_train`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rnn_core.data.frames import near_matches
+from rnn_core.data.qlib_bins import Vwap
+from rnn_core.workflow.document import Document
+from rnn_core.workflow.problems import Problems, Section, names, shown, told
+from rnn_core.workflow.read_dataset import read_dataset
+from rnn_core.workflow.read_records import REGIONS, read_records
+from rnn_core.workflow.spec import ModelSpec, ProviderSpec, Region, Semantics, WorkflowSpec
+
+if TYPE_CHECKING:
+    from rnn_core.models import GRU, KRNN, LSTM
+
+MODELS: Mapping[str, tuple[str, ...]] = {
+    "LSTM": ("qlib.contrib.model.pytorch_lstm", "qlib.contrib.model.pytorch_lstm_ts"),
+    "GRU": ("qlib.contrib.model.pytorch_gru", "qlib.contrib.model.pytorch_gru_ts"),
+    "KRNN": ("qlib.contrib.model.pytorch_krnn",),
+}
+"""The models by qlib's names, and the modules that may be said to hold them."""
+
+HOLDERS = ("market", "benchmark", "data_handler_config", "port_analysis_config")
+"""Keys at the top that qlib's files use to hold what the task refers to."""
+
+HARMLESS = (
+    "exp_manager", "logging_level", "logging_config", "kernels", "joblib_backend",
+    "maxtasksperchild", "expression_cache", "dataset_cache", "redis_host", "redis_port",
+    "redis_task_db", "mem_cache_size_limit", "mem_cache_limit_type", "mem_cache_expire",
+    "auto_mount", "mount_path", "skip_if_reg", "flask_server", "clear_mem_cache",
+)  # fmt: skip
+"""Keys of qlib_init about caches, processes and logs, which this program has not."""
+
+KRNN_LAYOUT = (
+    "model: KRNN reads the rows of Alpha360 as they lie; qlib's cuts them into other steps. To "
+    "reproduce its numbers set task.model.kwargs.legacy_layout=true"
+)
+
+
+def read_workflow(
+    document: Document,
+    *,
+    semantics: Semantics = "qlib",
+    provider_uri: str | None = None,
+    vwap: Vwap = None,
+) -> WorkflowSpec:
+    """Check a workflow file as a whole.
+
+    Args:
+        document: the file.
+        semantics: "qlib" for qlib's numbers, "strict" for the repaired ones; of features,
+            processors and portfolio. Strict also makes the windows of a TSDatasetH of the rows
+            that serving sees, see `rnn_core.data.dataset`.
+        provider_uri: folder of the provider, in place of the file's.
+        vwap: "typical" stands (high + low + close) / 3 in where the provider has no vwap.
+
+    Returns:
+        What the file asks for.
+
+    Raises:
+        WorkflowError: anything that is not supported, all of it in one message.
+        ValueError: another `semantics`.
+    """
+    if semantics not in ("qlib", "strict"):
+        raise ValueError(f"semantics is {semantics!r}, expected 'qlib' or 'strict'")
+    problems = Problems(document.lines)
+    top = Section(document.values, (), problems)
+    provider = _provider(top, provider_uri, vwap)
+    task = top.section("task", "a mapping with model, dataset and record")
+    model = _model(task.section("model", "a mapping with class, module_path and kwargs"))
+    dataset = read_dataset(
+        task.section("dataset", "a mapping with class, module_path and kwargs"), semantics
+    )
+    records = read_records(
+        task.get("record"), (*task.path, "record"), problems, provider.region, semantics
+    )
+    task.close()
+    top.ignore("experiment_name", "exp_name", *HOLDERS)
+    for key, text in (
+        ("sys", "is about importing other code, which is never done: leave it out"),
+        ("BASE_CONFIG_PATH", "is not supported: merge the two files into one"),
+    ):
+        if top.get(key):
+            top.problem(key, text)
+    supported = ("qlib_init", "task", "experiment_name", *HOLDERS)
+    for key in top.rest():
+        if key not in document.anchored:
+            top.problem(
+                str(key),
+                f"unknown key, supported: {names(supported)}, and keys that hold an anchor"
+                f"{near_matches(key, supported)}",
+            )
+    problems.raise_if_any(document.path.name)
+    notes: tuple[str, ...] = ()
+    if model.name == "KRNN" and dataset.dataset == "DatasetH":
+        notes = () if model.arguments.get("legacy_layout") else (KRNN_LAYOUT,)
+    return WorkflowSpec(
+        document, semantics, provider, dataset, model, records.signal, records.portfolio, notes
+    )
+
+
+def estimator_class(name: str) -> type[LSTM] | type[GRU] | type[KRNN]:
+    """The estimator of a name; this is where torch is loaded.
+
+    Args:
+        name: a key of `MODELS`.
+
+    Returns:
+        The class of `rnn_core.models`.
+    """
+    models = import_module("rnn_core.models")
+    found: type[LSTM] | type[GRU] | type[KRNN] = {
+        "LSTM": models.LSTM,
+        "GRU": models.GRU,
+        "KRNN": models.KRNN,
+    }[name]
+    return found
+
+
+def _provider(top: Section, override: str | None, vwap: Vwap) -> ProviderSpec:
+    """The section `qlib_init`."""
+    given = top.section("qlib_init", "a mapping with provider_uri and region")
+    region: Region | None = given.choice("region", REGIONS, "cn")
+    uri = given.get("provider_uri")
+    if isinstance(uri, Mapping) and set(uri) <= {"day", "__DEFAULT_FREQ"} and len(uri) == 1:
+        uri = next(iter(uri.values()))
+    if override is not None:
+        uri = override
+    elif uri is None:
+        given.need("provider_uri", "the folder of the provider")
+    elif not isinstance(uri, str):
+        given.problem("provider_uri", f"is {shown(uri)}, expected the path of a folder")
+    given.choice("default_conf", ("client",), "client")
+    if given.get("custom_ops"):
+        given.problem("custom_ops", "is not supported, leave it out")
+    given.ignore(*HARMLESS)
+    given.close()
+    return ProviderSpec(str(uri), region or "cn", vwap)
+
+
+def _model(given: Section) -> ModelSpec:
+    """The section `task.model`; each argument is tried on its own, then all together."""
+    name = given.choice("class", tuple(MODELS))
+    given.choice("module_path", MODELS.get(str(name), _all_modules()), None)
+    arguments: dict[str, Any] = dict(given.optional("kwargs").rest())
+    given.close()
+    if name is None:
+        return ModelSpec("", arguments)
+    if arguments.get("metric") == "":  # qlib's other word for it
+        arguments["metric"] = "loss"
+    cls, path = estimator_class(name), (*given.path, "kwargs")
+    fine = True
+    for key, value in arguments.items():
+        try:
+            cls(**{str(key): value})
+        except (TypeError, ValueError) as error:
+            given.problems.add((*path, key), told(error))
+            fine = False
+    if fine:
+        try:
+            cls(**arguments)
+        except (TypeError, ValueError) as error:
+            given.problems.add(path, told(error))
+    return ModelSpec(name, arguments)
+
+
+def _all_modules() -> tuple[str, ...]:
+    return tuple(module for modules in MODELS.values() for module in modules)
+
+
+def with_seed(model: ModelSpec, seed: int) -> ModelSpec:
+    """The model with a seed where it has none.
+
+    Args:
+        model: as read.
+        seed: to use where the file gives none, or null.
+
+    Returns:
+        A model whose arguments hold a seed.
+    """
+    if model.arguments.get("seed") is not None:
+        return model
+    return dataclasses.replace(model, arguments={**model.arguments, "seed": seed})
