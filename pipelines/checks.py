@@ -10,9 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.config_types import Severity
+
+FloatArray: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -96,23 +101,32 @@ def finite(infinite: Mapping[str, int]) -> Finding:
     )
 
 
-def nan_rise(shares: Mapping[str, float], usual: Mapping[str, float], max_rise: float) -> Finding:
+def nan_rise(
+    columns: Sequence[str],
+    shares: FloatArray,
+    usual: FloatArray | None,
+    max_rise: float,
+) -> Finding:
     """Each column's share of missing values against its recent mean.
 
     Args:
-        shares: of the session, by column.
-        usual: mean of the sessions before, by column; empty where there are none.
+        columns: F names.
+        shares: of the session, [F].
+        usual: mean of the sessions before, [F]; None where there are none.
         max_rise: by how much a share may exceed its mean.
     """
-    rises = {name: shares[name] - usual[name] for name in shares if name in usual}
-    worst = sorted((n for n in rises if rises[n] > max_rise), key=lambda n: -rises[n])
-    shown = ", ".join(f"{n} {usual[n]:.0%} → {shares[n]:.0%}" for n in worst[:5])
+    if usual is None:
+        return Finding("nan_share", True, "no sessions before to compare with")
+    rise = shares - usual  # [F]
+    worst = [f for f in np.argsort(-rise, kind="stable")[:5] if rise[f] > max_rise]
+    shown = ", ".join(f"{columns[f]} {usual[f]:.0%} → {shares[f]:.0%}" for f in worst)
+    count = int((rise > max_rise).sum())
     return Finding(
         "nan_share",
         not worst,
-        f"{len(worst)} of {len(shares)} columns miss more values than usual ({shown}); look at "
-        f"what the source gave for this session",
-        {"columns": len(worst), "largest_rise": round(max(rises.values(), default=0.0), 4)},
+        f"{count} of {len(columns)} columns miss more values than usual ({shown}); look at what "
+        f"the source gave for this session",
+        {"columns": count, "largest_rise": round(float(rise.max(initial=0.0)), 4)},
     )
 
 
@@ -123,6 +137,22 @@ def cross_section(names: int, least: int) -> Finding:
         names >= least,
         f"{names} labels matured, at least {least} are expected for ranks across names",
         {"names": names},
+    )
+
+
+def in_force_finding(passed_over: Mapping[str, Sequence[str]]) -> Finding:
+    """The newest model is the one in force.
+
+    Args:
+        passed_over: reasons by newer anchor, newest first.
+    """
+    shown = "; ".join(f"{anchor}: {', '.join(why)}" for anchor, why in passed_over.items())
+    return Finding(
+        "in_force",
+        not passed_over,
+        f"{len(passed_over)} newer models are not in force ({shown}); look at their loss curves, "
+        f"or change checks.model",
+        {"passed_over": len(passed_over)},
     )
 
 

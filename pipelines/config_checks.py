@@ -6,7 +6,7 @@ look. A threshold belongs to the check beside it.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -62,7 +62,7 @@ class PredictionChecks(Section):
 class EvaluationChecks(Section):
     """What became of the scores."""
 
-    ic_decay: Severity = "warn"
+    ic_decay: Literal["warn", "off"] = "warn"
     recent_sessions: PositiveInt = 60
     min_recent_rank_ic: float = 0.0  # mean rank IC over the recent sessions
 

@@ -17,6 +17,10 @@ class SourceError(PipelineError):
     """A source of bars gave nothing, or not what its contract promises."""
 
 
+class BarsNotArrivedError(SourceError):
+    """Sessions later than the newest that the source has: ask again later."""
+
+
 class WarehouseError(PipelineError):
     """The warehouse cannot be written, belongs to another market, or holds a damaged partition."""
 
@@ -48,6 +52,10 @@ def name_sessions(keys: Iterable[str], limit: int = 5) -> str:
     if len(listed) <= limit:
         return ", ".join(listed)
     return f"{', '.join(listed[: limit - 1])} … {listed[-1]} ({len(listed)} sessions)"
+
+
+class CheckFailedError(PipelineError):
+    """A blocking check of a session failed: nothing of the session was published."""
 
 
 class NotFiniteError(PipelineError):

@@ -23,6 +23,9 @@ from typing import Any
 
 import sqlalchemy as db
 from dagster import DagsterEventType, EventLogEntry, StringSource
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationPlanned,
+)
 from dagster._core.storage.event_log import SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._serdes import ConfigurableClassData
@@ -86,6 +89,24 @@ class LocalEventLogStorage(SqliteEventLogStorage):
             newest = {(r["asset_key"], r["dagster_event_type"]): at for at, r in enumerate(rows)}
             for at in newest.values():
                 self._store_asset_event(index, events[at], ids[at])
+
+    def _store_asset_check_evaluation_planned(
+        self, event: EventLogEntry, event_id: int | None
+    ) -> None:
+        """One row a planned check, where Dagster writes one a session and never completes them.
+
+        A check of a range run is evaluated once, without a partition; the rows that Dagster plans
+        for every session of the range would stay planned for good, at 5 ms each.
+        """
+        planned = event.get_dagster_event()
+        data = planned.event_specific_data
+        if isinstance(data, AssetCheckEvaluationPlanned) and data.partitions_subset is not None:
+            of_run = AssetCheckEvaluationPlanned(
+                asset_key=data.asset_key, check_name=data.check_name
+            )
+            whole = planned._replace(event_specific_data=of_run)
+            event = event._replace(dagster_event=whole)
+        super()._store_asset_check_evaluation_planned(event, event_id)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

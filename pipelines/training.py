@@ -15,6 +15,7 @@ from pipelines.bundles import bundle_path, find_bundle
 from pipelines.families import ModelSpec
 from pipelines.inputs import learning_window, training_inputs
 from pipelines.learning import TrainingData, training_data
+from pipelines.locks import training_lock
 from pipelines.market import LABEL_NAME, Market
 from pipelines.partition_file import fingerprint
 from pipelines.verdict import model_verdict
@@ -96,11 +97,12 @@ def ensure_trained(
     )
     checkpoints = market.paths.models / ".checkpoints" / spec.name / as_of
     identity = fingerprint([config, data.fingerprint])
-    results = [
-        _train(market, spec, data, seed, checkpoints / f"seed-{seed}", identity, on_epoch)
-        for seed in seeds_of(market, spec)
-    ]
-    bundle = _publish(market, spec, data, config, as_of, results)
+    with training_lock(market, market.config.training.device, on_wait=log):
+        results = [
+            _train(market, spec, data, seed, checkpoints / f"seed-{seed}", identity, on_epoch)
+            for seed in seeds_of(market, spec)
+        ]
+        bundle = _publish(market, spec, data, config, as_of, results)
     shutil.rmtree(checkpoints, ignore_errors=True)  # the bundle is in place: no longer needed
     return Trained(bundle, tuple(results))
 

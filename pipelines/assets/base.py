@@ -4,6 +4,10 @@ A body gets a `Run`: the keys to make, the market, and `done(key, …)` for each
 body raises after some keys, those are recorded as materialized one by one before the run fails:
 what was written counts, what was not does not. Metadata is per partition, since metadata of a
 range run's result would be copied to every one of its keys.
+
+A body that has findings hands them to `Run.check` before it writes. Failures are recorded with
+their session; a blocking one raises, so nothing of that session is published. At the end every
+check has one result for the run.
 """
 
 import warnings
@@ -17,17 +21,23 @@ from dagster._core.execution.context.metadata_logging import (
     OutputMetadataAccumulator,
 )
 
-from pipelines.errors import PipelineError, SourceError, name_sessions
+from pipelines.checks import Check, Finding, blocking
+from pipelines.errors import CheckFailedError, PipelineError, SourceError, name_sessions
+from pipelines.freshness import freshness_policy
+from pipelines.locks import writer_lock
 from pipelines.market import Market
+from pipelines.orphans import claim_run
 from pipelines.partition_file import PartitionInfo, Provenance, fingerprint
 from pipelines.partitions import check_sessions
 from pipelines.progress import progress
+from pipelines.retries import is_transient, retry_later
 from pipelines.schemas import Table
 
 # Single-run backfills are what the design rests on; that their parameter is in beta is known.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 
 OWNERS = ["team:research"]
+LATE_GROUPS = {"predictions", "evaluation"}  # what the UI shows as late where the schedule is on
 CONFIG_HASH = "config_hash"  # metadata of a definition: what its partitions' provenance must say
 
 
@@ -47,6 +57,7 @@ class Run:
         name: str,
         code_version: str,
         config: Any,
+        checks: Sequence[Check] = (),
     ) -> None:
         self.context = context
         self.market = market
@@ -55,6 +66,58 @@ class Run:
         self._code_version = code_version
         self._config = fingerprint(config)
         self._done: dict[str, dict[str, Any]] = {}
+        self._digests: dict[str, str] = {}
+        self._checks = {check.name: check for check in checks if check.severity != "off"}
+        self._found: dict[str, dict[str, Finding]] = {name: {} for name in self._checks}
+
+    def check(self, key: str, *findings: Finding) -> None:
+        """Record what was found in a session; those of checks that are off are passed over.
+
+        Raises:
+            CheckFailedError: a blocking check failed; call this before the session is written.
+        """
+        asked = [finding for finding in findings if finding.check in self._checks]
+        for finding in asked:
+            self._found[finding.check][key] = finding
+            if not finding.passed:
+                self.context.log.warning(f"{self.name} {key}: {finding.message}")
+                self._log_failure(key, finding)
+        stops = blocking(asked, list(self._checks.values()))
+        if stops:
+            raise CheckFailedError(
+                f"{key} did not pass {', '.join(f.check for f in stops)}, and nothing of it was "
+                f"written: {'; '.join(f.message for f in stops)}"
+            )
+
+    def _log_failure(self, key: str, finding: Finding) -> None:
+        """A failed evaluation of one session, for the UI."""
+        self.context.log_event(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(self.name),
+                check_name=finding.check,
+                passed=False,
+                severity=_severity(self._checks[finding.check]),
+                description=f"{key}: {finding.message}",
+                metadata={"session": key, **finding.figures},
+                partition=key,
+            )
+        )
+
+    def check_results(self) -> list[dg.AssetCheckResult]:
+        """One result a check over the sessions of this run."""
+        return [
+            _check_result(check, self._found[name], self.keys)
+            for name, check in self._checks.items()
+        ]
+
+    def data_version(self) -> dg.DataVersion | None:
+        """Of what this run wrote: the digest of one partition, or one hash over those of several.
+
+        Dagster keeps one version a run and asset; each partition's own digest is in its metadata.
+        """
+        if len(self._digests) == 1:
+            return dg.DataVersion(next(iter(self._digests.values())))
+        return dg.DataVersion(fingerprint(self._digests)) if self._digests else None
 
     def require_closed(self) -> None:
         """Refuse sessions that are not over: their bars are not final.
@@ -84,15 +147,18 @@ class Run:
             **metadata,
         }
         self._done[key] = values
+        self._digests[key] = info.digest
         progress().advance(self.name, key)
 
-    def hand_over(self) -> None:
+    def hand_over(self, lineage: dg.TableColumnLineage | None = None) -> None:
         """Give Dagster the metadata of every finished partition, for the events that it logs.
 
         `context.add_asset_metadata`, the public way, goes through the run's partitions and all
         that was added before on every call: 2 s for 2,520 sessions. Here they go where it puts
         them, in one step.
         """
+        if lineage is not None and self.keys[-1] in self._done:
+            self._done[self.keys[-1]]["dagster/column_lineage"] = lineage
         step = self.context.get_step_execution_context()
         added = dict(step._metadata_accumulator.per_output_metadata)
         for key, values in self._done.items():
@@ -106,6 +172,34 @@ class Run:
             self.context.log_event(
                 dg.AssetMaterialization(asset_key=self.name, partition=key, metadata=metadata)
             )
+
+
+def _severity(check: Check) -> dg.AssetCheckSeverity:
+    block = check.severity == "block"
+    return dg.AssetCheckSeverity.ERROR if block else dg.AssetCheckSeverity.WARN
+
+
+def _check_result(
+    check: Check, found: Mapping[str, Finding], keys: Sequence[str]
+) -> dg.AssetCheckResult:
+    """A check over all sessions of a run: the figures of one, or how many failed."""
+    failed = sorted(key for key, finding in found.items() if not finding.passed)
+    said = f"{len(found) - len(failed)} of {len(found)} sessions passed"
+    metadata: dict[str, Any] = {"sessions": len(found)}
+    if failed:
+        said += f"; {name_sessions(failed)} did not: {found[failed[-1]].message}"
+        metadata["failed"] = name_sessions(failed)
+    elif not found:
+        said = f"nothing to check in {name_sessions(keys)}"
+    elif len(found) == 1:
+        metadata |= next(iter(found.values())).figures
+    return dg.AssetCheckResult(
+        check_name=check.name,
+        passed=not failed,
+        severity=_severity(check),
+        description=said,
+        metadata=metadata,
+    )
 
 
 def column_schema(table: Table) -> dg.TableSchema:
@@ -138,6 +232,8 @@ def session_asset(
     kinds: set[str] | None = None,
     pool: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    checks: Sequence[Check] = (),
+    lineage: dg.TableColumnLineage | None = None,
 ) -> dg.AssetsDefinition:
     """An asset with a partition a session.
 
@@ -155,12 +251,19 @@ def session_asset(
         kinds: engines shown as badges.
         pool: concurrency pool.
         metadata: more metadata of the definition.
+        checks: what the body checks through `Run.check`.
+        lineage: columns to those they are made from; shown with the newest session of a run.
     """
 
     @dg.asset(
         name=name,
         group_name=group,
         deps=list(deps),
+        check_specs=[
+            dg.AssetCheckSpec(check.name, asset=name, description=check.description)
+            for check in checks
+            if check.severity != "off"
+        ],
         partitions_def=partitions_def,
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version,
@@ -168,24 +271,25 @@ def session_asset(
         kinds=kinds or {"python", "parquet"},
         owners=OWNERS,
         pool=pool,
+        freshness_policy=freshness_policy(market) if group in LATE_GROUPS else None,
         metadata={
             "dagster/column_schema": column_schema(table),
             CONFIG_HASH: fingerprint(config),
             **(metadata or {}),
         },
     )
-    def asset(context: dg.AssetExecutionContext) -> None:
-        run = Run(context, market, name, code_version, config)
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg] # Dagster wants it bare
+        run = Run(context, market, name, code_version, config, checks)
         progress().start(name, len(run.keys))
         try:
+            claim_run(context)
             run.require_closed()
-            body(run)
-            run.hand_over()
-        except PipelineError as error:
+            with writer_lock(market, name, run_id=context.run.run_id, on_wait=context.log.info):
+                body(run)
+            run.hand_over(lineage)
+        except BaseException as error:  # an interruption too: what was written counts
             run.record_done()
-            raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
-        except BaseException:  # an interruption too: what was written counts
-            run.record_done()
+            _raise_as_failure(context, name, error)
             raise
         finally:
             progress().finish(name)
@@ -193,6 +297,9 @@ def session_asset(
             market.refresh_catalog()
         except (duckdb.Error, OSError) as error:
             context.log.warning(f"the catalog {market.paths.catalog} was not refreshed: {error}")
+        return dg.MaterializeResult(
+            check_results=run.check_results(), data_version=run.data_version()
+        )
 
     return asset
 
@@ -223,15 +330,31 @@ def market_asset(
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         progress().start(name, 1)
         try:
-            result = body(context)
+            claim_run(context)
+            with writer_lock(market, name, run_id=context.run.run_id, on_wait=context.log.info):
+                result = body(context)
             progress().advance(name, "all")
-        except PipelineError as error:
-            raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
+        except BaseException as error:
+            _raise_as_failure(context, name, error)
+            raise
         finally:
             progress().finish(name)
         return result
 
     return asset
+
+
+def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseException) -> None:
+    """Turn what passes by itself into a retry and what the pipeline raised into a failure.
+
+    Raises:
+        RetryRequested: the network or the file system failed, and not too often yet.
+        Failure: the pipeline raised it on purpose; it would fail the same way again.
+    """
+    if is_transient(error):
+        raise retry_later(context) from error
+    if isinstance(error, PipelineError):
+        raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
 
 
 def nan_share(values: Any) -> float:

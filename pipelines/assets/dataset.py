@@ -16,6 +16,8 @@ import pandas as pd
 from pipelines import inputs
 from pipelines.assets.base import Run, chunks, market_asset, nan_share, session_asset
 from pipelines.assets.features import no_label_yet
+from pipelines.assets.lineage import infer_lineage, learn_lineage
+from pipelines.checks import Check, cross_section
 from pipelines.learning import require_processors
 from pipelines.market import LABEL_NAME, Market
 from pipelines.processing import (
@@ -160,6 +162,7 @@ def dataset_infer_asset(market: Market, days: dg.PartitionsDefinition[str]) -> d
             + ", ".join(p.name for p in dataset.infer_processors)
             + "), every bar: what models are served."
         ),
+        lineage=infer_lineage(market),
     )
 
 
@@ -175,7 +178,7 @@ def _aligned(processed: pd.DataFrame, source: pd.DataFrame) -> Any:
 
 def dataset_learn_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
     """The asset `dataset_learn`."""
-    dataset = market.config.dataset
+    dataset, checks = market.config.dataset, market.config.checks.dataset
     return session_asset(
         market,
         write_learning_rows,
@@ -191,6 +194,14 @@ def dataset_learn_asset(market: Market, days: dg.PartitionsDefinition[str]) -> d
             f"before; absent labels are never filled. Learn processors: "
             + ", ".join(p.name for p in dataset.learn_processors)
             + "."
+        ),
+        lineage=learn_lineage(market),
+        checks=(
+            Check(
+                "cross_section",
+                checks.cross_section,
+                f"At least {checks.min_names} labels matured: ranks across names need several.",
+            ),
         ),
     )
 
@@ -224,6 +235,10 @@ def write_learning_rows(run: Run) -> None:
             )
             for key in keys
         ]
+        for key in keys:
+            if decisions[key] is not None:
+                names = len(by_session.get(key, ()))
+                run.check(key, cross_section(names, market.config.checks.dataset.min_names))
         written = warehouse.write_many(DATASET_LEARN, run.name, parts)
         for key in keys:
             run.done(key, written[key], decision_date=decisions[key] or "none")

@@ -15,7 +15,9 @@ import pandas as pd
 
 from pipelines import inputs
 from pipelines.assets.base import Run, chunks, market_asset, session_asset
+from pipelines.assets.lineage import evaluation_lineage
 from pipelines.assets.pictures import picture_metadata
+from pipelines.checks import Check, ic_decay
 from pipelines.families import ModelSpec
 from pipelines.market import Market
 from pipelines.reports import Report, markdown_table, portfolio_report, signal_report
@@ -29,12 +31,13 @@ def evaluation_asset(
     market: Market, spec: ModelSpec, days: dg.PartitionsDefinition[str]
 ) -> dg.AssetsDefinition:
     """The asset `{name}_evaluation`."""
-    quantiles = market.config.evaluation.quantiles
+    quantiles, checks = market.config.evaluation.quantiles, market.config.checks.evaluation
     table = evaluation_table(quantiles)
 
     def body(run: Run) -> None:
         for keys in chunks(run.keys, _CHUNK):
             _evaluate(run, spec, table, keys)
+        _check_decay(run)
 
     return session_asset(
         market,
@@ -51,7 +54,32 @@ def evaluation_asset(
             f"of {quantiles} score quantiles."
         ),
         kinds={"python", "parquet"},
+        lineage=evaluation_lineage(spec.name, table.names),
+        checks=(
+            Check(
+                "ic_decay",
+                checks.ic_decay,
+                f"The mean rank IC of the last {checks.recent_sessions} evaluated sessions is at "
+                f"least {checks.min_recent_rank_ic:g}.",
+            ),
+        ),
     )
+
+
+def _check_decay(run: Run) -> None:
+    """The mean rank IC up to the newest session of a run, after it was written."""
+    market, checks = run.market, run.market.config.checks.evaluation
+    if checks.ic_decay == "off":
+        return
+    last = run.keys[-1]
+    keys = [k for k in market.warehouse.sessions(run.name) if k <= last]
+    rows = market.warehouse.read(
+        run.name,
+        keys[-checks.recent_sessions :],
+        needed_by=f"{run.name} (its check)",
+        columns=["rank_ic"],
+    ).frame
+    run.check(last, ic_decay(rows["rank_ic"].dropna().to_list(), checks.min_recent_rank_ic))
 
 
 def _evaluate(run: Run, spec: ModelSpec, table: Table, keys: tuple[str, ...]) -> None:

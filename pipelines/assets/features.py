@@ -7,6 +7,7 @@ computed in, since every window is summed afresh.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import dagster as dg
@@ -16,8 +17,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines import inputs
-from pipelines.assets.base import Run, chunks, nan_share, session_asset
-from pipelines.errors import SourceError
+from pipelines.assets.base import Run, chunks, session_asset
+from pipelines.assets.lineage import feature_lineage, label_lineage
+from pipelines.checks import Check, finite, nan_rise
+from pipelines.errors import SourceError, WarehouseError
 from pipelines.feature_sets import describe_features, identity
 from pipelines.market import Market
 from pipelines.partition_file import Provenance
@@ -34,12 +37,15 @@ def alpha158_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Ass
         "alpha158", "The configured features of every bar, float32.", market.feature_formulas
     )
 
+    checks = market.config.checks.features
+
     def body(run: Run) -> None:
         shares: dict[str, float] = {}
+        history = _recent_shares(run)
         parts = (
             part
             for keys in chunks(run.keys, _CHUNK)
-            for part in feature_partitions(run, table, keys, shares)
+            for part in feature_partitions(run, table, keys, shares, history)
         )
         for key, info in market.warehouse.write_each(table, run.name, parts):
             run.done(key, info, nan_share=shares.pop(key))
@@ -56,6 +62,17 @@ def alpha158_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Ass
         partitions_def=days,
         description=describe_features(market),
         kinds={"python", "numba", "parquet"},
+        lineage=feature_lineage(market),
+        checks=(
+            Check("finite", checks.finite, "No feature of any bar is infinite."),
+            Check(
+                "nan_share",
+                checks.nan_share,
+                f"No column's share of missing values exceeds its mean over the "
+                f"{checks.history_sessions} sessions before by more than "
+                f"{checks.max_nan_rise:.0%}.",
+            ),
+        ),
     )
 
 
@@ -73,7 +90,11 @@ def features_config(market: Market) -> dict[str, object]:
 
 
 def feature_partitions(
-    run: Run, table: Table, keys: tuple[str, ...], shares: dict[str, float]
+    run: Run,
+    table: Table,
+    keys: tuple[str, ...],
+    shares: dict[str, float],
+    history: deque[NDArray[np.float64]],
 ) -> Iterator[tuple[str, pa.Table, Provenance]]:
     """The partitions of consecutive sessions, computed together when the first is asked for.
 
@@ -82,6 +103,10 @@ def feature_partitions(
         table: the configured features.
         keys: the sessions.
         shares: where the share of missing values of each session goes.
+        history: shares by column [F] of the sessions before, carried on.
+
+    Raises:
+        CheckFailedError: features of a session are infinite.
     """
     from rnn_core.data import Panel
     from rnn_core.features import set_panel
@@ -108,11 +133,56 @@ def feature_partitions(
     for t, (key, features) in enumerate(zip(keys, by_session, strict=True), start=first):
         there = panel.present[:, t]
         block = features[:, there]  # [F, N present]
-        shares[key] = nan_share(block)
+        missing = np.isnan(block).mean(axis=1) if block.size else np.zeros(len(block))  # [F]
+        _check(run, key, block, missing, history)
+        history.append(missing)
+        shares[key] = round(float(missing.mean()), 6)
         member = panel.fields["member"][there, t] == 1.0
         made_from = inputs.alpha158_inputs(market, key, {"ohlcv": parts.digests})
         rows = from_columns(table, [instruments[there], member, *columns_of(block)])
         yield key, rows, run.provenance(made_from)
+
+
+def _recent_shares(run: Run) -> deque[NDArray[np.float64]]:
+    """Shares of missing values by column of the sessions before a run that are there, oldest first.
+
+    Features of another set are none to compare with.
+    """
+    market, columns = run.market, list(run.market.feature_formulas)
+    length = market.config.checks.features.history_sessions
+    history: deque[NDArray[np.float64]] = deque(maxlen=length)
+    before = market.sessions.window(run.keys[0], length + 1)[:-1]
+    there = set(market.warehouse.sessions("alpha158"))
+    keys = [key for key in before if key in there]
+    if keys:
+        try:
+            rows = market.warehouse.read(
+                "alpha158", keys, needed_by="alpha158 (its check)", columns=columns
+            ).frame
+        except WarehouseError as error:
+            run.context.log.info(f"alpha158: no history to compare with ({error})")
+            return history
+        by_day = rows[columns].isna().groupby(rows["date"]).mean()
+        history.extend(by_day.to_numpy(dtype=np.float64))
+    return history
+
+
+def _check(
+    run: Run,
+    key: str,
+    block: NDArray[np.float32],
+    missing: NDArray[np.float64],
+    history: deque[NDArray[np.float64]],
+) -> None:
+    """Infinite values and missing ones of a session's features [F, N]."""
+    columns = list(run.market.feature_formulas)
+    infinite = np.isinf(block).sum(axis=1)  # [F]
+    usual = np.asarray(history).mean(axis=0) if history else None
+    run.check(
+        key,
+        finite({columns[f]: int(infinite[f]) for f in np.flatnonzero(infinite)}),
+        nan_rise(columns, missing, usual, run.market.config.checks.features.max_nan_rise),
+    )
 
 
 def _by_session(values: NDArray[np.float32], first: int) -> NDArray[np.float32]:
@@ -155,6 +225,7 @@ def label_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Assets
             f"before; a name without the closes that it needs has no row."
         ),
         kinds={"python", "parquet"},
+        lineage=label_lineage(market),
     )
 
 

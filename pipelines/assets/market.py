@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import dagster as dg
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.assets.base import Run, chunks, session_asset
+from pipelines.bar_inputs import bar_inputs, in_order, rows_of
 from pipelines.bars import adjustment_factors, broken_rules, membership
+from pipelines.checks import Check, coverage, quarantined
 from pipelines.errors import SourceError, name_sessions
 from pipelines.market import Market
-from pipelines.partition_file import fingerprint, sha256
 from pipelines.rows import from_columns
 from pipelines.schemas import OHLCV, OHLCV_QUARANTINE, Table
-from pipelines.sources.base import RAW_COLUMNS, fetch_bars
+from pipelines.sources.base import fetch_bars
 
 CODE_VERSION = "1"
 _CHUNK = 50  # sessions written between two reports of progress
@@ -25,6 +26,7 @@ _CHUNK = 50  # sessions written between two reports of progress
 
 def ohlcv_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
     """The asset `ohlcv`."""
+    checks = market.config.checks.bars
     return session_asset(
         market,
         make_ohlcv,
@@ -43,6 +45,19 @@ def ohlcv_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Assets
             f"Bars that break a rule go to the table `ohlcv_quarantine` with the reason."
         ),
         metadata={"source": type(market.source).__name__},
+        checks=(
+            Check(
+                "coverage",
+                checks.coverage,
+                f"At least {checks.min_coverage:.0%} of the median number of names of the "
+                f"{checks.history_sessions} sessions before have bars.",
+            ),
+            Check(
+                "quarantined",
+                checks.quarantined,
+                f"At most {checks.max_quarantined:.0%} of the bars break a rule.",
+            ),
+        ),
     )
 
 
@@ -58,16 +73,16 @@ def make_ohlcv(run: Run) -> None:
     earlier = market.sessions.keys[: market.sessions.position(run.keys[0])]
     if earlier:
         warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
-    bars = fetch_bars(market.source, run.keys)
-    bars = bars.sort_values(list(RAW_COLUMNS), kind="stable", ignore_index=True)
+    bars = in_order(fetch_bars(market.source, run.keys))
     reasons = broken_rules(bars)
     prior = prior_factors(market, earlier, set(bars["instrument"].dropna()))
     bars["adj_factor"] = adjustment_factors(bars, prior)
     bars["reason"] = reasons
     bars["member"] = membership(bars, market.universe)
     _require_good_bars(run, bars)
+    _check(run, bars, earlier)
     _require_unbroken_factors(run, bars)
-    spans = _rows_of(bars, run.keys)
+    spans = rows_of(bars, run.keys)
     for keys in chunks(run.keys, _CHUNK):
         _write_bars(run, bars.iloc[spans[keys[0]].start : spans[keys[-1]].stop], keys)
 
@@ -77,7 +92,7 @@ def _write_bars(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
     warehouse = run.market.warehouse
     broken = (bars["reason"] != "").to_numpy()
     good, aside = bars[~broken], bars[broken]
-    inputs = _inputs(bars, keys)
+    inputs = bar_inputs(bars, keys)
     made = {key: run.provenance(inputs[key]) for key in keys}
     kept = _by_session(good, OHLCV, keys)
     spoiled = _by_session(aside, OHLCV_QUARANTINE, keys)
@@ -92,6 +107,23 @@ def _write_bars(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
             run.context.log.warning(f"ohlcv {key}: {len(bad)} bars set aside ({shown})")
         members = pc.sum(kept[key]["member"], min_count=0).as_py()
         run.done(key, info, members=members, quarantined=len(spoiled[key]))
+
+
+def _check(run: Run, bars: pd.DataFrame, earlier: Sequence[str]) -> None:
+    """Compare the names and the bars set aside of every session with what is usual."""
+    checks, warehouse = run.market.config.checks.bars, run.market.warehouse
+    good = bars["reason"] == ""
+    names, total = bars[good]["date"].value_counts(), bars["date"].value_counts()
+    before = [warehouse.info("ohlcv", key) for key in earlier[-checks.history_sessions :]]
+    history = deque((info.rows for info in before if info), maxlen=checks.history_sessions)
+    for key in run.keys:
+        n, n_bars = int(names.get(key, 0)), int(total.get(key, 0))
+        run.check(
+            key,
+            coverage(n, list(history), checks.min_coverage),
+            quarantined(n_bars - n, n_bars, checks.max_quarantined),
+        )
+        history.append(n)
 
 
 def _require_good_bars(run: Run, bars: pd.DataFrame) -> None:
@@ -163,32 +195,10 @@ def _last_factors(market: Market, keys: Sequence[str]) -> dict[str, float]:
     return dict(zip(last.index, last, strict=True))
 
 
-def _inputs(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Of each session: the bars as the source gave them, and the members; `bars` by date."""
-    hashes = pd.util.hash_pandas_object(bars[list(RAW_COLUMNS)], index=False).to_numpy()
-    instruments = bars["instrument"].to_numpy(dtype=object)
-    named = (bars["member"] & bars["instrument"].notna()).to_numpy()
-    return {
-        key: {
-            "bars": sha256(hashes[rows].tobytes()),
-            "members": fingerprint(sorted(instruments[rows][named[rows]])),
-        }
-        for key, rows in _rows_of(bars, keys).items()
-    }
-
-
 def _by_session(bars: pd.DataFrame, table: Table, keys: Sequence[str]) -> dict[str, pa.Table]:
     """The rows of each session, slices of one Arrow table; `bars` by date."""
     rows = from_columns(table, [bars[name].to_numpy() for name in table.names])
     return {
         key: rows.slice(span.start, span.stop - span.start)
-        for key, span in _rows_of(bars, keys).items()
+        for key, span in rows_of(bars, keys).items()
     }
-
-
-def _rows_of(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, slice]:
-    """Where the rows of each session lie in `bars` by date."""
-    dates = bars["date"].to_numpy(dtype="datetime64[D]")
-    days = np.array(keys, dtype="datetime64[D]")
-    starts, ends = (np.searchsorted(dates, days, side=side) for side in ("left", "right"))
-    return {key: slice(a, b) for key, a, b in zip(keys, starts, ends, strict=True)}

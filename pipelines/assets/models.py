@@ -19,6 +19,8 @@ from pipelines import inputs
 from pipelines.assets.base import Run, session_asset
 from pipelines.assets.pictures import inline_picture
 from pipelines.bundles import InForce, bundle_name, histories_of, in_force
+from pipelines.checks import Check, in_force_finding, model_age
+from pipelines.config_types import Severity
 from pipelines.errors import ModelNotTrainedError
 from pipelines.families import ModelSpec
 from pipelines.market import Market
@@ -66,6 +68,22 @@ def model_asset(
         kinds={"python", "pytorch"},
         pool=GPU_POOL,
         metadata={"family": spec.family, "hyper_parameters": dict(spec.hyper)},
+        checks=_checks(market),
+    )
+
+
+def _checks(market: Market) -> tuple[Check, ...]:
+    checks = market.config.checks.model
+    judged: Severity = "warn" if {checks.beats_constant, checks.varied} != {"off"} else "off"
+    return (
+        Check(
+            "in_force",
+            judged,
+            f"The newest model beats a constant on its validation rows ({checks.beats_constant}) "
+            f"and its scores vary ({checks.varied}). One that fails what blocks is not put in "
+            f"force: the last good one stays.",
+        ),
+        Check("age", checks.age, "Sessions since the model in force was trained."),
     )
 
 
@@ -82,16 +100,16 @@ def make_models(run: Run, spec: ModelSpec) -> None:
         if plan.trains(key):
             metadata = training_metadata(spec, _train(run, spec, key), run)
         found = in_force(market, spec.name, key, f"{run.name} of {key}")
-        for newer, reasons in found.passed_over.items():
-            run.context.log.warning(
-                f"{run.name} of {key}: the model of {newer} is not put in force "
-                f"({'; '.join(reasons)})"
-            )
-            metadata[f"not_in_force_{newer}"] = "; ".join(reasons)
+        reasons = [f"{newer}: {'; '.join(why)}" for newer, why in found.passed_over.items()]
+        if reasons:
+            metadata["not_in_force"] = "\n".join(reasons)
+        run.check(key, in_force_finding(found.passed_over))
         if not isinstance(found, InForce):
             status = f"no model passed its checks up to {anchor}"
             _point(run, key, MODEL.empty(), inputs.model_inputs(found), status, **metadata)
             continue
+        if not plan.is_pinned(key):
+            _check_age(run, spec, found.as_of, key)
         if not plan.trains(key) and not plan.is_pinned(key):
             _require_same_configuration(run, spec, found, key)
         row = pd.DataFrame(
@@ -104,6 +122,15 @@ def make_models(run: Run, spec: ModelSpec) -> None:
         )
         shown = {"as_of": found.as_of, "bundle": found.bundle.fingerprint[:16], **metadata}
         _point(run, key, row, inputs.model_inputs(found), "ok", **shown)
+
+
+def _check_age(run: Run, spec: ModelSpec, as_of: str, key: str) -> None:
+    """Compare the age of the model in force with what is allowed."""
+    market = run.market
+    allowed = market.config.checks.model.max_age_sessions
+    most = allowed or 2 * market.plan_of(spec.name).retrain_every
+    age = market.sessions.position(key) - market.sessions.position(as_of)
+    run.check(key, model_age(age, most, as_of))
 
 
 def _point(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -10,7 +11,9 @@ import pandas as pd
 
 from pipelines import inputs
 from pipelines.assets.base import Run, chunks, session_asset
+from pipelines.assets.lineage import prediction_lineage
 from pipelines.bundles import require_bundle
+from pipelines.checks import Check, look_ahead, score_coverage, score_spread
 from pipelines.errors import ProcessorStateError
 from pipelines.families import ModelSpec
 from pipelines.learning import require_processors, serving_windows
@@ -29,6 +32,7 @@ def prediction_asset(
     market: Market, spec: ModelSpec, days: dg.PartitionsDefinition[str]
 ) -> dg.AssetsDefinition:
     """The asset `{name}_prediction`."""
+    checks = market.config.checks.predictions
     return session_asset(
         market,
         lambda run: make_predictions(run, spec),
@@ -44,6 +48,20 @@ def prediction_asset(
             f"end at this one, scored by the {spec.name} model in force."
         ),
         kinds={"python", "pytorch", "parquet"},
+        lineage=prediction_lineage(market, spec.name),
+        checks=(
+            Check(
+                "coverage",
+                checks.coverage,
+                f"At least {checks.min_coverage:.0%} of the members with a bar have a score.",
+            ),
+            Check("varied", checks.varied, "The scores of several names differ."),
+            Check(
+                "look_ahead",
+                checks.look_ahead,
+                "The newest label that the model learned from had matured by this session.",
+            ),
+        ),
     )
 
 
@@ -81,13 +99,21 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
     if not scored:
         return
     sampler = serving_windows(market, infer, scored)
+    members = _members(market, scored)
     for key in scored:
         pointer = pointers[key]
         as_of = f"{pointer.as_of:%Y-%m-%d}"
         frame = _session_scores(run, spec, sampler, key, as_of, str(pointer.fingerprint), state)
+        scores = frame["score"].to_numpy()
+        run.check(
+            key,
+            score_coverage(
+                len(scores), members[key], market.config.checks.predictions.min_coverage
+            ),
+            score_spread(float(np.ptp(scores)) if len(scores) else 0.0, len(scores)),
+        )
         provenance = run.provenance(inputs.prediction_inputs(market, spec.name, key, digests))
         info = warehouse.write(PREDICTION, run.name, key, frame, provenance)
-        scores = frame["score"].to_numpy()
         run.done(
             key,
             info,
@@ -95,6 +121,15 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
             score_mean=float(np.mean(scores)) if len(scores) else 0.0,
             score_std=float(np.std(scores)) if len(scores) else 0.0,
         )
+
+
+def _members(market: Market, keys: Sequence[str]) -> dict[str, int]:
+    """Members with a bar by session, before the infer processors may have dropped any."""
+    rows = market.warehouse.read(
+        "alpha158", keys, needed_by="predictions (their coverage)", columns=["member"]
+    ).frame
+    counts = rows[rows["member"]]["date"].value_counts()
+    return {key: int(counts.get(pd.Timestamp(key), 0)) for key in keys}
 
 
 def _session_scores(
@@ -124,6 +159,10 @@ def _session_scores(
         )
     day = pd.Timestamp(key)
     windows = sampler.between(day, day)
+    newest_label = market.sessions.keys[
+        market.sessions.position(bundle.manifest["valid"][1]) + market.label_lag
+    ]
+    run.check(key, look_ahead(key, as_of, newest_label))
     device = market.config.training.device
     each = np.stack(
         [predict(member, windows, device=device) for member in bundle.members]

@@ -57,7 +57,10 @@ TINY: dict[str, Any] = {
         "gru": {"hidden_size": 4, "num_layers": 1, "n_epochs": 2, "batch_size": 64},
         "krnn": {"cnn_dim": 4, "rnn_dim": 4, "rnn_layers": 1, "n_epochs": 2, "batch_size": 64},
     },
-    "checks": {"model": {"beats_constant": "warn"}},  # two epochs on six names learn nothing
+    "checks": {
+        "model": {"beats_constant": "warn"},  # two epochs on six names learn nothing
+        "bars": {"min_coverage": 0.3},  # of six names, some are suspended
+    },
     "portfolio": {"topk": 2, "n_drop": 1},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pipelines.checks import (
@@ -19,6 +20,8 @@ from pipelines.checks import (
     score_spread,
 )
 
+AB = ["A", "B"]
+
 
 @pytest.mark.parametrize(
     ("finding", "passed", "words"),
@@ -32,9 +35,9 @@ from pipelines.checks import (
         (quarantined(0, 0, 0.05), True, ""),
         (finite({}), True, ""),
         (finite({"RSQR5": 2}), False, "1 columns hold infinite values (RSQR5 2)"),
-        (nan_rise({"A": 0.3, "B": 0.1}, {"A": 0.1, "B": 0.1}, 0.25), True, ""),
-        (nan_rise({"A": 0.9, "B": 0.1}, {"A": 0.1, "B": 0.1}, 0.25), False, "A 10% → 90%"),
-        (nan_rise({"A": 1.0}, {}, 0.25), True, ""),
+        (nan_rise(AB, np.array([0.3, 0.1]), np.array([0.1, 0.1]), 0.25), True, ""),
+        (nan_rise(AB, np.array([0.9, 0.1]), np.array([0.1, 0.1]), 0.25), False, "A 10% → 90%"),
+        (nan_rise(AB, np.array([1.0, 1.0]), None, 0.25), True, ""),
         (cross_section(2, 2), True, ""),
         (cross_section(1, 2), False, "1 labels matured, at least 2"),
         (model_age(10, 10, "2024-01-02"), True, ""),
