@@ -1,26 +1,36 @@
-"""Evaluation of signals: daily metrics, risk figures, the TopkDropout portfolio and plots.
+"""Evaluation of signals: statistics, comparisons, risk figures, the TopkDropout portfolio, reports.
 
 Agrees with qlib's `calc_ic`, `calc_long_short_return`, `risk_analysis` and `TopkDropoutStrategy`;
-where a rule was repaired the module that holds it says so. Importing this package imports numpy
-and pandas only; the plot functions import matplotlib when they are called.
+where a rule was repaired the module that holds it says so. docs/evaluation.md tells what every
+figure is. Importing this package imports numpy and pandas only; the plot functions import
+matplotlib when they are called.
 
-Shape letters: `T` sessions, `N` instruments, `S` aligned rows, `Q` quantiles.
+Shape letters: `T` sessions, `N` instruments, `S` aligned rows, `R` rows and `W` columns of a table
+of cross-sections, `Q` quantiles, `H` horizons, `G` groups, `F` features.
 """
 
-from rnn_core.evaluation.config import PortfolioConfig
-from rnn_core.evaluation.plots import (
-    plot_ic,
-    plot_loss_curves,
-    plot_portfolio,
-    plot_quantile_returns,
+from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
+from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
+from rnn_core.evaluation.compare import Comparison, compare_signals, rank_average
+from rnn_core.evaluation.config import TRADE_UNITS, PortfolioConfig
+from rnn_core.evaluation.decay import forward_returns, ic_decay
+from rnn_core.evaluation.holdings import concentration
+from rnn_core.evaluation.inference import bootstrap_interval, mean_test, newey_west_error
+from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
+from rnn_core.evaluation.plots_compare import plot_comparison
+from rnn_core.evaluation.plots_portfolio import plot_concentration, plot_portfolio
+from rnn_core.evaluation.plots_signal import (
+    plot_decay,
+    plot_groups,
+    plot_ic_heatmap,
+    plot_quantile_curves,
+    plot_turnover,
 )
-from rnn_core.evaluation.portfolio import (
-    PortfolioResult,
-    equal_weight_benchmark,
-    portfolio_summary,
-    topk_dropout,
-)
+from rnn_core.evaluation.plots_training import plot_loss_curves
+from rnn_core.evaluation.portfolio import PortfolioResult, topk_dropout
+from rnn_core.evaluation.portfolio_figures import equal_weight_benchmark, portfolio_summary
 from rnn_core.evaluation.render import png_bytes, to_png
+from rnn_core.evaluation.report import html_report, report_figures
 from rnn_core.evaluation.risk import PERIODS_PER_YEAR, risk_analysis
 from rnn_core.evaluation.signal import (
     calc_ic,
@@ -31,19 +41,43 @@ from rnn_core.evaluation.signal import (
 
 __all__ = [
     "PERIODS_PER_YEAR",
+    "TRADE_UNITS",
+    "Comparison",
     "PortfolioConfig",
     "PortfolioResult",
+    "SignalAnalysis",
+    "bootstrap_interval",
     "calc_ic",
     "calc_long_short_return",
+    "compare_signals",
+    "concentration",
     "equal_weight_benchmark",
     "evaluate_session",
+    "forward_returns",
+    "html_report",
+    "ic_decay",
+    "mean_test",
+    "momentum",
+    "newey_west_error",
+    "plot_comparison",
+    "plot_concentration",
+    "plot_decay",
+    "plot_groups",
     "plot_ic",
+    "plot_ic_heatmap",
     "plot_loss_curves",
     "plot_portfolio",
+    "plot_quantile_curves",
     "plot_quantile_returns",
+    "plot_turnover",
     "png_bytes",
     "portfolio_summary",
+    "rank_average",
+    "report_figures",
+    "reversal",
+    "ridge_scores",
     "risk_analysis",
+    "signal_analysis",
     "summarize_ic",
     "to_png",
     "topk_dropout",

@@ -4,8 +4,8 @@ What: `Market` turns bars into dense tables that answer in one look-up whether a
 on a session and at what price; `Book` holds cash and positions and applies the fee rules.
 Why apart from the strategy: these are the exchange's and the broker's rules (qlib:
 backtest/exchange.py, backtest/position.py, backtest/account.py), the same for any strategy.
-The trade: amounts are fractions of adjusted shares. qlib rounds to lots only when it knows the
-unadjusted price; this module never does (qlib's `trade_unit: null`).
+The trade: amounts are adjusted shares, fractions unless a lot is given. Lots count shares as
+traded, so they need each bar's adjustment factor (adjusted price / price as traded), as in qlib.
 
 Shapes: `T` sessions of the bars, `N` instruments.
 """
@@ -25,6 +25,9 @@ BoolArray = NDArray[np.bool_]
 
 # An order worth less than this is not executed and costs nothing (qlib: exchange.py deal_order).
 SMALLEST_TRADE = 1e-5
+# Added to the shares before they are cut to lots, against round-off (qlib: exchange.py
+# round_amount_by_trade_unit).
+LOT_SLACK = 0.1
 # A deal price at or below this is taken for absent (qlib: exchange.py get_deal_price).
 SMALLEST_PRICE = 1e-8
 
@@ -40,6 +43,8 @@ class Market:
         deal: [T, N] prices at which orders are filled, the close where the chosen one is absent.
         can_buy: [T, N] not suspended and not at a limit that refuses a purchase.
         can_sell: [T, N] the same for a sale.
+        factor: [T, N] adjusted price / price as traded, where lots need it.
+        filled_at_close: [T, N] where the chosen deal price is absent and the close serves.
     """
 
     sessions: pd.DatetimeIndex
@@ -48,6 +53,8 @@ class Market:
     deal: FloatArray
     can_buy: BoolArray
     can_sell: BoolArray
+    factor: FloatArray | None
+    filled_at_close: BoolArray
 
     @classmethod
     def from_bars(
@@ -57,6 +64,7 @@ class Market:
         deal_price: str = "close",
         limit_threshold: float | None = 0.095,
         forbid_all_trade_at_limit: bool = True,
+        lots: bool = False,
     ) -> Market:
         """Build the tables.
 
@@ -69,9 +77,11 @@ class Market:
             deal_price: the column orders are filled at: "close", "open" or "vwap".
             limit_threshold: the limit as a simple return, or None for a market without one.
             forbid_all_trade_at_limit: refuse sales at limit up and purchases at limit down too.
+            lots: read the column `factor`.
 
         Raises:
-            ValueError: no bars, a missing column, duplicated rows, or a close that is not positive.
+            ValueError: no bars, a missing column, duplicated rows, a close that is not positive, or
+                a bar without a positive factor where lots need it.
         """
         index = bars_index(bars)
         for column in ("close", deal_price):
@@ -88,18 +98,46 @@ class Market:
                 f"bars has a close of {close[row, name]} for {instruments[name]} on "
                 f"{sessions[row]:%Y-%m-%d}: expected a positive price, or no row if suspended"
             )
-        deal = close
+        deal, trading = close, ~np.isnan(close)
+        absent = np.zeros_like(trading)
         if deal_price != "close":
             chosen = to_table(bars[deal_price], index, sessions, instruments)
-            deal = np.where(np.isnan(chosen) | (chosen <= SMALLEST_PRICE), close, chosen)
-        trading = ~np.isnan(close)
+            absent = trading & (np.isnan(chosen) | (chosen <= SMALLEST_PRICE))
+            deal = np.where(absent, close, chosen)
+        factor = _factor(bars, index, sessions, instruments, trading) if lots else None
         up = down = np.zeros_like(trading)
         if limit_threshold is not None:
             change = _change(close)
             up, down = change >= limit_threshold, change <= -limit_threshold
         if forbid_all_trade_at_limit:
             up = down = up | down
-        return cls(sessions, instruments, close, deal, trading & ~up, trading & ~down)
+        return cls(
+            sessions, instruments, close, deal, trading & ~up, trading & ~down, factor, absent
+        )
+
+
+def _factor(
+    bars: pd.DataFrame,
+    index: pd.MultiIndex,
+    sessions: pd.DatetimeIndex,
+    instruments: pd.Index,
+    trading: BoolArray,
+) -> FloatArray:
+    """[T, N] adjusted price / price as traded."""
+    if "factor" not in bars.columns:
+        raise ValueError(
+            f"trade_unit needs the column 'factor' (adjusted price / price as traded), bars has "
+            f"only {list(bars.columns)}: add it, or set trade_unit=None for fractions of shares"
+        )
+    factor = to_table(bars["factor"], index, sessions, instruments)
+    wrong = trading & ~(factor > 0)
+    if wrong.any():
+        row, name = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"bars has a factor of {factor[row, name]} for {instruments[name]} on "
+            f"{sessions[row]:%Y-%m-%d}: expected a positive number on every bar"
+        )
+    return factor
 
 
 def bars_index(bars: pd.DataFrame) -> pd.MultiIndex:
@@ -133,6 +171,13 @@ def _change(close: FloatArray) -> FloatArray:
     change = np.full_like(close, np.nan)
     change[1:] = close[1:] / filled[:-1] - 1
     return change
+
+
+def _whole_lots(amount: float, factor: float, lot: int | None) -> float:
+    """The amount of adjusted shares cut to whole lots of shares as traded."""
+    if lot is None:
+        return amount
+    return (amount * factor + LOT_SLACK) // lot * lot / factor
 
 
 @dataclass(eq=False)
@@ -189,18 +234,21 @@ class Book:
         self.amount[name], self.held[name], self.age[name] = 0.0, False, 0
         self._settle(value - cost, value, cost)
 
-    def buy(self, name: int, amount: float, price: float) -> None:
+    def buy(
+        self, name: int, amount: float, price: float, *, factor: float = 1.0, lot: int | None = None
+    ) -> None:
         """Open a position, cut to what the cash allows after the cost.
 
         cost = max(value * open_cost, min_cost); with too little cash for value + cost the value is
         the one that spends all of it; with too little for the cost alone nothing happens.
+        With `lot` the shares as traded, amount * factor, are cut to its multiples before and after.
         """
-        value = amount * price
+        value = _whole_lots(amount, factor, lot) * price
         cost = max(value * self.open_cost, self.min_cost)
         if self.cash < cost:
             return
         if self.cash < value + cost:
-            value = min(self._affordable(), value)
+            value = _whole_lots(min(self._affordable(), value) / price, factor, lot) * price
             cost = max(value * self.open_cost, self.min_cost)
         if value <= SMALLEST_TRADE:
             return

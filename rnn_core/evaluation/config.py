@@ -7,8 +7,13 @@ sections map one to one. What each does is told by `rnn_core.evaluation.portfoli
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
+
+# qlib: config.py _default_region_config, shares a lot.
+TRADE_UNITS: Mapping[str, int] = MappingProxyType({"cn": 100, "us": 1, "tw": 1000})
 
 DealPrice = Literal["close", "open", "vwap"]
 Semantics = Literal["strict", "qlib"]
@@ -30,6 +35,9 @@ class PortfolioConfig:
         min_cost: least cost of a trade, in currency.
         limit_threshold: price limit as a simple return, None for a market without limits.
         deal_price: the price orders are filled at.
+        trade_unit: shares of a lot as traded, to whose multiples purchases are rounded down: a
+            number, or the market's name in `TRADE_UNITS`; None for fractions of shares. Needs the
+            column `factor` in the bars.
         forbid_all_trade_at_limit: at either limit refuse purchases and sales alike.
         semantics: "strict" or "qlib", see `rnn_core.evaluation.portfolio`.
 
@@ -50,6 +58,7 @@ class PortfolioConfig:
     deal_price: DealPrice = "close"
     forbid_all_trade_at_limit: bool = True
     semantics: Semantics = "strict"
+    trade_unit: int | str | None = None
 
     def __post_init__(self) -> None:
         def need(ok: bool, name: str, expected: str) -> None:
@@ -67,4 +76,12 @@ class PortfolioConfig:
         limit = self.limit_threshold
         need(limit is None or 0 < limit < 1, "limit_threshold", "a return in (0, 1), or None")
         need(self.deal_price in get_args(DealPrice), "deal_price", f"one of {get_args(DealPrice)}")
+        unit = self.trade_unit
+        known = unit in TRADE_UNITS if isinstance(unit, str) else unit is None or unit >= 1
+        need(known, "trade_unit", f"1 share or more, one of {sorted(TRADE_UNITS)}, or None")
         need(self.semantics in get_args(Semantics), "semantics", f"one of {get_args(Semantics)}")
+
+    @property
+    def lot(self) -> int | None:
+        """Shares of a lot, None for fractions."""
+        return TRADE_UNITS[self.trade_unit] if isinstance(self.trade_unit, str) else self.trade_unit

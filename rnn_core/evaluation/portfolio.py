@@ -2,10 +2,10 @@
 
 What: a long-only backtest of a signal with costs, suspensions and price limits, whose daily report
 has qlib's columns and, with `semantics="qlib"`, qlib's numbers (qlib: contrib/strategy/
-signal_strategy.py TopkDropoutStrategy run by backtest_daily with `trade_unit: null`).
+signal_strategy.py TopkDropoutStrategy run by backtest_daily).
 How: rankings, prices and refusals of all sessions are laid out as [T, N] tables beforehand; what is
 left is one short loop over sessions, because an account depends on its own past.
-The trade: amounts are fractions of adjusted shares, never rounded to lots.
+The trade: amounts are fractions of adjusted shares unless `trade_unit` names a lot.
 
 Rules of session t, which uses the signal of session t - 1 only:
 1. Rank names by score; those not held that rank best are candidates, `n_drop + topk - held` of
@@ -14,7 +14,8 @@ Rules of session t, which uses the signal of session t - 1 only:
 3. Sell them, unless held for fewer than `hold_thresh` sessions, suspended or at a limit.
 4. Split cash * `risk_degree` equally over the first `sold + topk - held` candidates ("sold" counts
    those to be sold) and buy. The share of one that is suspended or at a limit stays cash.
-Without a signal on t - 1 nothing is traded.
+Without a signal on t - 1 nothing is traded. A name without a bar, suspended or delisted, keeps its
+last close and its place in the portfolio until it can be sold; the result's notes name it.
 
 Where "strict" repairs "qlib":
 - `n_drop=0`: qlib's "last 0" of a list is all of it, so it sells everything; strict sells nothing.
@@ -43,9 +44,9 @@ from rnn_core.evaluation.align import (
     session_axis,
     to_table,
 )
-from rnn_core.evaluation.book import Book, BoolArray, Market, bars_axes, bars_index
+from rnn_core.evaluation.book import Book, BoolArray, Market
 from rnn_core.evaluation.config import PortfolioConfig
-from rnn_core.evaluation.risk import risk_analysis
+from rnn_core.evaluation.holdings import Refusals, portfolio_notes
 
 REPORT_COLUMNS = (
     "account", "return", "total_turnover", "turnover", "total_cost", "cost", "value", "cash",
@@ -61,15 +62,18 @@ class PortfolioResult:
         config: the settings it ran with.
         daily: index `datetime`, qlib's report columns. account: worth at the close; return: simple
             return before costs; turnover: value bought and sold / last account; cost: costs / last
-            account; value, cash: positions and cash at the close; bench: the benchmark's return;
-            total_*: running sums in currency.
+            account; value, cash: positions and cash at the close; bench: the benchmark's return,
+            NaN without a benchmark; total_*: running sums in currency.
         positions: one row per session and name held at its close, sorted: datetime, instrument,
-            amount (adjusted shares), price, weight (of the account).
+            amount (adjusted shares), price, weight (of the account), suspended (no bar on the
+            session; the price is its last).
+        notes: sentences about what is undefined, refused or stale.
     """
 
     config: PortfolioConfig
     daily: pd.DataFrame
     positions: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def topk_dropout(
@@ -87,10 +91,9 @@ def topk_dropout(
         signal: scores indexed by (datetime, instrument); the score of session t is traded on t + 1.
         bars: adjusted bars, (datetime, instrument) as index or columns, with `close` and the
             `deal_price`; a missing row is a suspended name. Bars before the first session serve
-            the first price change.
+            the first price change. `trade_unit` also needs `factor`.
         config: settings; None for the defaults.
-        benchmark: simple return per session; None for a benchmark of 0, so that "excess" is
-            absolute.
+        benchmark: simple return per session; None leaves `bench` and every excess undefined.
         sessions: the sessions to report, from the bars; by default from the first session with a
             signal to the one after the last, or the last with bars.
         progress: called after each session with (sessions done, sessions in all).
@@ -108,6 +111,7 @@ def topk_dropout(
         deal_price=config.deal_price,
         limit_threshold=config.limit_threshold,
         forbid_all_trade_at_limit=config.forbid_all_trade_at_limit,
+        lots=config.lot is not None,
     )
     index = by_session_and_name(signal.index, "signal").remove_unused_levels()
     rows = _session_rows(index, market.sessions, sessions)
@@ -129,11 +133,13 @@ def topk_dropout(
     )
     daily: list[tuple[float, ...]] = []
     holdings: list[tuple[IntArray, FloatArray, FloatArray]] = []
-    last = config.account
+    last, silent, refused = config.account, [], Refusals()
     for done, t in enumerate(rows, start=1):
         traded, paid = book.traded, book.paid
         if t > 0 and scored[t - 1].any():
-            _trade(book, market, config, int(t), ranked[t - 1], scored[t - 1])
+            _trade(book, market, config, int(t), ranked[t - 1], scored[t - 1], refused)
+        elif done > 1:
+            silent.append(int(t) - 1)
         book.close_session(market.close[t])
         value = book.value()
         account = value + book.cash
@@ -149,11 +155,21 @@ def topk_dropout(
             progress(done, len(rows))
     report = pd.DataFrame(daily, index=market.sessions[rows], columns=list(REPORT_COLUMNS))
     report.index.name = "datetime"
-    return PortfolioResult(config, report, _positions(holdings, market, report))
+    positions = _positions(holdings, market, rows, report)
+    notes = portfolio_notes(
+        market, rows, positions, silent, refused, benchmark=benchmark is not None
+    )
+    return PortfolioResult(config, report, positions, notes)
 
 
 def _trade(
-    book: Book, market: Market, config: PortfolioConfig, t: int, ranked: IntArray, scored: BoolArray
+    book: Book,
+    market: Market,
+    config: PortfolioConfig,
+    t: int,
+    ranked: IntArray,
+    scored: BoolArray,
+    refused: Refusals,
 ) -> None:
     """Rules 1 to 4 for session t; `ranked` [N] are the names by yesterday's score."""
     strict = config.semantics == "strict"
@@ -171,15 +187,19 @@ def _trade(
     selling &= held
     n_buy = int(selling.sum()) + config.topk - n_held
     buying = today[: max(n_buy, 0) if strict else n_buy]
-    for name in np.flatnonzero(selling & market.can_sell[t] & (book.age >= config.hold_thresh)):
+    selling &= book.age >= config.hold_thresh
+    refused.sales += int((selling & ~market.can_sell[t]).sum())
+    for name in np.flatnonzero(selling & market.can_sell[t]):
         book.sell_all(int(name), float(market.deal[t, name]))
     if not len(buying):
         return
+    refused.purchases += int((~market.can_buy[t, buying]).sum())
     each = book.cash * config.risk_degree / len(buying)
-    for name in buying:
-        if market.can_buy[t, name]:
-            price = float(market.deal[t, name])
-            book.buy(int(name), each / price, price)
+    for name in buying[market.can_buy[t, buying]]:
+        price = float(market.deal[t, name])
+        factor = 1.0 if market.factor is None else float(market.factor[t, name])
+        refused.at_close += int(market.filled_at_close[t, name])
+        book.buy(int(name), each / price, price, factor=factor, lot=config.lot)
 
 
 def _first(
@@ -235,7 +255,7 @@ def _session_rows(
 
 def _benchmark(benchmark: pd.Series | None, sessions: pd.DatetimeIndex) -> FloatArray:
     if benchmark is None:
-        return np.zeros(len(sessions))
+        return np.full(len(sessions), np.nan)
     values = benchmark.reindex(sessions).to_numpy(dtype=np.float64, na_value=np.nan)
     absent = np.isnan(values)
     if absent.any():
@@ -248,7 +268,10 @@ def _benchmark(benchmark: pd.Series | None, sessions: pd.DatetimeIndex) -> Float
 
 
 def _positions(
-    holdings: list[tuple[IntArray, FloatArray, FloatArray]], market: Market, report: pd.DataFrame
+    holdings: list[tuple[IntArray, FloatArray, FloatArray]],
+    market: Market,
+    rows: IntArray,
+    report: pd.DataFrame,
 ) -> pd.DataFrame:
     """Long frame of what was held at each close."""
     day = np.repeat(np.arange(len(holdings)), [len(held) for held, _, _ in holdings])
@@ -256,63 +279,5 @@ def _positions(
     frame = pd.DataFrame({"datetime": report.index[day], "instrument": market.instruments[name]})
     frame["amount"], frame["price"] = amount, price
     frame["weight"] = amount * price / report["account"].to_numpy()[day]
+    frame["suspended"] = np.isnan(market.close[rows[day], name])
     return frame
-
-
-def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
-    """Mean simple return of all names that have a bar on a session and on the one before.
-
-    bench_t = mean over i of (close_ti / close_{t-1,i} - 1); 0 where no name has both bars, as on
-    the first session. Rebalanced daily and without costs, so a demanding benchmark.
-
-    Args:
-        bars: adjusted bars, (datetime, instrument) as index or columns, with `close`.
-
-    Returns:
-        One return per session of the bars, named `bench`.
-    """
-    index = bars_index(bars)
-    sessions, instruments = bars_axes(index)
-    close = to_table(bars["close"], index, sessions, instruments)  # (T, N)
-    step = close[1:] / close[:-1] - 1
-    count = np.sum(~np.isnan(step), axis=1)
-    mean = np.zeros(len(sessions))
-    np.divide(np.nansum(step, axis=1), count, out=mean[1:], where=count > 0)
-    return pd.Series(mean, index=sessions, name="bench")
-
-
-def portfolio_summary(
-    result: PortfolioResult, *, periods_per_year: float | str = 238
-) -> dict[str, float | int]:
-    """The figures people compare portfolios by, in qlib's convention.
-
-    Excess = return - bench, or return - bench - cost; annualised, information ratio and drawdown
-    from `risk_analysis` in mode "sum" (qlib: workflow/record_temp.py PortAnaRecord).
-
-    Args:
-        result: of `topk_dropout`.
-        periods_per_year: number, "qlib_day" (238) or "us" (252).
-
-    Returns:
-        sessions; annualized_return, with cost, not in excess of anything; benchmark_return,
-        annualised; for with_cost and without_cost: annualized_excess_return_*,
-        information_ratio_* and max_drawdown_* of the excess; turnover, mean per session of the
-        value bought and sold / account; total_cost, in currency.
-    """
-    daily = result.daily
-    gross = daily["return"] - daily["bench"]
-    out: dict[str, float | int] = {"sessions": len(daily)}
-    for name, series in (
-        ("annualized_return", daily["return"] - daily["cost"]),
-        ("benchmark_return", daily["bench"]),
-    ):
-        risk = risk_analysis(series, periods_per_year=periods_per_year)
-        out[name] = float(risk["annualized_return"])
-    for suffix, series in (("with_cost", gross - daily["cost"]), ("without_cost", gross)):
-        risk = risk_analysis(series, periods_per_year=periods_per_year)
-        out[f"annualized_excess_return_{suffix}"] = float(risk["annualized_return"])
-        out[f"information_ratio_{suffix}"] = float(risk["information_ratio"])
-        out[f"max_drawdown_{suffix}"] = float(risk["max_drawdown"])
-    out["turnover"] = float(daily["turnover"].mean())
-    out["total_cost"] = float(daily["total_cost"].iloc[-1])
-    return out

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 # Okabe & Ito (2008), distinguishable with any colour vision; yellow left out, too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 # A model keeps its colour in every plot, whichever others are shown.
-MODEL_COLORS = {"lstm": PALETTE[0], "gru": PALETTE[1], "krnn": PALETTE[2]}
+MODEL_COLORS = {
+    "lstm": PALETTE[0], "gru": PALETTE[1], "krnn": PALETTE[2], "ensemble": "#111111",
+}  # fmt: skip
 GREY = "#6E6E6E"
 WIDTH_INCHES = 9.0  # 900 pixels at DPI: what a page column shows without scaling
 DPI = 100
@@ -74,16 +76,54 @@ def model_colors(names: Iterable[str]) -> dict[str, str]:
     """A colour per name: fixed for the known models, the next free one for others.
 
     Args:
-        names: model names, or labels that begin with one ("lstm 2012-03-01").
+        names: model names, or labels that begin with one ("lstm 2012-03-01"); of several labels of
+            one model the first has its colour.
 
     Returns:
         Hex colours by name; they repeat once the palette is used up.
     """
     names = list(names)
-    known = {name: MODEL_COLORS[name.lower()] for name in names if name.lower() in MODEL_COLORS}
+    known: dict[str, str] = {}
+    for name in names:
+        color = MODEL_COLORS.get((name.lower().split() or [""])[0])
+        if color is not None and color not in known.values():
+            known[name] = color
     free = [color for color in PALETTE if color not in known.values()] or list(PALETTE)
     others = [name for name in names if name not in known]
     return {name: known.get(name) or free[others.index(name) % len(free)] for name in names}
+
+
+def need_frames(
+    frames: Mapping[str, pd.DataFrame], columns: Sequence[str], *, dates: bool = True
+) -> None:
+    """Refuse to draw what is not there.
+
+    Args:
+        frames: by name.
+        columns: every frame must have.
+        dates: whether the index must be sessions.
+
+    Raises:
+        ValueError: no frame, a missing column, or an index without dates.
+    """
+    if not frames:
+        raise ValueError(
+            "nothing to plot: expected a mapping of name to frame with one name or more"
+        )
+    for name, frame in frames.items():
+        missing = [column for column in columns if column not in frame.columns]
+        if missing:
+            raise ValueError(f"the frame of {name!r} lacks {missing}, it has {list(frame.columns)}")
+        if dates and not isinstance(frame.index, pd.DatetimeIndex):
+            raise ValueError(
+                f"the frame of {name!r} is indexed by {frame.index.dtype}, expected sessions: "
+                "use set_index on its date column"
+            )
+
+
+def last_value(series: pd.Series) -> float:
+    """The last number, NaN of an empty series."""
+    return float(series.iloc[-1]) if len(series) else math.nan
 
 
 def new_figure(height_inches: float, title: str) -> Figure:

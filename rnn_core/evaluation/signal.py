@@ -3,12 +3,10 @@
 What: metrics of a cross-section, one number per session, and their summary over sessions. The
 numbers agree with qlib's `calc_ic` and `calc_long_short_return` (qlib: contrib/eva/alpha.py) and
 are computed for all sessions at once instead of by a Python call per day.
-Why one kernel: `evaluate_session` (a pipeline partition) and `calc_ic` (a notebook over ten years)
-run the same sums in the same order, so their numbers for a session are equal to the last bit.
-
-The rule where this differs from qlib: a session on which all scores or all labels are equal has no
-correlation, hence NaN. qlib leaves that to round-off, which turns some constant sessions into a
-number. Labels are raw returns, never rank-normalised ones.
+Why one kernel (`rnn_core.evaluation.cross_section`): `evaluate_session` (a pipeline partition) and
+`calc_ic` (a notebook over ten years) run the same sums in the same order, so their numbers for a
+session are equal to the last bit.
+Labels are raw returns, never rank-normalised ones.
 
 Shapes: `S` rows, `T` sessions, `Q` quantiles.
 """
@@ -16,14 +14,19 @@ Shapes: `S` rows, `T` sessions, `Q` quantiles.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
-from typing import cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from rnn_core.evaluation.align import FloatArray, IntArray, align_pairs
+from rnn_core.evaluation.align import FloatArray, align_pairs
+from rnn_core.evaluation.cross_section import (
+    complete,
+    correlations,
+    in_blocks,
+    means,
+    pack,
+    session_statistics,
+)
 
 _IC_METRICS = ("ic", "rank_ic")
 
@@ -52,12 +55,17 @@ def calc_ic(
     if min_names < 2:
         raise ValueError(f"min_names={min_names}: a correlation needs 2 names or more")
     pairs = align_pairs(pred, label, ("pred", "label"))
-    ic, rank_ic, _ = _correlations(
-        pairs.code, pairs.left, pairs.right, len(pairs.sessions), min_names
-    )
+    there = complete(pairs.left, pairs.right)  # (S,)
+    x, y = pack(pairs.code[there], len(pairs.sessions), pairs.left[there], pairs.right[there])
+
+    def both(x: FloatArray, y: FloatArray) -> dict[str, FloatArray]:
+        ic, rank_ic = correlations(x, y, min_names=min_names)
+        return {"ic": ic, "rank_ic": rank_ic}
+
+    found = in_blocks(both, x, y)
     return (
-        pd.Series(ic, index=pairs.sessions, name="ic"),
-        pd.Series(rank_ic, index=pairs.sessions, name="rank_ic"),
+        pd.Series(found["ic"], index=pairs.sessions, name="ic"),
+        pd.Series(found["rank_ic"], index=pairs.sessions, name="rank_ic"),
     )
 
 
@@ -85,19 +93,17 @@ def calc_long_short_return(
     if not 0 < quantile <= 0.5:
         raise ValueError(f"quantile={quantile}: expected a share of the names in (0, 0.5]")
     pairs = align_pairs(pred, label, ("pred", "label"))
-    code, days = pairs.code, len(pairs.sessions)
-    count = np.bincount(code, minlength=days)  # (T,)
-    take = (count * quantile).astype(np.intp)  # (T,)
-    place = np.arange(len(code)) - (np.cumsum(count) - count)[code]  # (S,) place in its session
+    x, y = pack(pairs.code, len(pairs.sessions), pairs.left, pairs.right)  # (T, W)
+    count = np.bincount(pairs.code, minlength=len(pairs.sessions))
+    take = (count * quantile).astype(np.intp)[:, None]  # (T, 1)
     sides = []
-    for key in (-pairs.left, pairs.left):
-        order = _order(code, key)  # (S,) NaN comes last
-        chosen = order[place < take[code]]
-        sides.append(_mean_by(code[chosen], pairs.right[chosen], days))
-    mean = _mean_by(code, pairs.right, days)
+    for key in (-x, x):
+        order = np.argsort(key, axis=1, kind="stable")  # NaN comes last
+        first = np.take_along_axis(y, order, axis=1)
+        sides.append(means(np.where(np.arange(y.shape[1]) < take, first, np.nan)))
     return (
         pd.Series((sides[0] - sides[1]) / 2, index=pairs.sessions, name="long_short"),
-        pd.Series(mean, index=pairs.sessions, name="mean"),
+        pd.Series(means(y), index=pairs.sessions, name="mean"),
     )
 
 
@@ -127,22 +133,9 @@ def evaluate_session(
     if quantiles < 2:
         raise ValueError(f"quantiles={quantiles}: expected 2 buckets or more")
     x, y = _one_session(score, label)
-    n = len(x)
-    code = np.zeros(n, dtype=np.intp)
-    ic, rank_ic, ranks = _correlations(code, x, y, 1, 2)
-    # 2r is a whole number, so the bucket is exact: no floor of a rounded percentile.
-    twice = np.rint(2 * ranks).astype(np.int64)  # (S,)
-    bucket = ((twice - 1) * quantiles) // max(2 * n, 1)
-    means = _mean_by(bucket.astype(np.intp), y, quantiles)  # (Q,)
-    row: dict[str, float | int] = {
-        "n": n,
-        "ic": float(ic[0]),
-        "rank_ic": float(rank_ic[0]),
-        "mean_label": float(_mean_by(code, y, 1)[0]),
-    }
-    row |= {f"q{k + 1}": float(value) for k, value in enumerate(means)}
-    row["long_short"] = float(means[-1] - means[0])
-    row["hit_rate"] = _hit_rate(x, y)
+    found = session_statistics(x[None], y[None], quantiles)
+    row: dict[str, float | int] = {name: float(values[0]) for name, values in found.items()}
+    row["n"] = len(x)
     return row
 
 
@@ -197,99 +190,5 @@ def _one_session(score: pd.Series, label: pd.Series) -> tuple[FloatArray, FloatA
     names = score.index.intersection(label.index).sort_values()
     x = score.reindex(names).to_numpy(dtype=np.float64, na_value=np.nan)
     y = label.reindex(names).to_numpy(dtype=np.float64, na_value=np.nan)
-    complete = ~(np.isnan(x) | np.isnan(y))
-    return x[complete], y[complete]
-
-
-def _hit_rate(x: FloatArray, y: FloatArray) -> float:
-    if not len(x):
-        return math.nan
-    # Comparisons, not differences: an infinite median must not make a NaN.
-    above, below = x > np.median(x), x < np.median(x)
-    up, down = y > np.median(y), y < np.median(y)
-    decided = (above | below) & (up | down)
-    if not decided.any():
-        return math.nan
-    return float(((above & up) | (below & down)).sum() / decided.sum())
-
-
-def _correlations(
-    code: IntArray, x: FloatArray, y: FloatArray, groups: int, min_names: int
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Pearson and Spearman per group, and the ranks of the complete x.
-
-    `code` must ascend. Sums run in row order, so a group's value has the same bits alone and among
-    others.
-    """
-    complete = ~(np.isnan(x) | np.isnan(y))
-    code, x, y = code[complete], x[complete], y[complete]
-    rank_x, rank_y = _ranks(code, x), _ranks(code, y)
-    enough = np.bincount(code, minlength=groups) >= min_names
-    ic = np.where(enough, _pearson(code, x, y, groups), np.nan)
-    rank_ic = np.where(enough, _pearson(code, rank_x, rank_y, groups), np.nan)
-    return ic, rank_ic, rank_x
-
-
-def _pearson(code: IntArray, x: FloatArray, y: FloatArray, groups: int) -> FloatArray:
-    """(T,) correlation per group, NaN where a side does not vary or is not finite."""
-    r = np.full(groups, np.nan)
-    if not len(x):
-        return r
-    starts = np.flatnonzero(np.r_[True, code[1:] != code[:-1]])
-    used = code[starts]
-    varies = np.zeros(groups, dtype=bool)
-    varies[used] = True
-    centred = []
-    with np.errstate(invalid="ignore", over="ignore"):
-        for values in (x, y):
-            # Equality of the extremes decides: squared deviations of equal values need not be 0.
-            varies[used] &= np.minimum.reduceat(values, starts) < np.maximum.reduceat(
-                values, starts
-            )
-            centred.append(values - _mean_by(code, values, groups)[code])
-        dx, dy = centred
-        covariance = np.bincount(code, weights=dx * dy, minlength=groups)
-        spread = np.sqrt(np.bincount(code, weights=dx * dx, minlength=groups)) * np.sqrt(
-            np.bincount(code, weights=dy * dy, minlength=groups)
-        )
-        ok = varies & (spread > 0)
-        r[ok] = np.clip(covariance[ok] / spread[ok], -1.0, 1.0)
-    return r
-
-
-def _ranks(code: IntArray, x: FloatArray) -> FloatArray:
-    """(S,) average-tie ranks from 1 within each group; x holds no NaN."""
-    ranks = np.empty(len(x))
-    if not len(x):
-        return ranks
-    order = _order(code, x)
-    sorted_code, sorted_x = code[order], x[order]
-    first = np.r_[True, sorted_code[1:] != sorted_code[:-1]]
-    fresh = first | np.r_[True, sorted_x[1:] != sorted_x[:-1]]
-    run = np.cumsum(fresh) - 1  # (S,) which run of equal values
-    begin = np.flatnonzero(fresh)
-    end = np.r_[begin[1:], len(x)]
-    offset = np.flatnonzero(first)[np.cumsum(first) - 1]  # (S,) where the row's group begins
-    ranks[order] = (begin + end + 1)[run] / 2 - offset
-    return ranks
-
-
-def _order(code: IntArray, x: FloatArray) -> IntArray:
-    """(S,) the order that sorts x within each group, equal values in row order, NaN last.
-
-    `code` ascends, so a group is a slice; sorting slices is several times as fast as one lexsort.
-    """
-    starts = np.flatnonzero(np.r_[len(code) > 0, code[1:] != code[:-1]])
-    order = np.empty(len(x), dtype=np.intp)
-    for begin, end in pairwise([*starts, len(x)]):
-        order[begin:end] = begin + np.argsort(x[begin:end], kind="stable")
-    return order
-
-
-def _mean_by(code: IntArray, values: FloatArray, groups: int) -> FloatArray:
-    """(T,) mean per group over values that are there; NaN for a group without any."""
-    there: NDArray[np.bool_] = ~np.isnan(values)
-    total = np.bincount(code[there], weights=values[there], minlength=groups)
-    count = np.bincount(code[there], minlength=groups)
-    mean = np.divide(total, count, out=np.full(groups, np.nan), where=count > 0)
-    return cast("FloatArray", mean)
+    there = complete(x, y)
+    return x[there], y[there]

@@ -26,7 +26,7 @@ DAYS = pd.bdate_range("2024-01-01", periods=5)
 REPAIRED = {"no_drop", "few_scores"}
 ALL = (
     "default", "open_tradable", "vwap_small", "directional", "tiny_account", "no_drop", "crowded",
-    "few_scores",
+    "few_scores", "lots_cn", "lots_us",
 )  # fmt: skip
 
 
@@ -43,6 +43,8 @@ def _run(
     case, report = _case(recorded, name)
     column = case.pop("signal")
     signal = signals[column].dropna() if column == "smooth" else signals[column]
+    if case["trade_unit"] is not None:
+        bars = bars.merge(pd.read_parquet(recorded / "factors.parquet"))
     result = topk_dropout(
         signal,
         bars,
@@ -62,7 +64,7 @@ def test_every_recorded_case_is_tested(recorded: Path) -> None:
 def test_agrees_with_qlib(
     recorded: Path, bars: pd.DataFrame, signals: pd.DataFrame, name: str, semantics: str
 ) -> None:
-    """Oracle: qlib's backtest with TopkDropoutStrategy, trade_unit None: report and positions."""
+    """Oracle: qlib's backtest with TopkDropoutStrategy: report and positions."""
     result, report = _run(recorded, name, bars, signals, semantics)
     got = result.daily
     assert list(got.columns) == list(report.columns)

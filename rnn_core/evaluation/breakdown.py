@@ -1,0 +1,177 @@
+"""The same statistics by period and by group of names: where and when a signal works.
+
+What: means, ratios and Newey-West tests of daily statistics within a year or a month; and ICs
+inside each group of names (sector, size bucket), every group a cross-section of its own.
+Why inside: a signal that only tells sectors apart has no IC within them, and one that works in
+small names alone shows it here and not in the mean.
+
+Shapes: `T` sessions, `N` instruments, `G` groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from rnn_core.evaluation.align import FloatArray, IntArray, by_session_and_name, positions
+from rnn_core.evaluation.cross_section import complete, correlations, in_blocks, pack
+from rnn_core.evaluation.inference import mean_test
+
+Groups = Mapping[str, Hashable] | pd.Series
+
+_TESTED = ("ic", "rank_ic")
+_MEANS = ("long_short", "hit_rate", "turnover")
+
+
+def by_period(sessions: pd.DataFrame, form: str, *, lags: int | None = None) -> pd.DataFrame:
+    """Daily statistics summed up by year or month.
+
+    Args:
+        sessions: one row a session (DatetimeIndex) with `ic`, `rank_ic`, `long_short`, `hit_rate`
+            and `turnover`.
+        form: of the period's label, "%Y" or "%Y-%m".
+        lags: of the Newey-West errors, None for the automatic length of each period.
+
+    Returns:
+        Index `year` or `month`; sessions; for ic and rank_ic the mean, `*_ir`, `*_days`,
+        `*_se_nw` and `*_t_nw`; the means of the others.
+    """
+    index = pd.DatetimeIndex(sessions.index)
+    name = "month" if "%m" in form else "year"
+    labels = pd.Index(index.strftime(form), name=name)
+    rows: dict[Hashable, dict[str, float]] = {}
+    for label, part in sessions.groupby(labels):
+        row: dict[str, float] = {"sessions": len(part)}
+        for column in _TESTED:
+            row |= _tested(column, part[column].to_numpy(), lags)
+        row |= {column: float(part[column].mean()) for column in _MEANS}
+        rows[label] = row
+    return _frame(rows, name, extra=("sessions",), means=_MEANS)
+
+
+def by_group(
+    x: FloatArray,
+    y: FloatArray,
+    group: IntArray,
+    labels: list[Hashable],
+    *,
+    min_names: int = 2,
+    lags: int | None = None,
+) -> pd.DataFrame:
+    """IC and rank IC inside each group of names.
+
+    Args:
+        x: [T, N] scores.
+        y: [T, N] returns.
+        group: [T, N] position in `labels` of each name's group at each session, -1 for none.
+        labels: the G groups.
+        min_names: groups with fewer names on a session have no IC on it.
+        lags: of the Newey-West errors.
+
+    Returns:
+        Index `group`; names, mean per session with any; for ic and rank_ic the mean, `*_ir`,
+        `*_days`, `*_se_nw` and `*_t_nw`.
+    """
+    size = len(labels)
+    there = complete(x, y) & (group >= 0)
+    code = np.nonzero(there)[0] * size + group[there]
+    order = np.argsort(code, kind="stable")  # names of a group keep their order
+    cells = len(x) * size
+    tables = pack(code[order], cells, x[there][order], y[there][order])
+
+    def both(x: FloatArray, y: FloatArray) -> dict[str, FloatArray]:
+        ic, rank_ic = correlations(x, y, min_names=min_names)
+        return {"ic": ic, "rank_ic": rank_ic}
+
+    daily = {key: v.reshape(-1, size) for key, v in in_blocks(both, *tables).items()}  # (T, G)
+    count = np.bincount(code, minlength=cells).reshape(-1, size)
+    rows: dict[Hashable, dict[str, float]] = {}
+    for k, label in enumerate(labels):
+        seen = count[:, k] > 0
+        row = {"names": float(count[seen, k].mean()) if seen.any() else 0.0}
+        for column in _TESTED:
+            row |= _tested(column, daily[column][:, k], lags)
+        rows[label] = row
+    return _frame(rows, "group", extra=("names",))
+
+
+def empty_groups() -> pd.DataFrame:
+    """The table of `by_group` without a row."""
+    return _frame({}, "group", extra=("names",))
+
+
+def group_table(
+    groups: Groups, sessions: pd.DatetimeIndex, instruments: pd.Index
+) -> tuple[IntArray, list[Hashable]]:
+    """Which group each name belongs to on each session.
+
+    Args:
+        groups: instrument to group, as a mapping or a Series; or a Series indexed by (datetime,
+            instrument) for groups that change. NaN and None are no group.
+        sessions: the T sessions.
+        instruments: the N names.
+
+    Returns:
+        ([T, N] position in the list, -1 for none; the groups, sorted where they can be).
+
+    Raises:
+        ValueError: duplicated rows, or no name of these with a group.
+    """
+    series = groups if isinstance(groups, pd.Series) else pd.Series(dict(groups), dtype=object)
+    code, uniques = pd.factorize(series, sort=_sortable(series))
+    labels: list[Hashable] = list(uniques)
+    table = np.full((len(sessions), len(instruments)), -1, dtype=np.intp)
+    if isinstance(series.index, pd.MultiIndex):
+        index = by_session_and_name(series.index, "groups")
+        day, name = positions(index, sessions, instruments)
+        on = (day >= 0) & (name >= 0)
+        table[day[on], name[on]] = code[on]
+    else:
+        if not series.index.is_unique:
+            twice = series.index[series.index.duplicated()][0]
+            raise ValueError(f"groups holds {twice!r} twice, expected one group per instrument")
+        at = series.index.get_indexer(instruments)
+        table[:] = np.where(at >= 0, code[at] if len(code) else -1, -1)
+    if not (table >= 0).any():
+        known = list(series.index[:3])
+        raise ValueError(
+            f"groups has no group for any of the {len(instruments)} names of the scores (it knows "
+            f"{known} ...): expected instruments as in the scores, or (datetime, instrument) rows"
+        )
+    return table, labels
+
+
+def _sortable(series: pd.Series) -> bool:
+    kinds = {type(value) for value in series.dropna()}
+    return len(kinds) == 1
+
+
+def _tested(name: str, values: FloatArray, lags: int | None) -> dict[str, float]:
+    test = mean_test(values, lags=lags)
+    return {
+        name: test["mean"],
+        f"{name}_ir": test["ir"],
+        f"{name}_days": test["days"],
+        f"{name}_se_nw": test["se_nw"],
+        f"{name}_t_nw": test["t_nw"],
+    }
+
+
+def _frame(
+    rows: Mapping[Hashable, Mapping[str, float]],
+    name: str,
+    *,
+    extra: tuple[str, ...],
+    means: tuple[str, ...] = (),
+) -> pd.DataFrame:
+    tested = [
+        f"{column}{end}" for column in _TESTED for end in ("", "_ir", "_days", "_se_nw", "_t_nw")
+    ]
+    frame = pd.DataFrame.from_dict(
+        dict(enumerate(rows.values())), orient="index", columns=[*extra, *tested, *means]
+    )
+    frame.index = pd.Index(list(rows), name=name)
+    whole = [c for c in frame.columns if str(c).endswith("_days") or c == "sessions"]
+    return frame.astype(float).astype(dict.fromkeys(whole, np.int64))

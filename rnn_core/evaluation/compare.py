@@ -1,0 +1,282 @@
+"""Signals side by side, and whether their difference is more than luck.
+
+What: `compare_signals` sets models, their ensemble and trivial baselines on one sample, with the
+spread over seeds, and tests every difference in mean IC.
+Why one sample: a mean IC over more names or other days is another quantity. By default only rows
+that every signal has are compared, and the notes say how many that leaves out.
+Why paired: the ICs of two signals on a day move together, so their daily difference is far less
+noisy than either. It is tested by a Newey-West t and by a circular block bootstrap, which assumes
+no normal distribution; where the two disagree, believe neither.
+A model with several seeds enters with the mean over seeds of each daily figure; ratios such as ICIR
+are means of the seeds' own, since the mean series is smoother than any training. The spread over
+seeds is in `seeds`. The ensemble is the mean over models of the cross-sectional rank (in (0, 1)) of
+each, over its seeds first.
+
+Shapes: `S` rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from rnn_core.evaluation.align import by_session_and_name
+from rnn_core.evaluation.analysis import daily_statistics
+from rnn_core.evaluation.cross_section import in_blocks, pack, ranks
+from rnn_core.evaluation.inference import block_length, bootstrap_interval, mean_test
+
+ENSEMBLE = "ensemble"
+Scores = pd.Series | Sequence[pd.Series]
+
+_DAILY = ("ic", "rank_ic", "long_short", "hit_rate", "turnover", "autocorrelation")
+_TESTS = ("ic", "rank_ic")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Tables about several signals on one sample; formulas are in docs/evaluation.md.
+
+    Attributes:
+        summary: index `signal`; kind (model, ensemble, baseline), seeds, days; for ic and rank_ic
+            the mean, `*_seed_std`, `*_ir`, `*_se_nw`, `*_t_nw`, `*_ci_low`, `*_ci_high`; means of
+            long_short, hit_rate, turnover and autocorrelation.
+        seeds: one row a model and statistic: signal, statistic, seeds, mean, std over seeds
+            (ddof=1, NaN for one), lowest, highest.
+        differences: one row a pair and statistic: a, b, statistic (ic, rank_ic), days, difference
+            (mean of a - b), se_nw, t_nw, p_nw, lags, boot_low, boot_high, block.
+        ic: daily IC, one column a signal.
+        rank_ic: daily rank IC, one column a signal.
+        scores: the ensemble's scores on all of its rows, None without one.
+        notes: sentences about the sample.
+    """
+
+    summary: pd.DataFrame
+    seeds: pd.DataFrame
+    differences: pd.DataFrame
+    ic: pd.DataFrame
+    rank_ic: pd.DataFrame
+    scores: pd.Series | None
+    notes: tuple[str, ...]
+
+
+def rank_average(scores: Sequence[pd.Series]) -> pd.Series:
+    """Mean of the cross-sectional ranks of several scores.
+
+    Each score becomes (r - 1/2) / n with r its average-tie rank among the n scores of the session;
+    rows that one of them lacks are left out.
+
+    Args:
+        scores: one or more, indexed by (datetime, instrument).
+
+    Returns:
+        Values in (0, 1) on the rows that all have, sorted.
+
+    Raises:
+        ValueError: none given, an index that is not (datetime, instrument), or duplicates.
+    """
+    if not scores:
+        raise ValueError("scores is empty, expected one Series or more to average")
+    ranked = [_session_rank(series) for series in scores]
+    total = ranked[0]
+    for rank in ranked[1:]:
+        total = total.add(rank).dropna()
+    return (total / len(scores)).sort_index().rename(ENSEMBLE)
+
+
+def compare_signals(
+    scores: Mapping[str, Scores],
+    labels: pd.Series,
+    *,
+    baselines: Mapping[str, pd.Series] | None = None,
+    ensemble: bool = True,
+    common_rows: bool = True,
+    quantiles: int = 5,
+    lags: int | None = None,
+    draws: int = 2000,
+    block: int | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Compare models with each other and with baselines.
+
+    Args:
+        scores: by model: its scores indexed by (datetime, instrument), or a sequence of them, one a
+            seed.
+        labels: simple returns that followed, indexed alike.
+        baselines: trivial scores by name (`rnn_core.evaluation.baselines`).
+        ensemble: add the rank average of the models, if there are two or more.
+        common_rows: compare only rows which all have, so that means are of the same sample.
+        quantiles: score buckets.
+        lags: of the Newey-West errors, None for the automatic length.
+        draws: resamples of the bootstrap.
+        block: sessions of a bootstrap block; None for max(T^(1/3), lags + 1).
+        level: of the bootstrap intervals.
+        seed: of the bootstrap; every difference is resampled with the same blocks.
+
+    Returns:
+        The tables; pairs of `differences` are in the order of `summary`, a before b.
+
+    Raises:
+        ValueError: no model, a name used twice, duplicated rows, or no row in common.
+    """
+    baselines = dict(baselines or {})
+    models = {name: _seeds(name, given) for name, given in scores.items()}
+    if not models:
+        raise ValueError("scores is empty, expected one model or more by name")
+    twice = (set(models) & set(baselines)) | ({ENSEMBLE} & (set(models) | set(baselines)))
+    if twice:
+        raise ValueError(f"{sorted(twice)} names two signals: rename one, {ENSEMBLE!r} is reserved")
+    kinds = dict.fromkeys(models, "model")
+    signals = dict(models)
+    mixed: pd.Series | None = None
+    absent: list[str] = []
+    if ensemble and len(models) > 1:
+        mixed = rank_average([rank_average(runs) for runs in models.values()])
+        if len(mixed) or common_rows:
+            signals[ENSEMBLE], kinds[ENSEMBLE] = [mixed], "ensemble"
+        else:
+            mixed, absent = None, ["no ensemble: the models share no row"]
+    for name, series in baselines.items():
+        signals[name], kinds[name] = [series], "baseline"
+    notes: list[str] = []
+    if common_rows:
+        signals, notes = _common(signals)
+    notes += absent
+    daily, spread = {}, {}
+    for name, runs in signals.items():
+        parts = [daily_statistics(run, labels, quantiles=quantiles) for run in runs]
+        spread[name] = _spread(parts)
+        daily[name] = pd.concat([part[list(_DAILY)] for part in parts]).groupby(level=0).mean()
+    tables = {s: pd.DataFrame({name: frame[s] for name, frame in daily.items()}) for s in _TESTS}
+    if tables["ic"].isna().all(axis=None):
+        notes.append("no session has an IC: the labels cover none of the scored rows (yet)")
+    elif tables["ic"].isna().all(axis=1).any():
+        count = int(tables["ic"].isna().all(axis=1).sum())
+        notes.append(f"{count} of {len(tables['ic'])} sessions have no IC for any signal")
+    summary = pd.DataFrame.from_dict(
+        {
+            name: {"kind": kinds[name], "seeds": len(runs)}
+            | _means(daily[name], spread[name], lags)
+            for name, runs in signals.items()
+        },
+        orient="index",
+    ).rename_axis("signal")
+    differences = [
+        {"a": a, "b": b, "statistic": statistic}
+        | _difference(table[a] - table[b], lags, block, draws, level, seed)
+        for statistic, table in tables.items()
+        for a, b in combinations(signals, 2)
+    ]
+    return Comparison(
+        summary=summary,
+        seeds=pd.concat(spread, names=["signal"]).reset_index(),
+        differences=pd.DataFrame(differences, columns=_DIFFERENCE),
+        ic=tables["ic"],
+        rank_ic=tables["rank_ic"],
+        scores=mixed,
+        notes=tuple(notes),
+    )
+
+
+_DIFFERENCE = [
+    "a", "b", "statistic", "days", "difference", "se_nw", "t_nw", "p_nw", "lags", "boot_low",
+    "boot_high", "block",
+]  # fmt: skip
+
+
+def _seeds(name: str, given: Scores) -> list[pd.Series]:
+    runs = [given] if isinstance(given, pd.Series) else list(given)
+    if not runs or not all(isinstance(run, pd.Series) and len(run) for run in runs):
+        raise ValueError(
+            f"the scores of {name!r} are empty, expected a Series of scores, or one a seed"
+        )
+    return runs
+
+
+def _session_rank(series: pd.Series) -> pd.Series:
+    """(r - 1/2) / n within each session, on the rows that have a score."""
+    index = by_session_and_name(series.index, "scores")
+    series = pd.Series(series.to_numpy(dtype=np.float64, na_value=np.nan), index=index).dropna()
+    series = series.sort_index()
+    code, _ = pd.factorize(series.index.get_level_values("datetime"), sort=True)
+    code = code.astype(np.intp)
+    size = int(code.max(initial=-1)) + 1
+    (table,) = pack(code, size, series.to_numpy())
+    rank = in_blocks(lambda x: {"rank": ranks(x)}, table)["rank"] if size else table
+    count = np.bincount(code, minlength=size)
+    return pd.Series((rank[~np.isnan(rank)] - 0.5) / count[code], index=series.index)
+
+
+def _common(
+    signals: Mapping[str, Sequence[pd.Series]],
+) -> tuple[dict[str, list[pd.Series]], list[str]]:
+    """The signals on the rows that all of them have, and notes about the others."""
+    given: dict[str, list[pd.Series]] = {}
+    for name, runs in signals.items():
+        given[name] = []
+        for run in runs:
+            rows = by_session_and_name(run.index, name)
+            series = pd.Series(run.to_numpy(dtype=np.float64, na_value=np.nan), rows)
+            given[name].append(series.dropna())
+    every: list[pd.Index] = [run.index for runs in given.values() for run in runs]
+    shared = every[0]
+    for index in every[1:]:
+        shared = shared if index.equals(shared) else shared.intersection(index)
+    if not len(shared):
+        sizes = {name: len(runs[0]) for name, runs in given.items()}
+        raise ValueError(
+            f"the signals have no row in common (rows: {sizes}): check that instruments and dates "
+            "are spelt alike, or pass common_rows=False"
+        )
+    lost = []
+    for name, runs in given.items():
+        most = max(len(run) for run in runs)
+        if most > len(shared):
+            lost.append(f"{most - len(shared)} of {most} of {name}")
+    notes = [f"scores not compared because another signal lacks them: {', '.join(lost)}"]
+    return {name: [run.reindex(shared) for run in runs] for name, runs in given.items()}, (
+        notes if lost else []
+    )
+
+
+def _spread(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Index `statistic`: mean and deviation over seeds of each seed's own figure."""
+    figures = []
+    for part in parts:
+        tests = {name: mean_test(part[name]) for name in _DAILY}
+        own = {name: test["mean"] for name, test in tests.items()}
+        figures.append(own | {f"{name}_ir": tests[name]["ir"] for name in _TESTS})
+    table = pd.DataFrame(figures)  # (seeds, statistics)
+    columns = {
+        "seeds": len(table), "mean": table.mean(), "std": table.std(ddof=1),
+        "lowest": table.min(), "highest": table.max(),
+    }  # fmt: skip
+    return pd.DataFrame(columns).rename_axis("statistic")
+
+
+def _means(daily: pd.DataFrame, spread: pd.DataFrame, lags: int | None) -> dict[str, float]:
+    row: dict[str, float] = {"days": int(daily["ic"].notna().sum())}
+    for name in _TESTS:
+        test = mean_test(daily[name], lags=lags)
+        row[name] = test["mean"]
+        row[f"{name}_seed_std"] = float(spread["std"][name])
+        row[f"{name}_ir"] = float(spread["mean"][f"{name}_ir"])
+        row |= {f"{name}_{key}": test[key] for key in ("se_nw", "t_nw", "ci_low", "ci_high")}
+    return row | {name: float(daily[name].mean()) for name in _DAILY if name not in _TESTS}
+
+
+def _difference(
+    daily: pd.Series, lags: int | None, block: int | None, draws: int, level: float, seed: int
+) -> dict[str, float]:
+    test = mean_test(daily, lags=lags)
+    size = block if block is not None else block_length(int(test["days"]), int(test["lags"]))
+    low, high = bootstrap_interval(daily, draws=draws, block=size, level=level, seed=seed)
+    return {
+        "days": test["days"], "difference": test["mean"], "se_nw": test["se_nw"],
+        "t_nw": test["t_nw"], "p_nw": test["p_nw"], "lags": test["lags"],
+        "boot_low": low, "boot_high": high, "block": size,
+    }  # fmt: skip

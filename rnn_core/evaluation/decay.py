@@ -1,0 +1,247 @@
+"""How long a signal lasts: its IC against the returns of 1, 2, ... sessions.
+
+What: the label of horizon h is the return from the close of t + 1 to the close of t + 1 + h, the
+position a score of t can have at the earliest, held for h sessions; h = 1 is the usual label.
+Sessions are those of the bars; a name without a bar on either of the two has no label.
+How: 20 horizons of ten years and 500 names are 25 million pairs to rank. The scores of a block of
+sessions are sorted once and the closes laid out in that order, so that per horizon only the
+returns are left to sort (`_Sorted`); blocks run on a few threads, which changes no bit. Values
+agree with `calc_ic` to round-off.
+The trade: labels of h sessions overlap, so neighbouring daily ICs share h - 1 of them. The standard
+errors therefore use h - 1 lags at least.
+
+Shapes: `T` sessions, `N` instruments, `H` horizons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from rnn_core.evaluation.align import FloatArray, IntArray, by_session_and_name, positions, to_table
+from rnn_core.evaluation.book import bars_axes, bars_index
+from rnn_core.evaluation.cross_section import (
+    BLOCK_CELLS,
+    BoolArray,
+    ascending,
+    complete,
+    correlations,
+    dot,
+    in_threads,
+    means,
+    places,
+)
+from rnn_core.evaluation.inference import lag_length, mean_test
+
+
+def forward_returns(bars: pd.DataFrame, horizon: int = 1) -> pd.Series:
+    """The label of a horizon: close_{t+1+h} / close_{t+1} - 1.
+
+    Args:
+        bars: adjusted bars, (datetime, instrument) as index or columns, with `close`.
+        horizon: h, sessions the position is held, 1 or more.
+
+    Returns:
+        Simple returns indexed by (datetime, instrument), sorted; rows without one are left out.
+
+    Raises:
+        ValueError: a horizon below 1, or bars without a close.
+    """
+    check_horizons([horizon])
+    sessions, instruments, close = close_table(bars)
+    out = np.full_like(close, np.nan)
+    held = len(close) - 1 - horizon  # sessions whose label exists
+    if held > 0:
+        out[:held] = close[1 + horizon :] / close[1:-horizon] - 1
+    day, name = np.nonzero(~np.isnan(out))
+    index = pd.MultiIndex.from_arrays(
+        [sessions[day], instruments[name]], names=["datetime", "instrument"]
+    )
+    return pd.Series(out[day, name], index=index, name="label")
+
+
+def ic_decay(
+    scores: pd.Series,
+    bars: pd.DataFrame,
+    *,
+    horizons: Sequence[int] = range(1, 21),
+    min_names: int = 2,
+    lags: int | None = None,
+) -> pd.DataFrame:
+    """IC and rank IC over horizons.
+
+    Args:
+        scores: indexed by (datetime, instrument).
+        bars: adjusted bars, (datetime, instrument) as index or columns, with `close`.
+        horizons: sessions a position is held, each 1 or more.
+        min_names: sessions with fewer pairs have no IC.
+        lags: of the Newey-West errors, at least h - 1 is taken; None for the automatic length.
+
+    Returns:
+        Index `horizon`; for ic and rank_ic: `*` mean, `*_ir` mean / deviation, `*_days`,
+        `*_se_nw`, `*_t_nw`; and `lags`. NaN where undefined, e.g. where no label exists yet.
+
+    Raises:
+        ValueError: no horizon or one below 1, or scores on days without bars.
+    """
+    steps = check_horizons(horizons)
+    daily = _daily(scores, bars, steps, min_names)  # (2, H, T)
+    rows = []
+    for k, horizon in enumerate(steps):
+        row: dict[str, float] = {}
+        for name, values in zip(("ic", "rank_ic"), daily[:, k], strict=True):
+            chosen = lags if lags is not None else lag_length(int(np.sum(~np.isnan(values))))
+            test = mean_test(values, lags=max(chosen, horizon - 1))
+            row |= {
+                name: test["mean"], f"{name}_ir": test["ir"], f"{name}_days": test["days"],
+                f"{name}_se_nw": test["se_nw"], f"{name}_t_nw": test["t_nw"],
+                "lags": test["lags"],
+            }  # fmt: skip
+        rows.append(row)
+    return _frame(rows, steps)
+
+
+def empty_decay() -> pd.DataFrame:
+    """The table of `ic_decay` without a row."""
+    return _frame([], [])
+
+
+def _frame(rows: list[dict[str, float]], steps: list[int]) -> pd.DataFrame:
+    each = ("", "_ir", "_days", "_se_nw", "_t_nw")
+    columns = [f"{name}{end}" for name in ("ic", "rank_ic") for end in each]
+    index = pd.Index(steps, name="horizon", dtype=np.int64)
+    frame = pd.DataFrame(rows, index=index, columns=[*columns, "lags"], dtype=np.float64)
+    return frame.astype(dict.fromkeys(("ic_days", "rank_ic_days", "lags"), np.int64))
+
+
+def check_horizons(horizons: Sequence[int]) -> list[int]:
+    """The horizons as a list.
+
+    Raises:
+        ValueError: none, one below 1, or one given twice.
+    """
+    steps = [int(h) for h in horizons]
+    if not steps or min(steps) < 1 or len(set(steps)) != len(steps):
+        raise ValueError(
+            f"horizons={steps}: expected one or more numbers of sessions from 1, once each"
+        )
+    return steps
+
+
+def close_table(bars: pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.Index, FloatArray]:
+    """Sessions, instruments and the [T, N] closes of bars.
+
+    Raises:
+        ValueError: no bars, no column `close`, duplicated rows.
+    """
+    index = bars_index(bars)
+    if "close" not in bars.columns:
+        raise ValueError(
+            f"bars has no column 'close', only {list(bars.columns)}: pass adjusted bars"
+        )
+    sessions, instruments = bars_axes(index)
+    return sessions, instruments, to_table(bars["close"], index, sessions, instruments)
+
+
+def score_rows(index: pd.MultiIndex, sessions: pd.DatetimeIndex, what: str) -> None:
+    """Refuse scores of days that the bars do not know.
+
+    Raises:
+        ValueError: a day without any bar.
+    """
+    day, _ = positions(index, sessions, pd.Index([]))
+    if (day < 0).any():
+        strange = index[day < 0]
+        first = min(strange.get_level_values("datetime"))
+        raise ValueError(
+            f"{what} has {strange.get_level_values('datetime').nunique()} days without any bar, "
+            f"the first is {first:%Y-%m-%d}: pass bars of every session that has scores"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Sorted:
+    """Scores of some sessions in ascending order, to be correlated with many returns.
+
+    Attributes:
+        order: [R, N] the columns of each row by score, absent scores last.
+        x: [R, N] the scores in that order.
+        centred: [R, N] less their mean, so that sums of squares lose no digits; 0 where absent.
+        tied: [R] rows in which two scores are equal; they take the general way.
+    """
+
+    order: IntArray
+    x: FloatArray
+    centred: FloatArray
+    tied: BoolArray
+
+    @classmethod
+    def of(cls, table: FloatArray) -> _Sorted:
+        order = ascending(table)
+        x = np.take_along_axis(table, order, axis=1)
+        with np.errstate(invalid="ignore"):
+            centred = np.where(np.isnan(x), 0.0, x - means(x)[:, None])
+        return cls(order, x, centred, (x[:, 1:] == x[:, :-1]).any(axis=1))
+
+    def correlate(self, y: FloatArray, min_names: int) -> tuple[FloatArray, FloatArray]:
+        """IC and rank IC [R] with returns [R, N] that are in the order of the scores.
+
+        Distinct scores have the ranks 1 ... n, whose mean (n + 1) / 2 and squared deviations
+        n (n² - 1) / 12 are known; sums of ranks and their products are exact in double precision.
+        """
+        there = complete(self.x, y)
+        n = there.sum(axis=1).astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(there, y, 0.0).sum(axis=1) / n
+            dy = np.where(there, y - mean[:, None], 0.0)
+            dx = np.where(there, self.centred, 0.0)
+            xx = dot(dx, dx) - dx.sum(axis=1) ** 2 / n
+            ic = dot(dx, dy) / (np.sqrt(xx) * np.sqrt(dot(dy, dy)))
+            y = np.where(there, y, np.nan)
+            order = ascending(y)
+            ordered = np.take_along_axis(y, order, axis=1)
+            place = np.where(np.arange(y.shape[1]) < n[:, None], places(ordered), 0.0)
+            rank = np.take_along_axis(np.where(there, np.cumsum(there, axis=1), 0), order, axis=1)
+            middle = n * (n + 1) ** 2 / 4
+            spread = np.sqrt((dot(place, place) - middle) * (n * (n**2 - 1) / 12))
+            rank_ic = (dot(rank, place) - middle) / spread
+        last = np.take_along_axis(ordered, np.maximum(n - 1, 0).astype(np.intp)[:, None], axis=1)
+        defined = (n >= max(min_names, 2)) & (ordered[:, 0] < last[:, 0])
+        ic, rank_ic = (np.where(defined, np.clip(r, -1.0, 1.0), np.nan) for r in (ic, rank_ic))
+        tied = self.tied
+        if tied.any():
+            ic[tied], rank_ic[tied] = correlations(self.x[tied], y[tied], min_names=min_names)
+        return ic, rank_ic
+
+
+def _daily(
+    scores: pd.Series, bars: pd.DataFrame, steps: Sequence[int], min_names: int
+) -> FloatArray:
+    """[2, H, T] IC and rank IC of every horizon and session."""
+    sessions, instruments, close = close_table(bars)
+    index = by_session_and_name(scores.index, "scores").remove_unused_levels()
+    score_rows(index, sessions, "scores")
+    table = to_table(scores, index, sessions, instruments)  # (T, N)
+    out = np.full((2, len(steps), len(sessions)), np.nan)
+    days = np.flatnonzero(~np.isnan(table).all(axis=1))
+    size = max(BLOCK_CELLS // max(close.shape[1], 1), 1)
+
+    def work(block: IntArray) -> None:
+        scores = _Sorted.of(table[block])
+
+        def closes(after: int) -> FloatArray:
+            row = block + after
+            found = close[np.minimum(row, len(close) - 1)]
+            found[row >= len(close)] = np.nan
+            return np.take_along_axis(found, scores.order, axis=1)
+
+        bought = closes(1)
+        for k, horizon in enumerate(steps):
+            out[:, k, block] = scores.correlate(closes(1 + horizon) / bought - 1, min_names)
+
+    blocks = [days[k : k + size] for k in range(0, len(days), size)]
+    in_threads(work, blocks)
+    return out

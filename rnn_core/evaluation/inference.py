@@ -1,0 +1,184 @@
+"""Is a mean different from zero: standard errors and intervals for series with memory.
+
+What: the plain standard error, the one of Newey & West (1987) that allows for autocorrelation, and
+a circular block bootstrap (Politis & Romano 1992) for the mean of a daily series.
+Why: daily ICs of overlapping labels, or of a slow signal, are correlated; plain errors are then too
+small. The bootstrap assumes no normal distribution and is the check on the other.
+The trade: sessions without a value are left out and their neighbours count as adjacent, which
+understates a gap; a long gap is rare and reported with the day count.
+
+Shapes: `T` values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from rnn_core.evaluation.align import FloatArray
+
+Z95 = 1.959963984540054
+"""Half-width of a 95% interval of a normal distribution, in standard errors."""
+_CHUNK = 1 << 21  # cells of bootstrap draws held at a time
+
+
+def lag_length(count: int) -> int:
+    """Newey and West's automatic lag length floor(4 (T / 100)^(2/9)), at most T - 1.
+
+    Args:
+        count: T.
+
+    Returns:
+        Lags, 0 for fewer than two values (Newey & West 1994; the rule of thumb without their
+        data-driven factor).
+    """
+    if count < 2:
+        return 0
+    return min(int(4 * (count / 100) ** (2 / 9)), count - 1)
+
+
+def newey_west_error(values: FloatArray, lags: int) -> float:
+    """Standard error of a mean, robust to autocorrelation up to some lag.
+
+    se² = (γ₀ + 2 Σ_{l=1..L} (1 - l / (L + 1)) γ_l) / (T - 1), γ_l = 1/T Σ_t (x_t - x̄)(x_{t-l} - x̄)
+    (Newey & West 1987, Bartlett weights; T - 1 for T makes L = 0 the plain std(ddof=1) / √T).
+
+    Args:
+        values: [T] without NaN.
+        lags: L; at most T - 1 are used.
+
+    Returns:
+        The error, NaN for fewer than two values or values that are all equal.
+
+    Raises:
+        ValueError: negative lags.
+    """
+    if lags < 0:
+        raise ValueError(f"lags={lags}: expected 0 or more, or None for the automatic length")
+    count = len(values)
+    if count < 2 or not np.ptp(values) > 0:
+        return math.nan
+    centred = values - values.mean()
+    used = min(lags, count - 1)
+    total = float(centred @ centred)
+    for lag in range(1, used + 1):
+        total += 2 * (1 - lag / (used + 1)) * float(centred[lag:] @ centred[:-lag])
+    return math.sqrt(total / count / (count - 1)) if total > 0 else math.nan
+
+
+def mean_test(values: pd.Series | FloatArray, *, lags: int | None = None) -> dict[str, float | int]:
+    """A mean with its errors and tests.
+
+    Args:
+        values: [T] one number a session; NaN is left out.
+        lags: of the Newey-West error; None for `lag_length` of the values that are there.
+
+    Returns:
+        days; mean; std (ddof=1); ir, mean / std, not annualised; se, std / √days; t, mean / se;
+        lags; se_nw; t_nw; p_nw, two-sided, of a normal distribution; ci_low and ci_high, mean ±
+        1.96 se_nw. NaN where undefined: no day, one day, or no variation.
+
+    Raises:
+        ValueError: negative lags.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    x = x[~np.isnan(x)]
+    days = len(x)
+    used = lag_length(days) if lags is None else lags
+    robust = newey_west_error(x, used)
+    mean = float(x.mean()) if days else math.nan
+    std = float(x.std(ddof=1)) if days > 1 and np.ptp(x) > 0 else math.nan
+    error = std / math.sqrt(days) if days else math.nan
+    t_nw = mean / robust
+    return {
+        "days": days,
+        "mean": mean,
+        "std": std,
+        "ir": mean / std,
+        "se": error,
+        "t": mean / error,
+        "lags": min(used, max(days - 1, 0)),
+        "se_nw": robust,
+        "t_nw": t_nw,
+        "p_nw": math.erfc(abs(t_nw) / math.sqrt(2)),
+        "ci_low": mean - Z95 * robust,
+        "ci_high": mean + Z95 * robust,
+    }
+
+
+def block_length(count: int, lags: int = 0) -> int:
+    """Length of a bootstrap block: T^(1/3) rounded up, and longer than the lags that matter.
+
+    Args:
+        count: T.
+        lags: known memory of the series, sessions.
+
+    Returns:
+        1 to T.
+    """
+    root = math.ceil(math.pow(count, 1 / 3))
+    return max(min(max(root, lags + 1), count), 1)
+
+
+def bootstrap_interval(
+    values: pd.Series | FloatArray,
+    *,
+    draws: int = 2000,
+    block: int | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval of the mean from a circular block bootstrap.
+
+    Each draw strings blocks together that begin anywhere, wrapping from the last value to the
+    first, and cuts the string at T; the interval holds the middle `level` of the draws' means
+    (Politis & Romano 1992).
+
+    Args:
+        values: [T] one number a session; NaN is left out.
+        draws: number of resamples.
+        block: length of a block; None for `block_length`.
+        level: share of the draws inside, in (0, 1).
+        seed: same seed, same values: same interval.
+
+    Returns:
+        (low, high), NaN for fewer than two values.
+
+    Raises:
+        ValueError: draws, block or level outside their range.
+    """
+    if draws < 1:
+        raise ValueError(f"draws={draws}: expected 1 or more, 2000 give two digits")
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}: expected a share in (0, 1), such as 0.95")
+    x = np.asarray(values, dtype=np.float64)
+    x = x[~np.isnan(x)]
+    count = len(x)
+    if block is not None and block < 1:
+        raise ValueError(f"block={block}: expected 1 session or more, or None for T^(1/3)")
+    if count < 2:
+        return math.nan, math.nan
+    size = min(block if block is not None else block_length(count), count)
+    sizes = [size] * (count // size) + ([count % size] if count % size else [])
+    means = _resampled_means(x, sizes, draws, np.random.default_rng(seed))
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _resampled_means(
+    x: FloatArray, sizes: Sequence[int], draws: int, rng: np.random.Generator
+) -> FloatArray:
+    """[draws] means of strings of blocks; a block's sum is a difference of running sums."""
+    shift = x.mean()  # sums of deviations stay small
+    running = np.r_[0.0, np.cumsum(np.r_[x, x] - shift)]  # (2T + 1,)
+    length = np.asarray(sizes)
+    out = np.empty(draws)
+    step = max(_CHUNK // len(length), 1)
+    for k in range(0, draws, step):
+        begin = rng.integers(0, len(x), (min(step, draws - k), len(length)))
+        out[k : k + step] = (running[begin + length] - running[begin]).sum(axis=1)
+    return np.asarray(out / len(x) + shift)

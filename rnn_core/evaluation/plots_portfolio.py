@@ -1,0 +1,143 @@
+"""Figures of portfolios: equity with benchmark and drawdown, and what is held.
+
+Returns accumulate by addition, as in qlib's reports: a straight line is a steady edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from rnn_core.evaluation.holdings import concentration
+from rnn_core.evaluation.portfolio import PortfolioResult
+from rnn_core.evaluation.render import (
+    GREY,
+    draw_line,
+    last_value,
+    model_colors,
+    need_frames,
+    new_figure,
+    signed,
+    style,
+    time_axis,
+    title_and_legend,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def plot_portfolio(
+    results: Mapping[str, PortfolioResult], *, colors: Mapping[str, str] | None = None
+) -> Figure:
+    """Equity: cumulative return after costs with the benchmark, the excess over it, its drawdown.
+
+    Args:
+        results: by model, from `topk_dropout`. Without a benchmark (NaN or zero throughout) the
+            return itself takes the place of the excess, which has no panel of its own.
+        colors: by model; None for `model_colors`.
+
+    Returns:
+        The figure; all returns are summed simple returns, after costs.
+
+    Raises:
+        ValueError: no result.
+    """
+    need_frames(
+        {name: result.daily for name, result in results.items()}, ("return", "cost", "bench")
+    )
+    colors = colors or model_colors(results)
+    net = {name: (r.daily["return"] - r.daily["cost"]) * 100 for name, r in results.items()}
+    bench = {name: r.daily["bench"] * 100 for name, r in results.items()}
+    bench = {name: values for name, values in bench.items() if values.notna().any()}
+    excess = {name: net[name] - bench.get(name, 0.0) for name in results}
+    compared = any((values != 0).any() for values in bench.values())
+    with style():
+        fig = new_figure(7.2 if compared else 5.2, "TopkDropout portfolio after costs")
+        heights = [1.5, 1.3, 1] if compared else [1.5, 1]
+        axes = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+        if compared:
+            _benchmarks(axes[0], bench, colors)
+        panels = [(axes[0], net, "Cumulative return")]
+        if compared:
+            panels.append((axes[1], excess, "Cumulative return in excess of the benchmark"))
+        for ax, by_name, title in panels:
+            for name, series in by_name.items():
+                total = series.cumsum()
+                text = f"{name} {signed(last_value(total), 1, '%')}"
+                draw_line(ax, total, color=colors[name], label=text)
+            ax.set_ylabel("sum of returns (%)")
+            title_and_legend(ax, title)
+        for name, series in excess.items():
+            total = series.cumsum()
+            fall = total - total.cummax()
+            text = f"{name} {signed(float(fall.min()), 1, '%')}"
+            draw_line(axes[-1], fall, color=colors[name], label=text)
+            if len(excess) == 1:
+                axes[-1].fill_between(fall.index, fall, 0, color=colors[name], alpha=0.12)
+        axes[-1].set_ylabel("below peak (%)")
+        what = "excess return" if compared else "return"
+        title_and_legend(axes[-1], f"Drawdown of the cumulative {what} (legend: deepest)")
+        for ax in axes:
+            ax.axhline(0, color=GREY, linewidth=0.8)
+        time_axis(axes[-1], [result.daily.index for result in results.values()])
+    return fig
+
+
+def _benchmarks(ax: Axes, bench: Mapping[str, pd.Series], colors: Mapping[str, str]) -> None:
+    """One grey line where the models share their benchmark, a dashed one each where not."""
+    joined = pd.concat(bench, axis=1)
+    shared = joined.bfill(axis=1).iloc[:, 0]
+    if joined.sub(shared, axis=0).abs().max().max() == 0:
+        total = shared.cumsum()
+        text = f"benchmark {signed(last_value(total), 1, '%')}"
+        draw_line(ax, total, color=GREY, label=text, linestyle="--")
+        return
+    for name, series in bench.items():
+        total = series.cumsum()
+        text = f"benchmark of {name} {signed(last_value(total), 1, '%')}"
+        draw_line(ax, total, color=colors[name], label=text, linestyle="--")
+
+
+def plot_concentration(
+    results: Mapping[str, PortfolioResult], *, colors: Mapping[str, str] | None = None
+) -> Figure:
+    """Names held, how many equal positions they amount to, the largest weight, and idle holdings.
+
+    Args:
+        results: by model, from `topk_dropout`.
+        colors: by model; None for `model_colors`.
+
+    Returns:
+        The figure; the panel of suspended holdings is left out where there are none.
+
+    Raises:
+        ValueError: no result.
+    """
+    need_frames({name: result.daily for name, result in results.items()}, ("account",))
+    colors = colors or model_colors(results)
+    tables = {name: concentration(result) for name, result in results.items()}
+    panels = [
+        ("held", 1.0, "names", "Names held at the close", "{:.0f}"),
+        ("effective", 1.0, "names", "Effective number of names (1 / Herfindahl index)", "{:.1f}"),
+        ("top_weight", 100.0, "% of the account", "Largest position", "{:.1f}%"),
+    ]
+    if any((table["suspended"] > 0).any() for table in tables.values()):
+        title = "Weight of holdings without a bar (suspended or delisted, at their last close)"
+        panels.append(("suspended_weight", 100.0, "% of the account", title, "{:.1f}%"))
+    with style():
+        fig = new_figure(1.75 * len(panels) + 0.5, "What is held (legend: mean)")
+        axes = fig.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for ax, (column, scale, unit, title, form) in zip(axes, panels, strict=True):
+            for name, table in tables.items():
+                values = table[column] * scale
+                text = f"{name} {form.format(values.mean())}" if values.notna().any() else name
+                draw_line(ax, values, color=colors[name], label=text)
+            ax.set_ylabel(unit)
+            ax.set_ylim(bottom=0)
+            title_and_legend(ax, title)
+        time_axis(axes[-1], [table.index for table in tables.values()])
+    return fig

@@ -1,0 +1,89 @@
+"""The figure of trainings: loss and validation score by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from rnn_core.evaluation.render import model_colors, need_frames, new_figure, say, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MOST_LABELS = 8  # more curves than this get a colour scale instead of a legend entry each
+
+
+def plot_loss_curves(
+    histories: Mapping[str, pd.DataFrame],
+    *,
+    train: str = "train_loss",
+    valid: str = "valid_score",
+    epoch: str = "epoch",
+    colors: Mapping[str, str] | None = None,
+) -> Figure:
+    """Training loss and validation score by epoch, the best epoch marked.
+
+    Args:
+        histories: by label (a model, or one training of it): one row an epoch. The epoch is the
+            column `epoch` or, without it, the index.
+        train: column of the training loss; lower is better.
+        valid: column of the validation score; higher is better.
+        epoch: column of the epoch number.
+        colors: by label; None for `model_colors`.
+
+    Returns:
+        The figure. More than eight labels are coloured from first to last on one scale.
+
+    Raises:
+        ValueError: no history, or a frame without the columns.
+    """
+    need_frames(histories, (train, valid), dates=False)
+    many = len(histories) > _MOST_LABELS
+    with style():
+        from matplotlib import colormaps
+        from matplotlib.colors import to_hex
+        from matplotlib.ticker import MaxNLocator
+
+        colors = colors or model_colors(histories)
+        if many:
+            shades = colormaps["viridis"](np.linspace(0, 0.9, len(histories)))
+            colors = {name: to_hex(shade) for name, shade in zip(histories, shades, strict=True)}
+        fig = new_figure(3.7, "Training by epoch")
+        panels = fig.subplots(1, 2, sharex=True)
+        ends = (next(iter(histories)), list(histories)[-1])
+        for name, history in histories.items():
+            x = history[epoch] if epoch in history.columns else history.index.to_series()
+            score = history[valid].to_numpy(dtype=np.float64, na_value=np.nan)
+            best = int(np.nanargmax(score)) if np.isfinite(score).any() else None
+            text = name if best is None else f"{name}, best epoch {x.iloc[best]:g}"
+            shown = text if not many or name in ends else "_nolegend_"
+            for ax, column in zip(panels, (train, valid), strict=True):
+                marker = "." if len(x) <= 40 and not many else ""
+                ax.plot(x, history[column], color=colors[name], marker=marker, label=shown)
+                if best is not None:
+                    ax.plot(
+                        x.iloc[best], history[column].iloc[best], marker="o", markersize=8,
+                        markerfacecolor="white", markeredgewidth=1.8, color=colors[name],
+                        linestyle="none",
+                    )  # fmt: skip
+        for ax, title, unit in zip(
+            panels,
+            ("Training loss (lower is better)", "Validation score (higher is better)"),
+            (train, valid),
+            strict=True,
+        ):
+            ax.set_title(title)
+            ax.set_xlabel("epoch (circle: best validation score)")
+            ax.set_ylabel(unit.replace("_", " "))
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+            ax.margins(x=0.04)
+            if not any(history[unit].notna().any() for history in histories.values()):
+                say(ax, f"no {unit.replace('_', ' ')}")
+        lowest, highest = panels[0].get_xlim()
+        if highest - lowest < 1:
+            panels[0].set_xlim(lowest - 0.5, highest + 0.5)
+        panels[0].legend(loc="best")
+    return fig

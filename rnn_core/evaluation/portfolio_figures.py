@@ -1,0 +1,88 @@
+"""What a portfolio is measured by: the benchmark of its market and the figures of the excess.
+
+Figures follow qlib's convention (qlib: workflow/record_temp.py PortAnaRecord), so that they can be
+set beside published tables: returns add up, the excess is the plain difference of returns.
+Without a benchmark the excess is undefined; the return itself is reported beside it.
+
+Shapes: `T` sessions, `N` instruments.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from rnn_core.evaluation.align import to_table
+from rnn_core.evaluation.book import bars_axes, bars_index
+from rnn_core.evaluation.portfolio import PortfolioResult
+from rnn_core.evaluation.risk import risk_analysis
+
+
+def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
+    """Mean simple return of all names that have a bar on a session and on the one before.
+
+    bench_t = mean over i of (close_ti / close_{t-1,i} - 1); 0 where no name has both bars, as on
+    the first session. Rebalanced daily and without costs, so a demanding benchmark.
+
+    Args:
+        bars: adjusted bars, (datetime, instrument) as index or columns, with `close`.
+
+    Returns:
+        One return per session of the bars, named `bench`.
+    """
+    index = bars_index(bars)
+    sessions, instruments = bars_axes(index)
+    close = to_table(bars["close"], index, sessions, instruments)  # (T, N)
+    step = close[1:] / close[:-1] - 1
+    count = np.sum(~np.isnan(step), axis=1)
+    mean = np.zeros(len(sessions))
+    np.divide(np.nansum(step, axis=1), count, out=mean[1:], where=count > 0)
+    return pd.Series(mean, index=sessions, name="bench")
+
+
+def portfolio_summary(
+    result: PortfolioResult, *, periods_per_year: float | str = 238
+) -> dict[str, float | int]:
+    """The figures people compare portfolios by, in qlib's convention.
+
+    Excess = return - bench, or return - bench - cost; annualised, information ratio and drawdown
+    from `risk_analysis` in mode "sum" (qlib: workflow/record_temp.py PortAnaRecord).
+
+    Args:
+        result: of `topk_dropout`.
+        periods_per_year: number, "qlib_day" (238) or "us" (252).
+
+    Returns:
+        sessions; annualized_return, with cost, not in excess of anything; benchmark_return,
+        annualised; for with_cost and without_cost: annualized_excess_return_*,
+        information_ratio_* and max_drawdown_* of the excess; turnover, mean per session of the
+        value bought and sold / account; total_cost, in currency. Without a benchmark its return
+        and every excess is NaN.
+    """
+    daily = result.daily
+    gross = daily["return"] - daily["bench"]
+    out: dict[str, float | int] = {"sessions": len(daily)}
+    for name, series in (
+        ("annualized_return", daily["return"] - daily["cost"]),
+        ("benchmark_return", daily["bench"]),
+    ):
+        out[name] = _risk(series, periods_per_year)["annualized_return"]
+    for suffix, series in (("with_cost", gross - daily["cost"]), ("without_cost", gross)):
+        risk = _risk(series, periods_per_year)
+        out[f"annualized_excess_return_{suffix}"] = risk["annualized_return"]
+        out[f"information_ratio_{suffix}"] = risk["information_ratio"]
+        out[f"max_drawdown_{suffix}"] = risk["max_drawdown"]
+    out["turnover"] = float(daily["turnover"].mean())
+    out["total_cost"] = float(daily["total_cost"].iloc[-1])
+    return out
+
+
+def _risk(returns: pd.Series, periods_per_year: float | str) -> dict[str, float]:
+    """`risk_analysis`, NaN throughout for a benchmark that was not given."""
+    if returns.isna().all():
+        undefined = ("annualized_return", "information_ratio", "max_drawdown")
+        return dict.fromkeys(undefined, math.nan)
+    risk = risk_analysis(returns, periods_per_year=periods_per_year)
+    return {str(name): float(value) for name, value in risk.items()}

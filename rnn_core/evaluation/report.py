@@ -1,0 +1,309 @@
+"""One page that says whether a signal can be trusted: `html_report`, and its pictures one by one.
+
+What: the tables of `signal_analysis`, `topk_dropout` and `compare_signals` as a self-contained HTML
+page; `report_figures` gives the same pictures as PNG for a user interface.
+Why one colour table for the whole report: a model must be the same colour in every picture, also
+where only some of the models are shown.
+Nothing in the page depends on time, host or order of calls: same tables, same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from rnn_core.evaluation.analysis import SignalAnalysis
+from rnn_core.evaluation.compare import Comparison
+from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
+from rnn_core.evaluation.plots_compare import plot_comparison
+from rnn_core.evaluation.plots_portfolio import plot_concentration, plot_portfolio
+from rnn_core.evaluation.plots_signal import (
+    plot_decay,
+    plot_groups,
+    plot_ic_heatmap,
+    plot_quantile_curves,
+    plot_turnover,
+)
+from rnn_core.evaluation.plots_training import plot_loss_curves
+from rnn_core.evaluation.portfolio import PortfolioResult
+from rnn_core.evaluation.portfolio_figures import portfolio_summary
+from rnn_core.evaluation.render import model_colors, png_bytes
+from rnn_core.evaluation.report_html import (
+    Format,
+    bullets,
+    facts,
+    fixed,
+    folded,
+    page,
+    picture,
+    table,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_IC, _RATIO, _T = fixed(4), fixed(2), fixed(1)
+_PERCENT, _SHARE = fixed(1, scale=100, unit="%"), fixed(0, scale=100, unit="%", sign=False)
+_BP, _HIT = fixed(1, scale=1e4), fixed(1, scale=100, unit="%", sign=False)
+_COUNT, _P = fixed(0, sign=False), fixed(3, sign=False)
+
+# Picture, heading it stands under, text for those who cannot see it.
+_PICTURES = {
+    "ic": ("Information coefficient", "daily and summed IC"),
+    "ic_heatmap": ("Information coefficient", "IC by month and year"),
+    "groups": ("Information coefficient", "rank IC inside groups of names"),
+    "quantile_returns": ("Quantile returns", "mean return by score quantile, top minus bottom"),
+    "quantile_curves": ("Quantile returns", "running sums of quantile returns"),
+    "decay": ("Decay and turnover", "IC over holding periods"),
+    "turnover": ("Decay and turnover", "turnover and autocorrelation of the scores"),
+    "portfolio": ("Portfolio", "equity with benchmark, excess and drawdown"),
+    "concentration": ("Portfolio", "names held, effective number, largest position"),
+    "loss_curves": ("Training", "loss and validation score by epoch"),
+    "comparison": ("Comparison", "mean rank IC with intervals, differences to the best"),
+}
+
+
+def report_figures(
+    analyses: Mapping[str, SignalAnalysis],
+    *,
+    portfolios: Mapping[str, PortfolioResult] | None = None,
+    comparison: Comparison | None = None,
+    histories: Mapping[str, pd.DataFrame] | None = None,
+) -> dict[str, bytes]:
+    """The pictures of a report.
+
+    Args:
+        analyses: by model, of `signal_analysis`.
+        portfolios: by model, of `topk_dropout`.
+        comparison: of `compare_signals`.
+        histories: training history by label, which begins with the model's name.
+
+    Returns:
+        PNG by name: ic, ic_heatmap, quantile_returns, quantile_curves, turnover; where there are
+        data for them decay, groups, portfolio, concentration, loss_curves, comparison.
+
+    Raises:
+        ValueError: no analysis.
+    """
+    if not analyses:
+        raise ValueError("analyses is empty, expected the signal_analysis of one model or more")
+    colors = _colors(analyses, portfolios, comparison)
+    sessions = {name: one.sessions for name, one in analyses.items()}
+    figures: dict[str, Callable[[], Figure]] = {
+        "ic": lambda: plot_ic(sessions, colors=colors),
+        "ic_heatmap": lambda: plot_ic_heatmap({n: one.by_month for n, one in analyses.items()}),
+        "quantile_returns": lambda: plot_quantile_returns(sessions, colors=colors),
+        "quantile_curves": lambda: plot_quantile_curves(sessions),
+        "turnover": lambda: plot_turnover(sessions, colors=colors),
+    }
+    decays = {n: one.decay for n, one in analyses.items() if len(one.decay)}
+    groups = {n: one.by_group for n, one in analyses.items() if len(one.by_group)}
+    if decays:
+        figures["decay"] = lambda: plot_decay(decays, colors=colors)
+    if groups:
+        figures["groups"] = lambda: plot_groups(groups, colors=colors)
+    if portfolios:
+        figures["portfolio"] = lambda: plot_portfolio(portfolios, colors=colors)
+        figures["concentration"] = lambda: plot_concentration(portfolios, colors=colors)
+    if histories:
+        shades = _label_colors(list(histories), colors)
+        figures["loss_curves"] = lambda: plot_loss_curves(histories, colors=shades)
+    if comparison is not None:
+        figures["comparison"] = lambda: plot_comparison(comparison, colors=colors)
+    return {name: png_bytes(figures[name]()) for name in _PICTURES if name in figures}
+
+
+def html_report(
+    analyses: Mapping[str, SignalAnalysis],
+    *,
+    title: str = "Signal report",
+    portfolios: Mapping[str, PortfolioResult] | None = None,
+    comparison: Comparison | None = None,
+    histories: Mapping[str, pd.DataFrame] | None = None,
+    provenance: Mapping[str, object] | None = None,
+    notes: Sequence[str] = (),
+    periods_per_year: float | str = 238,
+    figures: Mapping[str, bytes] | None = None,
+) -> str:
+    """A self-contained page: headline table, pictures, comparison with tests, notes, provenance.
+
+    Args:
+        analyses: by model, of `signal_analysis`.
+        title: of the page.
+        portfolios: by model, of `topk_dropout`.
+        comparison: of `compare_signals`.
+        histories: training history by label, which begins with the model's name.
+        provenance: what the figures were made from (config hash, dates, counts), shown as given.
+        notes: sentences to add to those of the results.
+        periods_per_year: to annualise, a number, "qlib_day" (238) or "us" (252).
+        figures: of `report_figures`, if they were made already.
+
+    Returns:
+        HTML text without external resources or scripts.
+
+    Raises:
+        ValueError: no analysis, or an unknown count of periods.
+    """
+    if figures is None:
+        figures = report_figures(
+            analyses, portfolios=portfolios, comparison=comparison, histories=histories
+        )
+    colors = _colors(analyses, portfolios, comparison)
+    pictures: dict[str, str] = {}
+    for name, (heading, text) in _PICTURES.items():
+        if name in figures:
+            pictures[heading] = pictures.get(heading, "") + picture(figures[name], text)
+    sections = [
+        ("Headline", _headline(analyses, portfolios, periods_per_year, colors)),
+        ("Comparison", _compared(comparison, colors) + pictures.pop("Comparison", "")),
+        ("Information coefficient", pictures.pop("Information coefficient") + _years(analyses)),
+        *pictures.items(),
+        ("Notes", bullets(_notes(analyses, portfolios, comparison, notes))),
+        ("Provenance", facts(provenance or {})),
+    ]
+    return page(title, _lead(analyses), sections)
+
+
+def _colors(
+    analyses: Mapping[str, Any],
+    portfolios: Mapping[str, Any] | None,
+    comparison: Comparison | None,
+) -> dict[str, str]:
+    """One colour a name for the whole report."""
+    names = [*analyses, *(portfolios or {})]
+    names += [] if comparison is None else [str(name) for name in comparison.summary.index]
+    return model_colors(dict.fromkeys(names))
+
+
+def _label_colors(labels: list[str], colors: Mapping[str, str]) -> dict[str, str]:
+    """Colours of trainings: the model's own for its first, free ones for more of the same."""
+    owner = {label: label.split()[0] if label.split() else label for label in labels}
+    chosen: dict[str, str] = {}
+    for label in labels:
+        color = colors.get(label) or colors.get(owner[label])
+        if color is not None and color not in chosen.values():
+            chosen[label] = color
+    return model_colors(labels) | chosen if len(chosen) < len(labels) else chosen
+
+
+def _lead(analyses: Mapping[str, SignalAnalysis]) -> str:
+    days = [one.sessions.index for one in analyses.values()]
+    first, last = min(d[0] for d in days), max(d[-1] for d in days)
+    count = max(len(d) for d in days)
+    return (
+        f"{first:%Y-%m-%d} to {last:%Y-%m-%d}, {count} sessions. Labels are raw returns; t values "
+        "and 95% intervals use Newey-West errors."
+    )
+
+
+def _headline(
+    analyses: Mapping[str, SignalAnalysis],
+    portfolios: Mapping[str, PortfolioResult] | None,
+    periods_per_year: float | str,
+    colors: Mapping[str, str],
+) -> str:
+    header = ["signal", "days", "IC", "ICIR", "t", "rank IC", "rank\nICIR", "t", "95% interval",
+              "long-short\n(bp a session)", "hit\nrate", "turnover"]  # fmt: skip
+    rows = []
+    for name, one in analyses.items():
+        tests = dict(one.summary.iterrows())
+        ic, rank, mean = tests["ic"], tests["rank_ic"], one.summary["mean"]
+        rows.append([
+            name, _COUNT(ic["days"]), _IC(ic["mean"]), _RATIO(ic["ir"]), _T(ic["t_nw"]),
+            _IC(rank["mean"]), _RATIO(rank["ir"]), _T(rank["t_nw"]),
+            f"{_IC(rank['ci_low'])} … {_IC(rank['ci_high'])}",
+            _BP(mean["long_short"]),
+            _HIT(mean["hit_rate"]),
+            _SHARE(mean["turnover"]),
+        ])  # fmt: skip
+    out = table(header, rows, colors=colors, caption="Signals, per session; the interval is of the "
+                "mean rank IC, turnover that of the top quantile")  # fmt: skip
+    if not portfolios:
+        return out
+    columns: list[tuple[str, str, Format]] = [
+        ("sessions", "sessions", _COUNT),
+        ("return\na year", "annualized_return", _PERCENT),
+        ("benchmark\na year", "benchmark_return", _PERCENT),
+        ("excess\na year", "annualized_excess_return_with_cost", _PERCENT),
+        ("before\ncosts", "annualized_excess_return_without_cost", _PERCENT),
+        ("information\nratio", "information_ratio_with_cost", _RATIO),
+        ("deepest\ndrawdown", "max_drawdown_with_cost", _PERCENT),
+        ("turnover\na session", "turnover", _SHARE),
+    ]
+    rows = []
+    for name, result in portfolios.items():
+        figures = portfolio_summary(result, periods_per_year=periods_per_year)
+        rows.append([name, *(write(float(figures[key])) for _, key, write in columns)])
+    return out + table(
+        ["portfolio", *(text for text, _, _ in columns)], rows, colors=colors,
+        caption="TopkDropout after costs; excess, ratio and drawdown are over the benchmark",
+    )  # fmt: skip
+
+
+def _years(analyses: Mapping[str, SignalAnalysis]) -> str:
+    header = ["year", "days", "IC", "ICIR", "t", "rank IC", "rank ICIR", "t", "long-short (bp)",
+              "hit rate"]  # fmt: skip
+    body = ""
+    for name, one in analyses.items():
+        rows = [
+            [
+                str(year), _COUNT(r["ic_days"]), _IC(r["ic"]), _RATIO(r["ic_ir"]),
+                _T(r["ic_t_nw"]), _IC(r["rank_ic"]), _RATIO(r["rank_ic_ir"]),
+                _T(r["rank_ic_t_nw"]), _BP(r["long_short"]),
+                _HIT(r["hit_rate"]),
+            ]
+            for year, r in one.by_year.iterrows()
+        ]  # fmt: skip
+        body += table(header, rows, caption=name)
+    return folded("By year", body)
+
+
+def _compared(comparison: Comparison | None, colors: Mapping[str, str]) -> str:
+    if comparison is None:
+        return ""
+    rows = []
+    for name, r in comparison.summary.iterrows():
+        spread = "" if pd.isna(r["rank_ic_seed_std"]) else f" ± {r['rank_ic_seed_std']:.4f}"
+        rows.append([
+            str(name), str(r["kind"]), _COUNT(r["seeds"]), _COUNT(r["days"]), _IC(r["ic"]),
+            _RATIO(r["ic_ir"]), f"{_IC(r['rank_ic'])}{spread}", _RATIO(r["rank_ic_ir"]),
+            _T(r["rank_ic_t_nw"]), _BP(r["long_short"]), _SHARE(r["turnover"]),
+        ])  # fmt: skip
+    header = ["signal", "kind", "seeds", "days", "IC", "ICIR", "rank IC", "rank\nICIR", "t",
+              "long-short\n(bp a session)", "turnover"]  # fmt: skip
+    out = table(header, rows, colors=colors,
+                caption="On the same rows; ± is one deviation over seeds")  # fmt: skip
+    tests = [
+        [
+            f"{r['a']} − {r['b']}", "rank IC" if r["statistic"] == "rank_ic" else "IC",
+            _COUNT(r["days"]), _IC(r["difference"]), _T(r["t_nw"]), _P(r["p_nw"]),
+            f"{_IC(r['boot_low'])} … {_IC(r['boot_high'])}",
+        ]
+        for _, r in comparison.differences.iterrows()
+    ]  # fmt: skip
+    if not tests:
+        return out
+    header = ["paired daily difference", "of", "days", "mean", "t", "p", "bootstrap interval"]
+    return out + folded("Tests of every difference", table(header, tests))
+
+
+def _notes(
+    analyses: Mapping[str, SignalAnalysis],
+    portfolios: Mapping[str, PortfolioResult] | None,
+    comparison: Comparison | None,
+    notes: Sequence[str],
+) -> list[str]:
+    """All notes, each once, with the names it is about."""
+    owners: dict[str, list[str]] = {}
+    for name, one in analyses.items():
+        for note in one.notes:
+            owners.setdefault(note, []).append(name)
+    for name, result in (portfolios or {}).items():
+        for note in result.notes:
+            owners.setdefault(f"portfolio: {note}", []).append(name)
+    lines = [f"{', '.join(names)}: {note}" for note, names in owners.items()]
+    if comparison is not None:
+        lines += [f"comparison: {note}" for note in comparison.notes]
+    return [*lines, *notes]

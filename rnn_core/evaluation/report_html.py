@@ -1,0 +1,144 @@
+"""The pieces a report page is put together from: tables, pictures, lists, one style.
+
+What: functions from data to HTML text. Every text is escaped; pictures are data URIs, so a page is
+one file that needs no other, no network and no script, and can be mailed or archived.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+
+from rnn_core.evaluation.render import signed
+
+Format = Callable[[float], str]
+
+_CSS = """
+:root { color-scheme: light; }
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto;
+  max-width: 1080px; padding: 1.2rem; }
+h1 { font-size: 1.5rem; margin: 0 0 .2rem; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd; }
+p.lead, figcaption, caption { color: #555; }
+nav a { display: inline-block; margin-right: .9rem; color: #0072B2; }
+figure { margin: .6rem 0 1.2rem; }
+figure img { max-width: 100%; height: auto; display: block; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .86rem; margin: .4rem 0 1rem;
+  font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding: .2rem 0; }
+th, td { padding: .22rem .5rem; text-align: right; border-bottom: 1px solid #eee;
+  white-space: nowrap; }
+thead th { border-bottom: 1.5px solid #999; font-weight: 600; vertical-align: bottom; }
+tbody th, thead th:first-child { text-align: left; font-weight: 600; }
+table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+.swatch { display: inline-block; width: .7em; height: .7em; margin-right: .45em;
+  border-radius: 2px; }
+details { margin: .4rem 0 1rem; }
+summary { cursor: pointer; color: #0072B2; }
+"""
+
+
+def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
+    """A whole document.
+
+    Args:
+        title: shown and in the window's title.
+        lead: a sentence under the title.
+        sections: (heading, HTML) each; empty ones are left out.
+
+    Returns:
+        HTML text.
+    """
+    shown = [(heading, body) for heading, body in sections if body]
+    links = "\n".join(
+        f'<a href="#s{k}">{escape(heading)}</a>' for k, (heading, _) in enumerate(shown)
+    )
+    bodies = "\n".join(
+        f'<section id="s{k}"><h2>{escape(heading)}</h2>\n{body}\n</section>'
+        for k, (heading, body) in enumerate(shown)
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_CSS}</style></head>\n<body>\n"
+        f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n<nav>{links}</nav>\n'
+        f"{bodies}\n</body></html>\n"
+    )
+
+
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    caption: str = "",
+    colors: Mapping[str, str] | None = None,
+) -> str:
+    """A table whose first column names the rows.
+
+    Args:
+        header: of every column, a line break where it should wrap.
+        rows: texts.
+        caption: above it.
+        colors: by name; a row of that name gets a swatch.
+    """
+    top = "".join(f"<th>{escape(text).replace(chr(10), '<br>')}</th>" for text in header)
+    body = []
+    for row in rows:
+        color = (colors or {}).get(row[0])
+        mark = f'<span class="swatch" style="background:{escape(color)}"></span>' if color else ""
+        cells = "".join(f"<td>{escape(text)}</td>" for text in row[1:])
+        body.append(f"<tr><th>{mark}{escape(row[0])}</th>{cells}</tr>")
+    above = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="wide"><table>{above}<thead><tr>{top}</tr></thead>\n'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def facts(values: Mapping[str, object]) -> str:
+    """A table of names and values, empty without any."""
+    rows = "".join(
+        f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in values.items()
+    )
+    return f'<table class="facts"><tbody>{rows}</tbody></table>' if rows else ""
+
+
+def picture(png: bytes, text: str) -> str:
+    """A PNG inside the page, `text` for those who cannot see it."""
+    data = base64.b64encode(png).decode("ascii")
+    return f'<figure><img alt="{escape(text)}" src="data:image/png;base64,{data}"></figure>'
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A list, empty without lines."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def folded(title: str, body: str) -> str:
+    """HTML that opens on a click, without a script; empty without a body."""
+    return f"<details><summary>{escape(title)}</summary>{body}</details>" if body else ""
+
+
+def fixed(digits: int, *, scale: float = 1.0, unit: str = "", sign: bool = True) -> Format:
+    """How a column of numbers is written; NaN is a dash.
+
+    Args:
+        digits: after the point.
+        scale: what numbers are multiplied by, e.g. 100 for percent.
+        unit: written behind.
+        sign: always write one.
+    """
+
+    def write(value: float) -> str:
+        if not math.isfinite(value):
+            return "–"
+        if sign:
+            return signed(value * scale, digits, unit)
+        return f"{value * scale:,.{digits}f}{unit}".replace("-", "\u2212")
+
+    return write
