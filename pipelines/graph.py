@@ -17,7 +17,7 @@ from pipelines.assets.predictions import prediction_asset
 from pipelines.market import Market
 from pipelines.partitions import partitions_definition
 from pipelines.schedules import daily_retraining
-from pipelines.sensors import reports_after_daily
+from pipelines.sensors import failed_runs, new_files, reports_after_daily
 
 REPORTS = ("signal_report", "portfolio_report")
 
@@ -42,7 +42,7 @@ def build_assets(market: Market, days: dg.PartitionsDefinition[str]) -> list[dg.
 
 
 def build_definitions(market: Market) -> dg.Definitions:
-    """The code location of a market: assets, jobs, the schedule and the sensor."""
+    """The code location of a market: assets, jobs, the schedule and the sensors."""
     days = partitions_definition(market.sessions, closed=market.config.market.end is not None)
     assets = build_assets(market, days)
     everything = dg.AssetSelection.all()
@@ -67,10 +67,15 @@ def build_definitions(market: Market) -> dg.Definitions:
         executor_def=dg.in_process_executor,
     )
     last_assets = [f"{spec.name}_evaluation" for spec in market.models]
+    sensors = (
+        reports_after_daily(market, daily, reports, last_assets),
+        new_files(market, daily, last_assets),
+        failed_runs(market, daily),
+    )
     return dg.Definitions(
         assets=assets,
         jobs=[daily, reports, refit],
-        schedules=[daily_retraining(market, daily, days, last_assets)],
-        sensors=[reports_after_daily(daily, reports, enabled=market.config.schedule.enabled)],
+        schedules=[daily_retraining(market, daily, last_assets)],
+        sensors=[sensor for sensor in sensors if sensor is not None],
         executor=dg.in_process_executor,
     )

@@ -1,89 +1,113 @@
-"""`daily_retraining`: a run of `daily` for every session that has none, oldest first.
+"""`daily_retraining`: a run of `daily` for each session without one, one at a time, oldest first.
 
 Dagster's builder for partitioned jobs repeats the last session on weekends and holidays and never
-catches up a missed tick, so the missing keys are computed here: closed sessions since training
-begins, minus the materialized, minus those of live runs.
+catches up a missed tick, so what is missing is computed at each tick (`outlook.py`). `cron` says
+when a newly closed session is first asked for; in between the schedule looks every few minutes, so
+that a missed tick is caught up, a gap closes session by session and a failed one is tried again
+when its wait is over. A session that has used up its attempts makes the tick fail, once when that
+is first seen and then at each cron time, until it is done.
+
+One evaluator decides, so that no session is asked for twice: the sensors leave to the schedule
+what it will ask for itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import datetime as dt
+from collections.abc import Sequence
 
 import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.scheduler.instigation import InstigatorStatus
+from dagster._utils.schedules import get_latest_completed_cron_tick
 
+from pipelines.attempts import PARTITION, RANGE_END, RANGE_START
+from pipelines.config import ScheduleConfig
 from pipelines.market import Market
-from pipelines.orphans import LIVE, sweep_orphans
+from pipelines.orphans import sweep_orphans
+from pipelines.outlook import Outlook, SessionFailedError, look
 
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
-PARTITION = "dagster/partition"
-KEYS_PER_TICK = 5  # runs queue and go one at a time, oldest first; a week's gap closes in one tick
+__all__ = [
+    "ATTEMPT_TAG",
+    "PARTITION",
+    "RANGE_END",
+    "RANGE_START",
+    "SCHEDULE",
+    "daily_retraining",
+    "last_cron",
+    "request",
+    "schedule_is_on",
+]
 
-
-def keys_of_live_runs(instance: dg.DagsterInstance, keys: Sequence[str]) -> set[str]:
-    """The sessions that runs in progress are working on, range runs included."""
-    busy: set[str] = set()
-    for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
-        tags = run.tags
-        if PARTITION in tags:
-            busy.add(tags[PARTITION])
-        elif RANGE_START in tags and RANGE_END in tags:
-            busy |= {k for k in keys if tags[RANGE_START] <= k <= tags[RANGE_END]}
-    return busy
-
-
-def materialized_keys(instance: dg.DagsterInstance, assets: Iterable[str]) -> set[str]:
-    """Sessions for which every one of the assets is materialized."""
-    sets = [set(instance.get_materialized_partitions(dg.AssetKey(name))) for name in assets]
-    return set.intersection(*sets) if sets else set()
+SCHEDULE = "daily_retraining"
+ATTEMPT_TAG = "rnn/attempt"
 
 
 def daily_retraining(
-    market: Market,
-    job: UnresolvedAssetJobDefinition,
-    days: dg.PartitionsDefinition[str],
-    last_assets: Sequence[str],
+    market: Market, job: UnresolvedAssetJobDefinition, last_assets: Sequence[str]
 ) -> dg.ScheduleDefinition:
     """The schedule of a market.
 
     Args:
         market: the market.
         job: `daily`.
-        days: the market's partitions.
         last_assets: the assets that end the graph; a session is done when all of them are.
     """
-    settings = market.config.schedule
+    settings, zone = market.config.schedule, market.sessions.timezone
+    every = dt.timedelta(minutes=settings.every_minutes)
 
     @dg.schedule(
-        name="daily_retraining",
+        name=SCHEDULE,
         job=job,
-        cron_schedule=settings.cron,
-        execution_timezone=market.sessions.timezone,
+        cron_schedule=[settings.cron, f"*/{settings.every_minutes} * * * *"],
+        execution_timezone=zone,
         default_status=(
             dg.DefaultScheduleStatus.RUNNING
             if settings.enabled
             else dg.DefaultScheduleStatus.STOPPED
         ),
-        description=f"A `daily` run for each closed session without one, oldest first and at most "
-        f"{KEYS_PER_TICK} a tick, missed ticks included; the time is the calendar's.",
+        description=f"A `daily` run for each closed session without one, oldest first and one at a "
+        f"time. A session is first asked for at `{settings.cron}` in {zone}; every "
+        f"{settings.every_minutes} minutes it is seen whether one was missed or is to be tried "
+        f"again.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         sweep_orphans(context.instance)
         now = context.scheduled_execution_time
-        closed = days.get_partition_keys(current_time=now)
-        due = [key for key in closed if key >= market.plan.first_trained]
-        done = materialized_keys(context.instance, last_assets)
-        missing = [key for key in due if key not in done]
-        if not missing:
-            newest = due[-1] if due else "none"
-            return dg.SkipReason(f"every closed session is done, the newest is {newest}")
-        busy = keys_of_live_runs(context.instance, closed)
-        if busy:
-            return dg.SkipReason(
-                f"{len(missing)} sessions are missing from {missing[0]} on, and a run is working "
-                f"on {min(busy)}; one at a time"
-            )
-        return [dg.RunRequest(partition_key=key) for key in missing[:KEYS_PER_TICK]]
+        cron = last_cron(settings, zone, now)
+        seen = look(market, context.instance, job.name, last_assets, now, closed_by=cron)
+        if seen.ask_for is not None:
+            return [request(seen, settings)]
+        why = seen.reason(settings, zone)
+        if seen.given_up and seen.attempts is not None:
+            is_news = dt.timedelta(0) <= now - seen.attempts.ended < every
+            if is_news or cron == now:
+                raise SessionFailedError(why)
+        return dg.SkipReason(why)
 
     return schedule
+
+
+def last_cron(settings: ScheduleConfig, zone: str, now: dt.datetime) -> dt.datetime:
+    """The newest time of `cron` that is not after `now`."""
+    return get_latest_completed_cron_tick(settings.cron, now, zone)
+
+
+def request(seen: Outlook, settings: ScheduleConfig, run_key: str | None = None) -> dg.RunRequest:
+    """The run of the oldest missing session, with the number of the attempt in its tags."""
+    number = seen.attempts.count + 1 if seen.attempts else 1
+    return dg.RunRequest(
+        run_key=run_key,
+        partition_key=seen.missing[0],
+        tags={ATTEMPT_TAG: f"{number} of {settings.max_attempts}"},
+    )
+
+
+def schedule_is_on(instance: dg.DagsterInstance, settings: ScheduleConfig) -> bool:
+    """Whether the schedule runs: what the UI's switch says, else the YAML."""
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    mine = [state.status for state in states if state.name == SCHEDULE]
+    if not mine or mine[0] == InstigatorStatus.DECLARED_IN_CODE:
+        return settings.enabled
+    return mine[0] == InstigatorStatus.RUNNING

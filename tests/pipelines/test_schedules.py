@@ -1,25 +1,67 @@
-"""`daily_retraining`: one run for the oldest closed session without one."""
+"""`daily_retraining`: one run for the oldest closed session without one.
+
+Ticks are evaluated at given moments over the real calendars; the oracle is the exchange's own list
+of sessions. What happens when runs fail is in `test_attempts.py`.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import shutil
+from collections.abc import Iterator
+from functools import cache
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import exchange_calendars
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._utils.schedules import schedule_execution_time_iterator
 
+from pipelines import outlook
 from pipelines.graph import build_definitions
-from pipelines.schedules import RANGE_END, RANGE_START
+from pipelines.orphans import OWNER_TAG, owner
+from pipelines.outlook import CalendarEndedError
+from pipelines.schedules import PARTITION, RANGE_END, RANGE_START
 from tests.pipelines.conftest import make_market, partition_bytes
 
 NEW_YORK = ZoneInfo("America/New_York")
 LAST = ("lstm_evaluation", "gru_evaluation", "krnn_evaluation")
+CRON = dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK)  # the session of Monday 2020-04-06 is due
+
+
+@cache
+def defs_of(market):
+    """The definitions of a market, built once."""
+    return build_definitions(market)
+
+
+def open_record(folder):
+    """A Dagster record on disk, its events stored as the shipped `dagster.yaml` has it.
+
+    Schedules ask for a record that another process could open.
+    """
+    folder.mkdir(exist_ok=True)
+    events = {
+        "module": "pipelines.event_log",
+        "class": "LocalEventLogStorage",
+        "config": {"base_dir": str(folder / "events")},
+    }
+    return dg.DagsterInstance.local_temp(str(folder), overrides={"event_log_storage": events})
 
 
 def tick(market, instance, now):
-    schedule = build_definitions(market).resolve_schedule_def("daily_retraining")
+    schedule = defs_of(market).resolve_schedule_def("daily_retraining")
+    return evaluate(schedule, instance, now)
+
+
+def evaluate(schedule, instance, now):
     with dg.build_schedule_context(instance=instance, scheduled_execution_time=now) as context:
         return schedule(context)
+
+
+def keys_of(answer):
+    return [request.partition_key for request in answer]
 
 
 def mark_done(instance, keys):
@@ -30,10 +72,27 @@ def mark_done(instance, keys):
             )
 
 
+def add_run(market, instance, key, ended, status=dg.DagsterRunStatus.FAILURE, why="no bars"):
+    """A run of `daily` that ended at a given moment."""
+    run = instance.create_run_for_job(
+        defs_of(market).resolve_job_def("daily"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={PARTITION: key},
+    )
+    kind = {
+        dg.DagsterRunStatus.FAILURE: dg.DagsterEventType.RUN_FAILURE,
+        dg.DagsterRunStatus.CANCELED: dg.DagsterEventType.RUN_CANCELED,
+        dg.DagsterRunStatus.SUCCESS: dg.DagsterEventType.RUN_SUCCESS,
+    }[status]
+    event = dg.DagsterEvent(event_type_value=kind.value, job_name="daily", message=why)
+    instance.report_dagster_event(event, run.run_id, timestamp=ended.timestamp())
+    return run
+
+
 @pytest.fixture
 def instance(tmp_path):
-    """A Dagster record on disk: schedules ask for one that another process could open."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as record:
+    """An empty Dagster record."""
+    with open_record(tmp_path / "record") as record:
         yield record
 
 
@@ -42,64 +101,30 @@ def april(market):
     return [k for k in market.sessions.keys if k >= "2020-04-01"]
 
 
+# --- which session ------------------------------------------------------------------------------
+
+
 def test_the_first_trained_session_comes_first(market, instance):
-    requests = tick(market, instance, dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK))
-    keys = [request.partition_key for request in requests]
-    assert keys == ["2020-04-01", "2020-04-02", "2020-04-03", "2020-04-06"]
+    assert keys_of(tick(market, instance, CRON)) == ["2020-04-01"]
 
 
 def test_the_oldest_missing_session_is_caught_up(market, instance, april):
     mark_done(instance, [april[0], april[2]])
-    requests = tick(market, instance, dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK))
-    assert [r.partition_key for r in requests] == [april[1], april[3]]
+    assert keys_of(tick(market, instance, CRON)) == [april[1]]
 
 
-def test_a_long_gap_is_caught_up_over_a_few_ticks(market, instance, april):
-    """Eleven sessions missed: five, five and one, in order, and then nothing."""
+def test_a_long_gap_is_caught_up_session_by_session(market, instance, april):
+    """Eleven sessions missed: one a tick, in order, and then nothing."""
     now = dt.datetime(2020, 4, 17, 0, 30, tzinfo=NEW_YORK)
     asked: list[str] = []
-    for _ in range(3):
-        keys = [r.partition_key for r in tick(market, instance, now)]
+    for minute in range(11):
+        keys = keys_of(tick(market, instance, now + dt.timedelta(minutes=minute)))
+        assert len(keys) == 1
         asked += keys
         mark_done(instance, keys)
     assert asked == [k for k in april if k <= "2020-04-16"]
-    assert isinstance(tick(market, instance, now), dg.SkipReason)
-
-
-def test_a_run_whose_process_is_gone_blocks_nothing(market, instance):
-    from pipelines.orphans import OWNER_TAG, owner
-
-    host, pid, start = owner().split(":")
-    instance.create_run_for_job(
-        build_definitions(market).resolve_job_def("daily"),
-        status=dg.DagsterRunStatus.STARTED,
-        tags={
-            RANGE_START: "2020-04-01",
-            RANGE_END: "2020-04-03",
-            OWNER_TAG: f"{host}:{pid}:{int(start) - 1}",
-        },
-    )
-    assert tick(market, instance, dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK))[0]
-
-
-def test_reports_follow_a_daily_run(market, instance):
-    """The sensor asks for `reports` after a successful `daily`."""
-    defs = build_definitions(market)
-    sensor = defs.resolve_sensor_def("reports_after_daily")
-    assert sensor.job_name == "reports"
-    run = instance.create_run_for_job(
-        defs.resolve_job_def("daily"), status=dg.DagsterRunStatus.SUCCESS
-    )
-    event = dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name="daily", message="done")
-    context = dg.build_run_status_sensor_context(
-        sensor_name="reports_after_daily",
-        dagster_event=event,
-        dagster_instance=instance,
-        dagster_run=run,
-    )
-    request = sensor(context)
-    assert isinstance(request, dg.RunRequest)
-    assert request.run_key == run.run_id
+    answer = tick(market, instance, now + dt.timedelta(minutes=11))
+    assert answer.skip_message == "every closed session is done, the newest is 2020-04-16"
 
 
 @pytest.mark.parametrize("day", [11, 12])
@@ -116,19 +141,167 @@ def test_a_session_is_not_asked_for_before_it_has_closed(market, instance, april
     during = dt.datetime(2020, 4, 14, 18, 0, tzinfo=NEW_YORK)
     assert isinstance(tick(market, instance, during), dg.SkipReason)
     after = dt.datetime(2020, 4, 15, 0, 30, tzinfo=NEW_YORK)
-    assert [r.partition_key for r in tick(market, instance, after)] == ["2020-04-14"]
+    assert keys_of(tick(market, instance, after)) == ["2020-04-14"]
 
 
-def test_one_run_at_a_time_range_runs_included(market, instance):
-    defs = build_definitions(market)
-    instance.create_run_for_job(
-        defs.resolve_job_def("daily"),
-        status=dg.DagsterRunStatus.STARTED,
-        tags={RANGE_START: "2020-04-01", RANGE_END: "2020-04-03"},
+def test_a_new_session_waits_for_its_cron_time_and_a_missed_time_is_caught_up(tmp_path, instance):
+    market = make_market(tmp_path / "tiny", {"schedule": {"cron": "0 6 * * *"}})
+    mark_done(instance, [k for k in market.sessions.keys if "2020-04-01" <= k < "2020-04-14"])
+    early = dt.datetime(2020, 4, 15, 5, 59, tzinfo=NEW_YORK)
+    assert isinstance(tick(market, instance, early), dg.SkipReason)
+    late = dt.datetime(2020, 4, 15, 13, 17, tzinfo=NEW_YORK)  # the machine was off at six
+    assert keys_of(tick(market, instance, late)) == ["2020-04-14"]
+
+
+class Days:
+    """Ticks of a span of days, of the night above all; each asked session is done at once."""
+
+    def __init__(self, tmp_path, instance, monkeypatch, calendar, cron="30 0 * * *"):
+        span = {"calendar": calendar, "start": "2020-01-02", "end": "2021-04-30"}
+        changes = {"market": span, "schedule": {"cron": cron, "every_minutes": 30}}
+        self.market = make_market(tmp_path / "tiny", changes)
+        self.zone = ZoneInfo(self.market.sessions.timezone)
+        self.schedule = build_definitions(self.market).resolve_schedule_def("daily_retraining")
+        self.instance = instance
+        self.done: set[str] = set()
+        monkeypatch.setattr(outlook, "materialized_keys", lambda *_: self.done)
+
+    def asked(self, first, last) -> Iterator[tuple[str, dt.datetime]]:
+        start = dt.datetime.fromisoformat(first).replace(tzinfo=self.zone)
+        end = dt.datetime.fromisoformat(last).replace(tzinfo=self.zone)
+        self.done |= {k for k in self.market.sessions.keys if k < first}
+        cron, zone = self.schedule.cron_schedule, self.schedule.execution_timezone
+        for now in schedule_execution_time_iterator(start.timestamp(), cron, zone):
+            if now >= end:
+                return
+            if now.hour not in (0, 1, 2, 3, 12):
+                continue
+            answer = evaluate(self.schedule, self.instance, now)
+            for key in [] if isinstance(answer, dg.SkipReason) else keys_of(answer):
+                self.done.add(key)
+                yield key, now
+
+
+def expected(calendar, first, last, at="00:30"):
+    """Each session of the exchange that closed in the span, and when it is to be asked for."""
+    exchange = exchange_calendars.get_calendar(calendar, start="2019-12-19")
+    zone = ZoneInfo(str(exchange.tz))
+    before = dt.date.fromisoformat(first) - dt.timedelta(days=1)
+    until = dt.date.fromisoformat(last) - dt.timedelta(days=2)
+    days = exchange.sessions_in_range(before.isoformat(), until.isoformat())
+    for day in days.strftime("%Y-%m-%d"):
+        if day >= first:
+            morning = dt.date.fromisoformat(day) + dt.timedelta(days=1)
+            yield day, dt.datetime.fromisoformat(f"{morning}T{at}").replace(tzinfo=zone)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "first", "last"),
+    [
+        pytest.param("XNYS", "2020-10-30", "2020-11-05", id="XNYS-clocks-go-back"),
+        pytest.param("XNYS", "2021-03-12", "2021-03-18", id="XNYS-clocks-go-forward"),
+        pytest.param("XETR", "2020-10-23", "2020-10-29", id="XETR-clocks-go-back"),
+        pytest.param("XETR", "2021-03-26", "2021-04-01", id="XETR-clocks-go-forward"),
+        pytest.param("XNYS", "2020-11-25", "2020-12-02", id="XNYS-thanksgiving-and-half-day"),
+        pytest.param("XNYS", "2020-12-23", "2020-12-30", id="XNYS-christmas-eve-half-day"),
+        pytest.param("XETR", "2020-12-23", "2021-01-06", id="XETR-christmas-and-new-year"),
+    ],
+)
+def test_each_session_is_asked_for_once_on_the_morning_after_it(
+    tmp_path, instance, monkeypatch, calendar, first, last
+):
+    days = Days(tmp_path, instance, monkeypatch, calendar)
+    found = list(days.asked(first, last))
+    assert found == list(expected(calendar, first, last))
+    assert len(found) >= 3
+
+
+@pytest.mark.parametrize(
+    ("calendar", "first", "last"),
+    [("XNYS", "2020-10-29", "2020-11-04"), ("XETR", "2021-03-25", "2021-03-31")],
+)
+def test_a_cron_time_that_the_clocks_skip_or_repeat_asks_once(
+    tmp_path, instance, monkeypatch, calendar, first, last
+):
+    days = Days(tmp_path, instance, monkeypatch, calendar, cron="30 2 * * *")
+    found = [key for key, _ in days.asked(first, last)]
+    assert found == [key for key, _ in expected(calendar, first, last)]
+
+
+def test_sessions_that_the_calendar_has_run_out_of_are_an_error(tmp_path, instance):
+    market = make_market(tmp_path / "tiny", {"market": {"end": None}})
+    beyond = dt.datetime.now(NEW_YORK) + dt.timedelta(days=800)
+    with pytest.raises(CalendarEndedError, match=r"XNYS .* end with .*; reload the code location"):
+        tick(market, instance, beyond)
+
+
+# --- one at a time ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {RANGE_START: "2020-04-01", RANGE_END: "2020-04-03"},
+        {RANGE_START: "2020-03-31", RANGE_END: "2020-04-01"},
+        {PARTITION: "2020-04-01"},
+    ],
+)
+@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
+def test_one_run_at_a_time_range_runs_included(market, instance, tags, status):
+    run = instance.create_run_for_job(
+        defs_of(market).resolve_job_def("daily"),
+        status=dg.DagsterRunStatus(status),
+        tags=tags,
     )
-    answer = tick(market, instance, dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK))
-    assert isinstance(answer, dg.SkipReason)
-    assert "working on 2020-04-01" in answer.skip_message
+    answer = tick(market, instance, CRON)
+    first = tags.get(PARTITION) or tags[RANGE_START]
+    assert answer.skip_message == (
+        f"4 sessions missing from 2020-04-01 on, and run {run.run_id[:8]} is working on {first}; "
+        f"one at a time"
+    )
+
+
+def test_a_run_without_sessions_holds_nothing_back(market, instance):
+    instance.create_run_for_job(
+        defs_of(market).resolve_job_def("reports"), status=dg.DagsterRunStatus.STARTED
+    )
+    assert keys_of(tick(market, instance, CRON)) == ["2020-04-01"]
+
+
+def test_between_the_runs_of_a_backfill_the_schedule_waits(market, instance):
+    job = defs_of(market).resolve_job_def("daily")
+    backfill = PartitionBackfill(
+        backfill_id="abcdefgh",
+        partition_names=["2020-04-01"],
+        partition_set_origin=None,
+        status=BulkActionStatus.REQUESTED,
+        from_failure=False,
+        tags={},
+        backfill_timestamp=0.0,
+        asset_selection=[dg.AssetKey("ohlcv")],
+    )
+    assert job.name == "daily"
+    instance.add_backfill(backfill)
+    assert "backfill abcdefgh is in progress" in tick(market, instance, CRON).skip_message
+    instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))
+    assert keys_of(tick(market, instance, CRON)) == ["2020-04-01"]
+
+
+def test_a_run_whose_process_is_gone_blocks_nothing(market, instance):
+    host, pid, start = owner().split(":")
+    instance.create_run_for_job(
+        defs_of(market).resolve_job_def("daily"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={
+            RANGE_START: "2020-04-01",
+            RANGE_END: "2020-04-03",
+            OWNER_TAG: f"{host}:{pid}:{int(start) - 1}",
+        },
+    )
+    assert keys_of(tick(market, instance, CRON)) == ["2020-04-01"]
+
+
+# --- the definition -----------------------------------------------------------------------------
 
 
 def test_it_is_off_in_the_sample_and_on_by_a_line_of_yaml(tmp_path):
@@ -142,15 +315,13 @@ def test_it_is_off_in_the_sample_and_on_by_a_line_of_yaml(tmp_path):
 
 def test_the_daily_job_runs_one_session(finished, tmp_path, instance):
     """`daily` of one key, as the schedule launches it, makes that session's partitions."""
-    import shutil
-
     market = make_market(tmp_path / "daily")
     shutil.copytree(finished.paths.root, market.paths.root)
     key = market.sessions.keys[-1]
     expected = partition_bytes(market)
     for folder in market.paths.warehouse.glob(f"*/date={key}"):
         shutil.rmtree(folder)
-    job = build_definitions(market).resolve_job_def("daily")
+    job = defs_of(market).resolve_job_def("daily")
     assert job.execute_in_process(instance=instance, partition_key=key).success
     assert instance.get_materialized_partitions(dg.AssetKey("krnn_evaluation")) == {key}
     assert partition_bytes(market) == expected

@@ -1,0 +1,147 @@
+"""What Dagster's record of runs says about a session: who works on it, how often it failed, why.
+
+The record is the only memory of the automation: attempts are counted from the runs and their tags,
+so a run that a person launches counts like any other, and nothing can disagree with the UI. A
+successful run ends the count; so does its materialization, since the session is then done.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
+from pipelines.orphans import LIVE
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+PARTITION = "dagster/partition"
+
+ENDED_BADLY = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_FAILURE_EVENTS = {
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.RUN_CANCELED,
+}
+_UNFINISHED_BACKFILLS = [
+    BulkActionStatus.REQUESTED,
+    BulkActionStatus.CANCELING,
+    BulkActionStatus.FAILING,
+]
+_CRASH = "Run execution process for"  # as dagster's gRPC server begins it
+_RUNS_READ = 200  # of one session, newest first: more than any limit of attempts
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """The failed runs of a session since its last successful one.
+
+    Attributes:
+        count: how many; at least one.
+        run_id: the newest.
+        ended: when the newest ended.
+        reason: why, in the words of its failed steps.
+    """
+
+    count: int
+    run_id: str
+    ended: dt.datetime
+    reason: str
+
+
+def failed_attempts(instance: dg.DagsterInstance, job: str, key: str) -> Attempts | None:
+    """The failed runs of a job for one session; None where none failed since the last success.
+
+    A run that a person canceled counts: it is not started again at once.
+    """
+    wanted = dg.RunsFilter(
+        job_name=job,
+        tags={PARTITION: key},
+        statuses=[*ENDED_BADLY, dg.DagsterRunStatus.SUCCESS],
+    )
+    failed = []
+    for record in instance.get_run_records(wanted, limit=_RUNS_READ):
+        if record.dagster_run.status == dg.DagsterRunStatus.SUCCESS:
+            break
+        failed.append(record)
+    if not failed:
+        return None
+    newest = failed[0]
+    stamp = newest.end_time or newest.update_timestamp.timestamp()
+    run_id = newest.dagster_run.run_id
+    ended = dt.datetime.fromtimestamp(stamp, dt.UTC)
+    return Attempts(len(failed), run_id, ended, failure_reason(instance, run_id))
+
+
+def failure_reason(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Why a run failed: what its failed steps said, else what ended it from outside."""
+    steps, ends = [], []
+    for entry in instance.all_logs(run_id, of_type=_FAILURE_EVENTS):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        if not event.is_step_failure:
+            ends.append(event.message or "no reason was recorded")
+            continue
+        data = event.step_failure_data
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            steps.append(data.user_failure_data.description)
+        elif data.error is not None:
+            error = data.error
+            while error.cause is not None:
+                error = error.cause
+            steps.append(f"{event.step_key}: {error.message.strip()}")
+    if not steps:  # the process died: what its code server saw of that
+        ends = _crashes(instance, run_id) or ends
+    return "; ".join(steps or ends) or "no reason was recorded"
+
+
+def _crashes(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """How the process of a run ended, in the words of the code server that launched it."""
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    texts = [entry.dagster_event.message or "" for entry in events if entry.dagster_event]
+    return [text for text in texts if text.startswith(_CRASH)][-1:]
+
+
+def sessions_of(run: dg.DagsterRun, keys: Iterable[str]) -> set[str]:
+    """Which of the sessions a run works on, by its tags; range runs included."""
+    tags = run.tags
+    if PARTITION in tags:
+        return {tags[PARTITION]}
+    if RANGE_START in tags and RANGE_END in tags:
+        return {key for key in keys if tags[RANGE_START] <= key <= tags[RANGE_END]}
+    return set()
+
+
+def work_in_progress(instance: dg.DagsterInstance, keys: Collection[str]) -> str | None:
+    """What works on sessions of the market now, in words: a run or a backfill; None where nothing.
+
+    Args:
+        instance: the record.
+        keys: the sessions that count.
+    """
+    for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
+        busy = sessions_of(run, keys)
+        if busy:
+            return f"run {run.run_id[:8]} is working on {min(busy)}"
+    unfinished = instance.get_backfills(
+        filters=BulkActionsFilter(statuses=_UNFINISHED_BACKFILLS), limit=1
+    )
+    return f"backfill {unfinished[0].backfill_id} is in progress" if unfinished else None
+
+
+def materialized_keys(instance: dg.DagsterInstance, assets: Iterable[str]) -> set[str]:
+    """Sessions for which every one of the assets is materialized."""
+    sets = [set(instance.get_materialized_partitions(dg.AssetKey(name))) for name in assets]
+    return set.intersection(*sets) if sets else set()
+
+
+def newest_run(
+    instance: dg.DagsterInstance, job: str, statuses: Sequence[dg.DagsterRunStatus] = ()
+) -> dg.RunRecord | None:
+    """The newest run of a job, of certain statuses where they are given."""
+    wanted = dg.RunsFilter(job_name=job, statuses=list(statuses))
+    return next(iter(instance.get_run_records(wanted, limit=1)), None)

@@ -1,0 +1,157 @@
+"""What is to be done next for a market: the decision behind the schedule and its sensors.
+
+Missing is every closed session since training begins that some model has no evaluation of. Only
+the oldest is ever looked at, since a session builds on all before it: one that fails holds back
+those after it, and is never overtaken. It is asked for, or waited for until its next attempt is
+due (the wait doubles), or given up and reported by name. The calendar decides what is closed: a
+session has closed when the midnight after it has passed in the calendar's time zone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from pipelines.attempts import Attempts, failed_attempts, materialized_keys, work_in_progress
+from pipelines.config import ScheduleConfig
+from pipelines.errors import PipelineError
+from pipelines.market import Market
+
+
+class SessionFailedError(PipelineError):
+    """A session has used up its attempts; the message names it, the reason and the remedy."""
+
+
+class CalendarEndedError(PipelineError):
+    """The sessions that this process knows have run out."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The state of a market's sessions at one moment.
+
+    Attributes:
+        newest: the newest session that is due; None before the first.
+        missing: the sessions that are due and not done, oldest first.
+        busy: what works on sessions now, in words.
+        attempts: the failed runs of the oldest missing session.
+        next_try: when its next attempt is due; None where it is due now or was given up.
+        given_up: whether it has used up its attempts.
+    """
+
+    newest: str | None
+    missing: tuple[str, ...] = ()
+    busy: str | None = None
+    attempts: Attempts | None = None
+    next_try: dt.datetime | None = None
+    given_up: bool = False
+
+    @property
+    def ask_for(self) -> str | None:
+        """The session to run now."""
+        waits = self.busy is not None or self.next_try is not None or self.given_up
+        return None if waits or not self.missing else self.missing[0]
+
+    def reason(self, settings: ScheduleConfig, zone: str) -> str:
+        """Why no session is asked for now, in words."""
+        if not self.missing:
+            return f"every closed session is done, the newest is {self.newest or 'none'}"
+        if self.busy is not None:
+            return f"{_sessions(len(self.missing))} missing from {self.missing[0]} on, and " + (
+                f"{self.busy}; one at a time"
+            )
+        if self.attempts is None:
+            raise AssertionError(f"{self.missing[0]} waits for nothing")
+        failed = (
+            f"{self.missing[0]}: attempt {self.attempts.count} of {settings.max_attempts} failed "
+            f"at {clock(self.attempts.ended, zone)} (run {self.attempts.run_id[:8]}): "
+            f"{self.attempts.reason}"
+        )
+        behind = len(self.missing) - 1
+        after = f"; {_sessions(behind)} behind it" if behind else ""
+        if self.next_try is not None:
+            return f"{failed}; the next is due at {clock(self.next_try, zone)}{after}"
+        key = self.missing[0]
+        return (
+            f"{failed}; it was the last, and the schedule asks no more{after}. Put right what the "
+            f"reason names and run `rnn-pipelines backfill --start {key} --end {key}`, or launch "
+            f"`daily` of {key} in the UI; the schedule goes on by itself once {key} is done"
+        )
+
+
+def look(
+    market: Market,
+    instance: dg.DagsterInstance,
+    job: str,
+    last_assets: Sequence[str],
+    now: dt.datetime,
+    closed_by: dt.datetime | None = None,
+) -> Outlook:
+    """What is to be done at a moment.
+
+    Args:
+        market: the market.
+        instance: its Dagster record.
+        job: the job that makes one session.
+        last_assets: the assets that end the graph; a session is done when all of them are.
+        now: the moment, with a time zone.
+        closed_by: consider only sessions closed by then (default `now`).
+
+    Raises:
+        CalendarEndedError: the sessions known to this process end before `now`.
+    """
+    closed = closed_sessions(market, closed_by or now)
+    due = [key for key in closed if key >= market.plan.first_trained]
+    done = materialized_keys(instance, last_assets)
+    missing = tuple(key for key in due if key not in done)
+    newest = due[-1] if due else None
+    if not missing:
+        return Outlook(newest)
+    busy = work_in_progress(instance, market.sessions.keys)
+    if busy is not None:
+        return Outlook(newest, missing, busy=busy)
+    attempts = failed_attempts(instance, job, missing[0])
+    if attempts is None:
+        return Outlook(newest, missing)
+    settings = market.config.schedule
+    if attempts.count >= settings.max_attempts:
+        return Outlook(newest, missing, attempts=attempts, given_up=True)
+    due_at = attempts.ended + wait_after(settings, attempts.count)
+    next_try = due_at if due_at > now else None
+    return Outlook(newest, missing, attempts=attempts, next_try=next_try)
+
+
+def closed_sessions(market: Market, moment: dt.datetime) -> list[str]:
+    """The sessions whose midnight has passed, in the calendar's time zone.
+
+    Raises:
+        CalendarEndedError: the market goes on and the sessions known to this process do not.
+    """
+    sessions = market.sessions
+    today = moment.astimezone(ZoneInfo(sessions.timezone)).date().isoformat()
+    if market.config.market.end is None and today > sessions.keys[-1]:
+        raise CalendarEndedError(
+            f"the sessions of {sessions.calendar} that this process knows end with "
+            f"{sessions.keys[-1]}, and it is {today} there; reload the code location, and update "
+            f"exchange_calendars if that does not help"
+        )
+    return [key for key in sessions.keys if key < today]
+
+
+def wait_after(settings: ScheduleConfig, failures: int) -> dt.timedelta:
+    """The wait after so many failed runs: retry_minutes × 2^(failures − 1), capped."""
+    minutes = settings.retry_minutes * 2 ** min(failures - 1, 20)
+    return dt.timedelta(minutes=min(minutes, settings.max_retry_minutes))
+
+
+def clock(moment: dt.datetime, zone: str) -> str:
+    """A moment as the calendar's people read it."""
+    return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"
+
+
+def _sessions(count: int) -> str:
+    return "1 session" if count == 1 else f"{count} sessions"
