@@ -37,7 +37,10 @@ from rnn_core.data.simulate import planted_score, simulate_market
 from rnn_core.data.universe import Universe
 
 if TYPE_CHECKING:
-    from rnn_core.data.alpha import Alpha158, Alpha360
+    from rnn_core.data.alpha import Alpha158, Alpha158vwap, Alpha360, Alpha360vwap
+    from rnn_core.data.bin_files import ProviderError
+    from rnn_core.data.handlers import make_handler
+    from rnn_core.data.qlib_bins import QlibProvider
 
 __all__ = [
     "DK_I",
@@ -45,7 +48,9 @@ __all__ = [
     "DK_R",
     "PROCESSORS",
     "Alpha158",
+    "Alpha158vwap",
     "Alpha360",
+    "Alpha360vwap",
     "CSRankNorm",
     "CSZFillna",
     "CSZScoreNorm",
@@ -61,6 +66,8 @@ __all__ = [
     "ProcessInf",
     "Processor",
     "ProcessorChain",
+    "ProviderError",
+    "QlibProvider",
     "RobustZScoreNorm",
     "TSDataSampler",
     "TSDatasetH",
@@ -69,16 +76,25 @@ __all__ = [
     "Universe",
     "ZScoreNorm",
     "finite_report",
+    "make_handler",
     "make_processor",
     "planted_score",
     "require_finite",
     "simulate_market",
 ]
 
-_HANDLERS = ("Alpha158", "Alpha360")
+_LAZY = {
+    "Alpha158": "rnn_core.data.alpha",
+    "Alpha158vwap": "rnn_core.data.alpha",
+    "Alpha360": "rnn_core.data.alpha",
+    "Alpha360vwap": "rnn_core.data.alpha",
+    "ProviderError": "rnn_core.data.bin_files",
+    "QlibProvider": "rnn_core.data.qlib_bins",
+    "make_handler": "rnn_core.data.handlers",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HANDLERS:
-        return getattr(import_module("rnn_core.data.alpha"), name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

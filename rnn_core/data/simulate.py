@@ -35,6 +35,8 @@ MOMENTUM_SESSIONS = 20
 REVERSAL_WEIGHT, MOMENTUM_WEIGHT = 0.8, 0.6  # squares sum to 1
 MARKET_VOLATILITY = 0.01
 """Deviation of the market factor's log return, per session: about 16 % a year."""
+TURBULENCE = 2.5
+"""Factor on all volatilities while the market is turbulent."""
 SUSPENSION_END = 0.2
 """Chance per session that a suspension ends: five sessions on average."""
 LATE_WITHIN_SESSIONS = 250
@@ -66,6 +68,7 @@ def simulate_market(
     suspension_rate: float = 0.01,
     split_rate: float = 0.0005,
     late_listing_share: float = 0.1,
+    regime_rate: float = 0.0,
 ) -> pd.DataFrame:
     """Bars as traded.
 
@@ -78,6 +81,8 @@ def simulate_market(
             last five sessions on average.
         split_rate: chance of a split per instrument-session.
         late_listing_share: share of instruments listed after the first session, in the next 250.
+        regime_rate: chance per session that the market turns from calm to turbulent or back; the
+            first session is calm, turbulence multiplies all volatilities by `TURBULENCE`.
 
     Returns:
         Columns date, instrument, open, high, low, close (as traded), volume (whole shares),
@@ -94,6 +99,7 @@ def simulate_market(
     _check_range("suspension_rate", suspension_rate, 0, 0.5)
     _check_range("split_rate", split_rate, 0, 1)
     _check_range("late_listing_share", late_listing_share, 0, 1)
+    _check_range("regime_rate", regime_rate, 0, 1)
     if sessions.tz is not None or not sessions.is_monotonic_increasing or not sessions.is_unique:
         raise ValueError("expected sorted, unique, tz-naive sessions: call sessions.unique() first")
     n, span = n_instruments, len(sessions)
@@ -105,15 +111,19 @@ def simulate_market(
     suspended, split = fixed.suspended, np.ones(n)
     shown = np.full(n, np.nan)  # the split factor of the last bar published
     begin = suspension_rate * SUSPENSION_END / (1 - suspension_rate)
+    turbulent = False
     out = np.full((len(COLUMNS), span, n), np.nan)  # (C, T, N)
     for k in range(span):
         rng = np.random.default_rng([seed, k + 1])
         market, draw = rng.standard_normal(), rng.standard_normal((STREAMS - 2, n))
         chance = rng.random((2, n))
+        turbulent ^= k > 0 and rng.random() < regime_rate  # drawn last: 0 leaves all bits
+        scale = TURBULENCE if turbulent else 1.0
         noise = rho * scores[0] + np.sqrt(1 - rho**2) * draw[0]
-        ret = fixed.beta * MARKET_VOLATILITY * market + fixed.volatility * noise
+        ret = scale * (fixed.beta * MARKET_VOLATILITY * market + fixed.volatility * noise)
         before, log_close = log_close, log_close + ret
-        bar = _bar(np.exp(before), np.exp(log_close), fixed.volatility, draw[1:4])  # (4, N)
+        spread = scale * fixed.volatility
+        bar = _bar(np.exp(before), np.exp(log_close), spread, draw[1:4])  # (4, N)
         log_volume = 0.8 * log_volume + 0.3 * draw[4] + 0.1 * np.abs(draw[0])
         scores = [scores[1], _score(bar, log_close, history, k)]
         history[k % MOMENTUM_SESSIONS] = log_close

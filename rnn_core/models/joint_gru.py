@@ -23,6 +23,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from rnn_core.models.fused import can_fuse, run_layers
+
 _MOST_UNITS = 32  # K * H up to which the joint recurrence was faster at every batch size tried
 
 
@@ -40,7 +42,32 @@ def runs_jointly(rnns: nn.ModuleList, device: torch.device) -> bool:
     return device.type == "cpu" and len(rnns) > 1 and units <= _MOST_UNITS
 
 
-def joint_states(rnns: Iterable[nn.Module], steps: Tensor) -> Tensor:
+def joint_weights(rnns: Iterable[nn.Module]) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """The weights of K GRUs of equal sizes as those of one.
+
+    Args:
+        rnns: K modules `nn.GRU`, unidirectional, with biases.
+
+    Returns:
+        By layer, of input [3*K*H, C or K*H] and state [3*K*H, K*H], and their biases [3*K*H].
+    """
+    grus = [cast(nn.GRU, rnn) for rnn in rnns]
+    layers = []
+    for layer in range(grus[0].num_layers):
+        of_input = _by_gate(grus, f"weight_ih_l{layer}")  # [3, K, H, C or H]
+        of_state = _by_gate(grus, f"weight_hh_l{layer}")  # [3, K, H, H]
+        layers.append(
+            (
+                of_input.flatten(0, 2) if layer == 0 else _on_diagonal(of_input),
+                _on_diagonal(of_state),
+                _by_gate(grus, f"bias_ih_l{layer}").flatten(),
+                _by_gate(grus, f"bias_hh_l{layer}").flatten(),
+            )
+        )
+    return layers
+
+
+def joint_states(rnns: nn.ModuleList, steps: Tensor) -> Tensor:
     """States of K GRUs of equal sizes at every step.
 
     Args:
@@ -50,24 +77,16 @@ def joint_states(rnns: Iterable[nn.Module], steps: Tensor) -> Tensor:
     Returns:
         [L, B, K, H].
     """
-    grus = [cast(nn.GRU, rnn) for rnn in rnns]
-    first, n_rnns = grus[0], len(grus)
-    hidden, layers = first.hidden_size, first.num_layers
-    weights: list[Tensor] = []
-    for layer in range(layers):
-        of_input = _by_gate(grus, f"weight_ih_l{layer}")  # [3, K, H, C or H]
-        of_state = _by_gate(grus, f"weight_hh_l{layer}")  # [3, K, H, H]
-        weights += [
-            of_input.flatten(0, 2) if layer == 0 else _on_diagonal(of_input),
-            _on_diagonal(of_state),
-            _by_gate(grus, f"bias_ih_l{layer}").flatten(),
-            _by_gate(grus, f"bias_hh_l{layer}").flatten(),
-        ]
-    begin = steps.new_zeros(layers, steps.shape[1], n_rnns * hidden)
-    states, _ = torch.gru(
-        steps, begin, weights, True, layers, first.dropout, first.training, False, False
-    )
-    return states.view(*states.shape[:2], n_rnns, hidden)  # [L, B, K, H]
+    first, layers = cast(nn.GRU, rnns[0]), joint_weights(rnns)
+    units = len(rnns) * first.hidden_size
+    if can_fuse(first, steps):
+        states = run_layers(layers, steps)
+    else:
+        begin = steps.new_zeros(first.num_layers, steps.shape[1], units)
+        flat = [weight for layer in layers for weight in layer]
+        drop, train = first.dropout, first.training
+        states, _ = torch.gru(steps, begin, flat, True, first.num_layers, drop, train, False, False)
+    return states.view(*states.shape[:2], len(rnns), first.hidden_size)  # [L, B, K, H]
 
 
 def _by_gate(grus: Sequence[nn.GRU], name: str) -> Tensor:

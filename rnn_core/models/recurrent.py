@@ -16,6 +16,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from rnn_core.models.checks import require_dropout, require_sizes, require_windows
+from rnn_core.models.fused import can_fuse, layer_weights, run_layers
 
 
 class RecurrentRegressor(nn.Module):
@@ -65,6 +66,10 @@ class RecurrentRegressor(nn.Module):
             ValueError: another shape.
         """
         require_windows(x, self.d_feat)
-        steps: Tensor = self.rnn(x)[0]  # [B, L, H]
-        scores: Tensor = self.fc_out(steps[:, -1])  # [B, 1]
+        rnn = self.rnn
+        if isinstance(rnn, nn.GRU) and can_fuse(rnn, x):
+            newest = run_layers(layer_weights(rnn), x.transpose(0, 1))[-1]  # [B, H]
+        else:
+            newest = rnn(x)[0][:, -1]  # [B, H]
+        scores: Tensor = self.fc_out(newest)  # [B, 1]
         return scores.squeeze(-1)  # [B]
