@@ -1,9 +1,10 @@
 """The DuckDB catalog that people open: `duckdb data/sample/warehouse.duckdb`.
 
-It holds only views over the Parquet files, one per table, plus `latest_signal`. No step of the
-pipeline needs it; it is rebuilt under a temporary name and swapped into place whenever a table
-appears, so a person's open shell blocks nothing. Views do not verify digests: SQL typed by people
-reads the files as they are.
+It holds only views over the Parquet files, one per table, plus `latest_signal` and, for a table of
+which something served was made again, `TABLE_revisions` with what it was (`revisions.py`). No step
+of the pipeline needs it; it is rebuilt under a temporary name and swapped into place whenever a
+table appears, so a person's open shell blocks nothing. Views do not verify digests: SQL typed by
+people reads the files as they are.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import duckdb
 
+from pipelines import revisions
 from pipelines.store import PART, Store
 
 
@@ -78,6 +80,13 @@ def _views(store: Store, tables: Sequence[str], predictions: Mapping[str, str]) 
         )
         for table in tables
     }
+    for table in (t for t in revisions.tables(store) if t.isidentifier()):
+        views[f"{table}_revisions"] = (
+            "SELECT * EXCLUDE (filename), "  # noqa: S608 - escaped
+            "regexp_extract(filename, 'rev-([0-9]+)', 1)::INTEGER AS revision "
+            f"FROM read_parquet('{_literal(store, revisions.FOLDER, table)}/date=*/rev-*.parquet', "
+            "hive_partitioning=true, hive_types={'date': DATE}, filename=true, union_by_name=true)"
+        )
     written = {model: table for model, table in predictions.items() if table in views}
     if written:
         views["latest_signal"] = latest_signal_sql(written)
@@ -85,9 +94,13 @@ def _views(store: Store, tables: Sequence[str], predictions: Mapping[str, str]) 
 
 
 def _pattern(store: Store, table: str) -> str:
-    """Every partition of a table, as a quoted glob that takes the rest of the path literally."""
-    folder = re.sub(r"([*?\[])", r"[\1]", store.url(table)).replace("'", "''")
-    return f"{folder}/date=*/{PART}"
+    """Every partition of a table, as a quoted glob."""
+    return f"{_literal(store, table)}/date=*/{PART}"
+
+
+def _literal(store: Store, *parts: str) -> str:
+    """A folder for a quoted glob: quotes, stars and brackets of its path stand for themselves."""
+    return re.sub(r"([*?\[])", r"[\1]", store.url(*parts)).replace("'", "''")
 
 
 def _recorded(path: Path) -> dict[str, str] | None:

@@ -1,33 +1,38 @@
-"""`rnn-pipelines`: the factory from the command line."""
+"""`rnn-pipelines`: the factory from the command line.
+
+Commands that are more than a few lines have a module each in `pipelines/commands`.
+"""
 
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines import qrun
+from pipelines.commands import backfill, refresh, status, sync
+from pipelines.commands.arguments import add_config, day, market_of
 from pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
-    from pipelines.config import FactoryConfig
+    from pipelines.partitions import Sessions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     args = _parser().parse_args(argv)
     try:
-        status: int = args.run(args)
+        chosen: int = args.run(args)
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on from here", file=sys.stderr)
         return 130
-    return status
+    return chosen
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,14 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--fresh", action="store_true", help="delete the market's state first")
     demo.set_defaults(run=_demo)
 
-    backfill = commands.add_parser("backfill", help="run every asset over a range of sessions")
-    backfill.add_argument("--start", required=True, type=_day, help="first day, YYYY-MM-DD")
-    backfill.add_argument("--end", required=True, type=_day, help="last day, YYYY-MM-DD")
-    backfill.set_defaults(run=_backfill)
+    for module in (backfill, status, refresh, sync, qrun):
+        module.add_command(commands)
 
     signal = commands.add_parser("signal", help="print the scores of a session")
     signal.add_argument(
-        "--date", type=_day, help="the session (default: the newest that was scored)"
+        "--date", type=day, help="the session (default: the newest that was scored)"
     )
     signal.set_defaults(run=_signal)
 
@@ -53,63 +56,33 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--port", type=int, default=3000)
     ui.set_defaults(run=_ui)
 
-    for command in (demo, backfill, signal, ui):
-        command.add_argument(
-            "--config", help="a YAML, or the name of a shipped one (default: $RNN_CONFIG, sample)"
-        )
+    for command in (demo, signal, ui):
+        add_config(command)
     return parser
-
-
-def _day(text: str) -> str:
-    """A date as it is compared with session keys."""
-    try:
-        day = dt.datetime.strptime(text, "%Y-%m-%d").date()
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write YYYY-MM-DD") from None
-    return day.isoformat()
 
 
 def _demo(args: argparse.Namespace) -> int:
     from pipelines.demo import run_demo
     from pipelines.display import make_console
-    from pipelines.market import Market
 
-    run_demo(Market(_config(args)), make_console(), fresh=args.fresh)
-    return 0
-
-
-def _backfill(args: argparse.Namespace) -> int:
-    from pipelines.demo import DATA_ASSETS, model_assets
-    from pipelines.display import LiveProgress, make_console
-    from pipelines.graph import build_definitions
-    from pipelines.home import dagster_instance
-    from pipelines.market import Market
-    from pipelines.orphans import sweep_orphans
-    from pipelines.runs import run_assets
-    from pipelines.store import remove_leftovers
-
-    market, console = Market(_config(args)), make_console()
-    first = market.sessions.at_or_after(args.start)
-    last = min(market.sessions.at_or_before(args.end), market.last_closed())
-    if last < first:
-        raise PipelineError(f"no closed session between {args.start} and {args.end}")
-    with dagster_instance(market) as instance, LiveProgress(console).shown():
-        if sweep_orphans(instance):
-            remove_leftovers(market.paths.root)
-        assets = [*DATA_ASSETS, *model_assets(market)]
-        run_assets(build_definitions(market), instance, assets, (first, last))
+    run_demo(market_of(args), make_console(), fresh=args.fresh)
     return 0
 
 
 def _signal(args: argparse.Namespace) -> int:
-    from pipelines.market import Market
-
-    market = Market(_config(args))
+    market = market_of(args)
+    if args.date is not None:
+        _require_session(market.sessions, args.date)
     for name, table in market.prediction_tables().items():
         keys = market.warehouse.sessions(table)
-        key = args.date or (keys[-1] if keys else None)
-        if key is None:
+        if not keys:
             raise PipelineError(f"{table} has no session yet; run `rnn-pipelines demo` first")
+        key = args.date or keys[-1]
+        if key not in keys:
+            raise PipelineError(
+                f"{table} has no session {key}, it has {len(keys)} from {keys[0]} to {keys[-1]}; "
+                f"run `rnn-pipelines backfill --start {key} --end {key}` first"
+            )
         rows = market.warehouse.read(table, [key], needed_by="signal").frame
         print(f"{name}, {key}:")
         shown = rows[["instrument", "score", "as_of"]].sort_values("score", ascending=False)
@@ -117,21 +90,31 @@ def _signal(args: argparse.Namespace) -> int:
     return 0
 
 
+def _require_session(sessions: Sessions, key: str) -> None:
+    """The day is a session of the market.
+
+    Raises:
+        PipelineError: it is not, naming those next to it.
+    """
+    if key in sessions:
+        return
+    near = [*[k for k in sessions.keys if k < key][-1:], *[k for k in sessions.keys if k > key][:1]]
+    raise PipelineError(
+        f"{key} is not a session of {sessions.calendar}; the nearest of this market: "
+        f"{', '.join(near)}"
+    )
+
+
 def _ui(args: argparse.Namespace) -> int:
     from pipelines.config_file import ENV_CONFIG, config_path
-    from pipelines.home import prepare_home
-    from pipelines.market import Market
+    from pipelines.home import dagster_instance
+    from pipelines.orphans import sweep_orphans
 
     path = config_path(args.config)
-    prepare_home(Market(_config(args)))
+    with dagster_instance(market_of(args)) as instance:
+        sweep_orphans(instance)
     os.environ[ENV_CONFIG] = str(path.absolute())
     program = Path(sys.executable).with_name("dg")
     if not program.is_file():
         raise PipelineError("the UI needs the extra `ui`: pip install 'rnn-signal-factory[ui]'")
     os.execv(program, [str(program), "dev", "--host", "127.0.0.1", "--port", str(args.port)])  # noqa: S606 - our own interpreter's dg
-
-
-def _config(args: argparse.Namespace) -> FactoryConfig:
-    from pipelines.config_file import load_config
-
-    return load_config(args.config)

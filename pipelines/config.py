@@ -13,60 +13,31 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipelines.config_calendars import CalendarConfig, UniverseConfig, check_days
 from pipelines.config_checks import ChecksConfig
+from pipelines.config_sources import SourceConfig, check_universe
 from pipelines.config_types import PositiveInt, Section, Share
-from pipelines.errors import did_you_mean
 
 if TYPE_CHECKING:
     from rnn_core.features import FeatureSet
 
 
-class BokehSampleSource(Section):
-    """Five real US stocks, 2000-03-01 to 2013-03-01, from the package `bokeh-sampledata`."""
-
-    kind: Literal["bokeh_sample"]
-
-
-class SimulatedSource(Section):
-    """A seeded market of any size with a planted, recoverable signal."""
-
-    kind: Literal["simulated"]
-    instruments: PositiveInt = 50
-    seed: int = 0
-    signal: Annotated[float, Field(ge=0.0)] = 0.05
-    suspension_rate: Share = 0.005
-    split_rate: Share = 0.0005
-    late_listing_share: Share = 0.1
-
-
-class UniverseSpans(Section):
-    """Point-in-time membership: a file of `instrument start end`, whitespace-separated."""
-
-    spans: Path
-
-
 class MarketConfig(Section):
     """Where bars come from, on which sessions, and who is a member."""
 
-    source: Annotated[BokehSampleSource | SimulatedSource, Field(discriminator="kind")]
-    calendar: str
+    source: SourceConfig
+    calendar: CalendarConfig
+    closed: tuple[dt.date, ...] = ()
+    extra_sessions: tuple[dt.date, ...] = ()
     start: dt.date
     end: dt.date | None = None
-    universe: Literal["all"] | UniverseSpans = "all"
+    universe: UniverseConfig = "all"
     vwap: Literal["amount", "typical", "none"]
-
-    @field_validator("calendar")
-    @classmethod
-    def _known_calendar(cls, name: str) -> str:
-        import exchange_calendars
-
-        known = exchange_calendars.get_calendar_names()
-        if name not in known:
-            raise ValueError(f"unknown calendar {name!r}; {did_you_mean(name, known)}")
-        return name
 
     @model_validator(mode="after")
     def _order(self) -> MarketConfig:
+        check_days(self.closed, self.extra_sessions)
+        check_universe(self.source, self.universe)
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"end {self.end} must come after start {self.start}")
         return self

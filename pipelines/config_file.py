@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.config import FactoryConfig
+from pipelines.config_sources import TAGGED, anchor_paths
 from pipelines.errors import ConfigError, did_you_mean
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -81,14 +82,12 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
 
 
 def _anchored(raw: Any, folder: Path) -> Any:
-    """The mapping with the files that it names (spans, a feature set) relative to the YAML."""
+    """The mapping with the files that it names relative to the YAML."""
     from rnn_core.features.set_file import ENDINGS
 
     sections = raw if isinstance(raw, dict) else {}
-    market, features = sections.get("market"), sections.get("features")
-    universe = market.get("universe") if isinstance(market, dict) else None
-    if isinstance(universe, dict) and isinstance(universe.get("spans"), str):
-        universe["spans"] = str(folder.absolute() / universe["spans"])
+    features = sections.get("features")
+    anchor_paths(sections.get("market"), folder)
     if isinstance(features, dict) and isinstance(features.get("set"), str):
         path = Path(features["set"])
         if path.suffix.lower() in ENDINGS:
@@ -117,7 +116,7 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
 
 
 # Members of unions whose name pydantic puts into the path of an error.
-_UNION_TAGS = frozenset({"bokeh_sample", "simulated", "UniverseSpans", "literal['all']"})
+_UNION_TAGS = frozenset(TAGGED)
 
 
 def _keys(section: type[BaseModel]) -> Iterator[str]:
@@ -128,21 +127,22 @@ def _keys(section: type[BaseModel]) -> Iterator[str]:
 def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
     """The section that the path `loc` of the YAML leads to, where that is one."""
     section: type[BaseModel] = FactoryConfig
-    for i, part in enumerate(loc):
+    for part in loc:
+        if part in TAGGED:
+            tagged = TAGGED[part]
+            if tagged is None:
+                return None
+            section = tagged
+            continue
         by_key = {field.alias or name: field for name, field in section.model_fields.items()}
         field = by_key.get(str(part))
         candidates = [field.annotation] if field else []
         candidates += list(getattr(candidates[0], "__args__", ())) if candidates else []
         candidates += [arg for c in candidates for arg in getattr(c, "__args__", ())]
         nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if str(part) in _UNION_TAGS:
-            continue
         if not nested:
             return None
-        tags = {c.model_fields["kind"].annotation.__args__[0]: c  # type: ignore[union-attr]
-                for c in nested if "kind" in c.model_fields}  # fmt: skip
-        following = loc[i + 1] if i + 1 < len(loc) else None
-        section = tags.get(following, nested[0])
+        section = nested[0]  # of a union, the tag that follows says which
     return section
 
 

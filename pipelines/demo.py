@@ -23,6 +23,7 @@ from pipelines.reports import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
 from pipelines.runs import run_assets
 from pipelines.staleness import pending
 from pipelines.store import remove_leftovers
+from pipelines.upkeep import CURRENT_TAG, KEEP, SERVED_TAG
 
 DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
 DATA_STAGE = ("ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn")
@@ -82,7 +83,8 @@ def _run_stages(
         for assets, wanted in ((DATA_STAGE, everything), (model_assets(market), trained)):
             work = pending(market, defs, instance, assets, wanted)
             if work is not None:
-                run_assets(defs, instance, work.assets, (work.first, work.last))
+                kept = {CURRENT_TAG: KEEP, SERVED_TAG: KEEP}
+                run_assets(defs, instance, work.assets, (work.first, work.last), tags=kept)
                 worked = True
         made = all(read_table(market, t) is not None for t in (SIGNAL_TABLE, PORTFOLIO_TABLE))
         if trained and (worked or not made):

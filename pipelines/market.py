@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pipelines.bars import read_spans
-from pipelines.config import FactoryConfig, UniverseSpans
+from pipelines.calendars import market_sessions
+from pipelines.config import FactoryConfig
 from pipelines.errors import ConfigError
 from pipelines.families import ModelSpec, model_spec
 from pipelines.partitions import Sessions, TrainingPlan
 from pipelines.sources import BarSource, make_source
+from pipelines.store import Store
+from pipelines.universe import read_universe
 from pipelines.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -66,6 +68,16 @@ class Paths:
         """Tables and plots of the reports."""
         return self.root / "reports"
 
+    @property
+    def calendar(self) -> Path:
+        """The sessions seen so far, where the calendar is derived from the data."""
+        return self.root / "calendar.json"
+
+    @property
+    def downloads(self) -> Path:
+        """Bars of a vendor over the network, so that each is asked for once."""
+        return self.root / "downloads"
+
 
 class Market:
     """Configuration, calendar, source and warehouse of one market.
@@ -81,8 +93,9 @@ class Market:
     ) -> None:
         self.config = config
         self.paths = Paths((root or data_root() / config.name).absolute())
-        market, training = config.market, config.training
-        self.sessions = Sessions.of(market.calendar, market.start, market.end)
+        training = config.training
+        self._source = source
+        self.sessions = self._sessions()
         self.plan = TrainingPlan(
             self.sessions,
             self.sessions.at_or_after(training.first_trained),
@@ -90,7 +103,6 @@ class Market:
             self._pin(),
         )
         self.warehouse = Warehouse(config.warehouse or self.paths.warehouse, self._identity())
-        self._source = source
         self.models: tuple[ModelSpec, ...] = tuple(
             model_spec(name, entry) for name, entry in config.models.items()
         )
@@ -121,23 +133,34 @@ class Market:
     def _identity(self) -> dict[str, Any]:
         """What makes this warehouse another one: the base of every adjustment factor."""
         market = self.config.market
+        given = market.calendar
+        calendar = given if isinstance(given, str) else given.identity()
         return {
             "name": self.config.name,
             "source": market.source.model_dump(mode="json"),
-            "calendar": market.calendar,
+            "calendar": calendar,
             "start": self.sessions.first,
         }
 
     @cached_property
     def source(self) -> BarSource:
         """The bars' source."""
-        return self._source or make_source(self.config.market, self.sessions)
+        return self._source or make_source(self.config.market, self.sessions, self.paths.downloads)
+
+    def _sessions(self) -> Sessions:
+        """The market's sessions; a calendar derived from the data looks at its source."""
+        market, where = self.config.market, self.config.warehouse or self.paths.warehouse
+        return market_sessions(
+            market,
+            self.paths.calendar,
+            lambda: self._source or make_source(market, None, self.paths.downloads),
+            lambda: Store(where).has_partitions("ohlcv"),
+        )
 
     @cached_property
     def universe(self) -> Any:
         """`all`, or membership spans (instrument, start, end)."""
-        universe = self.config.market.universe
-        return read_spans(universe.spans) if isinstance(universe, UniverseSpans) else universe
+        return read_universe(self.config.market)
 
     @cached_property
     def label(self) -> Expression:

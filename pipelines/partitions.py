@@ -29,11 +29,14 @@ class Sessions:
         keys: every session from the market's start to its end, or to the end of what the calendar
             knows (about a year ahead).
         timezone: of the calendar; a session's partition exists from the midnight after it.
+        opens: time of day at which trading begins, `HH:MM`, where no exchange's calendar says it
+            (sessions of a file or of the data, see `calendars.py`).
     """
 
     calendar: str
     timezone: str
     keys: tuple[str, ...]
+    opens: str | None = None
 
     @classmethod
     def of(cls, calendar: str, start: dt.date, end: dt.date | None) -> Sessions:

@@ -1,82 +1,187 @@
-"""The two reports: models side by side over every session, as tables and pictures.
+"""The two reports: models side by side over every session, as tables, pictures and one page.
 
-Each writes its table (`signal.csv`, `portfolio.csv`) and its PNGs into the market's reports
-folder, every file moved into place whole.
+`signal_report` writes `signal.csv`, `comparison.csv` (models, their rank average and trivial
+baselines on the same rows), `differences.csv` (tests of every pair), the PNGs and `report.html`, a
+page that needs nothing but itself. `portfolio_report` writes `portfolio.csv` and its PNGs. Every
+file is moved into place whole.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from pipelines.bundles import find_bundle, histories_of
 from pipelines.errors import MissingSessionsError
+from pipelines.feature_sets import identity
 from pipelines.market import Market
+from pipelines.partition_file import fingerprint
+from pipelines.report_data import ReportData
 from pipelines.store import atomic_write
+
+if TYPE_CHECKING:
+    from rnn_core.evaluation import PortfolioResult, SignalAnalysis
 
 SIGNAL_TABLE = "signal.csv"
 PORTFOLIO_TABLE = "portfolio.csv"
+COMPARISON_TABLE = "comparison.csv"
+DIFFERENCES_TABLE = "differences.csv"
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
 class Report:
-    """A table by model, PNGs by name, and remarks for the log."""
+    """A table by model, PNGs by name, remarks for the log, and more tables by name."""
 
     table: pd.DataFrame
     pictures: dict[str, bytes]
     notes: list[str]
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def signal_report(market: Market) -> Report:
-    """Summarise the evaluations of every model and draw them.
+def signal_report(market: Market, served: Mapping[str, Collection[str]] | None = None) -> Report:
+    """Analyse the scores of every model, compare them, and write the page.
 
-    Loss curves are those of each model's newest training; the others are with their sessions.
+    Args:
+        market: the market.
+        served: decisions by model that were scored in time to be traded on; the table tells their
+            IC apart from that of backfilled ones. None where that is not known.
 
     Raises:
         MissingSessionsError: no session has been evaluated yet.
     """
     from rnn_core.evaluation import (
-        plot_ic,
-        plot_loss_curves,
-        plot_quantile_returns,
-        png_bytes,
+        compare_signals,
+        html_report,
+        report_figures,
+        signal_analysis,
         summarize_ic,
     )
 
-    evaluations: dict[str, pd.DataFrame] = {}
-    histories: dict[str, pd.DataFrame] = {}
-    for spec in market.models:
-        rows = _rows(market, f"{spec.name}_evaluation", "signal_report")
-        if rows is None or rows.empty:
-            continue
-        evaluations[spec.name] = rows.set_index("date")
-        newest = f"{rows['as_of'].max():%Y-%m-%d}"
-        bundle = find_bundle(market, spec.name, newest)
-        if bundle is not None:
-            histories |= histories_of(f"{spec.name} {newest}", bundle)
+    data = ReportData(market, "signal_report")
+    evaluations = {
+        spec.name: rows.set_index("date")
+        for spec in market.models
+        if (rows := data.rows(f"{spec.name}_evaluation")) is not None and not rows.empty
+    }
     if not evaluations:
         raise MissingSessionsError(
             "signal_report: no session has been evaluated yet; materialize the evaluations of "
             f"sessions from {market.plan.first_trained} plus {market.label_lag} sessions on"
         )
     table = pd.DataFrame(
-        {name: {**summarize_ic(rows), **seed_figures(rows)} for name, rows in evaluations.items()}
+        {
+            name: {
+                **summarize_ic(rows),
+                **seed_figures(rows),
+                **served_figures(rows, None if served is None else served.get(name, ())),
+            }
+            for name, rows in evaluations.items()
+        }
     ).T
     table.index.name = "model"
-    pictures = {
-        "ic": png_bytes(plot_ic(evaluations)),
-        "quantile_returns": png_bytes(plot_quantile_returns(evaluations)),
+    histories = _newest_histories(market, evaluations)
+    analyses: dict[str, SignalAnalysis] = {
+        name: signal_analysis(
+            data.scores[name].score,
+            data.labels,
+            bars=data.bars,
+            quantiles=market.config.evaluation.quantiles,
+        )
+        for name in evaluations
     }
-    if histories:
-        pictures["loss_curves"] = png_bytes(plot_loss_curves(histories))
-    _publish(market, SIGNAL_TABLE, table, pictures)
+    comparison = compare_signals(
+        {name: data.scores[name].seeds or data.scores[name].score for name in evaluations},
+        data.labels,
+        baselines=data.baselines(),
+        quantiles=market.config.evaluation.quantiles,
+    )
+    portfolios = _portfolios(data)
+    pictures = report_figures(
+        analyses, portfolios=portfolios, comparison=comparison, histories=histories
+    )
+    page = html_report(
+        analyses,
+        title=f"{market.config.name}: signals and portfolios",
+        portfolios=portfolios,
+        comparison=comparison,
+        histories=histories,
+        provenance=_provenance(market, evaluations),
+        notes=_notes(market, served),
+        periods_per_year=market.config.portfolio.periods_per_year,
+        figures=pictures,
+    )
+    tables = {COMPARISON_TABLE: comparison.summary, DIFFERENCES_TABLE: comparison.differences}
+    _publish(market, {SIGNAL_TABLE: table, **tables}, pictures)
+    atomic_write(market.paths.reports / PAGE, page.encode())
     days = {name: int(table.loc[name, "days"]) for name in table.index}
-    return Report(table, pictures, [f"signal_report: evaluated sessions {days}"])
+    return Report(table, pictures, [f"signal_report: evaluated sessions {days}"], tables)
+
+
+def _newest_histories(
+    market: Market, evaluations: Mapping[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Loss curves of each model's newest evaluated training."""
+    histories: dict[str, pd.DataFrame] = {}
+    for name, rows in evaluations.items():
+        newest = f"{rows['as_of'].max():%Y-%m-%d}"
+        bundle = find_bundle(market, name, newest)
+        if bundle is not None:
+            histories |= histories_of(f"{name} {newest}", bundle)
+    return histories
+
+
+def _provenance(market: Market, evaluations: Mapping[str, pd.DataFrame]) -> dict[str, object]:
+    """What the page was made from."""
+    settings = market.config.model_dump(mode="json", exclude={"features": {"set"}})
+    settings["features"]["set"] = identity(market.config.features.set)
+    anchors = {n: sorted(set(r["as_of"].astype(str))) for n, r in evaluations.items()}
+    return {
+        "market": market.config.name,
+        "configuration": fingerprint(settings)[:16],
+        "source": market.config.market.source.kind,
+        "label": market.config.features.label,
+        **{
+            f"{name} models": f"{len(seen)}, {seen[0]} to {seen[-1]}"
+            for name, seen in anchors.items()
+        },
+    }
+
+
+def _notes(market: Market, served: Mapping[str, Collection[str]] | None) -> list[str]:
+    """Remarks that stand on the page whatever the figures are."""
+    notes = ["ridge, reversal and momentum are baselines: a network that does not beat them earns "
+             "nothing"]  # fmt: skip
+    if market.config.market.source.kind == "bokeh_sample":
+        notes.append("three to five names a day: these figures show the machinery, nothing more")
+    if served is not None:
+        counts = ", ".join(f"{name} {len(keys)}" for name, keys in served.items())
+        notes.append(
+            f"decisions scored in time to be traded on: {counts}; all others were backfilled"
+        )
+    return notes
+
+
+def served_figures(rows: pd.DataFrame, served: Collection[str] | None) -> dict[str, float]:
+    """IC of served decisions apart from backfilled ones.
+
+    Args:
+        rows: evaluations.
+        served: decision sessions; None leaves the figures out.
+
+    Returns:
+        served_days, served_ic, served_rank_ic; NaN where no served decision was evaluated.
+    """
+    if served is None:
+        return {}
+    chosen = rows[pd.to_datetime(rows["decision_date"]).dt.strftime("%Y-%m-%d").isin(set(served))]
+    ic, rank_ic = (pd.to_numeric(chosen[name]).mean() for name in ("ic", "rank_ic"))
+    return {"served_days": len(chosen), "served_ic": float(ic), "served_rank_ic": float(rank_ic)}
 
 
 def seed_figures(rows: pd.DataFrame) -> dict[str, float]:
@@ -110,45 +215,21 @@ def seed_figures(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def portfolio_report(market: Market) -> Report:
-    """Backtest TopkDropout on the predictions of every model and draw the curves.
+    """Backtest TopkDropout on the predictions of every model and of their rank average.
 
     Raises:
         MissingSessionsError: no session has predictions yet.
     """
-    from rnn_core.evaluation import (
-        PortfolioConfig,
-        equal_weight_benchmark,
-        plot_portfolio,
-        png_bytes,
-        portfolio_summary,
-        topk_dropout,
-    )
+    from rnn_core.evaluation import plot_concentration, plot_portfolio, png_bytes, portfolio_summary
 
-    signals = {}
-    for spec in market.models:
-        rows = _rows(market, f"{spec.name}_prediction", "portfolio_report")
-        if rows is not None and not rows.empty:
-            signals[spec.name] = rows.set_index(["date", "instrument"])["score"].rename_axis(
-                ["datetime", "instrument"]
-            )
-    if not signals:
+    data = ReportData(market, "portfolio_report")
+    if not data.scores:
         raise MissingSessionsError(
             "portfolio_report: no session has predictions yet; materialize the predictions of "
             f"sessions from {market.plan.first_trained} on"
         )
-    first = min(s.index.get_level_values("datetime").min() for s in signals.values())
-    start = market.sessions.window(f"{first:%Y-%m-%d}", 2)[0]
-    keys = tuple(k for k in market.warehouse.sessions("ohlcv") if k >= start)
-    bars, parts = market.load_bars(keys, "portfolio_report")
-    bars = bars.set_index(["date", "instrument"]).rename_axis(["datetime", "instrument"])
-    members = bars[parts.frame["member"].to_numpy(dtype=bool)]
     settings = market.config.portfolio
-    config = PortfolioConfig(**settings.model_dump(exclude={"periods_per_year"}))
-    benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
-    results = {
-        name: topk_dropout(signal, bars, config, benchmark=benchmark)
-        for name, signal in signals.items()
-    }
+    results = _portfolios(data)
     table = pd.DataFrame(
         {
             name: portfolio_summary(result, periods_per_year=settings.periods_per_year)
@@ -156,10 +237,39 @@ def portfolio_report(market: Market) -> Report:
         }
     ).T
     table.index.name = "model"
-    pictures = {"portfolio": png_bytes(plot_portfolio(results))}
-    _publish(market, PORTFOLIO_TABLE, table, pictures)
+    pictures = {
+        "portfolio": png_bytes(plot_portfolio(results)),
+        "concentration": png_bytes(plot_concentration(results)),
+    }
+    _publish(market, {PORTFOLIO_TABLE: table}, pictures)
     sessions = int(table["sessions"].max())
-    return Report(table, pictures, [f"portfolio_report: {sessions} sessions, topk {config.topk}"])
+    notes = [f"portfolio_report: {sessions} sessions, topk {settings.topk}"]
+    notes += [f"{name}: {note}" for name, result in results.items() for note in result.notes]
+    return Report(table, pictures, notes)
+
+
+def _portfolios(data: ReportData) -> dict[str, PortfolioResult]:
+    """TopkDropout of every model and, where there are several, of their rank average."""
+    from rnn_core.evaluation import (
+        PortfolioConfig,
+        equal_weight_benchmark,
+        rank_average,
+        topk_dropout,
+    )
+
+    settings, signals = data.market.config.portfolio, {n: o.score for n, o in data.scores.items()}
+    if len(signals) > 1:
+        mixed = rank_average(list(signals.values()))
+        signals |= {"ensemble": mixed} if len(mixed) else {}
+    start = data.market.sessions.window(f"{data.first:%Y-%m-%d}", 2)[0]
+    bars = data.bars.loc[pd.Timestamp(start) :]
+    config = PortfolioConfig(**settings.model_dump(exclude={"periods_per_year"}))
+    members = bars[bars["member"]]
+    benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
+    return {
+        name: topk_dropout(signal, bars, config, benchmark=benchmark)
+        for name, signal in signals.items()
+    }
 
 
 def sessions_of(bars: pd.DataFrame) -> pd.DatetimeIndex:
@@ -167,14 +277,12 @@ def sessions_of(bars: pd.DataFrame) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(bars.index.get_level_values("datetime").unique()).sort_values()
 
 
-def _rows(market: Market, table: str, needed_by: str) -> pd.DataFrame | None:
-    keys = market.warehouse.sessions(table)
-    return market.warehouse.read(table, keys, needed_by=needed_by).frame if keys else None
-
-
-def _publish(market: Market, name: str, table: pd.DataFrame, pictures: dict[str, bytes]) -> None:
+def _publish(
+    market: Market, tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, bytes]
+) -> None:
     folder = market.paths.reports
-    atomic_write(folder / name, table.to_csv().encode())
+    for name, table in tables.items():
+        atomic_write(folder / name, table.to_csv().encode())
     for picture, png in pictures.items():
         atomic_write(folder / f"{picture}.png", png)
 
@@ -187,7 +295,7 @@ def read_table(market: Market, name: str) -> pd.DataFrame | None:
 
 def markdown_table(table: pd.DataFrame) -> str:
     """A frame as a Markdown table, figures to four digits."""
-    header = ["model", *map(str, table.columns)]
+    header = [str(table.index.name or ""), *map(str, table.columns)]
     lines = [_row(header), _row(["---"] * len(header))]
     for name, values in table.iterrows():
         lines.append(_row([str(name), *(_figure(v) for v in values)]))
@@ -199,6 +307,8 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _figure(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, float) and math.isnan(value):
         return "–"
     if float(value).is_integer():

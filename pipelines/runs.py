@@ -10,6 +10,7 @@ import dagster as dg
 from pipelines.errors import PipelineError
 from pipelines.orphans import OWNER_TAG, owner
 from pipelines.schedules import RANGE_END, RANGE_START
+from pipelines.upkeep import CURRENT_TAG, REMAKE
 
 
 class RunFailedError(PipelineError):
@@ -31,7 +32,8 @@ def run_assets(
         instance: the market's Dagster record.
         assets: keys to materialize.
         sessions: first and last session; None for assets without partitions.
-        tags: more tags of the run.
+        tags: more tags of the run; without the one that says otherwise (`upkeep.CURRENT_TAG`) all
+            that is asked for is made, current or not.
 
     Returns:
         The run's id.
@@ -41,7 +43,7 @@ def run_assets(
         KeyboardInterrupt: the run was interrupted; what was finished is recorded.
     """
     job = defs.resolve_implicit_global_asset_job_def()
-    chosen = {OWNER_TAG: owner(), **(tags or {})}
+    chosen = {OWNER_TAG: owner(), CURRENT_TAG: REMAKE, **(tags or {})}
     if sessions is not None:
         chosen |= {RANGE_START: sessions[0], RANGE_END: sessions[1]}
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -1,27 +1,25 @@
 """What of a market is absent or stale: the work that is left for a command.
 
-A partition is current if its file is there, Dagster's record has it, its provenance names the
-asset's present code version and configuration, and its inputs are what is there now. Only footers
-are read. Bars are compared with nothing upstream: a source is asked when `ohlcv` runs.
+`survey` goes through the assets upstream first and gives each partition that is not current its
+reason (`reasons.py`). What has to be made again is marked in the snapshot, so that exactly the
+partitions that were made from it, and what was made from those, are found stale with it. What was
+served is history: it stays as it is, and what follows from it is compared with what is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import dagster as dg
 
-from pipelines import inputs
 from pipelines.assets.base import CONFIG_HASH
-from pipelines.bundles import require_bundle
-from pipelines.errors import ModelNotTrainedError, ProcessorStateError
 from pipelines.market import Market
-from pipelines.partition_file import PartitionInfo, fingerprint
-from pipelines.processing import ProcessorState, load_state
-from pipelines.training import training_config
+from pipelines.reasons import Cause, Reason, why_not_current, why_not_fitted
+from pipelines.served import Served
+from pipelines.snapshot import Snapshot
+
+WHOLE = "all"  # stands for the session of an asset without partitions
 
 
 @dataclass(frozen=True)
@@ -33,61 +31,100 @@ class Work:
     last: str
 
 
-class Snapshot(dict[str, dict[str, str]]):
-    """A market as it is now: digests by table and session, each table read when it is asked for.
+@dataclass(frozen=True)
+class Survey:
+    """What is not current, and why.
 
     Attributes:
-        infos: the footers behind the digests.
+        wanted: the sessions looked at, by asset, upstream first.
+        reasons: of those that are not current, by asset and session.
     """
 
-    def __init__(self, market: Market) -> None:
-        super().__init__()
-        self.market = market
-        self.infos: dict[str, dict[str, PartitionInfo]] = {}
-        self._bundles: dict[tuple[str, str], str] = {}
+    wanted: Mapping[str, tuple[str, ...]]
+    reasons: Mapping[str, Mapping[str, Reason]]
 
-    def __missing__(self, table: str) -> dict[str, str]:
-        warehouse = self.market.warehouse
-        keys = warehouse.sessions(table)
-        with ThreadPoolExecutor(4) as pool:
-            found = pool.map(lambda key: warehouse.info(table, key), keys)
-        self.infos[table] = {k: i for k, i in zip(keys, found, strict=True) if i is not None}
-        self[table] = {key: info.digest for key, info in self.infos[table].items()}
-        return self[table]
+    def left(self, asset: str) -> tuple[str, ...]:
+        """The sessions of an asset that would be made now; what was served is not among them."""
+        found = self.reasons[asset]
+        return tuple(
+            key for key in self.wanted[asset] if key in found and found[key].cause != Cause.SERVED
+        )
 
-    @cached_property
-    def processors(self) -> ProcessorState:
-        """The fitted processors.
+    def served(self, asset: str) -> tuple[str, ...]:
+        """The sessions of an asset that were served and would have other inputs now."""
+        found = self.reasons[asset]
+        return tuple(
+            key for key in self.wanted[asset] if key in found and found[key].cause == Cause.SERVED
+        )
 
-        Raises:
-            ProcessorStateError: they are not fitted for this configuration.
+    def work(self, sessions: Sequence[str]) -> Work | None:
+        """The assets with anything left and the range that it lies in; None where nothing is.
+
+        Args:
+            sessions: the range that stands for an asset without partitions.
         """
-        return load_state(self.market)
+        left = {asset: self.left(asset) for asset in self.wanted}
+        keys = {key for keys in left.values() for key in keys if key != WHOLE}
+        if any(WHOLE in found for found in left.values()):
+            keys |= {sessions[0]} if keys else {sessions[0], sessions[-1]}
+        if not keys:
+            return None
+        return Work(tuple(a for a, found in left.items() if found), min(keys), max(keys))
 
-    def processors_are_current(self) -> bool:
-        """Whether the processors are fitted, for this configuration and from this data."""
-        try:
-            return self.processors.inputs == inputs.processors_inputs(self.market, self)
-        except (ProcessorStateError, KeyError):
-            return False
 
-    def bundle(self, model: str, anchor: str, *, pinned: bool) -> str:
-        """Fingerprint of a bundle, after confirming that it is the one that would be trained now.
+def survey(
+    market: Market,
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    wanted: Mapping[str, Sequence[str]],
+    *,
+    served: Served | None,
+    restated: Collection[str] = (),
+) -> Survey:
+    """Compare what is there with what would be made now.
 
-        Raises:
-            ModelNotTrainedError: it is not there, or of another configuration or data.
-        """
-        if (model, anchor) not in self._bundles:
-            market = self.market
-            found = require_bundle(market, model, anchor, f"{model}_model")
-            spec = next(spec for spec in market.models if spec.name == model)
-            wanted = fingerprint(training_config(market, spec))
-            data = inputs.training_inputs(market, anchor, self)
-            made = (found.manifest.get("config_hash"), found.manifest.get("data"))
-            if not pinned and made != (wanted, data):
-                raise ModelNotTrainedError(f"the {model} bundle of {anchor} is stale")
-            self._bundles[model, anchor] = found.fingerprint
-        return self._bundles[model, anchor]
+    Args:
+        market: the market.
+        defs: its definitions.
+        instance: its Dagster record.
+        wanted: sessions by asset, in any order of assets; those of `processors` stand for one.
+        served: what stays as it is; None where that may be replaced.
+        restated: sessions whose bars the source now gives differently.
+    """
+    graph, now = defs.resolve_asset_graph(), Snapshot(market)
+    ordered = [key.to_user_string() for key in graph.toposorted_asset_keys]
+    reasons: dict[str, dict[str, Reason]] = {}
+    for name in (n for n in ordered if n in wanted):
+        if name == "processors":
+            why = why_not_fitted(now)
+            now.processors_outdated = why is not None
+            reasons[name] = {} if why is None else {WHOLE: why}
+            continue
+        node = graph.get(dg.AssetKey(name))
+        keys, config = wanted[name], node.metadata[CONFIG_HASH]
+        recorded = instance.get_materialized_partitions(node.key)
+        now[name].load(keys)
+        if name == "ohlcv":
+            now.load_members(keys)
+        found = reasons[name] = {}
+        for key in keys:
+            why = why_not_current(name, key, node.code_version, config, now)
+            if why is None and name == "ohlcv" and key in restated:
+                why = Reason(Cause.RESTATED)
+            if why is None and key not in recorded:
+                why = Reason(Cause.UNRECORDED)
+            if why is not None:
+                protected = served and _may_be_kept(why) and served.holds(name, key)
+                found[key] = Reason(Cause.SERVED) if protected else why
+        again = (k for k, why in found.items() if why.cause not in (Cause.SERVED, Cause.UNRECORDED))
+        now[name].mark_outdated(again)
+    shown = {n: (WHOLE,) if n == "processors" else tuple(wanted[n]) for n in reasons}
+    return Survey(shown, reasons)
+
+
+def _may_be_kept(why: Reason) -> bool:
+    """Whether what is there could stay: it is intact, and other than what would be made."""
+    return why.cause not in (Cause.ABSENT, Cause.DAMAGED, Cause.UNRECORDED)
 
 
 def pending(
@@ -99,79 +136,15 @@ def pending(
 ) -> Work | None:
     """What of these assets and sessions is absent or stale; None where nothing is.
 
-    Whatever follows an asset that must run again runs again too.
-
     Args:
         market: the market.
         defs: its definitions.
         instance: its Dagster record.
-        assets: assets, upstream first; `processors` may be among them.
+        assets: assets; `processors` may be among them.
         sessions: the sessions wanted.
     """
     if not sessions:
         return None
-    graph, now = defs.resolve_asset_graph(), Snapshot(market)
-    affected: list[str] = []
-    first: str | None = None
-    for name in assets:
-        node = graph.get(dg.AssetKey(name))
-        if name == "processors":
-            missing = None if now.processors_are_current() else sessions[0]
-        else:
-            recorded = instance.get_materialized_partitions(node.key)
-            made_by = (node.code_version, node.metadata[CONFIG_HASH])
-            missing = next(
-                (
-                    key
-                    for key in sessions
-                    if key not in recorded or not _is_current(name, key, made_by, now)
-                ),
-                None,
-            )
-        upstream = {key.to_user_string() for key in node.parent_keys}
-        if missing is not None or upstream & set(affected):
-            affected.append(name)
-        if missing is not None:
-            first = missing if first is None else min(first, missing)
-    return None if first is None else Work(tuple(affected), first, sessions[-1])
-
-
-def _is_current(name: str, key: str, made_by: tuple[str | None, str], now: Snapshot) -> bool:
-    """Whether a partition is there, of this code and configuration, made from what is there."""
-    if key not in now[name]:
-        return False
-    made = now.infos[name][key].provenance
-    if (made.code_version, made.config) != made_by:
-        return False
-    try:
-        return name == "ohlcv" or made.inputs == expected_inputs(name, key, now)
-    except (KeyError, ProcessorStateError, ModelNotTrainedError):
-        return False
-
-
-def expected_inputs(name: str, key: str, now: Snapshot) -> dict[str, str]:
-    """The inputs that a partition would be made from now; bars, which have a source, have none.
-
-    Raises:
-        KeyError: something that it reads is absent.
-        ProcessorStateError: the processors are not fitted for this configuration.
-        ModelNotTrainedError: the bundle in force is not there, or is stale.
-    """
-    market = now.market
-    if name == "alpha158":
-        return inputs.alpha158_inputs(market, key, now)
-    if name == "label":
-        return inputs.label_inputs(market, key, now)
-    if name == "dataset_infer":
-        return inputs.dataset_infer_inputs(key, now, now.processors.hash)
-    if name == "dataset_learn":
-        return inputs.dataset_learn_inputs(market, key, now, now.processors.hash)
-    model, kind = name.rsplit("_", 1)
-    if kind == "prediction":
-        return inputs.prediction_inputs(market, model, key, now)
-    if kind == "evaluation":
-        return inputs.evaluation_inputs(market, model, key, now)
-    anchor = market.plan.anchor(key)
-    if anchor is None:
-        return {}
-    return {"bundle": now.bundle(model, anchor, pinned=market.plan.is_pinned(key))}
+    wanted = dict.fromkeys(assets, sessions)
+    found = survey(market, defs, instance, wanted, served=Served(market, instance))
+    return found.work(sessions)

@@ -150,14 +150,22 @@ def _finite(shown: dict[str, Any]) -> dict[str, Any]:
 
 def signal_report_asset(market: Market) -> dg.AssetsDefinition:
     """The asset `signal_report`."""
+    from pipelines.served import served_sessions
+
+    def make(market: Market, instance: dg.DagsterInstance) -> Report:
+        served = {s.name: served_sessions(market, instance, s.name) for s in market.models}
+        return signal_report(market, served)
+
     return _report_asset(
         market,
-        signal_report,
+        make,
         name="signal_report",
         reads="evaluation",
         description=(
-            "All models side by side over every evaluated session: IC, ICIR, rank IC, rank ICIR; "
-            "IC over time, quantile returns and loss curves as pictures."
+            "All models and their rank average side by side over every evaluated session, against "
+            "reversal, momentum and a ridge regression: IC with Newey-West errors, tests of the "
+            "differences, quantile returns, decay, turnover, loss curves. The whole page is "
+            "`report.html` in the reports folder."
         ),
     )
 
@@ -167,7 +175,7 @@ def portfolio_report_asset(market: Market) -> dg.AssetsDefinition:
     settings = market.config.portfolio
     return _report_asset(
         market,
-        portfolio_report,
+        lambda market, _: portfolio_report(market),
         name="portfolio_report",
         reads="prediction",
         description=(
@@ -179,17 +187,26 @@ def portfolio_report_asset(market: Market) -> dg.AssetsDefinition:
 
 
 def _report_asset(
-    market: Market, make: Callable[[Market], Report], *, name: str, reads: str, description: str
+    market: Market,
+    make: Callable[[Market, dg.DagsterInstance], Report],
+    *,
+    name: str,
+    reads: str,
+    description: str,
 ) -> dg.AssetsDefinition:
     """A report over one kind of partition of every model."""
 
     def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        report = make(market)
+        report = make(market, context.instance)
         for line in report.notes:
             context.log.info(line)
         return dg.MaterializeResult(
             metadata={
                 "models": dg.MetadataValue.md(markdown_table(report.table)),
+                **{
+                    name.removesuffix(".csv"): dg.MetadataValue.md(markdown_table(table))
+                    for name, table in report.tables.items()
+                },
                 **picture_metadata(report.pictures),
                 "folder": str(market.paths.reports),
             }

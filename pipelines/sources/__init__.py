@@ -2,22 +2,68 @@
 
 from __future__ import annotations
 
-from pipelines.config import BokehSampleSource, MarketConfig, SimulatedSource
+from pathlib import Path
+
+from pipelines.config import MarketConfig
+from pipelines.config_sources import (
+    BaostockSource,
+    BokehSampleSource,
+    FilesSource,
+    QlibBinSource,
+    SimulatedSource,
+    SqlSource,
+    YahooSource,
+)
+from pipelines.errors import ConfigError
 from pipelines.partitions import Sessions
 from pipelines.sources.base import BarSource
 
 
-def make_source(market: MarketConfig, sessions: Sessions) -> BarSource:
-    """The source that a market's configuration names."""
-    source = market.source
-    if isinstance(source, SimulatedSource):
-        from pipelines.sources.simulated import SimulatedBars
+def make_source(market: MarketConfig, sessions: Sessions | None, downloads: Path) -> BarSource:
+    """The source that a market's configuration names.
 
-        return SimulatedBars(source, sessions)
+    Args:
+        market: the section of the YAML.
+        sessions: the market's sessions; None while they are being derived from the source.
+        downloads: folder of the market's state where a vendor's bars are kept.
+
+    Raises:
+        ConfigError: the source cannot do without sessions.
+    """
+    source, needs_amount = market.source, market.vwap == "amount"
+    if isinstance(source, FilesSource):
+        from pipelines.sources.files import FilesBars
+
+        return FilesBars(source, needs_amount=needs_amount)
+    if isinstance(source, QlibBinSource):
+        from pipelines.sources.qlib_bin import QlibBars
+
+        return QlibBars(source, needs_amount=needs_amount)
+    if isinstance(source, SqlSource):
+        from pipelines.sources.sql import SqlBars
+
+        return SqlBars(source, needs_amount=needs_amount)
     if isinstance(source, BokehSampleSource):
         from pipelines.sources.bokeh_sample import BokehSampleBars
 
         return BokehSampleBars()
+    if sessions is None:
+        raise ConfigError(
+            f"market.calendar: the source {source.kind} does not tell the days that it has; name "
+            f"an exchange's calendar or a file"
+        )
+    if isinstance(source, YahooSource):
+        from pipelines.sources.yahoo import yahoo_bars
+
+        return yahoo_bars(source, sessions, downloads / "yahoo")
+    if isinstance(source, BaostockSource):
+        from pipelines.sources.baostock import baostock_bars
+
+        return baostock_bars(source, sessions, downloads / "baostock")
+    if isinstance(source, SimulatedSource):
+        from pipelines.sources.simulated import SimulatedBars
+
+        return SimulatedBars(source, sessions)
     raise AssertionError(f"no source for {source!r}")  # the union above is closed
 
 

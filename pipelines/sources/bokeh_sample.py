@@ -30,6 +30,11 @@ class BokehSampleBars:
         """Bars of the given sessions."""
         return self._bars[self._bars["date"].isin(set(keys))]
 
+    def days(self, first: str | None = None) -> pd.Series[int]:
+        """Bars a day, by session key in order."""
+        counts = self._bars["date"].value_counts().sort_index()
+        return counts if first is None else counts[counts.index >= first]
+
     @cached_property
     def _bars(self) -> pd.DataFrame:
         try:

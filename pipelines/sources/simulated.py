@@ -11,7 +11,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from pipelines.config import SimulatedSource
+from pipelines.config_sources import SimulatedSource
 from pipelines.partitions import Sessions
 from pipelines.sources.base import RAW_COLUMNS
 
@@ -45,6 +45,7 @@ class SimulatedBars:
             suspension_rate=s.suspension_rate,
             split_rate=s.split_rate,
             late_listing_share=s.late_listing_share,
+            regime_rate=s.regime_rate,
         )
         bars["date"] = pd.to_datetime(bars["date"]).dt.strftime("%Y-%m-%d")
         return bars[list(RAW_COLUMNS)]

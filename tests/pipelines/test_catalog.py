@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import duckdb
 import pytest
 
+from pipelines import revisions
 from pipelines.catalog import refresh
+from pipelines.store import Store
 
 
 def test_views_show_every_table(finished):
@@ -75,10 +79,6 @@ def test_columns_are_the_features(finished, table):
 
 def test_an_empty_table_and_an_odd_path_stop_nothing(finished, tmp_path):
     """A folder without partitions has no view; quotes and brackets in a path are literal."""
-    import shutil
-
-    from pipelines.store import Store
-
     odd = tmp_path / "it's [my] data"
     shutil.copytree(finished.paths.warehouse / "label", odd / "label")
     (odd / "alpha158" / "date=2020-01-02").mkdir(parents=True)
@@ -88,3 +88,36 @@ def test_an_empty_table_and_an_odd_path_stop_nothing(finished, tmp_path):
         assert connection.execute("SELECT count(DISTINCT date) FROM label").fetchone()[0] > 80
         views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal")
         assert views.fetchall() == [("label",)]
+
+
+def test_revisions_have_a_view_of_their_own(finished, tmp_path):
+    """Two earlier versions of a session; the main view and its globs show neither."""
+    odd = tmp_path / "it's [my] data"
+    shutil.copytree(finished.paths.warehouse / "label", odd / "label")
+    store, keys = Store(odd), finished.sessions.keys[-3:]
+    path = tmp_path / "odd.duckdb"
+    assert refresh(path, store, {})
+    assert revisions.keep(store, "label", keys[0]) == 1
+    store.write(
+        store.read("label", f"date={keys[1]}", "part-0.parquet"),
+        "label",
+        f"date={keys[0]}",
+        "part-0.parquet",
+    )
+    assert revisions.keep(store, "label", keys[0]) == 2
+    assert revisions.numbers(store, "label", keys[0]) == [1, 2]
+    assert revisions.sessions(store, "label") == [keys[0]]
+    assert refresh(path, store, {}), "a first revision brings a view"
+    assert not refresh(path, store, {})
+    with duckdb.connect(str(path), read_only=True) as connection:
+
+        def rows(sql):
+            return connection.execute(sql).fetchall()
+
+        days = "SELECT DISTINCT date::VARCHAR, revision FROM label_revisions ORDER BY revision"
+        assert rows(days) == [(keys[0], 1), (keys[0], 2)]
+        columns = [row[0] for row in rows("DESCRIBE label_revisions")]
+        assert columns == ["instrument", "decision_date", "label", "date", "revision"]
+    n = len(finished.warehouse.sessions("label"))
+    assert len(list((odd / "label").glob("**/*.parquet"))) == n
+    assert store.partitions("label") == finished.warehouse.sessions("label")

@@ -16,8 +16,10 @@ import pytest
 from rich.console import Console
 
 from pipelines import cli
+from pipelines.commands.arguments import day
 from pipelines.demo import DATA_ASSETS, model_assets, run_demo
 from pipelines.graph import build_definitions
+from pipelines.home import dagster_instance
 from pipelines.orphans import OWNER_TAG, owner, sweep_orphans
 from tests.pipelines.conftest import TINY, make_market, materialize, partition_bytes
 
@@ -152,6 +154,33 @@ def test_errors_end_a_command_with_their_text(tiny_yaml, capsys):
     assert "no closed session between 2020-05-09 and 2020-05-10" in capsys.readouterr().err
 
 
+def test_signal_says_what_a_day_is(finished, tiny_yaml, capsys):
+    """Not a session, a session without scores, and one of the warm-up."""
+    shutil.copytree(finished.paths.root, tiny_yaml.parent / "data" / "tiny")
+    config = ["--config", str(tiny_yaml)]
+
+    def said(day):
+        status = cli.main(["signal", "--date", day, *config])
+        out = capsys.readouterr()
+        return status, out.err + out.out
+
+    status, text = said("2020-05-09")
+    assert status == 1
+    assert "2020-05-09 is not a session of XNYS; the nearest" in text
+    assert "2020-05-08, 2020-05-11" in text
+    assert "the nearest of this market: 2020-05-15" in said("2021-03-01")[1]
+    status, text = said("2020-03-31")
+    assert status == 1
+    assert "gru_prediction has no session 2020-03-31, it has 32 from 2020-04-01" in text
+    assert "`rnn-pipelines backfill --start 2020-03-31 --end 2020-03-31` first" in text
+    market = make_market(tiny_yaml.parent / "data" / "tiny")
+    with dagster_instance(market) as instance:
+        materialize(market, model_assets(market), "2020-03-31", "2020-03-31", instance)
+    status, text = said("2020-03-31")
+    assert status == 0
+    assert text.count("no scores: warm-up") == 3
+
+
 def test_bundles_of_the_same_fingerprints_are_kept(finished, tmp_path, instance):
     """A second run trains nothing; a lost bundle is trained again to the same bytes."""
     market = make_market(tmp_path / "kept")
@@ -168,7 +197,7 @@ def test_bundles_of_the_same_fingerprints_are_kept(finished, tmp_path, instance)
 
 def test_days_are_read_as_dates(tiny_yaml, capsys):
     """`2012-1-5` is the fifth of January, never the text that sorts after `2012-09`."""
-    assert cli._day("2020-5-9") == "2020-05-09"
+    assert day("2020-5-9") == "2020-05-09"
     with pytest.raises(SystemExit):
         cli.main(["signal", "--date", "20200509", "--config", str(tiny_yaml)])
     assert "'20200509' is not a date; write YYYY-MM-DD" in capsys.readouterr().err

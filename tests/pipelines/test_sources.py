@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipelines.bars import adjusted, adjustment_factors, broken_rules
-from pipelines.config import SimulatedSource
+from pipelines.config_sources import SimulatedSource
 from pipelines.errors import SourceError
 from pipelines.partitions import Sessions
 from pipelines.sources.base import RAW_COLUMNS, fetch_bars

@@ -53,7 +53,14 @@ def test_a_finished_market_has_nothing_left(copy, instance):
 def test_an_absent_partition_and_what_follows_it(copy, instance):
     key = copy.sessions.keys[60]
     shutil.rmtree(copy.paths.warehouse / "label" / f"date={key}")
-    assert left(copy, instance) == (("label", "processors", "dataset_infer", "dataset_learn"), key)
+    assert left(copy, instance) == (("label", "dataset_learn"), key)
+
+
+def test_an_absent_partition_of_the_fit_window_reaches_the_processors(copy, instance):
+    key = copy.fit_sessions[-1]
+    shutil.rmtree(copy.paths.warehouse / "label" / f"date={key}")
+    stages = ("label", "processors", "dataset_infer", "dataset_learn")
+    assert left(copy, instance) == (stages, copy.sessions.first)
 
 
 def test_a_partition_that_dagster_does_not_know(finished, tmp_path, instance):

@@ -1,0 +1,119 @@
+"""Which sessions were served: their predictions were made before they could be traded on.
+
+A prediction of decision date D is *served* if it was first made at or before the open of the
+session after D, and *backfilled* if it was made later, when its outcome could be known. The time
+is that of the first materialization in Dagster's record: Parquet files hold no times, so that a
+partition made twice has the same bytes, and a record of its own would be one more thing to keep in
+step. Making a partition again does not change when it was first made. Where the record was lost,
+`sync` restores the times from the files' modification times; copies that do not keep those turn
+served sessions into backfilled ones, never the other way round.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import dagster as dg
+import pandas as pd
+
+from pipelines.market import Market
+from pipelines.partitions import Sessions
+from pipelines.record import first_made
+
+_LONGEST_CLOSE = pd.Timedelta(days=45)  # no exchange stays closed so long
+
+
+def served_sessions(market: Market, instance: dg.DagsterInstance, model: str) -> set[str]:
+    """The sessions whose predictions were made in time to be traded on.
+
+    Args:
+        market: the market.
+        instance: its Dagster record.
+        model: name of the model.
+
+    Returns:
+        Session keys.
+    """
+    made = first_made(instance, f"{model}_prediction")
+    # A calendar's opening times take a second to work out: only where a session may be served.
+    near = {
+        key: when
+        for key, when in made.items()
+        if key in market.sessions and when <= pd.Timestamp(key, tz="UTC") + _LONGEST_CLOSE
+    }
+    return {key for key, when in near.items() if when <= next_open(market.sessions, key)}
+
+
+def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
+    """When trading begins at the session after a given one, UTC.
+
+    After a market's last session that is the exchange's next one, or the next day. A session that
+    the exchange's calendar does not know counts from its midnight.
+
+    Raises:
+        ConfigError: the key is not a session.
+    """
+    at = sessions.position(key) + 1
+    after = sessions.keys[at] if at < len(sessions) else None
+    tomorrow = f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}"
+    if sessions.opens is not None:
+        local = pd.Timestamp(f"{after or tomorrow} {sessions.opens}", tz=sessions.timezone)
+        return local.tz_convert("UTC")
+    opens = _exchange_opens(sessions.calendar, sessions.first)
+    later = opens[opens.index > pd.Timestamp(key)]
+    if after is None and len(later):
+        return pd.Timestamp(later.iloc[0])
+    known = opens.get(pd.Timestamp(after or tomorrow))
+    midnight = pd.Timestamp(after or tomorrow, tz=sessions.timezone).tz_convert("UTC")
+    return midnight if known is None else pd.Timestamp(known)
+
+
+@lru_cache(maxsize=4)
+def _exchange_opens(calendar: str, first: str) -> pd.Series:
+    """Opening times by session, UTC, from a market's first session to the calendar's end."""
+    import exchange_calendars
+
+    lead = pd.Timestamp(first) - pd.Timedelta(days=14)
+    opens: pd.Series = exchange_calendars.get_calendar(calendar, start=lead).opens
+    return opens
+
+
+class Served:
+    """What is history: partitions that a person may have traded on, looked up as needed.
+
+    Args:
+        market: the market.
+        instance: its Dagster record.
+    """
+
+    def __init__(self, market: Market, instance: dg.DagsterInstance) -> None:
+        self._market = market
+        self._instance = instance
+        self._sessions: dict[str, set[str]] = {}
+
+    def sessions(self, model: str) -> set[str]:
+        """`served_sessions` of a model."""
+        if model not in self._sessions:
+            self._sessions[model] = served_sessions(self._market, self._instance, model)
+        return self._sessions[model]
+
+    def holds(self, asset: str, key: str) -> bool:
+        """Whether a partition was served, or belongs to what was.
+
+        That is the prediction of a served session, the evaluation of its decision, and the model
+        in force at it or trained by it, which later sessions may share.
+        """
+        model, _, kind = asset.rpartition("_")
+        if kind not in ("model", "prediction", "evaluation") or model not in {
+            spec.name for spec in self._market.models
+        }:
+            return False
+        if kind == "evaluation":
+            decision = self._market.decision_of(key)
+            return decision is not None and decision in self.sessions(model)
+        if kind == "model":
+            anchor = self._market.plan_of(model).anchor(key)
+            return key in self.sessions(model) or (
+                anchor is not None and anchor in self.sessions(model)
+            )
+        return key in self.sessions(model)

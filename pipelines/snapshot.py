@@ -1,0 +1,227 @@
+"""A market as it is now: the fingerprint of every partition, of the processors and of the bundles.
+
+What:   `Snapshot` is the `Digests` of `inputs.py` (table -> session -> digest), each file read when
+        it is first asked for and hashed whole: for small files that costs no more than their
+        footer, and a flipped byte is found before anything is called current.
+How:    what a survey finds that has to be made again is marked `outdated`; from then on it has a
+        fingerprint that nothing was made from. So whatever was made from it differs from what is
+        expected, and is found by the same comparison, partition by partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines import inputs
+from pipelines.bar_inputs import members_now
+from pipelines.bundles import bundle_path
+from pipelines.errors import ProcessorStateError
+from pipelines.market import Market
+from pipelines.partition_file import (
+    DamagedFileError,
+    PartitionInfo,
+    fingerprint,
+    read_info,
+    verify,
+)
+from pipelines.processing import ProcessorState, load_state
+from pipelines.store import PART
+from pipelines.training import training_config
+from pipelines.verdict import model_verdict
+
+_READERS = 4
+_FEW = 5  # sessions for which a look at each is cheaper than a list of all
+
+
+class TableState(Mapping[str, str]):
+    """Digests of one table by session; an absent or damaged one is a KeyError of the table's name.
+
+    Attributes:
+        damaged: why a file cannot be read, by session, of those looked at so far.
+    """
+
+    def __init__(self, market: Market, name: str) -> None:
+        self._store = market.warehouse.store
+        self._name = name
+        self._infos: dict[str, PartitionInfo | None] = {}
+        self._outdated: set[str] = set()
+        self.damaged: dict[str, str] = {}
+
+    @cached_property
+    def there(self) -> frozenset[str]:
+        """The sessions that have a file."""
+        return frozenset(self._store.partitions(self._name))
+
+    def info(self, key: str) -> PartitionInfo | None:
+        """The footer of a partition whose bytes have its digest; None if absent or damaged."""
+        if key not in self._infos:
+            try:
+                raw = self._store.read(self._name, f"date={key}", PART)
+                verify(raw)
+                self._infos[key] = read_info(pa.BufferReader(raw))
+            except DamagedFileError as error:
+                self._infos[key] = None
+                self.damaged[key] = str(error)
+            except (FileNotFoundError, NotADirectoryError):
+                self._infos[key] = None
+        return self._infos[key]
+
+    def load(self, keys: Sequence[str]) -> None:
+        """Read the files of several sessions at once."""
+        known = keys if len(keys) <= _FEW else [key for key in keys if key in self.there]
+        with ThreadPoolExecutor(_READERS) as pool:
+            list(pool.map(self.info, known))
+
+    def mark_outdated(self, keys: Iterable[str]) -> None:
+        """These will be made again: nothing that is there was made from what they will be."""
+        self._outdated |= set(keys)
+
+    def __getitem__(self, key: str) -> str:
+        if key in self._outdated:
+            return f"outdated {self._name} {key}"
+        info = self.info(key)
+        if info is None:
+            raise KeyError(self._name)
+        return info.digest
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and (key in self._outdated or self.info(key) is not None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self.there | self._outdated))
+
+    def __len__(self) -> int:
+        return len(self.there | self._outdated)
+
+
+@dataclass(frozen=True)
+class BundleState:
+    """A bundle, and whether it is the one that would be trained now.
+
+    Attributes:
+        manifest: of the bundle; empty where it cannot be read.
+        reason: why it would be trained again; empty where it is current.
+    """
+
+    manifest: Mapping[str, Any]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """The model that would be in force at a session.
+
+    Attributes:
+        inputs: what a partition that points to it is made from (`inputs.model_inputs`).
+        reason: what is wrong with a bundle on the way; `inputs` then match no partition.
+    """
+
+    inputs: dict[str, str]
+    reason: str = ""
+
+
+class Snapshot(dict[str, TableState]):
+    """A market as it is now: `TableState` by table."""
+
+    def __init__(self, market: Market) -> None:
+        super().__init__()
+        self.market = market
+        self.processors_outdated = False
+        self._bundles: dict[tuple[str, str], BundleState] = {}
+        self._training: dict[str, str] = {}
+        self._members: dict[str, str] = {}
+
+    def __missing__(self, table: str) -> TableState:
+        self[table] = TableState(self.market, table)
+        return self[table]
+
+    @cached_property
+    def processors(self) -> ProcessorState | None:
+        """The fitted processors; None where they are not fitted for this configuration."""
+        try:
+            return load_state(self.market)
+        except ProcessorStateError:
+            return None
+
+    @property
+    def processors_hash(self) -> str:
+        """Of the state in force, or a value that no partition was made from."""
+        return "outdated processors" if self.processors_outdated else self._processors_hash
+
+    @cached_property
+    def _processors_hash(self) -> str:
+        return "absent processors" if self.processors is None else self.processors.hash
+
+    def model(self, model: str, key: str) -> ModelState:
+        """The newest model at or before a session that passes its checks, as `bundles.in_force`.
+
+        A pinned one is served whatever the checks say and whatever it was trained on.
+        """
+        plan, checks = self.market.plan_of(model), self.market.config.checks.model
+        anchor, passed_over = plan.anchor(key), []
+        made_from: dict[str, str] = {}
+        while anchor is not None:
+            state = self.bundle(model, anchor)
+            pinned = plan.is_pinned(key)
+            if not state.manifest or (state.reason and not pinned):
+                return ModelState({"bundle": f"outdated bundle of {anchor}"}, state.reason)
+            if pinned or not model_verdict(checks, state.manifest).blocking:
+                made_from["bundle"] = state.manifest["fingerprint"]
+                break
+            passed_over.append(anchor)
+            anchor = plan.previous(anchor)
+        if passed_over:
+            made_from["passed_over"] = " ".join(passed_over)
+        return ModelState(made_from)
+
+    def bundle(self, model: str, anchor: str) -> BundleState:
+        """The bundle of a session, every byte verified."""
+        if (model, anchor) not in self._bundles:
+            self._bundles[model, anchor] = self._bundle(model, anchor)
+        return self._bundles[model, anchor]
+
+    def _bundle(self, model: str, anchor: str) -> BundleState:
+        from rnn_core.training.bundle_files import BundleError, read_verified
+
+        market, named = self.market, f"the {model} bundle of {anchor}"
+        path = bundle_path(market, model, anchor)
+        if not (path / "manifest.json").is_file():
+            return BundleState({}, f"{named} is not there")
+        try:
+            manifest, _ = read_verified(path)
+        except BundleError:
+            return BundleState({}, f"{named} is damaged")
+        spec = next(spec for spec in market.models if spec.name == model)
+        if manifest.get("config_hash") != fingerprint(training_config(market, spec)):
+            return BundleState(manifest, f"{named} has another configuration")
+        if manifest.get("data") != self._training_inputs(anchor):
+            return BundleState(manifest, f"{named} has other training data")
+        return BundleState(manifest)
+
+    def _training_inputs(self, anchor: str) -> str:
+        """What a model of any family as of `anchor` would be trained on now."""
+        if anchor not in self._training:
+            try:
+                self._training[anchor] = inputs.training_inputs(self.market, anchor, self)
+            except KeyError:
+                self._training[anchor] = "not all there"
+        return self._training[anchor]
+
+    def load_members(self, keys: Sequence[str]) -> None:
+        """Find the members of several sessions of `ohlcv` at once."""
+        self["ohlcv"].load(keys)
+        self["ohlcv_quarantine"].load(keys)
+        both = [k for k in keys if k in self["ohlcv"] and k in self["ohlcv_quarantine"]]
+        self._members |= members_now(self.market, both)
+
+    def members(self, key: str) -> str | None:
+        """Fingerprint of a session's members; None where its bars set aside are not there."""
+        if key not in self._members:
+            self.load_members([key])
+        return self._members.get(key)

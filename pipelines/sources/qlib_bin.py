@@ -1,0 +1,196 @@
+"""Bars from a qlib provider folder as it lies on disk.
+
+qlib stores prices × factor and volume ÷ factor, and the factor. Here they are turned back into
+bars as traded, with `adj_ratio` from the steps of the factor; without a factor file prices are
+taken as adjusted, ratio 1.0. `amount` is vwap × volume where there is a vwap. Values are float32
+on disk, so a price as traded is right to about seven digits.
+
+Instruments are read in stretches and only the bytes of the asked sessions: memory follows the
+rows asked for, so long ranges are best fetched in stretches of sessions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipelines.config_sources import QlibBinSource
+from pipelines.errors import SourceError
+from pipelines.partition_file import fingerprint
+from pipelines.price_basis import level_ratios
+from pipelines.sources.base import RAW_COLUMNS
+from rnn_core.data.bin_files import ProviderError
+from rnn_core.data.qlib_bins import QlibProvider
+
+PRICES = ("open", "high", "low", "close")
+FIELDS = (*PRICES, "volume")
+OPTIONAL = ("vwap", "factor")
+_INSTRUMENTS = 500  # read at once
+_LOOK_BACK_SESSIONS = (10, 60)  # for the factor before the range; then everything
+
+
+class QlibBars:
+    """Bars of a provider folder.
+
+    Args:
+        settings: the section of the YAML.
+        needs_amount: whether bars without an amount are of no use (`vwap: amount`).
+    """
+
+    def __init__(self, settings: QlibBinSource, *, needs_amount: bool = False) -> None:
+        self._settings = settings
+        self._needs_amount = needs_amount
+
+    def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
+        """Bars of the given sessions.
+
+        Raises:
+            SourceError: no such folder, a damaged file, or a field without one.
+        """
+        try:
+            provider = self._provider()
+            first, last = min(keys), max(keys)
+            there = provider.calendar
+            if there.searchsorted(pd.Timestamp(first)) == there.searchsorted(
+                pd.Timestamp(last), side="right"
+            ):
+                return pd.DataFrame(columns=list(RAW_COLUMNS))
+            parts = [
+                self._bars(provider, codes, optional, first, last)
+                for optional, names in self._groups(provider).items()
+                for codes in _stretches(names)
+            ]
+        except (ProviderError, OSError) as error:
+            raise SourceError(f"qlib_bin: {error}") from error
+        rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+        if len(set(keys)) == len(rows["date"].unique()):
+            return rows
+        return rows[rows["date"].isin(set(keys))]
+
+    def days(self, first: str | None = None) -> pd.Series[int]:
+        """The provider's sessions in order, each with the number of all instruments."""
+        try:
+            provider = self._provider()
+            calendar, count = provider.calendar, sum(map(len, self._groups(provider).values()))
+        except (ProviderError, OSError) as error:
+            raise SourceError(f"qlib_bin: {error}") from error
+        keys = calendar.strftime("%Y-%m-%d")
+        days = pd.Series(count, index=pd.Index(keys, dtype="str"))
+        return days if first is None else days[days.index >= first]
+
+    def fingerprint(self) -> str:
+        """Digest of the calendar file's size and time, which a dump renews last."""
+        path = Path(self._settings.path) / "calendars" / "day.txt"
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise SourceError(f"qlib_bin: cannot read {path}: {error}") from error
+        return fingerprint([str(path), stat.st_size, stat.st_mtime_ns])
+
+    def _provider(self) -> QlibProvider:
+        return QlibProvider(self._settings.path)
+
+    def _groups(self, provider: QlibProvider) -> dict[tuple[str, ...], list[str]]:
+        """Codes by the optional fields that they have files of."""
+        wanted = None
+        if self._settings.instruments is not None:
+            wanted = set(provider.instruments(self._settings.instruments).instruments)
+            wanted = {code.upper() for code in wanted}
+        groups: dict[tuple[str, ...], list[str]] = {}
+        top = provider.root / "features"
+        for entry in sorted(os.scandir(top), key=lambda e: e.name) if top.is_dir() else []:
+            code = entry.name.upper().removeprefix("_QLIB_")
+            if not entry.is_dir() or (wanted is not None and code not in wanted):
+                continue
+            names = {name.lower() for name in os.listdir(entry.path)}  # noqa: PTH208 - names only
+            fields = tuple(f for f in OPTIONAL if f"{f}.day.bin" in names)
+            if self._needs_amount and "vwap" not in fields:
+                raise SourceError(
+                    f"qlib_bin: {entry.path} has no vwap.day.bin, and market.vwap is amount: "
+                    f"choose typical or none"
+                )
+            groups.setdefault(fields, []).append(code)
+        if not groups:
+            raise ProviderError(
+                f"{top} holds no instrument"
+                + ("" if wanted is None else f" of {self._settings.instruments}")
+            )
+        return groups
+
+    def _bars(
+        self,
+        provider: QlibProvider,
+        codes: list[str],
+        optional: tuple[str, ...],
+        first: str,
+        last: str,
+    ) -> pd.DataFrame:
+        fields = (*FIELDS, *optional)
+        rows = provider.bars(codes, first, last, fields)
+        values = rows[list(fields)].astype("float64")
+        out = pd.DataFrame(
+            {"date": rows["date"].dt.strftime("%Y-%m-%d"), "instrument": rows["instrument"]}
+        )
+        factor = values["factor"] if "factor" in optional else 1.0
+        for name in PRICES:
+            out[name] = values[name] / factor
+        out["volume"] = values["volume"] * factor
+        amount = values["vwap"] * values["volume"] if "vwap" in optional else np.nan
+        out["amount"] = amount
+        out["adj_ratio"] = 1.0
+        # A session on which nothing but the factor is known is one of suspension.
+        traded = values[list(FIELDS)].notna().any(axis=1).to_numpy()
+        if "factor" in optional and len(out):
+            out["adj_ratio"] = self._ratios(provider, codes, first, out, values["factor"])
+        return out[traded].reset_index(drop=True)
+
+    def _ratios(
+        self,
+        provider: QlibProvider,
+        codes: list[str],
+        first: str,
+        rows: pd.DataFrame,
+        factor: pd.Series[float],
+    ) -> np.ndarray:
+        """Steps of the factor since the newest earlier session that has one."""
+        names = ["date", "instrument"]
+        earlier = self._earlier_factors(provider, codes, first)
+        chain = pd.concat([earlier, rows[names].assign(factor=factor)], ignore_index=True)
+        level = chain["factor"].to_numpy()
+        ratios = level_ratios(chain, level, tolerance=self._settings.tolerance)
+        return ratios[len(earlier) :]
+
+    def _earlier_factors(
+        self, provider: QlibProvider, codes: list[str], first: str
+    ) -> pd.DataFrame:
+        """date, instrument and factor: the last known one before a session."""
+        calendar = provider.calendar
+        stop = int(calendar.searchsorted(pd.Timestamp(first)))
+        found = [pd.DataFrame({"date": [], "instrument": [], "factor": []}).astype(
+            {"date": "str", "instrument": "str"})]  # fmt: skip
+        left, end = list(codes), stop
+        for length in (*_LOOK_BACK_SESSIONS, stop):
+            start = max(0, stop - length)
+            if start >= end or not left:
+                continue
+            panel = provider.panel(left, calendar[start], calendar[end - 1], ("factor",))
+            values = panel.fields["factor"].astype("float64")  # [N, T]
+            known = np.isfinite(values) & (values > 0)
+            has = known.any(axis=1)
+            at = known.shape[1] - 1 - known[:, ::-1].argmax(axis=1)  # [N], the last known
+            found.append(pd.DataFrame({
+                "date": panel.sessions[at[has]].strftime("%Y-%m-%d"),
+                "instrument": panel.instruments[has].to_numpy(),
+                "factor": values[has, at[has]],
+            }))  # fmt: skip
+            left = [str(code) for code in panel.instruments[~has]]
+            end = start
+        return pd.concat(found, ignore_index=True)
+
+
+def _stretches(codes: list[str]) -> list[list[str]]:
+    return [codes[i : i + _INSTRUMENTS] for i in range(0, len(codes), _INSTRUMENTS)]

@@ -1,0 +1,135 @@
+"""Bars out of a table: the rows asked for, what came before them, and their `adj_ratio`.
+
+A bar's ratio needs the instrument's previous row, which may lie a day back or, after a long
+suspension, years. Rows before the range are looked through in stretches that grow until every
+instrument has one or the data ends, and only in the columns that matter, so a day's fetch reads
+about a fortnight and a newly listed name costs one look through the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from pipelines.config_sources import Basis
+from pipelines.price_basis import event_ratios, level_ratios, preclose_ratios
+from pipelines.sources.base import RAW_COLUMNS
+from pipelines.sources.columns import BASIS, NUMBERS
+from pipelines.sources.tables import read_events
+
+_LOOK_BACK_DAYS = (14, 90)  # calendar days; then everything
+_PRICES = ("open", "high", "low", "close")
+
+
+class Rows(Protocol):
+    """Rows of a table in our names and units (see `columns.Columns.bars`)."""
+
+    def __call__(
+        self, first: str | None, last: str, only: Iterable[str] | None = None
+    ) -> pd.DataFrame:
+        """Rows from one day to another, both included; `only` names the numbers needed."""
+        ...
+
+
+class Bars:
+    """Bars of sessions from the rows of a table.
+
+    Args:
+        rows: gives them.
+        basis: how splits and dividends show in them.
+    """
+
+    def __init__(self, rows: Rows, basis: Basis) -> None:
+        self._rows, self._basis = rows, basis
+
+    def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
+        """Bars of the given sessions, as `base.BarSource.fetch`.
+
+        Raises:
+            SourceError: the table cannot be read.
+        """
+        first, last = min(keys), max(keys)
+        rows = self._rows(first, last)
+        ratio = np.ones(len(rows))
+        named = rows["instrument"].notna().to_numpy()  # the others are set aside later
+        if named.any():
+            ratio[named] = self._ratios(rows[named], first)
+        rows["adj_ratio"] = ratio
+        for name in NUMBERS:
+            if name not in rows:
+                rows[name] = np.nan
+        rows = rows[rows["date"].isin(set(keys))]
+        return _as_traded(rows, self._basis)[list(RAW_COLUMNS)]
+
+    def _ratios(self, rows: pd.DataFrame, first: str) -> np.ndarray:
+        basis = self._basis
+        if basis.kind == "adjusted":
+            return np.ones(len(rows))
+        if basis.kind == "ratio":
+            return np.asarray(rows[BASIS].to_numpy())
+        only = ["close", "volume"] if basis.column is None else ["close", "volume", BASIS]
+        names = ["date", "instrument", *only]
+        chain = pd.concat([self._earlier(rows, first, only), rows[names]], ignore_index=True)
+        return self._chain_ratios(chain)[len(chain) - len(rows) :]
+
+    def _chain_ratios(self, chain: pd.DataFrame) -> np.ndarray:
+        basis = self._basis
+        if basis.kind == "preclose":
+            preclose = chain[BASIS].to_numpy()
+            return preclose_ratios(chain, preclose, tolerance=basis.tolerance)
+        if basis.kind == "events":
+            splits = read_events(basis.splits, "ratio", "source.basis.splits")
+            dividends = read_events(basis.dividends, "amount", "source.basis.dividends")
+            return event_ratios(chain, splits, dividends)
+        return level_ratios(chain, self._level(chain), tolerance=basis.tolerance)
+
+    def _level(self, rows: pd.DataFrame) -> np.ndarray:
+        """Adjusted price ÷ price."""
+        given = rows[BASIS].to_numpy()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self._basis.kind == "adj_close":
+                return np.asarray(given / rows["close"].to_numpy())
+            return np.asarray(1.0 / given if self._basis.inverse else given)
+
+    def _earlier(self, rows: pd.DataFrame, first: str, only: list[str]) -> pd.DataFrame:
+        """The last row with something to say before `first`, of each instrument in `rows`."""
+        wanted = set(rows["instrument"].unique())
+        end = str((pd.Timestamp(first) - pd.Timedelta(days=1)).date())
+        found: list[pd.DataFrame] = [rows.iloc[:0][["date", "instrument", *only]]]
+        for days in (*_LOOK_BACK_DAYS, None):
+            start = None if days is None else _days_before(first, days)
+            before = self._rows(start, end, only)
+            before = before[before["instrument"].isin(wanted) & self._says_something(before)]
+            newest = before.groupby("instrument")["date"].transform("max")
+            found.append(before[before["date"] == newest])
+            wanted -= set(before["instrument"].unique())
+            if not wanted:
+                break
+        return pd.concat(found)
+
+    def _says_something(self, rows: pd.DataFrame) -> pd.Series[bool]:
+        """Whether a row can be the previous one of a later bar."""
+        if self._basis.kind == "preclose":
+            return (rows["close"] > 0) | (rows["volume"] > 0)
+        if self._basis.kind == "events":
+            return rows["close"] > 0
+        level = self._level(rows)
+        return pd.Series(np.isfinite(level) & (level > 0), index=rows.index)
+
+
+def _as_traded(rows: pd.DataFrame, basis: Basis) -> pd.DataFrame:
+    """Adjusted prices and volumes that come with their factor, back on the basis as traded."""
+    if basis.prices == "adjusted":
+        rows = rows.copy()
+        factor = 1.0 / rows[BASIS] if basis.inverse else rows[BASIS]
+        for name in _PRICES:
+            rows[name] = rows[name] / factor
+        rows["volume"] = rows["volume"] * factor
+    return rows
+
+
+def _days_before(key: str, days: int) -> str:
+    return str((pd.Timestamp(key) - pd.Timedelta(days=days)).date())

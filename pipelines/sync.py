@@ -1,0 +1,166 @@
+"""`sync`: bring Dagster's record in step with the warehouse, which is the truth.
+
+A new DAGSTER_HOME, a record that was lost, a warehouse that was copied or restored: partitions that
+are there and not on record are recorded, with the figures of their footers and the time at which
+their file was written, without a run. Partitions on record whose file is gone or damaged are taken
+off it, so that the UI and the schedule see them as missing. No file of the warehouse is touched.
+
+All events of an asset go to the event log at once: one transaction, not one a partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterEvent, DagsterEventType, EventLogEntry
+from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
+from dagster._core.events import StepMaterializationData
+from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
+
+from pipelines import revisions
+from pipelines.demo import DATA_ASSETS, model_assets
+from pipelines.errors import name_sessions
+from pipelines.market import Market
+from pipelines.partition_file import PartitionInfo
+from pipelines.record import forget
+from pipelines.snapshot import Snapshot, TableState
+from pipelines.store import PART, Store
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What was brought in step.
+
+    Attributes:
+        recorded: sessions put on record, by asset; `("all",)` for the processors.
+        forgotten: sessions taken off it, by asset, whose file is not there or damaged.
+        damaged: those of them, and others not on record, whose file is damaged.
+    """
+
+    recorded: dict[str, tuple[str, ...]]
+    forgotten: dict[str, tuple[str, ...]]
+    damaged: dict[str, tuple[str, ...]]
+
+
+def sync_record(market: Market, instance: dg.DagsterInstance) -> Synced:
+    """Record what is in the warehouse, and take off the record what is not.
+
+    Args:
+        market: the market.
+        instance: its Dagster record.
+    """
+    now = Snapshot(market)
+    recorded: dict[str, tuple[str, ...]] = {}
+    forgotten: dict[str, tuple[str, ...]] = {}
+    damaged: dict[str, tuple[str, ...]] = {}
+    for asset in (*DATA_ASSETS, *model_assets(market)):
+        table = now[asset]
+        keys = [key for key in market.sessions.keys if key in table.there]
+        table.load(keys)
+        known = instance.get_materialized_partitions(dg.AssetKey(asset))
+        new = [key for key in keys if key not in known and table.info(key) is not None]
+        gone = sorted(key for key in known if key not in table.there or key in table.damaged)
+        _record(market, instance, asset, table, new)
+        forget(instance, asset, gone)
+        for into, found in ((recorded, new), (forgotten, gone), (damaged, sorted(table.damaged))):
+            if found:
+                into[asset] = tuple(found)
+    if _record_processors(now, instance):
+        recorded["processors"] = ("all",)
+    return Synced(recorded, forgotten, damaged)
+
+
+def _record(
+    market: Market,
+    instance: dg.DagsterInstance,
+    asset: str,
+    table: TableState,
+    keys: Sequence[str],
+) -> None:
+    """Report a materialization for each session, at the time at which its file was written."""
+    events = []
+    for key in keys:
+        info = table.info(key)
+        assert info is not None  # noqa: S101 - only what is there is recorded
+        made = dg.AssetMaterialization(
+            asset_key=asset,
+            partition=key,
+            metadata=partition_metadata(key, info),
+            tags={CODE_VERSION_TAG: info.provenance.code_version},
+        )
+        event = DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
+            event_specific_data=StepMaterializationData(made),
+            job_name=RUNLESS_JOB_NAME,
+        )
+        when = first_written(market.warehouse.store, asset, key)
+        events.append(
+            EventLogEntry(  # type: ignore[no-untyped-call]
+                None, "info", "", RUNLESS_RUN_ID, when, None, RUNLESS_JOB_NAME, event
+            )
+        )
+    if events:
+        instance.event_log_storage.store_event_batch(events)
+
+
+def partition_metadata(key: str, info: PartitionInfo) -> dict[str, Any]:
+    """What the record says of a partition, from its footer."""
+    return {
+        "dagster/row_count": info.rows,
+        "session": key,
+        "status": info.provenance.status,
+        "digest": info.digest[:16],
+        "recorded_by": "sync",
+    }
+
+
+def first_written(store: Store, table: str, key: str) -> float:
+    """When the oldest version of a partition that is kept was written, seconds since 1970."""
+    kept = revisions.numbers(store, table, key)
+    parts = revisions.part(table, key, kept[0]) if kept else (table, f"date={key}", PART)
+    if store.is_local:
+        return Path(store.path(*parts)).stat().st_mtime
+    when: float = store.fs.modified(store.path(*parts)).timestamp()
+    return when
+
+
+def _record_processors(now: Snapshot, instance: dg.DagsterInstance) -> bool:
+    """Put the fitted processors on record if they are not; whether that was done."""
+    key = dg.AssetKey("processors")
+    if now.processors is None or instance.get_latest_materialization_event(key) is not None:
+        return False
+    state = now.processors.hash
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            asset_key=key,
+            metadata={"hash": state, "recorded_by": "sync"},
+            tags={DATA_VERSION_TAG: state},
+        )
+    )
+    return True
+
+
+def sync_lines(synced: Synced) -> list[str]:
+    """What was done, for a person: a line for each kind of change."""
+    lines = [
+        f"put on record: {_counted(synced.recorded)}",
+        *(
+            f"taken off the record, not in the warehouse or damaged: {asset} {name_sessions(keys)}"
+            for asset, keys in synced.forgotten.items()
+        ),
+        *(
+            f"damaged: {asset} {name_sessions(keys)}; materialize it again"
+            for asset, keys in synced.damaged.items()
+        ),
+    ]
+    if not synced.recorded and not synced.forgotten and not synced.damaged:
+        return ["Dagster's record and the warehouse are in step"]
+    return lines if synced.recorded else lines[1:]
+
+
+def _counted(found: dict[str, tuple[str, ...]]) -> str:
+    return ", ".join(f"{asset} {len(keys)}" for asset, keys in found.items())

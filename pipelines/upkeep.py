@@ -1,0 +1,132 @@
+"""What a run makes of the sessions that it is given: those that are not current, and no others.
+
+Every partitioned asset, whoever launches it (a command, the UI, the schedule), first compares the
+partitions that are there with what it would write: same code version, configuration and inputs,
+and bytes that still have their digest. Such a partition is recorded as materialized with the
+figures of when it was made, and its file is not touched. So a range that was cut off half-way and
+is run again does the other half, as one run of the whole range.
+
+`ohlcv` has nothing upstream to compare with: it asks its source, unless a command tells it by a
+tag to trust the bars that are there. Two tags on a run say what the command wants:
+
+    rnn/current   keep: trust stored bars too;  ask: the source, as without the tag;
+                  remake: make everything again, current or not
+    rnn/served    keep: leave what was served as it is, though its inputs changed since
+
+Before something served is written anew its file is kept as a revision (`revisions.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from pipelines import revisions
+from pipelines.reasons import why_not_current
+from pipelines.served import Served
+from pipelines.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from pipelines.assets.base import Run
+    from pipelines.partitions import Sessions
+
+CURRENT_TAG = "rnn/current"
+SERVED_TAG = "rnn/served"
+KEEP, ASK, REMAKE = "keep", "ask", "remake"
+_PAGE = 1000
+
+
+def make_what_is_left(run: Run, body: Callable[[Run], None]) -> None:
+    """Run an asset's body on the sessions that are not current, block by consecutive block.
+
+    Args:
+        run: the run of an asset; its `keys` are narrowed while the body works.
+        body: makes the partitions of `run.keys`, consecutive sessions.
+    """
+    everything, tags = run.keys, run.context.run.tags
+    now, served = Snapshot(run.market), Served(run.market, run.context.instance)
+    there = _there(run, now)
+    if run.name == "ohlcv" and tags.get(CURRENT_TAG) == KEEP:
+        now.load_members(everything)
+    kept = {key for key in there if _is_kept(run, key, tags, now, served)}
+    _record_kept(run, now, [key for key in everything if key in kept])
+    left = [key for key in everything if key not in kept]
+    store = run.market.warehouse.store
+    replaced = [key for key in left if key in there and served.holds(run.name, key)]
+    for key in replaced:
+        revisions.keep(store, run.name, key)
+    bundles = [key for key in replaced if run.name.endswith("_model")]
+    model = run.name.removesuffix("_model")
+    for key in bundles:
+        revisions.keep_bundle(run.market.paths.models, model, key)
+    try:
+        for block in consecutive(left, run.market.sessions):
+            run.keys = block
+            body(run)
+    finally:
+        run.keys = everything
+        revisions.drop_unchanged(store, run.name, replaced)
+        for key in bundles:
+            revisions.drop_unchanged_bundle(run.market.paths.models, model, key)
+
+
+def _there(run: Run, now: Snapshot) -> set[str]:
+    """The sessions of the run that have an intact file."""
+    table = now[run.name]
+    table.load(run.keys)
+    return {key for key in run.keys if table.info(key) is not None}
+
+
+def _is_kept(run: Run, key: str, tags: Mapping[str, str], now: Snapshot, served: Served) -> bool:
+    """Whether a partition that is there stays as it is."""
+    if tags.get(SERVED_TAG) == KEEP and served.holds(run.name, key):
+        return True
+    asks_source = run.name == "ohlcv" and tags.get(CURRENT_TAG) != KEEP
+    if asks_source or tags.get(CURRENT_TAG) == REMAKE:
+        return False
+    made_by = run.provenance({})
+    return why_not_current(run.name, key, made_by.code_version, made_by.config, now) is None
+
+
+def _record_kept(run: Run, now: Snapshot, keys: Sequence[str]) -> None:
+    """Say of each kept partition that it is done, with the figures of when it was made."""
+    before = _recorded_metadata(run, keys)
+    for key in keys:
+        info = now[run.name].info(key)
+        assert info is not None  # noqa: S101 - only what is there is kept
+        known = before.get(key, {})
+        same = getattr(known.get("digest"), "value", None) == info.digest[:16]
+        run.done(key, info, **({**known, "kept": True} if same else {"kept": True}))
+
+
+def _recorded_metadata(run: Run, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The metadata of each partition's newest materialization."""
+    found: dict[str, dict[str, Any]] = {}
+    cursor: str | None = None
+    while len(found) < len(keys):
+        page = run.context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey(run.name), asset_partitions=list(keys)),
+            limit=_PAGE,
+            cursor=cursor,
+        )
+        for record in page.records:
+            event = record.asset_materialization
+            if record.partition_key is not None and event is not None:
+                found.setdefault(record.partition_key, dict(event.metadata))
+        if not page.has_more:
+            break
+        cursor = page.cursor
+    return found
+
+
+def consecutive(keys: Sequence[str], sessions: Sessions) -> list[tuple[str, ...]]:
+    """Sessions in order, cut where one in between is missing."""
+    blocks: list[list[str]] = []
+    for key in keys:
+        if blocks and sessions.position(key) == sessions.position(blocks[-1][-1]) + 1:
+            blocks[-1].append(key)
+        else:
+            blocks.append([key])
+    return [tuple(block) for block in blocks]

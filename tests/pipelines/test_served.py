@@ -1,0 +1,83 @@
+"""Served or backfilled. Oracle: the exchange's opening times, 9:30 in New York."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pandas as pd
+import pytest
+from dagster import DagsterEvent, DagsterEventType
+from dagster._core.events import StepMaterializationData
+
+from pipelines.partitions import Sessions
+from pipelines.record import first_made
+from pipelines.served import Served, next_open, served_sessions
+
+THURSDAY, MONDAY = "2020-04-09", "2020-04-13"  # Good Friday lies between them
+
+
+def made_at(instance, key, when, asset="lstm_prediction"):
+    """A materialization on record at a time of New York."""
+    event = DagsterEvent(
+        event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
+        event_specific_data=StepMaterializationData(
+            dg.AssetMaterialization(asset_key=asset, partition=key)
+        ),
+        job_name="",
+    )
+    stamp = pd.Timestamp(when, tz="America/New_York").timestamp()
+    instance.report_dagster_event(event, run_id="", timestamp=stamp)
+
+
+@pytest.mark.parametrize(
+    ("when", "is_served"),
+    [
+        ("2020-04-10 00:30", True),
+        ("2020-04-12 12:00", True),
+        ("2020-04-13 09:30", True),
+        ("2020-04-13 09:31", False),
+        ("2021-01-04 10:00", False),
+    ],
+)
+def test_a_prediction_counts_up_to_the_next_open(market, instance, when, is_served):
+    """Over a holiday and a weekend the next open is Monday's."""
+    made_at(instance, THURSDAY, when)
+    assert served_sessions(market, instance, "lstm") == ({THURSDAY} if is_served else set())
+    assert served_sessions(market, instance, "gru") == set()
+
+
+def test_the_first_time_counts(market, instance):
+    """Made again a year later, the session was served all the same."""
+    made_at(instance, THURSDAY, "2020-04-10 00:30")
+    made_at(instance, THURSDAY, "2021-04-10 00:30")
+    made_at(instance, MONDAY, "2021-04-10 00:30")
+    assert served_sessions(market, instance, "lstm") == {THURSDAY}
+    assert first_made(instance, "lstm_prediction")[THURSDAY].year == 2020
+
+
+def test_what_belongs_to_a_served_session(market, instance):
+    """Its prediction, the evaluation of it, its model and the sessions that share the bundle."""
+    keys = market.sessions.keys
+    anchor = market.plan.first_trained
+    at = keys.index(anchor)
+    made_at(instance, anchor, f"{keys[at]} 20:00")
+    served = Served(market, instance)
+    assert served.holds("lstm_prediction", anchor)
+    assert not served.holds("lstm_prediction", keys[at + 1])
+    assert served.holds("lstm_evaluation", keys[at + market.label_lag])
+    assert not served.holds("lstm_evaluation", keys[at + market.label_lag + 1])
+    assert served.holds("lstm_model", keys[at + 3])
+    assert not served.holds("gru_model", anchor)
+    assert not served.holds("ohlcv", anchor)
+    assert not served.holds("dataset_infer", anchor)
+
+
+def test_the_next_open_of_calendars_of_ones_own():
+    """A file's sessions open at their own time; an exchange's last one at the exchange's next."""
+    own = Sessions("days.txt", "Asia/Shanghai", ("2024-02-08", "2024-02-19"), "09:15")
+    assert next_open(own, "2024-02-08") == pd.Timestamp("2024-02-19 01:15", tz="UTC")
+    assert next_open(own, "2024-02-19") == pd.Timestamp("2024-02-20 01:15", tz="UTC")
+    keys = ("2020-04-08", "2020-04-09", "2020-04-11")  # with a Saturday that the exchange lacks
+    exchange = Sessions("XNYS", "America/New_York", keys)
+    assert next_open(exchange, "2020-04-08") == pd.Timestamp("2020-04-09 13:30", tz="UTC")
+    assert next_open(exchange, "2020-04-09") == pd.Timestamp("2020-04-11 04:00", tz="UTC")
+    assert next_open(exchange, "2020-04-11") == pd.Timestamp("2020-04-13 13:30", tz="UTC")
