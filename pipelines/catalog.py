@@ -1,9 +1,10 @@
 """The DuckDB catalog that people open: `duckdb data/sample/warehouse.duckdb`.
 
-It holds only views over the Parquet files, one per table, plus `latest_signal` and, for a table of
-which something served was made again, `TABLE_revisions` with what it was (`revisions.py`). No step
-of the pipeline needs it; it is rebuilt under a temporary name and swapped into place whenever a
-table appears, so a person's open shell blocks nothing. Views do not verify digests: SQL typed by
+It holds only views over the Parquet files, one per table, plus `latest_signal`, `evaluations` (of
+all models), `provenance` (what every partition was made from, out of its footer) and, for a table
+of which something served was made again, `TABLE_revisions` with what it was (`revisions.py`). No
+step of the pipeline needs it; it is rebuilt under a temporary name and swapped into place whenever
+a table appears, so a person's open shell blocks nothing. Views do not verify digests: SQL typed by
 people reads the files as they are.
 """
 
@@ -37,6 +38,43 @@ def latest_signal_sql(predictions: Mapping[str, str]) -> str:
         f"SELECT date, model, instrument, score, "  # noqa: S608 - as above
         f"rank() OVER (PARTITION BY model ORDER BY score DESC) AS rank, as_of, fingerprint "
         f"FROM ({newest}) ORDER BY model, rank"
+    )
+
+
+def evaluations_sql(tables: Mapping[str, str]) -> str:
+    """Every evaluated session of every model.
+
+    Args:
+        tables: model name -> its evaluation table.
+    """
+    return " UNION ALL BY NAME ".join(
+        f"SELECT '{model}' AS model, * FROM {table}"  # noqa: S608 - names come from validated configuration
+        for model, table in sorted(tables.items())
+    )
+
+
+def provenance_sql(patterns: Mapping[str, str]) -> str:
+    """What every partition was made from: asset, date, versions, status, inputs, digest.
+
+    `inputs` is a JSON object: of a prediction the fingerprint of the model's pointer and of the
+    features; of a model the fingerprint of its bundle.
+
+    Args:
+        patterns: table -> glob of its files, quoted.
+    """
+    footers = " UNION ALL ".join(
+        f"SELECT '{table}' AS asset, file_name, decode(key) AS key, decode(value) AS value "  # noqa: S608 - escaped
+        f"FROM parquet_kv_metadata('{pattern}')"
+        for table, pattern in patterns.items()
+    )
+    return (
+        "SELECT asset, regexp_extract(file_name, 'date=([0-9-]+)', 1)::DATE AS date, "  # noqa: S608 - as above
+        "made->>'status' AS status, made->>'code_version' AS code_version, "
+        "made->>'config' AS config_hash, made->'inputs' AS inputs, digest FROM ("
+        "SELECT asset, file_name, "
+        "max(CASE WHEN key = 'rnn.provenance' THEN value END)::JSON AS made, "
+        f"max(CASE WHEN key = 'rnn.digest' THEN value END) AS digest FROM ({footers}) "
+        "GROUP BY asset, file_name) ORDER BY asset, date"
     )
 
 
@@ -90,6 +128,11 @@ def _views(store: Store, tables: Sequence[str], predictions: Mapping[str, str]) 
     written = {model: table for model, table in predictions.items() if table in views}
     if written:
         views["latest_signal"] = latest_signal_sql(written)
+    evaluated = {m: f"{m}_evaluation" for m in predictions if f"{m}_evaluation" in views}
+    if evaluated:
+        views["evaluations"] = evaluations_sql(evaluated)
+    if tables:
+        views["provenance"] = provenance_sql({t: _pattern(store, t) for t in tables})
     return views
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import duckdb
+import pandas as pd
 import pytest
 
 from pipelines import revisions
@@ -17,7 +19,7 @@ def test_views_show_every_table(finished):
         sql = "SELECT view_name FROM duckdb_views() WHERE NOT internal"
         views = {row[0] for row in connection.execute(sql).fetchall()}
         tables = set(finished.warehouse.store.tables())
-        assert views == tables | {"latest_signal"}
+        assert views == tables | {"latest_signal", "evaluations", "provenance"}
         assert {"ohlcv", "lstm_model", "krnn_evaluation", "ohlcv_quarantine"} <= views
         days = connection.execute("SELECT count(DISTINCT date) FROM ohlcv").fetchone()[0]
     assert days == len(finished.sessions)
@@ -36,6 +38,39 @@ def test_latest_signal_ranks_the_newest_scores_of_each_model(finished):
     ).frame.set_index("instrument")["score"]
     of_gru = rows[rows["model"] == "gru"].set_index("instrument")["score"]
     assert of_gru.to_dict() == newest.to_dict()
+
+
+def test_one_query_answers_ic_by_month_by_model(finished):
+    """Oracle: the evaluation partitions of one model."""
+    with duckdb.connect(str(finished.paths.catalog), read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT model, date_trunc('month', decision_date) AS month, avg(ic) AS ic "
+            "FROM evaluations GROUP BY ALL ORDER BY ALL"
+        ).df()
+    keys = finished.warehouse.sessions("gru_evaluation")
+    own = finished.warehouse.read("gru_evaluation", keys, needed_by="test").frame
+    month = pd.to_datetime(own["decision_date"]).dt.to_period("M").dt.to_timestamp()
+    expected = own.groupby(month)["ic"].mean()
+    of_gru = rows[rows["model"] == "gru"].set_index("month")["ic"]
+    assert set(rows["model"]) == {"lstm", "gru", "krnn"}
+    assert of_gru.to_list() == pytest.approx(expected.to_list())
+
+
+def test_a_prediction_is_traced_by_one_query(finished):
+    """Oracle: the footers, one by one, from the prediction to the bundle."""
+    key = finished.sessions.keys[-1]
+    with duckdb.connect(str(finished.paths.catalog), read_only=True) as connection:
+        ((config, inputs, digest, model),) = connection.execute(
+            "SELECT p.config_hash, p.inputs, p.digest, m.inputs->>'bundle' FROM provenance p "
+            "JOIN provenance m ON m.asset = 'lstm_model' AND m.digest = p.inputs->>'model' "
+            "AND m.date = p.date WHERE p.asset = 'lstm_prediction' AND p.date = ?",
+            [key],
+        ).fetchall()
+    info = finished.warehouse.info("lstm_prediction", key)
+    pointer = finished.warehouse.info("lstm_model", key)
+    assert (config, digest) == (info.provenance.config, info.digest)
+    assert json.loads(inputs) == dict(info.provenance.inputs)
+    assert model == pointer.provenance.inputs["bundle"]
 
 
 def test_an_open_shell_blocks_nothing(finished, tmp_path):
