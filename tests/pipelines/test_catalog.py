@@ -122,7 +122,7 @@ def test_an_empty_table_and_an_odd_path_stop_nothing(finished, tmp_path):
     with duckdb.connect(str(path), read_only=True) as connection:
         assert connection.execute("SELECT count(DISTINCT date) FROM label").fetchone()[0] > 80
         views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal")
-        assert views.fetchall() == [("label",)]
+        assert views.fetchall() == [("label",), ("provenance",)]
 
 
 def test_revisions_have_a_view_of_their_own(finished, tmp_path):
