@@ -32,6 +32,7 @@ from pipelines.partitions import check_sessions
 from pipelines.progress import progress
 from pipelines.retries import is_transient, retry_later
 from pipelines.schemas import Table
+from pipelines.upkeep import make_what_is_left
 
 # Single-run backfills are what the design rests on; that their parameter is in beta is known.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
@@ -285,7 +286,7 @@ def session_asset(
             claim_run(context)
             run.require_closed()
             with writer_lock(market, name, run_id=context.run.run_id, on_wait=context.log.info):
-                body(run)
+                make_what_is_left(run, body)
             run.hand_over(lineage)
         except BaseException as error:  # an interruption too: what was written counts
             run.record_done()
