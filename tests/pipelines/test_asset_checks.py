@@ -19,7 +19,8 @@ DATA = ["ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn"]
 def _records(instance: dg.DagsterInstance, asset: str, check: str) -> list:
     key = dg.AssetCheckKey(dg.AssetKey(asset), check)
     records = instance.event_log_storage.get_asset_check_execution_history(key, limit=50)
-    return [r.event.dagster_event.event_specific_data for r in records if r.event is not None]
+    found = [r.event.dagster_event.event_specific_data for r in records if r.event is not None]
+    return [data for data in found if isinstance(data, dg.AssetCheckEvaluation)]  # not planned ones
 
 
 def _missing(market: Market, key: str, share: float) -> ChangedBars:
