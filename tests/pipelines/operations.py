@@ -65,4 +65,5 @@ def stamps(market: Market) -> dict[str, tuple[int, int]]:
     return {
         str(path.relative_to(root)): (path.stat().st_mtime_ns, path.stat().st_ino)
         for path in sorted(root.glob("*/date=*/*"))
+        if not path.name.startswith(".")  # what a killed writer left: not a partition
     }

@@ -239,15 +239,23 @@ def test_predictions_name_their_model(finished):
         assert rows.groupby("date")["score"].nunique().min() > 1
 
 
-def test_reports_are_tables_and_pictures(finished):
-    """The reports folder holds both tables with a row a model, and PNGs."""
-    folder = finished.paths.reports
-    for name in ("signal.csv", "portfolio.csv"):
-        assert list(pd.read_csv(folder / name)["model"]) == ["lstm", "gru", "krnn"]
-    pictures = {p.name for p in folder.glob("*.png")}
-    assert pictures == {"ic.png", "quantile_returns.png", "loss_curves.png", "portfolio.png"}
+def test_reports_are_tables_pictures_and_a_page(finished):
+    """The reports folder holds tables with a row a model, baselines beside them, PNGs, one page."""
+    folder, models = finished.paths.reports, ["lstm", "gru", "krnn"]
+    assert list(pd.read_csv(folder / "signal.csv")["model"]) == models
+    assert list(pd.read_csv(folder / "portfolio.csv")["model"]) == [*models, "ensemble"]
+    compared = pd.read_csv(folder / "comparison.csv", index_col="signal")["kind"]
+    assert set(compared.index[compared == "model"]) == set(models)
+    assert {"reversal", "ridge"} <= set(compared.index[compared == "baseline"])
+    pictures = {p.stem for p in folder.glob("*.png")}
+    expected = {"ic", "ic_heatmap", "quantile_returns", "turnover", "decay", "loss_curves"}
+    assert expected | {"portfolio", "concentration", "comparison"} <= pictures
     for picture in folder.glob("*.png"):
         assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    page = (folder / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert all(name in page for name in models)
 
 
 def test_a_set_of_ones_own_flows_through_to_the_dataset(tmp_path, instance):

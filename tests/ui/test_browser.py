@@ -1,0 +1,151 @@
+"""What a person sees in the Dagster UI, in Chromium: text on the pages, and their pictures.
+
+Oracle: the market's calendar and configuration, and the names of its assets. The pictures land in
+`tests/ui/artefacts` (`RNN_SCREENSHOTS` moves them); those of `docs/operations.md` come from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipelines.demo import DATA_STAGE, model_assets
+from pipelines.graph import REPORTS
+from tests.ui.browser import Browser, chromium, missing
+from tests.ui.conftest import Sandbox, make_sandbox
+from tests.ui.dev import ASKED_FOR, NOT_ASKED_FOR, Dev, running
+
+NEEDED = missing()
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not ASKED_FOR, reason=f"{NOT_ASKED_FOR}, `make test-browser` too"),
+    pytest.mark.skipif(NEEDED is not None, reason=str(NEEDED)),
+]
+
+GROUPS = ("market", "features", "dataset", "models", "predictions", "evaluation")
+CHANGES = {  # short trainings, long enough for a curve
+    "models": {
+        "lstm": {"hidden_size": 16, "n_epochs": 12, "lr": 0.005},
+        "gru": {"hidden_size": 16, "n_epochs": 12, "lr": 0.005},
+        "krnn": {"n_epochs": 8, "lr": 0.005},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """The sample market, its main job run to the end."""
+    sandbox = make_sandbox(tmp_path_factory.mktemp("browser"), CHANGES)
+    sandbox.run("demo")
+    return sandbox
+
+
+@pytest.fixture(scope="module")
+def dev(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """The UI over it."""
+    log = tmp_path_factory.mktemp("log") / "dev.log"
+    with running(sandbox.config, sandbox.environment, log) as dev:
+        yield dev
+
+
+@pytest.fixture(scope="module")
+def browser(dev: Dev, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A window on it."""
+    with chromium(dev.url, tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def anchor(sandbox: Sandbox) -> str:
+    """The second session that trains."""
+    trained = sandbox.market.plan.first_trained
+    keys = sandbox.market.sessions.keys
+    return next(key for key in keys if key > trained and sandbox.market.plan.trains(key))
+
+
+def test_the_global_lineage_shows_the_groups(browser):
+    browser.open("/asset-groups", *GROUPS)
+    browser.save("groups")
+
+
+def test_the_lineage_of_a_report_shows_every_asset_that_it_is_made_from(browser, sandbox):
+    path = "/assets/signal_report?view=lineage&lineageScope=upstream&lineageDepth=10"
+    browser.open(path, *GROUPS, *DATA_STAGE, *model_assets(sandbox.market), "signal_report")
+    browser.save("lineage")
+
+
+def test_the_partitions_of_a_model(browser, sandbox):
+    keys, first = sandbox.market.sessions.keys, sandbox.market.plan.first_trained
+    made = sum(key >= first for key in keys)
+    browser.open(
+        "/assets/lstm_model?view=partitions",
+        f"{len(keys)} Partitions Selected",
+        f"Materialized ({made})",
+        f"Missing ({len(keys) - made})",
+        "Failed (0)",
+    )
+    browser.save("partitions")
+
+
+def test_a_partition_shows_its_figures_and_opens_its_picture(browser, anchor):
+    page = f"/assets/lstm_model?view=partitions&partition={anchor}"
+    browser.open(page, "train_range", "valid_score", "loss_curve", "training_seconds")
+    assert browser.widths_of_pictures() == []
+    browser.press("[Show Markdown]")
+    (width,) = browser.until(browser.widths_of_pictures, lambda: "the picture was not decoded")
+    assert width > 500
+    browser.save("loss_curve")
+
+
+def test_a_run_shows_its_steps(browser, dev, sandbox, anchor):
+    (made,) = dev.made("lstm_model", [anchor])
+    assets = model_assets(sandbox.market)
+    browser.open(f"/runs/{made.run}", "Success", f"Succeeded ({len(assets)})", "RUN_SUCCESS")
+    browser.press(f"Succeeded ({len(assets)})")
+    browser.see(*assets)
+    browser.save("run")
+
+
+def test_the_reports_show_models_side_by_side(browser, sandbox):
+    for report in REPORTS:
+        browser.open(f"/assets/{report}", "Latest materialization", "models", "[Show Markdown]")
+        names = [spec.name for spec in sandbox.market.models]
+        browser.until(
+            lambda wanted=names: all(f"\n{name}\t" in browser.text() for name in wanted),
+            lambda: f"no line a model:\n{browser.text()}",
+        )
+        browser.save(report)
+
+
+def test_the_checks_of_an_asset(browser, dev):
+    names = [check["name"] for check in dev.checks("lstm_model")]
+    assert names
+    browser.open("/assets/lstm_model?view=checks", f"Checks ({len(names)})", *names, "Passed")
+    browser.save("checks")
+
+
+def test_a_backfill_of_every_asset_is_offered_by_the_job_daily(browser, sandbox):
+    keys = sandbox.market.sessions.keys
+    browser.open("/locations/pipelines/jobs/daily/partitions", "Total partitions", str(len(keys)))
+    browser.press("Materialize…", "button")
+    field = browser.element("input[placeholder^='ex: ']")
+    field.send_keys(f"[{keys[-20]}...{keys[-1]}]\n")
+    partitioned = (set(DATA_STAGE) - {"processors"}) | set(model_assets(sandbox.market))
+    browser.see(f"Launch runs to materialize {len(partitioned)} assets", "20 partitions")
+    browser.save("backfill")
+
+
+def test_the_schedule_is_turned_on_and_says_why_it_waits(browser, sandbox):
+    """Last of all: from here on the schedule runs, and finds that every session is done."""
+    names = ("daily_retraining", "reports_after_daily", "failed_runs")
+    browser.open("/automation", *names)
+    browser.save("automation")
+    browser.open("/locations/pipelines/schedules/daily_retraining", "America/New_York", "never run")
+    browser.switch()
+    browser.see("Tick history", "0 runs requested")
+    browser.press("0 runs requested", "button")
+    last = sandbox.market.sessions.keys[-1]
+    browser.see(f"Skip reason: every closed session is done, the newest is {last}")
+    browser.save("tick")
