@@ -1,14 +1,18 @@
 """Element-wise halves of a recurrent step, one pass over memory each, forward and backward.
 
-A step of a recurrent layer is a product of matrices, which BLAS does, and a dozen element-wise
+A step of a recurrent layer is products of matrices, which BLAS does, and a dozen element-wise
 operations, which torch runs one by one on the CPU, each with its own dispatch and its own trip
-through the cache. Here they are one loop that the compiler turns into vector instructions.
+through the cache. Here they are loops that the compiler turns into vector instructions, and they
+work in place: sums before a gate become the gate, on the way back the gate becomes its gradient.
+
+A unit is a row and the batch lies along it, so that every loop runs over neighbours in memory,
+whatever the number of units.
 
 tanh is the rational function that Eigen uses for float32 (odd polynomial of degree 13 over even one
 of degree 6, input clipped to where the result rounds to 1): no branch and no table, so it can be a
 vector instruction, within a few units of the last place. sigma(x) = (1 + tanh(x / 2)) / 2.
 
-Shapes: `B` rows, `H` units. Gates lie beside each other in torch's order: r z n.
+Shapes: `L` window length, `H` units, `B` batch.
 """
 
 from __future__ import annotations
@@ -34,10 +38,9 @@ _B0, _B2, _B4, _B6 = (
     _F(1.19825839466702e-06),
 )
 _HALF, _ONE = _F(0.5), _F(1.0)
-# A check of divisors (numba's "python" error model) would keep the loops from vector instructions.
-_compiled = numba.njit(
-    cache=True, nogil=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy"
-)
+# A check of divisors (numba's "python" error model) would keep the loops from vector instructions,
+# and so would one loop over many rows at once.
+_compiled = numba.njit(nogil=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
 
 
 @numba.njit(inline="always")
@@ -55,65 +58,131 @@ def _sigmoid(x):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def gru_forward(of_input: Array, of_state: Array, before: Array, after: Array, kept: Array) -> None:
+def gru_forward(gates: Array, bias: Array, before: Array, after: Array) -> None:
     """h' = (1 - z) n + z h with r = s(i_r + h_r), z = s(i_z + h_z), n = tanh(i_n + r h_n).
 
     Args:
-        of_input: W_i x + b_i, [B, 3H].
-        of_state: W_h h + b_h, [B, 3H].
-        before: h, [B, H].
-        after: h', [B, H], written.
-        kept: r, z, n, h_n for the way back, [B, 4H], written.
+        gates: rows i_n, i_r + h_r, i_z + h_z, h_n without their biases, [4H, B]; they become
+            n, r, z, h_n.
+        bias: of these rows, [4H].
+        before: h, [H, B].
+        after: h', [H, B], written.
     """
-    units = before.shape[1]
-    for b in range(before.shape[0]):
-        x, s, h, out, keep = of_input[b], of_state[b], before[b], after[b], kept[b]
-        for j in range(2 * units):  # r and z
-            keep[j] = _sigmoid(x[j] + s[j])
-        xn, sn = x[2 * units :], s[2 * units :]
-        r, z, n, hn = keep[:units], keep[units:], keep[2 * units :], keep[3 * units :]
-        for j in range(units):
-            hn[j] = sn[j]
-        for j in range(units):
-            n[j] = _tanh(xn[j] + r[j] * sn[j])
-        for j in range(units):
-            out[j] = n[j] + z[j] * (h[j] - n[j])
+    units = before.shape[0]
+    for j in range(units):
+        n, r, z, s = gates[j], gates[units + j], gates[2 * units + j], gates[3 * units + j]
+        h, out = before[j], after[j]
+        of_n, of_r = bias[j], bias[units + j]
+        of_z, of_s = bias[2 * units + j], bias[3 * units + j]
+        for b in range(r.size):
+            r[b] = _sigmoid(r[b] + of_r)
+        for b in range(z.size):
+            z[b] = _sigmoid(z[b] + of_z)
+        for b in range(s.size):
+            s[b] = s[b] + of_s
+        for b in range(n.size):
+            n[b] = _tanh(n[b] + of_n + r[b] * s[b])
+        for b in range(out.size):
+            out[b] = n[b] + z[b] * (h[b] - n[b])
 
 
 @_compiled
-def gru_backward(
-    gradient: Array,
-    before: Array,
-    kept: Array,
-    to_input: Array,
-    to_state: Array,
-    to_before: Array,
-) -> None:
-    """From the gradient of h' to those of the gates' two summands, and the direct part of h's.
+def gru_backward(carried: Array, gates: Array, before: Array) -> None:
+    """From the gradient of h' to those of the gates' sums, and the direct part of h's.
 
     Args:
-        gradient: of h', [B, H].
-        before: h, [B, H].
-        kept: by `gru_forward`, [B, 4H].
-        to_input: gradient of `of_input`, [B, 3H], written.
-        to_state: gradient of `of_state`, [B, 3H], written.
-        to_before: gradient of h that does not pass through `of_state`, [B, H], written.
+        carried: gradient of h', [H, B]; becomes that of h that does not pass through a product.
+        gates: left by `gru_forward`, [4H, B]; they become the gradients of their sums.
+        before: h, [H, B].
     """
-    units = before.shape[1]
-    for b in range(before.shape[0]):
-        g, h, keep = gradient[b], before[b], kept[b]
-        x, s, out = to_input[b], to_state[b], to_before[b]
-        r, z, n, hn = keep[:units], keep[units:], keep[2 * units :], keep[3 * units :]
-        xz, xn, sn = x[units:], x[2 * units :], s[2 * units :]
-        for j in range(units):
-            xn[j] = g[j] * (_ONE - z[j]) * (_ONE - n[j] * n[j])
-        for j in range(units):
-            xz[j] = g[j] * (h[j] - n[j]) * z[j] * (_ONE - z[j])
-        for j in range(units):
-            x[j] = xn[j] * hn[j] * r[j] * (_ONE - r[j])
-        for j in range(units):
-            sn[j] = xn[j] * r[j]
-        for j in range(2 * units):
-            s[j] = x[j]
-        for j in range(units):
-            out[j] = g[j] * z[j]
+    units = before.shape[0]
+    for j in range(units):
+        n, r, z, s = gates[j], gates[units + j], gates[2 * units + j], gates[3 * units + j]
+        h, g = before[j], carried[j]
+        for b in range(g.size):
+            difference, out = h[b] - n[b], g[b]
+            n[b] = out * (_ONE - z[b]) * (_ONE - n[b] * n[b])
+            g[b] = out * z[b]
+            z[b] = out * difference * z[b] * (_ONE - z[b])
+        for b in range(g.size):
+            of_state, of_n = s[b], n[b]
+            s[b] = of_n * r[b]
+            r[b] = of_n * of_state * r[b] * (_ONE - r[b])
+
+
+@_compiled
+def lstm_forward(gates: Array, bias: Array, cell: Array, new_cell: Array, after: Array) -> None:
+    """c' = f c + i g, h' = o tanh(c') with i, f, o = s(sum) and g = tanh(sum).
+
+    Args:
+        gates: sums of i, f, g, o without their bias, [4H, B]; they become the gates.
+        bias: [4H].
+        cell: c, [H, B].
+        new_cell: c', [H, B], written.
+        after: h', [H, B], written.
+    """
+    units = cell.shape[0]
+    for j in range(units):
+        i, f, g, o = gates[j], gates[units + j], gates[2 * units + j], gates[3 * units + j]
+        c, new, out = cell[j], new_cell[j], after[j]
+        of_i, of_f = bias[j], bias[units + j]
+        of_g, of_o = bias[2 * units + j], bias[3 * units + j]
+        for b in range(i.size):
+            i[b] = _sigmoid(i[b] + of_i)
+        for b in range(f.size):
+            f[b] = _sigmoid(f[b] + of_f)
+        for b in range(g.size):
+            g[b] = _tanh(g[b] + of_g)
+        for b in range(o.size):
+            o[b] = _sigmoid(o[b] + of_o)
+        for b in range(new.size):
+            new[b] = f[b] * c[b] + i[b] * g[b]
+        for b in range(out.size):
+            out[b] = o[b] * _tanh(new[b])
+
+
+@_compiled
+def lstm_backward(
+    carried: Array, carried_cell: Array, gates: Array, cell: Array, new_cell: Array
+) -> None:
+    """From the gradients of h' and c' to those of the gates' sums, and to c's.
+
+    Args:
+        carried: gradient of h', [H, B]; spoiled.
+        carried_cell: gradient of c' that does not pass through h', [H, B]; becomes that of c.
+        gates: left by `lstm_forward`, [4H, B]; they become the gradients of their sums.
+        cell: c, [H, B].
+        new_cell: c', [H, B].
+    """
+    units = cell.shape[0]
+    for j in range(units):
+        i, f, g, o = gates[j], gates[units + j], gates[2 * units + j], gates[3 * units + j]
+        c, new, to_state, to_cell = cell[j], new_cell[j], carried[j], carried_cell[j]
+        for b in range(o.size):
+            squashed, out = _tanh(new[b]), o[b]
+            o[b] = to_state[b] * squashed * out * (_ONE - out)
+            to_cell[b] = to_cell[b] + to_state[b] * out * (_ONE - squashed * squashed)
+        for b in range(f.size):
+            whole, forget = to_cell[b], f[b]
+            f[b] = whole * c[b] * forget * (_ONE - forget)
+            to_cell[b] = whole * forget
+            to_state[b] = whole
+        for b in range(i.size):
+            taken, new_part = i[b], g[b]
+            i[b] = to_state[b] * new_part * taken * (_ONE - taken)
+            g[b] = to_state[b] * taken * (_ONE - new_part * new_part)
+
+
+@numba.njit(nogil=True, fastmath={"reassoc", "nsz"}, error_model="numpy")
+def add_rows(values: Array, sums: Array) -> None:
+    """Add the sum of each row, in the order that vectors give it.
+
+    Args:
+        values: [G, B].
+        sums: [G].
+    """
+    for j in range(values.shape[0]):
+        row, total = values[j], _F(0.0)
+        for b in range(row.size):
+            total += row[b]
+        sums[j] += total

@@ -17,13 +17,13 @@ Shapes: `B` batch, `L` window length, `F` features, `C` channels, `K` parallel R
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from rnn_core.models.checks import require_dropout, require_sizes, require_windows
-from rnn_core.models.joint_gru import joint_states, runs_jointly
+from rnn_core.models.fused import States, can_fuse, run
 
 
 class CNNEncoderBase(nn.Module):
@@ -102,12 +102,34 @@ class KRNNEncoderBase(nn.Module):
         Returns:
             [B, L, H].
         """
+        if self._compiles(x):
+            every = [states.all for states in self._compiled(x)]  # K times [L, H, B]
+            return torch.stack(every).mean(dim=0).permute(2, 0, 1)
         steps = x.transpose(0, 1)  # [L, B, C]
-        if runs_jointly(self.rnn_modules, x.device):
-            states = joint_states(self.rnn_modules, steps)  # [L, B, K, H]
-        else:
-            states = torch.stack([rnn(steps)[0] for rnn in self.rnn_modules], dim=-2)
+        states = torch.stack([rnn(steps)[0] for rnn in self.rnn_modules], dim=-2)
         return states.mean(dim=-2).transpose(0, 1)  # [B, L, H]
+
+    def newest(self, x: Tensor) -> Tensor:
+        """The mean of the K GRUs' states at the newest step alone.
+
+        Args:
+            x: [B, L, C].
+
+        Returns:
+            [B, H].
+        """
+        if self._compiles(x):
+            newest = [states.newest for states in self._compiled(x)]  # K times [H, B]
+            return torch.stack(newest).mean(dim=0).t()
+        encoded: Tensor = self(x)
+        return encoded[:, -1]
+
+    def _compiles(self, x: Tensor) -> bool:
+        return can_fuse(cast(nn.GRU, self.rnn_modules[0]), x)
+
+    def _compiled(self, x: Tensor) -> list[States]:
+        steps = x.permute(1, 2, 0).contiguous()  # [L, C, B]
+        return [run(cast(nn.GRU, rnn), steps) for rnn in self.rnn_modules]
 
 
 class CNNKRNNEncoder(nn.Module):
@@ -156,6 +178,17 @@ class CNNKRNNEncoder(nn.Module):
         """
         encoded: Tensor = self.krnn_encoder(self.cnn_encoder(x))  # [B, L, H]
         return encoded
+
+    def newest(self, x: Tensor) -> Tensor:
+        """Encode, the newest step alone.
+
+        Args:
+            x: [B, L, F].
+
+        Returns:
+            [B, H].
+        """
+        return self.krnn_encoder.newest(self.cnn_encoder(x))
 
 
 class KRNNModel(nn.Module):
@@ -210,6 +243,5 @@ class KRNNModel(nn.Module):
         Raises:
             ValueError: another shape.
         """
-        encoded: Tensor = self.encoder(x)  # [B, L, H]
-        scores: Tensor = self.out_fc(encoded[:, -1])  # [B, 1]
+        scores: Tensor = self.out_fc(self.encoder.newest(x))  # [B, 1]
         return scores.squeeze(-1)  # [B]

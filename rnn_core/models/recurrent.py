@@ -16,7 +16,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from rnn_core.models.checks import require_dropout, require_sizes, require_windows
-from rnn_core.models.fused import can_fuse, layer_weights, run_layers
+from rnn_core.models.fused import can_fuse, run
 
 
 class RecurrentRegressor(nn.Module):
@@ -67,9 +67,7 @@ class RecurrentRegressor(nn.Module):
         """
         require_windows(x, self.d_feat)
         rnn = self.rnn
-        if isinstance(rnn, nn.GRU) and can_fuse(rnn, x):
-            newest = run_layers(layer_weights(rnn), x.transpose(0, 1))[-1]  # [B, H]
-        else:
-            newest = rnn(x)[0][:, -1]  # [B, H]
+        compiled = can_fuse(rnn, x)
+        newest = run(rnn, x.permute(1, 2, 0)).newest.t() if compiled else rnn(x)[0][:, -1]  # [B, H]
         scores: Tensor = self.fc_out(newest)  # [B, 1]
         return scores.squeeze(-1)  # [B]

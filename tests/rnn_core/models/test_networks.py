@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from rnn_core.models import CNNEncoderBase, GRUModel, KRNNEncoderBase, KRNNModel, LSTMModel
-from rnn_core.models.joint_gru import runs_jointly
 
 SMALL = {
     "lstm": lambda: LSTMModel(4, 5, 2, 0.0),
@@ -91,29 +90,34 @@ def test_krnn_is_the_mean_of_its_rnns() -> None:
     torch.testing.assert_close(encoder(x), expected.transpose(0, 1))
 
 
-@pytest.mark.parametrize(("dups", "layers"), [(2, 2), (4, 1), (3, 3)])
-def test_small_rnns_run_as_one_and_agree_with_each_alone(dups: int, layers: int) -> None:
-    """Oracle: each GRU run on its own; scores, and gradients of every parameter."""
-    encoder = KRNNEncoderBase(3, 8, dups, layers, dropout=0.0)
-    assert runs_jointly(encoder.rnn_modules, torch.device("cpu")) == (dups * 8 <= 32)
+@pytest.mark.parametrize(("dups", "layers", "units"), [(2, 2, 8), (1, 2, 8), (3, 1, 20)])
+def test_compiled_rnns_agree_with_torchs(dups: int, layers: int, units: int) -> None:
+    """Oracle: torch's GRUs; scores, and gradients of every parameter."""
+    encoder = KRNNEncoderBase(3, units, dups, layers, dropout=0.0)
     x = torch.randn(4, 7, 3)
-    weights = torch.randn(4, 7, 8)
+    weights = torch.randn(4, 7, units)
     alone = torch.stack([rnn(x.transpose(0, 1))[0].transpose(0, 1) for rnn in encoder.rnn_modules])
-    joint = encoder(x)
-    torch.testing.assert_close(joint, alone.mean(dim=0))
-    parameters = list(encoder.parameters())
-    expected = torch.autograd.grad((alone.mean(dim=0) * weights).sum(), parameters)
-    torch.testing.assert_close(torch.autograd.grad((joint * weights).sum(), parameters), expected)
+    alone = alone.mean(dim=0)
+    for found, expected, loss in (
+        (encoder(x), alone, weights),
+        (encoder.newest(x), alone[:, -1], weights[:, -1]),
+    ):
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(
+            torch.autograd.grad((found * loss).sum(), list(encoder.parameters())),
+            torch.autograd.grad(
+                (expected * loss).sum(), list(encoder.parameters()), retain_graph=True
+            ),
+        )
 
 
-def test_large_rnns_and_those_on_an_accelerator_run_apart() -> None:
-    large = KRNNEncoderBase(3, 64, 2, 1, dropout=0.0).rnn_modules
-    small = KRNNEncoderBase(3, 8, 2, 1, dropout=0.0).rnn_modules
-    assert not runs_jointly(large, torch.device("cpu"))
-    assert not runs_jointly(small, torch.device("cuda"))
+def test_the_newest_step_is_that_of_all_where_nothing_is_compiled() -> None:
+    encoder = KRNNEncoderBase(3, 8, 2, 2, dropout=0.0).double()
+    x = torch.randn(4, 7, 3, dtype=torch.float64)
+    assert torch.equal(encoder.newest(x), encoder(x)[:, -1])
 
 
-def test_dropout_reaches_the_joint_rnns() -> None:
+def test_dropout_reaches_the_rnns() -> None:
     """Between layers, in training only, with other masks for each GRU."""
     encoder = KRNNEncoderBase(3, 8, 2, 2, dropout=0.5)
     x = torch.randn(4, 7, 3)

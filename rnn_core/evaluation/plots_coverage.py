@@ -1,0 +1,142 @@
+"""The figure of coverage: how many names have a bar, by session, over a market's whole span.
+
+What: heat maps of months by days, in which a session that is not there, a vendor's bad week or a
+universe that shrinks is seen at once.
+Why counts and not names: a market of thousands of names has the same page as one of five, and the
+cell of a session is never thinner than a pixel for thirty years.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rnn_core.evaluation.render import need_frames, new_figure, say, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ABSENT = "#C0392B"  # a session without a partition: the only red of the figure
+_DAYS = 31
+_MOST_TICKS = 14
+# Column, title, colour scale.
+_PANELS = (
+    ("bars", "Names with a bar", "viridis"),
+    ("members", "Members of the universe among them", "viridis"),
+    ("quarantined", "Bars set aside", "Blues"),
+)
+
+
+def plot_coverage(counts: pd.DataFrame) -> Figure:
+    """Names with a bar, members and bars set aside by session, months beside each other.
+
+    Args:
+        counts: T rows, one a session (DatetimeIndex), with `bars`, `members` and `quarantined`;
+            a session that should be there and is not has NaN in all of them.
+
+    Returns:
+        The figure: a panel for each count, days of the month downwards. Days that are no session
+        are blank, sessions that are not there are red.
+
+    Raises:
+        ValueError: a column is missing, or the index has no dates.
+    """
+    need_frames({"coverage": counts}, [column for column, _, _ in _PANELS])
+    counts = counts.sort_index()
+    absent = counts["bars"].isna()
+    with style():
+        fig = new_figure(6.6, f"Coverage: {_span(counts)}")
+        axes = fig.subplots(len(_PANELS), 1, sharex=True)
+        for ax, (column, title, scale) in zip(axes, _PANELS, strict=True):
+            values = counts[column].astype(float)
+            ax.set_title(f"{title}: {_in_words(values, rare=column == 'quarantined')}")
+            if counts.empty:
+                say(ax, "no session")
+                continue
+            _heat_map(ax, values, scale, rare=column == "quarantined")
+            _mark(ax, absent)
+        if not counts.empty:
+            _month_axis(axes[-1], counts.index)
+    return fig
+
+
+def _span(counts: pd.DataFrame) -> str:
+    if counts.empty:
+        return "no session"
+    first, last = counts.index[[0, -1]]
+    missing = int(counts["bars"].isna().sum())
+    there = f"{len(counts):,} sessions from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    return f"{there}, {missing:,} of them not there (red)" if missing else f"{there}, all there"
+
+
+def _in_words(values: pd.Series, *, rare: bool) -> str:
+    """The counts of a panel in a few words; of what is rare the sum, of the rest the spread."""
+    seen = values.dropna()
+    if seen.empty:
+        return "none"
+    if rare:
+        hit = int((seen > 0).sum())
+        return f"{seen.sum():,.0f} in {hit:,} session{'s' * (hit != 1)}" if hit else "none"
+    low, middle, high = seen.min(), seen.median(), seen.max()
+    if low == high:
+        return f"{high:,.0f} in every session"
+    return f"{low:,.0f} to {high:,.0f}, median {middle:,.0f}, last {seen.iloc[-1]:,.0f}"
+
+
+def _grid(values: pd.Series, fill: float = np.nan) -> NDArray[np.float64]:
+    """Values by day of the month and month, [31, M]."""
+    days = pd.DatetimeIndex(values.index)
+    month = (days.year - days.year[0]) * 12 + days.month - days.month[0]
+    grid = np.full((_DAYS, int(month[-1]) + 1), fill)
+    grid[days.day - 1, month] = values
+    return grid
+
+
+def _heat_map(ax: Axes, values: pd.Series, scale: str, *, rare: bool) -> None:
+    """A panel with its colour bar; a count of zero of what is rare is as white as no session."""
+    from matplotlib.ticker import MaxNLocator
+
+    seen = values.where(values > 0) if rare else values
+    high = max(float(seen.max()), 1.0) if seen.notna().any() else 1.0
+    low = -0.5 * high if rare else 0.0  # what is rare is dark enough to be found
+    image = ax.imshow(
+        _grid(seen), cmap=scale, vmin=low, vmax=high, aspect="auto", interpolation="nearest",
+        origin="upper",
+    )  # fmt: skip
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.01, aspect=14)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4, min_n_ticks=1))
+    bar.ax.set_ylim(0.0, high)
+    bar.outline.set_visible(False)
+    ax.set_ylabel("day of month")
+    ax.set_yticks([0, 9, 19, 29], ["1", "10", "20", "30"])
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+
+
+def _mark(ax: Axes, absent: pd.Series) -> None:
+    """Sessions that are not there, over everything else."""
+    from matplotlib.colors import ListedColormap
+
+    if absent.any():
+        marks = _grid(absent.where(absent).astype(float))
+        ax.imshow(
+            marks, cmap=ListedColormap([ABSENT]), aspect="auto", interpolation="nearest",
+            origin="upper",
+        )  # fmt: skip
+
+
+def _month_axis(ax: Axes, days: pd.Index) -> None:
+    """Years where they begin; months where the span is short."""
+    index = pd.DatetimeIndex(days)
+    months = pd.period_range(index[0], index[-1], freq="M")
+    years = [(k, f"{m.year}") for k, m in enumerate(months) if m.month == 1]
+    every = -(-len(months) // _MOST_TICKS)
+    ticks = [(k, f"{m.year}-{m.month:02}") for k, m in enumerate(months) if k % every == 0]
+    if len(years) > 3:
+        step = -(-len(years) // _MOST_TICKS)
+        ticks = years[::step]
+    ax.set_xticks([k for k, _ in ticks], [text for _, text in ticks])

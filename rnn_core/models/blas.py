@@ -1,0 +1,147 @@
+"""Products of matrices inside compiled code, by the BLAS that torch itself uses.
+
+A product called from Python costs some microseconds of the interpreter, and its lock, which the
+threads of a training share; a recurrent layer makes a few hundred of them on small matrices.
+torch's library exports the standard Fortran entry `sgemm_` of the BLAS that it was built with (MKL
+on x86); compiled code calls that address. numba's own `np.dot` would bring SciPy and another BLAS
+with threads of its own.
+
+Where there is no such entry, or it fails a trial product, the address is 0 and callers compute
+another way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@intrinsic
+def _sgemm(  # type: ignore[no-untyped-def]
+    typing_context, address, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc
+):
+    """The call: integers, pointers as integers, beta; alpha is 1. Everything goes by reference.
+
+    Integers are passed in eight bytes, which a BLAS of either width reads on a little-endian
+    machine.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word, single, byte = ir.IntType(64), ir.FloatType(), ir.IntType(8)
+
+        def slot(value: Any, kind: Any) -> Any:
+            place = cgutils.alloca_once(builder, kind)  # type: ignore[no-untyped-call]
+            builder.store(value, place)
+            return builder.bitcast(place, byte.as_pointer())
+
+        def letter(flag: Any) -> Any:
+            chosen = builder.icmp_signed("!=", flag, ir.Constant(word, 0))
+            return slot(
+                builder.select(chosen, ir.Constant(byte, ord("T")), ir.Constant(byte, ord("N"))),
+                byte,
+            )
+
+        def pointer(value: Any) -> Any:
+            return builder.inttoptr(value, byte.as_pointer())
+
+        at, ta, tb, rows, columns, depth, pa, la, pb, lb, scale, pc, lc = args
+        operands = [
+            letter(ta),
+            letter(tb),
+            *(slot(size, word) for size in (rows, columns, depth)),
+            slot(ir.Constant(single, 1.0), single),
+            pointer(pa),
+            slot(la, word),
+            pointer(pb),
+            slot(lb, word),
+            slot(scale, single),
+            pointer(pc),
+            slot(lc, word),
+        ]
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer()] * len(operands))
+        builder.call(builder.inttoptr(at, kind.as_pointer()), operands)
+        return context.get_dummy_value()
+
+    word = types.int64
+    signature = types.void(
+        *(word,) * 10, types.float32, word, word
+    )  # address, two flags, three sizes, a, lda, b, ldb | beta | c, ldc
+    return signature, code
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def product(
+    address: int, a: Array, turn_a: int, b: Array, turn_b: int, add: float, c: Array
+) -> None:
+    """c = op(a) op(b) + add * c.
+
+    Args:
+        address: of `sgemm_`.
+        a: [M, K], or [K, M] to be transposed; like all of them C-contiguous.
+        turn_a: 1 to transpose it.
+        b: [K, N], or [N, K] to be transposed.
+        turn_b: 1 to transpose it.
+        add: 1 to add to c, 0 to write it.
+        c: [M, N].
+    """
+    depth = a.shape[0] if turn_a else a.shape[1]
+    # The Fortran side sees every matrix transposed: c' = op(b)' op(a)'.
+    _sgemm(  # type: ignore[call-arg]
+        address,
+        turn_b,
+        turn_a,
+        c.shape[1],
+        c.shape[0],
+        depth,
+        b.ctypes.data,
+        b.shape[1],
+        a.ctypes.data,
+        a.shape[1],
+        np.float32(add),
+        c.ctypes.data,
+        c.shape[1],
+    )
+
+
+@cache
+def sgemm_address() -> int:
+    """Where `sgemm_` is, tried on a small product.
+
+    Returns:
+        0 where torch's library exports none that computes it.
+    """
+    for file in sorted((Path(torch.__file__).parent / "lib").glob("*torch_cpu.*")):
+        try:
+            entry = ctypes.CDLL(str(file)).sgemm_
+        except (OSError, AttributeError):
+            continue
+        address = ctypes.cast(entry, ctypes.c_void_p).value or 0
+        if address and _computes(address):
+            return address
+    return 0
+
+
+def _computes(address: int) -> bool:
+    """Whether each kind of product comes out right; of whole numbers, so exactly."""
+    a, b = np.arange(6, dtype="f4").reshape(2, 3), np.arange(12, dtype="f4").reshape(3, 4)
+    for turn_a, turn_b in ((0, 0), (1, 0), (0, 1)):
+        c = np.ones((2, 4), "f4")
+        left = np.ascontiguousarray(a.T) if turn_a else a
+        right = np.ascontiguousarray(b.T) if turn_b else b
+        product(address, left, turn_a, right, turn_b, 1.0, c)
+        if not np.array_equal(c, a @ b + 1.0):
+            return False
+    return True

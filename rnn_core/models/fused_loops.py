@@ -1,0 +1,169 @@
+"""A recurrent layer's way there and back, compiled whole: products by BLAS, the rest by loops.
+
+Everything lies with the batch innermost, states as [H, B], gates as [4H, B]: a gate is then one
+piece of memory, for the loops of `fused_kernels.py` and as an operand of a product alike. A step's
+gates are made, used and turned into their gradients in place, while they are in the cache, and the
+gradients of the weights are taken from them there. The state before the first step is zero, so that
+step has no product with it.
+
+A GRU's gates lie as n r z and, once more, the state's part of n, so that the input's product has
+one block of rows and the state's another: `w_input` and its gradient have their rows in that order.
+
+numba keeps compiled code by the file it stands in alone; the entries here close over a hash of the
+files they call, so that a change there compiles anew.
+
+Shapes: `L` window length, `I` input width, `H` units, `B` batch, `G` rows of a product.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_core.models import blas, fused_kernels
+from rnn_core.models.blas import product
+from rnn_core.models.fused_kernels import (
+    add_rows,
+    gru_backward,
+    gru_forward,
+    lstm_backward,
+    lstm_forward,
+)
+
+Array = NDArray[np.float32]
+Loops = tuple[Callable[..., None], Callable[..., None]]
+
+
+def _gru(sources: str) -> Loops:
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
+    def forward(
+        sgemm: int,
+        x: Array,
+        w_input: Array,
+        w_state: Array,
+        bias: Array,
+        states: Array,
+        gates: Array,
+    ) -> None:
+        """x [L, I, B], w_input [3H, I], w_state [3H, H], bias [4H], states [L + 1, H, B] to be
+        written, gates [L or 1, 4H, B] to be written."""
+        _ = sources
+        units = w_state.shape[1]
+        states[0] = 0.0
+        for t in range(x.shape[0]):
+            at = t if gates.shape[0] > 1 else 0
+            now = gates[at]
+            product(sgemm, w_input, 0, x[t], 0, 0.0, now[: 3 * units])
+            now[3 * units :] = 0.0
+            if t > 0:
+                product(sgemm, w_state, 0, states[t], 0, 1.0, now[units:])
+            gru_forward(now, bias, states[t], states[t + 1])
+
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
+    def backward(
+        sgemm: int,
+        x: Array,
+        w_input: Array,
+        w_state: Array,
+        states: Array,
+        gates: Array,
+        to_states: Array,
+        carried: Array,
+        to_x: Array,
+        to_w_input: Array,
+        to_w_state: Array,
+        to_bias: Array,
+    ) -> None:
+        """Gradients: to_states [L or 0, H, B] and carried [H, B] given, the others written, to_x
+        [L or 0, I, B]."""
+        _ = sources
+        units = w_state.shape[1]
+        for t in range(x.shape[0] - 1, -1, -1):
+            if to_states.shape[0] > 0:
+                carried += to_states[t]
+            now = gates[t]
+            gru_backward(carried, now, states[t])
+            of_input, of_state = now[: 3 * units], now[units:]
+            add_rows(now, to_bias)
+            product(sgemm, of_input, 0, x[t], 1, 1.0, to_w_input)
+            if to_x.shape[0] > 0:
+                product(sgemm, w_input, 1, of_input, 0, 0.0, to_x[t])
+            if t > 0:
+                product(sgemm, of_state, 0, states[t], 1, 1.0, to_w_state)
+                product(sgemm, w_state, 1, of_state, 0, 1.0, carried)
+
+    return forward, backward
+
+
+def _lstm(sources: str) -> Loops:
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
+    def forward(
+        sgemm: int,
+        x: Array,
+        w_input: Array,
+        w_state: Array,
+        bias: Array,
+        states: Array,
+        cells: Array,
+        gates: Array,
+    ) -> None:
+        """As of the GRU; w_input [4H, I], w_state [4H, H], cells [L + 1, H, B] to be written."""
+        _ = sources
+        states[0] = 0.0
+        cells[0] = 0.0
+        for t in range(x.shape[0]):
+            at = t if gates.shape[0] > 1 else 0
+            now = gates[at]
+            product(sgemm, w_input, 0, x[t], 0, 0.0, now)
+            if t > 0:
+                product(sgemm, w_state, 0, states[t], 0, 1.0, now)
+            lstm_forward(now, bias, cells[t], cells[t + 1], states[t + 1])
+
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
+    def backward(
+        sgemm: int,
+        x: Array,
+        w_input: Array,
+        w_state: Array,
+        states: Array,
+        cells: Array,
+        gates: Array,
+        to_states: Array,
+        carried: Array,
+        to_x: Array,
+        to_w_input: Array,
+        to_w_state: Array,
+        to_bias: Array,
+    ) -> None:
+        """As of the GRU."""
+        _ = sources
+        carried_cell = np.zeros_like(carried)
+        for t in range(x.shape[0] - 1, -1, -1):
+            if to_states.shape[0] > 0:
+                carried += to_states[t]
+            now = gates[t]
+            lstm_backward(carried, carried_cell, now, cells[t], cells[t + 1])
+            add_rows(now, to_bias)
+            product(sgemm, now, 0, x[t], 1, 1.0, to_w_input)
+            if to_x.shape[0] > 0:
+                product(sgemm, w_input, 1, now, 0, 0.0, to_x[t])
+            if t > 0:
+                product(sgemm, now, 0, states[t], 1, 1.0, to_w_state)
+                product(sgemm, w_state, 1, now, 0, 0.0, carried)
+
+    return forward, backward
+
+
+def _digest() -> str:
+    """Hash of the sources that are compiled into the entries, besides this one."""
+    files = [Path(str(module.__file__)) for module in (blas, fused_kernels)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+gru_layer_forward, gru_layer_backward = _gru(_digest())
+lstm_layer_forward, lstm_layer_backward = _lstm(_digest())
