@@ -1,16 +1,11 @@
-"""Fill the compile cache, so that no first call waits for the compiler.
-
-    python -m rnn_core.features.warm
+"""The feature kernels' part of `rnn_core/warm.py`.
 
 Compiles what Alpha158 needs in both semantics, from float32 and from float64 bars, into arrays and
-into frames. The machine code goes to numba's cache: next to the sources, or under NUMBA_CACHE_DIR.
-Files of the cache are written beside their place and moved into it, so processes that fill it at
-the same time do the work twice and harm nothing.
+into frames.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 
 import numpy as np
@@ -42,7 +37,3 @@ def warm() -> float:
         expression_panel(panel, "$close")
         compute_features(panel, [("close", "$close")])
     return time.perf_counter() - began
-
-
-if __name__ == "__main__":
-    sys.stdout.write(f"compile cache ready in {warm():.1f} s\n")
