@@ -15,14 +15,14 @@ import pandas as pd
 from pipelines.bars import membership
 from pipelines.market import Market
 from pipelines.partition_file import fingerprint, sha256
-from pipelines.sources.base import RAW_COLUMNS, fetch_bars
+from pipelines.sources.base import RAW_COLUMNS, fetch_sessions
 
 _TABLES = ("ohlcv", "ohlcv_quarantine")  # together they hold every bar of the source
 _CHUNK = 250  # sessions asked of the source at once
 
 
 def in_order(bars: pd.DataFrame) -> pd.DataFrame:
-    """Bars by date, in an order that does not depend on the source's."""
+    """Bars by date and so by session, in an order that does not depend on the source's."""
     return bars.sort_values(list(RAW_COLUMNS), kind="stable", ignore_index=True)
 
 
@@ -30,7 +30,7 @@ def bar_inputs(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, dict[str, s
     """The inputs of each session.
 
     Args:
-        bars: rows as of `sources.base.BarSource`, in order, with `member` (bool).
+        bars: rows as of `sources.base.fetch_sessions`, in order, with `member` (bool).
         keys: the sessions.
     """
     hashes = bar_hashes(bars, keys)
@@ -56,11 +56,11 @@ def _members_hash(instruments: Iterable[str]) -> str:
 
 
 def rows_of(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, slice]:
-    """Where the rows of each session lie in `bars` by date."""
-    dates = bars["date"].to_numpy(dtype="datetime64[D]")
+    """Where the rows of each session lie in `bars` in order."""
+    dates = bars["session"].to_numpy(dtype="datetime64[D]")
     days = np.array(keys, dtype="datetime64[D]")
     starts, ends = (np.searchsorted(dates, days, side=side) for side in ("left", "right"))
-    return {key: slice(a, b) for key, a, b in zip(keys, starts, ends, strict=True)}
+    return {key: slice(int(a), int(b)) for key, a, b in zip(keys, starts, ends, strict=True)}
 
 
 def members_now(market: Market, keys: Sequence[str]) -> dict[str, str]:
@@ -103,6 +103,6 @@ def restated_sessions(market: Market, stored: dict[str, str]) -> list[str]:
     restated: list[str] = []
     for start in range(0, len(keys), _CHUNK):
         part = keys[start : start + _CHUNK]
-        now = bar_hashes(in_order(fetch_bars(market.source, part)), part)
+        now = bar_hashes(in_order(fetch_sessions(market.source, market.sessions, part)), part)
         restated += [key for key in part if now[key] != stored[key]]
     return restated

@@ -1,9 +1,9 @@
-"""From bars as a source gives them to bars that the rest may trust: rules, factors, adjustment.
+"""From bars as a source gives them to bars that the rest may trust: factors, members, adjustment.
 
-A bar that breaks a rule is set aside with the reason, never repaired. The adjustment factor is the
-cumulative product of `adj_ratio` since the instrument's first bar in the warehouse and runs
-through quarantined bars, so a split on a day with a bad tick is not lost. A factor once stored
-does not change when a later dividend is paid: yesterday's partition stays valid.
+The adjustment factor is the cumulative product of `adj_ratio` since the instrument's first bar in
+the warehouse and runs through bars that are set aside (`quarantine.py`), so a split on a day with a
+bad tick is not lost. A factor once stored does not change when a later dividend is paid:
+yesterday's partition stays valid.
 """
 
 from __future__ import annotations
@@ -16,54 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.errors import ConfigError
-
-PRICES = ("open", "high", "low", "close")
-
-
-def broken_rules(bars: pd.DataFrame) -> pd.Series:
-    """The rules that each bar breaks, joined by `; `, empty for a good one.
-
-    Args:
-        bars: rows as of `sources.base.BarSource`.
-
-    Returns:
-        Text by row of `bars`.
-    """
-    prices = bars[list(PRICES)].to_numpy(dtype="float64")
-    volume = bars["volume"].to_numpy(dtype="float64")
-    amount = bars["amount"].to_numpy(dtype="float64")
-    ratio = bars["adj_ratio"].to_numpy(dtype="float64")
-    o, h, low, c = prices.T
-    finite = np.isfinite(prices).all(axis=1)
-    differs = _contradicted(bars)
-    same = bars.duplicated().to_numpy() & ~differs
-    with np.errstate(invalid="ignore"):
-        rules = {
-            "no instrument": bars["instrument"].isna().to_numpy(),
-            "a price is missing or not finite": ~finite,
-            "a price is not positive": finite & (prices <= 0).any(axis=1),
-            "high below low": finite & (h < low),
-            "low above open or close": finite & (h >= low) & (low > np.minimum(o, c)),
-            "high below open or close": finite & (h >= low) & (h < np.maximum(o, c)),
-            "no volume": ~(np.isfinite(volume) & (volume > 0)),
-            "amount is negative": np.isfinite(amount) & (amount < 0),
-            "adj_ratio is not a positive number": ~(np.isfinite(ratio) & (ratio > 0)),
-            "a copy of a bar that is kept": same,
-            "one of several different bars of one session": differs,
-        }
-    reasons = np.full(len(bars), "", dtype=object)
-    for reason, broken in rules.items():
-        reasons[broken] = [f"{r}; {reason}" if r else reason for r in reasons[broken]]
-    return pd.Series(reasons, index=bars.index, dtype="str")
-
-
-def _contradicted(bars: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Rows whose instrument has several different bars on the session."""
-    keys = ["date", "instrument"]
-    distinct = bars.drop_duplicates()
-    several = distinct.loc[distinct.duplicated(keys), keys].drop_duplicates()
-    marked = bars[keys].merge(several, on=keys, how="left", indicator=True)
-    return (marked["_merge"] == "both").to_numpy()
+from pipelines.quarantine import PRICES
 
 
 def adjustment_factors(bars: pd.DataFrame, prior: pd.Series) -> pd.Series:
@@ -151,7 +104,8 @@ def adjusted(bars: pd.DataFrame, vwap: Literal["amount", "typical", "none"]) -> 
         vwap: `amount` (amount ÷ volume), `typical` ((high + low + close) ÷ 3) or `none`.
 
     Returns:
-        date, instrument, open, high, low, close, volume and, unless `none`, vwap.
+        date, instrument, open, high, low, close, volume and, unless `none`, vwap; that of a bar
+        without volume, kept by `market.quarantine`, is NaN under `amount`.
     """
     factor = bars["adj_factor"]
     out = bars[["date", "instrument"]].copy()
@@ -159,7 +113,7 @@ def adjusted(bars: pd.DataFrame, vwap: Literal["amount", "typical", "none"]) -> 
         out[price] = bars[price] * factor
     out["volume"] = bars["volume"] / factor
     if vwap == "amount":
-        out["vwap"] = bars["amount"] / bars["volume"] * factor
+        out["vwap"] = bars["amount"] / bars["volume"].where(bars["volume"] != 0.0) * factor
     elif vwap == "typical":
         out["vwap"] = (bars["high"] + bars["low"] + bars["close"]) / 3.0 * factor
     return out

@@ -72,15 +72,25 @@ def coverage(names: int, earlier: Sequence[int], min_share: float) -> Finding:
     )
 
 
-def quarantined(aside: int, bars: int, max_share: float) -> Finding:
-    """Bars that break a rule against all bars of the session."""
+def quarantined(
+    aside: int, bars: int, max_share: float, rules: Mapping[str, int] | None = None
+) -> Finding:
+    """Bars set aside against all bars of the session.
+
+    Args:
+        aside: bars set aside.
+        bars: all bars.
+        max_share: of them at most.
+        rules: how many of those set aside break each rule.
+    """
     share = aside / bars if bars else 0.0
+    shown = ", ".join(f"{name} {count}" for name, count in (rules or {}).items())
     return Finding(
         "quarantined",
         share <= max_share,
-        f"{aside} of {bars} bars break a rule and are set aside, more than {max_share:.0%}; see "
-        f"the table ohlcv_quarantine for the reasons",
-        {"quarantined": aside, "share": round(share, 4)},
+        f"{aside} of {bars} bars break a rule and are set aside, more than {max_share:.0%}"
+        f"{f' ({shown})' if shown else ''}; see the table ohlcv_quarantine for the rows",
+        {"quarantined": aside, "share": round(share, 4), **(rules or {})},
     )
 
 
@@ -213,7 +223,7 @@ def ic_decay(recent: Sequence[float], least: float) -> Finding:
         mean >= least,
         f"the mean rank IC of the last {len(recent)} evaluated sessions is {mean:.4f}, at least "
         f"{least:g} is expected: the signal may have decayed",
-        {"recent_rank_ic": round(mean, 6), "sessions": len(recent)},
+        {"recent_rank_ic": mean, "sessions": str(len(recent))},
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines import qrun
-from pipelines.commands import backfill, refresh, status, sync
+from pipelines.commands import backfill, init, refresh, status, sync, validate
 from pipelines.commands.arguments import add_config, day, market_of
 from pipelines.errors import PipelineError
 
@@ -30,20 +30,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on from here", file=sys.stderr)
+        print(_stopped(args), file=sys.stderr)
         return 130
     return chosen
 
 
+def _stopped(args: argparse.Namespace) -> str:
+    """What Ctrl-C leaves behind, and what the same command would do now."""
+    again = {
+        "demo": "run the same command again to go on from here",
+        "backfill": "run the same command again to go on from here",
+        "refresh": "what was made is kept; run the same command again to complete it",
+        "sync": "what was put on record stays there; run the same command again to complete it",
+        "qrun": "nothing of the run was kept, the same command starts anew",
+    }.get(args.command)
+    if getattr(args, "fresh", False):
+        again = "what was made is kept; the same command without --fresh goes on from here"
+    if getattr(args, "force", False) and args.command == "backfill":
+        again = "what was made is kept; the same command makes the whole range again"
+    return f"stopped; {again}" if again else "stopped"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rnn-pipelines", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     demo = commands.add_parser("demo", help="run what is missing from bars to reports")
     demo.add_argument("--fresh", action="store_true", help="delete the market's state first")
     demo.set_defaults(run=_demo)
 
-    for module in (backfill, status, refresh, sync, qrun):
+    for module in (init, validate, backfill, status, refresh, sync, qrun):
         module.add_command(commands)
 
     signal = commands.add_parser("signal", help="print the scores of a session")
@@ -107,14 +123,16 @@ def _require_session(sessions: Sessions, key: str) -> None:
 
 def _ui(args: argparse.Namespace) -> int:
     from pipelines.config_file import ENV_CONFIG, config_path
-    from pipelines.home import dagster_instance
+    from pipelines.home import dagster_instance, prepare_workspace
     from pipelines.orphans import sweep_orphans
 
-    path = config_path(args.config)
-    with dagster_instance(market_of(args)) as instance:
+    path, market = config_path(args.config), market_of(args)
+    with dagster_instance(market) as instance:
         sweep_orphans(instance)
     os.environ[ENV_CONFIG] = str(path.absolute())
+    workspace = str(prepare_workspace(market))
     program = Path(sys.executable).with_name("dg")
     if not program.is_file():
         raise PipelineError("the UI needs the extra `ui`: pip install 'rnn-signal-factory[ui]'")
-    os.execv(program, [str(program), "dev", "--host", "127.0.0.1", "--port", str(args.port)])  # noqa: S606 - our own interpreter's dg
+    where = ["--workspace", workspace, "--host", "127.0.0.1", "--port", str(args.port)]
+    os.execv(program, [str(program), "dev", *where])  # noqa: S606 - our own interpreter's dg

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipelines.config_calendars import CalendarConfig, UniverseConfig, check_days
 from pipelines.config_checks import ChecksConfig
+from pipelines.config_quarantine import QuarantineConfig
 from pipelines.config_sources import SourceConfig, check_universe
 from pipelines.config_types import PositiveInt, Section, Share
 
@@ -33,6 +34,7 @@ class MarketConfig(Section):
     end: dt.date | None = None
     universe: UniverseConfig = "all"
     vwap: Literal["amount", "typical", "none"]
+    quarantine: QuarantineConfig = QuarantineConfig()
 
     @model_validator(mode="after")
     def _order(self) -> MarketConfig:

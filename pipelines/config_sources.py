@@ -243,6 +243,13 @@ SourceConfig = Annotated[
 ]
 
 
+def source_label(source: Section) -> str:
+    """Kind and file of a source, for people: `files us.parquet`; not where the file lies."""
+    path = getattr(source, "path", None)
+    name = "" if path is None else f" {str(path).rstrip('/').rsplit('/', 1)[-1]}"
+    return f"{getattr(source, 'kind', '')}{name}"
+
+
 TAGGED: dict[str, type[Section] | None] = {
     "bokeh_sample": BokehSampleSource,
     "simulated": SimulatedSource,

@@ -74,14 +74,26 @@ OHLCV = Table(
 
 OHLCV_QUARANTINE = Table(
     "ohlcv_quarantine",
-    "Bars that break a rule, with the reason; nothing downstream reads their prices.",
+    "Bars that break a rule and were set aside, as the source gave them; nothing downstream reads "
+    "their prices.",
     (
         Column("instrument", _TEXT, "code as the source gave it", nullable=True),
+        Column("bar_date", _DATE, "the row's own date: the session's, unless it is off_calendar"),
         *(Column(c.name, c.type, c.description, nullable=True) for c in _BAR_COLUMNS),
+        Column("adj_ratio", _F64, "close before ÷ that close on this bar's basis", nullable=True),
         Column("adj_factor", _F64, "the factor carried through this bar", nullable=True),
-        Column("reason", _TEXT, "the rules that the bar breaks"),
+        Column(
+            "last_close",
+            _F64,
+            "close × adj_factor that the next bar is compared with (rule jump): of the newest bar "
+            "that is set aside for nothing but a jump",
+            nullable=True,
+        ),
+        Column("rule", _TEXT, "names of the rules that the bar breaks, joined by `; `"),
+        Column("policy", _TEXT, "policy of each of them: quarantine, or accept (not the cause)"),
+        Column("source", _TEXT, "kind of the source, and the file or folder"),
     ),
-    sort_by=("instrument", "reason", "close"),
+    sort_by=("instrument", "bar_date", "rule", "close"),
 )
 
 LABEL = Table(

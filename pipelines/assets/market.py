@@ -1,27 +1,40 @@
-"""`ohlcv`: bars as traded with adjustment factor and membership, bad rows set aside."""
+"""`ohlcv`: bars as traded with adjustment factor and membership, bad rows set aside.
+
+A long range is made in stretches of sessions, so that memory does not grow with it: each is
+fetched, judged and written before the next, and what a stretch leaves (`carry.py`) enters the next.
+A stretch that fails leaves those before it in place, complete. Where sessions after the first
+stretch are there already, they build on what is being replaced: then the whole range is judged once
+before anything of it is written, at the price of fetching it twice.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.assets.base import Run, chunks, session_asset
 from pipelines.bar_inputs import bar_inputs, in_order, rows_of
-from pipelines.bars import adjustment_factors, broken_rules, membership
+from pipelines.bars import adjustment_factors, membership
+from pipelines.carry import Carry, last_rows
 from pipelines.checks import Check, coverage, quarantined
+from pipelines.config_sources import source_label
 from pipelines.errors import SourceError, name_sessions
 from pipelines.market import Market
+from pipelines.quarantine import any_of, broken_rules, counts, examples, jumps, verdict
 from pipelines.rows import from_columns
 from pipelines.schemas import OHLCV, OHLCV_QUARANTINE, Table
-from pipelines.sources.base import fetch_bars
+from pipelines.sources.base import fetch_sessions
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
+_STRETCH = 500  # sessions in memory at once
 _CHUNK = 50  # sessions written between two reports of progress
+_SAME_FACTOR = 1e-9  # relative; sources give factors of floats, whose last digits may differ
 
 
 def ohlcv_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
@@ -38,11 +51,13 @@ def ohlcv_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Assets
         config={
             "source": market.config.market.source.model_dump(mode="json"),
             "start": market.sessions.first,
+            "quarantine": market.config.market.quarantine.model_dump(mode="json"),
         },
         partitions_def=days,
         description=(
             f"{OHLCV.description} Prices are as traded; adjusted price = price × `adj_factor`. "
-            f"Bars that break a rule go to the table `ohlcv_quarantine` with the reason."
+            f"Bars that break a rule go to the table `ohlcv_quarantine`, or are kept and counted "
+            f"where `market.quarantine` accepts the rule."
         ),
         metadata={"source": type(market.source).__name__},
         checks=(
@@ -55,103 +70,184 @@ def ohlcv_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Assets
             Check(
                 "quarantined",
                 checks.quarantined,
-                f"At most {checks.max_quarantined:.0%} of the bars break a rule.",
+                f"At most {checks.max_quarantined:.0%} of the bars break a rule and are set aside.",
             ),
         ),
     )
 
 
 def make_ohlcv(run: Run) -> None:
-    """Fetch, check, adjust and write the sessions of a run; nothing is written unless all is well.
+    """Fetch, judge, adjust and write the sessions of a run, stretch by stretch.
 
     Raises:
         MissingSessionsError: a session before the run is absent; factors build on all of them.
-        SourceError: a session has no bar, or none that breaks no rule, or restated bars would
+        SourceError: a session has no bar, or none that may be kept, or restated bars would
             change factors that later sessions build on.
+        CheckFailedError: a blocking check failed.
     """
-    market, warehouse = run.market, run.market.warehouse
+    market = run.market
     earlier = market.sessions.keys[: market.sessions.position(run.keys[0])]
     if earlier:
-        warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
-    bars = in_order(fetch_bars(market.source, run.keys))
-    reasons = broken_rules(bars)
-    prior = prior_factors(market, earlier, set(bars["instrument"].dropna()))
-    bars["adj_factor"] = adjustment_factors(bars, prior)
-    bars["reason"] = reasons
-    bars["member"] = membership(bars, market.universe)
-    _require_good_bars(run, bars)
-    _check(run, bars, earlier)
-    _require_unbroken_factors(run, bars)
-    spans = rows_of(bars, run.keys)
-    for keys in chunks(run.keys, _CHUNK):
-        _write_bars(run, bars.iloc[spans[keys[0]].start : spans[keys[-1]].stop], keys)
+        market.warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
+    stretches = chunks(run.keys, _STRETCH)
+    replaced = [key for key in market.warehouse.sessions("ohlcv") if key > stretches[0][-1]]
+    judged_before = len(stretches) > 1 and bool(replaced)
+    if judged_before:
+        for bars, keys, history in _stretches(run, earlier, stretches):
+            _require_sound(run, bars, keys, history)
+    for bars, keys, history in _stretches(run, earlier, stretches):
+        if not judged_before:
+            _require_sound(run, bars, keys, history)
+        spans = rows_of(bars, keys)
+        for part in chunks(keys, _CHUNK):
+            _write_bars(run, bars.iloc[spans[part[0]].start : spans[part[-1]].stop], part)
+
+
+def _stretches(
+    run: Run, earlier: Sequence[str], stretches: Sequence[tuple[str, ...]]
+) -> Iterator[tuple[pd.DataFrame, tuple[str, ...], list[int]]]:
+    """Each stretch: its judged bars in order, its sessions, and the names of those before it."""
+    market, checks = run.market, run.market.config.checks.bars
+    before = [market.warehouse.info("ohlcv", key) for key in earlier[-checks.history_sessions :]]
+    history = deque((info.rows for info in before if info), maxlen=checks.history_sessions)
+    carry = Carry(market, earlier)
+    for keys in stretches:
+        bars = judged(market, in_order(fetch_sessions(market.source, market.sessions, keys)), carry)
+        yield bars, keys, list(history)
+        kept = bars.loc[~bars["aside"], "session"].value_counts()
+        history.extend(int(kept.get(key, 0)) for key in keys)
+        carry.leave(bars)
+
+
+def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
+    """Bars with their factor, membership and what becomes of them.
+
+    Args:
+        market: the market.
+        bars: rows as of `fetch_sessions`, in order.
+        carry: what enters them.
+
+    Returns:
+        The bars, and `adj_factor`, `last_close`, `member`, `rule`, `policy`, `aside`.
+    """
+    quarantine = market.config.market.quarantine
+    prior = carry.into(set(bars["instrument"].dropna()))
+    broken = broken_rules(bars)
+    factor = adjustment_factors(bars, prior["adj_factor"])
+    stands = ~any_of(broken, quarantine.set_aside, len(bars))
+    close = (bars["close"] * factor).to_numpy(dtype="float64")
+    broken["jump"], last = jumps(bars, close, stands, prior["last_close"], quarantine.jump_limit)
+    found = verdict(broken, quarantine.policies)
+    by_session = bars[["instrument"]].assign(date=bars["session"])
+    return bars.assign(
+        adj_factor=factor,
+        last_close=last,
+        member=membership(by_session, market.universe),
+        rule=pd.Series(found.rule, bars.index, dtype="str"),
+        policy=pd.Series(found.policy, bars.index, dtype="str"),
+        aside=found.aside,
+    )
+
+
+def _require_sound(
+    run: Run, bars: pd.DataFrame, keys: tuple[str, ...], history: Sequence[int]
+) -> None:
+    """Whether a stretch may be written; raises as `make_ohlcv`."""
+    _require_good_bars(bars, keys)
+    _check(run, bars, keys, history)
+    if keys[-1] == run.keys[-1]:
+        _require_unbroken_factors(run, bars)
 
 
 def _write_bars(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
-    """Write the good bars of consecutive sessions and those set aside; `bars` by date."""
+    """Write the good bars of consecutive sessions and those set aside; `bars` in order."""
     warehouse = run.market.warehouse
-    broken = (bars["reason"] != "").to_numpy()
-    good, aside = bars[~broken], bars[broken]
+    good, aside = bars[~bars["aside"]], bars[bars["aside"]]
     inputs = bar_inputs(bars, keys)
     made = {key: run.provenance(inputs[key]) for key in keys}
     kept = _by_session(good, OHLCV, keys)
+    aside = aside.assign(
+        bar_date=aside["date"].to_numpy(dtype="datetime64[D]"),
+        source=source_label(run.market.config.market.source),
+    )
     spoiled = _by_session(aside, OHLCV_QUARANTINE, keys)
     warehouse.write_many(
         OHLCV_QUARANTINE, "ohlcv_quarantine", ((k, spoiled[k], made[k]) for k in keys)
     )
     parts = ((key, kept[key], made[key]) for key in keys)
+    told = _told(run, good, aside, keys)
     for key, info in warehouse.write_each(OHLCV, "ohlcv", parts):
-        if len(spoiled[key]):
-            bad = aside[aside["date"] == key]
-            shown = "; ".join(f"{r.instrument}: {r.reason}" for r in bad.itertuples())
-            run.context.log.warning(f"ohlcv {key}: {len(bad)} bars set aside ({shown})")
         members = pc.sum(kept[key]["member"], min_count=0).as_py()
-        run.done(key, info, members=members, quarantined=len(spoiled[key]))
+        run.done(key, info, members=members, quarantined=len(spoiled[key]), **told.get(key, {}))
 
 
-def _check(run: Run, bars: pd.DataFrame, earlier: Sequence[str]) -> None:
+def _told(
+    run: Run, good: pd.DataFrame, aside: pd.DataFrame, keys: Sequence[str]
+) -> dict[str, dict[str, object]]:
+    """Warn of the bars that break a rule; metadata by session: those accepted, rows by rule."""
+    accepted = good[good["rule"] != ""]
+    kinds = (
+        ("set aside", aside, rows_of(aside, keys)),
+        ("kept", accepted, rows_of(accepted, keys)),
+    )
+    told: dict[str, dict[str, object]] = {}
+    for key in keys:
+        rules: list[str] = []
+        for what, rows, spans in kinds:
+            here = rows.iloc[spans[key]]
+            if len(here):
+                rules += list(here["rule"])
+                run.context.log.warning(f"ohlcv {key}: {len(here)} bars {what} ({examples(here)})")
+        if rules:
+            span = kinds[1][2][key]
+            told[key] = {"accepted": span.stop - span.start, "rules": counts(rules)}
+    return told
+
+
+def _check(run: Run, bars: pd.DataFrame, keys: Sequence[str], history: Sequence[int]) -> None:
     """Compare the names and the bars set aside of every session with what is usual."""
-    checks, warehouse = run.market.config.checks.bars, run.market.warehouse
-    good = bars["reason"] == ""
-    names, total = bars[good]["date"].value_counts(), bars["date"].value_counts()
-    before = [warehouse.info("ohlcv", key) for key in earlier[-checks.history_sessions :]]
-    history = deque((info.rows for info in before if info), maxlen=checks.history_sessions)
-    for key in run.keys:
-        n, n_bars = int(names.get(key, 0)), int(total.get(key, 0))
+    checks = run.market.config.checks.bars
+    spans, aside = rows_of(bars, keys), bars["aside"].to_numpy()
+    rules, before = bars["rule"], deque(history, maxlen=checks.history_sessions)
+    for key in keys:
+        span = spans[key]
+        bad = np.flatnonzero(aside[span]) + span.start
+        total = span.stop - span.start
+        why = counts(list(rules.iloc[bad])) if len(bad) else {}
         run.check(
             key,
-            coverage(n, list(history), checks.min_coverage),
-            quarantined(n_bars - n, n_bars, checks.max_quarantined),
+            coverage(total - len(bad), list(before), checks.min_coverage),
+            quarantined(len(bad), total, checks.max_quarantined, why),
         )
-        history.append(n)
+        before.append(total - len(bad))
 
 
-def _require_good_bars(run: Run, bars: pd.DataFrame) -> None:
-    """Every session has a bar that breaks no rule."""
-    good = set(bars.loc[bars["reason"] == "", "date"])
-    spoiled = [key for key in run.keys if key not in good]
+def _require_good_bars(bars: pd.DataFrame, keys: Sequence[str]) -> None:
+    """Every session has a bar that is not set aside."""
+    good = set(bars.loc[~bars["aside"], "session"])
+    spoiled = [key for key in keys if key not in good]
     if spoiled:
-        reasons = bars.loc[bars["date"] == spoiled[0], "reason"].value_counts()
+        rules = counts(list(bars.loc[bars["session"] == spoiled[0], "rule"]))
         raise SourceError(
             f"every bar of {name_sessions(spoiled)} breaks a rule ({spoiled[0]}: "
-            f"{', '.join(f'{n} × {reason}' for reason, n in reasons.items())}); nothing was "
-            f"written, check the source"
+            f"{', '.join(f'{n} × {rule}' for rule, n in rules.items())}); nothing of these "
+            f"sessions was written, check the source, or market.quarantine"
         )
 
 
 def _require_unbroken_factors(run: Run, bars: pd.DataFrame) -> None:
     """Sessions after the run build on the factors that leave it: these may not change alone."""
     market, last = run.market, run.keys[-1]
-    later = [key for key in market.warehouse.sessions("ohlcv") if key > last]
-    if not later or last not in market.warehouse.sessions("ohlcv"):
+    there = market.warehouse.sessions("ohlcv")
+    later = [key for key in there if key > last]
+    if not later or last not in there:
         return
-    stored = _last_factors(market, [last])
-    leaving = bars[bars["date"] == last].dropna(subset="instrument")
+    stored = last_rows(market, [last])["adj_factor"]
+    leaving = bars[bars["session"] == last].dropna(subset="instrument")
     now = leaving.groupby("instrument")["adj_factor"].last()
-    changed = sorted(
-        name for name in now.index if name in stored and stored[name] != now[name]
-    ) + sorted(set(stored) - set(now.index))
-    changed += [name for name in now.index if name not in stored]
+    both = pd.DataFrame({"stored": stored, "now": now})
+    same = (both["now"] - both["stored"]).abs() <= _SAME_FACTOR * both["stored"].abs()
+    changed = sorted(both.index[~same])
     if changed:
         raise SourceError(
             f"the source restated bars of {run.keys[0]} to {last} so that adjustment factors of "
@@ -160,43 +256,8 @@ def _require_unbroken_factors(run: Run, bars: pd.DataFrame) -> None:
         )
 
 
-def prior_factors(market: Market, earlier: Sequence[str], wanted: set[str]) -> pd.Series:
-    """The last adjustment factor of each instrument in the sessions before a run.
-
-    Looks back over stretches of growing length until every instrument is found or the market's
-    start is reached: the run of one day mostly reads one partition. Bars set aside carry the
-    factor too.
-
-    Args:
-        market: the market.
-        earlier: all sessions before the run, in order.
-        wanted: instruments of the run.
-
-    Returns:
-        Factors by instrument; one never seen before is absent.
-    """
-    found: dict[str, float] = {}
-    end, length = len(earlier), 1
-    while end > 0 and not wanted <= found.keys():
-        found = {**_last_factors(market, earlier[max(0, end - length) : end]), **found}
-        end, length = end - length, length * 4
-    return pd.Series(found, dtype="float64")
-
-
-def _last_factors(market: Market, keys: Sequence[str]) -> dict[str, float]:
-    """The last factor of each instrument in some sessions, bars set aside included."""
-    rows = pd.concat(
-        market.warehouse.read(
-            table, keys, needed_by="ohlcv", columns=["instrument", "adj_factor"]
-        ).frame
-        for table in ("ohlcv", "ohlcv_quarantine")
-    ).dropna()
-    last = rows.sort_values("date", kind="stable").groupby("instrument")["adj_factor"].last()
-    return dict(zip(last.index, last, strict=True))
-
-
 def _by_session(bars: pd.DataFrame, table: Table, keys: Sequence[str]) -> dict[str, pa.Table]:
-    """The rows of each session, slices of one Arrow table; `bars` by date."""
+    """The rows of each session, slices of one Arrow table; `bars` in order."""
     rows = from_columns(table, [bars[name].to_numpy() for name in table.names])
     return {
         key: rows.slice(span.start, span.stop - span.start)

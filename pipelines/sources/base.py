@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import pandas as pd
 
 from pipelines.errors import BarsNotArrivedError, SourceError, name_sessions
+from pipelines.partitions import Sessions
 
 RAW_COLUMNS = (
     "date",
@@ -35,6 +38,15 @@ class BarSource(Protocol):
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
         """Bars of the given sessions, rows in any order."""
+        ...
+
+
+@runtime_checkable
+class SpanSource(Protocol):
+    """A source that can be asked for days, sessions or not: rows off the calendar are seen."""
+
+    def fetch_span(self, first: str, last: str) -> pd.DataFrame:
+        """Bars of all days from one to another, both included, otherwise as `BarSource.fetch`."""
         ...
 
 
@@ -73,22 +85,68 @@ def fetch_bars(source: BarSource, keys: Sequence[str]) -> pd.DataFrame:
         SourceError: a column is absent, a row belongs to a session that was not asked for, or a
             session has no row at all.
     """
-    name = type(source).__name__
-    frame = source.fetch(keys)
-    absent = [c for c in RAW_COLUMNS if c not in frame.columns]
-    if absent:
-        raise SourceError(
-            f"{name} gave no column {', '.join(absent)}; expected {', '.join(RAW_COLUMNS)}"
-        )
-    asked = set(keys)
+    frame, asked = _columns_of(source, source.fetch(keys)), set(keys)
     given = set(frame["date"].unique())
     if given - asked:
         raise SourceError(
-            f"{name} gave bars of {name_sessions(given - asked)}, which were not asked for"
+            f"{type(source).__name__} gave bars of {name_sessions(given - asked)}, which were not "
+            f"asked for"
         )
     if asked - given:
-        raise _absence(source, name, asked - given)
-    return frame[list(RAW_COLUMNS)].reset_index(drop=True)
+        raise _absence(source, type(source).__name__, asked - given)
+    return frame.reset_index(drop=True)
+
+
+def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -> pd.DataFrame:
+    """Bars of the given sessions and, where the source can tell, rows dated on no session.
+
+    A row off the calendar is seen with the session that follows it: that of a Saturday with
+    Monday's, however the range was cut. Before the market's first session nothing is looked for.
+
+    Args:
+        source: the bars.
+        sessions: the market's calendar.
+        keys: sessions, in order.
+
+    Returns:
+        `RAW_COLUMNS` and `session`, the key under which the row is stored.
+
+    Raises:
+        BarsNotArrivedError, SourceError: as `fetch_bars`.
+    """
+    if not isinstance(source, SpanSource):
+        frame = fetch_bars(source, keys)
+        return frame.assign(session=frame["date"])
+    before = sessions.back(keys[0], 1)
+    first = keys[0] if before is None else _day_after(before)
+    frame, asked = _columns_of(source, source.fetch_span(first, keys[-1])), set(keys)
+    at, days = pd.factorize(frame["date"])
+    seen_with = [day if day in sessions else sessions.at_or_after(day) for day in days]
+    wanted = np.array([key in asked for key in seen_with], dtype=bool)
+    absent = asked - set(days)
+    if absent:
+        raise _absence(source, type(source).__name__, absent)
+    frame["session"] = pd.Series(np.array(seen_with, dtype=object)[at], frame.index, dtype="str")
+    return frame[wanted[at]].reset_index(drop=True)
+
+
+def _day_after(key: str) -> str:
+    return str(dt.date.fromisoformat(key) + dt.timedelta(days=1))
+
+
+def _columns_of(source: BarSource, frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that the contract names.
+
+    Raises:
+        SourceError: one is absent.
+    """
+    absent = [c for c in RAW_COLUMNS if c not in frame.columns]
+    if absent:
+        raise SourceError(
+            f"{type(source).__name__} gave no column {', '.join(absent)}; expected "
+            f"{', '.join(RAW_COLUMNS)}"
+        )
+    return frame[list(RAW_COLUMNS)]
 
 
 def _absence(source: BarSource, name: str, missing: set[str]) -> SourceError:

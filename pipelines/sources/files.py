@@ -87,14 +87,26 @@ class FilesBars:
         """
         return Bars(self._rows, self._settings.basis).fetch(keys)
 
+    def fetch_span(self, first: str, last: str) -> pd.DataFrame:
+        """Bars of all days from one to another; see `fetch` for what is raised."""
+        return Bars(self._rows, self._settings.basis).fetch_span(first, last)
+
     def days(self, first: str | None = None) -> pd.Series[int]:
         """Bars a day, by session key in order."""
         return self._rows(first, None, ())["date"].value_counts().sort_index()
 
     def fingerprint(self) -> str:
         """Digest of the names, sizes and times of all files."""
-        refs = self._listed(None, None)
+        refs = self.files()
         return fingerprint([[ref.path, ref.marks] for ref in refs])
+
+    def files(self) -> list[FileRef]:
+        """All files, in order of their paths.
+
+        Raises:
+            SourceError: there is none, or what kind of file one is cannot be told.
+        """
+        return self._listed(None, None)
 
     # --- reading -----------------------------------------------------------------------------
 

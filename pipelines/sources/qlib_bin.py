@@ -51,9 +51,19 @@ class QlibBars:
         Raises:
             SourceError: no such folder, a damaged file, or a field without one.
         """
+        rows = self.fetch_span(min(keys), max(keys))
+        if len(set(keys)) == len(rows["date"].unique()):
+            return rows
+        return rows[rows["date"].isin(set(keys))]
+
+    def fetch_span(self, first: str, last: str) -> pd.DataFrame:
+        """Bars of all days of the provider's calendar from one to another.
+
+        Raises:
+            SourceError: as `fetch`.
+        """
         try:
             provider = self._provider()
-            first, last = min(keys), max(keys)
             there = provider.calendar
             if there.searchsorted(pd.Timestamp(first)) == there.searchsorted(
                 pd.Timestamp(last), side="right"
@@ -66,10 +76,7 @@ class QlibBars:
             ]
         except (ProviderError, OSError) as error:
             raise SourceError(f"qlib_bin: {error}") from error
-        rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-        if len(set(keys)) == len(rows["date"].unique()):
-            return rows
-        return rows[rows["date"].isin(set(keys))]
+        return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
     def days(self, first: str | None = None) -> pd.Series[int]:
         """The provider's sessions in order, each with the number of all instruments."""

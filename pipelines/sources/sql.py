@@ -52,6 +52,10 @@ class SqlBars:
         """
         return Bars(self._rows, self._settings.basis).fetch(keys)
 
+    def fetch_span(self, first: str, last: str) -> pd.DataFrame:
+        """Bars of all days from one to another; see `fetch` for what is raised."""
+        return Bars(self._rows, self._settings.basis).fetch_span(first, last)
+
     def days(self, first: str | None = None) -> pd.Series[int]:
         """Bars a day, by session key in order."""
         name = self._quoted(self._columns.date)

@@ -51,7 +51,15 @@ class Bars:
         Raises:
             SourceError: the table cannot be read.
         """
-        first, last = min(keys), max(keys)
+        rows = self.fetch_span(min(keys), max(keys))
+        return rows[rows["date"].isin(set(keys))]
+
+    def fetch_span(self, first: str, last: str) -> pd.DataFrame:
+        """Bars of all days from one to another, as `base.SpanSource.fetch_span`.
+
+        Raises:
+            SourceError: the table cannot be read.
+        """
         rows = self._rows(first, last)
         ratio = np.ones(len(rows))
         named = rows["instrument"].notna().to_numpy()  # the others are set aside later
@@ -61,7 +69,6 @@ class Bars:
         for name in NUMBERS:
             if name not in rows:
                 rows[name] = np.nan
-        rows = rows[rows["date"].isin(set(keys))]
         return _as_traded(rows, self._basis)[list(RAW_COLUMNS)]
 
     def _ratios(self, rows: pd.DataFrame, first: str) -> np.ndarray:

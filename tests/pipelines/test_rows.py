@@ -64,7 +64,10 @@ def test_rows_are_sorted_as_pandas_sorts_them_missing_last():
             "instrument": ["b", None, "a", "b", "B", "ä", "b"],
             **{c: [1.0] * 7 for c in ("open", "high", "low", "volume", "amount", "adj_factor")},
             "close": [3.0, 1.0, np.nan, 2.0, 1.0, 1.0, 2.0],
-            "reason": ["x", "x", "x", "y", "x", "x", "x"],
+            "rule": ["x", "x", "x", "y", "x", "x", "x"],
+            "bar_date": [pd.Timestamp("2024-01-02").date()] * 7,
+            **{c: [1.0] * 7 for c in ("adj_ratio", "last_close")},
+            **{c: ["x"] * 7 for c in ("policy", "source")},
         }
     ).assign(open=range(7))
     expected = rows.sort_values(list(OHLCV_QUARANTINE.sort_by), kind="stable")["open"]

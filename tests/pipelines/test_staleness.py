@@ -191,7 +191,7 @@ def test_a_session_whose_bars_all_break_a_rule_is_an_error(tmp_path, instance):
 
     market = make_market(tmp_path / "m", source=ChangedBars(plain.source, spoiled))
     with pytest.raises(
-        RunFailedError, match=rf"every bar of {key} breaks a rule .*[56] × no volume"
+        RunFailedError, match=rf"every bar of {key} breaks a rule .*[56] × zero_volume"
     ):
         materialize(market, ["ohlcv"], market.sessions.first, market.sessions.keys[4], instance)
     assert market.warehouse.sessions("ohlcv") == []

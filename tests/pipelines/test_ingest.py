@@ -1,0 +1,315 @@
+"""`ohlcv` from a file with a bad row for every rule, and in stretches. Oracle: the rows written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from pipelines.assets import market as market_asset
+from pipelines.config_file import CONFIGS, parse_config
+from pipelines.errors import SourceError
+from pipelines.graph import build_definitions
+from pipelines.market import Market
+from pipelines.runs import RunFailedError, run_assets
+from pipelines.sources.base import fetch_sessions
+from pipelines.staleness import survey
+from tests.pipelines.conftest import TINY, make_market, materialize, merged, partition_bytes
+
+DATA = ["ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn"]
+SATURDAY, MONDAY = "2020-02-08", "2020-02-10"
+DAY = "2020-02-12"
+
+
+def clean_bars(root: Path) -> pd.DataFrame:
+    """Six names without a gap; S0006 splits 2:1 on DAY."""
+    changes = {"market": {"source": {"suspension_rate": 0.0, "split_rate": 0.0,
+                                     "late_listing_share": 0.0}}}  # fmt: skip
+    origin = make_market(root / "origin", changes)
+    bars = origin.source.fetch(origin.sessions.keys)
+    later = (bars["instrument"] == "S0006") & (bars["date"] >= DAY)
+    bars.loc[later, ["open", "high", "low", "close"]] /= 2.0
+    bars.loc[later, "volume"] *= 2.0
+    bars.loc[later & (bars["date"] == DAY), "adj_ratio"] = 2.0
+    return bars.reset_index(drop=True)
+
+
+def soiled(bars: pd.DataFrame) -> tuple[pd.DataFrame, dict[tuple[str, str], str]]:
+    """The bars with bad rows, and the rules that each breaks, by instrument and day."""
+    bars = bars.copy()
+    at = {(r.instrument, r.date): r.Index for r in bars.itertuples()}
+    days = sorted(bars["date"].unique())
+    k, expected = days.index(DAY), {}
+    changes: list[tuple[str, dict[str, Any], str]] = [
+        ("S0001", {"open": np.nan}, "missing_price"),
+        ("S0002", {"low": -1.0}, "non_positive_price"),
+        ("S0003", {"volume": 0.0}, "zero_volume"),
+        ("S0004", {"volume": np.nan}, "missing_volume"),
+    ]
+    second: list[tuple[str, dict[str, Any], str]] = [
+        ("S0001", {"volume": -5.0}, "negative_volume"),
+        ("S0002", {"amount": -5.0}, "negative_amount"),
+        ("S0003", {"adj_ratio": np.nan}, "bad_adj_ratio"),
+        ("S0004", {"high": 0.01}, "high_below_low"),
+    ]
+    for day, rows in ((days[k + 1], changes), (days[k + 2], second)):
+        for name, change, rule in rows:
+            bars.loc[at[name, day], list(change)] = list(change.values())
+            expected[name, day] = rule
+    body = days[k + 3]
+    row = at["S0001", body]
+    bars.loc[row, "low"] = bars.loc[row, ["open", "close", "high"]].max() * 0.999
+    bars.loc[row, "high"] = bars.loc[row, "low"] * 1.2
+    expected["S0001", body] = "low_above_body"
+    row = at["S0002", body]
+    bars.loc[row, "high"] = bars.loc[row, ["open", "close"]].max() * 0.9999
+    bars.loc[row, "low"] = bars.loc[row, ["open", "close"]].min() * 0.9
+    expected["S0002", body] = "high_below_body"
+    more = [bars.loc[[at["S0003", body]]]]
+    expected["S0003", body] = "duplicate"
+    more.append(bars.loc[[at["S0004", body]]].assign(close=lambda r: r["close"] * 1.0001))
+    expected["S0004", body] = "contradicting_duplicate"
+    more.append(bars.loc[[at["S0005", body]]].assign(instrument=None))
+    expected["", body] = "no_instrument"
+    more.append(bars.loc[[at["S0005", "2020-02-07"]]].assign(date=SATURDAY))
+    expected["S0005", SATURDAY] = "off_calendar"
+    fallen = (bars["instrument"] == "S0005") & (bars["date"] >= days[k + 4])
+    bars.loc[fallen, ["open", "high", "low", "close"]] /= 3.0  # unadjusted
+    expected["S0005", days[k + 4]] = "jump"
+    return pd.concat([bars, *more], ignore_index=True), expected
+
+
+@pytest.fixture(scope="module")
+def dirt(tmp_path_factory) -> tuple[pd.DataFrame, dict[tuple[str, str], str]]:
+    return soiled(clean_bars(tmp_path_factory.mktemp("clean")))
+
+
+def file_market(
+    root: Path, bars: pd.DataFrame, *, vwap: str = "amount", **quarantine: Any
+) -> Market:
+    root.mkdir(parents=True, exist_ok=True)
+    bars.to_parquet(root / "bars.parquet", index=False)
+    checks = {"bars": {"coverage": "off", "quarantined": "warn"}}
+    market = {"quarantine": quarantine, "vwap": vwap}
+    raw = merged(TINY, {"market": market, "checks": checks})
+    raw["market"]["source"] = {
+        "kind": "files", "path": str(root / "bars.parquet"), "basis": {"ratio": "adj_ratio"},
+    }  # fmt: skip
+    return Market(parse_config(raw), root=root / "state")
+
+
+def ingest(market: Market, *spans: tuple[str, str]) -> dg.DagsterInstance:
+    keys = market.sessions.keys
+    instance = dg.DagsterInstance.ephemeral()
+    for first, last in spans or ((keys[0], keys[-1]),):
+        materialize(market, ["ohlcv"], first, last, instance)
+    return instance
+
+
+def stored(market: Market, table: str) -> pd.DataFrame:
+    return market.warehouse.read(table, market.sessions.keys, needed_by="test").frame
+
+
+def aside_of(market: Market) -> dict[tuple[str, str], str]:
+    rows = stored(market, "ohlcv_quarantine")
+    days = rows["bar_date"].astype("datetime64[ns]").dt.strftime("%Y-%m-%d")
+    return dict(zip(zip(rows["instrument"].fillna(""), days, strict=True), rows["rule"],
+                    strict=True))  # fmt: skip
+
+
+def test_a_bad_row_of_every_rule_lands_where_it_should(dirt, tmp_path):
+    """With the defaults all are set aside but the jump, which is kept, and counted."""
+    bars, expected = dirt
+    market = file_market(tmp_path, bars)
+    instance = ingest(market)
+    (jump,) = [key for key, rule in expected.items() if rule == "jump"]
+    assert aside_of(market) == {k: r for k, r in expected.items() if k != jump}
+    rows = stored(market, "ohlcv_quarantine")
+    stray = rows[rows["rule"] == "off_calendar"].iloc[0]
+    assert str(stray["date"].date()) == MONDAY, "under the session that follows"
+    assert set(rows["source"]) == {"files bars.parquet"}
+    assert set(rows["policy"]) == {"quarantine"}
+    given = bars[bars["volume"] == -5.0].iloc[0]
+    kept = rows[rows["rule"] == "negative_volume"].iloc[0]
+    names = ["open", "high", "low", "close", "volume", "amount", "adj_ratio"]
+    assert kept[names].tolist() == given[names].tolist(), "as given"
+    good = stored(market, "ohlcv")
+    assert len(good) + len(rows) == len(bars)
+    assert ((good["instrument"] == jump[0]) & (good["date"] == jump[1])).sum() == 1
+    told = {
+        record.partition_key: record.asset_materialization.metadata
+        for record in instance.fetch_materializations(dg.AssetKey("ohlcv"), limit=500).records
+    }
+    assert told[jump[1]]["rules"].value == {"jump": 1}
+    assert (told[jump[1]]["accepted"].value, told[jump[1]]["quarantined"].value) == (1, 0)
+    after = told[next(d for n, d in expected if n == "S0001")]
+    assert after["quarantined"].value == 4
+    assert after["rules"].value == {
+        "missing_price": 1, "non_positive_price": 1, "zero_volume": 1, "missing_volume": 1,
+    }  # fmt: skip
+    assert "rules" not in told[DAY]
+
+
+def test_the_same_rows_whether_sessions_come_alone_or_in_a_range(dirt, tmp_path):
+    """Jumps set aside: what a session is compared with lies in a partition before it."""
+    bars, expected = dirt
+    whole = file_market(tmp_path / "whole", bars, jump="quarantine", jump_limit=0.5)
+    ingest(whole)
+    assert aside_of(whole) == expected, "one jump, not one every session from there on"
+    alone = file_market(tmp_path / "alone", bars, jump="quarantine", jump_limit=0.5)
+    keys = alone.sessions.keys
+    k = keys.index(SATURDAY[:8] + "07")
+    ingest(alone, (keys[0], keys[k]), *((key, key) for key in keys[k + 1 : k + 12]),
+           (keys[k + 12], keys[-1]))  # fmt: skip
+    assert partition_bytes(alone) == partition_bytes(whole)
+
+
+def test_stretches_give_the_partitions_of_the_whole(dirt, tmp_path, monkeypatch):
+    bars, _ = dirt
+    whole = file_market(tmp_path / "whole", bars, jump="quarantine")
+    ingest(whole)
+    monkeypatch.setattr(market_asset, "_STRETCH", 7)
+    parts = file_market(tmp_path / "parts", bars, jump="quarantine")
+    instance = ingest(parts)
+    assert partition_bytes(parts) == partition_bytes(whole)
+    keys = parts.sessions.keys
+    materialize(parts, ["ohlcv"], keys[3], keys[40], instance)  # judged first, then written
+    assert partition_bytes(parts) == partition_bytes(whole)
+
+
+def test_a_stretch_that_fails_leaves_whole_ones_behind_or_nothing(dirt, tmp_path, monkeypatch):
+    """New: those before it stay, complete. Made again: later sessions build on it, none changes."""
+    bars, _ = dirt
+    monkeypatch.setattr(market_asset, "_STRETCH", 10)
+    market = file_market(tmp_path, bars)
+    keys = market.sessions.keys
+    gone = bars[bars["date"] != keys[24]]
+    gone.to_parquet(tmp_path / "bars.parquet", index=False)
+    with pytest.raises(RunFailedError, match=f"no bar at all for {keys[24]}"):
+        ingest(market)
+    assert market.warehouse.sessions("ohlcv") == list(keys[:20])
+    bars.to_parquet(tmp_path / "bars.parquet", index=False)
+    ingest(market, (keys[20], keys[-1]))
+    fresh = file_market(tmp_path / "fresh", bars)
+    ingest(fresh)
+    assert partition_bytes(market) == partition_bytes(fresh)
+
+    doubled = gone.copy()
+    doubled.loc[(doubled["date"] == keys[2]), "adj_ratio"] = 2.0
+    doubled.to_parquet(tmp_path / "bars.parquet", index=False)
+    before = partition_bytes(market)
+    with pytest.raises(RunFailedError, match=f"no bar at all for {keys[24]}"):
+        ingest(market)
+    assert partition_bytes(market) == before
+    with pytest.raises(RunFailedError, match=r"adjustment factors of S0001, .* change, and"):
+        ingest(market, (keys[0], keys[12]))
+    assert partition_bytes(market) == before
+
+
+def test_noise_in_a_factor_is_no_restatement(dirt, tmp_path):
+    bars, _ = dirt
+    market = file_market(tmp_path, bars)
+    ingest(market)
+    keys = market.sessions.keys
+    noisy = bars.copy()
+    noisy.loc[noisy["date"] == keys[5], "adj_ratio"] *= 1 + 1e-12
+    noisy.to_parquet(tmp_path / "bars.parquet", index=False)
+    ingest(market, (keys[5], keys[5]))
+    noisy.loc[noisy["date"] == keys[5], "adj_ratio"] *= 1 + 1e-6
+    noisy.to_parquet(tmp_path / "bars.parquet", index=False)
+    with pytest.raises(RunFailedError, match="adjustment factors of S0001"):
+        ingest(market, (keys[5], keys[5]))
+
+
+def test_a_changed_policy_makes_bars_stale(dirt, tmp_path):
+    bars, _ = dirt
+    market = file_market(tmp_path, bars)
+    instance, keys = ingest(market), market.sessions.keys
+
+    def reasons(other: Market) -> set[str]:
+        found = survey(other, build_definitions(other), instance, {"ohlcv": keys}, served=None)
+        return {str(why) for why in found.reasons["ohlcv"].values()}
+
+    assert reasons(market) == set()
+    assert reasons(file_market(tmp_path, bars, zero_volume="accept")) == {"configuration"}
+
+
+@pytest.mark.parametrize("vwap", ["amount", "typical"])
+def test_accepted_bars_are_stored_and_the_rest_can_use_them(dirt, tmp_path, vwap):
+    """All that may be accepted is; suspended names have rows without volume for a fortnight."""
+    bars, expected = dirt
+    quiet = (bars["instrument"] == "S0006") & bars["date"].between("2020-03-02", "2020-03-13")
+    bars = bars.copy()
+    bars.loc[quiet, ["volume", "amount"]] = 0.0
+    rules = ("high_below_low", "low_above_body", "high_below_body", "zero_volume",
+             "negative_amount", "bad_adj_ratio")  # fmt: skip
+    market = file_market(tmp_path, bars, vwap=vwap, **dict.fromkeys(rules, "accept"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        run_assets(build_definitions(market), instance, DATA,
+                   (market.sessions.first, market.sessions.keys[-1]))  # fmt: skip
+    assert set(aside_of(market).values()) == set(expected.values()) - {*rules, "jump"}
+    good = stored(market, "ohlcv")
+    assert (good["volume"] == 0).sum() == 1 + quiet.sum()
+    features = stored(market, "alpha158").drop(columns=["date", "instrument", "member"])
+    assert not np.isinf(features.to_numpy()).any()
+    learn = stored(market, "dataset_learn")
+    assert np.isfinite(learn["label"]).all()
+
+
+def test_a_source_that_only_knows_sessions_has_no_strays(tmp_path):
+    market = make_market(tmp_path)
+    keys = market.sessions.keys[:3]
+    rows = fetch_sessions(market.source, market.sessions, keys)
+    assert (rows["session"] == rows["date"]).all()
+
+
+def test_rows_off_the_calendar_are_seen_with_the_session_that_follows(dirt, tmp_path):
+    """However the range is cut; a stretch without a row for a session is an error as ever."""
+    bars, _ = dirt
+    market = file_market(tmp_path, bars)
+    friday, monday = "2020-02-07", MONDAY
+    for keys in ((monday,), (friday, monday)):
+        rows = fetch_sessions(market.source, market.sessions, keys)
+        assert rows.loc[rows["date"] == SATURDAY, "session"].tolist() == [monday]
+    assert SATURDAY not in set(fetch_sessions(market.source, market.sessions, (friday,))["date"])
+    bars[bars["date"] != monday].to_parquet(tmp_path / "bars.parquet", index=False)
+    with pytest.raises(SourceError, match=f"no bar at all for {monday}"):
+        fetch_sessions(market.source, market.sessions, (monday,))
+
+
+def test_every_bar_of_a_session_set_aside_is_an_error(dirt, tmp_path):
+    bars, _ = dirt
+    bars = bars.copy()
+    bars.loc[bars["date"] == DAY, "volume"] = 0.0
+    market = file_market(tmp_path, bars)
+    with pytest.raises(RunFailedError, match=rf"every bar of {DAY} breaks a rule .*zero_volume"):
+        ingest(market)
+
+
+@pytest.mark.golden
+def test_the_dirt_of_a_real_market_lands_where_it_should(market_dir, tmp_path):
+    """What the file's description lists, rule by rule; jumps are set aside here."""
+    raw = yaml.safe_load((CONFIGS / "us_files.yaml").read_text())
+    raw["market"]["source"]["path"] = str(market_dir / "us_sp500_2013_2018.parquet")
+    raw["market"]["quarantine"] = {"jump": "quarantine"}
+    market = Market(parse_config(raw), root=tmp_path)
+    ingest(market)
+    rows = stored(market, "ohlcv_quarantine")
+    rows["day"] = rows["date"].dt.strftime("%Y-%m-%d")
+    found = {(r.instrument, r.day): r.rule for r in rows.itertuples()}
+    assert sum("missing_price" in rule for rule in found.values()) == 11
+    assert sum("zero_volume" in rule for rule in found.values()) == 4
+    assert found["AOS", "2014-05-19"] == "high_below_low"
+    body = {k for k, rule in found.items() if rule in ("low_above_body", "high_below_body")}
+    assert len(body) == 11
+    assert body >= {("BBY", "2016-03-14"), ("LNT", "2016-05-19")}
+    jumps = {k for k, rule in found.items() if rule == "jump"}
+    assert jumps >= {("EBAY", "2015-07-20"), ("DISCA", "2014-08-07"), ("NI", "2015-07-02")}
+    assert ("LNT", "2016-05-20") not in jumps, "back from the bad tick"
+    assert len(found) == len(rows) == 11 + 1 + 11 + len(jumps)
+    assert len(stored(market, "ohlcv")) == 619_040 - len(rows)
