@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class LiveProgress:
-    """A bar an asset, with what it is doing; plain lines where there is no terminal."""
+_LINE_EVERY = 60.0  # seconds between lines about one asset where there is no terminal
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+
+class LiveProgress:
+    """A bar an asset, with what it is doing; plain lines where there is no terminal.
+
+    Args:
+        console: to draw on.
+        clock: seconds.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
         self._bars = Progress(
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=28),
@@ -43,19 +51,32 @@ class LiveProgress:
         )
         self._tasks: dict[str, TaskID] = {}
         self._totals: dict[str, tuple[int, float]] = {}
+        self._done: dict[str, int] = {}
+        self._said = clock()
 
     def start(self, asset: str, total: int) -> None:
         """An asset begins."""
-        self._totals[asset] = (total, time.monotonic())
+        self._totals[asset], self._done[asset] = (total, self._clock()), 0
+        self._said = self._clock()
         self._tasks[asset] = self._bars.add_task(asset, total=total, doing="")
 
     def advance(self, asset: str, key: str) -> None:
         """A partition is finished."""
         self._bars.update(self._tasks[asset], advance=1, doing=key)
+        self._done[asset] += 1
+        self._say(asset, key)
 
     def note(self, asset: str, text: str) -> None:
         """What the asset is doing."""
         self._bars.update(self._tasks[asset], doing=text)
+        self._say(asset, text)
+
+    def _say(self, asset: str, text: str) -> None:
+        """Without a terminal, a line a minute on what takes long."""
+        if not self._console.is_terminal and self._clock() - self._said >= _LINE_EVERY:
+            self._said = self._clock()
+            done, total = self._done[asset], self._totals[asset][0]
+            self._console.print(f"  {asset:<18} {done:>5} of {total} {text}")
 
     def finish(self, asset: str) -> None:
         """An asset is done; without a terminal this is the line that is printed."""
@@ -63,7 +84,8 @@ class LiveProgress:
         self._bars.stop_task(self._tasks[asset])
         if not self._console.is_terminal:
             total, began = self._totals[asset]
-            took = time.monotonic() - began
+            took = self._clock() - began
+            self._said = self._clock()
             self._console.print(f"  {asset:<18} {total:>5} partitions {took:7.1f} s")
 
     @contextmanager
