@@ -21,11 +21,18 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines.attempts import PARTITION, RANGE_END, RANGE_START, failed_attempts, failure_reason
+from pipelines.attempts import (
+    PARTITION,
+    RANGE_END,
+    RANGE_START,
+    Attempts,
+    failed_attempts,
+    failure_reason,
+)
 from pipelines.config import ScheduleConfig
 from pipelines.config_file import ENV_CONFIG
 from pipelines.market import Market
-from pipelines.outlook import clock, wait_after
+from pipelines.outlook import clock, next_attempt
 
 FAILURES = "failures.jsonl"
 _TEXT_LIMIT = 8_000  # characters of a reason: the kernel limits an environment
@@ -87,16 +94,15 @@ def describe(
     settings, zone = market.config.schedule, market.sessions.timezone
     key = run.tags.get(PARTITION)
     ended = dt.datetime.now(dt.UTC)
-    count, again = 1, "nothing tries it again by itself"
+    count, given_up, again = 1, False, "nothing tries it again by itself"
     if run.job_name == daily and key is not None:
         attempts = failed_attempts(instance, daily, key)
         if attempts is not None:
-            count = attempts.count
+            count, given_up = attempts.runs, next_attempt(settings, attempts) is None
             if attempts.run_id == run.run_id:
                 ended = attempts.ended
             if schedule_on:
-                again = _next_try(settings, zone, count, attempts.ended)
-    given_up = run.job_name == daily and count >= settings.max_attempts
+                again = _next_try(settings, zone, attempts)
     return Failure(
         time=ended.isoformat(timespec="seconds"),
         run_id=run.run_id,
@@ -109,11 +115,14 @@ def describe(
     )
 
 
-def _next_try(settings: ScheduleConfig, zone: str, count: int, ended: dt.datetime) -> str:
-    if count >= settings.max_attempts:
-        return f"the schedule has given it up after {count} failed runs"
-    due = clock(ended + wait_after(settings, count), zone)
-    return f"the schedule tries again at {due}, attempt {count + 1} of {settings.max_attempts}"
+def _next_try(settings: ScheduleConfig, zone: str, attempts: Attempts) -> str:
+    due = next_attempt(settings, attempts)
+    if due is None:
+        return f"the schedule has given it up after {attempts.runs} failed runs"
+    if attempts.late_since is not None:
+        return f"the schedule asks for its bars again at {clock(due, zone)}"
+    number = f"attempt {attempts.count + 1} of {settings.max_attempts}"
+    return f"the schedule tries again at {clock(due, zone)}, {number}"
 
 
 def _by_hand(run: dg.DagsterRun, key: str | None) -> str:

@@ -3,6 +3,9 @@
 The record is the only memory of the automation: attempts are counted from the runs and their tags,
 so a run that a person launches counts like any other, and nothing can disagree with the UI. A
 successful run ends the count; so does its materialization, since the session is then done.
+
+A run that found the source without the bars of its session says so by a tag. It is counted apart:
+nothing was tried, the session only waits.
 """
 
 from __future__ import annotations
@@ -13,9 +16,12 @@ from dataclasses import dataclass
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster_shared.error import SerializableErrorInfo
 
 from pipelines.orphans import LIVE
 
+WAITS_TAG = "rnn/waits_for"  # a failed run found that this had not arrived yet
+BARS = "bars"
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
@@ -40,16 +46,25 @@ class Attempts:
     """The failed runs of a session since its last successful one.
 
     Attributes:
-        count: how many; at least one.
-        run_id: the newest.
+        count: how many tried; those for which the bars were not there are not among them.
+        run_id: the newest of all.
         ended: when the newest ended.
         reason: why, in the words of its failed steps.
+        late: how many found that the bars had not arrived.
+        late_since: when the first of those ended, if the newest run is one; else None.
     """
 
     count: int
     run_id: str
     ended: dt.datetime
     reason: str
+    late: int = 0
+    late_since: dt.datetime | None = None
+
+    @property
+    def runs(self) -> int:
+        """All failed runs."""
+        return self.count + self.late
 
 
 def failed_attempts(instance: dg.DagsterInstance, job: str, key: str) -> Attempts | None:
@@ -69,15 +84,32 @@ def failed_attempts(instance: dg.DagsterInstance, job: str, key: str) -> Attempt
         failed.append(record)
     if not failed:
         return None
-    newest = failed[0]
-    stamp = newest.end_time or newest.update_timestamp.timestamp()
-    run_id = newest.dagster_run.run_id
-    ended = dt.datetime.fromtimestamp(stamp, dt.UTC)
-    return Attempts(len(failed), run_id, ended, failure_reason(instance, run_id))
+    run_id = failed[0].dagster_run.run_id
+    late = [record for record in failed if record.dagster_run.tags.get(WAITS_TAG) == BARS]
+    return Attempts(
+        count=len(failed) - len(late),
+        run_id=run_id,
+        ended=_ended(failed[0]),
+        reason=failure_reason(instance, run_id),
+        late=len(late),
+        late_since=_ended(late[-1]) if late and late[0] is failed[0] else None,
+    )
 
 
-def failure_reason(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Why a run failed: what its failed steps said, else what ended it from outside."""
+def _ended(record: dg.RunRecord) -> dt.datetime:
+    stamp = record.end_time or record.update_timestamp.timestamp()
+    return dt.datetime.fromtimestamp(stamp, dt.UTC)
+
+
+def failure_reason(instance: dg.DagsterInstance, run_id: str, *, trace: bool = False) -> str:
+    """Why a run failed: what its failed steps said, else what ended it from outside.
+
+    Args:
+        instance: the record.
+        run_id: the run.
+        trace: the stack trace of what the pipeline did not raise on purpose, too, and a line or
+            more for each step.
+    """
     steps, ends = [], []
     for entry in instance.all_logs(run_id, of_type=_FAILURE_EVENTS):
         event = entry.dagster_event
@@ -90,13 +122,19 @@ def failure_reason(instance: dg.DagsterInstance, run_id: str) -> str:
         if data.user_failure_data is not None and data.user_failure_data.description:
             steps.append(data.user_failure_data.description)
         elif data.error is not None:
-            error = data.error
-            while error.cause is not None:
-                error = error.cause
-            steps.append(f"{event.step_key}: {error.message.strip()}")
+            steps.append(f"{event.step_key}: {_said(data.error, trace)}")
     if not steps:  # the process died: what its code server saw of that
         ends = _crashes(instance, run_id) or ends
-    return "; ".join(steps or ends) or "no reason was recorded"
+    return ("\n" if trace else "; ").join(steps or ends) or "no reason was recorded"
+
+
+def _said(error: SerializableErrorInfo, trace: bool) -> str:
+    """What an error says: the first cause's message, or all of it below Dagster's own frame."""
+    if trace:
+        return (error.cause or error).to_string()
+    while error.cause is not None:
+        error = error.cause
+    return error.message.strip()
 
 
 def _crashes(instance: dg.DagsterInstance, run_id: str) -> list[str]:

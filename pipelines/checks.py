@@ -210,17 +210,18 @@ def look_ahead(key: str, as_of: str, newest_label: str) -> Finding:
     )
 
 
-def ic_decay(recent: Sequence[float], least: float) -> Finding:
+def ic_decay(recent: Sequence[float], least: float, enough: int) -> Finding:
     """Mean rank IC over recent sessions.
 
     Args:
         recent: rank ICs of the recent sessions, undefined ones left out.
         least: the mean at least.
+        enough: sessions from which on a mean says anything; with fewer the check passes.
     """
     mean = sum(recent) / len(recent) if recent else least
     return Finding(
         "ic_decay",
-        mean >= least,
+        len(recent) < enough or mean >= least,
         f"the mean rank IC of the last {len(recent)} evaluated sessions is {mean:.4f}, at least "
         f"{least:g} is expected: the signal may have decayed",
         {"recent_rank_ic": mean, "sessions": str(len(recent))},

@@ -14,6 +14,7 @@ from pipelines.assets.features import alpha158_asset, label_asset
 from pipelines.assets.market import ohlcv_asset
 from pipelines.assets.models import model_asset
 from pipelines.assets.predictions import prediction_asset
+from pipelines.assets.status_check import up_to_date_check
 from pipelines.market import Market
 from pipelines.partitions import partitions_definition
 from pipelines.schedules import daily_retraining
@@ -74,6 +75,7 @@ def build_definitions(market: Market) -> dg.Definitions:
     )
     return dg.Definitions(
         assets=assets,
+        asset_checks=[up_to_date_check(market)],
         jobs=[daily, reports, refit],
         schedules=[daily_retraining(market, daily, last_assets)],
         sensors=[sensor for sensor in sensors if sensor is not None],

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from pipelines.market import Market
 
 SETTINGS = Path(__file__).parent / "dagster.yaml"
+WORKSPACE = """\
+# What the webserver and the daemon load; written by `rnn-pipelines ui`.
+load_from:
+  - python_module:
+      module_name: pipelines.definitions
+      location_name: pipelines
+"""
 
 
 def prepare_home(market: Market) -> Path:
@@ -26,18 +33,39 @@ def prepare_home(market: Market) -> Path:
         WarehouseError: the folder cannot be made or written.
     """
     home = market.paths.dagster
-    settings = home / "dagster.yaml"
-    wanted = SETTINGS.read_text(encoding="utf-8").replace("{home}", home.as_posix()).encode()
-    try:
-        if not settings.is_file() or settings.read_bytes() != wanted:
-            atomic_write(settings, wanted)
-    except OSError as error:
-        raise WarehouseError(
-            f"cannot prepare {home}: {error}; check that {market.paths.root.parent} is writable, "
-            f"or set RNN_DATA_DIR to a folder that is"
-        ) from error
+    settings = SETTINGS.read_text(encoding="utf-8").replace("{home}", home.as_posix())
+    _keep(market, home / "dagster.yaml", settings)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def prepare_workspace(market: Market) -> Path:
+    """Put the file that names the code location beside the instance's settings.
+
+    With it the UI starts from any folder: `dg dev` by itself looks for a project around it.
+
+    Returns:
+        Its path.
+
+    Raises:
+        WarehouseError: the folder cannot be made or written.
+    """
+    path = market.paths.dagster / "workspace.yaml"
+    _keep(market, path, WORKSPACE)
+    return path
+
+
+def _keep(market: Market, path: Path, text: str) -> None:
+    """Write a file unless it says so already."""
+    wanted = text.encode()
+    try:
+        if not path.is_file() or path.read_bytes() != wanted:
+            atomic_write(path, wanted)
+    except OSError as error:
+        raise WarehouseError(
+            f"cannot prepare {path.parent}: {error}; check that {market.paths.root.parent} is "
+            f"writable, or set RNN_DATA_DIR to a folder that is"
+        ) from error
 
 
 @contextmanager

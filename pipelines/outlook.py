@@ -5,19 +5,27 @@ the oldest is ever looked at, since a session builds on all before it: one that 
 those after it, and is never overtaken. It is asked for, or waited for until its next attempt is
 due (the wait doubles), or given up and reported by name. The calendar decides what is closed: a
 session has closed when the midnight after it has passed in the calendar's time zone.
+
+A session whose bars the source does not have yet is no failure of anything: it is asked for again
+after the same waits, and given up by time, not by number: when the waits of all the attempts that
+the YAML allows have passed since the bars were first found absent. However many runs a drop folder
+or a person starts meanwhile, it is given up no earlier.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from pipelines.attempts import Attempts, failed_attempts, materialized_keys, work_in_progress
+from pipelines.calendars import DAYS_AHEAD
 from pipelines.config import ScheduleConfig
+from pipelines.config_calendars import FileCalendar
 from pipelines.errors import PipelineError
 from pipelines.market import Market
 
@@ -66,11 +74,7 @@ class Outlook:
             )
         if self.attempts is None:
             raise AssertionError(f"{self.missing[0]} waits for nothing")
-        failed = (
-            f"{self.missing[0]}: attempt {self.attempts.count} of {settings.max_attempts} failed "
-            f"at {clock(self.attempts.ended, zone)} (run {self.attempts.run_id[:8]}): "
-            f"{self.attempts.reason}"
-        )
+        failed = f"{self.missing[0]}: {_failed(self.attempts, settings, zone)}"
         behind = len(self.missing) - 1
         after = f"; {_sessions(behind)} behind it" if behind else ""
         if self.next_try is not None:
@@ -117,10 +121,9 @@ def look(
     attempts = failed_attempts(instance, job, missing[0])
     if attempts is None:
         return Outlook(newest, missing)
-    settings = market.config.schedule
-    if attempts.count >= settings.max_attempts:
+    due_at = next_attempt(market.config.schedule, attempts)
+    if due_at is None:
         return Outlook(newest, missing, attempts=attempts, given_up=True)
-    due_at = attempts.ended + wait_after(settings, attempts.count)
     next_try = due_at if due_at > now else None
     return Outlook(newest, missing, attempts=attempts, next_try=next_try)
 
@@ -136,8 +139,7 @@ def closed_sessions(market: Market, moment: dt.datetime) -> list[str]:
     if market.config.market.end is None and today > sessions.keys[-1]:
         raise CalendarEndedError(
             f"the sessions of {sessions.calendar} that this process knows end with "
-            f"{sessions.keys[-1]}, and it is {today} there; reload the code location, and update "
-            f"exchange_calendars if that does not help"
+            f"{sessions.keys[-1]}, and it is {today} there; {_more_sessions(market)}"
         )
     return [key for key in sessions.keys if key < today]
 
@@ -146,6 +148,47 @@ def wait_after(settings: ScheduleConfig, failures: int) -> dt.timedelta:
     """The wait after so many failed runs: retry_minutes × 2^(failures − 1), capped."""
     minutes = settings.retry_minutes * 2 ** min(failures - 1, 20)
     return dt.timedelta(minutes=min(minutes, settings.max_retry_minutes))
+
+
+def next_attempt(settings: ScheduleConfig, attempts: Attempts) -> dt.datetime | None:
+    """When a session is tried again after its failed runs; None where it is given up."""
+    if attempts.late_since is not None:
+        waited = attempts.ended - attempts.late_since
+        later = (wait for wait in _late_waits(settings) if wait > waited)
+        wait = next(later, None)
+        return None if wait is None else attempts.late_since + wait
+    if attempts.count >= settings.max_attempts:
+        return None
+    return attempts.ended + wait_after(settings, attempts.count)
+
+
+def _late_waits(settings: ScheduleConfig) -> Iterator[dt.timedelta]:
+    """Times after the first look in vain at which the bars of a session are asked for again."""
+    waits = (wait_after(settings, n) for n in range(1, settings.max_attempts + 1))
+    return accumulate(waits)
+
+
+def _failed(attempts: Attempts, settings: ScheduleConfig, zone: str) -> str:
+    """The newest failed run in words."""
+    when = f"at {clock(attempts.ended, zone)} (run {attempts.run_id[:8]}): {attempts.reason}"
+    if attempts.late_since is None:
+        return f"attempt {attempts.count} of {settings.max_attempts} failed {when}"
+    since = clock(attempts.late_since, zone)
+    times = "once" if attempts.late == 1 else f"{attempts.late} times since {since}"
+    return f"its bars were asked for {times} and were not there {when}"
+
+
+def _more_sessions(market: Market) -> str:
+    """What makes a market's calendar go on, by its kind."""
+    calendar = market.config.market.calendar
+    if isinstance(calendar, str):
+        return "reload the code location, and update exchange_calendars if that does not help"
+    if isinstance(calendar, FileCalendar):
+        return f"add the sessions that follow to {calendar.file} and reload the code location"
+    return (
+        "reload the code location: the calendar is derived from the data and reaches "
+        f"{DAYS_AHEAD} days beyond today or the newest bar"
+    )
 
 
 def clock(moment: dt.datetime, zone: str) -> str:

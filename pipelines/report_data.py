@@ -95,6 +95,26 @@ class ReportData:
         bars["member"] = parts.frame["member"].to_numpy(dtype=bool)
         return bars.set_index(["date", "instrument"]).rename_axis(["datetime", "instrument"])
 
+    @cached_property
+    def coverage(self) -> pd.DataFrame:
+        """Bars, members among them and bars set aside, by closed session of the market's span.
+
+        Returns:
+            T rows with `bars`, `members`, `quarantined`; NaN where a session has no partition.
+        """
+        market = self.market
+        keys = market.sessions.between(market.sessions.first, market.last_closed())
+        there = [key for key in market.warehouse.sessions("ohlcv") if key in market.sessions]
+        bars, aside = self.rows("ohlcv", ["member"]), self.rows("ohlcv_quarantine", ["instrument"])
+        counts = pd.DataFrame(
+            {
+                "bars": _by_day(bars),
+                "members": _by_day(None if bars is None else bars[bars["member"]]),
+                "quarantined": _by_day(aside),
+            }
+        ).reindex(pd.DatetimeIndex(there))
+        return counts.fillna(0.0).reindex(pd.DatetimeIndex(keys))
+
     def baselines(self) -> dict[str, pd.Series]:
         """Trivial scores of members, from the first decision that has a score on."""
         from rnn_core.evaluation import momentum, reversal
@@ -167,6 +187,12 @@ class ReportData:
             columns=["instrument", "member", *columns],
         ).frame
         return to_index(rows[rows["member"]], columns)
+
+
+def _by_day(rows: pd.DataFrame | None) -> pd.Series:
+    """The number of rows by session."""
+    days = pd.Series(dtype="datetime64[ns]") if rows is None else pd.to_datetime(rows["date"])
+    return days.value_counts().astype("float64")
 
 
 def _model_scores(rows: pd.DataFrame) -> ModelScores:

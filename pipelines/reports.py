@@ -1,17 +1,17 @@
 """The two reports: models side by side over every session, as tables, pictures and one page.
 
 `signal_report` writes `signal.csv`, `comparison.csv` (models, their rank average and trivial
-baselines on the same rows), `differences.csv` (tests of every pair), the PNGs and `report.html`, a
-page that needs nothing but itself. `portfolio_report` writes `portfolio.csv` and its PNGs. Every
-file is moved into place whole.
+baselines on the same rows), `differences.csv` (tests of every pair), the PNGs (`coverage.png` shows
+which sessions have bars) and `report.html`, a page that needs nothing but itself.
+`portfolio_report` writes `portfolio.csv` and its PNGs. Every file is moved into place whole.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,26 +22,42 @@ from pipelines.feature_sets import identity
 from pipelines.market import Market
 from pipelines.partition_file import fingerprint
 from pipelines.report_data import ReportData
+from pipelines.report_tables import (
+    COMPARISON_TABLE,
+    DIFFERENCES_TABLE,
+    PORTFOLIO_TABLE,
+    SIGNAL_TABLE,
+)
+from pipelines.served import served_means
 from pipelines.store import atomic_write
 
 if TYPE_CHECKING:
     from rnn_core.evaluation import PortfolioResult, SignalAnalysis
 
-SIGNAL_TABLE = "signal.csv"
-PORTFOLIO_TABLE = "portfolio.csv"
-COMPARISON_TABLE = "comparison.csv"
-DIFFERENCES_TABLE = "differences.csv"
+__all__ = [
+    "PAGE",
+    "PORTFOLIO_TABLE",
+    "SIGNAL_TABLE",
+    "Report",
+    "portfolio_report",
+    "read_table",
+    "seed_figures",
+    "served_figures",
+    "served_note",
+    "sessions_of",
+    "signal_report",
+]
+
 PAGE = "report.html"
 
 
 @dataclass(frozen=True)
 class Report:
-    """A table by model, PNGs by name, remarks for the log, and more tables by name."""
+    """Tables by the name of their file, that by model first; PNGs by name; remarks for the log."""
 
-    table: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
     pictures: dict[str, bytes]
     notes: list[str]
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def signal_report(market: Market, served: Mapping[str, Collection[str]] | None = None) -> Report:
@@ -58,6 +74,8 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
     from rnn_core.evaluation import (
         compare_signals,
         html_report,
+        plot_coverage,
+        png_bytes,
         report_figures,
         signal_analysis,
         summarize_ic,
@@ -105,6 +123,7 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
     pictures = report_figures(
         analyses, portfolios=portfolios, comparison=comparison, histories=histories
     )
+    pictures["coverage"] = png_bytes(plot_coverage(data.coverage))
     page = html_report(
         analyses,
         title=f"{market.config.name}: signals and portfolios",
@@ -116,11 +135,15 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
         periods_per_year=market.config.portfolio.periods_per_year,
         figures=pictures,
     )
-    tables = {COMPARISON_TABLE: comparison.summary, DIFFERENCES_TABLE: comparison.differences}
-    _publish(market, {SIGNAL_TABLE: table, **tables}, pictures)
+    tables = {
+        SIGNAL_TABLE: table,
+        COMPARISON_TABLE: comparison.summary,
+        DIFFERENCES_TABLE: comparison.differences,
+    }
+    _publish(market, tables, pictures)
     atomic_write(market.paths.reports / PAGE, page.encode())
     days = {name: int(table.loc[name, "days"]) for name in table.index}
-    return Report(table, pictures, [f"signal_report: evaluated sessions {days}"], tables)
+    return Report(tables, pictures, [f"signal_report: evaluated sessions {days}"])
 
 
 def _newest_histories(
@@ -160,11 +183,24 @@ def _notes(market: Market, served: Mapping[str, Collection[str]] | None) -> list
     if market.config.market.source.kind == "bokeh_sample":
         notes.append("three to five names a day: these figures show the machinery, nothing more")
     if served is not None:
-        counts = ", ".join(f"{name} {len(keys)}" for name, keys in served.items())
-        notes.append(
-            f"decisions scored in time to be traded on: {counts}; all others were backfilled"
-        )
+        notes.append(served_note(market, served))
     return notes
+
+
+def served_note(market: Market, served: Mapping[str, Collection[str]]) -> str:
+    """How many decisions were served, and what that means here.
+
+    Args:
+        market: the market; its calendar says until when a score can be traded on.
+        served: decision sessions by model.
+    """
+    if not any(served.values()):
+        return "no decision was scored in time to be traded on: all were backfilled"
+    counts = ", ".join(f"{name} {len(keys)}" for name, keys in served.items())
+    return (
+        f"decisions scored in time to be traded on, {served_means(market.sessions)}: {counts}; all "
+        f"others were backfilled"
+    )
 
 
 def served_figures(rows: pd.DataFrame, served: Collection[str] | None) -> dict[str, float]:
@@ -241,11 +277,12 @@ def portfolio_report(market: Market) -> Report:
         "portfolio": png_bytes(plot_portfolio(results)),
         "concentration": png_bytes(plot_concentration(results)),
     }
-    _publish(market, {PORTFOLIO_TABLE: table}, pictures)
+    tables = {PORTFOLIO_TABLE: table}
+    _publish(market, tables, pictures)
     sessions = int(table["sessions"].max())
     notes = [f"portfolio_report: {sessions} sessions, topk {settings.topk}"]
     notes += [f"{name}: {note}" for name, result in results.items() for note in result.notes]
-    return Report(table, pictures, notes)
+    return Report(tables, pictures, notes)
 
 
 def _portfolios(data: ReportData) -> dict[str, PortfolioResult]:
@@ -291,26 +328,3 @@ def read_table(market: Market, name: str) -> pd.DataFrame | None:
     """A report's table from disk, or None where it was not made yet."""
     path = market.paths.reports / name
     return pd.read_csv(path, index_col="model") if path.is_file() else None
-
-
-def markdown_table(table: pd.DataFrame) -> str:
-    """A frame as a Markdown table, figures to four digits."""
-    header = [str(table.index.name or ""), *map(str, table.columns)]
-    lines = [_row(header), _row(["---"] * len(header))]
-    for name, values in table.iterrows():
-        lines.append(_row([str(name), *(_figure(v) for v in values)]))
-    return "\n".join(lines)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _figure(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float) and math.isnan(value):
-        return "–"
-    if float(value).is_integer():
-        return f"{int(value):,}"
-    return f"{value:.4f}"

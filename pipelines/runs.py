@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import dagster as dg
 
+from pipelines.attempts import RANGE_END, RANGE_START, failure_reason
 from pipelines.errors import PipelineError
 from pipelines.orphans import OWNER_TAG, owner
-from pipelines.schedules import RANGE_END, RANGE_START
 from pipelines.upkeep import CURRENT_TAG, REMAKE
 
 
@@ -57,7 +56,7 @@ def run_assets(
     if not result.success:
         if _interrupted(result):
             raise KeyboardInterrupt
-        raise RunFailedError(_why(result))
+        raise RunFailedError(failure_reason(instance, result.run_id, trace=True))
     return result.run_id
 
 
@@ -72,19 +71,3 @@ def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
                     return True
                 error = error.cause
     return False
-
-
-def _why(result: dg.ExecuteInProcessResult) -> str:
-    """The reason that the failed steps gave, the stack trace only for what nobody foresaw."""
-    reasons = []
-    for event in result.all_events:
-        if not event.is_step_failure:
-            continue
-        data: Any = event.step_failure_data
-        user = data.user_failure_data
-        if user is not None and user.description:
-            reasons.append(user.description)
-        elif data.error is not None:
-            cause = data.error.cause or data.error
-            reasons.append(f"{event.step_key}: {cause.to_string()}")
-    return "\n".join(reasons) or f"run {result.run_id} failed; the UI shows its log"

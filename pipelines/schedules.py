@@ -67,9 +67,9 @@ def daily_retraining(
             if settings.enabled
             else dg.DefaultScheduleStatus.STOPPED
         ),
-        description=f"A `daily` run for each closed session without one, oldest first and one at a "
-        f"time. A session is first asked for at `{settings.cron}` in {zone}; every "
-        f"{settings.every_minutes} minutes it is seen whether one was missed or is to be tried "
+        description=f"A run of daily for each closed session without one, oldest first and one at "
+        f"a time. A session is first asked for at {_when(settings.cron)} in {zone}; "
+        f"{_how_often(settings.every_minutes)} it is seen whether one was missed or is to be tried "
         f"again.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
@@ -84,9 +84,23 @@ def daily_retraining(
             is_news = dt.timedelta(0) <= now - seen.attempts.ended < every
             if is_news or cron == now:
                 raise SessionFailedError(why)
+        if seen.missing or cron == now:  # a log is a file: none for each minute of a quiet night
+            context.log.info(why)
         return dg.SkipReason(why)
 
     return schedule
+
+
+def _when(cron: str) -> str:
+    """A time of every day as a clock shows it, anything else as cron has it."""
+    minute, hour, *days = cron.split()
+    if days == ["*"] * 3 and minute.isdigit() and hour.isdigit():
+        return f"{int(hour):02}:{int(minute):02}"
+    return f"the cron time {cron}"
+
+
+def _how_often(minutes: int) -> str:
+    return "every minute" if minutes == 1 else f"every {minutes} minutes"
 
 
 def last_cron(settings: ScheduleConfig, zone: str, now: dt.datetime) -> dt.datetime:

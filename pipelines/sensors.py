@@ -80,7 +80,7 @@ def reports_after_daily(
         job=reports,
         minimum_interval_seconds=_SECONDS,
         default_status=_status(settings.enabled),
-        description="Both reports, once after the last of the `daily` runs that follow each other.",
+        description="Both reports, once after the last of several runs of daily.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         instance = context.instance
@@ -169,7 +169,7 @@ def new_files(
             if soon.ask_for is not None:
                 why = f"{folder} has changed; the schedule asks for {soon.ask_for} in a moment"
                 return dg.SensorResult(skip_reason=why, cursor=looked)
-        attempt = seen.attempts.count if seen.attempts else 0
+        attempt = seen.attempts.runs if seen.attempts else 0
         run_key = f"{seen.missing[0]} {attempt} {digest}"
         return dg.SensorResult(
             run_requests=[request(seen, settings, run_key=run_key)], cursor=handled
@@ -186,7 +186,7 @@ def failed_runs(market: Market, daily: UnresolvedAssetJobDefinition) -> dg.Senso
         daily: the job that the schedule runs.
     """
     alerts, schedule = market.config.alerts, market.config.schedule
-    told = f", and tells `{' '.join(alerts.on_failure)}`" if alerts.on_failure else ""
+    told = f", and tells {' '.join(alerts.on_failure)}" if alerts.on_failure else ""
 
     @dg.run_failure_sensor(
         name="failed_runs",

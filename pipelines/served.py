@@ -1,12 +1,17 @@
 """Which sessions were served: their predictions were made before they could be traded on.
 
 A prediction of decision date D is *served* if it was first made at or before the open of the
-session after D, and *backfilled* if it was made later, when its outcome could be known. The time
-is that of the first materialization in Dagster's record: Parquet files hold no times, so that a
-partition made twice has the same bytes, and a record of its own would be one more thing to keep in
-step. Making a partition again does not change when it was first made. Where the record was lost,
-`sync` restores the times from the files' modification times; copies that do not keep those turn
-served sessions into backfilled ones, never the other way round.
+session after D, and *backfilled* if it was made later, when its outcome could be known. Where
+trading does not pause, so that the next session has begun by the midnight that ends D and no score
+of D can come before it (a market round the clock, futures that close for an hour), it is served if
+it was made before the close of the session after D, or within 24 hours of that one's open where
+closing times are not known.
+
+The time is that of the first materialization in Dagster's record: Parquet files hold no times, so
+that a partition made twice has the same bytes, and a record of its own would be one more thing to
+keep in step. Making a partition again does not change when it was first made. Where the record was
+lost, `sync` restores the times from the files' modification times; copies that do not keep those
+turn served sessions into backfilled ones, never the other way round.
 """
 
 from __future__ import annotations
@@ -41,7 +46,42 @@ def served_sessions(market: Market, instance: dg.DagsterInstance, model: str) ->
         for key, when in made.items()
         if key in market.sessions and when <= pd.Timestamp(key, tz="UTC") + _LONGEST_CLOSE
     }
-    return {key for key, when in near.items() if when <= next_open(market.sessions, key)}
+    return {key for key, when in near.items() if when <= served_until(market.sessions, key)}
+
+
+def served_until(sessions: Sessions, key: str) -> pd.Timestamp:
+    """The last moment at which a score of a session can be traded on, UTC.
+
+    The open of the next session; its close where it has opened before the session's partition can
+    exist.
+
+    Raises:
+        ConfigError: the key is not a session.
+    """
+    opens = next_open(sessions, key)
+    if opens > _midnight_after(sessions, key):
+        return opens
+    if sessions.opens is None:
+        closes = _exchange_times(sessions.calendar, sessions.first)["close"]
+        later = closes[closes.index > pd.Timestamp(key)]
+        if len(later) and later.iloc[0] > opens:
+            return pd.Timestamp(later.iloc[0])
+    return opens + pd.Timedelta(days=1)
+
+
+def served_means(sessions: Sessions) -> str:
+    """What makes a prediction a served one in this market, in words."""
+    key = sessions.keys[-1]
+    pauses = next_open(sessions, key) > _midnight_after(sessions, key)
+    if pauses:
+        return "before the next session's open"
+    return "before the next session's close, as trading does not pause before its open"
+
+
+def _midnight_after(sessions: Sessions, key: str) -> pd.Timestamp:
+    """When the partition of a session begins to exist, UTC."""
+    tomorrow = f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}"
+    return pd.Timestamp(tomorrow, tz=sessions.timezone).tz_convert("UTC")
 
 
 def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
@@ -59,7 +99,7 @@ def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
     if sessions.opens is not None:
         local = pd.Timestamp(f"{after or tomorrow} {sessions.opens}", tz=sessions.timezone)
         return local.tz_convert("UTC")
-    opens = _exchange_opens(sessions.calendar, sessions.first)
+    opens = _exchange_times(sessions.calendar, sessions.first)["open"]
     later = opens[opens.index > pd.Timestamp(key)]
     if after is None and len(later):
         return pd.Timestamp(later.iloc[0])
@@ -69,13 +109,13 @@ def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
 
 
 @lru_cache(maxsize=4)
-def _exchange_opens(calendar: str, first: str) -> pd.Series:
-    """Opening times by session, UTC, from a market's first session to the calendar's end."""
+def _exchange_times(calendar: str, first: str) -> pd.DataFrame:
+    """`open` and `close` by session, UTC, from a market's first session to the calendar's end."""
     import exchange_calendars
 
     lead = pd.Timestamp(first) - pd.Timedelta(days=14)
-    opens: pd.Series = exchange_calendars.get_calendar(calendar, start=lead).opens
-    return opens
+    schedule: pd.DataFrame = exchange_calendars.get_calendar(calendar, start=lead).schedule
+    return schedule[["open", "close"]]
 
 
 class Served:

@@ -47,6 +47,11 @@ class Finding:
         """Whether there is something to do; what was served stays as it is."""
         return self.cause != Cause.SERVED
 
+    @property
+    def why(self) -> str:
+        """The cause, and what it concerns."""
+        return f"{self.cause}: {self.detail}" if self.detail else str(self.cause)
+
     def shown(self) -> str:
         """The sessions for a person: `2012-07-02 … 2012-08-10 (28)`."""
         if self.keys == (WHOLE,):
@@ -125,6 +130,7 @@ def status_report(
     *,
     defs: dg.Definitions | None = None,
     check_source: bool = False,
+    recent: int | None = None,
 ) -> StatusReport:
     """Compare every partition that there should be with what would be made now.
 
@@ -136,17 +142,21 @@ def status_report(
         instance: its Dagster record.
         defs: its definitions, where they are at hand.
         check_source: ask the source for the bars of every session that is there.
+        recent: compare only the newest so many sessions, and those before them that are absent or
+            not on record, which takes no look into a file; None compares every session.
 
     Raises:
         ConfigError: the market's first session is not over yet.
         SourceError: the source was asked and no longer has a session.
     """
-    from pipelines.graph import build_definitions  # it may come to hold a check that asks this
+    from pipelines.graph import build_definitions  # it holds a check that asks this
 
     closed = market.sessions.between(market.sessions.first, market.last_closed())
     trained = tuple(key for key in closed if key >= market.plan.first_trained)
     wanted = dict.fromkeys(DATA_STAGE, closed)
     wanted |= dict.fromkeys(model_assets(market), trained) if trained else {}
+    if recent is not None:
+        wanted = {name: _few(market, instance, name, wanted[name], recent) for name in wanted}
     restated = (
         tuple(restated_sessions(market, stored_bars(market, closed))) if check_source else None
     )
@@ -173,6 +183,18 @@ def status_report(
         revisions={t: len(revisions.sessions(store, t)) for t in revisions.tables(store)},
         restated=restated,
     )
+
+
+def _few(
+    market: Market, instance: dg.DagsterInstance, asset: str, keys: Sequence[str], recent: int
+) -> tuple[str, ...]:
+    """The newest sessions of an asset, and those before them that are absent or not on record."""
+    newest, earlier = keys[-recent:], keys[:-recent]
+    if asset == "processors":
+        return tuple(newest)
+    there = set(market.warehouse.sessions(asset))
+    there &= instance.get_materialized_partitions(dg.AssetKey(asset))
+    return (*(key for key in earlier if key not in there), *newest)
 
 
 def stored_bars(market: Market, keys: Sequence[str]) -> dict[str, str]:
@@ -213,9 +235,10 @@ def status_table(report: StatusReport) -> Table:
     for status in report.assets:
         head = (status.asset, f"{status.sessions}", f"{status.current}")
         for i, finding in enumerate(status.findings):
-            why = f"{finding.cause}: {finding.detail}" if finding.detail else finding.cause
             style = "" if finding.is_stale else "dim"
-            table.add_row(*(head if i == 0 else ("", "", "")), finding.shown(), why, style=style)
+            table.add_row(
+                *(head if i == 0 else ("", "", "")), finding.shown(), finding.why, style=style
+            )
         if not status.findings:
             table.add_row(*head, "", "", style="dim")
     return table

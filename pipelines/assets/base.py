@@ -21,8 +21,16 @@ from dagster._core.execution.context.metadata_logging import (
     OutputMetadataAccumulator,
 )
 
+from pipelines.assets.check_results import check_result, check_spec, severity_of, shown_figures
+from pipelines.attempts import BARS, WAITS_TAG
 from pipelines.checks import Check, Finding, blocking
-from pipelines.errors import CheckFailedError, PipelineError, SourceError, name_sessions
+from pipelines.errors import (
+    BarsNotArrivedError,
+    CheckFailedError,
+    PipelineError,
+    SourceError,
+    name_sessions,
+)
 from pipelines.freshness import freshness_policy
 from pipelines.locks import writer_lock
 from pipelines.market import Market
@@ -97,9 +105,9 @@ class Run:
                 asset_key=dg.AssetKey(self.name),
                 check_name=finding.check,
                 passed=False,
-                severity=_severity(self._checks[finding.check]),
+                severity=severity_of(self._checks[finding.check]),
                 description=f"{key}: {finding.message}",
-                metadata={"session": key, **finding.figures},
+                metadata={"session": key, **shown_figures(finding.figures)},
                 partition=key,
             )
         )
@@ -107,7 +115,7 @@ class Run:
     def check_results(self) -> list[dg.AssetCheckResult]:
         """One result a check over the sessions of this run."""
         return [
-            _check_result(check, self._found[name], self.keys)
+            check_result(check, self._found[name], self.keys)
             for name, check in self._checks.items()
         ]
 
@@ -145,7 +153,7 @@ class Run:
             "session": key,
             "status": info.provenance.status,
             "digest": info.digest[:16],
-            **metadata,
+            **shown_figures(metadata),
         }
         self._done[key] = values
         self._digests[key] = info.digest
@@ -173,34 +181,6 @@ class Run:
             self.context.log_event(
                 dg.AssetMaterialization(asset_key=self.name, partition=key, metadata=metadata)
             )
-
-
-def _severity(check: Check) -> dg.AssetCheckSeverity:
-    block = check.severity == "block"
-    return dg.AssetCheckSeverity.ERROR if block else dg.AssetCheckSeverity.WARN
-
-
-def _check_result(
-    check: Check, found: Mapping[str, Finding], keys: Sequence[str]
-) -> dg.AssetCheckResult:
-    """A check over all sessions of a run: the figures of one, or how many failed."""
-    failed = sorted(key for key, finding in found.items() if not finding.passed)
-    said = f"{len(found) - len(failed)} of {len(found)} sessions passed"
-    metadata: dict[str, Any] = {"sessions": len(found)}
-    if failed:
-        said += f"; {name_sessions(failed)} did not: {found[failed[-1]].message}"
-        metadata["failed"] = name_sessions(failed)
-    elif not found:
-        said = f"nothing to check in {name_sessions(keys)}"
-    elif len(found) == 1:
-        metadata |= next(iter(found.values())).figures
-    return dg.AssetCheckResult(
-        check_name=check.name,
-        passed=not failed,
-        severity=_severity(check),
-        description=said,
-        metadata=metadata,
-    )
 
 
 def column_schema(table: Table) -> dg.TableSchema:
@@ -260,11 +240,7 @@ def session_asset(
         name=name,
         group_name=group,
         deps=list(deps),
-        check_specs=[
-            dg.AssetCheckSpec(check.name, asset=name, description=check.description)
-            for check in checks
-            if check.severity != "off"
-        ],
+        check_specs=[check_spec(check, name) for check in checks if check.severity != "off"],
         partitions_def=partitions_def,
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=code_version,
@@ -348,22 +324,18 @@ def market_asset(
 def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseException) -> None:
     """Turn what passes by itself into a retry and what the pipeline raised into a failure.
 
+    Where the source does not have the bars yet the run says so by a tag, for the schedule.
+
     Raises:
         RetryRequested: the network or the file system failed, and not too often yet.
         Failure: the pipeline raised it on purpose; it would fail the same way again.
     """
     if is_transient(error):
         raise retry_later(context) from error
+    if isinstance(error, BarsNotArrivedError):
+        context.instance.add_run_tags(context.run.run_id, {WAITS_TAG: BARS})
     if isinstance(error, PipelineError):
         raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
-
-
-def nan_share(values: Any) -> float:
-    """Share of missing values of a numeric block, rounded for display."""
-    import numpy as np
-
-    array = np.asarray(values, dtype="float32")
-    return round(float(np.isnan(array).mean()), 6) if array.size else 0.0
 
 
 def chunks(keys: Sequence[str], size: int) -> list[tuple[str, ...]]:

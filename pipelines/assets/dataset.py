@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
 from pipelines import inputs
-from pipelines.assets.base import Run, chunks, market_asset, nan_share, session_asset
+from pipelines.assets.base import Run, chunks, market_asset, session_asset
 from pipelines.assets.features import no_label_yet
 from pipelines.assets.lineage import infer_lineage, learn_lineage
 from pipelines.checks import Check, cross_section
@@ -143,7 +144,7 @@ def dataset_infer_asset(market: Market, days: dg.PartitionsDefinition[str]) -> d
                 ),
             )
             for key in keys:
-                share = nan_share(by_session.get(key, table.empty())[list(formulas)])
+                share = _nan_share(by_session.get(key, table.empty())[list(formulas)])
                 run.done(key, written[key], nan_share=share, processors=state.hash[:16])
 
     dataset = market.config.dataset
@@ -164,6 +165,12 @@ def dataset_infer_asset(market: Market, days: dg.PartitionsDefinition[str]) -> d
         ),
         lineage=infer_lineage(market),
     )
+
+
+def _nan_share(values: pd.DataFrame) -> float:
+    """Share of missing values of a numeric block."""
+    array = values.to_numpy(dtype="float32")
+    return float(np.isnan(array).mean()) if array.size else 0.0
 
 
 def _aligned(processed: pd.DataFrame, source: pd.DataFrame) -> Any:

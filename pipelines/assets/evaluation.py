@@ -20,7 +20,8 @@ from pipelines.assets.pictures import picture_metadata
 from pipelines.checks import Check, ic_decay
 from pipelines.families import ModelSpec
 from pipelines.market import Market
-from pipelines.reports import Report, markdown_table, portfolio_report, signal_report
+from pipelines.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, shown_table
+from pipelines.reports import Report, portfolio_report, signal_report
 from pipelines.schemas import Table, evaluation_table
 
 CODE_VERSION = "2"
@@ -60,7 +61,7 @@ def evaluation_asset(
                 "ic_decay",
                 checks.ic_decay,
                 f"The mean rank IC of the last {checks.recent_sessions} evaluated sessions is at "
-                f"least {checks.min_recent_rank_ic:g}.",
+                f"least {checks.min_recent_rank_ic:g}; a third of them is the fewest that tell.",
             ),
         ),
     )
@@ -79,7 +80,8 @@ def _check_decay(run: Run) -> None:
         needed_by=f"{run.name} (its check)",
         columns=["rank_ic"],
     ).frame
-    run.check(last, ic_decay(rows["rank_ic"].dropna().to_list(), checks.min_recent_rank_ic))
+    recent, enough = rows["rank_ic"].dropna().to_list(), max(1, checks.recent_sessions // 3)
+    run.check(last, ic_decay(recent, checks.min_recent_rank_ic, enough))
 
 
 def _evaluate(run: Run, spec: ModelSpec, table: Table, keys: tuple[str, ...]) -> None:
@@ -195,6 +197,7 @@ def _report_asset(
     description: str,
 ) -> dg.AssetsDefinition:
     """A report over one kind of partition of every model."""
+    names = {SIGNAL_TABLE: "models", PORTFOLIO_TABLE: "models"}  # the table by model comes first
 
     def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         report = make(market, context.instance)
@@ -202,10 +205,11 @@ def _report_asset(
             context.log.info(line)
         return dg.MaterializeResult(
             metadata={
-                "models": dg.MetadataValue.md(markdown_table(report.table)),
                 **{
-                    name.removesuffix(".csv"): dg.MetadataValue.md(markdown_table(table))
-                    for name, table in report.tables.items()
+                    names.get(file, file.removesuffix(".csv")): dg.MetadataValue.md(
+                        shown_table(file, table)
+                    )
+                    for file, table in report.tables.items()
                 },
                 **picture_metadata(report.pictures),
                 "folder": str(market.paths.reports),

@@ -39,7 +39,11 @@ GPU_POOL = "gpu"
 def model_asset(
     market: Market, spec: ModelSpec, days: dg.PartitionsDefinition[str]
 ) -> dg.AssetsDefinition:
-    """The asset `{name}_model`."""
+    """The asset `{name}_model`.
+
+    A pin is no part of its configuration: the bundle in force is an input of every partition, so
+    that setting one or taking it away touches the sessions that it changes and no other.
+    """
     training, plan = market.config.training, market.plan_of(spec.name)
     networks = len(seeds_of(market, spec))
     return session_asset(
@@ -54,7 +58,6 @@ def model_asset(
             **training_config(market, spec),
             "first_trained": plan.first_trained,
             "retrain_every": plan.retrain_every,
-            "pin": plan.pin,
             "checks": market.config.checks.model.model_dump(mode="json"),
         },
         partitions_def=days,

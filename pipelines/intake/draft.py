@@ -259,14 +259,19 @@ def _universe(universe: Any) -> list[str]:
 
 
 def _checks(min_coverage: float | None) -> list[str]:
-    if min_coverage is None:
-        return []
-    return [
-        _line("checks:", "the others keep their defaults (sample.yaml)"),
+    bars = [
         "  bars:",
         _line(f"    min_coverage: {min_coverage}", "of the usual number of names at least; 0.8 is "
               "usual, and"),
         _line("", "some session of the data has fewer"),
+    ]  # fmt: skip
+    return [
+        _line("checks:", "the others keep their defaults (sample.yaml)"),
+        *([] if min_coverage is None else bars),
+        _line("  model:", "whether a trained model is put in force"),
+        _line("    beats_constant: warn", "returns of a session are nearly noise, and good models "
+              "lose to a"),
+        _line("", "constant in squared error; block keeps those out of service"),
         "",
     ]  # fmt: skip
 

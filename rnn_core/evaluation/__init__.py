@@ -18,6 +18,7 @@ from rnn_core.evaluation.holdings import concentration
 from rnn_core.evaluation.inference import bootstrap_interval, mean_test, newey_west_error
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
+from rnn_core.evaluation.plots_coverage import plot_coverage
 from rnn_core.evaluation.plots_portfolio import plot_concentration, plot_portfolio
 from rnn_core.evaluation.plots_signal import (
     plot_decay,
@@ -61,6 +62,7 @@ __all__ = [
     "newey_west_error",
     "plot_comparison",
     "plot_concentration",
+    "plot_coverage",
     "plot_decay",
     "plot_groups",
     "plot_ic",

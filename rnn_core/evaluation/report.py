@@ -61,6 +61,7 @@ _PICTURES = {
     "portfolio": ("Portfolio", "equity with benchmark, excess and drawdown"),
     "concentration": ("Portfolio", "names held, effective number, largest position"),
     "loss_curves": ("Training", "loss and validation score by epoch"),
+    "coverage": ("Data", "names with a bar, by session"),
     "comparison": ("Comparison", "mean rank IC with intervals, differences to the best"),
 }
 
@@ -138,7 +139,8 @@ def html_report(
         provenance: what the figures were made from (config hash, dates, counts), shown as given.
         notes: sentences to add to those of the results.
         periods_per_year: to annualise, a number, "qlib_day" (238) or "us" (252).
-        figures: of `report_figures`, if they were made already.
+        figures: of `report_figures`, if they were made already; with `coverage`, of
+            `plot_coverage`, the page has a section on the data.
 
     Returns:
         HTML text without external resources or scripts.

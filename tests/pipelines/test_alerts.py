@@ -16,7 +16,7 @@ import pytest
 
 from pipelines import alerts
 from pipelines.alerts import FAILURES, Failure, run_program, write_line
-from pipelines.attempts import RANGE_END, RANGE_START, failure_reason
+from pipelines.attempts import BARS, RANGE_END, RANGE_START, WAITS_TAG, failure_reason
 from pipelines.graph import build_definitions
 from pipelines.runs import run_assets
 from tests.pipelines.conftest import ChangedBars, make_market
@@ -105,6 +105,19 @@ def test_the_last_attempt_says_that_it_was_the_last(tmp_path, instance, monkeypa
         "rnn-pipelines backfill --start 2020-04-01 --end 2020-04-01; the schedule has given it up "
         "after 2 failed runs"
     )
+
+
+def test_bars_that_are_late_are_told_as_such_and_not_as_given_up(tmp_path, instance, monkeypatch):
+    """One attempt is allowed, and none was used."""
+    monkeypatch.delenv("RNN_CONFIG", raising=False)
+    changes = {"schedule": {"enabled": True, "max_attempts": 1}}
+    market = make_market(tmp_path / "tiny", changes)
+    run = add_run(market, instance, "2020-04-01", CRON, why="no bars yet")
+    instance.add_run_tags(run.run_id, {WAITS_TAG: BARS})
+    fail(market, instance, run)
+    (told,) = lines(market)
+    assert (told["attempt"], told["given_up"]) == (1, False)
+    assert told["retry"].endswith("; the schedule asks for its bars again at 2020-04-07 01:30 EDT")
 
 
 def test_a_range_and_a_run_without_sessions_are_told_as_such(market, instance, monkeypatch):

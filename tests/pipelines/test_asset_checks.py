@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.assets.check_results import shown_figures
+from pipelines.demo import model_assets
 from pipelines.market import Market
 from pipelines.runs import RunFailedError
-from tests.pipelines.conftest import ChangedBars, make_market, materialize, run_everything
+from tests.pipelines.conftest import ChangedBars, make_market, materialize
+from tests.pipelines.operations import copy_of, put_on_record
 
 DATA = ["ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn"]
 
@@ -123,15 +126,18 @@ def test_a_column_that_goes_missing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory):
-    market = make_market(tmp_path_factory.mktemp("checked"))
+def checked(finished: Market, tmp_path_factory: pytest.TempPathFactory):
+    """A finished market whose newest sessions were made again, so that its checks are on record."""
     with dg.DagsterInstance.ephemeral() as instance:
-        run_everything(market, instance)
+        market = copy_of(finished, tmp_path_factory.mktemp("checked") / "tiny")
+        put_on_record(market, instance)
+        keys = market.sessions.keys
+        materialize(market, [*DATA, *model_assets(market)], keys[-3], keys[-1], instance)
         yield market, instance
 
 
-def test_every_check_of_a_finished_market_has_a_result(finished) -> None:
-    _, instance = finished
+def test_every_check_of_a_finished_market_has_a_result(checked) -> None:
+    _, instance = checked
     expected = {
         "ohlcv": {"coverage", "quarantined"},
         "alpha158": {"finite", "nan_share"},
@@ -148,9 +154,34 @@ def test_every_check_of_a_finished_market_has_a_result(finished) -> None:
                 assert found[0].passed, (asset, check, found[0].description)
 
 
-def test_data_versions_and_column_lineage_are_recorded(finished) -> None:
+def test_counts_of_sessions_are_text_and_figures_are_short(checked) -> None:
+    """A number is plotted over runs in the UI: only those whose plot says something are numbers."""
+    market, instance = checked
+    for asset, check in (("ohlcv", "coverage"), ("lstm_evaluation", "ic_decay")):
+        assert isinstance(_records(instance, asset, check)[0].metadata["sessions"].value, str)
+    made = instance.get_latest_materialization_event(dg.AssetKey("lstm_evaluation"))
+    rank_ic = made.asset_materialization.metadata["rank_ic"].value
+    key = made.asset_materialization.partition
+    stored = market.warehouse.read("lstm_evaluation", [key], needed_by="t").frame["rank_ic"].iloc[0]
+    assert rank_ic == float(f"{stored:.5g}")
+
+
+def test_figures_have_five_significant_digits() -> None:
+    given = {"ic": 0.0123456789, "rate": 123456.78, "none": float("nan"), "far": float("inf")}
+    shown = shown_figures({**given, "n": 1234567, "as_of": "2020-04-01"})
+    assert shown.pop("none") != 0.0
+    assert shown == {
+        "ic": 0.012346,
+        "rate": 123457.0,
+        "far": float("inf"),
+        "n": 1234567,
+        "as_of": "2020-04-01",
+    }
+
+
+def test_data_versions_and_column_lineage_are_recorded(checked) -> None:
     """A run of one session has its partition's digest for a version."""
-    market, instance = finished
+    market, instance = checked
     key = market.sessions.keys[-1]
     materialize(market, ["alpha158"], key, key, instance)
     event = instance.get_latest_materialization_event(dg.AssetKey("alpha158"))
@@ -164,8 +195,8 @@ def test_data_versions_and_column_lineage_are_recorded(finished) -> None:
     }
 
 
-def test_equal_scores_are_not_published(finished, monkeypatch: pytest.MonkeyPatch) -> None:
-    market, instance = finished
+def test_equal_scores_are_not_published(checked, monkeypatch: pytest.MonkeyPatch) -> None:
+    market, instance = checked
     key = market.sessions.keys[-1]
     before = market.warehouse.info("gru_prediction", key)
     monkeypatch.setattr(

@@ -9,10 +9,11 @@ import datetime as dt
 import shutil
 
 import dagster as dg
+import pandas as pd
 import pytest
 
-from pipelines.attempts import failed_attempts
-from pipelines.outlook import SessionFailedError, wait_after
+from pipelines.attempts import BARS, WAITS_TAG, failed_attempts, failure_reason
+from pipelines.outlook import SessionFailedError, look, wait_after
 from pipelines.schedules import ATTEMPT_TAG, RANGE_END, RANGE_START
 from tests.pipelines.conftest import ChangedBars, make_market
 from tests.pipelines.test_schedules import (
@@ -132,3 +133,107 @@ def test_data_that_has_not_arrived_is_the_reason_that_is_shown(finished, tmp_pat
     attempts = failed_attempts(instance, "daily", "2020-04-01")
     assert attempts.count == 1
     assert attempts.reason.startswith("ohlcv: ChangedBars has no bar at all for 2020-04-01: the ")
+
+
+# --- bars that have not arrived ------------------------------------------------------------------
+
+KEY = "2020-04-01"
+HOUR = dt.timedelta(hours=1)
+
+
+def add_late(market, instance, ended):
+    """A run of the first session that found no bars yet."""
+    run = add_run(market, instance, KEY, ended, why="no bars yet")
+    instance.add_run_tags(run.run_id, {WAITS_TAG: BARS})
+    return run
+
+
+def test_bars_that_are_late_are_asked_for_after_the_same_waits(market, instance):
+    """Retry_minutes 60, doubled to 480: asked for again 1, 3, 7, 15, 23 and 31 hours later."""
+    moments = [CRON + hours * HOUR for hours in (0, 1, 3, 7, 15, 23)]
+    for n, (now, due) in enumerate(zip(moments, [*moments[1:], CRON + 31 * HOUR], strict=True)):
+        add_late(market, instance, now)
+        early = tick(market, instance, due - dt.timedelta(minutes=1))
+        assert "its bars were asked for" in early.skip_message
+        assert (f"{n + 1} times since 2020-04-07 00:30 EDT" if n else "once") in early.skip_message
+        (asked,) = tick(market, instance, due)
+        assert (asked.partition_key, asked.tags[ATTEMPT_TAG]) == (KEY, "1 of 6")
+    last = add_late(market, instance, CRON + 31 * HOUR)
+    with pytest.raises(SessionFailedError, match=rf"{KEY}: its bars were asked for 7 times since "):
+        tick(market, instance, CRON + 31 * HOUR)
+    assert failed_attempts(instance, "daily", KEY).run_id == last.run_id
+
+
+def test_many_looks_in_vain_do_not_give_a_session_up_early(market, instance):
+    """A drop folder that receives its files one by one starts a run for each of them."""
+    for minute in range(12):
+        add_late(market, instance, CRON + dt.timedelta(minutes=minute))
+    attempts = failed_attempts(instance, "daily", KEY)
+    assert (attempts.count, attempts.late, attempts.runs) == (0, 12, 12)
+    assert (
+        "the next is due at 2020-04-07 01:30 EDT"
+        in tick(market, instance, CRON + dt.timedelta(minutes=20)).skip_message
+    )
+
+
+def test_what_is_wrong_after_they_came_has_all_its_attempts(tmp_path, instance):
+    market = make_market(tmp_path / "tiny", {"schedule": {"max_attempts": 2}})
+    add_late(market, instance, CRON)
+    add_late(market, instance, CRON + HOUR)
+    add_run(market, instance, KEY, CRON + 2 * HOUR, why="a bad tick")
+    answer = tick(market, instance, CRON + 2 * HOUR)
+    assert answer.skip_message.startswith(f"{KEY}: attempt 1 of 2 failed at 2020-04-07 02:30 EDT")
+    (asked,) = tick(market, instance, CRON + 3 * HOUR)
+    assert asked.tags[ATTEMPT_TAG] == "2 of 2"
+    add_run(market, instance, KEY, CRON + 3 * HOUR, why="a bad tick")
+    assert look(market, instance, "daily", ["lstm_evaluation"], CRON + 3 * HOUR).given_up
+
+
+class LateBars(ChangedBars):
+    """A source that knows its days and has none from a session on."""
+
+    def __init__(self, source, key):
+        super().__init__(source, lambda bars: bars[bars["date"] < key])
+        self._key = key
+
+    def days(self, first=None):
+        """Bars a day before the session."""
+        return pd.Series(6, index=[k for k in ("2020-03-30", "2020-03-31") if k < self._key])
+
+
+def test_a_run_says_by_a_tag_that_its_bars_are_late(finished, tmp_path, instance):
+    root = tmp_path / "late"
+    shutil.copytree(finished.paths.root, root)
+    market = make_market(root, source=LateBars(finished.source, KEY))
+    job = defs_of(market).resolve_job_def("daily")
+    run = job.execute_in_process(instance=instance, partition_key=KEY, raise_on_error=False)
+    assert not run.success
+    assert instance.get_run_by_id(run.run_id).tags[WAITS_TAG] == BARS
+    attempts = failed_attempts(instance, "daily", KEY)
+    assert (attempts.count, attempts.late) == (0, 1)
+    assert "the newest session that it has is 2020-03-31" in attempts.reason
+
+
+def test_reasons_are_short_for_the_schedule_and_whole_for_a_terminal(instance):
+    """What the pipeline raises on purpose is its text; what nobody foresaw has its trace."""
+
+    @dg.op
+    def on_purpose():
+        raise dg.Failure("label: no bars", allow_retries=False)
+
+    @dg.op
+    def unforeseen():
+        raise ValueError("disk on fire")
+
+    @dg.job
+    def both():
+        on_purpose()
+        unforeseen()
+
+    run = both.execute_in_process(instance=instance, raise_on_error=False).run_id
+    short = failure_reason(instance, run)
+    assert sorted(short.split("; ")) == ["label: no bars", "unforeseen: ValueError: disk on fire"]
+    whole = failure_reason(instance, run, trace=True)
+    assert "label: no bars" in whole.splitlines()
+    assert "Stack Trace" in whole
+    assert 'raise ValueError("disk on fire")' in whole

@@ -50,9 +50,10 @@ AB = ["A", "B"]
         (look_ahead("2024-03-01", "2024-03-01", "2024-03-01"), True, ""),
         (look_ahead("2024-03-01", "2024-03-04", "2024-03-01"), False, "could not know them"),
         (look_ahead("2024-03-01", "2024-02-01", "2024-03-04"), False, "up to 2024-03-04"),
-        (ic_decay([0.1, -0.05], 0.0), True, ""),
-        (ic_decay([0.01, -0.05], 0.0), False, "is -0.0200, at least 0"),
-        (ic_decay([], 0.0), True, ""),
+        (ic_decay([0.1, -0.05], 0.0, 2), True, ""),
+        (ic_decay([0.01, -0.05], 0.0, 2), False, "is -0.0200, at least 0"),
+        (ic_decay([0.01, -0.05], 0.0, 3), True, ""),
+        (ic_decay([], 0.0, 1), True, ""),
     ],
 )
 def test_findings(finding, passed: bool, words: str) -> None:

@@ -79,6 +79,22 @@ def test_training_waits_for_the_gpu_pool(defs):
         assert node.pools == ({"gpu"} if name.endswith("_model") else set()), name
 
 
+def test_checks_that_stop_a_session_are_called_blocking(defs, tmp_path):
+    from tests.pipelines.conftest import make_market
+
+    def blocking(defs):
+        specs = [spec for asset in defs.assets for spec in asset.check_specs]
+        return {(s.asset_key.to_user_string(), s.name) for s in specs if s.blocking}
+
+    found = blocking(defs)
+    assert ("ohlcv", "coverage") in found
+    assert ("alpha158", "finite") in found
+    assert ("gru_prediction", "look_ahead") in found
+    assert not {("ohlcv", "quarantined"), ("gru_model", "age"), ("gru_model", "in_force")} & found
+    warned = {"checks": {"features": {"finite": "warn"}}}
+    assert ("alpha158", "finite") not in blocking(build_definitions(make_market(tmp_path, warned)))
+
+
 def test_jobs(defs):
     everything = set(nodes(defs))
     selected = {

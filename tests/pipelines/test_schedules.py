@@ -7,6 +7,7 @@ of sessions. What happens when runs fail is in `test_attempts.py`.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import shutil
 from collections.abc import Iterator
 from functools import cache
@@ -14,16 +15,19 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import exchange_calendars
+import pandas as pd
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from pipelines import outlook
+from pipelines.config_file import parse_config
 from pipelines.graph import build_definitions
+from pipelines.market import Market
 from pipelines.orphans import OWNER_TAG, owner
 from pipelines.outlook import CalendarEndedError
 from pipelines.schedules import PARTITION, RANGE_END, RANGE_START
-from tests.pipelines.conftest import make_market, partition_bytes
+from tests.pipelines.conftest import TINY, make_market, merged, partition_bytes
 
 NEW_YORK = ZoneInfo("America/New_York")
 LAST = ("lstm_evaluation", "gru_evaluation", "krnn_evaluation")
@@ -301,7 +305,96 @@ def test_a_run_whose_process_is_gone_blocks_nothing(market, instance):
     assert keys_of(tick(market, instance, CRON)) == ["2020-04-01"]
 
 
+@pytest.mark.parametrize(
+    ("calendar", "remedy"),
+    [
+        ({"file": "days.txt"}, r"add the sessions that follow to .*days\.txt and reload"),
+        ({"from": "data", "timezone": "America/New_York"}, "the calendar is derived from the data"),
+    ],
+)
+def test_a_calendar_of_ones_own_that_ran_out_is_not_blamed_on_another(
+    tmp_path, instance, calendar, remedy
+):
+    days = [str(day.date()) for day in pd.bdate_range("2020-01-02", "2020-05-15")]
+    (tmp_path / "days.txt").write_text("\n".join(days))
+    given = {k: str(tmp_path / v) if k == "file" else v for k, v in calendar.items()}
+    bars = tmp_path / "bars.csv"
+    rows = [f"{day},{name},1,1,1,1,5,5" for day in days for name in ("A", "B")]
+    bars.write_text("\n".join(["date,instrument,open,high,low,close,volume,amount", *rows]))
+    source = {"kind": "files", "path": str(bars), "basis": "adjusted"}
+    raw = merged(TINY, {"market": {"end": None}})
+    raw["market"] |= {"calendar": given, "source": source}
+    market = Market(parse_config(raw), root=tmp_path / "own")
+    beyond = dt.datetime.now(NEW_YORK) + dt.timedelta(days=800)
+    with pytest.raises(CalendarEndedError, match=remedy) as error:
+        tick(market, instance, beyond)
+    assert "exchange_calendars" not in str(error.value)
+
+
 # --- the definition -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ({}, "first asked for at 00:30 in America/New_York; every minute it is seen"),
+        ({"every_minutes": 5}, "; every 5 minutes it is seen"),
+        ({"cron": "15 6 * * 1-5"}, "first asked for at the cron time 15 6 * * 1-5 in"),
+    ],
+)
+def test_it_is_described_in_words(tmp_path, schedule, said):
+    """The UI shows the description as it is, without Markdown."""
+    defs = build_definitions(make_market(tmp_path, {"schedule": schedule}))
+    description = defs.resolve_schedule_def("daily_retraining").description
+    assert said in description
+    assert "`" not in description
+
+
+def test_no_description_that_the_ui_shows_as_it_is_has_marks_of_markdown(tmp_path):
+    changes = {
+        "schedule": {"drop_folder": str(tmp_path)},
+        "alerts": {"on_failure": ["notify", "--urgent"]},
+    }
+    defs = build_definitions(make_market(tmp_path / "tiny", changes))
+    said = {one.name: one.description for one in [*defs.schedules, *defs.sensors, *defs.jobs]}
+    assert set(said) >= {"daily_retraining", "new_files", "failed_runs", "daily", "refit"}
+    assert not [name for name, text in said.items() if "`" in text]
+    checks = [spec for asset in defs.assets for spec in asset.check_specs]
+    assert checks
+    assert not [spec.name for spec in checks if "`" in spec.description]
+
+
+class Kept(logging.Handler):
+    """What was logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record):
+        self.said.append(record.getMessage())
+
+
+def test_why_it_waits_is_in_the_log_of_the_tick(market, instance, april):
+    schedule, kept = defs_of(market).resolve_schedule_def("daily_retraining"), Kept()
+
+    def logged(now):
+        with dg.build_schedule_context(instance=instance, scheduled_execution_time=now) as context:
+            context.log.addHandler(kept)
+            answer = schedule(context)
+        said, kept.said = kept.said, []
+        return answer.skip_message, said
+
+    add_run(market, instance, "2020-04-01", CRON)
+    why, said = logged(CRON + dt.timedelta(minutes=1))
+    assert "attempt 1 of 6 failed" in why
+    assert len(said) == 1
+    assert why in said[0]
+    mark_done(instance, april)
+    why, said = logged(CRON)
+    assert "every closed session is done" in why
+    assert why in said[0]
+    assert logged(CRON + dt.timedelta(minutes=1))[1] == []  # a quiet minute leaves no file
 
 
 def test_it_is_off_in_the_sample_and_on_by_a_line_of_yaml(tmp_path):

@@ -10,7 +10,14 @@ from dagster._core.events import StepMaterializationData
 
 from pipelines.partitions import Sessions
 from pipelines.record import first_made
-from pipelines.served import Served, next_open, served_sessions
+from pipelines.served import (
+    Served,
+    next_open,
+    served_means,
+    served_sessions,
+    served_until,
+)
+from tests.pipelines.conftest import make_market
 
 THURSDAY, MONDAY = "2020-04-09", "2020-04-13"  # Good Friday lies between them
 
@@ -81,3 +88,42 @@ def test_the_next_open_of_calendars_of_ones_own():
     assert next_open(exchange, "2020-04-08") == pd.Timestamp("2020-04-09 13:30", tz="UTC")
     assert next_open(exchange, "2020-04-09") == pd.Timestamp("2020-04-11 04:00", tz="UTC")
     assert next_open(exchange, "2020-04-11") == pd.Timestamp("2020-04-13 13:30", tz="UTC")
+
+
+def utc(text):
+    return pd.Timestamp(text, tz="UTC")
+
+
+def test_where_trading_does_not_pause_the_next_close_counts():
+    """Round the clock the next session opens as this one ends: no score could come before it."""
+    keys = tuple(f"2024-03-{day:02}" for day in range(8, 13))
+    crypto = Sessions("24/7", "UTC", keys)
+    assert next_open(crypto, keys[0]) == utc("2024-03-09")
+    assert served_until(crypto, keys[0]) == utc("2024-03-10")
+    assert "next session's close" in served_means(crypto)
+    # Chicago's futures open at 17:00 of the day before: an hour after the session before closed.
+    futures = Sessions("CMES", "America/Chicago", ("2024-03-05", "2024-03-06", "2024-03-07"))
+    assert next_open(futures, "2024-03-05") == utc("2024-03-05 23:00")
+    assert served_until(futures, "2024-03-05") == utc("2024-03-06 23:00")
+    # A file knows no closing times: a day from the open, which on Friday is a weekend away.
+    own = Sessions("days.txt", "Asia/Shanghai", ("2024-03-07", "2024-03-08", "2024-03-11"), "00:00")
+    assert served_until(own, "2024-03-07") == utc("2024-03-08 16:00")
+    assert served_until(own, "2024-03-08") == utc("2024-03-10 16:00")
+
+
+def test_where_it_pauses_the_next_open_counts():
+    exchange = Sessions("XNYS", "America/New_York", ("2020-04-08", "2020-04-09", "2020-04-13"))
+    for key in exchange.keys:
+        assert served_until(exchange, key) == next_open(exchange, key)
+    assert served_means(exchange) == "before the next session's open"
+
+
+@pytest.mark.parametrize("when", ["00:30", "23:59"])
+def test_a_market_round_the_clock_has_served_sessions(tmp_path, instance, when):
+    """Made on the day after; 2020-04-11 a minute after the session of the 12th was over."""
+    span = {"calendar": "24/7", "start": "2020-01-02", "end": "2020-05-15"}
+    market = make_market(tmp_path, {"market": span})
+    event_at = pd.Timestamp(f"2020-04-10 {when}", tz="UTC").tz_convert("America/New_York")
+    made_at(instance, THURSDAY, event_at.tz_localize(None))
+    made_at(instance, "2020-04-11", pd.Timestamp("2020-04-13 00:01") - pd.Timedelta(hours=4))
+    assert served_sessions(market, instance, "lstm") == {THURSDAY}

@@ -242,6 +242,8 @@ class Dev:
 def running(config: Path, environment: Mapping[str, str], log: Path) -> Iterator[Dev]:
     """`rnn-pipelines ui` over a market, until the block ends; nothing of it outlives the block.
 
+    It is started beside the YAML, as by a person who has installed the package and has no checkout.
+
     Args:
         config: the market's YAML.
         environment: of the process.
@@ -257,7 +259,7 @@ def running(config: Path, environment: Mapping[str, str], log: Path) -> Iterator
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=config.parent,  # no project far and wide
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -126,6 +126,21 @@ def test_the_checks_of_an_asset(browser, dev):
     browser.save("checks")
 
 
+def test_checks_that_stop_a_session_say_so(browser):
+    """Of the features one blocks and one warns."""
+    browser.open("/assets/alpha158?view=checks&checkDetail=finite", "finite", "nan_share")
+    browser.see("This is a blocking asset check.")
+    browser.save("blocking")
+
+
+def test_whether_all_is_current_is_a_check_of_the_report(browser, sandbox):
+    last = sandbox.market.sessions.keys[-1]
+    browser.open(
+        "/assets/signal_report?view=checks", "up_to_date", f"everything is current up to {last}"
+    )
+    browser.save("up_to_date")
+
+
 def test_a_backfill_of_every_asset_is_offered_by_the_job_daily(browser, sandbox):
     keys = sandbox.market.sessions.keys
     browser.open("/locations/pipelines/jobs/daily/partitions", "Total partitions", str(len(keys)))

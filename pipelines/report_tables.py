@@ -1,0 +1,105 @@
+"""The tables of the reports as the UI shows them: a few columns, in words; the files have them all.
+
+A page of the UI is some 1,000 pixels wide, and a table that scrolls sideways is not read. Which
+columns are worth a place there is decided here, by table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+SIGNAL_TABLE = "signal.csv"
+PORTFOLIO_TABLE = "portfolio.csv"
+COMPARISON_TABLE = "comparison.csv"
+DIFFERENCES_TABLE = "differences.csv"
+
+SHOWN: Mapping[str, Mapping[str, str]] = {
+    SIGNAL_TABLE: {
+        "days": "sessions",
+        "ic": "IC",
+        "rank_ic": "rank IC",
+        "rank_icir": "rank ICIR",
+        "rank_ic_t": "t",
+        "served_days": "served sessions",
+        "served_rank_ic": "their rank IC",
+    },
+    COMPARISON_TABLE: {
+        "kind": "kind",
+        "days": "sessions",
+        "ic": "IC",
+        "rank_ic": "rank IC",
+        "rank_ic_ir": "rank ICIR",
+        "rank_ic_t_nw": "t",
+        "turnover": "turnover",
+    },
+    DIFFERENCES_TABLE: {
+        "a": "signal",
+        "b": "minus",
+        "statistic": "of",
+        "days": "sessions",
+        "difference": "mean difference",
+        "t_nw": "t",
+        "p_nw": "p",
+    },
+    PORTFOLIO_TABLE: {
+        "annualized_return": "return a year",
+        "benchmark_return": "benchmark",
+        "annualized_excess_return_with_cost": "excess, net",
+        "information_ratio_with_cost": "IR",
+        "max_drawdown_with_cost": "max DD",
+        "turnover": "turnover",
+    },
+}
+"""Columns by file and what they are called, in order; the first names the rows with the index."""
+
+
+def shown_table(name: str, table: pd.DataFrame) -> str:
+    """A report's table for the UI, as Markdown.
+
+    Args:
+        name: of the file that has all of it, a key of `SHOWN`.
+        table: all of it.
+
+    Returns:
+        The columns worth showing, and where the others are.
+    """
+    headings = SHOWN[name]
+    columns = [column for column in headings if column in table.columns]
+    few = table[columns].rename(columns=headings)
+    if table.index.name is None:  # rows without a name of their own: the first column has it
+        few = few.set_index(few.columns[0])
+    return f"{markdown_table(few)}\n\nAll {table.shape[1]} columns are in {name}."
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A frame as a Markdown table, figures to four digits after the point.
+
+    Args:
+        table: its index names the rows.
+
+    Returns:
+        Markdown; what is missing is a dash.
+    """
+    header = [str(table.index.name or ""), *map(str, table.columns)]
+    lines = [_row(header), _row(["---"] * len(header))]
+    for name, values in table.iterrows():
+        lines.append(_row([str(name), *(_figure(v) for v in values)]))
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and math.isnan(value):
+        return "–"
+    if float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:.4f}"
