@@ -2,7 +2,8 @@
 
 The bars' fingerprint can be compared only by asking the source again (`restated_sessions`), which
 is done by command: a vendor's history may be slow or metered. The members' fingerprint follows
-from the stored instruments and the configured universe, so a changed universe shows by itself.
+from the stored instruments and the configured universe, so a changed universe shows by itself; so
+does that of what entered the session (`carry.py`), if sessions before it are other than they were.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.bars import membership
+from pipelines.carry import STATES, Carry, stored_rows, with_entering
 from pipelines.market import Market
 from pipelines.partition_file import fingerprint, sha256
 from pipelines.sources.base import RAW_COLUMNS, fetch_sessions
@@ -26,20 +28,25 @@ def in_order(bars: pd.DataFrame) -> pd.DataFrame:
     return bars.sort_values(list(RAW_COLUMNS), kind="stable", ignore_index=True)
 
 
-def bar_inputs(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+def bar_inputs(
+    market: Market, bars: pd.DataFrame, keys: Sequence[str]
+) -> dict[str, dict[str, str]]:
     """The inputs of each session.
 
     Args:
-        bars: rows as of `sources.base.fetch_sessions`, in order, with `member` (bool).
+        market: the market.
+        bars: rows as of `sources.base.fetch_sessions`, in order, with `member` (bool) and what
+            `carry.with_entering` adds.
         keys: the sessions.
     """
-    hashes = bar_hashes(bars, keys)
+    hashes, entering = bar_hashes(bars, keys), _entering_hashes(market, bars, keys)
     instruments = bars["instrument"].to_numpy(dtype=object)
     named = (bars["member"] & bars["instrument"].notna()).to_numpy()
     return {
         key: {
             "bars": hashes[key],
             "members": _members_hash(instruments[rows][named[rows]]),
+            "entering": entering[key],
         }
         for key, rows in rows_of(bars, keys).items()
     }
@@ -63,12 +70,32 @@ def rows_of(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, slice]:
     return {key: slice(int(a), int(b)) for key, a, b in zip(keys, starts, ends, strict=True)}
 
 
-def members_now(market: Market, keys: Sequence[str]) -> dict[str, str]:
-    """Fingerprint of the members among each session's stored bars, under the present universe.
+def _entering_hashes(market: Market, rows: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:
+    """Fingerprint of what entered each session, by name; `rows` with what `with_entering` adds.
+
+    Closes decide only where a jump sets a bar aside. Values are taken to the seven digits of a
+    float32: a source may give factors whose last digits differ from one day to the next.
+    """
+    states = STATES if "jump" in market.config.market.quarantine.set_aside else STATES[:1]
+    named = rows.dropna(subset="instrument").drop_duplicates(["session", "instrument"])
+    named = named.sort_values(["session", "instrument"], kind="stable", ignore_index=True)
+    names = named["instrument"].to_numpy(dtype=object)
+    values = named[list(states)].to_numpy(dtype="float32")
+    return {
+        key: sha256("\n".join(names[at]).encode() + values[at].tobytes())
+        for key, at in rows_of(named, keys).items()
+    }
+
+
+def inputs_now(market: Market, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What sessions would be made from now, as far as the warehouse knows.
 
     Args:
         market: the market.
-        keys: sessions whose bars, and bars set aside, are there.
+        keys: sessions whose bars, and bars set aside, are there, in order.
+
+    Returns:
+        By session `members` among its stored bars, under the present universe, and `entering`.
 
     Raises:
         MissingSessionsError: a session of one of the two tables is absent.
@@ -76,17 +103,23 @@ def members_now(market: Market, keys: Sequence[str]) -> dict[str, str]:
     """
     if not keys:
         return {}
-    read = market.warehouse.read
-    rows = pd.concat(
-        read(table, keys, needed_by="the membership", columns=["instrument"]).frame
-        for table in _TABLES
-    ).dropna()
-    rows["date"] = rows["date"].dt.strftime("%Y-%m-%d")
-    member = membership(rows, market.universe)
-    named: dict[str, list[str]] = {key: [] for key in keys}
-    for day, instrument in zip(rows["date"][member], rows["instrument"][member], strict=True):
-        named[day].append(instrument)
-    return {key: _members_hash(instruments) for key, instruments in named.items()}
+    there = set(market.warehouse.sessions(_TABLES[1]))
+    there &= set(market.warehouse.sessions(_TABLES[0]))
+    between = [key for key in market.sessions.keys if key in there and key <= keys[-1]]
+    first = between.index(keys[0])
+    rows = stored_rows(market, between[first:])
+    names = set(rows["instrument"].dropna())
+    rows = with_entering(rows, Carry(market, between[:first]).into(names))
+    entering = _entering_hashes(market, rows, keys)
+    named = rows[["session", "instrument"]].dropna()
+    named["date"] = named.pop("session").dt.strftime("%Y-%m-%d")
+    member = membership(named, market.universe)
+    members: dict[str, list[str]] = {key: [] for key in between}
+    for day, instrument in zip(named["date"][member], named["instrument"][member], strict=True):
+        members[day].append(instrument)
+    return {
+        key: {"members": _members_hash(members[key]), "entering": entering[key]} for key in keys
+    }
 
 
 def restated_sessions(market: Market, stored: dict[str, str]) -> list[str]:

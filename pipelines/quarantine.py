@@ -99,13 +99,14 @@ def broken_rules(bars: pd.DataFrame) -> dict[str, Bools]:
     ratio = bars["adj_ratio"].to_numpy(dtype="float64")
     o, h, low, c = prices.T
     finite = np.isfinite(prices).all(axis=1)
-    differs = _contradicted(bars)
+    nameless = bars["instrument"].isna().to_numpy()
+    differs = _contradicted(bars) & ~nameless
     strays = np.zeros(len(bars), dtype=bool)
     if "session" in bars:
         strays = (bars["session"] != bars["date"]).to_numpy()
     with np.errstate(invalid="ignore"):
         return {
-            "no_instrument": bars["instrument"].isna().to_numpy(),
+            "no_instrument": nameless,
             "missing_price": ~finite,
             "non_positive_price": finite & (prices <= 0).any(axis=1),
             "high_below_low": finite & (h < low),
@@ -116,7 +117,7 @@ def broken_rules(bars: pd.DataFrame) -> dict[str, Bools]:
             "negative_volume": np.isfinite(volume) & (volume < 0),
             "negative_amount": np.isfinite(amount) & (amount < 0),
             "bad_adj_ratio": ~(np.isfinite(ratio) & (ratio > 0)),
-            "duplicate": bars.duplicated().to_numpy() & ~differs,
+            "duplicate": bars.duplicated().to_numpy() & ~differs & ~nameless,
             "contradicting_duplicate": differs,
             "off_calendar": strays,
         }

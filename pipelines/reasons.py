@@ -64,7 +64,9 @@ def why_not_current(
         members = now.members(key)
         if members is None:
             return Reason(Cause.ABSENT, "ohlcv_quarantine")
-        return None if made.inputs["members"] == members else Reason(Cause.INPUTS, "universe")
+        if made.inputs["members"] != members:
+            return Reason(Cause.INPUTS, "universe")
+        return None if now.is_chained(key) else Reason(Cause.INPUTS, "bars of sessions before")
     try:
         expected = expected_inputs(name, key, now)
     except KeyError as error:

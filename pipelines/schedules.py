@@ -92,10 +92,10 @@ def daily_retraining(
 
 
 def _when(cron: str) -> str:
-    """A time of every day as a clock shows it, anything else as cron has it."""
-    minute, hour, *days = cron.split()
-    if days == ["*"] * 3 and minute.isdigit() and hour.isdigit():
-        return f"{int(hour):02}:{int(minute):02}"
+    """A time of every day as a clock shows it, anything else (`@daily` too) as cron has it."""
+    match cron.split():
+        case [minute, hour, "*", "*", "*"] if minute.isdigit() and hour.isdigit():
+            return f"{int(hour):02}:{int(minute):02}"
     return f"the cron time {cron}"
 
 

@@ -5,7 +5,7 @@ session after D, and *backfilled* if it was made later, when its outcome could b
 trading does not pause, so that the next session has begun by the midnight that ends D and no score
 of D can come before it (a market round the clock, futures that close for an hour), it is served if
 it was made before the close of the session after D, or within 24 hours of that one's open where
-closing times are not known.
+its closing time is not known: a calendar of one's own, an extra session that the exchange's lacks.
 
 The time is that of the first materialization in Dagster's record: Parquet files hold no times, so
 that a partition made twice has the same bytes, and a record of its own would be one more thing to
@@ -61,12 +61,8 @@ def served_until(sessions: Sessions, key: str) -> pd.Timestamp:
     opens = next_open(sessions, key)
     if opens > _midnight_after(sessions, key):
         return opens
-    if sessions.opens is None:
-        closes = _exchange_times(sessions.calendar, sessions.first)["close"]
-        later = closes[closes.index > pd.Timestamp(key)]
-        if len(later) and later.iloc[0] > opens:
-            return pd.Timestamp(later.iloc[0])
-    return opens + pd.Timedelta(days=1)
+    known = None if sessions.opens is not None else _exchange_next(sessions, key)
+    return opens + pd.Timedelta(days=1) if known is None else pd.Timestamp(known["close"])
 
 
 def served_means(sessions: Sessions) -> str:
@@ -99,13 +95,24 @@ def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
     if sessions.opens is not None:
         local = pd.Timestamp(f"{after or tomorrow} {sessions.opens}", tz=sessions.timezone)
         return local.tz_convert("UTC")
-    opens = _exchange_times(sessions.calendar, sessions.first)["open"]
-    later = opens[opens.index > pd.Timestamp(key)]
-    if after is None and len(later):
-        return pd.Timestamp(later.iloc[0])
-    known = opens.get(pd.Timestamp(after or tomorrow))
+    known = _exchange_next(sessions, key)
     midnight = pd.Timestamp(after or tomorrow, tz=sessions.timezone).tz_convert("UTC")
-    return midnight if known is None else pd.Timestamp(known)
+    return midnight if known is None else pd.Timestamp(known["open"])
+
+
+def _exchange_next(sessions: Sessions, key: str) -> pd.Series | None:
+    """`open` and `close` of the session after a given one, UTC.
+
+    After a market's last session that is the exchange's next one. None where the exchange's
+    calendar does not know it.
+    """
+    times = _exchange_times(sessions.calendar, sessions.first)
+    at = sessions.position(key) + 1
+    if at < len(sessions):
+        found = times[times.index == pd.Timestamp(sessions.keys[at])]
+    else:
+        found = times[times.index > pd.Timestamp(key)]
+    return None if found.empty else found.iloc[0]
 
 
 @lru_cache(maxsize=4)

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines import inputs
-from pipelines.bar_inputs import members_now
+from pipelines.bar_inputs import inputs_now
 from pipelines.bundles import bundle_path
 from pipelines.errors import ProcessorStateError
 from pipelines.market import Market
@@ -135,7 +135,8 @@ class Snapshot(dict[str, TableState]):
         self.processors_outdated = False
         self._bundles: dict[tuple[str, str], BundleState] = {}
         self._training: dict[str, str] = {}
-        self._members: dict[str, str] = {}
+        self._bars: dict[str, dict[str, str]] = {}
+        self._unchained: str | None = None
 
     def __missing__(self, table: str) -> TableState:
         self[table] = TableState(self.market, table)
@@ -213,15 +214,24 @@ class Snapshot(dict[str, TableState]):
                 self._training[anchor] = "not all there"
         return self._training[anchor]
 
-    def load_members(self, keys: Sequence[str]) -> None:
-        """Find the members of several sessions of `ohlcv` at once."""
+    def load_bars(self, keys: Sequence[str]) -> None:
+        """Find what several sessions of `ohlcv` would be made from at once; keys in order."""
         self["ohlcv"].load(keys)
         self["ohlcv_quarantine"].load(keys)
         both = [k for k in keys if k in self["ohlcv"] and k in self["ohlcv_quarantine"]]
-        self._members |= members_now(self.market, both)
+        self._bars |= inputs_now(self.market, both)
+        for key in both:
+            info = self["ohlcv"].info(key)
+            if info and info.provenance.inputs.get("entering") != self._bars[key]["entering"]:
+                self._unchained = min(key, self._unchained or key)
+                break
 
     def members(self, key: str) -> str | None:
         """Fingerprint of a session's members; None where its bars set aside are not there."""
-        if key not in self._members:
-            self.load_members([key])
-        return self._members.get(key)
+        if key not in self._bars:
+            self.load_bars([key])
+        return self._bars[key]["members"] if key in self._bars else None
+
+    def is_chained(self, key: str) -> bool:
+        """Whether no loaded session up to this one was made from other factors than enter it."""
+        return self._unchained is None or key < self._unchained

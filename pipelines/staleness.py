@@ -105,7 +105,7 @@ def survey(
         recorded = instance.get_materialized_partitions(node.key)
         now[name].load(keys)
         if name == "ohlcv":
-            now.load_members(keys)
+            now.load_bars(keys)
         found = reasons[name] = {}
         for key in keys:
             why = why_not_current(name, key, node.code_version, config, now)

@@ -49,7 +49,7 @@ def make_what_is_left(run: Run, body: Callable[[Run], None]) -> None:
     now, served = Snapshot(run.market), Served(run.market, run.context.instance)
     there = _there(run, now)
     if run.name == "ohlcv" and tags.get(CURRENT_TAG) == KEEP:
-        now.load_members(everything)
+        now.load_bars(everything)
     kept = {key for key in there if _is_kept(run, key, tags, now, served)}
     _record_kept(run, now, [key for key in everything if key in kept])
     left = [key for key in everything if key not in kept]

@@ -257,7 +257,8 @@ class Warehouse:
         except duckdb.Error as error:
             raise WarehouseError(
                 f"{needed_by} cannot read {name} from {keys[0]} to {keys[-1]}: {error}; if the "
-                f"configuration asks for other columns now, materialize the range again"
+                f"configuration asks for other columns now, or an earlier version wrote the files, "
+                f"materialize {name.removesuffix('_quarantine')} again from its first session on"
             ) from error
         frame = rows.to_pandas(date_as_object=False)
         frame["date"] = frame["date"].astype("datetime64[ns]")

@@ -3,25 +3,30 @@
 A long range is made in stretches of sessions, so that memory does not grow with it: each is
 fetched, judged and written before the next, and what a stretch leaves (`carry.py`) enters the next.
 A stretch that fails leaves those before it in place, complete. Where sessions after the first
-stretch are there already, they build on what is being replaced: then the whole range is judged once
-before anything of it is written, at the price of fetching it twice.
+stretch are there already, they build on what is being replaced: then the whole range is fetched and
+judged before anything of it is written, and waits in files meanwhile. If the process is killed while
+it writes, the sessions that it did not reach no longer fit what enters them, which their
+fingerprints tell (`bar_inputs.py`).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import feather
 
 from pipelines.assets.base import Run, chunks, session_asset
 from pipelines.bar_inputs import bar_inputs, in_order, rows_of
 from pipelines.bars import adjustment_factors, membership
-from pipelines.carry import Carry, last_rows
+from pipelines.carry import CARRIED, Carry, last_rows, with_entering
 from pipelines.checks import Check, coverage, quarantined
 from pipelines.config_sources import source_label
 from pipelines.errors import SourceError, name_sessions
@@ -31,10 +36,10 @@ from pipelines.rows import from_columns
 from pipelines.schemas import OHLCV, OHLCV_QUARANTINE, Table
 from pipelines.sources.base import fetch_sessions
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 _STRETCH = 500  # sessions in memory at once
 _CHUNK = 50  # sessions written between two reports of progress
-_SAME_FACTOR = 1e-9  # relative; sources give factors of floats, whose last digits may differ
+_SAME = 1e-9  # relative; sources give factors of floats, whose last digits may differ
 
 
 def ohlcv_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
@@ -89,34 +94,44 @@ def make_ohlcv(run: Run) -> None:
     earlier = market.sessions.keys[: market.sessions.position(run.keys[0])]
     if earlier:
         market.warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
-    stretches = chunks(run.keys, _STRETCH)
-    replaced = [key for key in market.warehouse.sessions("ohlcv") if key > stretches[0][-1]]
-    judged_before = len(stretches) > 1 and bool(replaced)
-    if judged_before:
-        for bars, keys, history in _stretches(run, earlier, stretches):
-            _require_sound(run, bars, keys, history)
-    for bars, keys, history in _stretches(run, earlier, stretches):
-        if not judged_before:
-            _require_sound(run, bars, keys, history)
-        spans = rows_of(bars, keys)
-        for part in chunks(keys, _CHUNK):
-            _write_bars(run, bars.iloc[spans[part[0]].start : spans[part[-1]].stop], part)
+    stretches, carry = chunks(run.keys, _STRETCH), Carry(market, earlier)
+    there = market.warehouse.sessions("ohlcv")
+    if len(stretches) == 1 or not any(key > stretches[0][-1] for key in there):
+        for bars, keys in _sound(run, earlier, stretches, carry):
+            _write(run, bars, keys)
+        return
+    # Sessions that are there are replaced only once all of the run is known to be sound.
+    with TemporaryDirectory(prefix="ohlcv-") as folder:
+        files = []
+        for bars, keys in _sound(run, earlier, stretches, carry):
+            files.append((Path(folder) / keys[0], keys))
+            feather.write_feather(bars, files[-1][0], compression="lz4")
+        for file, keys in files:
+            _write(run, feather.read_feather(file), keys)
 
 
-def _stretches(
-    run: Run, earlier: Sequence[str], stretches: Sequence[tuple[str, ...]]
-) -> Iterator[tuple[pd.DataFrame, tuple[str, ...], list[int]]]:
-    """Each stretch: its judged bars in order, its sessions, and the names of those before it."""
+def _sound(
+    run: Run, earlier: Sequence[str], stretches: Sequence[tuple[str, ...]], carry: Carry
+) -> Iterator[tuple[pd.DataFrame, tuple[str, ...]]]:
+    """Each stretch that may be written: its judged bars in order, and its sessions.
+
+    Raises:
+        SourceError: see `make_ohlcv`.
+        CheckFailedError: likewise.
+    """
     market, checks = run.market, run.market.config.checks.bars
     before = [market.warehouse.info("ohlcv", key) for key in earlier[-checks.history_sessions :]]
     history = deque((info.rows for info in before if info), maxlen=checks.history_sessions)
-    carry = Carry(market, earlier)
     for keys in stretches:
         bars = judged(market, in_order(fetch_sessions(market.source, market.sessions, keys)), carry)
-        yield bars, keys, list(history)
+        _require_good_bars(bars, keys)
+        _check(run, bars, keys, list(history))
+        carry.leave(bars)
+        if keys[-1] == run.keys[-1]:
+            _require_unbroken_chain(run, carry)
+        yield bars, keys
         kept = bars.loc[~bars["aside"], "session"].value_counts()
         history.extend(int(kept.get(key, 0)) for key in keys)
-        carry.leave(bars)
 
 
 def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
@@ -128,7 +143,8 @@ def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
         carry: what enters them.
 
     Returns:
-        The bars, and `adj_factor`, `last_close`, `member`, `rule`, `policy`, `aside`.
+        The bars, and `adj_factor`, `last_close`, `member`, `rule`, `policy`, `aside`, and what
+        `carry.with_entering` adds.
     """
     quarantine = market.config.market.quarantine
     prior = carry.into(set(bars["instrument"].dropna()))
@@ -139,7 +155,7 @@ def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
     broken["jump"], last = jumps(bars, close, stands, prior["last_close"], quarantine.jump_limit)
     found = verdict(broken, quarantine.policies)
     by_session = bars[["instrument"]].assign(date=bars["session"])
-    return bars.assign(
+    bars = bars.assign(
         adj_factor=factor,
         last_close=last,
         member=membership(by_session, market.universe),
@@ -147,23 +163,21 @@ def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
         policy=pd.Series(found.policy, bars.index, dtype="str"),
         aside=found.aside,
     )
+    return with_entering(bars, prior)
 
 
-def _require_sound(
-    run: Run, bars: pd.DataFrame, keys: tuple[str, ...], history: Sequence[int]
-) -> None:
-    """Whether a stretch may be written; raises as `make_ohlcv`."""
-    _require_good_bars(bars, keys)
-    _check(run, bars, keys, history)
-    if keys[-1] == run.keys[-1]:
-        _require_unbroken_factors(run, bars)
+def _write(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
+    """Write a stretch, a chunk of sessions at a time; `bars` in order."""
+    spans = rows_of(bars, keys)
+    for part in chunks(keys, _CHUNK):
+        _write_bars(run, bars.iloc[spans[part[0]].start : spans[part[-1]].stop], part)
 
 
 def _write_bars(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
     """Write the good bars of consecutive sessions and those set aside; `bars` in order."""
     warehouse = run.market.warehouse
     good, aside = bars[~bars["aside"]], bars[bars["aside"]]
-    inputs = bar_inputs(bars, keys)
+    inputs = bar_inputs(run.market, bars, keys)
     made = {key: run.provenance(inputs[key]) for key in keys}
     kept = _by_session(good, OHLCV, keys)
     aside = aside.assign(
@@ -235,24 +249,32 @@ def _require_good_bars(bars: pd.DataFrame, keys: Sequence[str]) -> None:
         )
 
 
-def _require_unbroken_factors(run: Run, bars: pd.DataFrame) -> None:
-    """Sessions after the run build on the factors that leave it: these may not change alone."""
+def _require_unbroken_chain(run: Run, carry: Carry) -> None:
+    """Sessions after the run build on what leaves it: that may not change alone.
+
+    Args:
+        run: the run.
+        carry: what leaves it.
+    """
     market, last = run.market, run.keys[-1]
     there = market.warehouse.sessions("ohlcv")
     later = [key for key in there if key > last]
     if not later or last not in there:
         return
-    stored = last_rows(market, [last])["adj_factor"]
-    leaving = bars[bars["session"] == last].dropna(subset="instrument")
-    now = leaving.groupby("instrument")["adj_factor"].last()
-    both = pd.DataFrame({"stored": stored, "now": now})
-    same = (both["now"] - both["stored"]).abs() <= _SAME_FACTOR * both["stored"].abs()
-    changed = sorted(both.index[~same])
+    names = set(carry.into(set()).index) | set(last_rows(market, [last]).index)
+    stored = Carry(market, [key for key in there if key <= last]).into(names)
+    now = carry.into(names).reindex(stored.index.union(list(names)))
+    was = stored.reindex(now.index)
+    same = (now - was).abs() <= _SAME * was.abs()
+    same |= now.isna() & was.isna()
+    decide = list(CARRIED if "jump" in market.config.market.quarantine.set_aside else CARRIED[:1])
+    changed = sorted(now.index[~same[decide].all(axis=1)])
     if changed:
         raise SourceError(
-            f"the source restated bars of {run.keys[0]} to {last} so that adjustment factors of "
-            f"{', '.join(changed[:5])} change, and {len(later)} later sessions build on them; run "
-            f"the range {run.keys[0]} to {later[-1]} instead"
+            f"the source restated bars of {run.keys[0]} to {last} so that adjustment factors"
+            f"{' or closes' if len(decide) > 1 else ''} of {', '.join(changed[:5])} change, and "
+            f"{len(later)} later sessions build on them; run the range {run.keys[0]} to "
+            f"{later[-1]} instead"
         )
 
 

@@ -117,7 +117,7 @@ def draft_yaml(draft: Draft) -> str:
         "#",
         f"#   rnn-pipelines demo --config {draft.name}.yaml",
         "",
-        _line(f"name: {draft.name}", f"all state lies under data/{draft.name}/"),
+        _line(f"name: {_scalar(draft.name)}", f"all state lies under data/{draft.name}/"),
         "",
         "market:",
         "  source:",
@@ -228,7 +228,7 @@ def _source(source: Mapping[str, Any], remark: str | None) -> list[str]:
             for name, inner in value.items():
                 told = _BASIS.get(name, "") if key == "basis" else f"our {name}"
                 told = "this value" if key == "keep" else told
-                lines.append(_line(f"      {name}: {_scalar(inner)}", told))
+                lines.append(_line(f"      {_scalar(name)}: {_scalar(inner)}", told))
         elif isinstance(value, str) and "\n" in value:
             lines.append(_line(f"    {key}: >-", comment))
             lines += [f"      {text}" for text in value.splitlines()]

@@ -50,7 +50,7 @@ def peek(path: str) -> Peek:
     """Look at the files of a path, a folder, a pattern or a URL.
 
     Raises:
-        SourceError: there is no such file, or the first one cannot be read.
+        SourceError: there is no such file, or the first one cannot be read or, a CSV, has no rows.
     """
     refs = FilesBars(FilesSource.model_validate(
         {"kind": "files", "path": path, "basis": "adjusted"}
@@ -70,7 +70,9 @@ def peek(path: str) -> Peek:
                 head = schema.empty_table() if batch is None else pa.Table.from_batches([batch])
             else:
                 head = ipc.open_file(file).read_all().slice(0, ROWS)
-    except (OSError, pa.ArrowException, StopIteration) as error:
+    except StopIteration:
+        raise _rowless(first.path) from None
+    except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{first.path} cannot be read as {first.form}: {error}") from error
     return Peek(len(refs), first.path, first.form, head)
 
@@ -94,6 +96,8 @@ def _style(fs: Any, path: str) -> tuple[str, str]:
     """Delimiter and encoding of a CSV, from its beginning."""
     with fs.open(path, "rb", compression="infer") as file:
         raw: bytes = file.read(_BLOCK_BYTES)
+    if sum(bool(line.strip()) for line in raw.splitlines()) < 2:
+        raise _rowless(path)
     cut = raw[: raw.rfind(b"\n") + 1] or raw
     for encoding in _ENCODINGS:
         try:
@@ -103,6 +107,13 @@ def _style(fs: Any, path: str) -> tuple[str, str]:
         header = text.splitlines()[0] if text else ""
         return max(_DELIMITERS, key=header.count), encoding
     raise SourceError(f"{path}: the encoding is none of {', '.join(_ENCODINGS)}")
+
+
+def _rowless(path: str) -> SourceError:
+    return SourceError(
+        f"{path} has no rows; expected a header and bars below it: fill the file, or leave it out "
+        f"of --path"
+    )
 
 
 def _csv(fs: Any, path: str, delimiter: str, encoding: str, only: list[str] | None) -> pa.Table:

@@ -61,8 +61,14 @@ def propose(wishes: Wishes) -> Proposal:
             lines.append(
                 f"coverage   {when} has {share:.0%} of the usual names: min_coverage is {lowered}"
             )
-            problems = [p for p in found.problems if "min_coverage" not in p]
-            found.problems = problems
+            found.problems = [p for p in found.problems if "min_coverage" not in p]
+            if share < lowered:  # nothing lower would find a fault in any session
+                found.problems.append(
+                    f"checks.bars.min_coverage: {lowered} is the least that is proposed, and "
+                    f"{when} has {int(found.look.kept[when])} names, {share:.1%} of the usual: the "
+                    f"ingest would stop there; bring the others, or name the day under "
+                    f"market.closed"
+                )
     text = draft_yaml(draft)
     _load(text, draft.name)
     lines += [f"remark     {remark}" for remark in found.remarks]

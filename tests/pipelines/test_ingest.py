@@ -211,6 +211,98 @@ def test_a_stretch_that_fails_leaves_whole_ones_behind_or_nothing(dirt, tmp_path
     assert partition_bytes(market) == before
 
 
+def stale(market: Market, instance: dg.DagsterInstance) -> dict[str, str]:
+    """Why each session of `ohlcv` is not current."""
+    keys = market.sessions.keys
+    found = survey(market, build_definitions(market), instance, {"ohlcv": keys}, served=None)
+    return {key: str(why) for key, why in found.reasons["ohlcv"].items()}
+
+
+def test_a_run_killed_while_it_replaces_is_seen_and_made_good(dirt, tmp_path, monkeypatch):
+    """New factors in front of old ones: what was not reached no longer fits what enters it."""
+    bars, _ = dirt
+    monkeypatch.setattr(market_asset, "_STRETCH", 10)
+    market = file_market(tmp_path, bars)
+    instance, keys = ingest(market), market.sessions.keys
+    split = bars.copy()
+    split.loc[(split["date"] == keys[2]) & (split["instrument"] == "S0002"), "adj_ratio"] = 2.0
+    split.to_parquet(tmp_path / "bars.parquet", index=False)
+    write, written = market_asset._write, []
+
+    def killed(run, rows, days):
+        if written:
+            raise SourceError("killed")
+        written.append(days)
+        write(run, rows, days)
+
+    monkeypatch.setattr(market_asset, "_write", killed)
+    with pytest.raises(RunFailedError, match="killed"):
+        materialize(market, ["ohlcv"], keys[0], keys[-1], instance)
+    monkeypatch.setattr(market_asset, "_write", write)
+    found = stale(market, instance)
+    assert set(found) == set(keys[10:])
+    assert set(found.values()) == {"inputs: bars of sessions before"}
+    materialize(market, ["ohlcv"], keys[10], keys[-1], instance)
+    assert stale(market, instance) == {}
+    fresh = file_market(tmp_path / "fresh", split)
+    ingest(fresh)
+    assert partition_bytes(market) == partition_bytes(fresh)
+
+
+def test_the_source_is_asked_once_for_what_is_written(dirt, tmp_path, monkeypatch):
+    """What was judged is what is written, also where sessions are replaced."""
+    bars, _ = dirt
+    monkeypatch.setattr(market_asset, "_STRETCH", 10)
+    market = file_market(tmp_path, bars)
+    instance, keys = ingest(market), market.sessions.keys
+    asked: list[str] = []
+
+    def counted(source, sessions, some):
+        asked.extend(some)
+        return fetch_sessions(source, sessions, some)
+
+    monkeypatch.setattr(market_asset, "fetch_sessions", counted)
+    before = partition_bytes(market)
+    materialize(market, ["ohlcv"], keys[0], keys[-1], instance)
+    assert asked == list(keys)
+    assert partition_bytes(market) == before
+
+
+def test_a_factor_that_changes_behind_a_suspension_is_refused(dirt, tmp_path):
+    """The name has no row on the last session of the run; what leaves the run counts."""
+    bars, _ = dirt
+    keys = file_market(tmp_path / "calendar", bars).sessions.keys
+    quiet = (bars["instrument"] == "S0002") & (bars["date"] == keys[22])
+    bars = bars[~quiet]
+    market = file_market(tmp_path, bars)
+    ingest(market)
+    split = bars.copy()
+    split.loc[(split["date"] == keys[21]) & (split["instrument"] == "S0002"), "adj_ratio"] = 2.0
+    split.to_parquet(tmp_path / "bars.parquet", index=False)
+    before = partition_bytes(market)
+    with pytest.raises(RunFailedError, match="adjustment factors of S0002 change"):
+        ingest(market, (keys[20], keys[22]))
+    assert partition_bytes(market) == before
+
+
+def test_a_close_that_later_jumps_were_judged_by_may_not_change_alone(dirt, tmp_path):
+    """Only where a jump sets a bar aside: otherwise no stored bar depends on the close before."""
+    bars, _ = dirt
+    for jump in ("quarantine", "accept"):
+        market = file_market(tmp_path / jump, bars, jump=jump)
+        ingest(market)
+        keys = market.sessions.keys
+        other = bars.copy()
+        row = (other["date"] == keys[22]) & (other["instrument"] == "S0002")
+        other.loc[row, ["open", "high", "low", "close"]] *= 1.1
+        other.to_parquet(tmp_path / jump / "bars.parquet", index=False)
+        if jump == "accept":
+            ingest(market, (keys[22], keys[22]))
+            continue
+        with pytest.raises(RunFailedError, match="factors or closes of S0002 change"):
+            ingest(market, (keys[22], keys[22]))
+
+
 def test_noise_in_a_factor_is_no_restatement(dirt, tmp_path):
     bars, _ = dirt
     market = file_market(tmp_path, bars)

@@ -82,8 +82,13 @@ def test_copies_and_contradictions():
     rows = bars({}, {}, {"instrument": "B"}, {"instrument": "B", "close": 10.0})
     assert names(rows) == ["", "duplicate", both, both]
     assert names(bars({}, {}, {"close": 10.0})) == [both] * 3
-    nameless = names(bars({"instrument": None}, {"instrument": None, "close": 10.0}))
-    assert nameless == [f"no_instrument; {both}"] * 2
+
+
+def test_rows_without_a_name_are_no_copies_of_each_other():
+    """Whose bars they are is not known, so nothing is kept that they could be copies of."""
+    none = {"instrument": None}
+    assert names(bars(none, none, {**none, "close": 10.0})) == ["no_instrument"] * 3
+    assert names(bars(none, none, {}, {})) == ["no_instrument"] * 2 + ["", "duplicate"]
 
 
 def test_policies_decide_what_is_set_aside():

@@ -340,6 +340,7 @@ def test_a_calendar_of_ones_own_that_ran_out_is_not_blamed_on_another(
         ({}, "first asked for at 00:30 in America/New_York; every minute it is seen"),
         ({"every_minutes": 5}, "; every 5 minutes it is seen"),
         ({"cron": "15 6 * * 1-5"}, "first asked for at the cron time 15 6 * * 1-5 in"),
+        ({"cron": "@daily", "enabled": True}, "first asked for at the cron time @daily in"),
     ],
 )
 def test_it_is_described_in_words(tmp_path, schedule, said):

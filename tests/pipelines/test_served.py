@@ -111,6 +111,18 @@ def test_where_trading_does_not_pause_the_next_close_counts():
     assert served_until(own, "2024-03-08") == utc("2024-03-10 16:00")
 
 
+def test_before_an_extra_session_a_day_from_its_midnight_counts():
+    """The exchange's calendar has no Good Friday, and its Monday's close is three days too late."""
+    keys = ("2024-03-28", "2024-03-29", "2024-04-01")
+    exchange = Sessions("XNYS", "America/New_York", keys)
+    assert next_open(exchange, keys[0]) == utc("2024-03-29 04:00")
+    assert served_until(exchange, keys[0]) == utc("2024-03-30 04:00")
+    assert served_until(exchange, keys[1]) == utc("2024-04-01 13:30")
+    assert served_until(exchange, keys[2]) == utc("2024-04-02 13:30")
+    last = Sessions("24/7", "UTC", keys[:2])
+    assert served_until(last, keys[1]) == utc("2024-03-31"), "the exchange's next one's close"
+
+
 def test_where_it_pauses_the_next_open_counts():
     exchange = Sessions("XNYS", "America/New_York", ("2020-04-08", "2020-04-09", "2020-04-13"))
     for key in exchange.keys:

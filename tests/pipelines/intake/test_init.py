@@ -14,8 +14,9 @@ import yaml
 from pipelines.cli import main
 from pipelines.commands.init import _asked, kind_of
 from pipelines.config_file import load_config
-from pipelines.errors import PipelineError
+from pipelines.errors import PipelineError, SourceError
 from pipelines.intake.assemble import market_name
+from pipelines.intake.peek import peek
 from pipelines.intake.plan import NEEDED
 from pipelines.market import Market
 from pipelines.sources.base import fetch_sessions
@@ -139,6 +140,52 @@ def test_few_names_on_a_day_lower_the_coverage_that_stops_the_ingest(bars, here)
     assert init("--path", "bars.parquet") == 0
     assert load_config("bars.yaml").checks.bars.min_coverage == 0.5
     assert main(["validate", "bars.yaml"]) == 0
+
+
+def test_a_day_of_which_nearly_nothing_is_left_stays_a_problem(bars, here, capsys):
+    """No min_coverage passes it, and it is named under `closed`: then the market is valid."""
+    day = "2018-09-04"
+    names = [bars.assign(instrument=bars["instrument"] + end) for end in ("a", "b", "c")]
+    rows = pd.concat(names, ignore_index=True)
+    spoiled = (rows["date"] == day) & (rows["instrument"] != "S0001a")
+    rows.loc[spoiled, "volume"] = 0.0
+    rows.to_parquet(here / "bars.parquet")
+    assert init("--path", "bars.parquet") == 0
+    said = capsys.readouterr().out
+    assert f"coverage   {day} has 3% of the usual names: min_coverage is 0.05" in said
+    problem = re.findall(r"problem    (.*)", said)
+    assert problem == [
+        f"checks.bars.min_coverage: 0.05 is the least that is proposed, and {day} has 1 names, "
+        f"3.3% of the usual: the ingest would stop there; bring the others, or name the day under "
+        f"market.closed"
+    ]
+    assert main(["validate", "bars.yaml"]) == 1
+    text = (here / "bars.yaml").read_text()
+    (here / "bars.yaml").write_text(text.replace("closed: []", f"closed: [{day}]"))
+    assert main(["validate", "bars.yaml"]) == 0
+
+
+@pytest.mark.parametrize("name", ["no", "y", "null", "mine"])
+def test_names_that_yaml_would_read_as_something_else(bars, here, name):
+    """A market called no, and a column whose name is a mapping's."""
+    flags: tuple[str, ...] = ("--name", name)
+    if name == "mine":
+        bars = bars.assign(**{"Trade: Status": 1})
+        flags += ("--column", "tradestatus=Trade: Status")
+    bars.to_parquet(here / "bars.parquet")
+    assert init("--path", "bars.parquet", *flags) == 0
+    config = load_config(f"{name}.yaml")
+    assert config.name == name
+    assert config.market.source.keep == ({"Trade: Status": [1]} if name == "mine" else {})
+
+
+@pytest.mark.parametrize("text", ["Date,Open", "Date,Open\n", "Date,Open\r\n\r\n", ""])
+def test_a_csv_without_rows_is_said_to_have_none(here, text):
+    (here / "bars.csv").write_bytes(text.encode())
+    with pytest.raises(SourceError, match=r"bars.csv has no rows; expected a header and bars bel"):
+        peek("bars.csv")
+    (here / "bars.csv").write_text("Date,Open\n2024-01-02,1.0")
+    assert peek("bars.csv").head.num_rows == 1
 
 
 def test_days_of_no_exchange_are_the_calendar(bars, here):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -59,6 +62,67 @@ def test_a_second_way_back_is_refused(cell: Cell) -> None:
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="a second time, and the first one used up"):
         loss.backward()
+
+
+@both
+def test_weights_that_do_not_lie_in_order(cell: Cell) -> None:
+    """Transposed in memory, as a load from elsewhere may leave them. Oracle: the module."""
+    torch.manual_seed(0)
+    rnn, x = cell(3, 4, 2), torch.randn(6, 5, 3, requires_grad=True)
+    wanted = [x, *rnn.parameters()]
+    before = rnn(x)[0]
+    losses = [before.square().sum()]
+    for name, weight in rnn.named_parameters():
+        if weight.ndim == 2:
+            weight.data = weight.data.t().contiguous().t()
+            assert not weight.is_contiguous(), name
+    found = run(rnn, x.transpose(1, 2)).all.transpose(1, 2)
+    torch.testing.assert_close(found, before, rtol=1e-5, atol=1e-6)
+    losses.append(found.square().sum())
+    for b, a in zip(*(torch.autograd.grad(loss, wanted) for loss in losses), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@both
+@pytest.mark.parametrize("frozen", ["weight_ih", "weight_hh", "bias", "l0", "l1", ""])
+def test_frozen_parameters_get_no_gradient_and_the_others_theirs(cell: Cell, frozen: str) -> None:
+    """Some, a whole layer, or all (the empty text). Oracle: the module, frozen alike."""
+    torch.manual_seed(0)
+    rnn, x = cell(3, 4, 2), torch.randn(6, 5, 3, requires_grad=True)
+    for name, parameter in rnn.named_parameters():
+        parameter.requires_grad_(frozen not in name)
+    run(rnn, x.transpose(1, 2)).all.square().sum().backward()
+    found = {name: p.grad for name, p in [("x", x), *rnn.named_parameters()]}
+    x.grad = None
+    rnn.zero_grad()
+    rnn(x)[0].square().sum().backward()
+    for name, p in [("x", x), *rnn.named_parameters()]:
+        if name != "x" and frozen in name:
+            assert found[name] is p.grad is None
+        else:
+            torch.testing.assert_close(found[name], p.grad, rtol=1e-5, atol=1e-5)
+
+
+@both
+def test_threads_that_share_a_module_get_the_same_bits(cell: Cell) -> None:
+    """Four at once, states and gradients, of inputs of their own. Oracle: one after another."""
+    torch.manual_seed(0)
+    rnn, inputs = cell(8, 32, 2), torch.randn(4, 20, 8, 64)
+    start = threading.Barrier(4)
+
+    def once(steps: Tensor) -> list[Tensor]:
+        states = run(rnn, steps).all
+        return [states.detach(), *torch.autograd.grad(states.sum(), list(rnn.parameters()))]
+
+    def often(steps: Tensor) -> list[list[Tensor]]:
+        start.wait(timeout=60)
+        return [once(steps) for _ in range(10)]
+
+    expected = [once(steps) for steps in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for alone, found in zip(expected, pool.map(often, inputs), strict=True):
+            for together in found:
+                assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
 
 
 @both
