@@ -3,9 +3,9 @@
 A long range is made in stretches of sessions, so that memory does not grow with it: each is
 fetched, judged and written before the next, and what a stretch leaves (`carry.py`) enters the next.
 A stretch that fails leaves those before it in place, complete. Where sessions after the first
-stretch are there already, they build on what is being replaced: then the whole range is fetched and
-judged before anything of it is written, and waits in files meanwhile. If the process is killed while
-it writes, the sessions that it did not reach no longer fit what enters them, which their
+stretch are there already, they build on what is being replaced: then the whole range is fetched
+and judged before anything of it is written, and waits in files meanwhile. If the process is killed
+while it writes, the sessions that it did not reach no longer fit what enters them, which their
 fingerprints tell (`bar_inputs.py`).
 """
 
