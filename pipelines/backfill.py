@@ -20,7 +20,7 @@ from rich.console import Console
 from pipelines.demo import DATA_ASSETS, model_assets
 from pipelines.display import LiveProgress
 from pipelines.errors import PipelineError, did_you_mean
-from pipelines.graph import build_definitions
+from pipelines.graph import REPORTS, build_definitions
 from pipelines.home import dagster_instance
 from pipelines.market import Market
 from pipelines.orphans import sweep_orphans
@@ -69,7 +69,8 @@ def run_backfill(
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
         served = None if republish else Served(market, instance)
-        found = survey(market, defs, instance, dict.fromkeys(assets, sessions), served=served)
+        compared = dict.fromkeys((a for a in assets if a not in REPORTS), sessions)
+        found = survey(market, defs, instance, compared, served=served)
         work = Work(tuple(assets), sessions[0], sessions[-1]) if force else found.work(sessions)
         extra = tuple(a for a in assets if a not in found.wanted)  # reports: nothing to compare
         if work is None and extra:

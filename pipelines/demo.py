@@ -112,7 +112,7 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
     console.print(f"\nplots      {_short(market.paths.reports)}/*.png")
     console.print(f"SQL        duckdb {_short(market.paths.catalog)} 'FROM latest_signal'")
     console.print("lineage    make ui   (the Dagster UI on http://127.0.0.1:3000)")
-    console.print("your own   copy pipelines/configs/sample.yaml, then RNN_CONFIG=FILE make demo")
+    console.print("your own   rnn-pipelines init --path BARS   (docs/markets.md)")
     console.print(f"[dim]{seconds:.0f} s[/]")
 
 

@@ -154,6 +154,15 @@ def test_selections_read_as_dagsters(finished):
         chosen("colour:blue")
 
 
+def test_reports_are_made_where_they_are_named(copy):
+    (copy.paths.reports / "signal.csv").unlink(missing_ok=True)
+    work, said = backfill(copy, **WHOLE, select="signal_report,portfolio_report")
+    assert set(work.assets) == {"signal_report", "portfolio_report"}
+    assert "to run: " in said
+    assert (copy.paths.reports / "signal.csv").is_file()
+    assert (copy.paths.reports / "portfolio.csv").is_file()
+
+
 KILLED = """
 import sys
 from pathlib import Path
