@@ -95,7 +95,7 @@ def test_evaluations_and_report_give_each_seeds_ic(ensemble) -> None:
     pd.testing.assert_series_equal(
         found, ic.reindex(found.index), check_names=False, check_index_type=False
     )
-    table = signal_report(ensemble).table
+    table = signal_report(ensemble).tables[SIGNAL_TABLE]
     assert table.loc["lstm", "seeds"] == 3
     of_seed = np.nanmean(np.stack(evaluated["seed_ic"].to_list()), axis=0)
     assert table.loc["lstm", "seed_ic_mean"] == pytest.approx(of_seed.mean())
