@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.bundles import InForce, NoneInForce, find_bundle, in_force
 from pipelines.config_checks import ModelChecks
-from pipelines.reports import seed_figures, signal_report
+from pipelines.reports import SIGNAL_TABLE, seed_figures, signal_report
 from pipelines.verdict import model_verdict
 from rnn_core.evaluation import calc_ic
 from tests.pipelines.conftest import make_market, materialize, run_everything
