@@ -127,9 +127,10 @@ class Contest:
 
     def __init__(self, library: str, candidate: Candidate, market: dict[str, np.ndarray]) -> None:
         from KunQuant.runner import KunRunner
+        from KunQuant.runner.KunRunner import Library as Compiled
 
         self.runner, self.candidate = KunRunner, candidate
-        self.compiled = KunRunner.Library.load(library)
+        self.compiled = Compiled.load(library)
         self.module = self.compiled.getModule(MODULE)
         self.names = self.module.getOutputNames()
         self.count, self.sessions = market["close"].shape

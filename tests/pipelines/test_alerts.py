@@ -20,7 +20,7 @@ from pipelines.attempts import BARS, RANGE_END, RANGE_START, WAITS_TAG, failure_
 from pipelines.graph import build_definitions
 from pipelines.runs import run_assets
 from tests.pipelines.conftest import ChangedBars, make_market
-from tests.pipelines.test_schedules import CRON, add_run, defs_of, open_record
+from tests.pipelines.ticks import CRON, add_run, defs_of, open_record
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pipelines.attempts import BARS, WAITS_TAG, failed_attempts, failure_reason
 from pipelines.outlook import SessionFailedError, look, wait_after
 from pipelines.schedules import ATTEMPT_TAG, RANGE_END, RANGE_START
 from tests.pipelines.conftest import ChangedBars, make_market
-from tests.pipelines.test_schedules import (
+from tests.pipelines.ticks import (
     CRON,
     add_run,
     defs_of,

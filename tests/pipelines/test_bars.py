@@ -11,22 +11,7 @@ from hypothesis import strategies as st
 from pipelines.bars import adjusted, adjustment_factors, membership, read_spans
 from pipelines.errors import ConfigError
 from pipelines.quarantine import broken_rules
-
-GOOD = {
-    "date": "2024-01-02",
-    "instrument": "A",
-    "open": 10.0,
-    "high": 11.0,
-    "low": 9.0,
-    "close": 10.5,
-    "volume": 100.0,
-    "amount": 1020.0,
-    "adj_ratio": 1.0,
-}
-
-
-def bars(*changes: dict) -> pd.DataFrame:
-    return pd.DataFrame([{**GOOD, **change} for change in changes])
+from tests.pipelines.good_bars import bars
 
 
 def test_bars_that_disagree_on_the_ratio_count_for_none():

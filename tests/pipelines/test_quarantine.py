@@ -24,24 +24,10 @@ from pipelines.quarantine import (
     verdict,
 )
 from tests.pipelines.conftest import TINY, merged
+from tests.pipelines.good_bars import bars
 
-GOOD = {
-    "date": "2024-01-02",
-    "instrument": "A",
-    "open": 10.0,
-    "high": 11.0,
-    "low": 9.0,
-    "close": 10.5,
-    "volume": 100.0,
-    "amount": 1020.0,
-    "adj_ratio": 1.0,
-}
 POLICIES = QuarantineConfig().policies
 NO_PRIOR = pd.Series(dtype="float64")
-
-
-def bars(*changes: dict) -> pd.DataFrame:
-    return pd.DataFrame([{**GOOD, **change} for change in changes])
 
 
 def names(frame: pd.DataFrame) -> list[str]:

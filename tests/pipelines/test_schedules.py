@@ -10,7 +10,6 @@ import datetime as dt
 import logging
 import shutil
 from collections.abc import Iterator
-from functools import cache
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -28,69 +27,17 @@ from pipelines.orphans import OWNER_TAG, owner
 from pipelines.outlook import CalendarEndedError
 from pipelines.schedules import PARTITION, RANGE_END, RANGE_START
 from tests.pipelines.conftest import TINY, make_market, merged, partition_bytes
-
-NEW_YORK = ZoneInfo("America/New_York")
-LAST = ("lstm_evaluation", "gru_evaluation", "krnn_evaluation")
-CRON = dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK)  # the session of Monday 2020-04-06 is due
-
-
-@cache
-def defs_of(market):
-    """The definitions of a market, built once."""
-    return build_definitions(market)
-
-
-def open_record(folder):
-    """A Dagster record on disk, its events stored as the shipped `dagster.yaml` has it.
-
-    Schedules ask for a record that another process could open.
-    """
-    folder.mkdir(exist_ok=True)
-    events = {
-        "module": "pipelines.event_log",
-        "class": "LocalEventLogStorage",
-        "config": {"base_dir": str(folder / "events")},
-    }
-    return dg.DagsterInstance.local_temp(str(folder), overrides={"event_log_storage": events})
-
-
-def tick(market, instance, now):
-    schedule = defs_of(market).resolve_schedule_def("daily_retraining")
-    return evaluate(schedule, instance, now)
-
-
-def evaluate(schedule, instance, now):
-    with dg.build_schedule_context(instance=instance, scheduled_execution_time=now) as context:
-        return schedule(context)
-
-
-def keys_of(answer):
-    return [request.partition_key for request in answer]
-
-
-def mark_done(instance, keys):
-    for key in keys:
-        for name in LAST:
-            instance.report_runless_asset_event(
-                dg.AssetMaterialization(asset_key=name, partition=key)
-            )
-
-
-def add_run(market, instance, key, ended, status=dg.DagsterRunStatus.FAILURE, why="no bars"):
-    """A run of `daily` that ended at a given moment."""
-    run = instance.create_run_for_job(
-        defs_of(market).resolve_job_def("daily"),
-        status=dg.DagsterRunStatus.STARTED,
-        tags={PARTITION: key},
-    )
-    kind = {
-        dg.DagsterRunStatus.FAILURE: dg.DagsterEventType.RUN_FAILURE,
-        dg.DagsterRunStatus.CANCELED: dg.DagsterEventType.RUN_CANCELED,
-        dg.DagsterRunStatus.SUCCESS: dg.DagsterEventType.RUN_SUCCESS,
-    }[status]
-    event = dg.DagsterEvent(event_type_value=kind.value, job_name="daily", message=why)
-    instance.report_dagster_event(event, run.run_id, timestamp=ended.timestamp())
-    return run
+from tests.pipelines.ticks import (
+    CRON,
+    NEW_YORK,
+    add_run,
+    defs_of,
+    evaluate,
+    keys_of,
+    mark_done,
+    open_record,
+    tick,
+)
 
 
 @pytest.fixture

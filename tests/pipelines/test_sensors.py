@@ -27,7 +27,7 @@ from pipelines.drop_folder import Watch, look_at
 from pipelines.errors import ConfigError
 from pipelines.schedules import schedule_is_on
 from tests.pipelines.conftest import make_market
-from tests.pipelines.test_schedules import CRON, NEW_YORK, add_run, defs_of, mark_done, open_record
+from tests.pipelines.ticks import CRON, NEW_YORK, add_run, defs_of, mark_done, open_record
 
 SUCCESS = dg.DagsterRunStatus.SUCCESS
 
