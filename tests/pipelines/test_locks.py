@@ -163,8 +163,12 @@ def test_waiting_can_be_interrupted(holding, market, monkeypatch):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(locks.time, "sleep", interrupted)
-    with pytest.raises(KeyboardInterrupt), writer_lock(market, "ohlcv"):
-        pytest.fail("the lock is held by another process")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored under nohup
+    try:
+        with pytest.raises(KeyboardInterrupt), writer_lock(market, "ohlcv"):
+            pytest.fail("the lock is held by another process")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not locks._open
 
 
