@@ -44,6 +44,8 @@ class ModelChecks(Section):
 
     beats_constant: Severity = "block"
     margin: Annotated[float, Field(ge=0.0)] = 0.0
+    rank_ic: Severity = "warn"
+    min_rank_ic: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0  # of the validation, not reached
     varied: Severity = "block"
     min_spread: Annotated[float, Field(ge=0.0)] = 1e-6
     age: Severity = "warn"

@@ -109,7 +109,8 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
     console.print(results_table(signal, portfolio))
     if market.config.market.source.kind == "bokeh_sample":
         console.print("Three to five names a day: these scores show the machinery, nothing more.")
-    console.print(f"\nplots      {_short(market.paths.reports)}/*.png")
+    console.print(f"\nreport     {_short(market.paths.page)}")
+    console.print(f"pictures   {_short(market.paths.reports)}/*.png")
     console.print(f"SQL        duckdb {_short(market.paths.catalog)} 'FROM latest_signal'")
     console.print("lineage    make ui   (the Dagster UI on http://127.0.0.1:3000)")
     console.print("your own   rnn-pipelines init --path BARS   (docs/markets.md)")

@@ -69,6 +69,11 @@ class Paths:
         return self.root / "reports"
 
     @property
+    def page(self) -> Path:
+        """The report as one page, beside those of the other markets of the data root."""
+        return self.root.parent / "reports" / f"{self.root.name}.html"
+
+    @property
     def calendar(self) -> Path:
         """The sessions seen so far, where the calendar is derived from the data."""
         return self.root / "calendar.json"

@@ -2,7 +2,8 @@
 
 `signal_report` writes `signal.csv`, `comparison.csv` (models, their rank average and trivial
 baselines on the same rows), `differences.csv` (tests of every pair), the PNGs (`coverage.png` shows
-which sessions have bars) and `report.html`, a page that needs nothing but itself.
+which sessions have bars) and `report.html`, a page that needs nothing but itself; `data/reports`
+has the page of every market, by its name.
 `portfolio_report` writes `portfolio.csv` and its PNGs. Every file is moved into place whole.
 """
 
@@ -141,7 +142,8 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
         DIFFERENCES_TABLE: comparison.differences,
     }
     _publish(market, tables, pictures)
-    atomic_write(market.paths.reports / PAGE, page.encode())
+    for path in (market.paths.reports / PAGE, market.paths.page):
+        atomic_write(path, page.encode())
     days = {name: int(table.loc[name, "days"]) for name in table.index}
     return Report(tables, pictures, [f"signal_report: evaluated sessions {days}"])
 

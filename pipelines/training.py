@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -218,6 +219,7 @@ def _publish(
         "valid_score": facts.score,
         "constant_score": facts.constant_score,
         "score_spread": facts.spread,
+        "valid_rank_ic": facts.rank_ic if math.isfinite(facts.rank_ic) else None,
         "versions": library_versions(),
     }
     verdict = model_verdict(market.config.checks.model, manifest)

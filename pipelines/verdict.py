@@ -8,6 +8,7 @@ the last good one stays (`bundles.in_force`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,9 @@ def model_verdict(checks: ModelChecks, manifest: Mapping[str, Any]) -> Verdict:
 
     Args:
         checks: thresholds and severities.
-        manifest: of the bundle, with `valid_score`, `constant_score` and `score_spread`.
+        manifest: of the bundle, with `valid_score`, `constant_score`, `score_spread` and
+            `valid_rank_ic`; a bundle that was saved before the last was measured is not judged
+            by it.
     """
     score, constant = manifest["valid_score"], manifest["constant_score"]
     found = []
@@ -46,6 +49,16 @@ def model_verdict(checks: ModelChecks, manifest: Mapping[str, Any]) -> Verdict:
                 checks.beats_constant,
                 f"beats_constant: the validation score {score:.6f} does not beat that of a "
                 f"constant, {constant:.6f}{margin}",
+            )
+        )
+    rank_ic = manifest.get("valid_rank_ic", math.inf)
+    if rank_ic is None or not rank_ic > checks.min_rank_ic:
+        was = "undefined on every session" if rank_ic is None else f"{rank_ic:.4f}"
+        found.append(
+            (
+                checks.rank_ic,
+                f"rank_ic: the mean rank IC of the validation sessions is {was}, expected more "
+                f"than {checks.min_rank_ic:g}",
             )
         )
     if manifest["score_spread"] < checks.min_spread:

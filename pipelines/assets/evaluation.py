@@ -167,7 +167,7 @@ def signal_report_asset(market: Market) -> dg.AssetsDefinition:
             "All models and their rank average side by side over every evaluated session, against "
             "reversal, momentum and a ridge regression: IC with Newey-West errors, tests of the "
             "differences, quantile returns, decay, turnover, loss curves. The whole page is "
-            "`report.html` in the reports folder."
+            f"`reports/{market.paths.page.name}` in the data folder."
         ),
     )
 
@@ -212,7 +212,7 @@ def _report_asset(
                     for file, table in report.tables.items()
                 },
                 **picture_metadata(report.pictures),
-                "folder": str(market.paths.reports),
+                "folder": dg.MetadataValue.path(market.paths.reports),
             }
         )
 

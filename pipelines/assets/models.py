@@ -77,14 +77,16 @@ def model_asset(
 
 def _checks(market: Market) -> tuple[Check, ...]:
     checks = market.config.checks.model
-    judged: Severity = "warn" if {checks.beats_constant, checks.varied} != {"off"} else "off"
+    severities = {checks.beats_constant, checks.rank_ic, checks.varied}
+    judged: Severity = "warn" if severities != {"off"} else "off"
     return (
         Check(
             "in_force",
             judged,
-            f"The newest model beats a constant on its validation rows ({checks.beats_constant}) "
-            f"and its scores vary ({checks.varied}). One that fails what blocks is not put in "
-            f"force: the last good one stays.",
+            f"On its validation rows the newest model beats a constant ({checks.beats_constant}), "
+            f"its rank IC is above {checks.min_rank_ic:g} ({checks.rank_ic}) and its scores vary "
+            f"({checks.varied}). One that fails what blocks is not put in force: the last good one "
+            f"stays.",
         ),
         Check("age", checks.age, "Sessions since the model in force was trained."),
     )
@@ -189,6 +191,8 @@ def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, 
         "trained_now": bool(results),
         "loss_curve": loss_picture(spec, trained.bundle),
     }
+    if manifest.get("valid_rank_ic") is not None:
+        shown["valid_rank_ic"] = manifest["valid_rank_ic"]
     if verdict.warnings:
         shown["warnings"] = "; ".join(verdict.warnings)
     if len(seeds) > 1:

@@ -272,6 +272,7 @@ def _checks(min_coverage: float | None) -> list[str]:
         _line("    beats_constant: warn", "returns of a session are nearly noise, and good models "
               "lose to a"),
         _line("", "constant in squared error; block keeps those out of service"),
+        _line("    rank_ic: block", "one that does not even order its validation rows stays out"),
         "",
     ]  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 The scores of all members on the held-out rows, averaged as they will be served, against what needs
 no model: the constant that the training labels suggest. A network whose scores hardly vary, or
-that a constant beats on the rows that selected its epoch, has learned nothing.
+that a constant beats on the rows that selected its epoch, has learned nothing. Squared error is a
+hard judge of returns, which are nearly noise: a network may order the names well and still lose to
+the constant, for the size of its scores alone. So the order is judged too, by the rank IC.
 
 The validation score selected the epoch, so it flatters the model. It is good enough to reject one,
 never to praise it.
@@ -16,11 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from torch import nn
 
+from rnn_core.evaluation import calc_ic
 from rnn_core.training.device import resolve_device
 from rnn_core.training.scoring import Validator, score_windows
-from rnn_core.training.source import WindowSource
+from rnn_core.training.source import SessionSource, WindowSource
 from rnn_core.training.workers import Workers
 
 
@@ -34,12 +39,15 @@ class ValidationFacts:
         constant_score: the same of a constant: the mean training label for "loss"; 0 for "ic",
             whose constant has no correlation.
         spread: standard deviation of the scores over all validation rows.
+        rank_ic: mean over the validation sessions of Spearman's correlation of score and label;
+            NaN where no session has one or the source knows no sessions.
         rows: validation rows with a label.
     """
 
     score: float
     constant_score: float
     spread: float
+    rank_ic: float
     rows: int
 
 
@@ -81,5 +89,17 @@ def validation_facts(
         score=validator.score_of(mean, labels),
         constant_score=validator.score_of(constant, labels) if metric == "loss" else 0.0,
         spread=float(mean.std()),
+        rank_ic=_mean_rank_ic(valid, mean, labels),
         rows=int(np.isfinite(labels).sum()),
     )
+
+
+def _mean_rank_ic(
+    valid: WindowSource, scores: NDArray[np.float64], labels: NDArray[np.float64]
+) -> float:
+    """The mean over sessions, NaN where there is none."""
+    if not isinstance(valid, SessionSource):
+        return float("nan")
+    index = valid.get_index()
+    _, rank_ic = calc_ic(pd.Series(scores, index=index), pd.Series(labels, index=index))
+    return float(rank_ic.mean())

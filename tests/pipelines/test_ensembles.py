@@ -12,7 +12,7 @@ import pytest
 from pipelines.bundles import InForce, NoneInForce, find_bundle, in_force
 from pipelines.config_checks import ModelChecks
 from pipelines.reports import SIGNAL_TABLE, seed_figures, signal_report
-from pipelines.verdict import model_verdict
+from pipelines.verdict import Verdict, model_verdict
 from rnn_core.evaluation import calc_ic
 from tests.pipelines.conftest import make_market, materialize, run_everything
 
@@ -122,7 +122,12 @@ def test_seed_figures_follow_the_newest_number_of_seeds() -> None:
     assert np.isnan(figures["seed_rank_ic_mean"])
 
 
-FACTS = {"valid_score": -0.98, "constant_score": -0.99, "score_spread": 0.02}
+FACTS = {
+    "valid_score": -0.98,
+    "constant_score": -0.99,
+    "score_spread": 0.02,
+    "valid_rank_ic": 0.03,
+}
 
 
 @pytest.mark.parametrize(
@@ -134,6 +139,21 @@ FACTS = {"valid_score": -0.98, "constant_score": -0.99, "score_spread": 0.02}
         ({}, {"margin": 0.02}, ["-0.990000 by more than 0.02"], []),
         ({"valid_score": -0.995}, {"beats_constant": "warn"}, [], ["beats_constant"]),
         ({"valid_score": -0.995}, {"beats_constant": "off"}, [], []),
+        (
+            {"valid_rank_ic": 0.0},
+            {},
+            [],
+            ["rank_ic: the mean rank IC of the"],
+        ),
+        ({"valid_rank_ic": -0.01}, {"rank_ic": "block"}, ["is -0.0100, expected more than 0"], []),
+        (
+            {"valid_rank_ic": 0.01},
+            {"min_rank_ic": 0.02},
+            [],
+            ["0.0100, expected more than 0.02"],
+        ),
+        ({"valid_rank_ic": None}, {"rank_ic": "block"}, ["is undefined on every session"], []),
+        ({"valid_rank_ic": None}, {"rank_ic": "off"}, [], []),
         ({"score_spread": 0.0}, {}, ["varied: the scores of the validation rows spread by 0"], []),
     ],
 )
@@ -142,6 +162,11 @@ def test_verdicts(facts, checks, blocking, warnings) -> None:
     for found, expected in ((verdict.blocking, blocking), (verdict.warnings, warnings)):
         assert len(found) == len(expected)
         assert all(part in reason for part, reason in zip(expected, found, strict=True))
+
+
+def test_a_bundle_of_before_is_not_judged_by_its_rank_ic() -> None:
+    facts = {name: value for name, value in FACTS.items() if name != "valid_rank_ic"}
+    assert model_verdict(ModelChecks(rank_ic="block"), facts) == Verdict()
 
 
 def _change_manifest(market, model: str, anchor: str, **facts: float) -> None:

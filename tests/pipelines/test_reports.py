@@ -73,3 +73,9 @@ def test_the_page_says_what_a_served_decision_is(finished, tmp_path):
     assert none == "no decision was scored in time to be traded on: all were backfilled"
     page = (finished.paths.reports / "report.html").read_text()
     assert none in page
+
+
+def test_the_page_stands_beside_those_of_other_markets(finished):
+    """`data/reports/NAME.html`, the same bytes as in the market's own folder."""
+    page = finished.paths.root.parent / "reports" / f"{finished.paths.root.name}.html"
+    assert page.read_bytes() == (finished.paths.reports / "report.html").read_bytes()
