@@ -191,11 +191,6 @@ class TrainingPlan:
             key = self.pin[1]
         return self.sessions.back(key, self._offset(key))
 
-    def previous(self, anchor: str) -> str | None:
-        """The anchor before one; None for the first."""
-        earlier = self.sessions.back(anchor, self.retrain_every)
-        return earlier if earlier is not None and earlier >= self.first_trained else None
-
     def _offset(self, key: str) -> int:
         start = self.sessions.position(self.first_trained)
         return (self.sessions.position(key) - start) % self.retrain_every

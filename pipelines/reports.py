@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from pipelines import revisions
 from pipelines.bundles import find_bundle, histories_of
 from pipelines.errors import MissingSessionsError
 from pipelines.feature_sets import identity
 from pipelines.market import Market
-from pipelines.partition_file import fingerprint
+from pipelines.partition_file import DamagedFileError, fingerprint
 from pipelines.report_data import ReportData
 from pipelines.report_tables import (
     COMPARISON_TABLE,
@@ -50,6 +51,7 @@ __all__ = [
 ]
 
 PAGE = "report.html"
+_AS_TRADED = ["ic", "rank_ic"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,10 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
             name: {
                 **summarize_ic(rows),
                 **seed_figures(rows),
-                **served_figures(rows, None if served is None else served.get(name, ())),
+                **served_figures(
+                    as_first_made(market, name, rows),
+                    None if served is None else served.get(name, ()),
+                ),
             }
             for name, rows in evaluations.items()
         }
@@ -203,6 +208,29 @@ def served_note(market: Market, served: Mapping[str, Collection[str]]) -> str:
         f"decisions scored in time to be traded on, {served_means(market.sessions)}: {counts}; all "
         f"others were backfilled"
     )
+
+
+def as_first_made(market: Market, model: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Evaluations, those that were made again with the figures that they had first.
+
+    What was served and is published anew keeps its first version as a revision: the record of what
+    was traded on is that one, never the one of hindsight. A damaged revision has no figures.
+
+    Args:
+        market: the market.
+        model: its name.
+        rows: its evaluations, by session.
+    """
+    table, store = f"{model}_evaluation", market.warehouse.store
+    first = rows.copy()
+    for key in revisions.sessions(store, table):
+        try:
+            found = revisions.first_rows(store, table, key)[_AS_TRADED]
+        except DamagedFileError:
+            found = pd.DataFrame([[math.nan, math.nan]], columns=_AS_TRADED)
+        if pd.Timestamp(key) in first.index and len(found):
+            first.loc[pd.Timestamp(key), _AS_TRADED] = found.iloc[0].to_numpy()
+    return first
 
 
 def served_figures(rows: pd.DataFrame, served: Collection[str] | None) -> dict[str, float]:

@@ -27,6 +27,7 @@ from pipelines.config import ScheduleConfig
 from pipelines.market import Market
 from pipelines.orphans import sweep_orphans
 from pipelines.outlook import Outlook, SessionFailedError, look
+from pipelines.upkeep import KEEP, SERVED_TAG
 
 __all__ = [
     "ATTEMPT_TAG",
@@ -109,12 +110,15 @@ def last_cron(settings: ScheduleConfig, zone: str, now: dt.datetime) -> dt.datet
 
 
 def request(seen: Outlook, settings: ScheduleConfig, run_key: str | None = None) -> dg.RunRequest:
-    """The run of the oldest missing session, with the number of the attempt in its tags."""
+    """The run of the oldest missing session, with the number of the attempt in its tags.
+
+    What was served stays as it is: an earlier attempt may have made some of the session in time.
+    """
     number = seen.attempts.count + 1 if seen.attempts else 1
     return dg.RunRequest(
         run_key=run_key,
         partition_key=seen.missing[0],
-        tags={ATTEMPT_TAG: f"{number} of {settings.max_attempts}"},
+        tags={ATTEMPT_TAG: f"{number} of {settings.max_attempts}", SERVED_TAG: KEEP},
     )
 
 

@@ -57,6 +57,8 @@ class Run:
         market: configuration, calendar, warehouse.
         name: the asset's key.
         keys: the sessions to make, in order.
+        stays: those of them whose file stays as it was served; the body makes only what it needs.
+        history: those whose bundle stays as it served, whatever became of its training data.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Run:
         self.market = market
         self.name = name
         self.keys = check_sessions(context.partition_keys, market.sessions)
+        self.stays: frozenset[str] = frozenset()
+        self.history: frozenset[str] = frozenset()
         self._code_version = code_version
         self._config = fingerprint(config)
         self._done: dict[str, dict[str, Any]] = {}

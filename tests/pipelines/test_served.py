@@ -62,7 +62,7 @@ def test_the_first_time_counts(market, instance):
 
 
 def test_what_belongs_to_a_served_session(market, instance):
-    """Its prediction, the evaluation of it, its model and the sessions that share the bundle."""
+    """Its prediction, the pointer to its model and the evaluation of it; the bundle gave scores."""
     keys = market.sessions.keys
     anchor = market.plan.first_trained
     at = keys.index(anchor)
@@ -72,7 +72,10 @@ def test_what_belongs_to_a_served_session(market, instance):
     assert not served.holds("lstm_prediction", keys[at + 1])
     assert served.holds("lstm_evaluation", keys[at + market.label_lag])
     assert not served.holds("lstm_evaluation", keys[at + market.label_lag + 1])
-    assert served.holds("lstm_model", keys[at + 3])
+    assert served.holds("lstm_model", anchor)
+    assert not served.holds("lstm_model", keys[at + 3])
+    assert served.gave("lstm", anchor)
+    assert not served.gave("gru", anchor)
     assert not served.holds("gru_model", anchor)
     assert not served.holds("ohlcv", anchor)
     assert not served.holds("dataset_infer", anchor)
