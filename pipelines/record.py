@@ -122,7 +122,7 @@ def partition_metadata(key: str, info: PartitionInfo) -> dict[str, Any]:
 
 
 def forget(
-    instance: dg.DagsterInstance, asset: str, keys: Sequence[str], *, but_of_run: str = ""
+    instance: dg.DagsterInstance, asset: str, keys: Sequence[str], *, but_of_run: str | None = None
 ) -> None:
     """Take partitions off the record; the log of the run that made them keeps its events.
 
@@ -146,8 +146,9 @@ def forget(
                 .where(log.c.asset_key == asset_key.to_string())
                 .where(log.c.partition.in_(part))
                 .where(log.c.dagster_event_type.in_([kind.value for kind in _FORGOTTEN]))
-                .where(log.c.run_id != but_of_run)
             )
+            if but_of_run is not None:
+                found = found.where(log.c.run_id != but_of_run)
             ids = [row[0] for row in connection.execute(found)]
             for some in _parts(ids):
                 connection.execute(db.delete(tags).where(tags.c.event_id.in_(some)))

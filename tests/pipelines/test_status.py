@@ -140,18 +140,23 @@ def test_what_was_served_is_shown_and_is_nothing_to_do(finished, tmp_path, insta
     served = market.sessions.keys[-8:]
     made_on_the_evening(market, ["gru"], served)
     put_on_record(market, instance)
-    # The models in force at the served sessions stay, so their predictions are what they should be.
+    # The pointers of the served sessions stay, so their predictions are what they should be; the
+    # newest anchor, one of them, owes the sessions to come a model of the new configuration.
     other = make_market(market.paths.root, {"models": {"gru": {"lr": 0.01}}})
     report = status_report(other, instance)
     assert report.predictions["gru"]["served"] == len(served)
     found = findings(other, instance)
-    assert found["gru_model"][-1] == (Cause.SERVED, "", len(served))
+    assert other.plan_of("gru").anchor(served[-1]) == served[0]
     earlier = len([k for k in market.sessions.keys if "2020-04-01" <= k < served[0]])
+    assert found["gru_model"] == [
+        (Cause.CONFIGURATION, "", earlier + 1),
+        (Cause.SERVED, "", len(served) - 1),
+    ]
     assert found["gru_prediction"] == [(Cause.INPUTS, "gru_model", earlier)]
     assert "lstm_prediction" not in found
     assert not report.is_current  # the backfilled sessions of gru
     text = str(list(status_table(report).columns[3].cells))
-    assert f"{served[0]} … {served[-1]} (8)" in text
+    assert f"{served[1]} … {served[-1]} (7)" in text
 
 
 @pytest.fixture
