@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 PAGE = "report.html"
-_AS_TRADED = ["ic", "rank_ic"]
+_ICS = ["ic", "rank_ic"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
     from rnn_core.evaluation import (
         compare_signals,
         html_report,
+        mean_test,
         plot_coverage,
         png_bytes,
         report_figures,
@@ -99,6 +100,7 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
         {
             name: {
                 **summarize_ic(rows),
+                **{f"{c}_t_nw": mean_test(pd.to_numeric(rows[c]))["t_nw"] for c in _ICS},
                 **seed_figures(rows),
                 **served_figures(
                     as_first_made(market, name, rows),
@@ -225,11 +227,11 @@ def as_first_made(market: Market, model: str, rows: pd.DataFrame) -> pd.DataFram
     first = rows.copy()
     for key in revisions.sessions(store, table):
         try:
-            found = revisions.first_rows(store, table, key)[_AS_TRADED]
+            found = revisions.first_rows(store, table, key)[_ICS]
         except DamagedFileError:
-            found = pd.DataFrame([[math.nan, math.nan]], columns=_AS_TRADED)
+            found = pd.DataFrame([[math.nan, math.nan]], columns=_ICS)
         if pd.Timestamp(key) in first.index and len(found):
-            first.loc[pd.Timestamp(key), _AS_TRADED] = found.iloc[0].to_numpy()
+            first.loc[pd.Timestamp(key), _ICS] = found.iloc[0].to_numpy()
     return first
 
 

@@ -152,7 +152,10 @@ def test_what_was_served_is_shown_and_is_nothing_to_do(finished, tmp_path, insta
         (Cause.CONFIGURATION, "", earlier + 1),
         (Cause.SERVED, "", len(served) - 1),
     ]
-    assert found["gru_prediction"] == [(Cause.INPUTS, "gru_model", earlier)]
+    assert found["gru_prediction"] == [
+        (Cause.INPUTS, "gru_model", earlier),
+        (Cause.SERVED, "", 1),  # of the anchor
+    ]
     assert "lstm_prediction" not in found
     assert not report.is_current  # the backfilled sessions of gru
     text = str(list(status_table(report).columns[3].cells))
