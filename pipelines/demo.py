@@ -111,9 +111,13 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
         console.print("Three to five names a day: these scores show the machinery, nothing more.")
     console.print(f"\nreport     {_short(market.paths.page)}")
     console.print(f"pictures   {_short(market.paths.reports)}/*.png")
-    console.print(f"SQL        duckdb {_short(market.paths.catalog)} 'FROM latest_signal'")
-    console.print("lineage    make ui   (the Dagster UI on http://127.0.0.1:3000)")
-    console.print("your own   rnn-pipelines init --path BARS   (docs/markets.md)")
+    query = market.command("sql 'FROM latest_signal'")
+    console.print(f"SQL        {query}   (or duckdb {_short(market.paths.catalog)})")
+    console.print(f"lineage    {market.command('ui')}   (Dagster on http://127.0.0.1:3000)")
+    if market.config.market.source.kind in ("bokeh_sample", "simulated"):
+        console.print("your own   rnn-pipelines init --path BARS   (docs/markets.md)")
+    if shutil.which("rnn-pipelines") is None:
+        console.print("first      source .venv/bin/activate   (rnn-pipelines and dg are in there)")
     console.print(f"[dim]{seconds:.0f} s[/]")
 
 

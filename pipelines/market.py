@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -91,12 +92,19 @@ class Market:
         config: the validated YAML.
         root: folder for the market's state (default `data/NAME`).
         source: bars, where another source than the configured one is to be used.
+        named: how a command names the configuration; None for the default one.
     """
 
     def __init__(
-        self, config: FactoryConfig, *, root: Path | None = None, source: BarSource | None = None
+        self,
+        config: FactoryConfig,
+        *,
+        root: Path | None = None,
+        source: BarSource | None = None,
+        named: str | None = None,
     ) -> None:
         self.config = config
+        self._named = named
         self.paths = Paths((root or data_root() / config.name).absolute())
         training = config.training
         self._source = source
@@ -111,6 +119,11 @@ class Market:
         self.models: tuple[ModelSpec, ...] = tuple(
             model_spec(name, entry) for name, entry in config.models.items()
         )
+
+    def command(self, words: str) -> str:
+        """A command of `rnn-pipelines` as it is typed for this market, to be pasted."""
+        chosen = f" --config {shlex.quote(self._named)}" if self._named else ""
+        return f"rnn-pipelines {words}{chosen}"
 
     def plan_of(self, model: str) -> TrainingPlan:
         """The plan of one model: the market's, or with the model's own `retrain_every`."""

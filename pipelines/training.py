@@ -73,6 +73,7 @@ def ensure_trained(
     log: Callable[[str], None],
     on_epoch: Callable[[int, EpochReport], None],
     is_history: bool = False,
+    anew: bool = False,
 ) -> Trained:
     """The bundle of a session: kept where its fingerprints match, trained otherwise.
 
@@ -83,13 +84,14 @@ def ensure_trained(
         log: told what is done.
         on_epoch: called after every epoch with the seed.
         is_history: keep a bundle of the present configuration on whatever data: it has served.
+        anew: train whatever is there.
 
     Raises:
         MissingSessionsError: a session of the training window is not in the warehouse.
         TrainingDivergedError: a score, weight or input was not finite.
     """
     config = training_config(market, spec)
-    kept = _kept(market, spec, as_of, config, log, is_history)
+    kept = None if anew else _kept(market, spec, as_of, config, log, is_history)
     if kept is not None:
         log(f"{spec.name} as of {as_of}: the bundle is up to date, not trained again")
         return Trained(kept)

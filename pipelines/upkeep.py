@@ -11,6 +11,7 @@ tag to trust the bars that are there. Two tags on a run say what the command wan
 
     rnn/current   keep: trust stored bars too;  ask: the source, as without the tag;
                   remake: make everything again, current or not
+                  retrain: that, and train every model of the range anew
     rnn/served    keep: leave what was served as it is, though its inputs changed since
 
 Before something served is written anew its file is kept as a revision (`revisions.py`), and so is
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 CURRENT_TAG = "rnn/current"
 SERVED_TAG = "rnn/served"
-KEEP, ASK, REMAKE = "keep", "ask", "remake"
+KEEP, ASK, REMAKE, RETRAIN = "keep", "ask", "remake", "retrain"
 _PAGE = 1000
 
 
@@ -70,6 +71,7 @@ def make_what_is_left(run: Run, body: Callable[[Run], None]) -> None:
     model, _, kind = run.name.rpartition("_")
     bundles: list[str] = []
     if kind == "model":
+        run.retrains = tags.get(CURRENT_TAG) == RETRAIN
         run.history = frozenset(key for key in left if now.is_history(model, key))
         trained = (key for key in left if run.market.plan_of(model).trains(key))
         bundles = [key for key in trained if served.follows(model, key)]
@@ -110,7 +112,7 @@ def _is_kept(run: Run, key: str, tags: Mapping[str, str], now: Snapshot, served:
     if tags.get(SERVED_TAG) == KEEP and served.holds(run.name, key):
         return True
     asks_source = run.name == "ohlcv" and tags.get(CURRENT_TAG) != KEEP
-    if asks_source or tags.get(CURRENT_TAG) == REMAKE:
+    if asks_source or tags.get(CURRENT_TAG) in (REMAKE, RETRAIN):
         return False
     made_by = run.provenance({})
     return why_not_current(run.name, key, made_by.code_version, made_by.config, now) is None

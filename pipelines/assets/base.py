@@ -58,6 +58,7 @@ class Run:
         name: the asset's key.
         keys: the sessions to make, in order.
         stays: those of them whose file stays as it was served; the body makes only what it needs.
+        retrains: whether a bundle is trained anew though it is current.
         history: those whose bundle stays as it served, whatever became of its training data.
     """
 
@@ -75,6 +76,7 @@ class Run:
         self.name = name
         self.keys = check_sessions(context.partition_keys, market.sessions)
         self.stays: frozenset[str] = frozenset()
+        self.retrains = False
         self.history: frozenset[str] = frozenset()
         self._code_version = code_version
         self._config = fingerprint(config)

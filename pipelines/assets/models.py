@@ -189,6 +189,7 @@ def _train(run: Run, spec: ModelSpec, key: str) -> Trained:
         log=run.context.log.info,
         on_epoch=on_epoch,
         is_history=key in run.history,
+        anew=run.retrains,
     )
 
 

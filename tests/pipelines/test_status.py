@@ -43,7 +43,7 @@ def test_a_finished_market_is_current(copy, instance):
     assert counted["krnn_evaluation"] == (trained, trained)
     assert set(counted) == {*DATA_STAGE, *model_assets(copy)}
     assert report.predictions["lstm"] == {"served": 0, "backfilled": trained}
-    assert "everything is current" in status_lines(report)
+    assert "everything is current" in status_lines(copy, report)
 
 
 def test_an_absent_label_and_exactly_what_was_made_from_it(copy, instance):
@@ -72,7 +72,7 @@ def test_what_dagster_does_not_know_is_named(finished, tmp_path, instance):
     causes = {f.cause for a in report.assets for f in a.findings}
     assert causes == {Cause.UNRECORDED}
     assert not report.is_current
-    assert "`rnn-pipelines sync` puts it on Dagster's record" in status_lines(report)[-1]
+    assert "`rnn-pipelines sync` puts it on Dagster's record" in status_lines(market, report)[-1]
 
 
 def test_code_configuration_and_bundles_are_told_apart(copy, instance, monkeypatch):
@@ -131,7 +131,7 @@ def test_restated_bars_are_found_only_by_asking_the_source(copy, instance):
     assert found["processors"] == [(Cause.INPUTS, "alpha158, label", 1)]
     report = status_report(other, instance, check_source=True)
     assert report.restated == (key,)
-    assert f"`rnn-pipelines refresh --since {key}`" in "\n".join(status_lines(report))
+    assert f"`rnn-pipelines refresh --since {key}`" in "\n".join(status_lines(other, report))
     assert status_report(copy, instance, check_source=True).restated == ()
 
 
