@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines.calendars import ahead, market_sessions, opening_times, usual_weekdays
+from pipelines.calendars import ahead, market_sessions, usual_weekdays
 from pipelines.config import MarketConfig
 from pipelines.config_file import parse_config
 from pipelines.errors import ConfigError, SourceError
@@ -123,19 +123,6 @@ def test_a_wrong_file_is_named(content, message, tmp_path):
 def test_a_wrong_section_is_named(calendar, message):
     with pytest.raises(ConfigError, match=message):
         parse_config(merged({**TINY, "market": {**TINY["market"], "calendar": calendar}}, {}))
-
-
-def test_opening_times_of_own_calendars(tmp_path):
-    """09:30 in New York is 14:30 UTC in winter and 13:30 in summer."""
-    path = tmp_path / "days.txt"
-    path.write_text("2024-01-03\n2024-07-01\n")
-    calendar = {"file": str(path), "timezone": "America/New_York"}
-    sessions = market_sessions(config(calendar=calendar), tmp_path / "x", lambda: None)
-    opens = opening_times(sessions)
-    assert [str(t) for t in opens] == ["2024-01-03 14:30:00+00:00", "2024-07-01 13:30:00+00:00"]
-    exchange = market_sessions(config(calendar="XNYS"), tmp_path / "x", lambda: None)
-    with pytest.raises(ConfigError, match="opening times of XNYS are in exchange_calendars"):
-        opening_times(exchange)
 
 
 # --- derived from data -------------------------------------------------------------------------
