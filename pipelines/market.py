@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -197,8 +198,13 @@ class Market:
         Raises:
             ConfigError: the market's first session is not over yet.
         """
-        today = pd.Timestamp.now(tz=self.sessions.timezone).tz_localize(None).normalize()
-        return self.sessions.at_or_before((today - pd.Timedelta(days=1)).date())
+        closed = self.sessions.closed(dt.datetime.now(dt.UTC))
+        if not closed:
+            raise ConfigError(
+                f"no session is over yet: the first of {self.sessions.calendar} is "
+                f"{self.sessions.first}; wait until it is, or move market.start back"
+            )
+        return closed[-1]
 
     @property
     def feature_set(self) -> FeatureSet:

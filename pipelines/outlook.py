@@ -108,7 +108,7 @@ def look(
     Raises:
         CalendarEndedError: the sessions known to this process end before `now`.
     """
-    closed = closed_sessions(market, closed_by or now)
+    closed = closed_at(market, closed_by or now)
     due = [key for key in closed if key >= market.plan.first_trained]
     done = materialized_keys(instance, last_assets)
     missing = tuple(key for key in due if key not in done)
@@ -128,8 +128,8 @@ def look(
     return Outlook(newest, missing, attempts=attempts, next_try=next_try)
 
 
-def closed_sessions(market: Market, moment: dt.datetime) -> list[str]:
-    """The sessions whose midnight has passed, in the calendar's time zone.
+def closed_at(market: Market, moment: dt.datetime) -> tuple[str, ...]:
+    """The sessions that are over at a moment.
 
     Raises:
         CalendarEndedError: the market goes on and the sessions known to this process do not.
@@ -141,7 +141,7 @@ def closed_sessions(market: Market, moment: dt.datetime) -> list[str]:
             f"the sessions of {sessions.calendar} that this process knows end with "
             f"{sessions.keys[-1]}, and it is {today} there; {_more_sessions(market)}"
         )
-    return [key for key in sessions.keys if key < today]
+    return sessions.closed(moment)
 
 
 def wait_after(settings: ScheduleConfig, failures: int) -> dt.timedelta:
