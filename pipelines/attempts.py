@@ -96,6 +96,58 @@ def failed_attempts(instance: dg.DagsterInstance, job: str, key: str) -> Attempt
     )
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A run that failed: which, when and why."""
+
+    run_id: str
+    ended: dt.datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunsSince:
+    """The runs of a job that began after a moment.
+
+    Attributes:
+        live: the newest run that waits or works, whenever it was launched.
+        succeeded: whether one ended well.
+        failures: how many failed or were canceled where none ended well.
+        failed: the newest of those.
+    """
+
+    live: str | None
+    succeeded: bool
+    failures: int
+    failed: Ended | None
+
+
+def runs_since(instance: dg.DagsterInstance, job: str, moment: float) -> RunsSince:
+    """What became of the runs of a job that began at or after a moment.
+
+    Args:
+        instance: the record.
+        job: the job.
+        moment: seconds since 1970.
+    """
+    records = instance.get_run_records(dg.RunsFilter(job_name=job), limit=_RUNS_READ)
+    begun = [r for r in records if (r.start_time or r.create_timestamp.timestamp()) >= moment]
+    waiting = [r for r in records if r.dagster_run.status == dg.DagsterRunStatus.QUEUED]
+    live = [*waiting, *(r for r in begun if r.dagster_run.status in LIVE)]
+    succeeded = any(r.dagster_run.status == dg.DagsterRunStatus.SUCCESS for r in begun)
+    bad = [r for r in begun if r.dagster_run.status in ENDED_BADLY]
+    newest = None
+    if bad and not succeeded:
+        run_id = bad[0].dagster_run.run_id
+        newest = Ended(run_id, _ended(bad[0]), failure_reason(instance, run_id))
+    return RunsSince(
+        live=live[0].dagster_run.run_id if live else None,
+        succeeded=succeeded,
+        failures=0 if succeeded else len(bad),
+        failed=newest,
+    )
+
+
 def _ended(record: dg.RunRecord) -> dt.datetime:
     stamp = record.end_time or record.update_timestamp.timestamp()
     return dt.datetime.fromtimestamp(stamp, dt.UTC)
