@@ -21,7 +21,13 @@ from dagster._core.execution.context.metadata_logging import (
     OutputMetadataAccumulator,
 )
 
-from pipelines.assets.check_results import check_result, check_spec, severity_of, shown_figures
+from pipelines.assets.check_results import (
+    check_result,
+    check_spec,
+    severity_of,
+    shown_figures,
+    unchecked_result,
+)
 from pipelines.attempts import BARS, WAITS_TAG
 from pipelines.checks import Check, Finding, blocking
 from pipelines.errors import (
@@ -113,9 +119,12 @@ class Run:
         )
 
     def check_results(self) -> list[dg.AssetCheckResult]:
-        """One result a check over the sessions of this run."""
+        """One result a check: over the sessions that were checked, else the newest one again."""
+        instance = self.context.instance
         return [
-            check_result(check, self._found[name], self.keys)
+            check_result(check, self._found[name])
+            if self._found[name]
+            else unchecked_result(instance, self.name, check, self.keys)
             for name, check in self._checks.items()
         ]
 
