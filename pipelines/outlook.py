@@ -118,7 +118,7 @@ def look(
     busy = work_in_progress(instance, market.sessions.keys)
     if busy is not None:
         return Outlook(newest, missing, busy=busy)
-    attempts = failed_attempts(instance, job, missing[0])
+    attempts = failed_attempts(instance, job, missing[0], last_assets)
     if attempts is None:
         return Outlook(newest, missing)
     due_at = next_attempt(market.config.schedule, attempts)

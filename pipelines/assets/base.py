@@ -28,7 +28,7 @@ from pipelines.assets.check_results import (
     shown_figures,
     unchecked_result,
 )
-from pipelines.attempts import BARS, WAITS_TAG
+from pipelines.attempts import waits_for_bars_tag
 from pipelines.checks import Check, Finding, blocking
 from pipelines.errors import (
     BarsNotArrivedError,
@@ -342,7 +342,7 @@ def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseE
     if is_transient(error):
         raise retry_later(context) from error
     if isinstance(error, BarsNotArrivedError):
-        context.instance.add_run_tags(context.run.run_id, {WAITS_TAG: BARS})
+        context.instance.add_run_tags(context.run.run_id, waits_for_bars_tag(context.run.run_id))
     if isinstance(error, PipelineError):
         raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
 
