@@ -163,6 +163,18 @@ class Market:
             lambda: Store(where).has_partitions("ohlcv"),
         )
 
+    def sessions_now(self) -> Sessions:
+        """The sessions as a process that starts now would know them.
+
+        An exchange's calendar changes by a release only; one of a file or of the data may change
+        while this process lives: a guessed day ahead turns out to be a holiday.
+
+        Raises:
+            ConfigError: the calendar's file is absent or wrong.
+            SourceError: the data has bars on a day that was passed over when it was the past.
+        """
+        return self.sessions if isinstance(self.config.market.calendar, str) else self._sessions()
+
     @cached_property
     def universe(self) -> Any:
         """`all`, or membership spans (instrument, start, end)."""

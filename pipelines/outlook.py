@@ -6,6 +6,10 @@ those after it, and is never overtaken. It is asked for, or waited for until its
 due (the wait doubles), or given up and reported by name. The calendar decides what is closed: a
 session has closed when the midnight after it has passed in the calendar's time zone.
 
+A run is a process that derives the calendar anew; this one may live for weeks. So where a calendar
+is no exchange's it is derived again before a session is asked for: one that is none any more is
+passed over, one that has appeared is an error, since the partitions of this process lack it.
+
 A session whose bars the source does not have yet is no failure of anything: it is asked for again
 after the same waits, and given up by time, not by number: when the waits of all the attempts that
 the YAML allows have passed since the bars were first found absent. However many runs a drop folder
@@ -15,7 +19,7 @@ or a person starts meanwhile, it is given up no earlier.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from zoneinfo import ZoneInfo
@@ -26,7 +30,7 @@ from pipelines.attempts import Attempts, failed_attempts, materialized_keys, wor
 from pipelines.calendars import DAYS_AHEAD
 from pipelines.config import ScheduleConfig
 from pipelines.config_calendars import FileCalendar
-from pipelines.errors import PipelineError
+from pipelines.errors import PipelineError, name_sessions
 from pipelines.market import Market
 
 
@@ -36,6 +40,10 @@ class SessionFailedError(PipelineError):
 
 class CalendarEndedError(PipelineError):
     """The sessions that this process knows have run out."""
+
+
+class CalendarChangedError(PipelineError):
+    """A day has become a session since this process began."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,8 @@ def look(
 
     Raises:
         CalendarEndedError: the sessions known to this process end before `now`.
+        CalendarChangedError: one that is due is not known to this process.
+        SourceError: the data has bars on a day that was passed over when it was the past.
     """
     closed = closed_at(market, closed_by or now)
     due = [key for key in closed if key >= market.plan.first_trained]
@@ -118,6 +128,9 @@ def look(
     busy = work_in_progress(instance, market.sessions.keys)
     if busy is not None:
         return Outlook(newest, missing, busy=busy)
+    missing = _still_sessions(market, missing, done, closed_by or now)
+    if not missing:
+        return Outlook(newest)
     attempts = failed_attempts(instance, job, missing[0], last_assets)
     if attempts is None:
         return Outlook(newest, missing)
@@ -126,6 +139,28 @@ def look(
         return Outlook(newest, missing, attempts=attempts, given_up=True)
     next_try = due_at if due_at > now else None
     return Outlook(newest, missing, attempts=attempts, next_try=next_try)
+
+
+def _still_sessions(
+    market: Market, missing: tuple[str, ...], done: Collection[str], moment: dt.datetime
+) -> tuple[str, ...]:
+    """The missing sessions that a run, which derives the calendar anew, knows as well.
+
+    Raises:
+        CalendarChangedError: it knows one that is due and that this process does not know.
+    """
+    fresh, first = market.sessions_now(), market.plan.first_trained
+    appeared = [
+        key
+        for key in fresh.closed(moment)
+        if key >= first and key not in market.sessions and key not in done
+    ]
+    if appeared:
+        raise CalendarChangedError(
+            f"{name_sessions(appeared)} became a session of {fresh.calendar} after this process "
+            f"began, whose partitions lack it; reload the code location"
+        )
+    return tuple(key for key in missing if key in fresh)
 
 
 def closed_at(market: Market, moment: dt.datetime) -> tuple[str, ...]:
