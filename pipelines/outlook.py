@@ -10,6 +10,9 @@ A run is a process that derives the calendar anew; this one may live for weeks. 
 is no exchange's it is derived again before a session is asked for: one that is none any more is
 passed over, one that has appeared is an error, since the partitions of this process lack it.
 
+A model that was added to a market at work must not hold its signals back (`newcomers.py`): only
+sessions from its first evaluation on count for it.
+
 A session whose bars the source does not have yet is no failure of anything: it is asked for again
 after the same waits, and given up by time, not by number: when the waits of all the attempts that
 the YAML allows have passed since the bars were first found absent. However many runs a drop folder
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from zoneinfo import ZoneInfo
 
@@ -32,6 +35,7 @@ from pipelines.config import ScheduleConfig
 from pipelines.config_calendars import FileCalendar
 from pipelines.errors import PipelineError, name_sessions
 from pipelines.market import Market
+from pipelines.newcomers import NOBODY, Newcomers, newcomers
 
 
 class SessionFailedError(PipelineError):
@@ -57,6 +61,7 @@ class Outlook:
         attempts: the failed runs of the oldest missing session.
         next_try: when its next attempt is due; None where it is due now or was given up.
         given_up: whether it has used up its attempts.
+        newcomers: the models that were added later than the others.
     """
 
     newest: str | None
@@ -65,6 +70,7 @@ class Outlook:
     attempts: Attempts | None = None
     next_try: dt.datetime | None = None
     given_up: bool = False
+    newcomers: Newcomers = NOBODY
 
     @property
     def ask_for(self) -> str | None:
@@ -74,6 +80,9 @@ class Outlook:
 
     def reason(self, settings: ScheduleConfig, zone: str) -> str:
         """Why no session is asked for now, in words."""
+        return f"{self._reason(settings, zone)}{self.newcomers.note(self.newest)}"
+
+    def _reason(self, settings: ScheduleConfig, zone: str) -> str:
         if not self.missing:
             return f"every closed session is done, the newest is {self.newest or 'none'}"
         if self.busy is not None:
@@ -120,25 +129,31 @@ def look(
     """
     closed = closed_at(market, closed_by or now)
     due = [key for key in closed if key >= market.plan.first_trained]
-    done = materialized_keys(instance, last_assets)
-    missing = tuple(key for key in due if key not in done)
-    newest = due[-1] if due else None
+    done = {name: materialized_keys(instance, [name]) for name in last_assets}
+    new = newcomers(due, done)
+    counted = {name: keys for name, keys in done.items() if name not in new.without}
+    missing = tuple(
+        key
+        for key in due
+        if any(key not in keys and key >= new.since.get(a, key) for a, keys in counted.items())
+    )
+    seen = Outlook(due[-1] if due else None, missing, newcomers=new)
     if not missing:
-        return Outlook(newest)
+        return seen
     busy = work_in_progress(instance, market.sessions.keys)
     if busy is not None:
-        return Outlook(newest, missing, busy=busy)
-    missing = _still_sessions(market, missing, done, closed_by or now)
+        return replace(seen, busy=busy)
+    known = set().union(*done.values())
+    missing = _still_sessions(market, missing, known, closed_by or now)
+    seen = replace(seen, missing=missing)
     if not missing:
-        return Outlook(newest)
+        return seen
     attempts = failed_attempts(instance, job, missing[0], last_assets)
     if attempts is None:
-        return Outlook(newest, missing)
+        return seen
     due_at = next_attempt(market.config.schedule, attempts)
-    if due_at is None:
-        return Outlook(newest, missing, attempts=attempts, given_up=True)
-    next_try = due_at if due_at > now else None
-    return Outlook(newest, missing, attempts=attempts, next_try=next_try)
+    waits_until = due_at if due_at is not None and due_at > now else None
+    return replace(seen, attempts=attempts, next_try=waits_until, given_up=due_at is None)
 
 
 def _still_sessions(

@@ -21,7 +21,7 @@ from pipelines.attempts import PARTITION, newest_run, runs_since, work_in_progre
 from pipelines.drop_folder import Watch, look_at
 from pipelines.market import Market
 from pipelines.outlook import Outlook, clock, look, wait_after
-from pipelines.schedules import last_cron, request, schedule_is_on
+from pipelines.schedules import last_cron, request, schedule_is_on, without_newcomers
 
 _SECONDS = 30  # between two looks
 _MOMENTS = dt.timedelta(minutes=2)
@@ -186,9 +186,8 @@ def new_files(
                 return dg.SensorResult(skip_reason=why, cursor=looked)
         attempt = seen.attempts.runs if seen.attempts else 0
         run_key = f"{seen.missing[0]} {attempt} {digest}"
-        return dg.SensorResult(
-            run_requests=[request(seen, settings, run_key=run_key)], cursor=handled
-        )
+        run = without_newcomers(request(seen, settings, run_key=run_key), market, seen)
+        return dg.SensorResult(run_requests=[run], cursor=handled)
 
     return sensor
 
