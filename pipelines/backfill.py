@@ -67,7 +67,7 @@ def run_backfill(
     """
     if start > end:
         raise PipelineError(f"--start {start} is after --end {end}")
-    sessions = closed_sessions(market, start, end)
+    sessions = closed_between(market, start, end)
     defs = build_definitions(market)
     assets = _default_assets(market) if select is None else selected_assets(defs, select)
     with dagster_instance(market) as instance:
@@ -132,7 +132,7 @@ def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> Non
         remove_leftovers(market.paths.root)
 
 
-def closed_sessions(market: Market, start: str, end: str) -> tuple[str, ...]:
+def closed_between(market: Market, start: str, end: str) -> tuple[str, ...]:
     """The sessions between two days that are over.
 
     Raises:

@@ -140,23 +140,6 @@ def _column_sessions(path: Path, column: str) -> list[str]:
     return sorted(set(frame[column]))
 
 
-def opening_times(sessions: Sessions) -> pd.Series[pd.Timestamp]:
-    """When trading begins on each session, UTC, where the calendar is no exchange's.
-
-    Args:
-        sessions: with `opens`.
-
-    Raises:
-        ConfigError: the calendar is an exchange's, which knows its own times.
-    """
-    if sessions.opens is None:
-        raise ConfigError(f"the opening times of {sessions.calendar} are in exchange_calendars")
-    days = pd.DatetimeIndex(list(sessions.keys))
-    local = days + pd.Timedelta(f"{sessions.opens}:00")
-    zoned = local.tz_localize(sessions.timezone, ambiguous=False, nonexistent="shift_forward")
-    return pd.Series(zoned.tz_convert("UTC"), index=days)
-
-
 # --- derived from data -----------------------------------------------------------------------
 
 

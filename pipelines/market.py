@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shlex
 from dataclasses import dataclass, replace
@@ -175,6 +176,18 @@ class Market:
             lambda: Store(where).has_partitions("ohlcv"),
         )
 
+    def sessions_now(self) -> Sessions:
+        """The sessions as a process that starts now would know them.
+
+        An exchange's calendar changes by a release only; one of a file or of the data may change
+        while this process lives: a guessed day ahead turns out to be a holiday.
+
+        Raises:
+            ConfigError: the calendar's file is absent or wrong.
+            SourceError: the data has bars on a day that was passed over when it was the past.
+        """
+        return self.sessions if isinstance(self.config.market.calendar, str) else self._sessions()
+
     @cached_property
     def universe(self) -> Any:
         """`all`, or membership spans (instrument, start, end)."""
@@ -210,8 +223,13 @@ class Market:
         Raises:
             ConfigError: the market's first session is not over yet.
         """
-        today = pd.Timestamp.now(tz=self.sessions.timezone).tz_localize(None).normalize()
-        return self.sessions.at_or_before((today - pd.Timedelta(days=1)).date())
+        closed = self.sessions.closed(dt.datetime.now(dt.UTC))
+        if not closed:
+            raise ConfigError(
+                f"no session is over yet: the first of {self.sessions.calendar} is "
+                f"{self.sessions.first}; wait until it is, or move market.start back"
+            )
+        return closed[-1]
 
     @property
     def feature_set(self) -> FeatureSet:

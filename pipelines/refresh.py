@@ -54,7 +54,8 @@ def run_refresh(
         RunFailedError: a step failed; what was finished before it is kept.
     """
     first = market.sessions.at_or_after(since)
-    there = [key for key in market.warehouse.sessions("ohlcv") if key >= first]
+    made = market.warehouse.sessions("ohlcv")  # a day may be declared closed after it was made
+    there = [key for key in made if key >= first and key in market.sessions]
     if not there:
         raise MissingSessionsError(
             f"there are no bars at or after {since} to ask for again; "

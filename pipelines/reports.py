@@ -111,7 +111,7 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
         }
     ).T
     table.index.name = "model"
-    histories = _newest_histories(market, evaluations)
+    histories, damaged = _newest_histories(market, evaluations)
     analyses: dict[str, SignalAnalysis] = {
         name: signal_analysis(
             data.scores[name].score,
@@ -139,7 +139,7 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
         comparison=comparison,
         histories=histories,
         provenance=_provenance(market, evaluations),
-        notes=_notes(market, served),
+        notes=[*_notes(market, served), *damaged],
         periods_per_year=market.config.portfolio.periods_per_year,
         figures=pictures,
     )
@@ -152,20 +152,30 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
     for path in (market.paths.reports / PAGE, market.paths.page):
         atomic_write(path, page.encode())
     days = {name: int(table.loc[name, "days"]) for name in table.index}
-    return Report(tables, pictures, [f"signal_report: evaluated sessions {days}"])
+    return Report(tables, pictures, [f"signal_report: evaluated sessions {days}", *damaged])
 
 
 def _newest_histories(
     market: Market, evaluations: Mapping[str, pd.DataFrame]
-) -> dict[str, pd.DataFrame]:
-    """Loss curves of each model's newest evaluated training."""
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Loss curves of each model's newest evaluated training, and why some are left out."""
+    from rnn_core.training import BundleError
+
     histories: dict[str, pd.DataFrame] = {}
+    notes: list[str] = []
     for name, rows in evaluations.items():
         newest = f"{rows['as_of'].max():%Y-%m-%d}"
-        bundle = find_bundle(market, name, newest)
+        try:
+            bundle = find_bundle(market, name, newest)
+        except BundleError as error:
+            notes.append(
+                f"the loss curve of {name} of {newest} is left out: {error}; materialize "
+                f"{name}_model of {newest} to train it again"
+            )
+            continue
         if bundle is not None:
             histories |= histories_of(f"{name} {newest}", bundle)
-    return histories
+    return histories, notes
 
 
 def _provenance(market: Market, evaluations: Mapping[str, pd.DataFrame]) -> dict[str, object]:

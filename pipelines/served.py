@@ -82,8 +82,7 @@ def served_means(sessions: Sessions) -> str:
 
 def _midnight_after(sessions: Sessions, key: str) -> pd.Timestamp:
     """When the partition of a session begins to exist, UTC."""
-    tomorrow = f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}"
-    return pd.Timestamp(tomorrow, tz=sessions.timezone).tz_convert("UTC")
+    return sessions.at(f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}")
 
 
 def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
@@ -99,11 +98,9 @@ def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
     after = sessions.keys[at] if at < len(sessions) else None
     tomorrow = f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}"
     if sessions.opens is not None:
-        local = pd.Timestamp(f"{after or tomorrow} {sessions.opens}", tz=sessions.timezone)
-        return local.tz_convert("UTC")
+        return sessions.at(after or tomorrow, sessions.opens)
     known = _exchange_next(sessions, key)
-    midnight = pd.Timestamp(after or tomorrow, tz=sessions.timezone).tz_convert("UTC")
-    return midnight if known is None else pd.Timestamp(known["open"])
+    return sessions.at(after or tomorrow) if known is None else pd.Timestamp(known["open"])
 
 
 def _exchange_next(sessions: Sessions, key: str) -> pd.Series | None:

@@ -16,7 +16,7 @@ import pytest
 
 from pipelines import alerts
 from pipelines.alerts import FAILURES, Failure, run_program, write_line
-from pipelines.attempts import BARS, RANGE_END, RANGE_START, WAITS_TAG, failure_reason
+from pipelines.attempts import RANGE_END, RANGE_START, failure_reason, waits_for_bars_tag
 from pipelines.graph import build_definitions
 from pipelines.runs import run_assets
 from tests.pipelines.conftest import ChangedBars, make_market
@@ -113,7 +113,7 @@ def test_bars_that_are_late_are_told_as_such_and_not_as_given_up(tmp_path, insta
     changes = {"schedule": {"enabled": True, "max_attempts": 1}}
     market = make_market(tmp_path / "tiny", changes)
     run = add_run(market, instance, "2020-04-01", CRON, why="no bars yet")
-    instance.add_run_tags(run.run_id, {WAITS_TAG: BARS})
+    instance.add_run_tags(run.run_id, waits_for_bars_tag(run.run_id))
     fail(market, instance, run)
     (told,) = lines(market)
     assert (told["attempt"], told["given_up"]) == (1, False)

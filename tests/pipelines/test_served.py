@@ -133,6 +133,23 @@ def test_where_it_pauses_the_next_open_counts():
     assert served_means(exchange) == "before the next session's open"
 
 
+@pytest.mark.parametrize(
+    ("zone", "opens", "key", "until"),
+    [
+        ("Africa/Cairo", "10:00", "2024-04-25", "2024-04-26 07:00"),  # no midnight after it
+        ("America/Santiago", "09:30", "2024-09-07", "2024-09-08 12:30"),
+        ("America/Santiago", "00:00", "2024-09-07", "2024-09-09 04:00"),  # a day from the open
+        ("Europe/Berlin", "02:30", "2024-03-30", "2024-03-31 01:00"),  # no such opening time
+        ("Europe/Berlin", "02:30", "2024-10-26", "2024-10-27 01:30"),  # the second of two
+        ("America/Havana", "09:00", "2024-11-02", "2024-11-03 14:00"),  # two midnights
+    ],
+)
+def test_clocks_that_change_at_midnight_or_at_the_open(zone, opens, key, until):
+    days = tuple(f"{d:%Y-%m-%d}" for d in pd.date_range(key, periods=3))
+    assert served_until(Sessions("days.txt", zone, days, opens), key) == utc(until)
+    assert "next session" in served_means(Sessions("days.txt", zone, (key,), opens))
+
+
 @pytest.mark.parametrize("when", ["00:30", "23:59"])
 def test_a_market_round_the_clock_has_served_sessions(tmp_path, instance, when):
     """Made on the day after; 2020-04-11 a minute after the session of the 12th was over."""
