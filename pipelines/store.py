@@ -72,6 +72,10 @@ class Store:
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         self.prefix = "" if self.is_local else f"{protocol}://"
 
+    def is_below(self, folder: Path) -> bool:
+        """Whether everything here lies in a local folder."""
+        return self.is_local and Path(self.root).resolve().is_relative_to(folder.resolve())
+
     def path(self, *parts: str) -> str:
         """The full path of a file below the root, without the protocol."""
         return "/".join((self.root.rstrip("/"), *parts))
