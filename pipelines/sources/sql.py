@@ -22,7 +22,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipelines.config_sources import EPOCHS, SqlSource
-from pipelines.errors import SourceError
+from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.columns import Columns, session_keys
 from pipelines.sources.tabular import Bars
 
@@ -120,10 +120,8 @@ def _ask_sqlalchemy(url: str, query: str, bound: dict[str, Any]) -> pa.Table:
     try:
         import sqlalchemy
     except ImportError as error:
-        raise SourceError(
-            "kind: sql needs the package SQLAlchemy (and the database's driver, as psycopg for "
-            "Postgres): pip install 'rnn-signal-factory[sql]'"
-        ) from error
+        package = "the package SQLAlchemy (and the database's driver, as psycopg for Postgres)"
+        raise MissingPackageError("sql", package, "sql", error) from error
     try:
         engine = sqlalchemy.create_engine(url)
     except (sqlalchemy.exc.ArgumentError, ImportError) as error:
