@@ -141,14 +141,20 @@ _BESIDE = ("universe", "members", "membership", "constituents", "instruments")
 
 
 def _spans_beside(path: str) -> tuple[str, ...]:
-    """Files beside the data whose name says that they hold members."""
+    """Files beside the data whose name says that they hold members.
+
+    Beside a folder, not in it: whatever table lies in a folder of bars is read as bars.
+    """
     if "://" in path or any(c in path for c in "*?["):
         return ()
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    data = Path(path)
     return tuple(
         str(file)
-        for file in sorted(folder.iterdir())
-        if file.stem.lower() in _BESIDE and file.suffix.lower() in (".txt", ".csv", ".parquet")
+        for file in sorted(data.parent.iterdir())
+        if file != data
+        and file.stem.lower() in _BESIDE
+        and file.suffix.lower() in (".txt", ".csv", ".parquet")
+        and file.is_file()
     )
 
 
