@@ -1,8 +1,8 @@
 """The section `market.source` of data that nobody has described yet.
 
-Files say their columns, types and first rows; a qlib provider folder says everything by its layout;
-of a database the columns of the query's result are looked at. Vendors over the network are not
-looked at: their configurations ship with the package.
+Files say their columns, types and first rows; a qlib provider folder says everything by its layout.
+Databases and vendors over the network are not looked at: their configurations ship with the
+package.
 """
 
 from __future__ import annotations
