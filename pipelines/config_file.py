@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.config import FactoryConfig
-from pipelines.config_sources import TAGGED, anchor_paths
+from pipelines.config_sources import TAGGED, anchor_paths, anchored
 from pipelines.errors import ConfigError, did_you_mean
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -88,10 +88,12 @@ def _anchored(raw: Any, folder: Path) -> Any:
     sections = raw if isinstance(raw, dict) else {}
     features = sections.get("features")
     anchor_paths(sections.get("market"), folder)
-    if isinstance(features, dict) and isinstance(features.get("set"), str):
-        path = Path(features["set"])
-        if path.suffix.lower() in ENDINGS:
-            features["set"] = str(folder.absolute() / path)
+    if isinstance(sections.get("warehouse"), str):
+        sections["warehouse"] = anchored(sections["warehouse"], folder)
+    if isinstance(features, dict):
+        given = features.get("set")
+        if isinstance(given, str) and Path(given).suffix.lower() in ENDINGS:
+            features["set"] = anchored(given, folder)
     return raw
 
 
