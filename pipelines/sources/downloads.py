@@ -28,6 +28,7 @@ from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.base import RAW_COLUMNS
 from pipelines.sources.network import Asker, Pace, VendorBusyError, may_pass
 from pipelines.store import atomic_write
+from pipelines.text_files import read_text
 
 SETTLED_DAYS = 7
 MARGIN_DAYS = 10
@@ -243,10 +244,7 @@ def read_symbols(symbols: tuple[str, ...] | Path) -> tuple[str, ...]:
         SourceError: the file cannot be read, or there is no symbol.
     """
     if isinstance(symbols, Path):
-        try:
-            lines = symbols.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise SourceError(f"source.symbols: cannot read {symbols}: {error}") from error
+        lines = read_text(symbols, "source.symbols", SourceError).splitlines()
         symbols = tuple(name for line in lines if (name := line.split("#")[0].strip()))
     if not symbols:
         raise SourceError("source.symbols names none: list them, or a file with one a line")
