@@ -30,6 +30,7 @@ from pipelines.partition_file import fingerprint
 from pipelines.partitions import Sessions
 from pipelines.sources.base import BarSource, DatedSource, FingerprintedSource
 from pipelines.store import atomic_write
+from pipelines.text_files import read_text
 
 WEEKS_SEEN = 8
 """A weekday on which there were bars in more than half of these weeks is one of sessions."""
@@ -107,10 +108,7 @@ def file_sessions(calendar: FileCalendar) -> list[str]:
     path = calendar.file
     if calendar.column is not None or path.suffix.lower() == ".parquet":
         return _column_sessions(path, calendar.column or "date")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"market.calendar.file: cannot read {path}: {error}") from error
+    lines = read_text(path, "market.calendar.file").splitlines()
     keys = set()
     for number, line in enumerate(lines, start=1):
         text = line.split("#")[0].strip()

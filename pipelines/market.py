@@ -126,6 +126,10 @@ class Market:
         chosen = f" --config {shlex.quote(self._named)}" if self._named else ""
         return f"rnn-pipelines {words}{chosen}"
 
+    def opened_anew(self) -> Market:
+        """The same market as its state is now, where that was changed beneath this one."""
+        return Market(self.config, root=self.paths.root, source=self._source, named=self._named)
+
     def plan_of(self, model: str) -> TrainingPlan:
         """The plan of one model: the market's, or with the model's own `retrain_every`."""
         own = next(spec.retrain_every for spec in self.models if spec.name == model)

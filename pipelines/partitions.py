@@ -212,7 +212,7 @@ class TrainingPlan:
         if key < self.first_trained:
             return None
         if self.is_pinned(key):
-            assert self.pin is not None  # noqa: S101 - _pinned says so
+            assert self.pin is not None  # noqa: S101 - is_pinned says so
             key = self.pin[1]
         return self.sessions.back(key, self._offset(key))
 

@@ -250,10 +250,15 @@ class Snapshot(dict[str, TableState]):
 
     def load_bars(self, keys: Sequence[str]) -> None:
         """Find what several sessions of `ohlcv` would be made from at once; keys in order."""
-        self["ohlcv"].load(keys)
-        self["ohlcv_quarantine"].load(keys)
-        both = [k for k in keys if k in self["ohlcv"] and k in self["ohlcv_quarantine"]]
-        self._bars |= inputs_now(self.market, both)
+        tables = self["ohlcv"], self["ohlcv_quarantine"]
+        for table in tables:
+            table.load(keys)
+
+        def intact(key: str) -> bool:
+            return all(table.info(key) is not None for table in tables)
+
+        both = [key for key in keys if intact(key)]
+        self._bars |= inputs_now(self.market, both, intact)
         for key in both:
             info = self["ohlcv"].info(key)
             if info and info.provenance.inputs.get("entering") != self._bars[key]["entering"]:

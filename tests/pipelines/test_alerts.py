@@ -56,12 +56,11 @@ def lines(market):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_failed_run_is_logged_and_told_to_the_program(tmp_path, instance, monkeypatch):
+def test_a_failed_run_is_logged_and_told_to_the_program(tmp_path, instance):
     told = tmp_path / "told.json"
     program = [sys.executable, "-c", TELL, str(told), "an argument; rm -rf $HOME"]
     changes = {"alerts": {"on_failure": program}, "schedule": {"enabled": True}}
-    market = make_market(tmp_path / "tiny", changes)
-    monkeypatch.setenv("RNN_CONFIG", "my market.yaml")
+    market = make_market(tmp_path / "tiny", changes, named="my market.yaml")
     run = add_run(market, instance, "2020-04-01", CRON, why="the vendor is late")
     fail(market, instance, run)
     retry = (
