@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import dagster as dg
@@ -22,6 +20,7 @@ from pipelines.graph import build_definitions
 from pipelines.home import dagster_instance
 from pipelines.orphans import OWNER_TAG, owner, sweep_orphans
 from tests.pipelines.conftest import TINY, make_market, materialize, partition_bytes
+from tests.pipelines.processes import start_python, wait_until
 
 SHORT = {"market": {"end": "2020-04-21"}}
 
@@ -45,11 +44,9 @@ def test_the_demo_runs_once_and_then_says_what_is_there(tmp_path, monkeypatch):
     before = partition_bytes(market)
 
     again = make_console()
-    began = time.monotonic()
     run_demo(make_market(tmp_path / "tiny", SHORT), again)
     assert "already there" in recorded(again)
     assert "rank ICIR" in recorded(again)
-    assert time.monotonic() - began < 20
     assert partition_bytes(market) == before
 
     sessions = market.sessions
@@ -216,18 +213,9 @@ run_demo(make_market(Path(sys.argv[1]), {"market": {"end": "2020-04-21"}}), Cons
 
 def demo_until(root: Path, table: str) -> subprocess.Popen[bytes]:
     """A demo in a process of its own, at the moment when the first file of a table appears."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", KILLED, str(root)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 120
+    process = start_python(KILLED, root)
     seen = root / "warehouse" / table
-    while not (seen.is_dir() and list(seen.iterdir())) and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[1].decode()
-        time.sleep(0.01)
+    wait_until(process, f"a file of {table}", lambda: seen.is_dir() and any(seen.iterdir()))
     return process
 
 
