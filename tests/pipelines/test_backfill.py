@@ -14,7 +14,7 @@ from pipelines.errors import PipelineError
 from pipelines.graph import build_definitions
 from pipelines.home import dagster_instance
 from pipelines.sync import sync_record
-from tests.pipelines.conftest import make_market, partition_bytes
+from tests.pipelines.conftest import make_market, market_of, partition_bytes
 from tests.pipelines.operations import copy_of, made_on_the_evening, stamps
 from tests.pipelines.processes import start_python, wait_until
 
@@ -34,10 +34,10 @@ WHOLE = {"start": "2020-01-02", "end": "2020-05-15"}
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """The files of a backfill of the whole span, warm-up included, that nothing interrupted."""
+    """The files of an uninterrupted backfill of the whole span, warm-up included, of one model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", "")
-        market = make_market(tmp_path_factory.mktemp("unbroken") / "tiny")
+        market = market_of(tmp_path_factory.mktemp("unbroken") / "tiny", "krnn")
         backfill(market, **WHOLE)
         return partition_bytes(market)
 
@@ -161,9 +161,9 @@ KILLED = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from tests.pipelines.conftest import make_market
+from tests.pipelines.conftest import market_of
 from pipelines.backfill import run_backfill
-run_backfill(make_market(Path(sys.argv[1])), Console(), start="2020-01-02", end="2020-05-15")
+run_backfill(market_of(Path(sys.argv[1]), "krnn"), Console(), start="2020-01-02", end="2020-05-15")
 """
 
 
@@ -181,7 +181,7 @@ def test_a_killed_backfill_goes_on_where_it_was(unbroken, tmp_path, monkeypatch,
     )
     process.kill()
     process.wait()
-    market = make_market(root)
+    market = market_of(root, "krnn")
     before = stamps(market)
     assert 0 < len(before) < len(unbroken)
     work, said = backfill(market, **WHOLE)
