@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import hashlib
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +82,13 @@ def make_market(root: Path, changes: Mapping[str, Any] | None = None, **kwargs: 
     return Market(parse_config(merged(TINY, changes or {})), root=root, **kwargs)
 
 
+def market_of(root: Path, model: str, changes: Mapping[str, Any] | None = None) -> Market:
+    """The tiny market with one of its models only, where a test needs no more to train."""
+    config = merged(TINY, changes or {})
+    config["models"] = {model: config["models"][model]}
+    return Market(parse_config(config), root=root)
+
+
 def materialize(
     market: Market, assets: Sequence[str], first: str, last: str, instance: dg.DagsterInstance
 ) -> None:
@@ -86,11 +96,17 @@ def materialize(
     run_assets(build_definitions(market), instance, assets, (first, last))
 
 
-def run_everything(market: Market, instance: dg.DagsterInstance, last: str | None = None) -> None:
-    """The data assets over the span and the models from the first trained session on."""
+def run_data(market: Market, instance: dg.DagsterInstance, last: str | None = None) -> None:
+    """The data assets over the span."""
     sessions = market.sessions
     end = last or sessions.keys[-1]
     materialize(market, [*DATA_ASSETS, "processors"], sessions.first, end, instance)
+
+
+def run_everything(market: Market, instance: dg.DagsterInstance, last: str | None = None) -> None:
+    """The data assets over the span and the models from the first trained session on."""
+    run_data(market, instance, last)
+    end = last or market.sessions.keys[-1]
     materialize(market, model_assets(market), market.plan.first_trained, end, instance)
 
 
@@ -131,8 +147,39 @@ def market(tmp_path: Path) -> Market:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Market:
     """The tiny market with its whole graph run over the whole span; not to be written to."""
+
+    def build(root: Path) -> None:
+        built = make_market(root)
+        with dg.DagsterInstance.ephemeral() as record:
+            run_everything(built, record)
+            run_assets(build_definitions(built), record, ["signal_report", "portfolio_report"])
+
     market = make_market(tmp_path_factory.mktemp("finished") / "tiny")
-    with dg.DagsterInstance.ephemeral() as record:
-        run_everything(market, record)
-        run_assets(build_definitions(market), record, ["signal_report", "portfolio_report"])
+    copy_built_once(shared_folder(tmp_path_factory) / "finished", market.paths.root, build)
+    market.refresh_catalog()  # its views name the folder that it was built in
     return market
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all workers of pytest-xdist share; without it this process's own."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def copy_built_once(built: Path, copy: Path, build: Callable[[Path], None]) -> None:
+    """Copy a folder that the first process to ask for it builds, while the others wait.
+
+    Args:
+        built: where it is built; it appears there whole or not at all.
+        copy: where the copy goes; times of files are kept.
+        build: makes the folder that it is given; where it fails the next process tries again.
+    """
+    built.parent.mkdir(parents=True, exist_ok=True)
+    with built.with_name(f"{built.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, whatever ends it
+        if not built.exists():
+            unfinished = built.with_name(f"{built.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            build(unfinished)
+            unfinished.rename(built)
+    shutil.copytree(built, copy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 
+import dagster as dg
 import duckdb
 import pytest
 from rich.console import Console
@@ -16,7 +17,7 @@ from pipelines.partition_file import verify
 from pipelines.refresh import run_refresh
 from pipelines.status import status_report
 from pipelines.sync import sync_record
-from tests.pipelines.conftest import make_market, partition_bytes, run_everything
+from tests.pipelines.conftest import make_market, partition_bytes, run_data, run_everything
 from tests.pipelines.operations import copy_of, made_on_the_evening, restated, stamps
 
 LATE = 88  # a session after the fit window, within the windows of the last ones
@@ -33,6 +34,18 @@ def market(finished, tmp_path, monkeypatch):
     return copy
 
 
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """The files of a market whose source gave the other bars of the late session from the start."""
+    root = tmp_path_factory.mktemp("fresh")
+    plain = make_market(root / "plain")
+    source = restated(plain, plain.sessions.keys[LATE]).source
+    market = make_market(root / "tiny", source=source)
+    with dg.DagsterInstance.ephemeral() as record:
+        run_everything(market, record)
+    return partition_bytes(market)
+
+
 def refresh(market, **kwargs):
     console = Console(file=io.StringIO(), width=400)
     found = run_refresh(market, console, **kwargs)
@@ -46,7 +59,7 @@ def of_tables(files, *kinds):
 DATA = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn", "quarantine")
 
 
-def test_data_follow_the_source_and_what_was_served_stays(market, tmp_path, instance):
+def test_data_follow_the_source_and_what_was_served_stays(market, fresh):
     key = market.sessions.keys[LATE]
     other = restated(market, key)
     before, times = partition_bytes(market), stamps(market)
@@ -57,10 +70,8 @@ def test_data_follow_the_source_and_what_was_served_stays(market, tmp_path, inst
     assert "--republish makes them again" in said
     assert f"rnn-pipelines backfill --start {since}" in said
 
-    fresh = make_market(tmp_path / "fresh", source=other.source)
-    run_everything(fresh, instance)
     after = partition_bytes(other)
-    assert of_tables(after, *DATA) == of_tables(partition_bytes(fresh), *DATA)
+    assert of_tables(after, *DATA) == of_tables(fresh, *DATA)
     kinds = ("model", "prediction", "evaluation")
     assert of_tables(after, *kinds) == of_tables(before, *kinds)
     touched = {p for p, stamp in stamps(other).items() if times[p] != stamp}
@@ -81,16 +92,13 @@ def test_data_follow_the_source_and_what_was_served_stays(market, tmp_path, inst
     assert "the source gives the bars that were stored" in said
 
 
-def test_republished_sessions_keep_what_was_served(market, tmp_path, instance):
+def test_republished_sessions_keep_what_was_served(market, fresh):
     key = market.sessions.keys[LATE]
     other = restated(market, key)
     before = partition_bytes(market)
     old = market.warehouse.read("gru_prediction", [key], needed_by="t").frame
     refresh(other, since=key, republish=True)
-
-    fresh = make_market(tmp_path / "fresh", source=other.source)
-    run_everything(fresh, instance)
-    assert partition_bytes(other) == partition_bytes(fresh)
+    assert partition_bytes(other) == fresh
 
     store = other.warehouse.store
     served = set(market.sessions.keys[-8:])
@@ -134,9 +142,10 @@ def test_a_missed_split_reaches_every_later_session(market, tmp_path, instance):
     other = restated(market, key, split_of="S0002")
     found, _ = refresh(other, since=key)
     assert found == (key,)
-    fresh = make_market(tmp_path / "fresh", source=other.source)
-    run_everything(fresh, instance)
-    assert of_tables(partition_bytes(other), *DATA) == of_tables(partition_bytes(fresh), *DATA)
+    from_the_start = make_market(tmp_path / "fresh", source=other.source)
+    run_data(from_the_start, instance)
+    expected = of_tables(partition_bytes(from_the_start), *DATA)
+    assert of_tables(partition_bytes(other), *DATA) == expected
 
 
 def test_bars_of_the_fit_window_leave_the_processors_in_force(market):
