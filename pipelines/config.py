@@ -178,6 +178,12 @@ class PortfolioSettings(Section):
     deal_price: Literal["close", "open", "vwap"] = "close"
     periods_per_year: PositiveInt = 252
 
+    @model_validator(mode="after")
+    def _as_many_as_are_held(self) -> PortfolioSettings:
+        if self.n_drop > self.topk:
+            raise ValueError(f"n_drop {self.n_drop} exceeds topk {self.topk}, the names held")
+        return self
+
 
 class EvaluationSettings(Section):
     """How predictions are scored."""

@@ -55,6 +55,7 @@ def test_sample_covers_450_to_650_sessions_to_the_end_of_the_data():
         ({"training": {"first_trained": "2021-02-03"}}, r"first_trained .* after market.end"),
         ({"training": {"valid_sessions": 45}}, r"window_sessions 45 must exceed"),
         ({"training": {"pin": {"from": "2020-04-03", "as_of": "2020-04-08"}}}, r"pin.as_of .* mus"),
+        ({"portfolio": {"topk": 2, "n_drop": 3}}, r"portfolio: n_drop 3 exceeds topk 2"),
         ({"portfolio": {"deal_price": "vwap"}, "market": {"vwap": "none"}}, r"deal_price is vwap"),
         (
             {"dataset": {"infer_processors": ["RobustZscoreNorm"]}},
