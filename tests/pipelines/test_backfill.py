@@ -192,5 +192,5 @@ def test_a_killed_backfill_goes_on_where_it_was(unbroken, tmp_path, monkeypatch,
     assert partition_bytes(market) == unbroken
     with dagster_instance(market) as instance:
         done = instance.get_materialized_partitions(dg.AssetKey("krnn_evaluation"))
-    assert done == set(market.sessions.keys)
+    assert done == {key for key in market.sessions.keys if key >= market.plan.first_trained}
     assert backfill(market, **WHOLE)[0] is None

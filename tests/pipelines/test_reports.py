@@ -75,10 +75,14 @@ def test_the_page_says_what_a_served_decision_is(finished, tmp_path):
     assert none in page
 
 
-def test_the_page_stands_beside_those_of_other_markets(finished):
+def test_the_page_stands_beside_those_of_other_markets(finished, tmp_path):
     """`data/reports/NAME.html`, the same bytes as in the market's own folder."""
-    page = finished.paths.root.parent / "reports" / f"{finished.paths.root.name}.html"
-    assert page.read_bytes() == (finished.paths.reports / "report.html").read_bytes()
+    market = copy_of(finished, tmp_path / "data" / "tiny")
+    shutil.rmtree(market.paths.reports)
+    signal_report(market)
+    page = tmp_path / "data" / "reports" / "tiny.html"
+    assert page.read_bytes() == (market.paths.reports / "report.html").read_bytes()
+    assert page.read_text().startswith("<!DOCTYPE html>")
 
 
 def test_a_damaged_bundle_costs_its_loss_curve_and_nothing_else(finished, tmp_path):
