@@ -2,7 +2,8 @@
 # make demo      the main job on the sample market (CONFIG=name or file; FRESH=1 starts over)
 # make ui        the Dagster UI over the same record, on http://127.0.0.1:3000 (PORT=…)
 # make test      the tests
-# make test-browser  the tests of the UI in Chromium (apt-get install chromium chromium-driver)
+# make test-browser  the UI: a real webserver and daemon, and its pages in Chromium
+#                    (apt-get install chromium chromium-driver)
 # make check     what CI checks besides the tests
 # make bench-peers   .venv-peers: an environment for each peer of benchmarks/features.py
 
@@ -38,7 +39,7 @@ test: install
 test-browser: install
 	@$(BIN)/python -c 'import selenium' 2>/dev/null || \
 	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
-	RNN_UI_TESTS=1 $(BIN)/pytest -m browser $(ARGS)
+	RNN_UI_TESTS=1 $(BIN)/pytest $(ARGS) tests/ui
 
 check: install
 	$(BIN)/ruff check .
