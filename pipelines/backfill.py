@@ -23,13 +23,12 @@ from pipelines.errors import PipelineError, did_you_mean
 from pipelines.graph import REPORTS, build_definitions
 from pipelines.home import dagster_instance
 from pipelines.market import Market
-from pipelines.orphans import sweep_orphans
+from pipelines.orphans import sweep as sweep  # `refresh.py` imports it from here
 from pipelines.processing import STATE_FILE
 from pipelines.reasons import Cause
 from pipelines.runs import run_assets
 from pipelines.served import Served
 from pipelines.staleness import WHOLE, Survey, Work, survey
-from pipelines.store import remove_leftovers
 from pipelines.upkeep import CURRENT_TAG, KEEP, REMAKE, SERVED_TAG
 
 _BARE = re.compile(r"(?P<up>\d*\+|)(?P<name>[\w*]+)(?P<down>\+\d*|)")
@@ -85,13 +84,6 @@ def run_backfill(
             with LiveProgress(console).shown():
                 run_assets(defs, instance, work.assets, (work.first, work.last), tags=tags)
     return work
-
-
-def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> None:
-    """Clear up after runs whose process is gone."""
-    for run_id in sweep_orphans(instance):
-        console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
-        remove_leftovers(market.paths.root)
 
 
 def closed_sessions(market: Market, start: str, end: str) -> tuple[str, ...]:
