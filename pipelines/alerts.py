@@ -30,7 +30,6 @@ from pipelines.attempts import (
     failure_reason,
 )
 from pipelines.config import ScheduleConfig
-from pipelines.config_file import ENV_CONFIG
 from pipelines.market import Market
 from pipelines.outlook import clock, next_attempt
 
@@ -111,7 +110,7 @@ def describe(
         attempt=count,
         given_up=given_up,
         reason=failure_reason(instance, run.run_id),
-        retry=f"{_by_hand(run, key)}; {again}",
+        retry=f"{_by_hand(market, run, key)}; {again}",
     )
 
 
@@ -125,14 +124,12 @@ def _next_try(settings: ScheduleConfig, zone: str, attempts: Attempts) -> str:
     return f"the schedule tries again at {clock(due, zone)}, {number}"
 
 
-def _by_hand(run: dg.DagsterRun, key: str | None) -> str:
+def _by_hand(market: Market, run: dg.DagsterRun, key: str | None) -> str:
     """The command that does the run's work, or where to find it."""
     first, last = run.tags.get(RANGE_START, key), run.tags.get(RANGE_END, key)
     if first is None or last is None:
         return f"launch {run.job_name} again in the UI"
-    config = os.environ.get(ENV_CONFIG)
-    chosen = f" --config {shlex.quote(config)}" if config else ""
-    return f"rnn-pipelines backfill --start {first} --end {last}{chosen}"
+    return market.command(f"backfill --start {first} --end {last}")
 
 
 def write_line(folder: Path, failure: Failure) -> Path:

@@ -2,10 +2,12 @@
 
 The record is the only memory of the automation: attempts are counted from the runs and their tags,
 so a run that a person launches counts like any other, and nothing can disagree with the UI. A
-successful run ends the count; so does its materialization, since the session is then done.
+successful run ends the count; so does a materialization of the session's evaluations by another
+run, a backfill say, since the session was done then.
 
 A run that found the source without the bars of its session says so by a tag. It is counted apart:
-nothing was tried, the session only waits.
+nothing was tried, the session only waits. The tag's value names its run, as a re-execution from the
+UI inherits tags and may fail of something else.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from dagster_shared.error import SerializableErrorInfo
 from pipelines.orphans import LIVE
 
 WAITS_TAG = "rnn/waits_for"  # a failed run found that this had not arrived yet
-BARS = "bars"
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
@@ -67,10 +68,29 @@ class Attempts:
         return self.count + self.late
 
 
-def failed_attempts(instance: dg.DagsterInstance, job: str, key: str) -> Attempts | None:
-    """The failed runs of a job for one session; None where none failed since the last success.
+def waits_for_bars_tag(run_id: str) -> dict[str, str]:
+    """The tag of a run that found that the bars of its session had not arrived."""
+    return {WAITS_TAG: f"bars ({run_id[:8]})"}
+
+
+def waits_for_bars(run: dg.DagsterRun) -> bool:
+    """Whether a run itself, not one that it executes again, found that its bars are late."""
+    return waits_for_bars_tag(run.run_id).items() <= run.tags.items()
+
+
+def failed_attempts(
+    instance: dg.DagsterInstance, job: str, key: str, last_assets: Sequence[str] = ()
+) -> Attempts | None:
+    """The failed runs of a job for one session; None where none failed since it was last done.
 
     A run that a person canceled counts: it is not started again at once.
+
+    Args:
+        instance: the record.
+        job: the job that makes one session.
+        key: the session.
+        last_assets: the assets that end the graph; failures older than a materialization of one
+            by another run are past.
     """
     wanted = dg.RunsFilter(
         job_name=job,
@@ -82,10 +102,12 @@ def failed_attempts(instance: dg.DagsterInstance, job: str, key: str) -> Attempt
         if record.dagster_run.status == dg.DagsterRunStatus.SUCCESS:
             break
         failed.append(record)
+    done = _last_done(instance, key, last_assets, failed) if failed else 0.0
+    failed = [record for record in failed if _ended(record).timestamp() >= done]
     if not failed:
         return None
     run_id = failed[0].dagster_run.run_id
-    late = [record for record in failed if record.dagster_run.tags.get(WAITS_TAG) == BARS]
+    late = [record for record in failed if waits_for_bars(record.dagster_run)]
     return Attempts(
         count=len(failed) - len(late),
         run_id=run_id,
@@ -93,6 +115,73 @@ def failed_attempts(instance: dg.DagsterInstance, job: str, key: str) -> Attempt
         reason=failure_reason(instance, run_id),
         late=len(late),
         late_since=_ended(late[-1]) if late and late[0] is failed[0] else None,
+    )
+
+
+def _last_done(
+    instance: dg.DagsterInstance, key: str, assets: Iterable[str], failed: Sequence[dg.RunRecord]
+) -> float:
+    """When one of the assets was last materialized by another run than the failed ones, else 0.
+
+    A failed run may have made some of them: that does not make the session done.
+    """
+    runs, newest = {record.dagster_run.run_id for record in failed}, 0.0
+    for asset in assets:
+        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key])
+        made = instance.fetch_materializations(wanted, limit=len(runs) + 1).records
+        newest = max(newest, *(r.timestamp for r in made if r.run_id not in runs), 0.0)
+    return newest
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that failed: which, when and why."""
+
+    run_id: str
+    ended: dt.datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunsSince:
+    """The runs of a job that began after a moment.
+
+    Attributes:
+        live: the newest run that waits or works, whenever it was launched.
+        succeeded: whether one ended well.
+        failures: how many failed or were canceled where none ended well.
+        failed: the newest of those.
+    """
+
+    live: str | None
+    succeeded: bool
+    failures: int
+    failed: Ended | None
+
+
+def runs_since(instance: dg.DagsterInstance, job: str, moment: float) -> RunsSince:
+    """What became of the runs of a job that began at or after a moment.
+
+    Args:
+        instance: the record.
+        job: the job.
+        moment: seconds since 1970.
+    """
+    records = instance.get_run_records(dg.RunsFilter(job_name=job), limit=_RUNS_READ)
+    begun = [r for r in records if (r.start_time or r.create_timestamp.timestamp()) >= moment]
+    waiting = [r for r in records if r.dagster_run.status == dg.DagsterRunStatus.QUEUED]
+    live = [*waiting, *(r for r in begun if r.dagster_run.status in LIVE)]
+    succeeded = any(r.dagster_run.status == dg.DagsterRunStatus.SUCCESS for r in begun)
+    bad = [r for r in begun if r.dagster_run.status in ENDED_BADLY]
+    newest = None
+    if bad and not succeeded:
+        run_id = bad[0].dagster_run.run_id
+        newest = Ended(run_id, _ended(bad[0]), failure_reason(instance, run_id))
+    return RunsSince(
+        live=live[0].dagster_run.run_id if live else None,
+        succeeded=succeeded,
+        failures=0 if succeeded else len(bad),
+        failed=newest,
     )
 
 

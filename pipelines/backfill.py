@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 
 import dagster as dg
 from rich.console import Console
@@ -29,7 +31,7 @@ from pipelines.reasons import Cause
 from pipelines.runs import run_assets
 from pipelines.served import Served
 from pipelines.staleness import WHOLE, Survey, Work, survey
-from pipelines.upkeep import CURRENT_TAG, KEEP, REMAKE, SERVED_TAG
+from pipelines.upkeep import CURRENT_TAG, KEEP, RETRAIN, SERVED_TAG
 
 _BARE = re.compile(r"(?P<up>\d*\+|)(?P<name>[\w*]+)(?P<down>\+\d*|)")
 
@@ -52,7 +54,7 @@ def run_backfill(
         start: first day.
         end: last day.
         select: assets, as `selected_assets` reads them; all partitioned ones without it.
-        force: make what is current, too.
+        force: make what is current, too, and train its models anew.
         republish: make what was served again where it would differ, keeping it as a revision.
 
     Returns:
@@ -62,13 +64,18 @@ def run_backfill(
         PipelineError: no closed session in the range, or an unknown asset.
         RunFailedError: a step failed; what was finished before it is kept.
     """
-    sessions = closed_sessions(market, start, end)
+    if start > end:
+        raise PipelineError(f"--start {start} is after --end {end}")
+    sessions = closed_between(market, start, end)
     defs = build_definitions(market)
     assets = _default_assets(market) if select is None else selected_assets(defs, select)
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
         served = None if republish else Served(market, instance)
-        compared = dict.fromkeys((a for a in assets if a not in REPORTS), sessions)
+        trained = tuple(key for key in sessions if key >= market.plan.first_trained)
+        assets = _with_sessions(market, assets, trained)
+        of_models = set(model_assets(market))
+        compared = {a: trained if a in of_models else sessions for a in assets if a not in REPORTS}
         found = survey(market, defs, instance, compared, served=served)
         work = Work(tuple(assets), sessions[0], sessions[-1]) if force else found.work(sessions)
         extra = tuple(a for a in assets if a not in found.wanted)  # reports: nothing to compare
@@ -78,15 +85,46 @@ def run_backfill(
             work = Work((*work.assets, *extra), work.first, work.last)
         console.print(outlook(sessions, found, work, force=force), soft_wrap=True, highlight=False)
         if work is not None:
-            tags = {CURRENT_TAG: REMAKE if force else KEEP} | (
+            tags = {CURRENT_TAG: RETRAIN if force else KEEP} | (
                 {} if republish else {SERVED_TAG: KEEP}
             )
             with LiveProgress(console).shown():
-                run_assets(defs, instance, work.assets, (work.first, work.last), tags=tags)
+                for part in _runs(market, work):
+                    run_assets(defs, instance, part.assets, (part.first, part.last), tags=tags)
     return work
 
 
-def closed_sessions(market: Market, start: str, end: str) -> tuple[str, ...]:
+def _with_sessions(
+    market: Market, assets: tuple[str, ...], trained: Sequence[str]
+) -> tuple[str, ...]:
+    """Those of the assets that have a session in the range: models begin with the first training.
+
+    Raises:
+        PipelineError: none has.
+    """
+    of_models = set() if trained else set(model_assets(market))
+    left = tuple(asset for asset in assets if asset not in of_models)
+    if not left:
+        raise PipelineError(
+            f"{', '.join(assets)}: no session of the range trains or follows a model, the first is "
+            f"{market.plan.first_trained} (training.first_trained)"
+        )
+    return left
+
+
+def _runs(market: Market, work: Work) -> list[Work]:
+    """The run of the work; two where its range begins before models do."""
+    of_models = {*model_assets(market), *REPORTS}
+    first = market.plan.first_trained
+    before = tuple(asset for asset in work.assets if asset not in of_models)
+    after = tuple(asset for asset in work.assets if asset in of_models)
+    if work.first >= first or not after:
+        return [work]
+    return [*([replace(work, assets=before)] if before else []),
+            replace(work, assets=after, first=first)]  # fmt: skip
+
+
+def closed_between(market: Market, start: str, end: str) -> tuple[str, ...]:
     """The sessions between two days that are over.
 
     Raises:

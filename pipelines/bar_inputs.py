@@ -8,13 +8,15 @@ does that of what entered the session (`carry.py`), if sessions before it are ot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 
 import numpy as np
 import pandas as pd
 
 from pipelines.bars import membership
 from pipelines.carry import STATES, Carry, stored_rows, with_entering
+from pipelines.errors import MissingSessionsError, WarehouseError
 from pipelines.market import Market
 from pipelines.partition_file import fingerprint, sha256
 from pipelines.sources.base import RAW_COLUMNS, fetch_sessions
@@ -87,29 +89,31 @@ def _entering_hashes(market: Market, rows: pd.DataFrame, keys: Sequence[str]) ->
     }
 
 
-def inputs_now(market: Market, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+def inputs_now(
+    market: Market, keys: Sequence[str], intact: Callable[[str], bool]
+) -> dict[str, dict[str, str]]:
     """What sessions would be made from now, as far as the warehouse knows.
+
+    A session on the way that is absent or damaged is passed over: it is made again itself.
 
     Args:
         market: the market.
-        keys: sessions whose bars, and bars set aside, are there, in order.
+        keys: sessions whose bars, and bars set aside, are there and intact, in order.
+        intact: whether both files of a session can be read.
 
     Returns:
         By session `members` among its stored bars, under the present universe, and `entering`.
-
-    Raises:
-        MissingSessionsError: a session of one of the two tables is absent.
-        WarehouseError: a file is damaged.
     """
     if not keys:
         return {}
     there = set(market.warehouse.sessions(_TABLES[1]))
     there &= set(market.warehouse.sessions(_TABLES[0]))
-    between = [key for key in market.sessions.keys if key in there and key <= keys[-1]]
-    first = between.index(keys[0])
-    rows = stored_rows(market, between[first:])
+    known = [key for key in market.sessions.keys if key in there and key <= keys[-1]]
+    earlier = [key for key in known if key < keys[0]]
+    between = [key for key in known if key >= keys[0] and intact(key)]
+    rows = stored_rows(market, between)
     names = set(rows["instrument"].dropna())
-    rows = with_entering(rows, Carry(market, between[:first]).into(names))
+    rows = with_entering(rows, Carry(market, earlier, intact).into(names))
     entering = _entering_hashes(market, rows, keys)
     named = rows[["session", "instrument"]].dropna()
     named["date"] = named.pop("session").dt.strftime("%Y-%m-%d")
@@ -120,6 +124,44 @@ def inputs_now(market: Market, keys: Sequence[str]) -> dict[str, dict[str, str]]
     return {
         key: {"members": _members_hash(members[key]), "entering": entering[key]} for key in keys
     }
+
+
+def first_unchained(market: Market, keys: Sequence[str], carry: Carry) -> str | None:
+    """The first stored session that was made from something else than would enter it.
+
+    Args:
+        market: the market.
+        keys: sessions that are there, in order; those from the first damaged one on are not looked
+            at, as what they build on is not known.
+        carry: what leaves the sessions before them; used up.
+    """
+    for start in range(0, len(keys), _CHUNK):
+        asked = keys[start : start + _CHUNK]
+        whole = _are_readable(market, asked)
+        part = asked if whole else list(takewhile(lambda k: _are_readable(market, [k]), asked))
+        if not part:
+            return None
+        rows = stored_rows(market, part)
+        rows = with_entering(rows, carry.into(set(rows["instrument"].dropna())))
+        entering = _entering_hashes(market, rows, part)
+        for key in part:
+            info = market.warehouse.info("ohlcv", key)
+            if info is None or info.provenance.inputs.get("entering") != entering[key]:
+                return key
+        if not whole:
+            return None
+        carry.leave(rows)
+    return None
+
+
+def _are_readable(market: Market, keys: Sequence[str]) -> bool:
+    """Whether both files of every session are there and intact."""
+    try:
+        for table in _TABLES:
+            market.warehouse.digests(table, keys, needed_by="ohlcv")
+    except (MissingSessionsError, WarehouseError):
+        return False
+    return True
 
 
 def restated_sessions(market: Market, stored: dict[str, str]) -> list[str]:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from pipelines.errors import ConfigError
 from pipelines.quarantine import PRICES
+from pipelines.text_files import read_text
 
 
 def adjustment_factors(bars: pd.DataFrame, prior: pd.Series) -> pd.Series:
@@ -75,10 +76,7 @@ def read_spans(path: Path) -> pd.DataFrame:
     Raises:
         ConfigError: the file is absent, or a line is not `instrument start end`.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"market.universe.spans: cannot read {path}: {error}") from error
+    lines = read_text(path, "market.universe.spans").splitlines()
     rows: list[Sequence[str]] = []
     for number, line in enumerate(lines, start=1):
         parts = line.split()

@@ -30,6 +30,7 @@ from pipelines.partition_file import fingerprint
 from pipelines.partitions import Sessions
 from pipelines.sources.base import BarSource, DatedSource, FingerprintedSource
 from pipelines.store import atomic_write
+from pipelines.text_files import read_text
 
 WEEKS_SEEN = 8
 """A weekday on which there were bars in more than half of these weeks is one of sessions."""
@@ -107,10 +108,7 @@ def file_sessions(calendar: FileCalendar) -> list[str]:
     path = calendar.file
     if calendar.column is not None or path.suffix.lower() == ".parquet":
         return _column_sessions(path, calendar.column or "date")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigError(f"market.calendar.file: cannot read {path}: {error}") from error
+    lines = read_text(path, "market.calendar.file").splitlines()
     keys = set()
     for number, line in enumerate(lines, start=1):
         text = line.split("#")[0].strip()
@@ -138,23 +136,6 @@ def _column_sessions(path: Path, column: str) -> list[str]:
     if frame.empty:
         raise ConfigError(f"{path} lists no session: its column {column} is empty")
     return sorted(set(frame[column]))
-
-
-def opening_times(sessions: Sessions) -> pd.Series[pd.Timestamp]:
-    """When trading begins on each session, UTC, where the calendar is no exchange's.
-
-    Args:
-        sessions: with `opens`.
-
-    Raises:
-        ConfigError: the calendar is an exchange's, which knows its own times.
-    """
-    if sessions.opens is None:
-        raise ConfigError(f"the opening times of {sessions.calendar} are in exchange_calendars")
-    days = pd.DatetimeIndex(list(sessions.keys))
-    local = days + pd.Timedelta(f"{sessions.opens}:00")
-    zoned = local.tz_localize(sessions.timezone, ambiguous=False, nonexistent="shift_forward")
-    return pd.Series(zoned.tz_convert("UTC"), index=days)
 
 
 # --- derived from data -----------------------------------------------------------------------

@@ -11,7 +11,7 @@ is made in stretches, what leaves one enters the next without being read again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -31,10 +31,17 @@ class Carry:
     Args:
         market: the market.
         earlier: all sessions before the first one that is made, in order.
+        intact: whether the files of a session can be read; one where they cannot is passed over.
+            Without it such a session is an error.
     """
 
-    def __init__(self, market: Market, earlier: Sequence[str]) -> None:
-        self._market, self._earlier = market, earlier
+    def __init__(
+        self,
+        market: Market,
+        earlier: Sequence[str],
+        intact: Callable[[str], bool] = lambda key: True,
+    ) -> None:
+        self._market, self._earlier, self._intact = market, earlier, intact
         self._known = pd.DataFrame(columns=list(CARRIED), dtype="float64")
         self._looked_for: set[str] = set()
 
@@ -53,9 +60,11 @@ class Carry:
         left -= set(self._known.index)
         end, length = len(self._earlier), 1
         while end > 0 and left:
-            found = last_rows(self._market, self._earlier[max(0, end - length) : end])
-            self._take(found[found.index.isin(left)])
-            left -= set(found.index)
+            keys = [key for key in self._earlier[max(0, end - length) : end] if self._intact(key)]
+            if keys:
+                found = last_rows(self._market, keys)
+                self._take(found[found.index.isin(left)])
+                left -= set(found.index)
             end, length = end - length, length * 4
         return self._known
 

@@ -1,4 +1,4 @@
-"""`rnn-pipelines`: the factory from the command line.
+"""`rnn-pipelines`: the daily signal factory from the command line.
 
 Commands that are more than a few lines have a module each in `pipelines/commands`.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines import qrun
-from pipelines.commands import backfill, init, refresh, status, sync, validate
+from pipelines.commands import backfill, init, refit, refresh, sql, status, sync, validate
 from pipelines.commands.arguments import add_config, day, market_of
 from pipelines.errors import PipelineError
 
@@ -52,14 +52,15 @@ def _stopped(args: argparse.Namespace) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rnn-pipelines", description=__doc__)
+    parser = argparse.ArgumentParser(prog="rnn-pipelines", description=_first_line(__doc__))
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     demo = commands.add_parser("demo", help="run what is missing from bars to reports")
     demo.add_argument("--fresh", action="store_true", help="delete the market's state first")
     demo.set_defaults(run=_demo)
 
-    for module in (init, validate, backfill, status, refresh, sync, qrun):
+    for module in (init, validate, backfill, status, refresh, refit, sync, sql, qrun):
         module.add_command(commands)
 
     signal = commands.add_parser("signal", help="print the scores of a session")
@@ -77,6 +78,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Version(argparse.Action):
+    """Prints the installed version and ends; looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from importlib.metadata import version
+
+        print(f"rnn-signal-factory {version('rnn-signal-factory')}")
+        parser.exit()
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").partition("\n")[0]
+
+
 def _demo(args: argparse.Namespace) -> int:
     from pipelines.demo import run_demo
     from pipelines.display import make_console
@@ -89,20 +104,25 @@ def _signal(args: argparse.Namespace) -> int:
     market = market_of(args)
     if args.date is not None:
         _require_session(market.sessions, args.date)
+        if args.date < market.plan.first_trained:
+            raise PipelineError(
+                f"no model has scores of {args.date}: the first session that trains is "
+                f"{market.plan.first_trained} (training.first_trained)"
+            )
     for name, table in market.prediction_tables().items():
         keys = market.warehouse.sessions(table)
         if not keys:
-            raise PipelineError(f"{table} has no session yet; run `rnn-pipelines demo` first")
+            raise PipelineError(f"{table} has no session yet; run `{market.command('demo')}` first")
         key = args.date or keys[-1]
         if key not in keys:
             raise PipelineError(
                 f"{table} has no session {key}, it has {len(keys)} from {keys[0]} to {keys[-1]}; "
-                f"run `rnn-pipelines backfill --start {key} --end {key}` first"
+                f"run `{market.command(f'backfill --start {key} --end {key}')}` first"
             )
         rows = market.warehouse.read(table, [key], needed_by="signal").frame
         print(f"{name}, {key}:")
         shown = rows[["instrument", "score", "as_of"]].sort_values("score", ascending=False)
-        print(shown.to_string(index=False) if len(shown) else "  no scores: warm-up")
+        print(shown.to_string(index=False) if len(shown) else "  no scores: no model in force")
     return 0
 
 
@@ -125,8 +145,11 @@ def _ui(args: argparse.Namespace) -> int:
     from pipelines.config_file import ENV_CONFIG, config_path
     from pipelines.home import dagster_instance, prepare_workspace
     from pipelines.orphans import sweep_orphans
+    from pipelines.ui_claim import claim_ui, require_port
 
     path, market = config_path(args.config), market_of(args)
+    require_port(args.port)
+    claim_ui(market, args.port)
     with dagster_instance(market) as instance:
         sweep_orphans(instance)
     os.environ[ENV_CONFIG] = str(path.absolute())

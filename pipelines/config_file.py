@@ -16,8 +16,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.config import FactoryConfig
-from pipelines.config_sources import TAGGED, anchor_paths
+from pipelines.config_sources import TAGGED, anchor_paths, anchored
 from pipelines.errors import ConfigError, did_you_mean
+from pipelines.text_files import read_text
 
 CONFIGS = Path(__file__).parent / "configs"
 DEFAULT_CONFIG = "sample"
@@ -56,7 +57,7 @@ def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryCo
     from rnn_core.features.set_file import UniqueKeyLoader
 
     path = config_path(name_or_path)
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path, "the configuration")
     try:
         raw = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
@@ -88,10 +89,12 @@ def _anchored(raw: Any, folder: Path) -> Any:
     sections = raw if isinstance(raw, dict) else {}
     features = sections.get("features")
     anchor_paths(sections.get("market"), folder)
-    if isinstance(features, dict) and isinstance(features.get("set"), str):
-        path = Path(features["set"])
-        if path.suffix.lower() in ENDINGS:
-            features["set"] = str(folder.absolute() / path)
+    if isinstance(sections.get("warehouse"), str):
+        sections["warehouse"] = anchored(sections["warehouse"], folder)
+    if isinstance(features, dict):
+        given = features.get("set")
+        if isinstance(given, str) and Path(given).suffix.lower() in ENDINGS:
+            features["set"] = anchored(given, folder)
     return raw
 
 

@@ -6,8 +6,10 @@ environment at import; everything else takes a market (`pipelines.graph.build_de
 
 from __future__ import annotations
 
-from pipelines.config_file import load_config
+import os
+
+from pipelines.config_file import ENV_CONFIG, load_config
 from pipelines.graph import build_definitions
 from pipelines.market import Market
 
-defs = build_definitions(Market(load_config()))
+defs = build_definitions(Market(load_config(), named=os.environ.get(ENV_CONFIG)))

@@ -15,6 +15,7 @@ import dagster as dg
 from rich.console import Console
 
 from pipelines.display import LiveProgress, results_table
+from pipelines.errors import PipelineError
 from pipelines.graph import REPORTS, build_definitions
 from pipelines.home import dagster_instance
 from pipelines.market import Market
@@ -46,11 +47,12 @@ def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
         fresh: delete the market's state first.
 
     Raises:
+        PipelineError: `fresh`, and the warehouse lies elsewhere; nothing was deleted.
         RunFailedError: a step failed; what was finished before it is kept.
     """
     began = time.monotonic()
-    if fresh and market.paths.root.exists():
-        shutil.rmtree(market.paths.root)
+    if fresh:
+        market = _emptied(market)
     sessions, plan = market.sessions, market.plan
     last = market.last_closed()
     everything = sessions.between(sessions.first, last)
@@ -64,6 +66,24 @@ def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
         sweep(market, instance, console)
         _run_stages(market, defs, instance, console, everything, trained)
     _show_results(market, console, time.monotonic() - began)
+
+
+def _emptied(market: Market) -> Market:
+    """The market after its state was deleted.
+
+    Raises:
+        PipelineError: its warehouse lies elsewhere, maybe beside what others keep there.
+    """
+    root = market.paths.root
+    if market.config.warehouse is not None and not market.warehouse.store.is_below(root):
+        raise PipelineError(
+            f"--fresh deletes {root}, and the warehouse of {market.config.name} lies elsewhere: "
+            f"{market.config.warehouse}; nothing was deleted. Remove both yourself, or leave out "
+            f"--fresh: what is stale is made again in any case"
+        )
+    if root.exists():
+        shutil.rmtree(root)
+    return market.opened_anew()  # a calendar derived from the data keeps its sessions in the state
 
 
 def _run_stages(
@@ -108,9 +128,13 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
         console.print("Three to five names a day: these scores show the machinery, nothing more.")
     console.print(f"\nreport     {_short(market.paths.page)}")
     console.print(f"pictures   {_short(market.paths.reports)}/*.png")
-    console.print(f"SQL        duckdb {_short(market.paths.catalog)} 'FROM latest_signal'")
-    console.print("lineage    make ui   (the Dagster UI on http://127.0.0.1:3000)")
-    console.print("your own   rnn-pipelines init --path BARS   (docs/markets.md)")
+    query = market.command("sql 'FROM latest_signal'")
+    console.print(f"SQL        {query}   (or duckdb {_short(market.paths.catalog)})")
+    console.print(f"lineage    {market.command('ui')}   (Dagster on http://127.0.0.1:3000)")
+    if market.config.market.source.kind in ("bokeh_sample", "simulated"):
+        console.print("your own   rnn-pipelines init --path BARS   (docs/markets.md)")
+    if shutil.which("rnn-pipelines") is None:
+        console.print("first      source .venv/bin/activate   (rnn-pipelines and dg are in there)")
     console.print(f"[dim]{seconds:.0f} s[/]")
 
 

@@ -84,9 +84,10 @@ class LiveProgress:
         self._bars.stop_task(self._tasks[asset])
         if not self._console.is_terminal:
             total, began = self._totals[asset]
-            took = self._clock() - began
+            done, took = self._done[asset], self._clock() - began
             self._said = self._clock()
-            self._console.print(f"  {asset:<18} {total:>5} partitions {took:7.1f} s")
+            count = f"{total:>5}" if done == total else f"{done:>5} of {total}"
+            self._console.print(f"  {asset:<18} {count} partitions {took:7.1f} s")
 
     @contextmanager
     def shown(self) -> Iterator[None]:

@@ -17,6 +17,23 @@ class SourceError(PipelineError):
     """A source of bars gave nothing, or not what its contract promises."""
 
 
+class MissingPackageError(SourceError):
+    """A source needs a package that is not installed, or not in a version that it can use.
+
+    Args:
+        kind: of the source, as the YAML names it.
+        package: what is missing.
+        extra: of this project that brings it.
+        error: what importing it raised.
+    """
+
+    def __init__(self, kind: str, package: str, extra: str, error: ImportError) -> None:
+        super().__init__(
+            f"kind: {kind} needs {package}, which cannot be imported ({error}): pip install -e "
+            f'".[{extra}]"'
+        )
+
+
 class BarsNotArrivedError(SourceError):
     """Sessions later than the newest that the source has: ask again later."""
 

@@ -70,7 +70,10 @@ class LocalEventLogStorage(SqliteEventLogStorage):
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store what `store_event` would, in one transaction of the run's database and the index.
 
-        Either both have every event or neither has one: Dagster then stores them one by one.
+        The run's database commits first. Where that or anything before it fails neither has an
+        event, and Dagster stores them one by one. Where the index fails to commit after it, the
+        run's database has them already and gets each a second time: the log of that run shows them
+        twice, the index, which tells what is materialized, has each once.
 
         Args:
             events: of one run, in order.
@@ -80,7 +83,8 @@ class LocalEventLogStorage(SqliteEventLogStorage):
             return
         rows = [self._event_to_row(event) for event in events]
         insert = SqlEventLogStorageTable.insert()
-        with self.run_connection(events[0].run_id) as run, self.index_transaction() as index:
+        # The context entered last is left, and commits, first.
+        with self.index_transaction() as index, self.run_connection(events[0].run_id) as run:
             run.execute(insert, rows)
             keys = [index.execute(insert, row).inserted_primary_key for row in rows]
             ids = [int(key[0]) for key in keys if key is not None]

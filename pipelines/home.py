@@ -68,11 +68,24 @@ def _keep(market: Market, path: Path, text: str) -> None:
         ) from error
 
 
+# A command's run prints to the terminal. Dagster would tail a log of it by two processes a step,
+# which die of Ctrl-C with a trace of their own.
+_OF_COMMANDS = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+        "config": {},
+    }
+}
+
+
 @contextmanager
 def dagster_instance(market: Market) -> Iterator[dg.DagsterInstance]:
-    """The persistent Dagster instance of a market."""
+    """The persistent Dagster instance of a market, as commands use it."""
     import dagster as dg
+    from dagster._core.instance.ref import InstanceRef
 
-    prepare_home(market)
-    with dg.DagsterInstance.get() as instance:
+    home = prepare_home(market)
+    ref = InstanceRef.from_dir(str(home), overrides=_OF_COMMANDS)
+    with dg.DagsterInstance.from_ref(ref) as instance:
         yield instance

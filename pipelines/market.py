@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
+import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -91,12 +93,19 @@ class Market:
         config: the validated YAML.
         root: folder for the market's state (default `data/NAME`).
         source: bars, where another source than the configured one is to be used.
+        named: how a command names the configuration; None for the default one.
     """
 
     def __init__(
-        self, config: FactoryConfig, *, root: Path | None = None, source: BarSource | None = None
+        self,
+        config: FactoryConfig,
+        *,
+        root: Path | None = None,
+        source: BarSource | None = None,
+        named: str | None = None,
     ) -> None:
         self.config = config
+        self._named = named
         self.paths = Paths((root or data_root() / config.name).absolute())
         training = config.training
         self._source = source
@@ -111,6 +120,15 @@ class Market:
         self.models: tuple[ModelSpec, ...] = tuple(
             model_spec(name, entry) for name, entry in config.models.items()
         )
+
+    def command(self, words: str) -> str:
+        """A command of `rnn-pipelines` as it is typed for this market, to be pasted."""
+        chosen = f" --config {shlex.quote(self._named)}" if self._named else ""
+        return f"rnn-pipelines {words}{chosen}"
+
+    def opened_anew(self) -> Market:
+        """The same market as its state is now, where that was changed beneath this one."""
+        return Market(self.config, root=self.paths.root, source=self._source, named=self._named)
 
     def plan_of(self, model: str) -> TrainingPlan:
         """The plan of one model: the market's, or with the model's own `retrain_every`."""
@@ -162,6 +180,18 @@ class Market:
             lambda: Store(where).has_partitions("ohlcv"),
         )
 
+    def sessions_now(self) -> Sessions:
+        """The sessions as a process that starts now would know them.
+
+        An exchange's calendar changes by a release only; one of a file or of the data may change
+        while this process lives: a guessed day ahead turns out to be a holiday.
+
+        Raises:
+            ConfigError: the calendar's file is absent or wrong.
+            SourceError: the data has bars on a day that was passed over when it was the past.
+        """
+        return self.sessions if isinstance(self.config.market.calendar, str) else self._sessions()
+
     @cached_property
     def universe(self) -> Any:
         """`all`, or membership spans (instrument, start, end)."""
@@ -197,8 +227,13 @@ class Market:
         Raises:
             ConfigError: the market's first session is not over yet.
         """
-        today = pd.Timestamp.now(tz=self.sessions.timezone).tz_localize(None).normalize()
-        return self.sessions.at_or_before((today - pd.Timedelta(days=1)).date())
+        closed = self.sessions.closed(dt.datetime.now(dt.UTC))
+        if not closed:
+            raise ConfigError(
+                f"no session is over yet: the first of {self.sessions.calendar} is "
+                f"{self.sessions.first}; wait until it is, or move market.start back"
+            )
+        return closed[-1]
 
     @property
     def feature_set(self) -> FeatureSet:

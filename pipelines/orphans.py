@@ -114,8 +114,7 @@ def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> Non
         console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
     if not swept:
         return
-    store = market.warehouse.store
-    root, warehouse = market.paths.root.resolve(), Path(store.root).resolve()
+    root, store = market.paths.root, market.warehouse.store
     remove_leftovers(root)
-    if store.is_local and not warehouse.is_relative_to(root):
-        remove_leftovers(warehouse)
+    if store.is_local and not store.is_below(root):
+        remove_leftovers(Path(store.root))

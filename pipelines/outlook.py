@@ -6,6 +6,13 @@ those after it, and is never overtaken. It is asked for, or waited for until its
 due (the wait doubles), or given up and reported by name. The calendar decides what is closed: a
 session has closed when the midnight after it has passed in the calendar's time zone.
 
+A run is a process that derives the calendar anew; this one may live for weeks. So where a calendar
+is no exchange's it is derived again before a session is asked for: one that is none any more is
+passed over, one that has appeared is an error, since the partitions of this process lack it.
+
+A model that was added to a market at work must not hold its signals back (`newcomers.py`): only
+sessions from its first evaluation on count for it.
+
 A session whose bars the source does not have yet is no failure of anything: it is asked for again
 after the same waits, and given up by time, not by number: when the waits of all the attempts that
 the YAML allows have passed since the bars were first found absent. However many runs a drop folder
@@ -15,8 +22,8 @@ or a person starts meanwhile, it is given up no earlier.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from zoneinfo import ZoneInfo
 
@@ -26,8 +33,9 @@ from pipelines.attempts import Attempts, failed_attempts, materialized_keys, wor
 from pipelines.calendars import DAYS_AHEAD
 from pipelines.config import ScheduleConfig
 from pipelines.config_calendars import FileCalendar
-from pipelines.errors import PipelineError
+from pipelines.errors import PipelineError, name_sessions
 from pipelines.market import Market
+from pipelines.newcomers import NOBODY, Newcomers, newcomers
 
 
 class SessionFailedError(PipelineError):
@@ -36,6 +44,10 @@ class SessionFailedError(PipelineError):
 
 class CalendarEndedError(PipelineError):
     """The sessions that this process knows have run out."""
+
+
+class CalendarChangedError(PipelineError):
+    """A day has become a session since this process began."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,8 @@ class Outlook:
         attempts: the failed runs of the oldest missing session.
         next_try: when its next attempt is due; None where it is due now or was given up.
         given_up: whether it has used up its attempts.
+        newcomers: the models that were added later than the others.
+        command: see `Market.command`.
     """
 
     newest: str | None
@@ -57,6 +71,8 @@ class Outlook:
     attempts: Attempts | None = None
     next_try: dt.datetime | None = None
     given_up: bool = False
+    newcomers: Newcomers = NOBODY
+    command: Callable[[str], str] = "rnn-pipelines {}".format
 
     @property
     def ask_for(self) -> str | None:
@@ -66,6 +82,9 @@ class Outlook:
 
     def reason(self, settings: ScheduleConfig, zone: str) -> str:
         """Why no session is asked for now, in words."""
+        return f"{self._reason(settings, zone)}{self.newcomers.note(self.newest, self.command)}"
+
+    def _reason(self, settings: ScheduleConfig, zone: str) -> str:
         if not self.missing:
             return f"every closed session is done, the newest is {self.newest or 'none'}"
         if self.busy is not None:
@@ -82,8 +101,8 @@ class Outlook:
         key = self.missing[0]
         return (
             f"{failed}; it was the last, and the schedule asks no more{after}. Put right what the "
-            f"reason names and run `rnn-pipelines backfill --start {key} --end {key}`, or launch "
-            f"`daily` of {key} in the UI; the schedule goes on by itself once {key} is done"
+            f"reason names and run `{self.command(f'backfill --start {key} --end {key}')}`, or "
+            f"launch `daily` of {key} in the UI; the schedule goes on by itself once {key} is done"
         )
 
 
@@ -107,29 +126,63 @@ def look(
 
     Raises:
         CalendarEndedError: the sessions known to this process end before `now`.
+        CalendarChangedError: one that is due is not known to this process.
+        SourceError: the data has bars on a day that was passed over when it was the past.
     """
-    closed = closed_sessions(market, closed_by or now)
+    closed = closed_at(market, closed_by or now)
     due = [key for key in closed if key >= market.plan.first_trained]
-    done = materialized_keys(instance, last_assets)
-    missing = tuple(key for key in due if key not in done)
+    done = {name: materialized_keys(instance, [name]) for name in last_assets}
+    new = newcomers(due, done)
+    counted = {name: keys for name, keys in done.items() if name not in new.without}
+    missing = tuple(
+        key
+        for key in due
+        if any(key not in keys and key >= new.since.get(a, key) for a, keys in counted.items())
+    )
     newest = due[-1] if due else None
+    seen = Outlook(newest, missing, newcomers=new, command=market.command)
     if not missing:
-        return Outlook(newest)
+        return seen
     busy = work_in_progress(instance, market.sessions.keys)
     if busy is not None:
-        return Outlook(newest, missing, busy=busy)
-    attempts = failed_attempts(instance, job, missing[0])
+        return replace(seen, busy=busy)
+    known = set().union(*done.values())
+    missing = _still_sessions(market, missing, known, closed_by or now)
+    seen = replace(seen, missing=missing)
+    if not missing:
+        return seen
+    attempts = failed_attempts(instance, job, missing[0], last_assets)
     if attempts is None:
-        return Outlook(newest, missing)
+        return seen
     due_at = next_attempt(market.config.schedule, attempts)
-    if due_at is None:
-        return Outlook(newest, missing, attempts=attempts, given_up=True)
-    next_try = due_at if due_at > now else None
-    return Outlook(newest, missing, attempts=attempts, next_try=next_try)
+    waits_until = due_at if due_at is not None and due_at > now else None
+    return replace(seen, attempts=attempts, next_try=waits_until, given_up=due_at is None)
 
 
-def closed_sessions(market: Market, moment: dt.datetime) -> list[str]:
-    """The sessions whose midnight has passed, in the calendar's time zone.
+def _still_sessions(
+    market: Market, missing: tuple[str, ...], done: Collection[str], moment: dt.datetime
+) -> tuple[str, ...]:
+    """The missing sessions that a run, which derives the calendar anew, knows as well.
+
+    Raises:
+        CalendarChangedError: it knows one that is due and that this process does not know.
+    """
+    fresh, first = market.sessions_now(), market.plan.first_trained
+    appeared = [
+        key
+        for key in fresh.closed(moment)
+        if key >= first and key not in market.sessions and key not in done
+    ]
+    if appeared:
+        raise CalendarChangedError(
+            f"{name_sessions(appeared)} became a session of {fresh.calendar} after this process "
+            f"began, whose partitions lack it; reload the code location"
+        )
+    return tuple(key for key in missing if key in fresh)
+
+
+def closed_at(market: Market, moment: dt.datetime) -> tuple[str, ...]:
+    """The sessions that are over at a moment.
 
     Raises:
         CalendarEndedError: the market goes on and the sessions known to this process do not.
@@ -141,7 +194,7 @@ def closed_sessions(market: Market, moment: dt.datetime) -> list[str]:
             f"the sessions of {sessions.calendar} that this process knows end with "
             f"{sessions.keys[-1]}, and it is {today} there; {_more_sessions(market)}"
         )
-    return [key for key in sessions.keys if key < today]
+    return sessions.closed(moment)
 
 
 def wait_after(settings: ScheduleConfig, failures: int) -> dt.timedelta:

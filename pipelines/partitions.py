@@ -11,9 +11,11 @@ Window arithmetic here is in sessions, positions count from the market's first o
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pandas as pd
@@ -128,6 +130,29 @@ class Sessions:
         end = self.position(key) + 1
         return self.keys[max(0, end - length) : end]
 
+    def closed(self, moment: dt.datetime) -> tuple[str, ...]:
+        """The sessions that are over at a moment: the midnight after them has passed there.
+
+        Args:
+            moment: with a time zone.
+        """
+        today = moment.astimezone(ZoneInfo(self.timezone)).date().isoformat()
+        return self.keys[: bisect_left(self.keys, today)]
+
+    def at(self, day: str, time: str = "00:00") -> pd.Timestamp:
+        """A time of day in the calendar's time zone, as UTC.
+
+        Clocks are put forward at midnight in some zones (Cairo, Santiago): a time that is skipped
+        stands for the moment after, one that comes twice for the second.
+
+        Args:
+            day: `YYYY-MM-DD`, a session or not.
+            time: `HH:MM`.
+        """
+        local = pd.Timestamp(f"{day} {time}")
+        zoned = local.tz_localize(self.timezone, ambiguous=False, nonexistent="shift_forward")
+        return zoned.tz_convert("UTC")
+
 
 def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartitionsDefinition:
     """The one partitions definition of a market's graph: its sessions.
@@ -187,14 +212,9 @@ class TrainingPlan:
         if key < self.first_trained:
             return None
         if self.is_pinned(key):
-            assert self.pin is not None  # noqa: S101 - _pinned says so
+            assert self.pin is not None  # noqa: S101 - is_pinned says so
             key = self.pin[1]
         return self.sessions.back(key, self._offset(key))
-
-    def previous(self, anchor: str) -> str | None:
-        """The anchor before one; None for the first."""
-        earlier = self.sessions.back(anchor, self.retrain_every)
-        return earlier if earlier is not None and earlier >= self.first_trained else None
 
     def _offset(self, key: str) -> int:
         start = self.sessions.position(self.first_trained)

@@ -14,8 +14,8 @@ bar's ratio has the same bits whatever range it was fetched in. Ratios come from
 alone: a vendor that rescales its whole history at the next dividend changes none of them.
 
 What cannot be known is never guessed into an event: a bar without its own factor or preclose has
-NaN (and is set aside by `bars.broken_rules`), a bar after one without a usable close has 1.0, and
-bars of one session that contradict each other have 1.0 and are passed over.
+NaN (and is set aside by `quarantine.broken_rules`), a bar after one without a usable close has
+1.0, and bars of one session that contradict each other have 1.0 and are passed over.
 
 Shape letters: R rows, G groups of rows of one instrument and session.
 """

@@ -64,7 +64,8 @@ def why_not_current(
     if name == "ohlcv":
         members = now.members(key)
         if members is None:
-            return Reason(Cause.ABSENT, "ohlcv_quarantine")
+            damage = now["ohlcv_quarantine"].damaged.get(key)
+            return Reason(Cause.ABSENT if damage is None else Cause.DAMAGED, "ohlcv_quarantine")
         if made.inputs["members"] != members:
             return Reason(Cause.INPUTS, "universe")
         return None if now.is_chained(key) else Reason(Cause.INPUTS, "bars of sessions before")

@@ -54,11 +54,12 @@ def run_refresh(
         RunFailedError: a step failed; what was finished before it is kept.
     """
     first = market.sessions.at_or_after(since)
-    there = [key for key in market.warehouse.sessions("ohlcv") if key >= first]
+    made = market.warehouse.sessions("ohlcv")  # a day may be declared closed after it was made
+    there = [key for key in made if key >= first and key in market.sessions]
     if not there:
         raise MissingSessionsError(
-            f"there are no bars at or after {since} to ask for again; `rnn-pipelines backfill` "
-            f"makes what is missing"
+            f"there are no bars at or after {since} to ask for again; "
+            f"`{market.command('backfill')}` makes what is missing"
         )
     sessions = market.sessions.between(first, there[-1])
     defs, before = build_definitions(market), stored_bars(market, sessions)
@@ -102,11 +103,11 @@ def _follow(
     if republish and work is not None:
         run_assets(defs, instance, work.assets, (work.first, work.last), tags={CURRENT_TAG: KEEP})
         return
-    for line in _left_lines(found, sessions):
+    for line in _left_lines(market, found, sessions):
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def _left_lines(found: Survey, sessions: tuple[str, ...]) -> list[str]:
+def _left_lines(market: Market, found: Survey, sessions: tuple[str, ...]) -> list[str]:
     served = sum(len(found.served(asset)) for asset in found.wanted)
     left = sum(len(found.left(asset)) for asset in found.wanted)
     lines = []
@@ -116,9 +117,10 @@ def _left_lines(found: Survey, sessions: tuple[str, ...]) -> list[str]:
             f"they are; --republish makes them again and keeps them as revisions"
         )
     if left:
+        again = market.command(f"backfill --start {sessions[0]} --end {sessions[-1]}")
         lines.append(
             f"{left} backfilled partitions of models, predictions and evaluations are stale now; "
-            f"`rnn-pipelines backfill --start {sessions[0]} --end {sessions[-1]}` makes them again"
+            f"`{again}` makes them again"
         )
     return lines
 

@@ -23,7 +23,7 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
         "ic": "IC",
         "rank_ic": "rank IC",
         "rank_icir": "rank ICIR",
-        "rank_ic_t": "t",
+        "rank_ic_t_nw": "t",
         "served_days": "served sessions",
         "served_rank_ic": "their rank IC",
     },

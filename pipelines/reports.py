@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from pipelines import revisions
 from pipelines.bundles import find_bundle, histories_of
 from pipelines.errors import MissingSessionsError
 from pipelines.feature_sets import identity
 from pipelines.market import Market
-from pipelines.partition_file import fingerprint
+from pipelines.partition_file import DamagedFileError, fingerprint
 from pipelines.report_data import ReportData
 from pipelines.report_tables import (
     COMPARISON_TABLE,
@@ -50,6 +51,7 @@ __all__ = [
 ]
 
 PAGE = "report.html"
+_ICS = ["ic", "rank_ic"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
     from rnn_core.evaluation import (
         compare_signals,
         html_report,
+        mean_test,
         plot_coverage,
         png_bytes,
         report_figures,
@@ -97,14 +100,18 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
         {
             name: {
                 **summarize_ic(rows),
+                **{f"{c}_t_nw": mean_test(pd.to_numeric(rows[c]))["t_nw"] for c in _ICS},
                 **seed_figures(rows),
-                **served_figures(rows, None if served is None else served.get(name, ())),
+                **served_figures(
+                    as_first_made(market, name, rows),
+                    None if served is None else served.get(name, ()),
+                ),
             }
             for name, rows in evaluations.items()
         }
     ).T
     table.index.name = "model"
-    histories = _newest_histories(market, evaluations)
+    histories, damaged = _newest_histories(market, evaluations)
     analyses: dict[str, SignalAnalysis] = {
         name: signal_analysis(
             data.scores[name].score,
@@ -132,7 +139,7 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
         comparison=comparison,
         histories=histories,
         provenance=_provenance(market, evaluations),
-        notes=_notes(market, served),
+        notes=[*_notes(market, served), *damaged],
         periods_per_year=market.config.portfolio.periods_per_year,
         figures=pictures,
     )
@@ -145,20 +152,30 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
     for path in (market.paths.reports / PAGE, market.paths.page):
         atomic_write(path, page.encode())
     days = {name: int(table.loc[name, "days"]) for name in table.index}
-    return Report(tables, pictures, [f"signal_report: evaluated sessions {days}"])
+    return Report(tables, pictures, [f"signal_report: evaluated sessions {days}", *damaged])
 
 
 def _newest_histories(
     market: Market, evaluations: Mapping[str, pd.DataFrame]
-) -> dict[str, pd.DataFrame]:
-    """Loss curves of each model's newest evaluated training."""
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Loss curves of each model's newest evaluated training, and why some are left out."""
+    from rnn_core.training import BundleError
+
     histories: dict[str, pd.DataFrame] = {}
+    notes: list[str] = []
     for name, rows in evaluations.items():
         newest = f"{rows['as_of'].max():%Y-%m-%d}"
-        bundle = find_bundle(market, name, newest)
+        try:
+            bundle = find_bundle(market, name, newest)
+        except BundleError as error:
+            notes.append(
+                f"the loss curve of {name} of {newest} is left out: {error}; materialize "
+                f"{name}_model of {newest} to train it again"
+            )
+            continue
         if bundle is not None:
             histories |= histories_of(f"{name} {newest}", bundle)
-    return histories
+    return histories, notes
 
 
 def _provenance(market: Market, evaluations: Mapping[str, pd.DataFrame]) -> dict[str, object]:
@@ -203,6 +220,29 @@ def served_note(market: Market, served: Mapping[str, Collection[str]]) -> str:
         f"decisions scored in time to be traded on, {served_means(market.sessions)}: {counts}; all "
         f"others were backfilled"
     )
+
+
+def as_first_made(market: Market, model: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Evaluations, those that were made again with the figures that they had first.
+
+    What was served and is published anew keeps its first version as a revision: the record of what
+    was traded on is that one, never the one of hindsight. A damaged revision has no figures.
+
+    Args:
+        market: the market.
+        model: its name.
+        rows: its evaluations, by session.
+    """
+    table, store = f"{model}_evaluation", market.warehouse.store
+    first = rows.copy()
+    for key in revisions.sessions(store, table):
+        try:
+            found = revisions.first_rows(store, table, key)[_ICS]
+        except DamagedFileError:
+            found = pd.DataFrame([[math.nan, math.nan]], columns=_ICS)
+        if pd.Timestamp(key) in first.index and len(found):
+            first.loc[pd.Timestamp(key), _ICS] = found.iloc[0].to_numpy()
+    return first
 
 
 def served_figures(rows: pd.DataFrame, served: Collection[str] | None) -> dict[str, float]:

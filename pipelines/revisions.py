@@ -19,6 +19,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.partition_file import verify
 from pipelines.store import PART, Store
 
 FOLDER = ".revisions"
@@ -53,7 +58,10 @@ def keep(store: Store, table: str, key: str) -> int | None:
 
 
 def drop_unchanged(store: Store, table: str, keys: Iterable[str]) -> list[str]:
-    """Remove newest revisions whose bytes are in place still or again; returns their sessions."""
+    """Remove newest revisions whose bytes are in place still or again; returns their sessions.
+
+    The file in place gets back the time of the one that was kept: it is the same file.
+    """
     dropped = []
     for key in keys:
         there = numbers(store, table, key)
@@ -62,9 +70,41 @@ def drop_unchanged(store: Store, table: str, keys: Iterable[str]) -> list[str]:
         except FileNotFoundError:
             continue
         if there and store.read(*part(table, key, there[-1])) == current:
-            store.fs.rm(store.path(*part(table, key, there[-1])))
+            kept = store.path(*part(table, key, there[-1]))
+            if store.is_local:
+                stat = Path(kept).stat()
+                in_place = store.path(table, f"date={key}", PART)
+                os.utime(in_place, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            store.fs.rm(kept)
             dropped.append(key)
     return dropped
+
+
+def first_rows(store: Store, table: str, key: str) -> pd.DataFrame:
+    """What a partition that has revisions held at first.
+
+    Raises:
+        FileNotFoundError: it has none.
+        DamagedFileError: the bytes of the first are not those that were written.
+    """
+    raw = store.read(*part(table, key, numbers(store, table, key)[0]))
+    verify(raw)
+    rows: pd.DataFrame = pq.read_table(pa.BufferReader(raw)).to_pandas()
+    return rows
+
+
+def first_written(store: Store, table: str, key: str) -> float:
+    """When the oldest version of a partition that is kept was written, seconds since 1970.
+
+    Raises:
+        FileNotFoundError: there is no such partition.
+    """
+    kept = numbers(store, table, key)
+    parts = part(table, key, kept[0]) if kept else (table, f"date={key}", PART)
+    if store.is_local:
+        return Path(store.path(*parts)).stat().st_mtime
+    when: float = store.fs.modified(store.path(*parts)).timestamp()
+    return when
 
 
 def numbers(store: Store, table: str, key: str) -> list[int]:

@@ -27,6 +27,7 @@ from pipelines.config import ScheduleConfig
 from pipelines.market import Market
 from pipelines.orphans import sweep_orphans
 from pipelines.outlook import Outlook, SessionFailedError, look
+from pipelines.upkeep import KEEP, SERVED_TAG
 
 __all__ = [
     "ATTEMPT_TAG",
@@ -38,6 +39,7 @@ __all__ = [
     "last_cron",
     "request",
     "schedule_is_on",
+    "without_newcomers",
 ]
 
 SCHEDULE = "daily_retraining"
@@ -78,7 +80,10 @@ def daily_retraining(
         cron = last_cron(settings, zone, now)
         seen = look(market, context.instance, job.name, last_assets, now, closed_by=cron)
         if seen.ask_for is not None:
-            return [request(seen, settings)]
+            note = seen.newcomers.note(seen.newest, market.command)
+            if note:
+                context.log.info(f"{seen.ask_for} is asked for{note}")
+            return [without_newcomers(request(seen, settings), market, seen)]
         why = seen.reason(settings, zone)
         if seen.given_up and seen.attempts is not None:
             is_news = dt.timedelta(0) <= now - seen.attempts.ended < every
@@ -109,12 +114,31 @@ def last_cron(settings: ScheduleConfig, zone: str, now: dt.datetime) -> dt.datet
 
 
 def request(seen: Outlook, settings: ScheduleConfig, run_key: str | None = None) -> dg.RunRequest:
-    """The run of the oldest missing session, with the number of the attempt in its tags."""
+    """The run of the oldest missing session, with the number of the attempt in its tags.
+
+    What was served stays as it is: an earlier attempt may have made some of the session in time.
+    """
     number = seen.attempts.count + 1 if seen.attempts else 1
     return dg.RunRequest(
         run_key=run_key,
         partition_key=seen.missing[0],
-        tags={ATTEMPT_TAG: f"{number} of {settings.max_attempts}"},
+        tags={ATTEMPT_TAG: f"{number} of {settings.max_attempts}", SERVED_TAG: KEEP},
+    )
+
+
+def without_newcomers(run: dg.RunRequest, market: Market, seen: Outlook) -> dg.RunRequest:
+    """A run less the assets of added models that no trained model can serve yet."""
+    from pipelines.demo import DATA_ASSETS, model_assets  # it builds the graph of this schedule
+
+    left_out = seen.newcomers.left_out(market, seen.missing[0])
+    if not left_out:
+        return run
+    kept = [a for a in model_assets(market) if a.rsplit("_", 1)[0] not in left_out]
+    return dg.RunRequest(
+        run_key=run.run_key,
+        partition_key=run.partition_key,
+        tags=run.tags,
+        asset_selection=[dg.AssetKey(name) for name in (*DATA_ASSETS, *kept)],
     )
 
 

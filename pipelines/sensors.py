@@ -17,11 +17,11 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from pipelines.alerts import describe, run_program, write_line
-from pipelines.attempts import PARTITION, newest_run, work_in_progress
+from pipelines.attempts import PARTITION, newest_run, runs_since, work_in_progress
 from pipelines.drop_folder import Watch, look_at
 from pipelines.market import Market
-from pipelines.outlook import Outlook, look
-from pipelines.schedules import last_cron, request, schedule_is_on
+from pipelines.outlook import Outlook, clock, look, wait_after
+from pipelines.schedules import last_cron, request, schedule_is_on, without_newcomers
 
 _SECONDS = 30  # between two looks
 _MOMENTS = dt.timedelta(minutes=2)
@@ -66,6 +66,7 @@ def reports_after_daily(
     """Launch `reports` once after a batch of `daily` runs.
 
     While sessions are being caught up it waits for the last of them, or for the first that fails.
+    Reports that fail are tried again as a session is, after the same waits and as often.
 
     Args:
         market: the market; the sensor is on where the schedule is.
@@ -90,13 +91,26 @@ def reports_after_daily(
         if _is_before_the_first_evaluation(market, done.dagster_run):
             return dg.SkipReason("no label has matured since training began: nothing to report")
         newest, ended = done.dagster_run.run_id, done.end_time or 0.0
-        last = newest_run(instance, reports.name)
-        if last is not None and last.dagster_run.status == dg.DagsterRunStatus.QUEUED:
-            return dg.SkipReason(
-                f"run {last.dagster_run.run_id[:8]} of {reports.name} waits already"
-            )
-        if last is not None and (last.start_time or last.create_timestamp.timestamp()) >= ended:
+        made = runs_since(instance, reports.name, ended)
+        if made.live is not None:
+            return dg.SkipReason(f"run {made.live[:8]} of {reports.name} waits or works already")
+        if made.succeeded:
             return dg.SkipReason(f"the reports hold run {newest[:8]}, the newest of {daily.name}")
+        if made.failed is not None:
+            count, last = made.failures, made.failed
+            zone = market.sessions.timezone
+            why = (
+                f"attempt {count} of {settings.max_attempts} at the reports of run {newest[:8]} "
+                f"failed at {clock(last.ended, zone)} (run {last.run_id[:8]}): {last.reason}"
+            )
+            if count >= settings.max_attempts:
+                return dg.SkipReason(
+                    f"{why}; it was the last. Put right what the reason names and launch "
+                    f"{reports.name}; the next run of {daily.name} has its reports tried anew"
+                )
+            due = last.ended + wait_after(settings, count)
+            if due > utc_now():
+                return dg.SkipReason(f"{why}; the next is due at {clock(due, zone)}")
         busy = work_in_progress(instance, market.sessions.keys)
         if busy is not None:
             return dg.SkipReason(f"{busy}: the reports follow it")
@@ -104,7 +118,8 @@ def reports_after_daily(
             seen = _as_the_schedule_sees_it(market, instance, daily.name, last_assets, utc_now())
             if seen.ask_for is not None:
                 return dg.SkipReason(f"{seen.ask_for} is next: the reports follow it")
-        return dg.RunRequest(run_key=newest)
+        again = f" {made.failures + 1}" if made.failures else ""
+        return dg.RunRequest(run_key=f"{newest}{again}")  # a key is never asked for twice
 
     return sensor
 
@@ -171,9 +186,8 @@ def new_files(
                 return dg.SensorResult(skip_reason=why, cursor=looked)
         attempt = seen.attempts.runs if seen.attempts else 0
         run_key = f"{seen.missing[0]} {attempt} {digest}"
-        return dg.SensorResult(
-            run_requests=[request(seen, settings, run_key=run_key)], cursor=handled
-        )
+        run = without_newcomers(request(seen, settings, run_key=run_key), market, seen)
+        return dg.SensorResult(run_requests=[run], cursor=handled)
 
     return sensor
 

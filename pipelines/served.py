@@ -9,9 +9,11 @@ its closing time is not known: a calendar of one's own, an extra session that th
 
 The time is that of the first materialization in Dagster's record: Parquet files hold no times, so
 that a partition made twice has the same bytes, and a record of its own would be one more thing to
-keep in step. Making a partition again does not change when it was first made. Where the record was
-lost, `sync` restores the times from the files' modification times; copies that do not keep those
-turn served sessions into backfilled ones, never the other way round.
+keep in step. Making a partition again does not change when it was first made; one that was lost or
+damaged is made anew, and counts from then. What the record lacks, since it was lost or is another
+one, counts from the modification time of its file (its oldest revision's), by which `sync` and
+every run put it on record. Copies that do not keep those times turn served sessions into backfilled
+ones, never the other way round.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from functools import lru_cache
 import dagster as dg
 import pandas as pd
 
+from pipelines import revisions
 from pipelines.market import Market
 from pipelines.partitions import Sessions
 from pipelines.record import first_made
@@ -39,7 +42,10 @@ def served_sessions(market: Market, instance: dg.DagsterInstance, model: str) ->
     Returns:
         Session keys.
     """
-    made = first_made(instance, f"{model}_prediction")
+    table, store = f"{model}_prediction", market.warehouse.store
+    made = first_made(instance, table)
+    for key in set(store.partitions(table)) - made.keys():
+        made[key] = pd.Timestamp(revisions.first_written(store, table, key), unit="s", tz="UTC")
     # A calendar's opening times take a second to work out: only where a session may be served.
     near = {
         key: when
@@ -76,8 +82,7 @@ def served_means(sessions: Sessions) -> str:
 
 def _midnight_after(sessions: Sessions, key: str) -> pd.Timestamp:
     """When the partition of a session begins to exist, UTC."""
-    tomorrow = f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}"
-    return pd.Timestamp(tomorrow, tz=sessions.timezone).tz_convert("UTC")
+    return sessions.at(f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}")
 
 
 def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
@@ -93,11 +98,9 @@ def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
     after = sessions.keys[at] if at < len(sessions) else None
     tomorrow = f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}"
     if sessions.opens is not None:
-        local = pd.Timestamp(f"{after or tomorrow} {sessions.opens}", tz=sessions.timezone)
-        return local.tz_convert("UTC")
+        return sessions.at(after or tomorrow, sessions.opens)
     known = _exchange_next(sessions, key)
-    midnight = pd.Timestamp(after or tomorrow, tz=sessions.timezone).tz_convert("UTC")
-    return midnight if known is None else pd.Timestamp(known["open"])
+    return sessions.at(after or tomorrow) if known is None else pd.Timestamp(known["open"])
 
 
 def _exchange_next(sessions: Sessions, key: str) -> pd.Series | None:
@@ -147,20 +150,31 @@ class Served:
     def holds(self, asset: str, key: str) -> bool:
         """Whether a partition was served, or belongs to what was.
 
-        That is the prediction of a served session, the evaluation of its decision, and the model
-        in force at it or trained by it, which later sessions may share.
+        That is the prediction of a served session, the pointer to the model that gave it and the
+        evaluation of its decision.
         """
         model, _, kind = asset.rpartition("_")
         if kind not in ("model", "prediction", "evaluation") or model not in {
             spec.name for spec in self._market.models
         }:
             return False
-        if kind == "evaluation":
-            decision = self._market.decision_of(key)
-            return decision is not None and decision in self.sessions(model)
-        if kind == "model":
-            anchor = self._market.plan_of(model).anchor(key)
-            return key in self.sessions(model) or (
-                anchor is not None and anchor in self.sessions(model)
-            )
-        return key in self.sessions(model)
+        decision = self._market.decision_of(key) if kind == "evaluation" else key
+        return decision is not None and decision in self.sessions(model)
+
+    def gave(self, model: str, anchor: str) -> bool:
+        """Whether the model trained at a session gave served scores: its bundle is history, too."""
+        plan = self._market.plan_of(model)
+        return any(plan.anchor(key) == anchor for key in self.sessions(model))
+
+    def follows(self, model: str, as_of: str) -> bool:
+        """Whether a session was served at or after this one, by whatever model."""
+        return max(self.sessions(model), default="") >= as_of
+
+    def leaves_to_make(self, model: str, anchor: str) -> bool:
+        """Whether the model of an anchor has sessions that were not served, or those to come."""
+        plan, sessions = self._market.plan_of(model), self._market.sessions
+        last = self._market.last_closed()
+        if plan.anchor(last) == anchor:
+            return True
+        closed = sessions.between(anchor, last) if anchor <= last else ()
+        return any(plan.anchor(key) == anchor and key not in self.sessions(model) for key in closed)

@@ -6,6 +6,9 @@ What:   `Snapshot` is the `Digests` of `inputs.py` (table -> session -> digest),
 How:    what a survey finds that has to be made again is marked `outdated`; from then on it has a
         fingerprint that nothing was made from. So whatever was made from it differs from what is
         expected, and is found by the same comparison, partition by partition.
+Served: where what was served is to stay, a bundle that gave served scores stays in force though its
+        training data were restated since. One that is gone or cannot score any more (another
+        configuration or processor state) is trained anew, if a session is left that needs it.
 """
 
 from __future__ import annotations
@@ -14,13 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pyarrow as pa
+import yaml
 
 from pipelines import inputs
 from pipelines.bar_inputs import inputs_now
-from pipelines.bundles import bundle_path
+from pipelines.bundles import Candidate, bundle_path, misfit, newest_good
 from pipelines.errors import ProcessorStateError
 from pipelines.market import Market
 from pipelines.partition_file import (
@@ -31,9 +34,9 @@ from pipelines.partition_file import (
     verify,
 )
 from pipelines.processing import ProcessorState, load_state
+from pipelines.served import Served
 from pipelines.store import PART
 from pipelines.training import training_config
-from pipelines.verdict import model_verdict
 
 _READERS = 4
 _FEW = 5  # sessions for which a look at each is cheaper than a list of all
@@ -72,6 +75,10 @@ class TableState(Mapping[str, str]):
                 self._infos[key] = None
         return self._infos[key]
 
+    def infos(self, keys: Iterable[str]) -> dict[str, PartitionInfo]:
+        """The footers of those of some sessions that are there and intact."""
+        return {key: info for key in keys if (info := self.info(key)) is not None}
+
     def load(self, keys: Sequence[str]) -> None:
         """Read the files of several sessions at once."""
         known = keys if len(keys) <= _FEW else [key for key in keys if key in self.there]
@@ -101,16 +108,16 @@ class TableState(Mapping[str, str]):
 
 
 @dataclass(frozen=True)
-class BundleState:
+class BundleState(Candidate):
     """A bundle, and whether it is the one that would be trained now.
 
     Attributes:
-        manifest: of the bundle; empty where it cannot be read.
         reason: why it would be trained again; empty where it is current.
+        usable: whether it could serve sessions of now, though on other training data.
     """
 
-    manifest: Mapping[str, Any]
     reason: str = ""
+    usable: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,11 +134,17 @@ class ModelState:
 
 
 class Snapshot(dict[str, TableState]):
-    """A market as it is now: `TableState` by table."""
+    """A market as it is now: `TableState` by table.
 
-    def __init__(self, market: Market) -> None:
+    Args:
+        market: the market.
+        served: what is to stay as it was served; None where all may be made again.
+    """
+
+    def __init__(self, market: Market, served: Served | None = None) -> None:
         super().__init__()
         self.market = market
+        self._served = served
         self.processors_outdated = False
         self._bundles: dict[tuple[str, str], BundleState] = {}
         self._training: dict[str, str] = {}
@@ -160,26 +173,40 @@ class Snapshot(dict[str, TableState]):
         return "absent processors" if self.processors is None else self.processors.hash
 
     def model(self, model: str, key: str) -> ModelState:
-        """The newest model at or before a session that passes its checks, as `bundles.in_force`.
+        """The newest model at or before a session that may serve, as `bundles.in_force` finds it.
 
         A pinned one is served whatever the checks say and whatever it was trained on.
         """
-        plan, checks = self.market.plan_of(model), self.market.config.checks.model
-        anchor, passed_over = plan.anchor(key), []
-        made_from: dict[str, str] = {}
-        while anchor is not None:
-            state = self.bundle(model, anchor)
-            pinned = plan.is_pinned(key)
-            if not state.manifest or (state.reason and not pinned):
-                return ModelState({"bundle": f"outdated bundle of {anchor}"}, state.reason)
-            if pinned or not model_verdict(checks, state.manifest).blocking:
-                made_from["bundle"] = state.manifest["fingerprint"]
-                break
-            passed_over.append(anchor)
-            anchor = plan.previous(anchor)
+        plan = self.market.plan_of(model)
+        as_of, passed_over = newest_good(
+            self.market, model, key, lambda as_of: self.bundle(model, as_of)
+        )
+        pinned, anchor = plan.is_pinned(key), plan.anchor(key)
+        for looked_at in (*passed_over, *([as_of] if as_of else [])):
+            state = self.bundle(model, looked_at)
+            trains_now = not pinned and plan.trains(looked_at) and bool(state.reason)
+            if trains_now or (looked_at == anchor and (not state.manifest or state.misfit)):
+                return ModelState({"bundle": f"outdated bundle of {looked_at}"}, state.reason)
+        made_from = {}
+        if as_of is not None:
+            made_from["bundle"] = str(self.bundle(model, as_of).manifest["fingerprint"])
         if passed_over:
             made_from["passed_over"] = " ".join(passed_over)
         return ModelState(made_from)
+
+    def lacks_bundle(self, asset: str, key: str) -> bool:
+        """Whether a session of a model has to train, though its pointer was served.
+
+        Its bundle is gone or cannot score any more, and sessions that were not served build on it.
+        """
+        model, _, kind = asset.rpartition("_")
+        if kind != "model" or self._served is None or not self.market.plan_of(model).trains(key):
+            return False
+        return not self.bundle(model, key).usable and self._served.leaves_to_make(model, key)
+
+    def is_history(self, model: str, anchor: str) -> bool:
+        """Whether a bundle gave scores that are to stay as they were served."""
+        return self._served is not None and self._served.gave(model, anchor)
 
     def bundle(self, model: str, anchor: str) -> BundleState:
         """The bundle of a session, every byte verified."""
@@ -193,17 +220,24 @@ class Snapshot(dict[str, TableState]):
         market, named = self.market, f"the {model} bundle of {anchor}"
         path = bundle_path(market, model, anchor)
         if not (path / "manifest.json").is_file():
-            return BundleState({}, f"{named} is not there")
+            return BundleState({}, "is not there", f"{named} is not there")
         try:
-            manifest, _ = read_verified(path)
+            manifest, files = read_verified(path)
         except BundleError:
-            return BundleState({}, f"{named} is damaged")
+            return BundleState({}, "is damaged", f"{named} is damaged")
+        config = yaml.safe_load(files["config.yaml"])["config"]
+        processors = None if self.processors is None else self.processors.hash
+        unfit = misfit(market, config, manifest, processors)
+        if unfit:
+            return BundleState(manifest, unfit, f"{named} {unfit}")
         spec = next(spec for spec in market.models if spec.name == model)
         if manifest.get("config_hash") != fingerprint(training_config(market, spec)):
-            return BundleState(manifest, f"{named} has another configuration")
-        if manifest.get("data") != self._training_inputs(anchor):
-            return BundleState(manifest, f"{named} has other training data")
-        return BundleState(manifest)
+            return BundleState(manifest, "", f"{named} has another configuration")
+        same = manifest.get("data") == self._training_inputs(anchor)
+        reason = (
+            "" if same or self.is_history(model, anchor) else f"{named} has other training data"
+        )
+        return BundleState(manifest, "", reason, usable=True)
 
     def _training_inputs(self, anchor: str) -> str:
         """What a model of any family as of `anchor` would be trained on now."""
@@ -216,10 +250,15 @@ class Snapshot(dict[str, TableState]):
 
     def load_bars(self, keys: Sequence[str]) -> None:
         """Find what several sessions of `ohlcv` would be made from at once; keys in order."""
-        self["ohlcv"].load(keys)
-        self["ohlcv_quarantine"].load(keys)
-        both = [k for k in keys if k in self["ohlcv"] and k in self["ohlcv_quarantine"]]
-        self._bars |= inputs_now(self.market, both)
+        tables = self["ohlcv"], self["ohlcv_quarantine"]
+        for table in tables:
+            table.load(keys)
+
+        def intact(key: str) -> bool:
+            return all(table.info(key) is not None for table in tables)
+
+        both = [key for key in keys if intact(key)]
+        self._bars |= inputs_now(self.market, both, intact)
         for key in both:
             info = self["ohlcv"].info(key)
             if info and info.provenance.inputs.get("entering") != self._bars[key]["entering"]:

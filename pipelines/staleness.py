@@ -91,7 +91,7 @@ def survey(
         served: what stays as it is; None where that may be replaced.
         restated: sessions whose bars the source now gives differently.
     """
-    graph, now = defs.resolve_asset_graph(), Snapshot(market)
+    graph, now = defs.resolve_asset_graph(), Snapshot(market, served)
     ordered = [key.to_user_string() for key in graph.toposorted_asset_keys]
     reasons: dict[str, dict[str, Reason]] = {}
     for name in (n for n in ordered if n in wanted):
@@ -114,7 +114,12 @@ def survey(
             if why is None and key not in recorded:
                 why = Reason(Cause.UNRECORDED)
             if why is not None:
-                protected = served and _may_be_kept(why) and served.holds(name, key)
+                protected = (
+                    served is not None
+                    and _may_be_kept(why)
+                    and served.holds(name, key)
+                    and not now.lacks_bundle(name, key)
+                )
                 found[key] = Reason(Cause.SERVED) if protected else why
         again = (k for k, why in found.items() if why.cause not in (Cause.SERVED, Cause.UNRECORDED))
         now[name].mark_outdated(again)

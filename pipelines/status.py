@@ -15,6 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipelines import revisions
+from pipelines.attempts import work_in_progress
 from pipelines.bar_inputs import restated_sessions
 from pipelines.demo import DATA_STAGE, model_assets
 from pipelines.market import Market
@@ -80,6 +81,7 @@ class StatusReport:
         predictions: counts of `served` and `backfilled` sessions, by model.
         revisions: sessions of which an earlier, served version is kept, by table.
         restated: sessions whose bars the source now gives differently; None if it was not asked.
+        busy: the run or backfill that is at work on the market, in words; None where none is.
     """
 
     market: str
@@ -88,6 +90,7 @@ class StatusReport:
     predictions: dict[str, dict[str, int]]
     revisions: dict[str, int]
     restated: tuple[str, ...] | None
+    busy: str | None = None
 
     @property
     def is_current(self) -> bool:
@@ -121,6 +124,7 @@ class StatusReport:
             "predictions": self.predictions,
             "revisions": self.revisions,
             "restated": None if self.restated is None else list(self.restated),
+            "busy": self.busy,
         }
 
 
@@ -173,7 +177,8 @@ def status_report(
     for model, table in market.prediction_tables().items():
         there = set(market.warehouse.sessions(table))
         in_time = len(served.sessions(model) & there)
-        predictions[model] = {"served": in_time, "backfilled": len(there) - in_time}
+        scored = sum(key >= market.plan.first_trained for key in there)
+        predictions[model] = {"served": in_time, "backfilled": scored - in_time}
     store = market.warehouse.store
     return StatusReport(
         market=market.config.name,
@@ -182,6 +187,7 @@ def status_report(
         predictions=predictions,
         revisions={t: len(revisions.sessions(store, t)) for t in revisions.tables(store)},
         restated=restated,
+        busy=work_in_progress(instance, market.sessions.keys),
     )
 
 
@@ -244,8 +250,8 @@ def status_table(report: StatusReport) -> Table:
     return table
 
 
-def status_lines(report: StatusReport) -> list[str]:
-    """What is said below the table."""
+def status_lines(market: Market, report: StatusReport) -> list[str]:
+    """What is said below the table: what was served, what is at work, and the command to give."""
     lines = [
         f"{model}: predictions of {n['served']} sessions were served, of {n['backfilled']} "
         f"backfilled"
@@ -258,12 +264,19 @@ def status_lines(report: StatusReport) -> list[str]:
     if report.restated:
         lines.append(
             f"the source restated {len(report.restated)} sessions from {report.restated[0]} on; "
-            f"`rnn-pipelines refresh --since {report.restated[0]}` takes them over"
+            f"`{market.command(f'refresh --since {report.restated[0]}')}` takes them over"
         )
     elif report.restated is not None:
         lines.append("the source gives the bars that are stored")
+    if report.busy:
+        lines.append(f"{report.busy}; what it has not made yet is shown as missing")
     if report.is_current:
         lines.append("everything is current")
     elif all(f.cause == Cause.UNRECORDED for a in report.assets for f in a.findings if f.is_stale):
-        lines.append("everything is there; `rnn-pipelines sync` puts it on Dagster's record")
+        lines.append(f"everything is there; `{market.command('sync')}` puts it on Dagster's record")
+    elif not report.busy:
+        stale = [k for a in report.assets for f in a.findings if f.is_stale for k in f.keys]
+        first = min((key for key in stale if key != WHOLE), default=report.newest)
+        wanted = market.command(f"backfill --start {first} --end {report.newest}")
+        lines.append(f"`{wanted}` makes what is missing or stale")
     return lines

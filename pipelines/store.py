@@ -6,46 +6,35 @@ store a put is atomic as it is. The warehouse above this knows tables, this know
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import uuid
+import shutil
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from rnn_core.atomic import atomic_write, writer_of
+
+__all__ = ["PART", "Store", "atomic_write", "remove_leftovers"]
+
 _PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})$")
-_TEMPORARY = re.compile(r"\.(\d+)\.[0-9a-f]{8}\.tmp$")
 PART = "part-0.parquet"
 
 
-def atomic_write(path: Path, data: bytes) -> None:
-    """Write a local file so that a reader sees the old content or the new, never a part.
-
-    Raises:
-        OSError: the folder cannot be made or written; nothing is left behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
 def remove_leftovers(root: Path) -> int:
-    """Remove temporary files of processes that were killed while writing; returns how many."""
+    """Remove temporary files and folders of processes that were killed; returns how many."""
     removed = 0
-    for path in root.glob("**/.*.tmp"):
-        found = _TEMPORARY.search(path.name)
-        if found and not _is_running(int(found.group(1))):
+    for path in list(root.glob("**/.*.tmp")):
+        writer = writer_of(path)
+        if writer is None or _is_running(writer):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
-            removed += 1
+        removed += 1
     return removed
 
 
@@ -71,6 +60,10 @@ class Store:
         self.is_local = isinstance(self.fs, LocalFileSystem)
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
         self.prefix = "" if self.is_local else f"{protocol}://"
+
+    def is_below(self, folder: Path) -> bool:
+        """Whether everything here lies in a local folder."""
+        return self.is_local and Path(self.root).resolve().is_relative_to(folder.resolve())
 
     def path(self, *parts: str) -> str:
         """The full path of a file below the root, without the protocol."""

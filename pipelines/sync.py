@@ -4,31 +4,20 @@ A new DAGSTER_HOME, a record that was lost, a warehouse that was copied or resto
 are there and not on record are recorded, with the figures of their footers and the time at which
 their file was written, without a run. Partitions on record whose file is gone or damaged are taken
 off it, so that the UI and the schedule see them as missing. No file of the warehouse is touched.
-
-All events of an asset go to the event log at once: one transaction, not one a partition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import dagster as dg
-from dagster import DagsterEvent, DagsterEventType, EventLogEntry
-from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
-from dagster._core.events import StepMaterializationData
-from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
-from pipelines import revisions
 from pipelines.demo import DATA_ASSETS, model_assets
 from pipelines.errors import name_sessions
 from pipelines.market import Market
-from pipelines.partition_file import PartitionInfo
-from pipelines.record import forget
-from pipelines.snapshot import Snapshot, TableState
-from pipelines.store import PART, Store
+from pipelines.record import forget, put_on_record
+from pipelines.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -64,7 +53,7 @@ def sync_record(market: Market, instance: dg.DagsterInstance) -> Synced:
         known = instance.get_materialized_partitions(dg.AssetKey(asset))
         new = [key for key in keys if key not in known and table.info(key) is not None]
         gone = sorted(key for key in known if key not in table.there or key in table.damaged)
-        _record(market, instance, asset, table, new)
+        put_on_record(market.warehouse.store, instance, asset, table.infos(new))
         forget(instance, asset, gone)
         for into, found in ((recorded, new), (forgotten, gone), (damaged, sorted(table.damaged))):
             if found:
@@ -72,60 +61,6 @@ def sync_record(market: Market, instance: dg.DagsterInstance) -> Synced:
     if _record_processors(now, instance):
         recorded["processors"] = ("all",)
     return Synced(recorded, forgotten, damaged)
-
-
-def _record(
-    market: Market,
-    instance: dg.DagsterInstance,
-    asset: str,
-    table: TableState,
-    keys: Sequence[str],
-) -> None:
-    """Report a materialization for each session, at the time at which its file was written."""
-    events = []
-    for key in keys:
-        info = table.info(key)
-        assert info is not None  # noqa: S101 - only what is there is recorded
-        made = dg.AssetMaterialization(
-            asset_key=asset,
-            partition=key,
-            metadata=partition_metadata(key, info),
-            tags={CODE_VERSION_TAG: info.provenance.code_version},
-        )
-        event = DagsterEvent(
-            event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
-            event_specific_data=StepMaterializationData(made),
-            job_name=RUNLESS_JOB_NAME,
-        )
-        when = first_written(market.warehouse.store, asset, key)
-        events.append(
-            EventLogEntry(  # type: ignore[no-untyped-call]
-                None, "info", "", RUNLESS_RUN_ID, when, None, RUNLESS_JOB_NAME, event
-            )
-        )
-    if events:
-        instance.event_log_storage.store_event_batch(events)
-
-
-def partition_metadata(key: str, info: PartitionInfo) -> dict[str, Any]:
-    """What the record says of a partition, from its footer."""
-    return {
-        "dagster/row_count": info.rows,
-        "session": key,
-        "status": info.provenance.status,
-        "digest": info.digest[:16],
-        "recorded_by": "sync",
-    }
-
-
-def first_written(store: Store, table: str, key: str) -> float:
-    """When the oldest version of a partition that is kept was written, seconds since 1970."""
-    kept = revisions.numbers(store, table, key)
-    parts = revisions.part(table, key, kept[0]) if kept else (table, f"date={key}", PART)
-    if store.is_local:
-        return Path(store.path(*parts)).stat().st_mtime
-    when: float = store.fs.modified(store.path(*parts)).timestamp()
-    return when
 
 
 def _record_processors(now: Snapshot, instance: dg.DagsterInstance) -> bool:

@@ -19,6 +19,7 @@ from pipelines.learning import TrainingData, training_data
 from pipelines.locks import training_lock
 from pipelines.market import LABEL_NAME, Market
 from pipelines.partition_file import fingerprint
+from pipelines.processing import load_state
 from pipelines.verdict import model_verdict
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def ensure_trained(
     *,
     log: Callable[[str], None],
     on_epoch: Callable[[int, EpochReport], None],
+    is_history: bool = False,
+    anew: bool = False,
 ) -> Trained:
     """The bundle of a session: kept where its fingerprints match, trained otherwise.
 
@@ -80,13 +83,15 @@ def ensure_trained(
         as_of: the anchor session.
         log: told what is done.
         on_epoch: called after every epoch with the seed.
+        is_history: keep a bundle of the present configuration on whatever data: it has served.
+        anew: train whatever is there.
 
     Raises:
         MissingSessionsError: a session of the training window is not in the warehouse.
         TrainingDivergedError: a score, weight or input was not finite.
     """
     config = training_config(market, spec)
-    kept = _kept(market, spec, as_of, config, log)
+    kept = None if anew else _kept(market, spec, as_of, config, log, is_history)
     if kept is not None:
         log(f"{spec.name} as of {as_of}: the bundle is up to date, not trained again")
         return Trained(kept)
@@ -114,8 +119,12 @@ def _kept(
     as_of: str,
     config: dict[str, Any],
     log: Callable[[str], None],
+    is_history: bool,
 ) -> Bundle | None:
-    """The bundle of a session if its configuration and data are those of now."""
+    """The bundle of a session if its configuration and data are those of now.
+
+    That of a model which has served stays on the data it had, if it fits the processors of now.
+    """
     from rnn_core.training import BundleError
 
     try:
@@ -125,6 +134,8 @@ def _kept(
         return None
     if bundle is None or bundle.manifest.get("config_hash") != fingerprint(config):
         return None
+    if is_history and bundle.manifest["processors"] == load_state(market).hash:
+        return bundle
     window, needed_by = learning_window(market, as_of), f"{spec.name}_model"
     digests = {
         "dataset_infer": market.warehouse.digests(

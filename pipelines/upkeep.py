@@ -11,9 +11,16 @@ tag to trust the bars that are there. Two tags on a run say what the command wan
 
     rnn/current   keep: trust stored bars too;  ask: the source, as without the tag;
                   remake: make everything again, current or not
+                  retrain: that, and train every model of the range anew
     rnn/served    keep: leave what was served as it is, though its inputs changed since
 
-Before something served is written anew its file is kept as a revision (`revisions.py`).
+Before something served is written anew its file is kept as a revision (`revisions.py`), and so is
+a bundle that gave served scores. A pointer that was served stays where its bundle has to be trained
+again, since it is gone or cannot score any more: the sessions that follow need the bundle.
+
+What is there and not on record, as after a lost DAGSTER_HOME, is put on record first, at the time
+at which its file was written. A prediction on record that is gone or damaged is taken off it: what
+is made in its place was not served.
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ import dagster as dg
 
 from pipelines import revisions
 from pipelines.reasons import why_not_current
+from pipelines.record import forget, on_record, put_on_record
 from pipelines.served import Served
 from pipelines.snapshot import Snapshot
 
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
 
 CURRENT_TAG = "rnn/current"
 SERVED_TAG = "rnn/served"
-KEEP, ASK, REMAKE = "keep", "ask", "remake"
+KEEP, ASK, REMAKE, RETRAIN = "keep", "ask", "remake", "retrain"
 _PAGE = 1000
 
 
@@ -46,19 +54,27 @@ def make_what_is_left(run: Run, body: Callable[[Run], None]) -> None:
         body: makes the partitions of `run.keys`, consecutive sessions.
     """
     everything, tags = run.keys, run.context.run.tags
-    now, served = Snapshot(run.market), Served(run.market, run.context.instance)
+    served = Served(run.market, run.context.instance)
+    now = Snapshot(run.market, served if tags.get(SERVED_TAG) == KEEP else None)
     there = _there(run, now)
+    _mend_record(run, now, there)
     if run.name == "ohlcv" and tags.get(CURRENT_TAG) == KEEP:
         now.load_bars(everything)
     kept = {key for key in there if _is_kept(run, key, tags, now, served)}
-    _record_kept(run, now, [key for key in everything if key in kept])
-    left = [key for key in everything if key not in kept]
+    run.stays = frozenset(key for key in kept if now.lacks_bundle(run.name, key))
+    _record_kept(run, now, [key for key in everything if key in kept - run.stays])
+    left = [key for key in everything if key not in kept - run.stays]
     store = run.market.warehouse.store
-    replaced = [key for key in left if key in there and served.holds(run.name, key)]
+    replaced = [key for key in left if key in there - run.stays and served.holds(run.name, key)]
     for key in replaced:
         revisions.keep(store, run.name, key)
-    bundles = [key for key in replaced if run.name.endswith("_model")]
-    model = run.name.removesuffix("_model")
+    model, _, kind = run.name.rpartition("_")
+    bundles: list[str] = []
+    if kind == "model":
+        run.retrains = tags.get(CURRENT_TAG) == RETRAIN
+        run.history = frozenset(key for key in left if now.is_history(model, key))
+        trained = (key for key in left if run.market.plan_of(model).trains(key))
+        bundles = [key for key in trained if served.follows(model, key)]
     for key in bundles:
         revisions.keep_bundle(run.market.paths.models, model, key)
     try:
@@ -79,12 +95,24 @@ def _there(run: Run, now: Snapshot) -> set[str]:
     return {key for key in run.keys if table.info(key) is not None}
 
 
+def _mend_record(run: Run, now: Snapshot, there: set[str]) -> None:
+    """Put on record what is there and not on it; take predictions off it that are not there."""
+    instance, table = run.context.instance, now[run.name]
+    recorded = on_record(instance, run.name, run.keys)
+    put_on_record(
+        run.market.warehouse.store, instance, run.name, table.infos(sorted(there - recorded))
+    )
+    if run.name.endswith("_prediction"):
+        gone = sorted(recorded - there)
+        forget(instance, run.name, gone, but_of_run=run.context.run.run_id)
+
+
 def _is_kept(run: Run, key: str, tags: Mapping[str, str], now: Snapshot, served: Served) -> bool:
     """Whether a partition that is there stays as it is."""
     if tags.get(SERVED_TAG) == KEEP and served.holds(run.name, key):
         return True
     asks_source = run.name == "ohlcv" and tags.get(CURRENT_TAG) != KEEP
-    if asks_source or tags.get(CURRENT_TAG) == REMAKE:
+    if asks_source or tags.get(CURRENT_TAG) in (REMAKE, RETRAIN):
         return False
     made_by = run.provenance({})
     return why_not_current(run.name, key, made_by.code_version, made_by.config, now) is None

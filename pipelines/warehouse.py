@@ -199,7 +199,7 @@ class Warehouse:
             raise MissingSessionsError(
                 f"{needed_by} reads {name} of {len(keys)} sessions, {keys[0]} to {keys[-1]}, and "
                 f"{len(missing)} of them are not in the warehouse: {name_sessions(missing)}; "
-                f"materialize {name} from {missing[0]} to {missing[-1]} first"
+                f"materialize {_asset(name)} from {missing[0]} to {missing[-1]} first"
             )
 
     def read(
@@ -258,7 +258,7 @@ class Warehouse:
             raise WarehouseError(
                 f"{needed_by} cannot read {name} from {keys[0]} to {keys[-1]}: {error}; if the "
                 f"configuration asks for other columns now, or an earlier version wrote the files, "
-                f"materialize {name.removesuffix('_quarantine')} again from its first session on"
+                f"materialize {_asset(name)} again from its first session on"
             ) from error
         frame = rows.to_pandas(date_as_object=False)
         frame["date"] = frame["date"].astype("datetime64[ns]")
@@ -271,7 +271,7 @@ class Warehouse:
         if odd:
             raise WarehouseError(
                 f"{needed_by}: {name} of {odd[0]} has other columns than {name} of {keys[0]}: the "
-                f"configuration changed between them; materialize {name} from {keys[0]} to "
+                f"configuration changed between them; materialize {_asset(name)} from {keys[0]} to "
                 f"{keys[-1]} again"
             )
 
@@ -315,8 +315,8 @@ class Warehouse:
 
     def _damaged(self, name: str, key: str, error: Exception) -> WarehouseError:
         return WarehouseError(
-            f"the partition {key} of {name} is damaged: {error}; materialize {name} of {key} "
-            f"again to replace {self._path(name, key)}"
+            f"the partition {key} of {name} is damaged: {error}; materialize {_asset(name)} of "
+            f"{key} again to replace {self._path(name, key)}"
         )
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
@@ -332,6 +332,11 @@ def _close(engine: list[duckdb.DuckDBPyConnection]) -> None:
     """Let go of the engine before the interpreter ends, as DuckDB's bindings want it."""
     while engine:
         engine.pop().close()
+
+
+def _asset(table: str) -> str:
+    """The asset that writes a table: what an error may ask for."""
+    return table.removesuffix("_quarantine")
 
 
 def _quoted(identifier: str) -> str:

@@ -21,8 +21,14 @@ from dagster._core.execution.context.metadata_logging import (
     OutputMetadataAccumulator,
 )
 
-from pipelines.assets.check_results import check_result, check_spec, severity_of, shown_figures
-from pipelines.attempts import BARS, WAITS_TAG
+from pipelines.assets.check_results import (
+    check_result,
+    check_spec,
+    severity_of,
+    shown_figures,
+    unchecked_result,
+)
+from pipelines.attempts import waits_for_bars_tag
 from pipelines.checks import Check, Finding, blocking
 from pipelines.errors import (
     BarsNotArrivedError,
@@ -57,6 +63,9 @@ class Run:
         market: configuration, calendar, warehouse.
         name: the asset's key.
         keys: the sessions to make, in order.
+        stays: those of them whose file stays as it was served; the body makes only what it needs.
+        retrains: whether a bundle is trained anew though it is current.
+        history: those whose bundle stays as it served, whatever became of its training data.
     """
 
     def __init__(
@@ -72,6 +81,9 @@ class Run:
         self.market = market
         self.name = name
         self.keys = check_sessions(context.partition_keys, market.sessions)
+        self.stays: frozenset[str] = frozenset()
+        self.retrains = False
+        self.history: frozenset[str] = frozenset()
         self._code_version = code_version
         self._config = fingerprint(config)
         self._done: dict[str, dict[str, Any]] = {}
@@ -113,9 +125,12 @@ class Run:
         )
 
     def check_results(self) -> list[dg.AssetCheckResult]:
-        """One result a check over the sessions of this run."""
+        """One result a check: over the sessions that were checked, else the newest one again."""
+        instance = self.context.instance
         return [
-            check_result(check, self._found[name], self.keys)
+            check_result(check, self._found[name])
+            if self._found[name]
+            else unchecked_result(instance, self.name, check, self.keys)
             for name, check in self._checks.items()
         ]
 
@@ -333,7 +348,7 @@ def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseE
     if is_transient(error):
         raise retry_later(context) from error
     if isinstance(error, BarsNotArrivedError):
-        context.instance.add_run_tags(context.run.run_id, {WAITS_TAG: BARS})
+        context.instance.add_run_tags(context.run.run_id, waits_for_bars_tag(context.run.run_id))
     if isinstance(error, PipelineError):
         raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
 

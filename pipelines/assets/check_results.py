@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from pipelines.checks import Check, Finding
 from pipelines.errors import name_sessions
@@ -24,10 +25,8 @@ def severity_of(check: Check) -> dg.AssetCheckSeverity:
     return dg.AssetCheckSeverity.ERROR if block else dg.AssetCheckSeverity.WARN
 
 
-def check_result(
-    check: Check, found: Mapping[str, Finding], keys: Sequence[str]
-) -> dg.AssetCheckResult:
-    """A check over all sessions of a run: the figures of one, or how many failed."""
+def check_result(check: Check, found: Mapping[str, Finding]) -> dg.AssetCheckResult:
+    """A check over all sessions of a run that were checked: one's figures, or how many failed."""
     failed = sorted(key for key, finding in found.items() if not finding.passed)
     said = f"{len(found) - len(failed)} of {len(found)} sessions passed"
     # As text: the UI plots numbers over runs, and how many sessions a run had says nothing.
@@ -35,8 +34,6 @@ def check_result(
     if failed:
         said += f"; {name_sessions(failed)} did not: {found[failed[-1]].message}"
         metadata["failed"] = name_sessions(failed)
-    elif not found:
-        said = f"nothing to check in {name_sessions(keys)}"
     elif len(found) == 1:
         metadata |= shown_figures(next(iter(found.values())).figures)
     return dg.AssetCheckResult(
@@ -46,6 +43,56 @@ def check_result(
         description=said,
         metadata=metadata,
     )
+
+
+def unchecked_result(
+    instance: dg.DagsterInstance, asset: str, check: Check, keys: Sequence[str]
+) -> dg.AssetCheckResult:
+    """The result of a check in a run that had nothing to check: what is known stays as it is.
+
+    Dagster requires a result of every declared check. One that passed would turn a failure green
+    by a run that found everything current, so the newest evaluation is repeated. It must not stop
+    this run, which did nothing wrong: a failure of a check that blocks is repeated as a warning.
+
+    Args:
+        instance: the record.
+        asset: key of the asset.
+        check: the check.
+        keys: the sessions of the run.
+    """
+    newest = _newest_evaluation(instance, asset, check.name)
+    if newest is None:
+        return dg.AssetCheckResult(
+            check_name=check.name,
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"not checked: nothing of {name_sessions(keys)} was made by this run, and "
+            f"no earlier result is on record; the next run that makes a session checks it",
+        )
+    run_id, known = newest
+    stops = check.severity == "block" and not known.passed
+    return dg.AssetCheckResult(
+        check_name=check.name,
+        passed=known.passed,
+        severity=dg.AssetCheckSeverity.WARN if stops else known.severity,
+        description=known.description,
+        metadata={"checked in run": run_id[:8], **known.metadata},
+    )
+
+
+def _newest_evaluation(
+    instance: dg.DagsterInstance, asset: str, check: str
+) -> tuple[str, dg.AssetCheckEvaluation] | None:
+    """The newest result of a check and its run: one row by an index, no scan of events."""
+    ended = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+    for record in instance.event_log_storage.get_asset_check_execution_history(
+        key, limit=1, status=ended
+    ):
+        event = record.event.dagster_event if record.event is not None else None
+        if event is not None:
+            return record.run_id, event.asset_check_evaluation_data
+    return None
 
 
 def check_spec(check: Check, asset: str) -> dg.AssetCheckSpec:

@@ -203,7 +203,7 @@ def dataset_learn_asset(market: Market, days: dg.PartitionsDefinition[str]) -> d
             + ", ".join(p.name for p in dataset.learn_processors)
             + "."
         ),
-        lineage=learn_lineage(market),
+        lineage=learn_lineage(),
         checks=(
             Check(
                 "cross_section",

@@ -50,7 +50,7 @@ def infer_lineage(market: Market) -> dg.TableColumnLineage:
     return _lineage({name: {"alpha158": [name]} for name in names})
 
 
-def learn_lineage(market: Market) -> dg.TableColumnLineage:
+def learn_lineage() -> dg.TableColumnLineage:
     """`dataset_learn`: the labels, for members that have features."""
     made = {"label": ["label"], "dataset_infer": ["member"]}
     return _lineage({"label": made, "raw_label": made, "decision_date": {"label": ["label"]}})

@@ -24,12 +24,12 @@ import pyarrow.compute as pc
 from pyarrow import feather
 
 from pipelines.assets.base import Run, chunks, session_asset
-from pipelines.bar_inputs import bar_inputs, in_order, rows_of
+from pipelines.bar_inputs import bar_inputs, first_unchained, in_order, rows_of
 from pipelines.bars import adjustment_factors, membership
 from pipelines.carry import CARRIED, Carry, last_rows, with_entering
 from pipelines.checks import Check, coverage, quarantined
 from pipelines.config_sources import source_label
-from pipelines.errors import SourceError, name_sessions
+from pipelines.errors import MissingSessionsError, SourceError, WarehouseError, name_sessions
 from pipelines.market import Market
 from pipelines.quarantine import any_of, broken_rules, counts, examples, jumps, verdict
 from pipelines.rows import from_columns
@@ -261,14 +261,20 @@ def _require_unbroken_chain(run: Run, carry: Carry) -> None:
     later = [key for key in there if key > last]
     if not later or last not in there:
         return
-    names = set(carry.into(set()).index) | set(last_rows(market, [last]).index)
-    stored = Carry(market, [key for key in there if key <= last]).into(names)
-    now = carry.into(names).reindex(stored.index.union(list(names)))
-    was = stored.reindex(now.index)
-    same = (now - was).abs() <= _SAME * was.abs()
-    same |= now.isna() & was.isna()
     decide = list(CARRIED if "jump" in market.config.market.quarantine.set_aside else CARRIED[:1])
-    changed = sorted(now.index[~same[decide].all(axis=1)])
+    try:
+        names = set(carry.into(set()).index) | set(last_rows(market, [last]).index)
+        stored = Carry(market, [key for key in there if key <= last]).into(names)
+    except (MissingSessionsError, WarehouseError):
+        # A file that this run replaces cannot be read: those after it say what they were made from.
+        odd = first_unchained(market, later, carry)
+        changed = [] if odd is None else [f"what enters {odd}"]
+    else:
+        now = carry.into(names).reindex(stored.index.union(list(names)))
+        was = stored.reindex(now.index)
+        same = (now - was).abs() <= _SAME * was.abs()
+        same |= now.isna() & was.isna()
+        changed = sorted(now.index[~same[decide].all(axis=1)])
     if changed:
         raise SourceError(
             f"the source restated bars of {run.keys[0]} to {last} so that adjustment factors"

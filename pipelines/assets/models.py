@@ -18,13 +18,14 @@ import pandas as pd
 from pipelines import inputs
 from pipelines.assets.base import Run, session_asset
 from pipelines.assets.pictures import inline_picture
-from pipelines.bundles import InForce, bundle_name, histories_of, in_force
+from pipelines.bundles import InForce, bundle_name, histories_of, in_force, require_bundle
 from pipelines.checks import Check, in_force_finding, model_age
 from pipelines.config_types import Severity
-from pipelines.errors import ModelNotTrainedError
+from pipelines.errors import ModelNotTrainedError, ProcessorStateError
 from pipelines.families import ModelSpec
 from pipelines.market import Market
 from pipelines.partition_file import fingerprint
+from pipelines.processing import load_state
 from pipelines.progress import progress
 from pipelines.schemas import MODEL
 from pipelines.training import CODE_VERSION, Trained, ensure_trained, seeds_of, training_config
@@ -95,6 +96,7 @@ def _checks(market: Market) -> tuple[Check, ...]:
 def make_models(run: Run, spec: ModelSpec) -> None:
     """Train the anchors of a run and point every session to the model in force."""
     market, plan = run.market, run.market.plan_of(spec.name)
+    processors = _processors_hash(market)
     for key in run.keys:
         anchor = plan.anchor(key)
         if anchor is None:
@@ -104,7 +106,14 @@ def make_models(run: Run, spec: ModelSpec) -> None:
         metadata: dict[str, Any] = {}
         if plan.trains(key):
             metadata = training_metadata(spec, _train(run, spec, key), run)
-        found = in_force(market, spec.name, key, f"{run.name} of {key}")
+        elif not plan.is_pinned(key):
+            _require_same_configuration(run, spec, anchor, key)
+        if key in run.stays:
+            stored = market.warehouse.info(run.name, key)
+            assert stored is not None  # noqa: S101 - only what is there stays
+            run.done(key, stored, kept=True, **metadata)
+            continue
+        found = in_force(market, spec.name, key, f"{run.name} of {key}", processors)
         reasons = [f"{newer}: {'; '.join(why)}" for newer, why in found.passed_over.items()]
         if reasons:
             metadata["not_in_force"] = "\n".join(reasons)
@@ -115,8 +124,6 @@ def make_models(run: Run, spec: ModelSpec) -> None:
             continue
         if not plan.is_pinned(key):
             _check_age(run, spec, found.as_of, key)
-        if not plan.trains(key) and not plan.is_pinned(key):
-            _require_same_configuration(run, spec, found, key)
         row = pd.DataFrame(
             {
                 "as_of": [pd.Timestamp(found.as_of).date()],
@@ -146,13 +153,22 @@ def _point(
     run.done(key, run.market.warehouse.write(MODEL, run.name, key, row, provenance), **shown)
 
 
-def _require_same_configuration(run: Run, spec: ModelSpec, found: InForce, key: str) -> None:
-    """A session between anchors serves a model of the present configuration."""
-    if found.bundle.manifest.get("config_hash") != fingerprint(training_config(run.market, spec)):
+def _require_same_configuration(run: Run, spec: ModelSpec, anchor: str, key: str) -> None:
+    """A session between anchors builds on an anchor of the present configuration."""
+    bundle = require_bundle(run.market, spec.name, anchor, f"{run.name} of {key}")
+    if bundle.manifest.get("config_hash") != fingerprint(training_config(run.market, spec)):
         raise ModelNotTrainedError(
-            f"{run.name} of {key} serves the {spec.name} model of {found.as_of}, which was trained "
-            f"with another configuration; materialize {run.name} of {found.as_of} again first"
+            f"{run.name} of {key} serves the {spec.name} model of {anchor}, which was trained "
+            f"with another configuration; materialize {run.name} of {anchor} again first"
         )
+
+
+def _processors_hash(market: Market) -> str | None:
+    """Of the state in force; None where there is none: whoever needs it says so."""
+    try:
+        return load_state(market).hash
+    except ProcessorStateError:
+        return None
 
 
 def _train(run: Run, spec: ModelSpec, key: str) -> Trained:
@@ -166,7 +182,15 @@ def _train(run: Run, spec: ModelSpec, key: str) -> Trained:
             f"valid {report.valid_score:.5f} best {report.best_epoch + 1}",
         )
 
-    return ensure_trained(run.market, spec, key, log=run.context.log.info, on_epoch=on_epoch)
+    return ensure_trained(
+        run.market,
+        spec,
+        key,
+        log=run.context.log.info,
+        on_epoch=on_epoch,
+        is_history=key in run.history,
+        anew=run.retrains,
+    )
 
 
 def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def market_of(args: argparse.Namespace) -> Market:
     Raises:
         ConfigError: there is no such configuration, or it is wrong.
     """
-    from pipelines.config_file import load_config
+    from pipelines.config_file import ENV_CONFIG, load_config
     from pipelines.market import Market
 
-    return Market(load_config(args.config))
+    return Market(load_config(args.config), named=args.config or os.environ.get(ENV_CONFIG))

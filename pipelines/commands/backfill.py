@@ -19,7 +19,9 @@ def add_command(commands: Any) -> None:
         help="names separated by commas or spaces; +name is with what it is made from, name+ with "
         "what is made from it (default: every partitioned asset)",
     )
-    command.add_argument("--force", action="store_true", help="make what is current, too")
+    command.add_argument(
+        "--force", action="store_true", help="make what is current, too, and train anew"
+    )
     command.add_argument(
         "--republish",
         action="store_true",

@@ -43,6 +43,6 @@ def _run(args: argparse.Namespace) -> int:
     else:
         console = make_console()
         console.print(status_table(report))
-        for line in status_lines(report):
+        for line in status_lines(market, report):
             console.print(line, soft_wrap=True, highlight=False)
     return 0 if report.is_current else STALE

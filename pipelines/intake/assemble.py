@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from pipelines.config_sources import SourceConfig
+from pipelines.config_sources import SourceConfig, anchored
 from pipelines.errors import ConfigError, SourceError, name_sessions
 from pipelines.intake.basis import amount_scale, factor_kind, split_like
 from pipelines.intake.calendar_fit import (
@@ -75,7 +76,7 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
     days = market_days(counts)
     named = fit.name if fit is not None else _derived(counts, found.section)
     bars = _bars(found, days)
-    section, vwap, remarks = _prices(found, bars, days, notes)
+    section, vwap, remarks = _prices(found, bars, notes)
     closed = fit.absent if fit is not None else ()
     if closed:
         remarks["closed"] = "the data has no row at all on them"
@@ -168,7 +169,7 @@ def _bars(found: Described, days: list[str]) -> pd.DataFrame:
 
 
 def _prices(
-    found: Described, bars: pd.DataFrame, days: list[str], notes: list[str]
+    found: Described, bars: pd.DataFrame, notes: list[str]
 ) -> tuple[dict[str, Any], str, dict[str, str]]:
     """The section with basis and units, vwap, and remarks for the YAML."""
     section, remarks = dict(found.section), {}
@@ -215,8 +216,9 @@ _TYPICAL = "no turnover: (high + low + close) ÷ 3"
 
 def _universe(wishes: Wishes, found: Described, notes: list[str]) -> Any:
     key = "market" if found.section["kind"] == "qlib_bin" else "spans"
-    if wishes.universe is not None:
-        return {key: wishes.universe}
+    if wishes.universe is not None:  # a file as seen from here; the YAML may lie elsewhere
+        file = key == "spans"
+        return {key: anchored(wishes.universe, Path.cwd()) if file else wishes.universe}
     if len(found.spans) == 1:
         notes.append(f"universe   {found.spans[0]}")
         return {key: found.spans[0]}

@@ -82,8 +82,6 @@ class Draft:
 _SOURCE = {
     "kind": "files, qlib_bin, sql and others; see pipelines/configs",
     "path": "a file, a folder or a pattern",
-    "url": "of the database; $NAME is taken from the environment",
-    "query": "its days are bound to :start and :end",
     "columns": "our name: theirs, where they differ",
     "from_name": "what a file's name says of all its rows",
     "date_format": "how dates are written",
@@ -94,7 +92,6 @@ _SOURCE = {
     "encoding": "of the text",
     "keep": "rows that are bars: the others are not read",
     "basis": "how splits and dividends show in the prices",
-    "instruments": "file of the folder instruments: which names are read",
 }
 _BASIS = {
     "adjusted": "prices are adjusted already",
@@ -229,9 +226,6 @@ def _source(source: Mapping[str, Any], remark: str | None) -> list[str]:
                 told = _BASIS.get(name, "") if key == "basis" else f"our {name}"
                 told = "this value" if key == "keep" else told
                 lines.append(_line(f"      {_scalar(name)}: {_scalar(inner)}", told))
-        elif isinstance(value, str) and "\n" in value:
-            lines.append(_line(f"    {key}: >-", comment))
-            lines += [f"      {text}" for text in value.splitlines()]
         else:
             lines.append(_line(f"    {key}: {_scalar(value)}", comment))
     return lines

@@ -1,8 +1,8 @@
 """The section `market.source` of data that nobody has described yet.
 
-Files say their columns, types and first rows; a qlib provider folder says everything by its layout;
-of a database the columns of the query's result are looked at. Vendors over the network are not
-looked at: their configurations ship with the package.
+Files say their columns, types and first rows; a qlib provider folder says everything by its layout.
+Databases and vendors over the network are not looked at: their configurations ship with the
+package.
 """
 
 from __future__ import annotations
@@ -141,14 +141,20 @@ _BESIDE = ("universe", "members", "membership", "constituents", "instruments")
 
 
 def _spans_beside(path: str) -> tuple[str, ...]:
-    """Files beside the data whose name says that they hold members."""
+    """Files beside the data whose name says that they hold members.
+
+    Beside a folder, not in it: whatever table lies in a folder of bars is read as bars.
+    """
     if "://" in path or any(c in path for c in "*?["):
         return ()
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    data = Path(path)
     return tuple(
         str(file)
-        for file in sorted(folder.iterdir())
-        if file.stem.lower() in _BESIDE and file.suffix.lower() in (".txt", ".csv", ".parquet")
+        for file in sorted(data.parent.iterdir())
+        if file != data
+        and file.stem.lower() in _BESIDE
+        and file.suffix.lower() in (".txt", ".csv", ".parquet")
+        and file.is_file()
     )
 
 

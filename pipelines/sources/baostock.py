@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.config_sources import BaostockSource
-from pipelines.errors import SourceError
+from pipelines.errors import MissingPackageError, SourceError
 from pipelines.partitions import Sessions
 from pipelines.price_basis import preclose_ratios
 from pipelines.sources.base import RAW_COLUMNS
@@ -68,15 +68,14 @@ class BaostockClient:
         """The columns `FIELDS` as text.
 
         Raises:
-            SourceError: baostock is not installed, or refuses the code.
+            MissingPackageError: baostock is not installed.
+            SourceError: it refuses the code.
             VendorBusyError: the network or the session with it failed.
         """
         try:
             import baostock
         except ImportError as error:
-            raise SourceError(
-                "kind: baostock needs the package: pip install 'rnn-signal-factory[baostock]'"
-            ) from error
+            raise MissingPackageError("baostock", "that package", "baostock", error) from error
         if not self._ready:
             _require_success(baostock.login(), "login")
             self._ready = True

@@ -3,7 +3,7 @@
 Dates become session keys (`YYYY-MM-DD`) whatever they were: dates, time stamps with or without a
 time zone, texts, integers. A time stamp with a time zone has a day only once it is said where, so
 `timezone` is asked for rather than guessed; a date that cannot be read is an error that shows it,
-never a row less. Prices, however wrong, pass: the rules of `bars.py` judge them.
+never a row less. Prices, however wrong, pass: the rules of `quarantine.py` judge them.
 """
 
 from __future__ import annotations

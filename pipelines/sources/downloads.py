@@ -24,10 +24,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.errors import SourceError
+from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.base import RAW_COLUMNS
-from pipelines.sources.network import Asker, Pace, may_pass
+from pipelines.sources.network import Asker, Pace, VendorBusyError, may_pass
 from pipelines.store import atomic_write
+from pipelines.text_files import read_text
 
 SETTLED_DAYS = 7
 MARGIN_DAYS = 10
@@ -44,8 +45,13 @@ class GetBars(Protocol):
     def __call__(self, symbol: str, first: str) -> pd.DataFrame:
         """Bars as `RAW_COLUMNS` from a day to the newest, none where there is none.
 
-        The `adj_ratio` of the first row is not used. Raises what the client raises; what may pass
-        by itself as `network.may_pass` knows it.
+        The `adj_ratio` of the first row is not used.
+
+        Raises:
+            OSError: the network failed; what may pass by itself as `network.may_pass` knows it.
+            VendorBusyError: the vendor could not answer now.
+            SourceError: it does not answer for this symbol.
+            MissingPackageError: no symbol can be asked for.
         """
         ...
 
@@ -67,6 +73,10 @@ class Held:
     def covers(self, first: str, last: str) -> bool:
         """Whether nothing has to be asked for these days."""
         return self.first is not None and self.first <= first and last <= self.until
+
+
+class _SymbolFailed(Exception):
+    """The vendor gave no answer for one symbol; its cause is what the client raised."""
 
 
 class DownloadedBars:
@@ -103,10 +113,12 @@ class DownloadedBars:
         """Bars of the given sessions; asks for what is not held.
 
         Raises:
-            SourceError: more symbols failed than may; what was got of the others is kept.
+            SourceError: more symbols failed than may, what was got of the others is kept; or the
+                client is not installed, or what it gave cannot be kept.
         """
         first, last = min(keys), max(keys)
-        asked, failed = set(keys), {}
+        asked: set[str] = set(keys)
+        failed: dict[str, BaseException] = {}
         parts, in_a_row = [_nothing()], 0
         for symbol in self._symbols:
             try:
@@ -114,8 +126,8 @@ class DownloadedBars:
                 if not held.covers(first, last):
                     held = self._extended(symbol, held, first)
                 in_a_row = 0
-            except Exception as error:
-                failed[symbol] = error
+            except _SymbolFailed as failure:
+                error = failed[symbol] = failure.__cause__ or failure
                 in_a_row = in_a_row + 1 if may_pass(error) else 0
                 if in_a_row == GIVE_UP_AFTER:
                     break
@@ -158,9 +170,19 @@ class DownloadedBars:
         return held
 
     def _asked(self, symbol: str, first: str) -> pd.DataFrame:
-        """The vendor's answer, by date."""
+        """The vendor's answer, by date.
+
+        Raises:
+            _SymbolFailed: there is none for this symbol. What concerns every symbol, and mistakes
+                of ours, pass through.
+        """
         what = f"{self._vendor} {symbol} from {first}"
-        rows = self._ask(lambda: self._get(symbol, first), what)
+        try:
+            rows = self._ask(lambda: self._get(symbol, first), what)
+        except MissingPackageError:
+            raise
+        except (OSError, VendorBusyError, SourceError) as error:
+            raise _SymbolFailed(symbol) from error
         return rows[list(RAW_COLUMNS)].sort_values("date", kind="stable", ignore_index=True)
 
     def _held(self, symbol: str) -> Held:
@@ -180,12 +202,18 @@ class DownloadedBars:
         marks = {"first": held.first or "", "until": held.until}
         out = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(marks), out, compression="zstd")
-        atomic_write(self._path(symbol), out.getvalue())
+        try:
+            atomic_write(self._path(symbol), out.getvalue())
+        except OSError as error:
+            raise SourceError(
+                f"{self._vendor}: what was got of {symbol} cannot be kept in {self._folder}: "
+                f"{error}; check that the folder is writable and the disk not full"
+            ) from error
 
     def _path(self, symbol: str) -> Path:
         return self._folder / f"{quote(symbol, safe='')}.parquet"
 
-    def _report(self, failed: dict[str, Exception], *, gave_up: bool) -> None:
+    def _report(self, failed: dict[str, BaseException], *, gave_up: bool) -> None:
         """One word on all that failed: a warning, or the error.
 
         Raises:
@@ -216,10 +244,7 @@ def read_symbols(symbols: tuple[str, ...] | Path) -> tuple[str, ...]:
         SourceError: the file cannot be read, or there is no symbol.
     """
     if isinstance(symbols, Path):
-        try:
-            lines = symbols.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise SourceError(f"source.symbols: cannot read {symbols}: {error}") from error
+        lines = read_text(symbols, "source.symbols", SourceError).splitlines()
         symbols = tuple(name for line in lines if (name := line.split("#")[0].strip()))
     if not symbols:
         raise SourceError("source.symbols names none: list them, or a file with one a line")

@@ -22,7 +22,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipelines.config_sources import EPOCHS, SqlSource
-from pipelines.errors import SourceError
+from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.columns import Columns, session_keys
 from pipelines.sources.tabular import Bars
 
@@ -119,10 +119,8 @@ def _ask_sqlalchemy(url: str, query: str, bound: dict[str, Any]) -> pa.Table:
     try:
         import sqlalchemy
     except ImportError as error:
-        raise SourceError(
-            "kind: sql needs the package SQLAlchemy (and the database's driver, as psycopg for "
-            "Postgres): pip install 'rnn-signal-factory[sql]'"
-        ) from error
+        package = "the package SQLAlchemy (and the database's driver, as psycopg for Postgres)"
+        raise MissingPackageError("sql", package, "sql", error) from error
     try:
         engine = sqlalchemy.create_engine(url)
     except (sqlalchemy.exc.ArgumentError, ImportError) as error:
@@ -142,16 +140,27 @@ def _ask_sqlalchemy(url: str, query: str, bound: dict[str, Any]) -> pa.Table:
     except sqlalchemy.exc.DBAPIError as error:
         lost = ConnectionError(_first_line(error)) if error.connection_invalidated else error
         raise SourceError(f"source.query failed: {_first_line(error)}") from lost
+    except sqlalchemy.exc.StatementError as error:  # before the database saw it: a bind too many
+        raise SourceError(
+            f"source.query cannot be asked: {_first_line(error)}; only :start and :end are bound, "
+            f"any other colon before a word is written \\:"
+        ) from error
     finally:
         engine.dispose()
     return pa.table({name: _column([row[k] for row in rows]) for k, name in enumerate(names)})
 
 
 def _column(values: list[Any]) -> pa.Array:
-    """Values of a result as Arrow; exact decimals become doubles, mixed numbers too."""
+    """Values of a result as Arrow; exact decimals become doubles, mixed numbers too.
+
+    Where texts are among numbers (SQLite takes any value in any column) all are text: `Columns`
+    knows which texts stand for no number, and names the column that holds another.
+    """
     try:
         array = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
+        if any(isinstance(v, str) for v in values):
+            return pa.array([None if v is None else str(v) for v in values], pa.string())
         numbers = [None if v is None else float(v) for v in values]
         return pa.array(numbers, pa.float64())
     return array.cast("float64") if pa.types.is_decimal(array.type) else array

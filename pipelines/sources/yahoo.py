@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.config_sources import YahooSource
-from pipelines.errors import SourceError
+from pipelines.errors import MissingPackageError, SourceError
 from pipelines.partitions import Sessions
 from pipelines.price_basis import level_ratios
 from pipelines.sources.base import RAW_COLUMNS
@@ -57,16 +57,15 @@ def yfinance_history(symbol: str, first: str) -> pd.DataFrame:
         Open, High, Low, Close, Adj Close, Volume, Stock Splits by time; empty for no bars.
 
     Raises:
-        SourceError: yfinance is not installed.
+        MissingPackageError: yfinance is not installed.
+        SourceError: yfinance knows no such symbol.
         VendorBusyError: the network or Yahoo failed.
     """
     try:
         import yfinance
         from yfinance import exceptions
     except ImportError as error:
-        raise SourceError(
-            "kind: yahoo needs the package yfinance: pip install 'rnn-signal-factory[yahoo]'"
-        ) from error
+        raise MissingPackageError("yahoo", "the package yfinance", "yahoo", error) from error
     yfinance.config.debug.hide_exceptions = False  # else a lost connection is an empty history
     tomorrow = dt.date.today() + dt.timedelta(days=1)  # an end in the past would be cached
     try:
@@ -84,6 +83,8 @@ def yfinance_history(symbol: str, first: str) -> pd.DataFrame:
         return pd.DataFrame()
     except (OSError, JSONDecodeError, exceptions.YFDataException) as error:
         raise VendorBusyError(f"{type(error).__name__}: {error}") from error
+    except exceptions.YFException as error:  # as of a symbol that has no time zone: delisted
+        raise SourceError(f"{type(error).__name__}: {error}") from error
     return history
 
 

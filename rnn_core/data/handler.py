@@ -27,6 +27,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 
+from rnn_core.atomic import atomic_write
 from rnn_core.data.frames import near_matches
 from rnn_core.data.processors import PROCESSORS, Processor, ProcessorChain
 from rnn_core.data.processors.base import DateLike
@@ -260,9 +261,9 @@ class DataHandlerLP:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write `state` as JSON."""
+        """Write `state` as JSON, in one step."""
         text = json.dumps(self.state(), indent=1, sort_keys=True, allow_nan=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        atomic_write(Path(path), f"{text}\n".encode())
 
     @classmethod
     def load(

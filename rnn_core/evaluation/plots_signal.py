@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _PANELS_A_ROW = 3
+_FEW_DAYS = 10  # sessions of a month below which its mean says little: shown, and not coloured
 
 
 def plot_ic_heatmap(by_month: Mapping[str, pd.DataFrame], *, statistic: str = "rank_ic") -> Figure:
@@ -47,15 +48,19 @@ def plot_ic_heatmap(by_month: Mapping[str, pd.DataFrame], *, statistic: str = "r
         statistic: "rank_ic" or "ic".
 
     Returns:
-        The figure; numbers are hundredths, months without an IC are blank.
+        The figure; numbers are hundredths, months without an IC are blank, those of few sessions
+        are grey and left out of the colours. A year is the mean of its sessions, as in `by_year`.
 
     Raises:
-        ValueError: no model, or a table without the column.
+        ValueError: no model, or a table without the columns.
     """
-    need_frames(by_month, (statistic,), dates=False)
-    grids = {name: _grid(frame[statistic]) for name, frame in by_month.items()}
+    days = f"{statistic}_days"
+    need_frames(by_month, (statistic, days), dates=False)
+    grids = {n: _grid(frame[statistic], frame[days]) for n, frame in by_month.items()}
+    counts = {name: _grid(frame[days], frame[days]) for name, frame in by_month.items()}
+    solid = {name: grids[name].where(counts[name] >= _FEW_DAYS) for name in grids}
     years = max(len(grid) for grid in grids.values())
-    values = np.concatenate([grid.to_numpy().ravel() for grid in grids.values()])
+    values = np.concatenate([grid.to_numpy().ravel() for grid in solid.values()])
     seen = np.abs(values[np.isfinite(values)])
     # One wild month must not pale all others.
     top = max(float(np.quantile(seen, 0.95)), 1e-3) if len(seen) else 1.0
@@ -66,11 +71,12 @@ def plot_ic_heatmap(by_month: Mapping[str, pd.DataFrame], *, statistic: str = "r
         )
         axes = fig.subplots(len(grids), 1, squeeze=False)[:, 0]
         for ax, (name, grid) in zip(axes, grids.items(), strict=True):
-            table = grid.to_numpy()
-            ax.imshow(table, cmap="RdBu", vmin=-top, vmax=top, aspect="auto")
+            table, colored = grid.to_numpy(), solid[name].to_numpy()
+            ax.imshow(colored, cmap="RdBu", vmin=-top, vmax=top, aspect="auto")
             for (row, column), value in np.ndenumerate(table):
                 if math.isfinite(value):
                     color = "white" if abs(value) > 0.6 * top else "#222222"
+                    color = color if math.isfinite(colored[row, column]) else GREY
                     ax.text(column, row, signed(value * 100, 1), ha="center", va="center",
                             fontsize=8, color=color)  # fmt: skip
             ax.set_xticks(range(table.shape[1]), [*_MONTHS, "year"])
@@ -80,7 +86,8 @@ def plot_ic_heatmap(by_month: Mapping[str, pd.DataFrame], *, statistic: str = "r
             ax.tick_params(length=0)
             for spine in ax.spines.values():
                 spine.set_visible(False)
-            defined = by_month[name][statistic].dropna()
+            enough = by_month[name][days] >= _FEW_DAYS
+            defined = by_month[name].loc[enough, statistic].dropna()
             share = f", positive in {(defined > 0).mean():.0%} of months" if len(defined) else ""
             ax.set_title(f"{name}{share}")
     return fig
@@ -284,15 +291,18 @@ def _forest(ax: Axes, ticks: list[str], what: str) -> None:
     ax.set_xlabel(what)
 
 
-def _grid(monthly: pd.Series) -> pd.DataFrame:
-    """Years by months 1 ... 12 and the year's mean of its months."""
+def _grid(monthly: pd.Series, days: pd.Series) -> pd.DataFrame:
+    """Years by months 1 ... 12 and the year: the mean of its months weighted by sessions."""
     month = pd.PeriodIndex(monthly.index.astype(str), freq="M")
     years = range(int(month.year.min()), int(month.year.max()) + 1) if len(month) else range(1)
     table = np.full((len(years), 13), np.nan)
     table[month.year - years[0], month.month - 1] = monthly.to_numpy(dtype=np.float64)
-    for row in table:
-        if np.isfinite(row[:12]).any():
-            row[12] = np.nanmean(row[:12])
+    weights = np.zeros((len(years), 12))
+    weights[month.year - years[0], month.month - 1] = days.to_numpy(dtype=np.float64)
+    for row, weight in zip(table, weights, strict=True):
+        known = np.isfinite(row[:12]) & (weight > 0)
+        if known.any():
+            row[12] = np.average(row[:12][known], weights=weight[known])
     return pd.DataFrame(table, index=list(years))
 
 

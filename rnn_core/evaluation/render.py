@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from rnn_core.atomic import atomic_write
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -237,11 +239,5 @@ def to_png(fig: Figure, path: str | os.PathLike[str]) -> Path:
         The path written.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(png_bytes(fig))
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    atomic_write(target, png_bytes(fig))
     return target

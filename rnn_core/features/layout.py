@@ -128,9 +128,6 @@ def _past(field: str, d: int) -> str:
     return f"Ref(${field}, {d})" if d else f"${field}"
 
 
-BAR_SHAPES: Mapping[str, str] = MappingProxyType({**KBAR, **price_features(ALPHA158_PRICES, (0,))})
-"""The features of Alpha158 that see one bar alone."""
-
 ALPHA158_EXPRESSIONS: Mapping[str, str] = MappingProxyType(
     dict(KBAR) | price_features(ALPHA158_PRICES, (0,)) | rolling_features(ROLLING_FAMILIES, WINDOWS)
 )

@@ -99,11 +99,6 @@ class Operator:
     least: int = 1
     numbers: Literal["never", "conditions", "always"] = "never"
 
-    @property
-    def is_rolling(self) -> bool:
-        """Whether it looks at a window."""
-        return "window" in self.arguments or "decay" in self.arguments
-
 
 def _table() -> dict[str, Operator]:
     entries = [Operator(name, ("series",)) for name in ("Abs", "Sign", "Log")]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from rnn_core.atomic import temporary_path
 from rnn_core.training.bundle import load_bundle, save_bundle
 from rnn_core.training.bundle_files import FILES, MANIFEST, BundleError
 from rnn_core.training.swap import move_into_place
@@ -122,7 +122,8 @@ def save_members(
     target = require_place(path, replace=replace)
     steps = len(saved.columns) // n_features  # T of a frame's rows; 1 for a sampler
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    temporary = temporary_path(target)
+    temporary.mkdir()
     try:
         folder = temporary / "estimator"
         for number, member in enumerate(saved.members):

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ import torch
 import yaml
 from torch import nn
 
+from rnn_core.atomic import temporary_path
 from rnn_core.models.ensemble import MeanEnsemble, members_of
 from rnn_core.models.families import build_network, model_family
 from rnn_core.training.bundle_files import (
@@ -157,7 +157,8 @@ def save_bundle(
     if target.exists() and _may_keep(target, fingerprint, replace):
         return fingerprint
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    temporary = temporary_path(target)
+    temporary.mkdir()
     try:
         temporary.chmod(0o755)
         for name, data in contents.items():

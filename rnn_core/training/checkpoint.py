@@ -16,7 +16,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+
+from rnn_core.atomic import atomic_write
 
 _LOG = logging.getLogger(__name__)
 _NAME = "checkpoint.safetensors"
@@ -150,10 +151,7 @@ def save_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]
         {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()},
         metadata={"training": json.dumps(header)},
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{_NAME}.{os.getpid()}"
-    temporary.write_bytes(data)
-    temporary.replace(folder / _NAME)
+    atomic_write(folder / _NAME, data)
 
 
 def load_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]) -> bool:

@@ -18,7 +18,7 @@ Shapes: `S` samples, `B` batch, `L` window length, `F` features.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,30 @@ def split_label(windows: Tensor) -> tuple[Tensor, Tensor]:
         ([B, L, F], [B]), float32. Labels of older sessions are dropped: they are no input.
     """
     return windows[..., :-1].float(), windows[:, -1, -1].float()
+
+
+@overload
+def score_windows(
+    network: nn.Module,
+    source: WindowSource,
+    device: torch.device,
+    workers: Workers,
+    *,
+    has_label: Literal[True],
+    batch_size: int = ...,
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def score_windows(
+    network: nn.Module,
+    source: WindowSource,
+    device: torch.device,
+    workers: Workers,
+    *,
+    has_label: bool,
+    batch_size: int = ...,
+) -> tuple[Tensor, Tensor | None]: ...
 
 
 def score_windows(
@@ -219,7 +243,7 @@ class Validator:
             raise TrainingDivergedError(epoch, None, "weights")
         scores, labels = score_windows(network, self._source, device, workers, has_label=True)
         predicted = scores.cpu().numpy().astype(np.float64)  # [S]
-        label = (scores if labels is None else labels).cpu().numpy().astype(np.float64)  # [S]
+        label = labels.cpu().numpy().astype(np.float64)  # [S]
         if not np.isfinite(predicted).all():
             raise TrainingDivergedError(epoch, None, "input")
         return self.score_of(predicted, label)

@@ -16,7 +16,7 @@ import pytest
 
 from pipelines import alerts
 from pipelines.alerts import FAILURES, Failure, run_program, write_line
-from pipelines.attempts import BARS, RANGE_END, RANGE_START, WAITS_TAG, failure_reason
+from pipelines.attempts import RANGE_END, RANGE_START, failure_reason, waits_for_bars_tag
 from pipelines.graph import build_definitions
 from pipelines.runs import run_assets
 from tests.pipelines.conftest import ChangedBars, make_market
@@ -56,12 +56,11 @@ def lines(market):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_failed_run_is_logged_and_told_to_the_program(tmp_path, instance, monkeypatch):
+def test_a_failed_run_is_logged_and_told_to_the_program(tmp_path, instance):
     told = tmp_path / "told.json"
     program = [sys.executable, "-c", TELL, str(told), "an argument; rm -rf $HOME"]
     changes = {"alerts": {"on_failure": program}, "schedule": {"enabled": True}}
-    market = make_market(tmp_path / "tiny", changes)
-    monkeypatch.setenv("RNN_CONFIG", "my market.yaml")
+    market = make_market(tmp_path / "tiny", changes, named="my market.yaml")
     run = add_run(market, instance, "2020-04-01", CRON, why="the vendor is late")
     fail(market, instance, run)
     retry = (
@@ -113,7 +112,7 @@ def test_bars_that_are_late_are_told_as_such_and_not_as_given_up(tmp_path, insta
     changes = {"schedule": {"enabled": True, "max_attempts": 1}}
     market = make_market(tmp_path / "tiny", changes)
     run = add_run(market, instance, "2020-04-01", CRON, why="no bars yet")
-    instance.add_run_tags(run.run_id, {WAITS_TAG: BARS})
+    instance.add_run_tags(run.run_id, waits_for_bars_tag(run.run_id))
     fail(market, instance, run)
     (told,) = lines(market)
     assert (told["attempt"], told["given_up"]) == (1, False)

@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.assets.check_results import shown_figures
 from pipelines.demo import model_assets
+from pipelines.graph import build_definitions
 from pipelines.market import Market
 from pipelines.runs import RunFailedError
 from tests.pipelines.conftest import ChangedBars, make_market, materialize
@@ -152,6 +153,60 @@ def test_every_check_of_a_finished_market_has_a_result(checked) -> None:
             assert found, (asset, check)
             if check != "ic_decay":
                 assert found[0].passed, (asset, check, found[0].description)
+
+
+def test_a_run_that_checks_nothing_repeats_the_newest_result(finished, tmp_path) -> None:
+    """No model beats a constant by this margin; the second run finds the session current."""
+    root = copy_of(finished, tmp_path / "tiny").paths.root
+    market = make_market(root, {"checks": {"model": {"beats_constant": "block", "margin": 10.0}}})
+    key = market.sessions.keys[-1]
+    job = build_definitions(market).resolve_job_def("daily")
+    with dg.DagsterInstance.ephemeral() as instance:
+        put_on_record(market, instance)
+        for _ in range(3):
+            job.execute_in_process(instance=instance, partition_key=key, raise_on_error=False)
+        found = _records(instance, "gru_model", "in_force")
+        assert len({record.description for record in found[:3]}) == 1
+        assert "newer models are not in force" in found[0].description
+        assert not any(record.passed for record in found)
+        assert found[0].severity == found[-1].severity
+        assert found[0].metadata["checked in run"] == found[1].metadata["checked in run"]
+        assert "checked in run" not in found[-1].metadata
+
+
+def test_nothing_checked_is_never_passed(finished, tmp_path) -> None:
+    """A lost record, restored from the files: no result is on record."""
+    market = copy_of(finished, tmp_path / "tiny")
+    key = market.sessions.keys[-1]
+    job = build_definitions(market).resolve_job_def("daily")
+    with dg.DagsterInstance.ephemeral() as instance:
+        put_on_record(market, instance)
+        assert job.execute_in_process(instance=instance, partition_key=key).success
+        (found,) = _records(instance, "alpha158", "finite")  # blocks where a feature is infinite
+        assert not found.passed
+        assert found.severity == dg.AssetCheckSeverity.WARN
+        assert found.description.startswith(f"not checked: nothing of {key} was made by this run")
+
+
+def test_an_old_failure_does_not_block_a_run_that_made_nothing(finished, tmp_path) -> None:
+    market = copy_of(finished, tmp_path / "tiny")
+    key = market.sessions.keys[-1]
+    job = build_definitions(market).resolve_job_def("daily")
+    with dg.DagsterInstance.ephemeral() as instance:
+        put_on_record(market, instance)
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey("alpha158"),
+                check_name="finite",
+                passed=False,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description="2 columns hold infinite values",
+            )
+        )
+        assert job.execute_in_process(instance=instance, partition_key=key).success
+        newest = _records(instance, "alpha158", "finite")[0]
+        assert (newest.passed, newest.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert newest.description == "2 columns hold infinite values"
 
 
 def test_counts_of_sessions_are_text_and_figures_are_short(checked) -> None:

@@ -12,12 +12,21 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from pipelines.attempts import BARS, WAITS_TAG, failed_attempts, failure_reason
+from pipelines.attempts import (
+    WAITS_TAG,
+    failed_attempts,
+    failure_reason,
+    waits_for_bars_tag,
+)
+from pipelines.errors import PipelineError
 from pipelines.outlook import SessionFailedError, look, wait_after
 from pipelines.schedules import ATTEMPT_TAG, RANGE_END, RANGE_START
+from pipelines.training import ensure_trained
 from tests.pipelines.conftest import ChangedBars, make_market
+from tests.pipelines.operations import copy_of
 from tests.pipelines.ticks import (
     CRON,
+    LAST,
     add_run,
     defs_of,
     keys_of,
@@ -100,6 +109,35 @@ def test_a_successful_run_of_a_person_clears_it(given_up, instance):
     assert keys_of(tick(given_up, instance, now)) == ["2020-04-02"]
 
 
+def test_failures_before_a_backfill_that_made_the_session_are_past(given_up, instance):
+    """Made by a backfill after all; a year later a model was added, and it is to be made again."""
+    key, models = "2020-04-01", [*LAST, "fourth_evaluation"]
+    assert look(given_up, instance, "daily", models, CRON + dt.timedelta(hours=2)).given_up
+    mark_done(instance, [key])
+    assert failed_attempts(instance, "daily", key, models) is None
+    add_run(given_up, instance, key, dt.datetime.now(dt.UTC) + dt.timedelta(hours=1), why="new")
+    assert failed_attempts(instance, "daily", key, models).count == 1
+
+
+def test_what_a_failed_run_made_does_not_end_the_count(finished, tmp_path, instance, monkeypatch):
+    """One model fails in every run, the evaluations of the others are recorded in each."""
+
+    def fail(market, spec, key, **kwargs):
+        if spec.name == "gru":
+            raise PipelineError("the accelerator is gone")
+        return ensure_trained(market, spec, key, **kwargs)
+
+    market = copy_of(finished, tmp_path / "tiny")
+    monkeypatch.setattr("pipelines.assets.models.ensure_trained", fail)
+    job = defs_of(market).resolve_job_def("daily")
+    for _ in range(2):
+        job.execute_in_process(
+            instance=instance, partition_key=KEY, raise_on_error=False,
+            tags={"rnn/current": "remake"},
+        )  # fmt: skip
+    assert failed_attempts(instance, "daily", KEY, LAST).count == 2
+
+
 def test_a_canceled_run_is_not_started_again_at_once(market, instance):
     add_run(market, instance, "2020-04-01", CRON, status=dg.DagsterRunStatus.CANCELED, why="by me")
     answer = tick(market, instance, CRON + dt.timedelta(minutes=1))
@@ -144,7 +182,7 @@ HOUR = dt.timedelta(hours=1)
 def add_late(market, instance, ended):
     """A run of the first session that found no bars yet."""
     run = add_run(market, instance, KEY, ended, why="no bars yet")
-    instance.add_run_tags(run.run_id, {WAITS_TAG: BARS})
+    instance.add_run_tags(run.run_id, waits_for_bars_tag(run.run_id))
     return run
 
 
@@ -189,6 +227,16 @@ def test_what_is_wrong_after_they_came_has_all_its_attempts(tmp_path, instance):
     assert look(market, instance, "daily", ["lstm_evaluation"], CRON + 3 * HOUR).given_up
 
 
+def test_a_run_executed_again_in_the_ui_fails_of_its_own(market, instance):
+    """It has the tags of the run that found no bars, this one's among them."""
+    late = add_late(market, instance, CRON)
+    tags = instance.get_run_by_id(late.run_id).tags
+    again = add_run(market, instance, KEY, CRON + HOUR, why="a score is NaN")
+    instance.add_run_tags(again.run_id, tags)
+    attempts = failed_attempts(instance, "daily", KEY)
+    assert (attempts.count, attempts.late, attempts.late_since) == (1, 1, None)
+
+
 class LateBars(ChangedBars):
     """A source that knows its days and has none from a session on."""
 
@@ -208,7 +256,7 @@ def test_a_run_says_by_a_tag_that_its_bars_are_late(finished, tmp_path, instance
     job = defs_of(market).resolve_job_def("daily")
     run = job.execute_in_process(instance=instance, partition_key=KEY, raise_on_error=False)
     assert not run.success
-    assert instance.get_run_by_id(run.run_id).tags[WAITS_TAG] == BARS
+    assert instance.get_run_by_id(run.run_id).tags[WAITS_TAG] == f"bars ({run.run_id[:8]})"
     attempts = failed_attempts(instance, "daily", KEY)
     assert (attempts.count, attempts.late) == (0, 1)
     assert "the newest session that it has is 2020-03-31" in attempts.reason

@@ -10,13 +10,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines.calendars import ahead, market_sessions, opening_times, usual_weekdays
+from pipelines.calendars import ahead, market_sessions, usual_weekdays
 from pipelines.config import MarketConfig
 from pipelines.config_file import parse_config
 from pipelines.errors import ConfigError, SourceError
 from pipelines.market import Market
+from pipelines.outlook import CalendarChangedError, look
 from pipelines.partitions import partitions_definition
 from tests.pipelines.conftest import TINY, make_market, merged
+from tests.pipelines.ticks import LAST, mark_done, open_record
 
 TODAY = dt.date(2024, 3, 20)
 FROM_DATA = {"from": "data", "timezone": "Asia/Shanghai"}
@@ -123,19 +125,6 @@ def test_a_wrong_file_is_named(content, message, tmp_path):
 def test_a_wrong_section_is_named(calendar, message):
     with pytest.raises(ConfigError, match=message):
         parse_config(merged({**TINY, "market": {**TINY["market"], "calendar": calendar}}, {}))
-
-
-def test_opening_times_of_own_calendars(tmp_path):
-    """09:30 in New York is 14:30 UTC in winter and 13:30 in summer."""
-    path = tmp_path / "days.txt"
-    path.write_text("2024-01-03\n2024-07-01\n")
-    calendar = {"file": str(path), "timezone": "America/New_York"}
-    sessions = market_sessions(config(calendar=calendar), tmp_path / "x", lambda: None)
-    opens = opening_times(sessions)
-    assert [str(t) for t in opens] == ["2024-01-03 14:30:00+00:00", "2024-07-01 13:30:00+00:00"]
-    exchange = market_sessions(config(calendar="XNYS"), tmp_path / "x", lambda: None)
-    with pytest.raises(ConfigError, match="opening times of XNYS are in exchange_calendars"):
-        opening_times(exchange)
 
 
 # --- derived from data -------------------------------------------------------------------------
@@ -245,3 +234,54 @@ def test_a_market_derives_its_calendar_and_remembers_it(tmp_path):
     (tmp_path / "bars.csv").unlink()
     again = Market(parse_config(raw), root=tmp_path / "state")
     assert again.sessions == market.sessions
+
+
+# --- while a code server lives -----------------------------------------------------------------
+
+DERIVED = {"calendar": {"from": "data", "timezone": "America/New_York"}, "end": None}
+DAYS = weekdays("2020-01-02", "2020-04-08")
+NOON = dt.datetime(2020, 4, 10, 16, 0, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def living(tmp_path, monkeypatch):
+    """A market of the data's calendar on 2020-04-09, its sessions up to the 8th done."""
+    real = market_sessions
+    today = {"is": dt.date(2020, 4, 9)}
+    monkeypatch.setattr(
+        "pipelines.market.market_sessions", lambda *args: real(*args, today=today["is"])
+    )
+    monkeypatch.setattr("pipelines.market.Store.has_partitions", lambda *_: True)
+    source = Dated(DAYS, names=6)
+    market = make_market(tmp_path / "tiny", {"market": DERIVED}, source=source)
+    with open_record(tmp_path / "record") as record:
+        mark_done(record, [key for key in DAYS if key >= "2020-04-01"])
+        yield market, source, today, record
+
+
+def test_a_guessed_session_that_was_a_holiday_is_not_asked_for(living):
+    """2020-04-09 had no bars in the end, the 10th has: a run would not know the 9th."""
+    market, source, today, record = living
+    assert look(market, record, "daily", LAST, NOON).ask_for == "2020-04-09"
+    source.given, today["is"] = [*DAYS, "2020-04-10"], dt.date(2020, 4, 11)
+    later = NOON + dt.timedelta(days=1)
+    seen = look(market, record, "daily", LAST, later)
+    assert (seen.ask_for, seen.missing) == ("2020-04-10", ("2020-04-10",))
+    mark_done(record, ["2020-04-10"])
+    assert look(market, record, "daily", LAST, later).missing == ()
+
+
+def test_a_session_that_nobody_guessed_asks_for_a_reload(living):
+    """Bars of a Saturday: this process has no partition for it, and must not overtake it."""
+    market, source, today, record = living
+    source.given = [*DAYS, "2020-04-09", "2020-04-10", "2020-04-11"]
+    today["is"] = dt.date(2020, 4, 14)
+    message = "2020-04-11 became a session of the data's calendar .* reload the code location"
+    with pytest.raises(CalendarChangedError, match=message):
+        look(market, record, "daily", LAST, dt.datetime(2020, 4, 14, 12, tzinfo=dt.UTC))
+
+
+def test_an_exchange_is_not_asked_again(tmp_path, monkeypatch):
+    market = make_market(tmp_path / "tiny")
+    monkeypatch.setattr("pipelines.market.market_sessions", lambda *_: pytest.fail("asked"))
+    assert market.sessions_now() is market.sessions

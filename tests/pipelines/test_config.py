@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.config_file import CONFIGS, config_path, load_config, parse_config
 from pipelines.errors import ConfigError
@@ -230,6 +231,29 @@ def test_a_feature_set_is_a_name_a_mapping_or_a_file_beside_the_yaml(tmp_path, m
         merged(raw, {"features": {"set": str(tmp_path / "own.yaml")}, "market": {"vwap": "none"}})
     )
     assert without.feature_set.names == ("OPEN0", "HIGH0", "LOW0", "ROC5", "GAP")
+
+
+def test_paths_are_as_seen_from_the_yaml(tmp_path, monkeypatch):
+    """Whatever folder a command is given in; `~` is the home folder, URLs stay as they are."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "sets.yaml").write_text("features: {KMID: $close/$open-1}\n")
+    features = {"set": "~/sets.yaml"}
+
+    def loaded(warehouse):
+        file = tmp_path / "tiny.yaml"
+        raw = merged(TINY, {"warehouse": warehouse, "dataset": {"infer_processors": []}})
+        file.write_text(yaml.safe_dump({**raw, "features": features}))
+        return load_config(file)
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert loaded("wh").warehouse == str(tmp_path / "wh")
+    assert loaded("~/wh").warehouse == str(tmp_path / "home" / "wh")
+    assert loaded("s3://bucket/wh").warehouse == "s3://bucket/wh"
+    assert loaded(None).warehouse is None
+    assert list(dict(loaded(None).feature_set)) == ["KMID"]
 
 
 def test_a_wrong_expression_of_a_file_is_shown_with_its_file_line_and_place(tmp_path):

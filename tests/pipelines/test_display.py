@@ -19,6 +19,7 @@ def test_without_a_terminal_what_takes_long_says_a_line_a_minute() -> None:
     display.advance("lstm_model", "2020-01-02")
     now[0] = 200
     display.advance("lstm_model", "2020-01-03")
+    display.advance("lstm_model", "2020-01-06")
     display.finish("lstm_model")
     assert out.getvalue().splitlines() == [
         "  lstm_model             0 of 3 epoch 1",
@@ -26,6 +27,15 @@ def test_without_a_terminal_what_takes_long_says_a_line_a_minute() -> None:
         "  lstm_model             2 of 3 2020-01-03",
         "  lstm_model             3 partitions   200.0 s",
     ]
+
+
+def test_what_was_cut_off_says_how_far_it_came() -> None:
+    out = io.StringIO()
+    display = LiveProgress(Console(file=out, width=120), clock=lambda: 0.0)
+    display.start("ohlcv", 250)
+    display.advance("ohlcv", "2020-01-02")
+    display.finish("ohlcv")
+    assert out.getvalue() == "  ohlcv                  1 of 250 partitions     0.0 s\n"
 
 
 def test_what_is_short_says_one_line() -> None:

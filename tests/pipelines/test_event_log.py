@@ -4,6 +4,8 @@ import shutil
 
 import dagster as dg
 import pytest
+import sqlalchemy as db
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 
 from pipelines.event_log import _OPEN_DATABASES, LocalEventLogStorage
 from pipelines.home import prepare_home
@@ -98,6 +100,36 @@ def test_a_batch_that_fails_is_in_neither_database(home, monkeypatch, capfd):
             with connect() as connection:
                 assert connection.exec_driver_sql("SELECT * FROM event_logs").all() == []
     assert "Exception while storing event batch: cut off" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("fails", ["run", "index"])
+def test_a_commit_that_fails(home, monkeypatch, capfd, fails):
+    """The run's database commits first: the index, which counts, never has what the run has not."""
+    real = LocalEventLogStorage.store_event_batch
+
+    def fail(_connection):
+        raise RuntimeError("disk full")
+
+    def batch(storage, events):
+        engine = storage._engine(events[0].run_id if fails == "run" else INDEX_SHARD_NAME)
+        db.event.listen(engine, "commit", fail)
+        try:
+            real(storage, events)
+        finally:
+            db.event.remove(engine, "commit", fail)
+
+    monkeypatch.setattr(LocalEventLogStorage, "store_event_batch", batch)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        storage = instance.event_log_storage
+        monkeypatch.setattr(storage, "store_event", lambda event: None)
+        run(instance)
+        (run_id,) = instance.get_run_ids()
+        with storage.index_connection() as connection:
+            assert connection.exec_driver_sql("SELECT * FROM event_logs").all() == []
+        with storage.run_connection(run_id) as connection:
+            rows = connection.exec_driver_sql("SELECT * FROM event_logs").all()
+        assert bool(rows) == (fails == "index")
+    assert "Exception while storing event batch: disk full" in capfd.readouterr().err
 
 
 def test_two_processes_see_one_record(home):

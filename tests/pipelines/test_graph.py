@@ -143,7 +143,10 @@ def test_an_unwritable_warehouse_is_a_clear_error(tmp_path, instance):
 
 
 def test_what_was_written_before_a_failure_is_recorded(finished, tmp_path, instance, monkeypatch):
-    """A run that fails half-way has the good keys materialized and the others not."""
+    """A run that fails half-way has the good keys materialized and those never made not.
+
+    The one that it could not replace is on record as it was before.
+    """
     market = make_market(tmp_path / "half")
     shutil.copytree(finished.paths.root, market.paths.root)
     keys = market.sessions.keys[-6:]
@@ -155,12 +158,14 @@ def test_what_was_written_before_a_failure_is_recorded(finished, tmp_path, insta
             raise OSError("disk on fire")
         return original(self, table, name, key, frame, provenance)
 
+    for key in keys[4:]:
+        shutil.rmtree(market.paths.warehouse / "lstm_prediction" / f"date={key}")
     monkeypatch.setattr(type(market.warehouse), "write", failing)
     before = damaged.read_bytes()
     with pytest.raises(RunFailedError, match="disk on fire"):
         materialize(market, ["lstm_prediction"], keys[0], keys[-1], instance)
     recorded = instance.get_materialized_partitions(dg.AssetKey("lstm_prediction"))
-    assert recorded == set(keys[:3])
+    assert recorded == set(keys[:4])
     assert damaged.read_bytes() == before
 
 

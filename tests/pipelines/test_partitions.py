@@ -6,6 +6,7 @@ import datetime as dt
 
 import dagster as dg
 import exchange_calendars
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,6 +41,36 @@ def test_a_session_exists_from_the_midnight_after_it():
     assert days.get_partition_keys(current_time=before)[-1] == "2024-03-11"
     assert days.get_partition_keys(current_time=after)[-1] == "2024-03-12"
     assert days.timezone == "America/New_York"
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "time", "expected"),
+    [
+        ("America/New_York", "2024-01-03", "09:30", "2024-01-03 14:30"),
+        ("America/New_York", "2024-07-01", "09:30", "2024-07-01 13:30"),
+        ("Africa/Cairo", "2024-04-26", "00:00", "2024-04-25 22:00"),  # 00:00 was skipped
+        ("America/Santiago", "2024-09-08", "00:00", "2024-09-08 04:00"),
+        ("Europe/Berlin", "2024-03-31", "02:30", "2024-03-31 01:00"),
+        ("Europe/Berlin", "2024-10-27", "02:30", "2024-10-27 01:30"),  # came twice
+        ("America/Havana", "2024-11-03", "00:00", "2024-11-03 05:00"),
+    ],
+)
+def test_a_time_of_day_is_one_moment_even_when_clocks_change(zone, day, time, expected):
+    """Oracle: the zones' published changes, by hand."""
+    sessions = Sessions("days.txt", zone, (day,), time)
+    assert sessions.at(day, time) == pd.Timestamp(expected, tz="UTC")
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Africa/Cairo", "America/Santiago"])
+def test_closed_sessions_are_those_whose_midnight_has_passed(zone):
+    """Also where that midnight does not exist: 2024-04-26 in Cairo, 2024-09-08 in Santiago."""
+    keys = ("2024-04-24", "2024-04-25", "2024-04-26", "2024-09-07", "2024-09-08")
+    sessions = Sessions("days.txt", zone, keys)
+    second = dt.timedelta(seconds=1)
+    for at, key in enumerate(keys):
+        midnight = sessions.at(str(dt.date.fromisoformat(key) + dt.timedelta(days=1)))
+        assert sessions.closed(midnight - second) == keys[:at]
+        assert sessions.closed(midnight) == keys[: at + 1]
 
 
 def test_keys_are_daily_windows():

@@ -172,3 +172,13 @@ def test_the_same_bytes_are_kept_once(market):
     assert revisions.tables(store) == []
     with pytest.raises(FileNotFoundError):
         revisions.keep(store, "gru_prediction", "2020-01-01")
+
+
+@pytest.mark.parametrize("position", [-1, -3])
+def test_a_made_session_that_was_declared_closed_is_passed_over(market, position):
+    """The exchange was closed after all; its bars are still in the warehouse."""
+    keys = market.sessions.keys
+    other = make_market(market.paths.root, {"market": {"closed": [keys[position]]}})
+    _, said = refresh(other, since=keys[-5])
+    left = [key for key in keys[-5:] if key != keys[position]]
+    assert f"asking the source for {left[0]} … {left[-1]} (4 sessions)" in said

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.report_data import ReportData
 from pipelines.report_tables import SHOWN, shown_table
-from pipelines.reports import served_note
+from pipelines.reports import served_note, signal_report
 from tests.pipelines.conftest import make_market
 from tests.pipelines.operations import copy_of
 
@@ -79,3 +79,18 @@ def test_the_page_stands_beside_those_of_other_markets(finished):
     """`data/reports/NAME.html`, the same bytes as in the market's own folder."""
     page = finished.paths.root.parent / "reports" / f"{finished.paths.root.name}.html"
     assert page.read_bytes() == (finished.paths.reports / "report.html").read_bytes()
+
+
+def test_a_damaged_bundle_costs_its_loss_curve_and_nothing_else(finished, tmp_path):
+    market = copy_of(finished, tmp_path / "copy")
+    newest = sorted(path.name for path in (market.paths.models / "gru").iterdir())[-1]
+    history = market.paths.models / "gru" / newest / "history.parquet"
+    content = bytearray(history.read_bytes())
+    content[30] ^= 255
+    history.write_bytes(bytes(content))
+    report = signal_report(market)
+    (said,) = [note for note in report.notes if "left out" in note]
+    assert said.startswith(f"the loss curve of gru of {newest} is left out: ")
+    assert f"materialize gru_model of {newest} to train it again" in said
+    assert "loss_curves" in report.pictures
+    assert "is left out" in (market.paths.reports / "report.html").read_text()

@@ -59,12 +59,12 @@ def look_once(market, name, instance, cursor=None):
     return sensor_of(market, name)(context)
 
 
-def add_reports_run(market, instance, started):
+def add_reports_run(market, instance, started, kind=dg.DagsterEventType.RUN_SUCCESS, why=""):
     run = instance.create_run_for_job(
         defs_of(market).resolve_job_def("reports"), status=dg.DagsterRunStatus.STARTING
     )
-    for kind in (dg.DagsterEventType.RUN_START, dg.DagsterEventType.RUN_SUCCESS):
-        event = dg.DagsterEvent(event_type_value=kind.value, job_name="reports", message="")
+    for each in (dg.DagsterEventType.RUN_START, kind):
+        event = dg.DagsterEvent(event_type_value=each.value, job_name="reports", message=why)
         instance.report_dagster_event(event, run.run_id, timestamp=started.timestamp())
     return run
 
@@ -111,6 +111,53 @@ def test_reports_that_began_before_the_newest_session_do_not_hold_it(on, instanc
     add_reports_run(on, instance, CRON - dt.timedelta(seconds=20))
     run = add_run(on, instance, "2020-04-06", CRON, status=SUCCESS)
     assert look_once(on, "reports_after_daily", instance).run_key == run.run_id
+
+
+APRIL = ["2020-04-01", "2020-04-02", "2020-04-03", "2020-04-06"]
+FAILED = dg.DagsterEventType.RUN_FAILURE
+
+
+def test_reports_that_fail_are_tried_again_and_then_named(tmp_path, instance, clock):
+    changes = {"schedule": {"enabled": True, "max_attempts": 2, "retry_minutes": 60}}
+    market = make_market(tmp_path / "tiny", changes)
+    mark_done(instance, APRIL)
+    run = add_run(market, instance, "2020-04-06", CRON, status=SUCCESS)
+    minute = dt.timedelta(minutes=1)
+    add_reports_run(market, instance, CRON + minute, FAILED, "power cut")
+    clock(CRON + 2 * minute)
+    waiting = look_once(market, "reports_after_daily", instance).skip_message
+    assert waiting.startswith(f"attempt 1 of 2 at the reports of run {run.run_id[:8]} failed at ")
+    assert "2020-04-07 00:31 EDT" in waiting
+    assert "power cut; the next is due at 2020-04-07 01:31 EDT" in waiting
+    clock(CRON + 61 * minute)
+    again = look_once(market, "reports_after_daily", instance)
+    assert again.run_key == f"{run.run_id} 2", "another key: the first was asked for"
+    add_reports_run(market, instance, CRON + 61 * minute, FAILED, "disk full")
+    clock(CRON + dt.timedelta(days=1))
+    named = look_once(market, "reports_after_daily", instance).skip_message
+    assert "attempt 2 of 2" in named
+    assert "disk full; it was the last. Put right what the reason names and launch rep" in named
+    add_reports_run(market, instance, CRON + dt.timedelta(hours=3))
+    held = look_once(market, "reports_after_daily", instance).skip_message
+    assert held.startswith("the reports hold run")
+
+
+def test_the_next_session_has_its_reports_tried_anew(on, instance, clock):
+    mark_done(instance, APRIL)
+    add_run(on, instance, "2020-04-06", CRON, status=SUCCESS)
+    for minutes in range(1, 8):
+        add_reports_run(on, instance, CRON + dt.timedelta(minutes=minutes), FAILED, "disk full")
+    run = add_run(on, instance, "2020-04-06", CRON + dt.timedelta(hours=1), status=SUCCESS)
+    assert look_once(on, "reports_after_daily", instance).run_key == run.run_id
+
+
+def test_reports_at_work_are_waited_for(on, instance, clock):
+    mark_done(instance, APRIL)
+    add_run(on, instance, "2020-04-06", CRON, status=SUCCESS)
+    job = defs_of(on).resolve_job_def("reports")
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    busy = look_once(on, "reports_after_daily", instance).skip_message
+    assert busy == f"run {run.run_id[:8]} of reports waits or works already"
 
 
 def test_a_batch_of_sessions_shares_the_reports(on, instance, clock):

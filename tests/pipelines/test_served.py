@@ -62,7 +62,7 @@ def test_the_first_time_counts(market, instance):
 
 
 def test_what_belongs_to_a_served_session(market, instance):
-    """Its prediction, the evaluation of it, its model and the sessions that share the bundle."""
+    """Its prediction, the pointer to its model and the evaluation of it; the bundle gave scores."""
     keys = market.sessions.keys
     anchor = market.plan.first_trained
     at = keys.index(anchor)
@@ -72,7 +72,10 @@ def test_what_belongs_to_a_served_session(market, instance):
     assert not served.holds("lstm_prediction", keys[at + 1])
     assert served.holds("lstm_evaluation", keys[at + market.label_lag])
     assert not served.holds("lstm_evaluation", keys[at + market.label_lag + 1])
-    assert served.holds("lstm_model", keys[at + 3])
+    assert served.holds("lstm_model", anchor)
+    assert not served.holds("lstm_model", keys[at + 3])
+    assert served.gave("lstm", anchor)
+    assert not served.gave("gru", anchor)
     assert not served.holds("gru_model", anchor)
     assert not served.holds("ohlcv", anchor)
     assert not served.holds("dataset_infer", anchor)
@@ -128,6 +131,23 @@ def test_where_it_pauses_the_next_open_counts():
     for key in exchange.keys:
         assert served_until(exchange, key) == next_open(exchange, key)
     assert served_means(exchange) == "before the next session's open"
+
+
+@pytest.mark.parametrize(
+    ("zone", "opens", "key", "until"),
+    [
+        ("Africa/Cairo", "10:00", "2024-04-25", "2024-04-26 07:00"),  # no midnight after it
+        ("America/Santiago", "09:30", "2024-09-07", "2024-09-08 12:30"),
+        ("America/Santiago", "00:00", "2024-09-07", "2024-09-09 04:00"),  # a day from the open
+        ("Europe/Berlin", "02:30", "2024-03-30", "2024-03-31 01:00"),  # no such opening time
+        ("Europe/Berlin", "02:30", "2024-10-26", "2024-10-27 01:30"),  # the second of two
+        ("America/Havana", "09:00", "2024-11-02", "2024-11-03 14:00"),  # two midnights
+    ],
+)
+def test_clocks_that_change_at_midnight_or_at_the_open(zone, opens, key, until):
+    days = tuple(f"{d:%Y-%m-%d}" for d in pd.date_range(key, periods=3))
+    assert served_until(Sessions("days.txt", zone, days, opens), key) == utc(until)
+    assert "next session" in served_means(Sessions("days.txt", zone, (key,), opens))
 
 
 @pytest.mark.parametrize("when", ["00:30", "23:59"])

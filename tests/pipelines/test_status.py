@@ -43,7 +43,7 @@ def test_a_finished_market_is_current(copy, instance):
     assert counted["krnn_evaluation"] == (trained, trained)
     assert set(counted) == {*DATA_STAGE, *model_assets(copy)}
     assert report.predictions["lstm"] == {"served": 0, "backfilled": trained}
-    assert "everything is current" in status_lines(report)
+    assert "everything is current" in status_lines(copy, report)
 
 
 def test_an_absent_label_and_exactly_what_was_made_from_it(copy, instance):
@@ -72,7 +72,7 @@ def test_what_dagster_does_not_know_is_named(finished, tmp_path, instance):
     causes = {f.cause for a in report.assets for f in a.findings}
     assert causes == {Cause.UNRECORDED}
     assert not report.is_current
-    assert "`rnn-pipelines sync` puts it on Dagster's record" in status_lines(report)[-1]
+    assert "`rnn-pipelines sync` puts it on Dagster's record" in status_lines(market, report)[-1]
 
 
 def test_code_configuration_and_bundles_are_told_apart(copy, instance, monkeypatch):
@@ -131,7 +131,7 @@ def test_restated_bars_are_found_only_by_asking_the_source(copy, instance):
     assert found["processors"] == [(Cause.INPUTS, "alpha158, label", 1)]
     report = status_report(other, instance, check_source=True)
     assert report.restated == (key,)
-    assert f"`rnn-pipelines refresh --since {key}`" in "\n".join(status_lines(report))
+    assert f"`rnn-pipelines refresh --since {key}`" in "\n".join(status_lines(other, report))
     assert status_report(copy, instance, check_source=True).restated == ()
 
 
@@ -140,18 +140,26 @@ def test_what_was_served_is_shown_and_is_nothing_to_do(finished, tmp_path, insta
     served = market.sessions.keys[-8:]
     made_on_the_evening(market, ["gru"], served)
     put_on_record(market, instance)
-    # The models in force at the served sessions stay, so their predictions are what they should be.
+    # The pointers of the served sessions stay, so their predictions are what they should be; the
+    # newest anchor, one of them, owes the sessions to come a model of the new configuration.
     other = make_market(market.paths.root, {"models": {"gru": {"lr": 0.01}}})
     report = status_report(other, instance)
     assert report.predictions["gru"]["served"] == len(served)
     found = findings(other, instance)
-    assert found["gru_model"][-1] == (Cause.SERVED, "", len(served))
+    assert other.plan_of("gru").anchor(served[-1]) == served[0]
     earlier = len([k for k in market.sessions.keys if "2020-04-01" <= k < served[0]])
-    assert found["gru_prediction"] == [(Cause.INPUTS, "gru_model", earlier)]
+    assert found["gru_model"] == [
+        (Cause.CONFIGURATION, "", earlier + 1),
+        (Cause.SERVED, "", len(served) - 1),
+    ]
+    assert found["gru_prediction"] == [
+        (Cause.INPUTS, "gru_model", earlier),
+        (Cause.SERVED, "", 1),  # of the anchor
+    ]
     assert "lstm_prediction" not in found
     assert not report.is_current  # the backfilled sessions of gru
     text = str(list(status_table(report).columns[3].cells))
-    assert f"{served[0]} … {served[-1]} (8)" in text
+    assert f"{served[1]} … {served[-1]} (7)" in text
 
 
 @pytest.fixture

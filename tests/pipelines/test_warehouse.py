@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -18,6 +21,7 @@ from pipelines.partition_file import (
     verify,
 )
 from pipelines.schemas import LABEL, feature_table
+from pipelines.store import remove_leftovers
 from pipelines.warehouse import _IN_FLIGHT, Warehouse
 
 TABLE = feature_table("features", "", {"A": "a", "B": "b"})
@@ -223,6 +227,23 @@ def test_a_write_that_is_cut_off_leaves_the_old_partition(tmp_path, monkeypatch)
         warehouse.write(TABLE, "features", KEYS[0], rows(1), MADE)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["part-0.parquet"]
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    """Files and folders of processes that are gone; not those of one at work, nor other names."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    folder = tmp_path / "models" / "lstm" / f".2024-01-02.{gone.pid}.0a1b2c3d.tmp"
+    folder.mkdir(parents=True)
+    (folder / "weights.safetensors").write_bytes(b"half")
+    file = tmp_path / f".signal.csv.{gone.pid}.0a1b2c3d.tmp"
+    kept = [tmp_path / f".signal.csv.{os.getpid()}.0a1b2c3d.tmp", tmp_path / ".mine.tmp"]
+    for path in (file, *kept):
+        path.write_bytes(b"")
+    assert remove_leftovers(tmp_path) == 2
+    assert not folder.exists()
+    assert not file.exists()
+    assert all(path.exists() for path in kept)
 
 
 def test_files_of_different_columns_are_an_error(tmp_path):

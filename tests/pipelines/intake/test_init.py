@@ -18,6 +18,7 @@ from pipelines.errors import PipelineError, SourceError
 from pipelines.intake.assemble import market_name
 from pipelines.intake.peek import peek
 from pipelines.intake.plan import NEEDED
+from pipelines.intake.sources import describe
 from pipelines.market import Market
 from pipelines.sources.base import fetch_sessions
 from tests.pipelines.intake.conftest import SESSIONS
@@ -110,6 +111,31 @@ def test_a_file_a_symbol_and_members_beside_them(bars, here):
     market = load_config("bars.yaml").market
     assert (market.source.from_name, market.source.basis.factor) == ("instrument", "factor")
     assert (market.vwap, market.universe.spans.name) == ("typical", "universe.txt")
+
+
+def test_the_universe_is_a_file_as_seen_from_here(bars, here):
+    """The YAML is written elsewhere, and still finds it."""
+    bars.to_parquet(here / "bars.parquet")
+    names = sorted(set(bars["instrument"]))
+    (here / "mine.txt").write_text("".join(f"{n} 2018-01-01 2030-01-01\n" for n in names))
+    assert init("--path", "bars.parquet", "--universe", "mine.txt", "--out", "a/b/x.yaml") == 0
+    config = load_config("a/b/x.yaml")
+    assert config.market.universe.spans == here / "mine.txt"
+    assert len(Market(config, root=here / "state").universe) == len(names)
+
+
+def test_members_beside_a_folder_of_bars_are_offered(bars, here):
+    """Those in it would be read as bars: they are none of the membership files."""
+    for name, rows in bars.groupby("instrument"):
+        (here / "bars").mkdir(exist_ok=True)
+        rows.to_parquet(here / "bars" / f"{name}.parquet", index=False)
+    spans = "".join(f"{n} 2018-01-01 2030-01-01\n" for n in sorted(set(bars["instrument"])))
+    (here / "universe.txt").write_text(spans)
+    assert init("--path", "bars") == 0
+    assert load_config("bars.yaml").market.universe.spans == here / "universe.txt"
+    (here / "bars" / "members.parquet").write_bytes(b"not bars")
+    found = describe("files", str(here / "bars"))
+    assert found.spans == (str(here / "universe.txt"),)
 
 
 def test_closed_days_special_sessions_and_dirt_are_found(bars, here, capsys):

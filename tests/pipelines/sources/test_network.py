@@ -280,6 +280,23 @@ def test_a_vendor_that_is_down_is_not_asked_for_every_symbol(vendor, make):
     assert len(vendor.requests) == GIVE_UP_AFTER * PACE.attempts
 
 
+def test_only_errors_of_a_symbol_count_as_its_failure(vendor, make, market, tmp_path, monkeypatch):
+    """A mistake of ours is raised as it is, a full disk says so; neither is asked N times for."""
+    vendor.charts["AAA"] = chart(market, "AAA")
+
+    def mistaken(symbol, first):
+        raise KeyError("adj_ration")
+
+    source = make("AAA", "BBB", max_failed=1.0)
+    monkeypatch.setattr(source, "_get", mistaken)
+    with pytest.raises(KeyError, match="adj_ration"):
+        source.fetch(DAYS)
+    (tmp_path / "downloads").write_text("no folder")
+    with pytest.raises(SourceError, match=r"yahoo: what was got of AAA cannot be kept in .*writab"):
+        make("AAA", "BBB", max_failed=1.0).fetch(DAYS)
+    assert len(vendor.requests) == 1
+
+
 def test_a_damaged_download_is_asked_for_again(vendor, make, market, tmp_path, caplog):
     vendor.charts["AAA"] = chart(market, "AAA")
     make("AAA").fetch(DAYS)

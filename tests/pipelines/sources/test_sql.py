@@ -101,6 +101,30 @@ def test_a_wrong_query_is_named(database, query, message, request):
         make(request.getfixturevalue(database), query).fetch(DAYS)
 
 
+def test_texts_among_numbers(sqlite, market):
+    """SQLite keeps any value in any column. N/A is no number, as in a CSV."""
+    path, where = sqlite.removeprefix("sqlite:///"), f"day = '{DAYS[3]}' AND code = 'AAA'"
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE bars SET amount = 'N/A' WHERE {where}")  # noqa: S608
+    got = make(sqlite).fetch(DAYS)
+    spoiled = (got["date"] == DAYS[3]) & (got["instrument"] == "AAA")
+    assert got.loc[spoiled, "amount"].isna().all()
+    assert spoiled.sum() == 1
+    wanted = market.set_index(["date", "instrument"])["amount"]
+    left = got[~spoiled].set_index(["date", "instrument"])["amount"]
+    assert (left == wanted.reindex(left.index)).all()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE bars SET close = 'ten' WHERE {where}")  # noqa: S608
+    with pytest.raises(SourceError, match=r"the query's result, column close holds what is no num"):
+        make(sqlite).fetch(DAYS)
+
+
+def test_a_bind_too_many_is_named(sqlite):
+    query = QUERY.replace("WHERE", "WHERE code <> :other AND")
+    with pytest.raises(SourceError, match=r"cannot be asked: .*'other'.*only :start and :end are"):
+        make(sqlite, query).fetch(DAYS)
+
+
 def test_a_database_that_is_not_there(tmp_path):
     with pytest.raises(SourceError, match=r"no DuckDB file .*absent\.duckdb: source.url is duckdb"):
         make(f"duckdb:///{tmp_path}/absent.duckdb").fetch(DAYS)

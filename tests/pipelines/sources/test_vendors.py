@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -93,11 +94,36 @@ def test_errors_of_baostock(code, times, client, tmp_path):
 
 def test_a_client_that_is_not_installed(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "baostock", None)
-    with pytest.raises(SourceError, match=r"pip install 'rnn-signal-factory\[baostock\]'"):
-        a_shares(tmp_path).fetch(DAYS)
     monkeypatch.setitem(sys.modules, "yfinance", None)
-    with pytest.raises(SourceError, match=r"pip install 'rnn-signal-factory\[yahoo\]'"):
-        yahoo.yfinance_history("AAA", DAYS[0])
+    began = time.monotonic()
+    with pytest.raises(SourceError, match=r'kind: baostock needs .*pip install -e "\.\[baostock'):
+        a_shares(tmp_path, per_minute=1).fetch(DAYS)
+    settings = YahooSource.model_validate(
+        {"kind": "yahoo", "symbols": ["A", "B", "C"], "per_minute": 1, "max_failed": 1.0}
+    )
+    with pytest.raises(SourceError, match=r'^kind: yahoo needs .*pip install -e "\.\[yahoo\]"'):
+        yahoo.yahoo_bars(settings, NEW_YORK, tmp_path).fetch(DAYS)
+    assert time.monotonic() - began < 30, "no second symbol was asked for, a minute later"
+
+
+def test_a_symbol_that_yahoo_does_not_know_is_that_symbols_failure(monkeypatch, tmp_path, caplog):
+    """yfinance raises its own errors: those of one symbol are told apart from a busy vendor."""
+    module, errors = types.ModuleType("yfinance"), types.ModuleType("yfinance.exceptions")
+    names = ("YFRateLimitError", "YFPricesMissingError", "YFDataException", "YFTzMissingError")
+    errors.YFException = type("YFException", (Exception,), {})
+    for name in names:
+        setattr(errors, name, type(name, (errors.YFException,), {}))
+
+    def ticker(symbol):
+        raise errors.YFTzMissingError("no timezone found")
+
+    module.Ticker, module.exceptions = ticker, errors
+    module.config = types.SimpleNamespace(debug=types.SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "yfinance", module)
+    monkeypatch.setitem(sys.modules, "yfinance.exceptions", errors)
+    settings = YahooSource.model_validate({"kind": "yahoo", "symbols": ["GONE"], "max_failed": 1.0})
+    assert yahoo.yahoo_bars(settings, NEW_YORK, tmp_path).fetch(DAYS).empty
+    assert "1 of 1 symbols failed (GONE: YFTzMissingError: no timezone found)" in caplog.text
 
 
 def test_yahoo_asks_through_its_adapter(monkeypatch, tmp_path):

@@ -242,8 +242,28 @@ def test_heat_map_shows_the_months(analyses: dict[str, SignalAnalysis]) -> None:
     monthly = analyses["gru"].by_month["rank_ic"]
     assert image.shape == (2, 13)  # two years, twelve months and the year
     assert image[0, 4] == monthly["2018-05"]
-    assert image[1, 12] == pytest.approx(monthly[monthly.index.str.startswith("2019")].mean())
     assert np.ma.getmaskarray(image)[1, 3:12].all()
+
+
+def test_the_years_of_the_heat_map_are_those_of_the_table(
+    analyses: dict[str, SignalAnalysis],
+) -> None:
+    """A month of two sessions weighs as much as two sessions, and colours nothing."""
+    one = analyses["gru"]
+    months = one.by_month.index
+    assert one.by_month["sessions"].min() < one.by_month["sessions"].max(), "any mean would do"
+    short = one.by_month.assign(rank_ic_days=one.by_month["rank_ic_days"].where(
+        months != months[1], 2.0), rank_ic=one.by_month["rank_ic"].where(months != months[1], -0.9)
+    )  # fmt: skip
+    whole = plot_ic_heatmap({"gru": one.by_month}).axes[0].images[0].get_array()
+    for row, year in enumerate(one.by_year.index):
+        assert whole[row, 12] == pytest.approx(one.by_year.loc[year, "rank_ic"])
+    ax = plot_ic_heatmap({"gru": short}).axes[0]
+    image = ax.images[0]
+    at = int(months[1][-2:]) - 1
+    assert np.ma.getmaskarray(image.get_array())[0, at]
+    assert "-90.0" in [text.get_text().replace("−", "-") for text in ax.texts]
+    assert image.get_clim()[1] < 0.5
 
 
 def test_quantile_curves_fan_out_around_the_mean(analyses: dict[str, SignalAnalysis]) -> None:

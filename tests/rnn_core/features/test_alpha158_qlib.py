@@ -21,9 +21,10 @@ from rnn_core.features import (
     compute_features,
 )
 from rnn_core.features.faithful import recurrent
-from rnn_core.features.layout import BAR_SHAPES
+from rnn_core.features.layout import ALPHA158_PRICES, KBAR, price_features
 
 LABEL = "Ref($close, -2)/Ref($close, -1) - 1"
+BAR_SHAPES = {*KBAR, *price_features(ALPHA158_PRICES, (0,))}  # they see one bar alone
 EXACT = {*BAR_SHAPES, "ROC", "RANK", "CNTP", "CNTN", "CNTD", "IMAX", "IMIN", "IMXD"}
 LOOSE = {"BETA", "RSQR", "RESI", "CORR", "CORD"}
 
