@@ -15,12 +15,15 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
-from dagster_shared.error import SerializableErrorInfo
 
 from pipelines.orphans import LIVE
+
+if TYPE_CHECKING:
+    from dagster_shared.error import SerializableErrorInfo
 
 WAITS_TAG = "rnn/waits_for"  # a failed run found that this had not arrived yet
 RANGE_START = "dagster/asset_partition_range_start"

@@ -25,13 +25,12 @@ from pipelines.errors import PipelineError, did_you_mean
 from pipelines.graph import REPORTS, build_definitions
 from pipelines.home import dagster_instance
 from pipelines.market import Market
-from pipelines.orphans import sweep_orphans
+from pipelines.orphans import sweep as sweep  # `refresh.py` imports it from here
 from pipelines.processing import STATE_FILE
 from pipelines.reasons import Cause
 from pipelines.runs import run_assets
 from pipelines.served import Served
 from pipelines.staleness import WHOLE, Survey, Work, survey
-from pipelines.store import remove_leftovers
 from pipelines.upkeep import CURRENT_TAG, KEEP, RETRAIN, SERVED_TAG
 
 _BARE = re.compile(r"(?P<up>\d*\+|)(?P<name>[\w*]+)(?P<down>\+\d*|)")
@@ -123,13 +122,6 @@ def _runs(market: Market, work: Work) -> list[Work]:
         return [work]
     return [*([replace(work, assets=before)] if before else []),
             replace(work, assets=after, first=first)]  # fmt: skip
-
-
-def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> None:
-    """Clear up after runs whose process is gone."""
-    for run_id in sweep_orphans(instance):
-        console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
-        remove_leftovers(market.paths.root)
 
 
 def closed_between(market: Market, start: str, end: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,7 +28,20 @@ REQUIRED = ("date", "instrument", "open", "high", "low", "close", "volume")
 COLUMNS = (*REQUIRED, "amount")
 """What a table of bars can be asked for, in our names."""
 
-EPOCHS = {"epoch_s": "s", "epoch_ms": "ms", "epoch_us": "us", "epoch_ns": "ns"}
+
+class Epoch(NamedTuple):
+    """A count since 1970-01-01 UTC: its unit as Arrow writes it, and how many make a second."""
+
+    unit: str
+    per_second: int
+
+
+EPOCHS = {
+    "epoch_s": Epoch("s", 1),
+    "epoch_ms": Epoch("ms", 10**3),
+    "epoch_us": Epoch("us", 10**6),
+    "epoch_ns": Epoch("ns", 10**9),
+}
 
 
 class Basis(Section):

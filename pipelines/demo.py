@@ -19,11 +19,10 @@ from pipelines.errors import PipelineError
 from pipelines.graph import REPORTS, build_definitions
 from pipelines.home import dagster_instance
 from pipelines.market import Market
-from pipelines.orphans import sweep_orphans
+from pipelines.orphans import sweep
 from pipelines.reports import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
 from pipelines.runs import run_assets
 from pipelines.staleness import pending
-from pipelines.store import remove_leftovers
 from pipelines.upkeep import CURRENT_TAG, KEEP, SERVED_TAG
 
 DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
@@ -64,9 +63,7 @@ def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
     )
     defs = build_definitions(market)
     with dagster_instance(market) as instance:
-        for run_id in sweep_orphans(instance):
-            console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
-            remove_leftovers(market.paths.root)
+        sweep(market, instance, console)
         _run_stages(market, defs, instance, console, everything, trained)
     _show_results(market, console, time.monotonic() - began)
 

@@ -14,8 +14,16 @@ import contextlib
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
+
+from pipelines.store import remove_leftovers
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipelines.market import Market
 
 OWNER_TAG = "rnn/owner"
 LIVE = [
@@ -90,3 +98,23 @@ def sweep_orphans(instance: dg.DagsterInstance) -> list[str]:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         swept.append(run.run_id)
     return swept
+
+
+def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> None:
+    """Clear up after runs whose process is gone: their status, their slots, their temporary files.
+
+    Args:
+        market: the market, whose root and, where it lies elsewhere on a disk, warehouse are
+            cleared of what killed writers left.
+        instance: Dagster's record.
+        console: where it is said.
+    """
+    swept = sweep_orphans(instance)
+    for run_id in swept:
+        console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
+    if not swept:
+        return
+    root, store = market.paths.root, market.warehouse.store
+    remove_leftovers(root)
+    if store.is_local and not store.is_below(root):
+        remove_leftovers(Path(store.root))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipelines import inputs
+from pipelines.processing import STATE_FILE
 from pipelines.snapshot import Snapshot
 
 
@@ -115,7 +116,7 @@ def why_not_fitted(now: Snapshot) -> Reason | None:
     """Why the processors would be fitted again; None if they are current."""
     state = now.processors
     if state is None:
-        there = now.market.warehouse.store.exists("processors.json")
+        there = now.market.warehouse.store.exists(STATE_FILE)
         return Reason(Cause.CONFIGURATION if there else Cause.ABSENT)
     try:
         expected = inputs.processors_inputs(now.market, now)

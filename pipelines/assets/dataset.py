@@ -22,6 +22,7 @@ from pipelines.checks import Check, cross_section
 from pipelines.learning import require_processors
 from pipelines.market import LABEL_NAME, Market
 from pipelines.processing import (
+    STATE_FILE,
     ProcessorState,
     build_chain,
     from_qlib,
@@ -50,7 +51,7 @@ def processors_asset(market: Market) -> dg.AssetsDefinition:
                 "hash": state.hash,
                 "fit_window": f"{first} … {last}",
                 "state": dg.MetadataValue.md(_state_table(state)),
-                "path": market.warehouse.store.path("processors.json"),
+                "path": market.warehouse.store.path(STATE_FILE),
             },
             data_version=dg.DataVersion(state.hash),
         )

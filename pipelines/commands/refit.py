@@ -18,10 +18,10 @@ def add_command(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from pipelines.backfill import sweep
     from pipelines.display import LiveProgress, make_console
     from pipelines.graph import build_definitions
     from pipelines.home import dagster_instance
+    from pipelines.orphans import sweep
     from pipelines.runs import run_assets
 
     market, console = market_of(args), make_console()

@@ -251,7 +251,7 @@ def _days(
 ) -> pd.Series[Any]:
     if form in EPOCHS:
         stamps = pa.array(pd.to_numeric(distinct, errors="coerce"), from_pandas=True)
-        moments = stamps.cast("int64").cast(pa.timestamp(EPOCHS[form], "UTC"))
+        moments = stamps.cast("int64").cast(pa.timestamp(EPOCHS[form].unit, "UTC"))
         return _in_zone(moments.to_pandas(), zone or "UTC", place)
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         return _in_zone(pd.to_datetime(distinct, utc=True), zone, place)

@@ -157,7 +157,7 @@ def _bounds(kind: pa.DataType, wanted: Wanted) -> tuple[Any, Any] | None:
         )
     if pa.types.is_integer(kind):
         if form in EPOCHS:
-            per = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[EPOCHS[form]]
+            per = EPOCHS[form].per_second
             return _each(ends, lambda day: (day - dt.date(1970, 1, 1)).days * 86_400 * per)
         if form == "%Y%m%d":
             return _each(ends, lambda day: int(day.strftime("%Y%m%d")))

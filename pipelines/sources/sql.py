@@ -27,7 +27,6 @@ from pipelines.sources.columns import Columns, session_keys
 from pipelines.sources.tabular import Bars
 
 BEGINNING, END = "1900-01-01", "2999-12-31"
-PER_SECOND = {"epoch_s": 1, "epoch_ms": 10**3, "epoch_us": 10**6, "epoch_ns": 10**9}
 _PARAMETER = re.compile(r"(?<!:):(start|end)\b")
 _DUCKDB = "duckdb:///"
 
@@ -91,7 +90,7 @@ class SqlBars:
         if form in EPOCHS:
             zone = ZoneInfo(self._settings.timezone or "UTC")
             start = dt.datetime.combine(day + dt.timedelta(days=closing), dt.time(), zone)
-            return int(start.timestamp()) * PER_SECOND[form] - closing
+            return int(start.timestamp()) * EPOCHS[form].per_second - closing
         if form is not None:
             text = day.strftime(form)
             return int(text) if text.isdigit() else text

@@ -34,7 +34,7 @@ WHOLE = {"start": "2020-01-02", "end": "2020-05-15"}
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """The files of an uninterrupted backfill of the whole span, warm-up included, of one model."""
+    """The files of an uninterrupted backfill of the whole span, of one model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", "")
         market = market_of(tmp_path_factory.mktemp("unbroken") / "tiny", "krnn")

@@ -1,7 +1,11 @@
-"""Runs whose process is gone, as the daemon launches them: only the run itself says whose it is."""
+"""Runs whose process is gone, as the daemon launches them: only the run itself says whose it is.
+
+Oracle: processes that were really killed.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -10,10 +14,12 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from rich.console import Console
 
 from pipelines.graph import build_definitions
-from pipelines.orphans import OWNER_TAG, _started, claim_run, owner, sweep_orphans
+from pipelines.orphans import OWNER_TAG, _started, claim_run, owner, sweep, sweep_orphans
 from pipelines.runs import run_assets
+from tests.pipelines.conftest import make_market
 
 LAUNCHED = """
 import sys, time
@@ -147,3 +153,29 @@ def test_a_step_in_a_process_of_its_own_claims_nothing(market, instance, executo
     context = SimpleNamespace(get_step_execution_context=lambda: step, run=run, instance=instance)
     claim_run(context)
     assert (OWNER_TAG in instance.get_run_by_id(run.run_id).tags) == claims
+
+
+@pytest.mark.parametrize("place", ["below the root", "elsewhere"])
+def test_what_killed_writers_left_is_removed_wherever_the_warehouse_lies(tmp_path, instance, place):
+    """Once for any number of runs; a writer that lives keeps its file, and so does a partition."""
+    changes = {} if place == "below the root" else {"warehouse": str(tmp_path / "elsewhere")}
+    market = make_market(tmp_path / "tiny", changes)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    host = owner().split(":")[0]
+    job = build_definitions(market).resolve_job_def("daily")
+    tags = {OWNER_TAG: f"{host}:{gone.pid}:1"}
+    for _ in range(2):
+        instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    folder = Path(market.warehouse.store.path("label", "date=2020-01-02"))
+    bundle = market.paths.models / "gru" / "2020-04-01"
+    left = [f / f".part-0.parquet.{gone.pid}.0123abcd.tmp" for f in (folder, bundle)]
+    kept = [folder / "part-0.parquet", folder / f".part-0.parquet.{os.getpid()}.0123abcd.tmp"]
+    for file in (*left, *kept):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    console = Console(file=io.StringIO(), width=120)
+    sweep(market, instance, console)
+    assert console.file.getvalue().count("was cut off earlier") == 2
+    assert not [file for file in left if file.exists()]
+    assert all(file.exists() for file in kept)
