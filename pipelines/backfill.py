@@ -25,7 +25,7 @@ from pipelines.errors import PipelineError, did_you_mean
 from pipelines.graph import REPORTS, build_definitions
 from pipelines.home import dagster_instance
 from pipelines.market import Market
-from pipelines.orphans import sweep as sweep  # `refresh.py` imports it from here
+from pipelines.orphans import sweep
 from pipelines.processing import STATE_FILE
 from pipelines.reasons import Cause
 from pipelines.runs import run_assets

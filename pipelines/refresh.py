@@ -16,13 +16,13 @@ from __future__ import annotations
 import dagster as dg
 from rich.console import Console
 
-from pipelines.backfill import sweep
 from pipelines.demo import DATA_ASSETS, model_assets
 from pipelines.display import LiveProgress
 from pipelines.errors import MissingSessionsError
 from pipelines.graph import build_definitions
 from pipelines.home import dagster_instance
 from pipelines.market import Market
+from pipelines.orphans import sweep
 from pipelines.processing import STATE_FILE
 from pipelines.reasons import Reason, why_not_fitted
 from pipelines.runs import run_assets
