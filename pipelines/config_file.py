@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pipelines.text_files import read_text
 CONFIGS = Path(__file__).parent / "configs"
 DEFAULT_CONFIG = "sample"
 ENV_CONFIG = "RNN_CONFIG"
+_DAY = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b")
 
 
 def config_path(name_or_path: str | os.PathLike[str] | None = None) -> Path:
@@ -62,7 +64,20 @@ def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryCo
         raw = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except ValueError as error:  # what looks like a date is made one while the file is read
+        raise ConfigError(f"{path}{_no_date(text)}: {error}; write days as YYYY-MM-DD") from error
     return parse_config(_anchored(raw, path.parent), where=str(path), text=text)
+
+
+def _no_date(text: str) -> str:
+    """Where a text first has a day that is none; empty where it does not look like one."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for found in _DAY.findall(line.partition("#")[0]):
+            try:
+                dt.date(*map(int, found.split("-")))
+            except ValueError:
+                return f": line {number} has the day {found}, which is none"
+    return ""
 
 
 def parse_config(raw: Any, *, where: str = "config", text: str | None = None) -> FactoryConfig:

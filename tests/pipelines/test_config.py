@@ -208,6 +208,13 @@ features:
 """
 
 
+def test_a_day_that_is_none_is_named_with_its_line(tmp_path):
+    path = tmp_path / "market.yaml"
+    path.write_text("name: mine  # 2016-02-30\nmarket:\n  end: 2016-02-31\n")
+    with pytest.raises(ConfigError, match=r"market.yaml: line 3 has the day 2016-02-31, which is"):
+        load_config(path)
+
+
 def test_a_feature_set_is_a_name_a_mapping_or_a_file_beside_the_yaml(tmp_path, monkeypatch):
     """A relative path counts from the YAML that names it, not from the working directory."""
     import yaml
