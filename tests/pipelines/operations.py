@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterable
@@ -10,8 +11,12 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
+from rich.console import Console
 
+from pipelines.backfill import run_backfill
+from pipelines.home import dagster_instance
 from pipelines.market import Market
+from pipelines.staleness import Work
 from pipelines.store import PART
 from pipelines.sync import sync_record
 from tests.pipelines.conftest import ChangedBars, make_market
@@ -27,6 +32,21 @@ def put_on_record(market: Market, instance: dg.DagsterInstance) -> Market:
     """The market with all its partitions on record."""
     sync_record(market, instance)
     return market
+
+
+def recorded_copy_of(finished: Market, root: Path) -> Market:
+    """A copy of a finished market, on record in its own home."""
+    market = copy_of(finished, root)
+    with dagster_instance(market) as instance:
+        sync_record(market, instance)
+    return market
+
+
+def backfill(market: Market, **kwargs: Any) -> tuple[Work | None, str]:
+    """The command: what it ran, and what it said."""
+    console = Console(file=io.StringIO(), width=500)
+    work = run_backfill(market, console, **kwargs)
+    return work, console.file.getvalue()
 
 
 def restated(market: Market, key: str, *, split_of: str | None = None) -> Market:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 
 import dagster as dg
 import pytest
-from rich.console import Console
 
-from pipelines.backfill import run_backfill, selected_assets
+from pipelines.backfill import selected_assets
 from pipelines.errors import PipelineError
 from pipelines.graph import build_definitions
 from pipelines.home import dagster_instance
 from pipelines.sync import sync_record
 from tests.pipelines.conftest import make_market, market_of, partition_bytes
-from tests.pipelines.operations import copy_of, made_on_the_evening, stamps
+from tests.pipelines.operations import (
+    backfill,
+    copy_of,
+    made_on_the_evening,
+    recorded_copy_of,
+    stamps,
+)
 from tests.pipelines.processes import start_python, wait_until
 
 
@@ -23,10 +27,7 @@ from tests.pipelines.processes import start_python, wait_until
 def copy(finished, tmp_path, monkeypatch):
     """A copy of a finished market, on record in its own home."""
     monkeypatch.setenv("DAGSTER_HOME", "")
-    market = copy_of(finished, tmp_path / "copy")
-    with dagster_instance(market) as instance:
-        sync_record(market, instance)
-    return market
+    return recorded_copy_of(finished, tmp_path / "copy")
 
 
 WHOLE = {"start": "2020-01-02", "end": "2020-05-15"}
@@ -40,12 +41,6 @@ def unbroken(tmp_path_factory):
         market = market_of(tmp_path_factory.mktemp("unbroken") / "tiny", "krnn")
         backfill(market, **WHOLE)
         return partition_bytes(market)
-
-
-def backfill(market, **kwargs):
-    console = Console(file=io.StringIO(), width=400)
-    work = run_backfill(market, console, **kwargs)
-    return work, console.file.getvalue()
 
 
 def runs_of(market):

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import re
 
 import pytest
-from rich.console import Console
 
-from pipelines.backfill import run_backfill
 from pipelines.demo import DATA_ASSETS, model_assets
 from pipelines.errors import WarehouseError
 from pipelines.graph import build_definitions
-from pipelines.home import dagster_instance
 from pipelines.reasons import Cause
 from pipelines.runs import RunFailedError, run_assets
 from pipelines.staleness import survey
 from pipelines.status import status_report
 from pipelines.store import PART
-from pipelines.sync import sync_record
 from tests.pipelines.conftest import make_market, materialize, partition_bytes
-from tests.pipelines.operations import copy_of, put_on_record, restated
+from tests.pipelines.operations import backfill, copy_of, put_on_record, recorded_copy_of, restated
 
 TABLES = ("ohlcv", "ohlcv_quarantine")
 JUMP_ASIDE = {"market": {"quarantine": {"jump": "quarantine"}}}
@@ -38,10 +33,7 @@ def flip(market, table, key):
 def copy(finished, tmp_path, monkeypatch):
     """A copy of a finished market, on record in its own home."""
     monkeypatch.setenv("DAGSTER_HOME", "")
-    market = copy_of(finished, tmp_path / "copy")
-    with dagster_instance(market) as instance:
-        sync_record(market, instance)
-    return market
+    return recorded_copy_of(finished, tmp_path / "copy")
 
 
 @pytest.fixture(params=[{}, JUMP_ASIDE], ids=["jump accepted", "jump set aside"])
@@ -69,7 +61,7 @@ def test_a_backfill_heals_it(copy, finished, table):
     keys = copy.sessions.keys
     for key in (keys[70], keys[73]):
         flip(copy, table, key)
-    work = run_backfill(copy, Console(file=io.StringIO()), start=keys[68], end=keys[75])
+    work = backfill(copy, start=keys[68], end=keys[75])[0]
     assert work is not None
     assert partition_bytes(copy) == partition_bytes(finished)
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 
 import pytest
 import yaml
-from rich.console import Console
 
 from pipelines import cli, training
-from pipelines.backfill import run_backfill
 from pipelines.config_file import parse_config
 from pipelines.errors import PipelineError
-from pipelines.home import dagster_instance
 from pipelines.market import Market
-from pipelines.sync import sync_record
 from tests.pipelines.conftest import TINY
-from tests.pipelines.operations import copy_of
+from tests.pipelines.operations import backfill, recorded_copy_of
 
 
 @pytest.fixture
@@ -81,16 +76,7 @@ def test_the_version_is_told(capsys):
 def market(finished, tmp_path, monkeypatch):
     """A copy of a finished market, on record."""
     monkeypatch.setenv("DAGSTER_HOME", "")
-    copy = copy_of(finished, tmp_path / "tiny")
-    with dagster_instance(copy) as record:
-        sync_record(copy, record)
-    return copy
-
-
-def backfill(market, **kwargs):
-    console = Console(file=io.StringIO(), width=500)
-    work = run_backfill(market, console, **kwargs)
-    return work, console.file.getvalue()
+    return recorded_copy_of(finished, tmp_path / "tiny")
 
 
 def test_a_backfill_begins_with_models_where_they_begin(market):

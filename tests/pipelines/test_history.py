@@ -16,7 +16,6 @@ from rich.console import Console
 
 from pipelines import bundles, snapshot
 from pipelines.attempts import failure_reason
-from pipelines.backfill import run_backfill
 from pipelines.bundles import bundle_path
 from pipelines.graph import build_definitions
 from pipelines.home import dagster_instance
@@ -30,7 +29,7 @@ from pipelines.store import PART
 from pipelines.sync import sync_record
 from pipelines.verdict import Verdict
 from tests.pipelines.conftest import make_market
-from tests.pipelines.operations import copy_of, made_on_the_evening, restated
+from tests.pipelines.operations import backfill, copy_of, made_on_the_evening, restated
 
 MODELS = ("lstm", "gru", "krnn")
 
@@ -58,10 +57,6 @@ def unmake(market, keys):
     for table in market.paths.warehouse.iterdir():
         for key in keys:
             shutil.rmtree(table / f"date={key}", ignore_errors=True)
-
-
-def backfill(market, start, end, **kwargs):
-    return run_backfill(market, Console(file=io.StringIO()), start=start, end=end, **kwargs)
 
 
 def daily(market, key, tags=None):
@@ -103,7 +98,7 @@ def test_a_lost_record_does_not_turn_history_into_hindsight(market, by):
     shutil.rmtree(market.paths.dagster)
     assert served(market) == set(keys), "by their files"
     if by == "a backfill":
-        backfill(market, keys[0], keys[-1])
+        backfill(market, start=keys[0], end=keys[-1])
     else:
         asked = request(Outlook(keys[-1], (keys[-1],)), market.config.schedule)
         assert daily(market, keys[-1], asked.tags) == ""
@@ -126,7 +121,7 @@ def test_a_served_anchor_without_its_bundle_is_trained_again(market):
     assert f"the gru bundle of {anchor} is not there" in str(found[anchor])
     assert f"materialize gru_model of {anchor} first" in daily(market, last)
     pointer = market.warehouse.info("gru_model", anchor).digest
-    backfill(market, anchor, last)
+    backfill(market, start=anchor, end=last)
     assert fingerprint_of(bundle_path(market, "gru", anchor)) == before, "the same data and seed"
     assert market.warehouse.info("gru_model", anchor).digest == pointer
     assert set(scores(market, last)["fingerprint"]) == {before}
@@ -142,11 +137,11 @@ def test_taking_a_pin_away_trains_the_anchors_that_passed_under_it(market):
     unmake(market, [key for key in keys if key >= since])
     for model in MODELS:
         shutil.rmtree(bundle_path(market, model, third))
-    backfill(pinned, since, under[-1])
+    backfill(pinned, start=since, end=under[-1])
     shutil.rmtree(market.paths.dagster)
     serve(pinned, under)
     assert "there is none" in daily(market, last)
-    backfill(market, since, last)
+    backfill(market, start=since, end=last)
     assert scores(market, last)["as_of"].astype(str).unique().tolist() == [third]
     assert scores(market, under[-1])["as_of"].astype(str).unique().tolist() == [second]
     assert causes(market, "gru_model")[1].is_current
@@ -160,7 +155,7 @@ def test_another_configuration_trains_a_served_anchor_for_those_that_follow(mark
     old = fingerprint_of(bundle_path(market, "gru", anchor))
     other = make_market(market.paths.root, {"models": {"gru": {"hidden_size": 6}}})
     assert f"materialize gru_model of {anchor} again first" in daily(other, last)
-    backfill(other, anchor, last)
+    backfill(other, start=anchor, end=last)
     new = fingerprint_of(bundle_path(market, "gru", anchor))
     assert set(scores(market, last)["fingerprint"]) == {new} != {old}
     assert set(scores(market, keys[-1])["fingerprint"]) == {old}, "served"
@@ -176,11 +171,11 @@ def test_a_bundle_that_served_outlives_restated_bars(market):
     day = keys[keys.index(anchor) - 6]
     other = restated(market, day)
     run_refresh(other, Console(file=io.StringIO()), since=day)
-    backfill(other, anchors(market)[0], keys[-1])
+    backfill(other, start=anchors(market)[0], end=keys[-1])
     assert fingerprint_of(bundle_path(market, "gru", anchor)) == before
     assert set(scores(market, keys[-1])["fingerprint"]) == {before}
     assert causes(other, "gru_model")[1].is_current
-    backfill(other, anchor, keys[-1], republish=True)
+    backfill(other, start=anchor, end=keys[-1], republish=True)
     assert fingerprint_of(bundle_path(market, "gru", anchor)) != before
     kept = market.paths.models / ".revisions" / "gru" / anchor / before[:16]
     assert fingerprint_of(kept) == before
@@ -192,7 +187,7 @@ def test_a_pin_reaches_backfilled_sessions_though_its_model_was_served(market):
     pinned = make_market(
         market.paths.root, {"training": {"pin": {"from": keys[-3], "as_of": first}}}
     )
-    backfill(pinned, keys[-3], keys[-1])
+    backfill(pinned, start=keys[-3], end=keys[-1])
     for key in keys[-3:]:
         assert scores(market, key)["as_of"].astype(str).unique().tolist() == [first]
 
@@ -223,7 +218,9 @@ def test_the_ic_of_served_days_is_that_of_what_was_served(market):
 
     before, _ = figures(market)
     other = make_market(market.paths.root, {"models": {"gru": {"lr": 0.05, "n_epochs": 3}}})
-    backfill(other, market.plan.first_trained, keys[-1], select="gru_model+", republish=True)
+    backfill(
+        other, start=market.plan.first_trained, end=keys[-1], select="gru_model+", republish=True
+    )
     after, rows = figures(other)
     assert after == before
     assert before["served_days"] == 4
@@ -237,7 +234,7 @@ def test_a_lost_prediction_made_again_was_not_served(market):
     raw = bytearray(path.read_bytes())
     raw[20] ^= 255
     path.write_bytes(bytes(raw))
-    backfill(market, day, day)
+    backfill(market, start=day, end=day)
     assert not scores(market, day).empty
     assert served(market) == set(market.sessions.keys[-6:]) - {day}
     assert day in served(market, "lstm")
@@ -247,7 +244,9 @@ def test_publishing_the_same_bytes_again_changes_no_time(market):
     """Else a lost record would take them for backfilled ones."""
     keys = market.sessions.keys[-4:]
     serve(market, keys)
-    backfill(market, keys[0], keys[-1], select="gru_prediction", force=True, republish=True)
+    backfill(
+        market, start=keys[0], end=keys[-1], select="gru_prediction", force=True, republish=True
+    )
     shutil.rmtree(market.paths.dagster)
     assert served(market) == set(keys)
 
@@ -313,7 +312,7 @@ def test_a_refit_reaches_a_served_anchor(market):
     with dagster_instance(other) as record:
         job = build_definitions(other).resolve_job_def("refit")
         assert job.execute_in_process(instance=record).success
-    backfill(other, keys[0], last)
+    backfill(other, start=keys[0], end=last)
     assert not scores(market, last).empty
     assert set(scores(market, last)["fingerprint"]) == {
         fingerprint_of(bundle_path(market, "gru", anchor))
