@@ -17,11 +17,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines.config_file import CONFIGS, parse_config
-from pipelines.graph import build_definitions
-from pipelines.home import dagster_instance
-from pipelines.market import Market
-from pipelines.runs import run_assets
+from pipelines.build import build_definitions
+from pipelines.config.loader import CONFIGS, parse_config
+from pipelines.instance.home import dagster_instance
+from pipelines.market.market import Market
+from pipelines.operations.runs import run_assets
 
 ASSETS = ("ohlcv", "alpha158", "label")
 

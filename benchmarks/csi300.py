@@ -10,7 +10,7 @@ return on sessions that no model has seen. pyqlib's own (two seeds, recorded onc
 half an hour) are read from its file of results and stand beside ours.
 
 `krnn` reads a row of Alpha360 as it lies, `krnn_legacy` as qlib does; see
-`rnn_core.models.estimator_data`.
+`rnn_core.estimators.estimator_data`.
 
 A finished (model, seed) is one line of JSON in .results/, its scores a file beside, so an
 interrupted run goes on where it stopped; a line counts only for the same bars and settings. The

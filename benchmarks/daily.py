@@ -22,11 +22,11 @@ import dagster as dg
 import torch
 import yaml
 
-from pipelines.config_file import CONFIGS, parse_config
-from pipelines.graph import build_definitions
-from pipelines.home import dagster_instance
-from pipelines.market import Market
-from pipelines.runs import run_assets
+from pipelines.build import build_definitions
+from pipelines.config.loader import CONFIGS, parse_config
+from pipelines.instance.home import dagster_instance
+from pipelines.market.market import Market
+from pipelines.operations.runs import run_assets
 from rnn_core.warm import warm
 
 DATA = ("ohlcv", "alpha158", "label")

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rnn_core.data.panel import Panel
 from rnn_core.features import ALPHA158_NAMES, alpha158_panel
+from rnn_core.panel.panel import Panel
 
 MARKETS = ("us", "cn")
 WINDOWS = np.array([int("".join(filter(str.isdigit, name)) or 0) for name in ALPHA158_NAMES])

@@ -25,7 +25,7 @@ SETTINGS = {
     "LocalEventLogStorage": (
         "telemetry: {enabled: false}\n"
         "event_log_storage:\n"
-        "  module: pipelines.event_log\n"
+        "  module: pipelines.instance.event_log\n"
         "  class: LocalEventLogStorage\n"
         "  config: {base_dir: HOME/history/runs}\n"
     ),

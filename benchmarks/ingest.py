@@ -3,8 +3,8 @@
     python benchmarks/ingest.py files BARS.parquet      # fetch, then the asset `ohlcv`, then a day
     python benchmarks/ingest.py qlib [--instruments 5000] [--sessions 2500] [--stretch 250]
 
-`files` takes the table that configs/us_files.yaml describes. `qlib` makes a provider folder and
-fetches it in stretches of sessions, as memory follows the rows that are asked for at once; a
+`files` takes the table that config/shipped/us_files.yaml describes. `qlib` makes a provider folder
+and fetches it in stretches of sessions, as memory follows the rows that are asked for at once; a
 stretch of all sessions shows what that saves. The peak is that of the process.
 """
 
@@ -40,11 +40,11 @@ def peak_gigabytes() -> float:
 def files(path: Path) -> None:
     import yaml
 
-    from pipelines.config_file import CONFIGS, parse_config
-    from pipelines.graph import build_definitions
-    from pipelines.home import dagster_instance
-    from pipelines.market import Market
-    from pipelines.runs import run_assets
+    from pipelines.build import build_definitions
+    from pipelines.config.loader import CONFIGS, parse_config
+    from pipelines.instance.home import dagster_instance
+    from pipelines.market.market import Market
+    from pipelines.operations.runs import run_assets
     from pipelines.sources.base import fetch_bars
 
     raw = yaml.safe_load((CONFIGS / "us_files.yaml").read_text())
@@ -85,7 +85,7 @@ def provider(root: Path, instruments: int, sessions: int) -> list[str]:
 
 
 def qlib(instruments: int, sessions: int, stretch: int) -> None:
-    from pipelines.config_sources import QlibBinSource
+    from pipelines.config.sources import QlibBinSource
     from pipelines.sources.base import fetch_bars
     from pipelines.sources.qlib_bin import QlibBars
 

@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from rnn_core.features.warm import warm as warm_features
+from rnn_core.features.precompile import warm as warm_features
 from rnn_core.models import GRUModel, LSTMModel
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rnn_core.data.panel import Panel
+    from rnn_core.panel.panel import Panel
 
 SEMANTICS = ("strict", "qlib")
 
@@ -31,8 +31,8 @@ def load(path: Path) -> Panel:
     import numpy as np
     import pandas as pd
 
-    from rnn_core.data.panel import Panel
     from rnn_core.features import ALPHA158_FIELDS
+    from rnn_core.panel.panel import Panel
 
     with np.load(path) as file:
         return Panel(
@@ -106,8 +106,8 @@ def memory(panel: Panel, semantics: str, what: str, threads: int) -> dict[str, f
     import numpy as np
     from memory import growth_mb
 
-    from rnn_core.data.panel import Panel
     from rnn_core.features import ALPHA158_NAMES, alpha158, alpha158_panel
+    from rnn_core.panel.panel import Panel
 
     small = Panel(
         panel.sessions,

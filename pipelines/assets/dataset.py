@@ -14,14 +14,13 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from pipelines import inputs
-from pipelines.assets.base import Run, chunks, market_asset, session_asset
+from pipelines.assets.asset_factory import Run, chunks, market_asset, session_asset
+from pipelines.assets.checks import Check, cross_section
+from pipelines.assets.column_lineage import infer_lineage, learn_lineage
 from pipelines.assets.features import no_label_yet
-from pipelines.assets.lineage import infer_lineage, learn_lineage
-from pipelines.checks import Check, cross_section
-from pipelines.learning import require_processors
-from pipelines.market import LABEL_NAME, Market
-from pipelines.processing import (
+from pipelines.market import input_versions
+from pipelines.market.market import LABEL_NAME, Market
+from pipelines.training.processors import (
     STATE_FILE,
     ProcessorState,
     build_chain,
@@ -32,7 +31,8 @@ from pipelines.processing import (
     save_state,
     to_qlib,
 )
-from pipelines.schemas import DATASET_LEARN, feature_table
+from pipelines.training.windows import require_processors
+from pipelines.warehouse.schemas import DATASET_LEARN, feature_table
 
 CODE_VERSION = "1"
 _CHUNK = 120
@@ -100,7 +100,7 @@ def fit_state(market: Market) -> ProcessorState:
     learn.fit(to_qlib(rows, "label", [LABEL_NAME]))
     digests = {"alpha158": features.digests, "label": labels.digests}
     return ProcessorState(
-        infer, learn, processors_config(market), inputs.processors_inputs(market, digests)
+        infer, learn, processors_config(market), input_versions.processors_inputs(market, digests)
     )
 
 
@@ -137,7 +137,7 @@ def dataset_infer_asset(market: Market, days: dg.PartitionsDefinition[str]) -> d
                         key,
                         by_session.get(key, table.empty())[list(table.names)],
                         run.provenance(
-                            inputs.dataset_infer_inputs(key, digests, state.hash),
+                            input_versions.dataset_infer_inputs(key, digests, state.hash),
                             "ok" if key in by_session else "the infer processors left no row",
                         ),
                     )
@@ -237,7 +237,7 @@ def write_learning_rows(run: Run) -> None:
                 key,
                 by_session.get(key, DATASET_LEARN.empty())[list(DATASET_LEARN.names)],
                 run.provenance(
-                    inputs.dataset_learn_inputs(market, key, digests, state.hash),
+                    input_versions.dataset_learn_inputs(market, key, digests, state.hash),
                     "ok" if decisions[key] is not None else no_label_yet(market),
                 ),
             )

@@ -13,16 +13,16 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from pipelines import inputs
-from pipelines.assets.base import Run, chunks, market_asset, session_asset
-from pipelines.assets.lineage import evaluation_lineage
+from pipelines.assets.asset_factory import Run, chunks, market_asset, session_asset
+from pipelines.assets.checks import Check, ic_decay
+from pipelines.assets.column_lineage import evaluation_lineage
 from pipelines.assets.pictures import picture_metadata
-from pipelines.checks import Check, ic_decay
-from pipelines.families import ModelSpec
-from pipelines.market import Market
-from pipelines.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, shown_table
-from pipelines.reports import Report, portfolio_report, signal_report
-from pipelines.schemas import Table, evaluation_table
+from pipelines.config.models import ModelSpec
+from pipelines.market import input_versions
+from pipelines.market.market import Market
+from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, shown_table
+from pipelines.reports.signal_report import Report, portfolio_report, signal_report
+from pipelines.warehouse.schemas import Table, evaluation_table
 
 CODE_VERSION = "2"
 _CHUNK = 120
@@ -98,7 +98,7 @@ def _evaluate(run: Run, spec: ModelSpec, table: Table, keys: tuple[str, ...]) ->
     returns = _by_session(labels.frame)
     digests = {"label": labels.digests, name: predictions.digests if predictions else {}}
     for key, decision in decisions.items():
-        made_from = inputs.evaluation_inputs(market, spec.name, key, digests)
+        made_from = input_versions.evaluation_inputs(market, spec.name, key, digests)
         frame = table.empty()
         status = "ok"
         shown: dict[str, Any] = {}
@@ -152,7 +152,7 @@ def _finite(shown: dict[str, Any]) -> dict[str, Any]:
 
 def signal_report_asset(market: Market) -> dg.AssetsDefinition:
     """The asset `signal_report`."""
-    from pipelines.served import served_sessions
+    from pipelines.staleness.served import served_sessions
 
     def make(market: Market, instance: dg.DagsterInstance) -> Report:
         served = {s.name: served_sessions(market, instance, s.name) for s in market.models}

@@ -16,16 +16,16 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines import inputs
-from pipelines.assets.base import Run, chunks, session_asset
-from pipelines.assets.lineage import feature_lineage, label_lineage
-from pipelines.checks import Check, finite, nan_rise
+from pipelines.assets.asset_factory import Run, chunks, session_asset
+from pipelines.assets.checks import Check, finite, nan_rise
+from pipelines.assets.column_lineage import feature_lineage, label_lineage
+from pipelines.config.features import describe_features, identity
 from pipelines.errors import SourceError, WarehouseError
-from pipelines.feature_sets import describe_features, identity
-from pipelines.market import Market
-from pipelines.partition_file import Provenance
-from pipelines.rows import Rows, columns_of, from_columns
-from pipelines.schemas import LABEL, Table, feature_table
+from pipelines.market import input_versions
+from pipelines.market.market import Market
+from pipelines.warehouse.arrow_rows import Rows, columns_of, from_columns
+from pipelines.warehouse.partition_file import Provenance
+from pipelines.warehouse.schemas import LABEL, Table, feature_table
 
 CODE_VERSION = "1"
 _CHUNK = 120  # sessions computed at once; their look-back comes on top
@@ -112,7 +112,7 @@ def feature_partitions(
     from rnn_core.features import set_panel
 
     market = run.market
-    needed = market.sessions.between(inputs.feature_window(market, keys[0])[0], keys[-1])
+    needed = market.sessions.between(input_versions.feature_window(market, keys[0])[0], keys[-1])
     bars, parts = market.load_bars(needed, "alpha158")
     if "vwap" in market.feature_set.fields:
         _require_vwap(bars)
@@ -138,7 +138,7 @@ def feature_partitions(
         history.append(missing)
         shares[key] = round(float(missing.mean()), 6)
         member = panel.fields["member"][there, t] == 1.0
-        made_from = inputs.alpha158_inputs(market, key, {"ohlcv": parts.digests})
+        made_from = input_versions.alpha158_inputs(market, key, {"ohlcv": parts.digests})
         rows = from_columns(table, [instruments[there], member, *columns_of(block)])
         yield key, rows, run.provenance(made_from)
 
@@ -243,14 +243,14 @@ def label_partitions(run: Run, keys: tuple[str, ...]) -> Iterator[tuple[str, Row
     from rnn_core.features import expression_panel
 
     market, sessions = run.market, run.market.sessions
-    needed = sessions.between(inputs.label_window(market, keys[0])[0], keys[-1])
+    needed = sessions.between(input_versions.label_window(market, keys[0])[0], keys[-1])
     bars, parts = market.load_bars(needed, "label")
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
     values = expression_panel(panel, market.label, semantics="strict")  # [N, T]
     instruments = panel.instruments.to_numpy(dtype=object)
     position = {key: t for t, key in enumerate(needed)}
     for key in keys:
-        made_from = inputs.label_inputs(market, key, {"ohlcv": parts.digests})
+        made_from = input_versions.label_inputs(market, key, {"ohlcv": parts.digests})
         decision = market.decision_of(key)
         if decision is None:
             yield key, LABEL.empty(), run.provenance(made_from, no_label_yet(market))

@@ -15,21 +15,27 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from pipelines import inputs
-from pipelines.assets.base import Run, session_asset
+from pipelines.assets.asset_factory import Run, session_asset
+from pipelines.assets.checks import Check, in_force_finding, model_age
 from pipelines.assets.pictures import inline_picture
-from pipelines.bundles import InForce, bundle_name, histories_of, in_force, require_bundle
-from pipelines.checks import Check, in_force_finding, model_age
-from pipelines.config_types import Severity
+from pipelines.config.models import ModelSpec
+from pipelines.config.types import Severity
 from pipelines.errors import ModelNotTrainedError, ProcessorStateError
-from pipelines.families import ModelSpec
-from pipelines.market import Market
-from pipelines.partition_file import fingerprint
-from pipelines.processing import load_state
-from pipelines.progress import progress
-from pipelines.schemas import MODEL
-from pipelines.training import CODE_VERSION, Trained, ensure_trained, seeds_of, training_config
-from pipelines.verdict import model_verdict
+from pipelines.instance.progress import progress
+from pipelines.market import input_versions
+from pipelines.market.market import Market
+from pipelines.training.processors import load_state
+from pipelines.training.promotion import model_verdict
+from pipelines.training.registry import InForce, bundle_name, histories_of, in_force, require_bundle
+from pipelines.training.train import (
+    CODE_VERSION,
+    Trained,
+    ensure_trained,
+    seeds_of,
+    training_config,
+)
+from pipelines.warehouse.partition_file import fingerprint
+from pipelines.warehouse.schemas import MODEL
 
 if TYPE_CHECKING:
     from rnn_core.training import Bundle, EpochReport
@@ -120,7 +126,7 @@ def make_models(run: Run, spec: ModelSpec) -> None:
         run.check(key, in_force_finding(found.passed_over))
         if not isinstance(found, InForce):
             status = f"no model passed its checks up to {anchor}"
-            _point(run, key, MODEL.empty(), inputs.model_inputs(found), status, **metadata)
+            _point(run, key, MODEL.empty(), input_versions.model_inputs(found), status, **metadata)
             continue
         if not plan.is_pinned(key):
             _check_age(run, spec, found.as_of, key)
@@ -133,7 +139,7 @@ def make_models(run: Run, spec: ModelSpec) -> None:
             }
         )
         shown = {"as_of": found.as_of, "bundle": found.bundle.fingerprint[:16], **metadata}
-        _point(run, key, row, inputs.model_inputs(found), "ok", **shown)
+        _point(run, key, row, input_versions.model_inputs(found), "ok", **shown)
 
 
 def _check_age(run: Run, spec: ModelSpec, as_of: str, key: str) -> None:

@@ -9,17 +9,17 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from pipelines import inputs
-from pipelines.assets.base import Run, chunks, session_asset
-from pipelines.assets.lineage import prediction_lineage
-from pipelines.bundles import require_bundle
-from pipelines.checks import Check, look_ahead, score_coverage, score_spread
+from pipelines.assets.asset_factory import Run, chunks, session_asset
+from pipelines.assets.checks import Check, look_ahead, score_coverage, score_spread
+from pipelines.assets.column_lineage import prediction_lineage
+from pipelines.config.models import ModelSpec
 from pipelines.errors import ProcessorStateError
-from pipelines.families import ModelSpec
-from pipelines.learning import require_processors, serving_windows
-from pipelines.market import Market
-from pipelines.processing import load_state
-from pipelines.schemas import PREDICTION
+from pipelines.market import input_versions
+from pipelines.market.market import Market
+from pipelines.training.processors import load_state
+from pipelines.training.registry import require_bundle
+from pipelines.training.windows import require_processors, serving_windows
+from pipelines.warehouse.schemas import PREDICTION
 
 if TYPE_CHECKING:
     from rnn_core.data import TSDataSampler
@@ -84,14 +84,14 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
     due = keys[len(warm_up) :]
     if not due:
         return
-    needed = market.sessions.between(inputs.serving_window(market, due[0])[0], due[-1])
+    needed = market.sessions.between(input_versions.serving_window(market, due[0])[0], due[-1])
     state = load_state(market).hash
     require_processors(market, "dataset_infer", needed, state, run.name)
     infer = warehouse.read("dataset_infer", needed, needed_by=run.name)
     digests = {f"{spec.name}_model": models.digests, "dataset_infer": infer.digests}
     for key in due:
         if key not in pointers:
-            made_from = inputs.prediction_inputs(market, spec.name, key, digests)
+            made_from = input_versions.prediction_inputs(market, spec.name, key, digests)
             provenance = run.provenance(made_from, "no model in force has passed its checks")
             run.done(
                 key, warehouse.write(PREDICTION, run.name, key, PREDICTION.empty(), provenance)
@@ -112,7 +112,9 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
             ),
             score_spread(float(np.ptp(scores)) if len(scores) else 0.0, len(scores)),
         )
-        provenance = run.provenance(inputs.prediction_inputs(market, spec.name, key, digests))
+        provenance = run.provenance(
+            input_versions.prediction_inputs(market, spec.name, key, digests)
+        )
         info = warehouse.write(PREDICTION, run.name, key, frame, provenance)
         run.done(
             key,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.config import MarketConfig
-from pipelines.config_sources import (
+from pipelines.calendar.sessions import Sessions
+from pipelines.config.market_file import MarketConfig
+from pipelines.config.sources import (
     BaostockSource,
     BokehSampleSource,
     FilesSource,
@@ -15,7 +16,6 @@ from pipelines.config_sources import (
     YahooSource,
 )
 from pipelines.errors import ConfigError
-from pipelines.partitions import Sessions
 from pipelines.sources.base import BarSource
 
 
@@ -40,7 +40,7 @@ def make_source(market: MarketConfig, sessions: Sessions | None, downloads: Path
 
         return QlibBars(source, needs_amount=needs_amount)
     if isinstance(source, SqlSource):
-        from pipelines.sources.sql import SqlBars
+        from pipelines.sources.database import SqlBars
 
         return SqlBars(source, needs_amount=needs_amount)
     if isinstance(source, BokehSampleSource):

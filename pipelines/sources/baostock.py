@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipelines.config_sources import BaostockSource
+from pipelines.calendar.sessions import Sessions
+from pipelines.config.sources import BaostockSource
 from pipelines.errors import MissingPackageError, SourceError
-from pipelines.partitions import Sessions
-from pipelines.price_basis import preclose_ratios
 from pipelines.sources.base import RAW_COLUMNS
 from pipelines.sources.columns import code_of
+from pipelines.sources.corporate_actions import preclose_ratios
 from pipelines.sources.downloads import DownloadedBars, read_symbols
 from pipelines.sources.network import Pace, VendorBusyError
 

@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 
+from pipelines.calendar.sessions import Sessions
 from pipelines.errors import BarsNotArrivedError, SourceError, name_sessions
-from pipelines.partitions import Sessions
 
 RAW_COLUMNS = (
     "date",

@@ -17,9 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.config_sources import COLUMNS, EPOCHS, REQUIRED, TableSource
+from pipelines.config.sources import COLUMNS, EPOCHS, REQUIRED, TableSource
 from pipelines.errors import SourceError, did_you_mean
-from rnn_core.data.frames import near_matches
+from rnn_core.panel.frames import near_matches
 
 BASIS = "basis"
 """Our name of the column that carries the price basis."""

@@ -24,11 +24,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.config.text_files import read_text
 from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.base import RAW_COLUMNS
 from pipelines.sources.network import Asker, Pace, VendorBusyError, may_pass
-from pipelines.store import atomic_write
-from pipelines.text_files import read_text
+from pipelines.warehouse.store import atomic_write
 
 SETTLED_DAYS = 7
 MARGIN_DAYS = 10

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.dataset as ds
 
-from pipelines.config_sources import EPOCHS
+from pipelines.config.sources import EPOCHS
 from pipelines.sources.columns import NOTHING
 
 FORMATS = {

@@ -21,12 +21,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.config_sources import FilesSource
+from pipelines.config.sources import FilesSource
 from pipelines.errors import SourceError
-from pipelines.partition_file import fingerprint
 from pipelines.sources.columns import Columns, session_keys
 from pipelines.sources.file_formats import FORMATS, CsvStyle, Wanted, read_file
 from pipelines.sources.tabular import Bars
+from pipelines.warehouse.partition_file import fingerprint
 
 _READERS = 4
 _ATTEMPTS = 3

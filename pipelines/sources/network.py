@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipelines.config_sources import NetworkSource
-from pipelines.retries import is_transient
+from pipelines.assets.retries import is_transient
+from pipelines.config.sources import NetworkSource
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may be gone at the next try."""

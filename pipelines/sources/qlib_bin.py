@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipelines.config_sources import QlibBinSource
+from pipelines.config.sources import QlibBinSource
 from pipelines.errors import SourceError
-from pipelines.partition_file import fingerprint
-from pipelines.price_basis import level_ratios
 from pipelines.sources.base import RAW_COLUMNS
+from pipelines.sources.corporate_actions import level_ratios
+from pipelines.warehouse.partition_file import fingerprint
 from rnn_core.data.bin_files import ProviderError
 from rnn_core.data.qlib_bins import QlibProvider
 

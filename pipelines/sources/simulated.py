@@ -11,8 +11,8 @@ from functools import cached_property
 
 import pandas as pd
 
-from pipelines.config_sources import SimulatedSource
-from pipelines.partitions import Sessions
+from pipelines.calendar.sessions import Sessions
+from pipelines.config.sources import SimulatedSource
 from pipelines.sources.base import RAW_COLUMNS
 
 

@@ -14,11 +14,11 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from pipelines.config_sources import Basis
-from pipelines.price_basis import event_ratios, level_ratios, preclose_ratios
+from pipelines.config.sources import Basis
 from pipelines.sources.base import RAW_COLUMNS
 from pipelines.sources.columns import BASIS, NUMBERS
-from pipelines.sources.tables import read_events
+from pipelines.sources.corporate_actions import event_ratios, level_ratios, preclose_ratios
+from pipelines.sources.table_file import read_events
 
 _LOOK_BACK_DAYS = (14, 90)  # calendar days; then everything
 _PRICES = ("open", "high", "low", "close")

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.config_sources import YahooSource
+from pipelines.calendar.sessions import Sessions
+from pipelines.config.sources import YahooSource
 from pipelines.errors import MissingPackageError, SourceError
-from pipelines.partitions import Sessions
-from pipelines.price_basis import level_ratios
 from pipelines.sources.base import RAW_COLUMNS
+from pipelines.sources.corporate_actions import level_ratios
 from pipelines.sources.downloads import DownloadedBars, read_symbols
 from pipelines.sources.network import Pace, VendorBusyError
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rnn_core.data.dataset import DatasetH, TSDatasetH
+from rnn_core.data.datasets import DatasetH, TSDatasetH
 from rnn_core.data.finite import finite_report, require_finite
 from rnn_core.data.handler import DK_I, DK_L, DK_R, DataHandlerLP
-from rnn_core.data.panel import Panel
 from rnn_core.data.processors import (
     PROCESSORS,
     CSRankNorm,
@@ -35,6 +34,7 @@ from rnn_core.data.processors import (
 from rnn_core.data.sampler import TSDataSampler
 from rnn_core.data.simulate import planted_score, simulate_market
 from rnn_core.data.universe import Universe
+from rnn_core.panel.panel import Panel
 
 if TYPE_CHECKING:
     from rnn_core.data.alpha import Alpha158, Alpha158vwap, Alpha360, Alpha360vwap

@@ -31,16 +31,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.data.bars import Bars, bars_panel, compute_rows, spans
-from rnn_core.data.frames import near_matches
+from rnn_core.data.frame_view import CS_ALL, ColSet, View
 from rnn_core.data.handler import DK_R, DataHandlerLP, InitType, ProcessType, Semantics
-from rnn_core.data.panel import Panel
-from rnn_core.data.processors.base import DateLike, session_label
+from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.steps import Step
 from rnn_core.data.universe import Universe
-from rnn_core.data.view import CS_ALL, ColSet, View
 from rnn_core.features.layout import ALPHA158_LABEL, ALPHA158VWAP_LABEL
 from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet
+from rnn_core.panel.frames import near_matches
+from rnn_core.panel.panel import Panel
 
 Instruments = Sequence[str] | Universe | str | Path | None
 Label = str | Sequence[Any] | None

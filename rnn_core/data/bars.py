@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.data.panel import KEYS, Panel
-from rnn_core.data.spread import spread
 from rnn_core.features.evaluate import Semantics, evaluate
 from rnn_core.features.expression import Call, Expression
 from rnn_core.features.sets import FeatureSet
+from rnn_core.panel.panel import KEYS, Panel
+from rnn_core.panel.spread import spread
 
 Bars = pd.DataFrame | Panel | str | Path
 

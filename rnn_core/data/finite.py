@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.data.frames import Group, group_names, group_positions, index_level
 from rnn_core.data.sampler import TSDataSampler
+from rnn_core.panel.frames import Group, group_names, group_positions, index_level
 
 Date = Any  # a pd.Timestamp or pd.NaT, which has no public type
 

@@ -18,8 +18,8 @@ from types import MappingProxyType
 from typing import Any
 
 from rnn_core.data.alpha import Alpha158, Alpha158vwap, Alpha360, Alpha360vwap
-from rnn_core.data.frames import near_matches
 from rnn_core.data.handler import DataHandlerLP
+from rnn_core.panel.frames import near_matches
 
 HANDLERS: Mapping[str, type[Alpha158] | type[Alpha360]] = MappingProxyType(
     {

@@ -30,10 +30,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 
-from rnn_core.data.frames import near_matches
-from rnn_core.data.processors.base import DateLike, session_label
+from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.sampler_device import gather, resident
 from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
+from rnn_core.panel.frames import near_matches
 
 if TYPE_CHECKING:
     import torch

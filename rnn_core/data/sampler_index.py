@@ -27,7 +27,7 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
-from rnn_core.data.frames import index_level
+from rnn_core.panel.frames import index_level
 
 if TYPE_CHECKING:
     from rnn_core.data.sampler_device import Resident

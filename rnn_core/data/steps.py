@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from rnn_core.data.frames import near_matches
 from rnn_core.data.processors import PROCESSORS, Processor, make_processor
+from rnn_core.panel.frames import near_matches
 
 Step = Processor | Mapping[str, Any] | str
 

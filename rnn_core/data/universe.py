@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.data.processors.base import DateLike, session_label
+from rnn_core.data.processors.processor import DateLike, session_label
 
 COLUMNS = ("instrument", "start", "end")
 

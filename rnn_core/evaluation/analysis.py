@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from rnn_core.evaluation.account import bars_axes, bars_index
 from rnn_core.evaluation.align import (
     FloatArray,
     by_session_and_name,
     session_axis,
     to_table,
 )
-from rnn_core.evaluation.book import bars_axes, bars_index
 from rnn_core.evaluation.breakdown import Groups, by_group, by_period, empty_groups, group_table
 from rnn_core.evaluation.cross_section import (
     Columns,

@@ -18,7 +18,7 @@ import pandas as pd
 
 from rnn_core.evaluation.align import FloatArray
 from rnn_core.evaluation.decay import close_table
-from rnn_core.evaluation.signal import calc_ic
+from rnn_core.evaluation.signal_metrics import calc_ic
 
 RIDGE_ALPHA = 1.0
 """Default penalty, in units of the variance of a standardised feature."""

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from rnn_core.evaluation.account import bars_axes, bars_index
 from rnn_core.evaluation.align import FloatArray, IntArray, by_session_and_name, positions, to_table
-from rnn_core.evaluation.book import bars_axes, bars_index
 from rnn_core.evaluation.cross_section import (
     BLOCK_CELLS,
     BoolArray,

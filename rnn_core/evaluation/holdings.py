@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from rnn_core.evaluation.account import Market
 from rnn_core.evaluation.align import IntArray
-from rnn_core.evaluation.book import Market
 
 if TYPE_CHECKING:
     from rnn_core.evaluation.portfolio import PortfolioResult

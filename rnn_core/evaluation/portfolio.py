@@ -37,6 +37,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from rnn_core.evaluation.account import Book, BoolArray, Market
 from rnn_core.evaluation.align import (
     FloatArray,
     IntArray,
@@ -44,9 +45,8 @@ from rnn_core.evaluation.align import (
     session_axis,
     to_table,
 )
-from rnn_core.evaluation.book import Book, BoolArray, Market
-from rnn_core.evaluation.config import PortfolioConfig
 from rnn_core.evaluation.holdings import Refusals, portfolio_notes
+from rnn_core.evaluation.portfolio_config import PortfolioConfig
 
 REPORT_COLUMNS = (
     "account", "return", "total_turnover", "turnover", "total_cost", "cost", "value", "cash",

@@ -14,8 +14,8 @@ import math
 import numpy as np
 import pandas as pd
 
+from rnn_core.evaluation.account import bars_axes, bars_index
 from rnn_core.evaluation.align import to_table
-from rnn_core.evaluation.book import bars_axes, bars_index
 from rnn_core.evaluation.portfolio import PortfolioResult
 from rnn_core.evaluation.risk import risk_analysis
 

@@ -8,7 +8,7 @@ alternative; its default layer aborts the process when two threads enter it.)
 
 Semantics. `strict` (`strict.engine`): float64, an infinity is missing as soon as it arises, a
 session without a row has no value for a window or a reference to see, every window is computed
-afresh. `qlib` (`faithful.engine`): pyqlib 0.9.7's numbers. docs/semantics.md lists the operators.
+afresh. `qlib` (`qlib.interpreter`): pyqlib 0.9.7's numbers. docs/semantics.md lists the operators.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.data.panel import Panel
-from rnn_core.data.spread import spread
 from rnn_core.features.expression import Expression
-from rnn_core.features.faithful import engine as faithful
 from rnn_core.features.parser import parse
+from rnn_core.features.qlib import interpreter
 from rnn_core.features.strict import engine as strict
+from rnn_core.panel.panel import Panel
+from rnn_core.panel.spread import spread
 
 Array = NDArray[Any]
 Semantics = Literal["strict", "qlib"]
@@ -210,7 +210,7 @@ def _prepare(
             f" it has {sorted(panel.fields)}"
         )
     if semantics == "qlib":
-        return partial(faithful.evaluate, panel, tuple(nodes))
+        return partial(interpreter.evaluate, panel, tuple(nodes))
     return strict.prepare(panel, tuple(nodes), min_periods, everywhere)
 
 

@@ -1,7 +1,7 @@
 """The operators of the expression language: one table of arity and reach, without their numbers.
 
 The parser checks an expression against it and the nodes take their look-back from it. What an
-operator computes is told twice, once for each semantics: `machine` (strict) and `faithful` (qlib).
+operator computes is told twice, once for each semantics: `machine` (strict) and `qlib`.
 
 Windows. N >= 1 is the last N sessions; N = 0 is everything up to the session (pandas' expanding);
 0 < N < 1 is exponential weighting with alpha = N, which only Mean and EMA have: pyqlib accepts it

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.data.frames import near_matches
-from rnn_core.data.panel import Panel
 from rnn_core.features.evaluate import Semantics, evaluate, evaluate_frame
 from rnn_core.features.expression import Call, Expression, Number
 from rnn_core.features.operators import OPERATORS
 from rnn_core.features.parser import parse
 from rnn_core.features.tokens import ExpressionError
+from rnn_core.panel.frames import near_matches
+from rnn_core.panel.panel import Panel
 
 
 class FeatureSet(Mapping[str, str]):

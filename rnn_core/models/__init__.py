@@ -20,8 +20,8 @@ from rnn_core.models.families import (
 )
 
 if TYPE_CHECKING:
+    from rnn_core.estimators.estimator import GRU, KRNN, LSTM
     from rnn_core.models.ensemble import MeanEnsemble
-    from rnn_core.models.estimator import GRU, KRNN, LSTM
     from rnn_core.models.gru import GRUModel
     from rnn_core.models.krnn import CNNEncoderBase, CNNKRNNEncoder, KRNNEncoderBase, KRNNModel
     from rnn_core.models.lstm import LSTMModel
@@ -47,9 +47,9 @@ __all__ = [
 ]
 
 _LAZY = {
-    "GRU": "rnn_core.models.estimator",
-    "KRNN": "rnn_core.models.estimator",
-    "LSTM": "rnn_core.models.estimator",
+    "GRU": "rnn_core.estimators.estimator",
+    "KRNN": "rnn_core.estimators.estimator",
+    "LSTM": "rnn_core.estimators.estimator",
     "CNNEncoderBase": "rnn_core.models.krnn",
     "CNNKRNNEncoder": "rnn_core.models.krnn",
     "GRUModel": "rnn_core.models.gru",

@@ -1,6 +1,6 @@
 """The GRU of qlib's benchmarks: two layers of 64 units, score from the last session.
 
-See `recurrent.py` for the shape of the network and what it shares with the LSTM.
+See `recurrences.py` for the shape of the network and what it shares with the LSTM.
 """
 
 from __future__ import annotations

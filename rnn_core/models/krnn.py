@@ -22,8 +22,8 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from rnn_core.models.checks import require_dropout, require_sizes, require_windows
 from rnn_core.models.fused import States, can_fuse, run
+from rnn_core.models.input_checks import require_dropout, require_sizes, require_windows
 
 
 class CNNEncoderBase(nn.Module):

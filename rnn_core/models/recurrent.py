@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rnn_core.models.checks import require_dropout, require_sizes, require_windows
 from rnn_core.models.fused import can_fuse, run
+from rnn_core.models.input_checks import require_dropout, require_sizes, require_windows
 
 
 class RecurrentRegressor(nn.Module):

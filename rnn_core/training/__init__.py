@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rnn_core.training.config import TrainerConfig
+from rnn_core.training.trainer_config import TrainerConfig
 
 if TYPE_CHECKING:
     from rnn_core.training.bundle import (
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from rnn_core.training.checkpoint import EpochRow
     from rnn_core.training.device import DeviceChoice, resolve_device
     from rnn_core.training.divergence import TrainingDivergedError
-    from rnn_core.training.judge import ValidationFacts, validation_facts
     from rnn_core.training.scoring import predict
     from rnn_core.training.seeding import seeded_network
     from rnn_core.training.source import SessionSource, WindowSource
     from rnn_core.training.trainer import EpochReport, FitResult, Trainer
+    from rnn_core.training.validation import ValidationFacts, validation_facts
 
 __all__ = [
     "Bundle",
@@ -59,7 +59,7 @@ _LAZY = {
     "SessionSource": "rnn_core.training.source",
     "Trainer": "rnn_core.training.trainer",
     "TrainingDivergedError": "rnn_core.training.divergence",
-    "ValidationFacts": "rnn_core.training.judge",
+    "ValidationFacts": "rnn_core.training.validation",
     "WindowSource": "rnn_core.training.source",
     "bundle_fingerprint": "rnn_core.training.bundle",
     "load_bundle": "rnn_core.training.bundle",
@@ -67,7 +67,7 @@ _LAZY = {
     "resolve_device": "rnn_core.training.device",
     "save_bundle": "rnn_core.training.bundle",
     "seeded_network": "rnn_core.training.seeding",
-    "validation_facts": "rnn_core.training.judge",
+    "validation_facts": "rnn_core.training.validation",
 }
 
 

@@ -37,6 +37,7 @@ from torch import nn
 from rnn_core.atomic import temporary_path
 from rnn_core.models.ensemble import MeanEnsemble, members_of
 from rnn_core.models.families import build_network, model_family
+from rnn_core.training.atomic_dirs import move_into_place
 from rnn_core.training.bundle_files import (
     FILES,
     FORMAT,
@@ -51,7 +52,6 @@ from rnn_core.training.bundle_files import (
     weights_bytes,
     yaml_bytes,
 )
-from rnn_core.training.swap import move_into_place
 
 _ATTEMPTS, _PAUSE_SECONDS = 10, 0.02
 

@@ -44,7 +44,6 @@ from rnn_core.training.checkpoint import (
     save_checkpoint,
     training_identity,
 )
-from rnn_core.training.config import TrainerConfig
 from rnn_core.training.device import PeakMemory, repeatable, resolve_device
 from rnn_core.training.divergence import StepMonitor, TrainingDivergedError, all_finite
 from rnn_core.training.gradients import batch_gradient, trainable, weight_tensor
@@ -52,6 +51,7 @@ from rnn_core.training.precision import effective_precision, product_precision
 from rnn_core.training.scoring import Validator, split_label
 from rnn_core.training.seeding import epoch_order, seeded_dropout
 from rnn_core.training.source import WindowSource
+from rnn_core.training.trainer_config import TrainerConfig
 from rnn_core.training.workers import Workers, can_shard
 
 _LOG = logging.getLogger(__name__)

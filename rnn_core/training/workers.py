@@ -6,7 +6,7 @@ rows (512 for a KRNN, whose operations are shorter), each computed by one thread
 gradient, does the same sums with one barrier.
 Measured in rows a second on one and on two cores (LSTM 64x2, 20 sessions of 20 features, batch
 800): torch's own threads 5,100 and 7,300; shards 8,500 and 13,900, half of the gain on one core
-being caches, the other half `heap.py`. Shards of 200 to 400 rows are equal within noise, shards
+being caches, the other half `malloc.py`. Shards of 200 to 400 rows are equal within noise, shards
 of 100 and fewer are slower.
 
 It also takes the number of threads out of the result. A shard is computed by one thread whatever
@@ -32,7 +32,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from rnn_core.training.heap import keep_freed_memory
+from rnn_core.training.malloc import keep_freed_memory
 from rnn_core.training.seeding import draws_random_numbers
 
 Item = TypeVar("Item")

@@ -9,12 +9,12 @@ The file is qlib's as it is. What of it is supported is told by `read`, `read_da
 
 from __future__ import annotations
 
-from rnn_core.workflow.document import Document, load_document
 from rnn_core.workflow.folder import default_folder
 from rnn_core.workflow.problems import WorkflowError
 from rnn_core.workflow.read import read_workflow
-from rnn_core.workflow.run import RunResult, Watcher, run_workflow
+from rnn_core.workflow.runner import RunResult, Watcher, run_workflow
 from rnn_core.workflow.spec import WorkflowSpec
+from rnn_core.workflow.yaml_document import Document, load_document
 
 __all__ = [
     "Document",

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rnn_core.evaluation import to_png
-from rnn_core.workflow.analysis import PortfolioAnalysis, SignalAnalysis
 from rnn_core.workflow.problems import WorkflowError
+from rnn_core.workflow.records import PortfolioAnalysis, SignalAnalysis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

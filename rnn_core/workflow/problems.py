@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from rnn_core.data.frames import near_matches
-from rnn_core.data.processors.base import session_label
+from rnn_core.data.processors.processor import session_label
+from rnn_core.panel.frames import near_matches
 
 Keys = tuple[str | int, ...]
 

@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rnn_core.data.frames import near_matches
 from rnn_core.data.qlib_bins import Vwap
-from rnn_core.workflow.document import Document
+from rnn_core.panel.frames import near_matches
 from rnn_core.workflow.problems import Problems, Section, names, shown, told
 from rnn_core.workflow.read_dataset import read_dataset
 from rnn_core.workflow.read_records import REGIONS, read_records
 from rnn_core.workflow.spec import ModelSpec, ProviderSpec, Region, Semantics, WorkflowSpec
+from rnn_core.workflow.yaml_document import Document
 
 if TYPE_CHECKING:
     from rnn_core.models import GRU, KRNN, LSTM
@@ -63,7 +63,7 @@ def read_workflow(
         document: the file.
         semantics: "qlib" for qlib's numbers, "strict" for the repaired ones; of features,
             processors and portfolio. Strict also makes the windows of a TSDatasetH of the rows
-            that serving sees, see `rnn_core.data.dataset`.
+            that serving sees, see `rnn_core.data.datasets`.
         provider_uri: folder of the provider, in place of the file's.
         vwap: "typical" stands (high + low + close) / 3 in where the provider has no vwap.
 

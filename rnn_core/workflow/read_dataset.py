@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnn_core.data.alpha import label_set
-from rnn_core.data.dataset import DatasetH, TSDatasetH, checked_segments
-from rnn_core.data.frames import near_matches
+from rnn_core.data.datasets import DatasetH, TSDatasetH, checked_segments
 from rnn_core.data.handlers import HANDLERS
-from rnn_core.data.processors.base import session_label
+from rnn_core.data.processors.processor import session_label
 from rnn_core.data.steps import build_steps
+from rnn_core.panel.frames import near_matches
 from rnn_core.workflow.problems import Problems, Section, names, read_date, shown, told
 from rnn_core.workflow.spec import DatasetSpec, Semantics
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from rnn_core.evaluation import PortfolioConfig
-from rnn_core.evaluation.config import TRADE_UNITS, DealPrice
+from rnn_core.evaluation.portfolio_config import TRADE_UNITS, DealPrice
 from rnn_core.workflow.problems import Keys, Problems, Section, read_date, shown, told
 from rnn_core.workflow.spec import PortfolioSpec, Region, Semantics, SignalSpec
 

@@ -15,11 +15,11 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from pipelines.config_file import parse_config
-from pipelines.demo import DATA_ASSETS, model_assets
-from pipelines.graph import build_definitions
-from pipelines.market import Market
-from pipelines.runs import run_assets
+from pipelines.build import build_definitions
+from pipelines.config.loader import parse_config
+from pipelines.market.market import Market
+from pipelines.operations.demo import DATA_ASSETS, model_assets
+from pipelines.operations.runs import run_assets
 
 COLUMNS = ["KMID", "ROC5", "STD5", "CORR5", "RSQR10", "VSTD5"]
 

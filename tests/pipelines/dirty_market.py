@@ -9,8 +9,8 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from pipelines.config_file import parse_config
-from pipelines.market import Market
+from pipelines.config.loader import parse_config
+from pipelines.market.market import Market
 from tests.pipelines.conftest import TINY, make_market, materialize, merged
 
 SATURDAY, MONDAY = "2020-02-08", "2020-02-10"

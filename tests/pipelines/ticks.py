@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from pipelines.graph import build_definitions
-from pipelines.schedules import PARTITION
+from pipelines.automation.schedule import PARTITION
+from pipelines.build import build_definitions
 
 NEW_YORK = ZoneInfo("America/New_York")
 LAST = ("lstm_evaluation", "gru_evaluation", "krnn_evaluation")
@@ -29,7 +29,7 @@ def open_record(folder):
     """
     folder.mkdir(exist_ok=True)
     events = {
-        "module": "pipelines.event_log",
+        "module": "pipelines.instance.event_log",
         "class": "LocalEventLogStorage",
         "config": {"base_dir": str(folder / "events")},
     }

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from pipelines.config_file import config_path, load_config
-from pipelines.market import Market
+from pipelines.config.loader import config_path, load_config
+from pipelines.market.market import Market
 from tests.pipelines.conftest import merged
 from tests.ui.dev import command
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.demo import DATA_ASSETS, model_assets
-from pipelines.graph import REPORTS
-from pipelines.store import PART
+from pipelines.build import REPORTS
+from pipelines.operations.demo import DATA_ASSETS, model_assets
+from pipelines.warehouse.store import PART
 from tests.ui.conftest import Sandbox, make_sandbox
 from tests.ui.dev import ASKED_FOR, NOT_ASKED_FOR, Dev, running
 

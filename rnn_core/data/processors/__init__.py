@@ -7,9 +7,8 @@ One module a kind: `columns` (choose, drop, fill, squash), `fitted` (statistics 
 
 from __future__ import annotations
 
-from rnn_core.data.processors.base import CellProcessor, Processor
 from rnn_core.data.processors.chain import PROCESSORS, ProcessorChain, make_processor
-from rnn_core.data.processors.columns import (
+from rnn_core.data.processors.column_processors import (
     DropCol,
     DropnaLabel,
     DropnaProcessor,
@@ -17,13 +16,14 @@ from rnn_core.data.processors.columns import (
     FilterCol,
     TanhProcess,
 )
-from rnn_core.data.processors.cross_section import (
+from rnn_core.data.processors.cross_sectional import (
     CSRankNorm,
     CSZFillna,
     CSZScoreNorm,
     ProcessInf,
 )
 from rnn_core.data.processors.fitted import MinMaxNorm, RobustZScoreNorm, ZScoreNorm
+from rnn_core.data.processors.processor import CellProcessor, Processor
 from rnn_core.data.processors.survivors import TimeRangeFlt
 
 __all__ = [

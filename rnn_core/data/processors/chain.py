@@ -22,9 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnn_core.data.frames import float_values, group_positions, near_matches, with_values
-from rnn_core.data.processors.base import CellProcessor, Processor
-from rnn_core.data.processors.columns import (
+from rnn_core.data.processors.column_processors import (
     DropCol,
     DropnaLabel,
     DropnaProcessor,
@@ -32,14 +30,16 @@ from rnn_core.data.processors.columns import (
     FilterCol,
     TanhProcess,
 )
-from rnn_core.data.processors.cross_section import (
+from rnn_core.data.processors.cross_sectional import (
     CSRankNorm,
     CSZFillna,
     CSZScoreNorm,
     ProcessInf,
 )
 from rnn_core.data.processors.fitted import MinMaxNorm, RobustZScoreNorm, ZScoreNorm
+from rnn_core.data.processors.processor import CellProcessor, Processor
 from rnn_core.data.processors.survivors import TimeRangeFlt
+from rnn_core.panel.frames import float_values, group_positions, near_matches, with_values
 
 PROCESSORS: Mapping[str, type[Processor]] = MappingProxyType(
     {

@@ -27,19 +27,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.data.frames import (
-    Group,
-    float_values,
-    group_positions,
-    near_matches,
-    rows_between,
-)
-from rnn_core.data.processors.base import (
+from rnn_core.data.processors.processor import (
     CellProcessor,
     DateLike,
     decode_array,
     encode_array,
     session_label,
+)
+from rnn_core.panel.frames import (
+    Group,
+    float_values,
+    group_positions,
+    near_matches,
+    rows_between,
 )
 
 Semantics = Literal["strict", "qlib"]

@@ -21,8 +21,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from rnn_core.data.frames import index_level
-from rnn_core.data.processors.base import DateLike, Processor, session_label
+from rnn_core.data.processors.processor import DateLike, Processor, session_label
+from rnn_core.panel.frames import index_level
 
 
 class TimeRangeFlt(Processor):

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_core.data.frames import near_matches
-from rnn_core.data.panel import Panel
 from rnn_core.features.expression import Call, Expression, Text
 from rnn_core.features.operators import UNBOUNDED
 from rnn_core.features.strict import machine
 from rnn_core.features.strict.elementwise import BLOCK
 from rnn_core.features.strict.program import Program, compile_program
-from rnn_core.features.strict.windows import covering
+from rnn_core.features.strict.rolling_windows import covering
+from rnn_core.panel.frames import near_matches
+from rnn_core.panel.panel import Panel
 
 Array = NDArray[Any]
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from rnn_core.features.expression import Call, Expression
 from rnn_core.features.strict import codes
 from rnn_core.features.strict.lowering import Group, Key, Lowering, Value
-from rnn_core.features.strict.schedule import Run, Schedule
-from rnn_core.features.strict.windows import levels
+from rnn_core.features.strict.op_schedule import Run, Schedule
+from rnn_core.features.strict.rolling_windows import levels
 
 SCRATCH = {
     codes.MOMENTS: 3,

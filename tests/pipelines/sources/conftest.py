@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.config_sources import FilesSource
+from pipelines.config.sources import FilesSource
 from pipelines.sources.files import FilesBars
 
 DAYS = (

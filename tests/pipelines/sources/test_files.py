@@ -13,8 +13,8 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.bars.quarantine import broken_rules
 from pipelines.errors import BarsNotArrivedError, SourceError
-from pipelines.quarantine import broken_rules
 from pipelines.sources import files as files_module
 from pipelines.sources.base import RAW_COLUMNS, fetch_bars
 from tests.pipelines.sources.conftest import DAYS, in_order

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.config_file import CONFIGS, load_config, parse_config
-from pipelines.config_sources import TAGGED, SimulatedSource, anchored
+from pipelines.build import build_definitions
+from pipelines.calendar.sessions import Sessions
+from pipelines.config.loader import CONFIGS, load_config, parse_config
+from pipelines.config.sources import TAGGED, SimulatedSource, anchored
 from pipelines.errors import ConfigError, SourceError
-from pipelines.graph import build_definitions
-from pipelines.market import Market
-from pipelines.partitions import Sessions
-from pipelines.runs import RunFailedError
+from pipelines.market.market import Market
+from pipelines.operations.runs import RunFailedError
 from pipelines.sources.base import fetch_bars
 from pipelines.sources.simulated import SimulatedBars
 from tests.pipelines.conftest import TINY, make_market, materialize, merged

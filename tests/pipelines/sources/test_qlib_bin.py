@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.config_sources import QlibBinSource
+from pipelines.config.sources import QlibBinSource
 from pipelines.errors import BarsNotArrivedError, ConfigError, SourceError
+from pipelines.market.membership import provider_spans
 from pipelines.sources.base import fetch_bars
 from pipelines.sources.qlib_bin import QlibBars
-from pipelines.universe import provider_spans
 from tests.pipelines.sources.conftest import DAYS, in_order
 
 NUMBERS = ["open", "high", "low", "close", "volume", "amount"]

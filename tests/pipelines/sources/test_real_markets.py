@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.bars import adjusted, adjustment_factors
-from pipelines.config_sources import FilesSource, QlibBinSource
-from pipelines.quarantine import broken_rules
+from pipelines.bars.adjustment import adjusted, adjustment_factors
+from pipelines.bars.quarantine import broken_rules
+from pipelines.config.sources import FilesSource, QlibBinSource
 from pipelines.sources.base import fetch_bars
 from pipelines.sources.files import FilesBars
 from pipelines.sources.qlib_bin import QlibBars

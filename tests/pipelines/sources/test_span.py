@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from pipelines.partitions import Sessions
+from pipelines.calendar.sessions import Sessions
 from pipelines.sources.base import SpanSource, fetch_sessions
 from pipelines.sources.simulated import SimulatedBars
-from tests.pipelines.sources import test_qlib_bin, test_sql
+from tests.pipelines.sources import test_database, test_qlib_bin
 from tests.pipelines.sources.conftest import DAYS, in_order
-from tests.pipelines.sources.test_sql import duck, sqlite  # noqa: F401 - fixtures
+from tests.pipelines.sources.test_database import duck, sqlite  # noqa: F401 - fixtures
 
 OFF = DAYS[3]  # no session here; the source has bars of it all the same
 SESSIONS = Sessions("mine", "UTC", tuple(day for day in DAYS if day != OFF))
@@ -23,7 +23,7 @@ def source(request, market, files, tmp_path):
         return files(basis={"preclose": "preclose"})
     if request.param == "qlib_bin":
         return test_qlib_bin.source(test_qlib_bin.dump(tmp_path / "q", market, test_qlib_bin.ALL))
-    return test_sql.make(request.getfixturevalue(request.param))
+    return test_database.make(request.getfixturevalue(request.param))
 
 
 def test_a_day_that_is_no_session_lies_with_the_next(source, market):

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.config_sources import BaostockSource, YahooSource
+from pipelines.calendar.sessions import Sessions
+from pipelines.config.sources import BaostockSource, YahooSource
 from pipelines.errors import SourceError
-from pipelines.partitions import Sessions
 from pipelines.sources import baostock, yahoo
 from pipelines.sources.base import fetch_bars
 from pipelines.sources.network import VendorBusyError

@@ -22,7 +22,7 @@ from rnn_core.data import (
     ZScoreNorm,
     make_processor,
 )
-from rnn_core.data.processors.base import decode_array, encode_array
+from rnn_core.data.processors.processor import decode_array, encode_array
 
 FIT = ("2020-01-10", "2020-02-14")
 

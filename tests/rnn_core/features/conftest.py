@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_core.data.panel import Panel
+from rnn_core.panel.panel import Panel
 
 FIELDS = ("open", "high", "low", "close", "volume", "vwap")
 

@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_core.data.panel import Panel
 from rnn_core.features import (
     ALPHA158_NAMES,
     alpha158,
     alpha158_panel,
     compute_features,
 )
-from rnn_core.features.faithful import recurrent
 from rnn_core.features.layout import ALPHA158_PRICES, KBAR, price_features
+from rnn_core.features.qlib import recurrences
+from rnn_core.panel.panel import Panel
 
 LABEL = "Ref($close, -2)/Ref($close, -1) - 1"
 BAR_SHAPES = {*KBAR, *price_features(ALPHA158_PRICES, (0,))}  # they see one bar alone
@@ -77,11 +77,11 @@ def test_running_statistics_are_pandas_bit_for_bit(fixtures_dir: Path, length: i
     recorded = np.load(fixtures_dir / "alpha158_rolling.npz")
     x = recorded["x"]
     start, out = np.zeros(len(x), dtype=np.int64), np.empty(x.shape)
-    recurrent.running_sum(x, start, length, False, out)
+    recurrences.running_sum(x, start, length, False, out)
     np.testing.assert_array_equal(out, recorded[f"sum{length}"])
-    recurrent.running_sum(x, start, length, True, out)
+    recurrences.running_sum(x, start, length, True, out)
     np.testing.assert_array_equal(out, recorded[f"mean{length}"])
-    recurrent.running_var(x, start, length, out)
+    recurrences.running_var(x, start, length, out)
     np.testing.assert_array_equal(out, recorded[f"var{length}"])
 
 

@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnn_core.data.panel import Panel
 from rnn_core.features import (
     ALPHA158_LOOK_BACK,
     ALPHA158_NAMES,
     alpha158,
     alpha158_panel,
 )
-from rnn_core.features.faithful import recurrent
 from rnn_core.features.layout import WINDOWS
+from rnn_core.features.qlib import recurrences
 from rnn_core.features.strict import elementwise, engine, lags, machine, merged, ordered
+from rnn_core.panel.panel import Panel
 
 EPS = 1e-12
 
@@ -297,7 +297,7 @@ def test_result_does_not_depend_on_the_pieces_of_history(
         assert same_bits(alpha158_panel(panel), expected)
 
 
-@pytest.mark.parametrize("module", [elementwise, lags, machine, merged, ordered, recurrent])
+@pytest.mark.parametrize("module", [elementwise, lags, machine, merged, ordered, recurrences])
 def test_no_kernel_is_compiled_with_fastmath(module) -> None:
     """Reassociation need not show on one machine to cost the equality of bits on another."""
     kernels = [x for x in vars(module).values() if hasattr(x, "targetoptions")]

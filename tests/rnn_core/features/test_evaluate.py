@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_core.data.panel import Panel
 from rnn_core.features import ExpressionError, compute_features, expression_panel, parse
 from rnn_core.features.evaluate import evaluate
+from rnn_core.panel.panel import Panel
 
 LABEL = "Ref($close, -2)/Ref($close, -1) - 1"
 NAN = np.nan

@@ -20,13 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_core.data.panel import Panel
 from rnn_core.features import parse
-from rnn_core.features.faithful import order, weighted
-from rnn_core.features.faithful.engine import evaluate
-from rnn_core.features.faithful.series import spans
 from rnn_core.features.layout import ALPHA158_EXPRESSIONS
 from rnn_core.features.operators import OPERATORS
+from rnn_core.features.qlib import order, weighted
+from rnn_core.features.qlib.interpreter import evaluate
+from rnn_core.features.qlib.series import spans
+from rnn_core.panel.panel import Panel
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 TEXTS = tuple(pd.read_parquet(FIXTURES / "expressions.parquet").columns[2:])

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rnn_core.data.panel import Panel
 from rnn_core.features import compute_features, expression_panel, parse
+from rnn_core.panel.panel import Panel
 
 NAN = np.nan
 CELLS = st.one_of(

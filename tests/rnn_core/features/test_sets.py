@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_core.data.panel import Panel
 from rnn_core.features import (
     ALPHA158_EXPRESSIONS,
     ALPHA158_LABEL,
@@ -34,6 +33,7 @@ from rnn_core.features import (
     parse,
     set_panel,
 )
+from rnn_core.panel.panel import Panel
 
 RECORDED: dict[str, Any] = json.loads(
     (Path(__file__).resolve().parents[2] / "fixtures" / "sets.json").read_text()

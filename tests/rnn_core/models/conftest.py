@@ -13,7 +13,7 @@ from rnn_core.data import (
     simulate_market,
 )
 from rnn_core.features import compute_features
-from tests.rnn_core.models.estimator_cases import SEGMENTS, STEPS, Tabular, TimeSeries
+from tests.rnn_core.estimators.estimator_cases import SEGMENTS, STEPS, Tabular, TimeSeries
 
 
 def _standard(frame: pd.DataFrame | pd.Series) -> Any:

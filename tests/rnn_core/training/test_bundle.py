@@ -18,11 +18,11 @@ from rnn_core.training import (
     BundleError,
     Trainer,
     TrainerConfig,
+    atomic_dirs,
     bundle_fingerprint,
     load_bundle,
     save_bundle,
     seeded_network,
-    swap,
 )
 
 FILES = ["config.yaml", "history.parquet", "manifest.json", "processors.json"]
@@ -136,7 +136,7 @@ def test_another_bundle_needs_replace(
     save: Callable, tmp_path: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr(swap, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(atomic_dirs, "_exchange", lambda one, other: False)
     first = save(tmp_path / "m")
     with pytest.raises(BundleError, match=r"m holds another bundle \(.*save with replace=True"):
         save(tmp_path / "m", seed=1)

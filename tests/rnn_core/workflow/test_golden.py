@@ -11,7 +11,7 @@ import pytest
 
 from rnn_core.data.qlib_bins import FIELDS
 from rnn_core.workflow import load_document, read_workflow
-from rnn_core.workflow.material import load_material
+from rnn_core.workflow.build_data import load_material
 from tests.fixtures.workflow.dump_provider import dump_provider
 from tests.rnn_core.workflow.workflow_cases import FILES
 

@@ -1,0 +1,90 @@
+"""Which columns each column is made from, for the lineage in the UI.
+
+A function of the configuration alone: the fields that a feature's expression reads, and what the
+adjusted fields are made of. Dagster reads column lineage from the newest materialization, so a run
+attaches it to its last session only: 158 features name some 500 columns, which is not repeated for
+every session of a backfill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import dagster as dg
+
+from pipelines.market.market import Market
+
+_VWAP_FROM = {"amount": ("amount", "volume"), "typical": ("high", "low", "close")}
+
+
+def bar_columns(market: Market, fields: Iterable[str]) -> list[str]:
+    """The columns of `ohlcv` that adjusted fields are made of, in its order."""
+    needed = {"adj_factor"}
+    for field in fields:
+        needed |= set(_VWAP_FROM[market.config.market.vwap] if field == "vwap" else (field,))
+    order = ("open", "high", "low", "close", "volume", "amount", "adj_factor")
+    return [name for name in order if name in needed]
+
+
+def feature_lineage(market: Market) -> dg.TableColumnLineage:
+    """`alpha158`: each feature from the bar columns that its expression reads."""
+    from rnn_core.features import parse
+
+    return _lineage(
+        {
+            name: {"ohlcv": bar_columns(market, parse(formula).fields)}
+            for name, formula in market.feature_formulas.items()
+        }
+        | {"member": {"ohlcv": ["member"]}}
+    )
+
+
+def label_lineage(market: Market) -> dg.TableColumnLineage:
+    """`label`: the return from the bar columns of its expression."""
+    return _lineage({"label": {"ohlcv": bar_columns(market, market.label.fields)}})
+
+
+def infer_lineage(market: Market) -> dg.TableColumnLineage:
+    """`dataset_infer`: each column from the feature of the same name."""
+    names = ("member", *market.dataset_columns)
+    return _lineage({name: {"alpha158": [name]} for name in names})
+
+
+def learn_lineage() -> dg.TableColumnLineage:
+    """`dataset_learn`: the labels, for members that have features."""
+    made = {"label": ["label"], "dataset_infer": ["member"]}
+    return _lineage({"label": made, "raw_label": made, "decision_date": {"label": ["label"]}})
+
+
+def prediction_lineage(market: Market, model: str) -> dg.TableColumnLineage:
+    """`{model}_prediction`: the score from the model in force and the features that it reads."""
+    return _lineage(
+        {
+            "score": {
+                f"{model}_model": ["fingerprint"],
+                "dataset_infer": list(market.dataset_columns),
+            },
+            "as_of": {f"{model}_model": ["as_of"]},
+            "fingerprint": {f"{model}_model": ["fingerprint"]},
+        }
+    )
+
+
+def evaluation_lineage(model: str, columns: Iterable[str]) -> dg.TableColumnLineage:
+    """`{model}_evaluation`: every figure from scores and raw labels."""
+    made = {f"{model}_prediction": ["score"], "label": ["label"]}
+    return _lineage({name: made for name in columns if name not in ("decision_date", "as_of")})
+
+
+def _lineage(columns: Mapping[str, Mapping[str, Iterable[str]]]) -> dg.TableColumnLineage:
+    """Column -> asset -> columns of that asset, as Dagster wants it."""
+    return dg.TableColumnLineage(
+        {
+            column: [
+                dg.TableColumnDep(dg.AssetKey(asset), name)
+                for asset, names in sources.items()
+                for name in names
+            ]
+            for column, sources in columns.items()
+        }
+    )

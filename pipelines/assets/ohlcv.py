@@ -1,0 +1,293 @@
+"""`ohlcv`: bars as traded with adjustment factor and membership, bad rows set aside.
+
+A long range is made in stretches of sessions, so that memory does not grow with it: each is
+fetched, judged and written before the next, and what a stretch leaves (`adjustment_state.py`)
+enters the next. A stretch that fails leaves those before it in place, complete. Where sessions
+after the first stretch are there already, they build on what is being replaced: then the whole
+range is fetched and judged before anything of it is written, and waits in files meanwhile. If the
+process is killed while it writes, the sessions that it did not reach no longer fit what enters
+them, which their fingerprints tell (`bar_versions.py`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import feather
+
+from pipelines.assets.asset_factory import Run, chunks, session_asset
+from pipelines.assets.checks import Check, coverage, quarantined
+from pipelines.bars.adjustment import adjustment_factors, membership
+from pipelines.bars.adjustment_state import CARRIED, Carry, last_rows, with_entering
+from pipelines.bars.bar_versions import bar_inputs, first_unchained, in_order, rows_of
+from pipelines.bars.quarantine import any_of, broken_rules, counts, examples, jumps, verdict
+from pipelines.config.sources import source_label
+from pipelines.errors import MissingSessionsError, SourceError, WarehouseError, name_sessions
+from pipelines.market.market import Market
+from pipelines.sources.base import fetch_sessions
+from pipelines.warehouse.arrow_rows import from_columns
+from pipelines.warehouse.schemas import OHLCV, OHLCV_QUARANTINE, Table
+
+CODE_VERSION = "3"
+_STRETCH = 500  # sessions in memory at once
+_CHUNK = 50  # sessions written between two reports of progress
+_SAME = 1e-9  # relative; sources give factors of floats, whose last digits may differ
+
+
+def ohlcv_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """The asset `ohlcv`."""
+    checks = market.config.checks.bars
+    return session_asset(
+        market,
+        make_ohlcv,
+        name="ohlcv",
+        table=OHLCV,
+        group="market",
+        deps=(),
+        code_version=CODE_VERSION,
+        config={
+            "source": market.config.market.source.model_dump(mode="json"),
+            "start": market.sessions.first,
+            "quarantine": market.config.market.quarantine.model_dump(mode="json"),
+        },
+        partitions_def=days,
+        description=(
+            f"{OHLCV.description} Prices are as traded; adjusted price = price × `adj_factor`. "
+            f"Bars that break a rule go to the table `ohlcv_quarantine`, or are kept and counted "
+            f"where `market.quarantine` accepts the rule."
+        ),
+        metadata={"source": type(market.source).__name__},
+        checks=(
+            Check(
+                "coverage",
+                checks.coverage,
+                f"At least {checks.min_coverage:.0%} of the median number of names of the "
+                f"{checks.history_sessions} sessions before have bars.",
+            ),
+            Check(
+                "quarantined",
+                checks.quarantined,
+                f"At most {checks.max_quarantined:.0%} of the bars break a rule and are set aside.",
+            ),
+        ),
+    )
+
+
+def make_ohlcv(run: Run) -> None:
+    """Fetch, judge, adjust and write the sessions of a run, stretch by stretch.
+
+    Raises:
+        MissingSessionsError: a session before the run is absent; factors build on all of them.
+        SourceError: a session has no bar, or none that may be kept, or restated bars would
+            change factors that later sessions build on.
+        CheckFailedError: a blocking check failed.
+    """
+    market = run.market
+    earlier = market.sessions.keys[: market.sessions.position(run.keys[0])]
+    if earlier:
+        market.warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
+    stretches, carry = chunks(run.keys, _STRETCH), Carry(market, earlier)
+    there = market.warehouse.sessions("ohlcv")
+    if len(stretches) == 1 or not any(key > stretches[0][-1] for key in there):
+        for bars, keys in _sound(run, earlier, stretches, carry):
+            _write(run, bars, keys)
+        return
+    # Sessions that are there are replaced only once all of the run is known to be sound.
+    with TemporaryDirectory(prefix="ohlcv-") as folder:
+        files = []
+        for bars, keys in _sound(run, earlier, stretches, carry):
+            files.append((Path(folder) / keys[0], keys))
+            feather.write_feather(bars, files[-1][0], compression="lz4")
+        for file, keys in files:
+            _write(run, feather.read_feather(file), keys)
+
+
+def _sound(
+    run: Run, earlier: Sequence[str], stretches: Sequence[tuple[str, ...]], carry: Carry
+) -> Iterator[tuple[pd.DataFrame, tuple[str, ...]]]:
+    """Each stretch that may be written: its judged bars in order, and its sessions.
+
+    Raises:
+        SourceError: see `make_ohlcv`.
+        CheckFailedError: likewise.
+    """
+    market, checks = run.market, run.market.config.checks.bars
+    before = [market.warehouse.info("ohlcv", key) for key in earlier[-checks.history_sessions :]]
+    history = deque((info.rows for info in before if info), maxlen=checks.history_sessions)
+    for keys in stretches:
+        bars = judged(market, in_order(fetch_sessions(market.source, market.sessions, keys)), carry)
+        _require_good_bars(bars, keys)
+        _check(run, bars, keys, list(history))
+        carry.leave(bars)
+        if keys[-1] == run.keys[-1]:
+            _require_unbroken_chain(run, carry)
+        yield bars, keys
+        kept = bars.loc[~bars["aside"], "session"].value_counts()
+        history.extend(int(kept.get(key, 0)) for key in keys)
+
+
+def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
+    """Bars with their factor, membership and what becomes of them.
+
+    Args:
+        market: the market.
+        bars: rows as of `fetch_sessions`, in order.
+        carry: what enters them.
+
+    Returns:
+        The bars, and `adj_factor`, `last_close`, `member`, `rule`, `policy`, `aside`, and what
+        `carry.with_entering` adds.
+    """
+    quarantine = market.config.market.quarantine
+    prior = carry.into(set(bars["instrument"].dropna()))
+    broken = broken_rules(bars)
+    factor = adjustment_factors(bars, prior["adj_factor"])
+    stands = ~any_of(broken, quarantine.set_aside, len(bars))
+    close = (bars["close"] * factor).to_numpy(dtype="float64")
+    broken["jump"], last = jumps(bars, close, stands, prior["last_close"], quarantine.jump_limit)
+    found = verdict(broken, quarantine.policies)
+    by_session = bars[["instrument"]].assign(date=bars["session"])
+    bars = bars.assign(
+        adj_factor=factor,
+        last_close=last,
+        member=membership(by_session, market.universe),
+        rule=pd.Series(found.rule, bars.index, dtype="str"),
+        policy=pd.Series(found.policy, bars.index, dtype="str"),
+        aside=found.aside,
+    )
+    return with_entering(bars, prior)
+
+
+def _write(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
+    """Write a stretch, a chunk of sessions at a time; `bars` in order."""
+    spans = rows_of(bars, keys)
+    for part in chunks(keys, _CHUNK):
+        _write_bars(run, bars.iloc[spans[part[0]].start : spans[part[-1]].stop], part)
+
+
+def _write_bars(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
+    """Write the good bars of consecutive sessions and those set aside; `bars` in order."""
+    warehouse = run.market.warehouse
+    good, aside = bars[~bars["aside"]], bars[bars["aside"]]
+    inputs = bar_inputs(run.market, bars, keys)
+    made = {key: run.provenance(inputs[key]) for key in keys}
+    kept = _by_session(good, OHLCV, keys)
+    aside = aside.assign(
+        bar_date=aside["date"].to_numpy(dtype="datetime64[D]"),
+        source=source_label(run.market.config.market.source),
+    )
+    spoiled = _by_session(aside, OHLCV_QUARANTINE, keys)
+    warehouse.write_many(
+        OHLCV_QUARANTINE, "ohlcv_quarantine", ((k, spoiled[k], made[k]) for k in keys)
+    )
+    parts = ((key, kept[key], made[key]) for key in keys)
+    told = _told(run, good, aside, keys)
+    for key, info in warehouse.write_each(OHLCV, "ohlcv", parts):
+        members = pc.sum(kept[key]["member"], min_count=0).as_py()
+        run.done(key, info, members=members, quarantined=len(spoiled[key]), **told.get(key, {}))
+
+
+def _told(
+    run: Run, good: pd.DataFrame, aside: pd.DataFrame, keys: Sequence[str]
+) -> dict[str, dict[str, object]]:
+    """Warn of the bars that break a rule; metadata by session: those accepted, rows by rule."""
+    accepted = good[good["rule"] != ""]
+    kinds = (
+        ("set aside", aside, rows_of(aside, keys)),
+        ("kept", accepted, rows_of(accepted, keys)),
+    )
+    told: dict[str, dict[str, object]] = {}
+    for key in keys:
+        rules: list[str] = []
+        for what, rows, spans in kinds:
+            here = rows.iloc[spans[key]]
+            if len(here):
+                rules += list(here["rule"])
+                run.context.log.warning(f"ohlcv {key}: {len(here)} bars {what} ({examples(here)})")
+        if rules:
+            span = kinds[1][2][key]
+            told[key] = {"accepted": span.stop - span.start, "rules": counts(rules)}
+    return told
+
+
+def _check(run: Run, bars: pd.DataFrame, keys: Sequence[str], history: Sequence[int]) -> None:
+    """Compare the names and the bars set aside of every session with what is usual."""
+    checks = run.market.config.checks.bars
+    spans, aside = rows_of(bars, keys), bars["aside"].to_numpy()
+    rules, before = bars["rule"], deque(history, maxlen=checks.history_sessions)
+    for key in keys:
+        span = spans[key]
+        bad = np.flatnonzero(aside[span]) + span.start
+        total = span.stop - span.start
+        why = counts(list(rules.iloc[bad])) if len(bad) else {}
+        run.check(
+            key,
+            coverage(total - len(bad), list(before), checks.min_coverage),
+            quarantined(len(bad), total, checks.max_quarantined, why),
+        )
+        before.append(total - len(bad))
+
+
+def _require_good_bars(bars: pd.DataFrame, keys: Sequence[str]) -> None:
+    """Every session has a bar that is not set aside."""
+    good = set(bars.loc[~bars["aside"], "session"])
+    spoiled = [key for key in keys if key not in good]
+    if spoiled:
+        rules = counts(list(bars.loc[bars["session"] == spoiled[0], "rule"]))
+        raise SourceError(
+            f"every bar of {name_sessions(spoiled)} breaks a rule ({spoiled[0]}: "
+            f"{', '.join(f'{n} × {rule}' for rule, n in rules.items())}); nothing of these "
+            f"sessions was written, check the source, or market.quarantine"
+        )
+
+
+def _require_unbroken_chain(run: Run, carry: Carry) -> None:
+    """Sessions after the run build on what leaves it: that may not change alone.
+
+    Args:
+        run: the run.
+        carry: what leaves it.
+    """
+    market, last = run.market, run.keys[-1]
+    there = market.warehouse.sessions("ohlcv")
+    later = [key for key in there if key > last]
+    if not later or last not in there:
+        return
+    decide = list(CARRIED if "jump" in market.config.market.quarantine.set_aside else CARRIED[:1])
+    try:
+        names = set(carry.into(set()).index) | set(last_rows(market, [last]).index)
+        stored = Carry(market, [key for key in there if key <= last]).into(names)
+    except (MissingSessionsError, WarehouseError):
+        # A file that this run replaces cannot be read: those after it say what they were made from.
+        odd = first_unchained(market, later, carry)
+        changed = [] if odd is None else [f"what enters {odd}"]
+    else:
+        now = carry.into(names).reindex(stored.index.union(list(names)))
+        was = stored.reindex(now.index)
+        same = (now - was).abs() <= _SAME * was.abs()
+        same |= now.isna() & was.isna()
+        changed = sorted(now.index[~same[decide].all(axis=1)])
+    if changed:
+        raise SourceError(
+            f"the source restated bars of {run.keys[0]} to {last} so that adjustment factors"
+            f"{' or closes' if len(decide) > 1 else ''} of {', '.join(changed[:5])} change, and "
+            f"{len(later)} later sessions build on them; run the range {run.keys[0]} to "
+            f"{later[-1]} instead"
+        )
+
+
+def _by_session(bars: pd.DataFrame, table: Table, keys: Sequence[str]) -> dict[str, pa.Table]:
+    """The rows of each session, slices of one Arrow table; `bars` in order."""
+    rows = from_columns(table, [bars[name].to_numpy() for name in table.names])
+    return {
+        key: rows.slice(span.start, span.stop - span.start)
+        for key, span in rows_of(bars, keys).items()
+    }

@@ -1,0 +1,182 @@
+"""What is told of a failed run: a line in `reports/failures.jsonl`, and a program of yours.
+
+The program is run without a shell, with what happened in its environment: RNN_RUN_ID, RNN_JOB,
+RNN_SESSION (`FIRST..LAST` for a range, empty without sessions), RNN_REASON, RNN_RETRY (what to run
+by hand, and whether the schedule tries again) and RNN_GIVEN_UP (`1` where it does not). A program
+that fails or takes too long is logged and otherwise ignored: an alert never fails a run.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from pipelines.automation.next_session import clock, next_attempt
+from pipelines.config.market_file import ScheduleConfig
+from pipelines.instance.run_history import (
+    PARTITION,
+    RANGE_END,
+    RANGE_START,
+    Attempts,
+    failed_attempts,
+    failure_reason,
+)
+from pipelines.market.market import Market
+
+FAILURES = "failures.jsonl"
+_TEXT_LIMIT = 8_000  # characters of a reason: the kernel limits an environment
+_OUTPUT_SHOWN = 500
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed run as it is told.
+
+    Attributes:
+        time: when it ended, ISO 8601 in UTC.
+        session: its session, `FIRST..LAST` for a range, empty without sessions.
+        attempt: how many runs of the session have failed, this one included.
+        given_up: whether the schedule leaves the session to people.
+        reason: in the words of the failed steps.
+        retry: what to do.
+    """
+
+    time: str
+    run_id: str
+    job: str
+    session: str
+    attempt: int
+    given_up: bool
+    reason: str
+    retry: str
+
+    def environment(self) -> dict[str, str]:
+        """The variables that the program is given."""
+        given = {
+            "RNN_RUN_ID": self.run_id,
+            "RNN_JOB": self.job,
+            "RNN_SESSION": self.session,
+            "RNN_REASON": self.reason,
+            "RNN_RETRY": self.retry,
+            "RNN_GIVEN_UP": str(int(self.given_up)),
+        }
+        return {k: v.replace("\0", "")[:_TEXT_LIMIT] for k, v in given.items()}
+
+
+def describe(
+    market: Market,
+    instance: dg.DagsterInstance,
+    run: dg.DagsterRun,
+    daily: str,
+    *,
+    schedule_on: bool,
+) -> Failure:
+    """What is told of a failed run.
+
+    Args:
+        market: the market.
+        instance: its Dagster record.
+        run: the run.
+        daily: name of the job that the schedule runs.
+        schedule_on: whether the schedule runs, and so tries again.
+    """
+    settings, zone = market.config.schedule, market.sessions.timezone
+    key = run.tags.get(PARTITION)
+    ended = dt.datetime.now(dt.UTC)
+    count, given_up, again = 1, False, "nothing tries it again by itself"
+    if run.job_name == daily and key is not None:
+        attempts = failed_attempts(instance, daily, key)
+        if attempts is not None:
+            count, given_up = attempts.runs, next_attempt(settings, attempts) is None
+            if attempts.run_id == run.run_id:
+                ended = attempts.ended
+            if schedule_on:
+                again = _next_try(settings, zone, attempts)
+    return Failure(
+        time=ended.isoformat(timespec="seconds"),
+        run_id=run.run_id,
+        job=run.job_name,
+        session=key or "..".join(run.tags[t] for t in (RANGE_START, RANGE_END) if t in run.tags),
+        attempt=count,
+        given_up=given_up,
+        reason=failure_reason(instance, run.run_id),
+        retry=f"{_by_hand(market, run, key)}; {again}",
+    )
+
+
+def _next_try(settings: ScheduleConfig, zone: str, attempts: Attempts) -> str:
+    due = next_attempt(settings, attempts)
+    if due is None:
+        return f"the schedule has given it up after {attempts.runs} failed runs"
+    if attempts.late_since is not None:
+        return f"the schedule asks for its bars again at {clock(due, zone)}"
+    number = f"attempt {attempts.count + 1} of {settings.max_attempts}"
+    return f"the schedule tries again at {clock(due, zone)}, {number}"
+
+
+def _by_hand(market: Market, run: dg.DagsterRun, key: str | None) -> str:
+    """The command that does the run's work, or where to find it."""
+    first, last = run.tags.get(RANGE_START, key), run.tags.get(RANGE_END, key)
+    if first is None or last is None:
+        return f"launch {run.job_name} again in the UI"
+    return market.command(f"backfill --start {first} --end {last}")
+
+
+def write_line(folder: Path, failure: Failure) -> Path:
+    """Add a failure to the folder's log, one JSON object a line, in one write.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FAILURES
+    with path.open("ab", buffering=0) as file:
+        file.write((json.dumps(asdict(failure), ensure_ascii=False) + "\n").encode())
+    return path
+
+
+def run_program(command: Sequence[str], failure: Failure, timeout: float) -> str | None:
+    """Tell a program of a failure.
+
+    Args:
+        command: the program and its arguments.
+        failure: what its environment says.
+        timeout: seconds after which it is stopped, with everything that it started.
+
+    Returns:
+        What went wrong with it; None where it ended well.
+    """
+    name = shlex.join(command)
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - the configuration's own program, no shell
+                list(command),
+                env={**os.environ, **failure.environment()},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            return f"alerts.on_failure `{name}` could not be started: {error}"
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return f"alerts.on_failure `{name}` was stopped after {timeout:g} s"
+        if status == 0:
+            return None
+        output.seek(0)
+        said = output.read().decode(errors="replace").strip()[-_OUTPUT_SHOWN:]
+    return f"alerts.on_failure `{name}` ended with status {status}: {said or 'it said nothing'}"

@@ -1,0 +1,258 @@
+"""What is to be done next for a market: the decision behind the schedule and its sensors.
+
+Missing is every closed session since training begins that some model has no evaluation of. Only
+the oldest is ever looked at, since a session builds on all before it: one that fails holds back
+those after it, and is never overtaken. It is asked for, or waited for until its next attempt is
+due (the wait doubles), or given up and reported by name. The calendar decides what is closed: a
+session has closed when the midnight after it has passed in the calendar's time zone.
+
+A run is a process that derives the calendar anew; this one may live for weeks. So where a calendar
+is no exchange's it is derived again before a session is asked for: one that is none any more is
+passed over, one that has appeared is an error, since the partitions of this process lack it.
+
+A model that was added to a market at work must not hold its signals back (`new_models.py`): only
+sessions from its first evaluation on count for it.
+
+A session whose bars the source does not have yet is no failure of anything: it is asked for again
+after the same waits, and given up by time, not by number: when the waits of all the attempts that
+the YAML allows have passed since the bars were first found absent. However many runs a drop folder
+or a person starts meanwhile, it is given up no earlier.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from pipelines.automation.new_models import NOBODY, Newcomers, newcomers
+from pipelines.config.calendar import FileCalendar
+from pipelines.config.market_file import ScheduleConfig
+from pipelines.errors import PipelineError, name_sessions
+from pipelines.instance.run_history import (
+    Attempts,
+    failed_attempts,
+    materialized_keys,
+    work_in_progress,
+)
+from pipelines.market.calendars import DAYS_AHEAD
+from pipelines.market.market import Market
+
+
+class SessionFailedError(PipelineError):
+    """A session has used up its attempts; the message names it, the reason and the remedy."""
+
+
+class CalendarEndedError(PipelineError):
+    """The sessions that this process knows have run out."""
+
+
+class CalendarChangedError(PipelineError):
+    """A day has become a session since this process began."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The state of a market's sessions at one moment.
+
+    Attributes:
+        newest: the newest session that is due; None before the first.
+        missing: the sessions that are due and not done, oldest first.
+        busy: what works on sessions now, in words.
+        attempts: the failed runs of the oldest missing session.
+        next_try: when its next attempt is due; None where it is due now or was given up.
+        given_up: whether it has used up its attempts.
+        newcomers: the models that were added later than the others.
+        command: see `Market.command`.
+    """
+
+    newest: str | None
+    missing: tuple[str, ...] = ()
+    busy: str | None = None
+    attempts: Attempts | None = None
+    next_try: dt.datetime | None = None
+    given_up: bool = False
+    newcomers: Newcomers = NOBODY
+    command: Callable[[str], str] = "rnn-pipelines {}".format
+
+    @property
+    def ask_for(self) -> str | None:
+        """The session to run now."""
+        waits = self.busy is not None or self.next_try is not None or self.given_up
+        return None if waits or not self.missing else self.missing[0]
+
+    def reason(self, settings: ScheduleConfig, zone: str) -> str:
+        """Why no session is asked for now, in words."""
+        return f"{self._reason(settings, zone)}{self.newcomers.note(self.newest, self.command)}"
+
+    def _reason(self, settings: ScheduleConfig, zone: str) -> str:
+        if not self.missing:
+            return f"every closed session is done, the newest is {self.newest or 'none'}"
+        if self.busy is not None:
+            return f"{_sessions(len(self.missing))} missing from {self.missing[0]} on, and " + (
+                f"{self.busy}; one at a time"
+            )
+        if self.attempts is None:
+            raise AssertionError(f"{self.missing[0]} waits for nothing")
+        failed = f"{self.missing[0]}: {_failed(self.attempts, settings, zone)}"
+        behind = len(self.missing) - 1
+        after = f"; {_sessions(behind)} behind it" if behind else ""
+        if self.next_try is not None:
+            return f"{failed}; the next is due at {clock(self.next_try, zone)}{after}"
+        key = self.missing[0]
+        return (
+            f"{failed}; it was the last, and the schedule asks no more{after}. Put right what the "
+            f"reason names and run `{self.command(f'backfill --start {key} --end {key}')}`, or "
+            f"launch `daily` of {key} in the UI; the schedule goes on by itself once {key} is done"
+        )
+
+
+def look(
+    market: Market,
+    instance: dg.DagsterInstance,
+    job: str,
+    last_assets: Sequence[str],
+    now: dt.datetime,
+    closed_by: dt.datetime | None = None,
+) -> Outlook:
+    """What is to be done at a moment.
+
+    Args:
+        market: the market.
+        instance: its Dagster record.
+        job: the job that makes one session.
+        last_assets: the assets that end the graph; a session is done when all of them are.
+        now: the moment, with a time zone.
+        closed_by: consider only sessions closed by then (default `now`).
+
+    Raises:
+        CalendarEndedError: the sessions known to this process end before `now`.
+        CalendarChangedError: one that is due is not known to this process.
+        SourceError: the data has bars on a day that was passed over when it was the past.
+    """
+    closed = closed_at(market, closed_by or now)
+    due = [key for key in closed if key >= market.plan.first_trained]
+    done = {name: materialized_keys(instance, [name]) for name in last_assets}
+    new = newcomers(due, done)
+    counted = {name: keys for name, keys in done.items() if name not in new.without}
+    missing = tuple(
+        key
+        for key in due
+        if any(key not in keys and key >= new.since.get(a, key) for a, keys in counted.items())
+    )
+    newest = due[-1] if due else None
+    seen = Outlook(newest, missing, newcomers=new, command=market.command)
+    if not missing:
+        return seen
+    busy = work_in_progress(instance, market.sessions.keys)
+    if busy is not None:
+        return replace(seen, busy=busy)
+    known = set().union(*done.values())
+    missing = _still_sessions(market, missing, known, closed_by or now)
+    seen = replace(seen, missing=missing)
+    if not missing:
+        return seen
+    attempts = failed_attempts(instance, job, missing[0], last_assets)
+    if attempts is None:
+        return seen
+    due_at = next_attempt(market.config.schedule, attempts)
+    waits_until = due_at if due_at is not None and due_at > now else None
+    return replace(seen, attempts=attempts, next_try=waits_until, given_up=due_at is None)
+
+
+def _still_sessions(
+    market: Market, missing: tuple[str, ...], done: Collection[str], moment: dt.datetime
+) -> tuple[str, ...]:
+    """The missing sessions that a run, which derives the calendar anew, knows as well.
+
+    Raises:
+        CalendarChangedError: it knows one that is due and that this process does not know.
+    """
+    fresh, first = market.sessions_now(), market.plan.first_trained
+    appeared = [
+        key
+        for key in fresh.closed(moment)
+        if key >= first and key not in market.sessions and key not in done
+    ]
+    if appeared:
+        raise CalendarChangedError(
+            f"{name_sessions(appeared)} became a session of {fresh.calendar} after this process "
+            f"began, whose partitions lack it; reload the code location"
+        )
+    return tuple(key for key in missing if key in fresh)
+
+
+def closed_at(market: Market, moment: dt.datetime) -> tuple[str, ...]:
+    """The sessions that are over at a moment.
+
+    Raises:
+        CalendarEndedError: the market goes on and the sessions known to this process do not.
+    """
+    sessions = market.sessions
+    today = moment.astimezone(ZoneInfo(sessions.timezone)).date().isoformat()
+    if market.config.market.end is None and today > sessions.keys[-1]:
+        raise CalendarEndedError(
+            f"the sessions of {sessions.calendar} that this process knows end with "
+            f"{sessions.keys[-1]}, and it is {today} there; {_more_sessions(market)}"
+        )
+    return sessions.closed(moment)
+
+
+def wait_after(settings: ScheduleConfig, failures: int) -> dt.timedelta:
+    """The wait after so many failed runs: retry_minutes × 2^(failures − 1), capped."""
+    minutes = settings.retry_minutes * 2 ** min(failures - 1, 20)
+    return dt.timedelta(minutes=min(minutes, settings.max_retry_minutes))
+
+
+def next_attempt(settings: ScheduleConfig, attempts: Attempts) -> dt.datetime | None:
+    """When a session is tried again after its failed runs; None where it is given up."""
+    if attempts.late_since is not None:
+        waited = attempts.ended - attempts.late_since
+        later = (wait for wait in _late_waits(settings) if wait > waited)
+        wait = next(later, None)
+        return None if wait is None else attempts.late_since + wait
+    if attempts.count >= settings.max_attempts:
+        return None
+    return attempts.ended + wait_after(settings, attempts.count)
+
+
+def _late_waits(settings: ScheduleConfig) -> Iterator[dt.timedelta]:
+    """Times after the first look in vain at which the bars of a session are asked for again."""
+    waits = (wait_after(settings, n) for n in range(1, settings.max_attempts + 1))
+    return accumulate(waits)
+
+
+def _failed(attempts: Attempts, settings: ScheduleConfig, zone: str) -> str:
+    """The newest failed run in words."""
+    when = f"at {clock(attempts.ended, zone)} (run {attempts.run_id[:8]}): {attempts.reason}"
+    if attempts.late_since is None:
+        return f"attempt {attempts.count} of {settings.max_attempts} failed {when}"
+    since = clock(attempts.late_since, zone)
+    times = "once" if attempts.late == 1 else f"{attempts.late} times since {since}"
+    return f"its bars were asked for {times} and were not there {when}"
+
+
+def _more_sessions(market: Market) -> str:
+    """What makes a market's calendar go on, by its kind."""
+    calendar = market.config.market.calendar
+    if isinstance(calendar, str):
+        return "reload the code location, and update exchange_calendars if that does not help"
+    if isinstance(calendar, FileCalendar):
+        return f"add the sessions that follow to {calendar.file} and reload the code location"
+    return (
+        "reload the code location: the calendar is derived from the data and reaches "
+        f"{DAYS_AHEAD} days beyond today or the newest bar"
+    )
+
+
+def clock(moment: dt.datetime, zone: str) -> str:
+    """A moment as the calendar's people read it."""
+    return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"
+
+
+def _sessions(count: int) -> str:
+    return "1 session" if count == 1 else f"{count} sessions"

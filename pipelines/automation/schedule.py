@@ -1,0 +1,154 @@
+"""`daily_retraining`: a run of `daily` for each session without one, one at a time, oldest first.
+
+Dagster's builder for partitioned jobs repeats the last session on weekends and holidays and never
+catches up a missed tick, so what is missing is computed at each tick (`next_session.py`). `cron`
+says when a newly closed session is first asked for; in between the schedule looks every few
+minutes, so that a missed tick is caught up, a gap closes session by session and a failed one is
+tried again when its wait is over. A session that has used up its attempts makes the tick fail, once
+when that is first seen and then at each cron time, until it is done.
+
+One evaluator decides, so that no session is asked for twice: the sensors leave to the schedule
+what it will ask for itself.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.scheduler.instigation import InstigatorStatus
+from dagster._utils.schedules import get_latest_completed_cron_tick
+
+from pipelines.assets.materialize import KEEP, SERVED_TAG
+from pipelines.automation.next_session import Outlook, SessionFailedError, look
+from pipelines.config.market_file import ScheduleConfig
+from pipelines.instance.orphaned_runs import sweep_orphans
+from pipelines.instance.run_history import PARTITION, RANGE_END, RANGE_START
+from pipelines.market.market import Market
+
+__all__ = [
+    "ATTEMPT_TAG",
+    "PARTITION",
+    "RANGE_END",
+    "RANGE_START",
+    "SCHEDULE",
+    "daily_retraining",
+    "last_cron",
+    "request",
+    "schedule_is_on",
+    "without_newcomers",
+]
+
+SCHEDULE = "daily_retraining"
+ATTEMPT_TAG = "rnn/attempt"
+
+
+def daily_retraining(
+    market: Market, job: UnresolvedAssetJobDefinition, last_assets: Sequence[str]
+) -> dg.ScheduleDefinition:
+    """The schedule of a market.
+
+    Args:
+        market: the market.
+        job: `daily`.
+        last_assets: the assets that end the graph; a session is done when all of them are.
+    """
+    settings, zone = market.config.schedule, market.sessions.timezone
+    every = dt.timedelta(minutes=settings.every_minutes)
+
+    @dg.schedule(
+        name=SCHEDULE,
+        job=job,
+        cron_schedule=[settings.cron, f"*/{settings.every_minutes} * * * *"],
+        execution_timezone=zone,
+        default_status=(
+            dg.DefaultScheduleStatus.RUNNING
+            if settings.enabled
+            else dg.DefaultScheduleStatus.STOPPED
+        ),
+        description=f"A run of daily for each closed session without one, oldest first and one at "
+        f"a time. A session is first asked for at {_when(settings.cron)} in {zone}; "
+        f"{_how_often(settings.every_minutes)} it is seen whether one was missed or is to be tried "
+        f"again.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        sweep_orphans(context.instance)
+        now = context.scheduled_execution_time
+        cron = last_cron(settings, zone, now)
+        seen = look(market, context.instance, job.name, last_assets, now, closed_by=cron)
+        if seen.ask_for is not None:
+            note = seen.newcomers.note(seen.newest, market.command)
+            if note:
+                context.log.info(f"{seen.ask_for} is asked for{note}")
+            return [without_newcomers(request(seen, settings), market, seen)]
+        why = seen.reason(settings, zone)
+        if seen.given_up and seen.attempts is not None:
+            is_news = dt.timedelta(0) <= now - seen.attempts.ended < every
+            if is_news or cron == now:
+                raise SessionFailedError(why)
+        if seen.missing or cron == now:  # a log is a file: none for each minute of a quiet night
+            context.log.info(why)
+        return dg.SkipReason(why)
+
+    return schedule
+
+
+def _when(cron: str) -> str:
+    """A time of every day as a clock shows it, anything else (`@daily` too) as cron has it."""
+    match cron.split():
+        case [minute, hour, "*", "*", "*"] if minute.isdigit() and hour.isdigit():
+            return f"{int(hour):02}:{int(minute):02}"
+    return f"the cron time {cron}"
+
+
+def _how_often(minutes: int) -> str:
+    return "every minute" if minutes == 1 else f"every {minutes} minutes"
+
+
+def last_cron(settings: ScheduleConfig, zone: str, now: dt.datetime) -> dt.datetime:
+    """The newest time of `cron` that is not after `now`."""
+    return get_latest_completed_cron_tick(settings.cron, now, zone)
+
+
+def request(seen: Outlook, settings: ScheduleConfig, run_key: str | None = None) -> dg.RunRequest:
+    """The run of the oldest missing session, with the number of the attempt in its tags.
+
+    What was served stays as it is: an earlier attempt may have made some of the session in time.
+    """
+    number = seen.attempts.count + 1 if seen.attempts else 1
+    return dg.RunRequest(
+        run_key=run_key,
+        partition_key=seen.missing[0],
+        tags={ATTEMPT_TAG: f"{number} of {settings.max_attempts}", SERVED_TAG: KEEP},
+    )
+
+
+def without_newcomers(run: dg.RunRequest, market: Market, seen: Outlook) -> dg.RunRequest:
+    """A run less the assets of added models that no trained model can serve yet."""
+    from pipelines.operations.demo import (  # it builds the graph of this schedule
+        DATA_ASSETS,
+        model_assets,
+    )
+
+    left_out = seen.newcomers.left_out(market, seen.missing[0])
+    if not left_out:
+        return run
+    kept = [a for a in model_assets(market) if a.rsplit("_", 1)[0] not in left_out]
+    return dg.RunRequest(
+        run_key=run.run_key,
+        partition_key=run.partition_key,
+        tags=run.tags,
+        asset_selection=[dg.AssetKey(name) for name in (*DATA_ASSETS, *kept)],
+    )
+
+
+def schedule_is_on(instance: dg.DagsterInstance, settings: ScheduleConfig) -> bool:
+    """Whether the schedule runs: what the UI's switch says, else the YAML."""
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    mine = [state.status for state in states if state.name == SCHEDULE]
+    if not mine or mine[0] == InstigatorStatus.DECLARED_IN_CODE:
+        return settings.enabled
+    return mine[0] == InstigatorStatus.RUNNING

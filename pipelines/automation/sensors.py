@@ -1,0 +1,225 @@
+"""What follows the runs and the files: the reports, a waiting run brought forward, the alerts.
+
+`reports_after_daily`  both reports, once after a batch of `daily` runs
+`new_files`            a changed drop folder runs the session that waits, at once
+`failed_runs`          every failed run is logged, and told to a program of yours
+
+The schedule stays the one that decides which session is next (`next_session.py`); where it will ask
+for one itself within moments, the sensors leave it to it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from pipelines.automation.alerts import describe, run_program, write_line
+from pipelines.automation.drop_folder import Watch, look_at
+from pipelines.automation.next_session import Outlook, clock, look, wait_after
+from pipelines.automation.schedule import last_cron, request, schedule_is_on, without_newcomers
+from pipelines.instance.run_history import PARTITION, newest_run, runs_since, work_in_progress
+from pipelines.market.market import Market
+
+_SECONDS = 30  # between two looks
+_MOMENTS = dt.timedelta(minutes=2)
+
+
+def utc_now() -> dt.datetime:
+    """The time."""
+    return dt.datetime.now(dt.UTC)
+
+
+def _status(on: bool) -> dg.DefaultSensorStatus:
+    return dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
+
+
+def _as_the_schedule_sees_it(
+    market: Market,
+    instance: dg.DagsterInstance,
+    job: str,
+    last_assets: Sequence[str],
+    now: dt.datetime,
+) -> Outlook:
+    """What the schedule would answer now."""
+    cron = last_cron(market.config.schedule, market.sessions.timezone, now)
+    return look(market, instance, job, last_assets, now, closed_by=cron)
+
+
+def _is_before_the_first_evaluation(market: Market, run: dg.DagsterRun) -> bool:
+    """Whether a run made a session whose matured labels are of decisions before any model."""
+    key, sessions = run.tags.get(PARTITION, ""), market.sessions
+    if key not in sessions:
+        return False
+    made = sessions.position(key) - sessions.position(market.plan.first_trained)
+    return made < market.label_lag
+
+
+def reports_after_daily(
+    market: Market,
+    daily: UnresolvedAssetJobDefinition,
+    reports: UnresolvedAssetJobDefinition,
+    last_assets: Sequence[str],
+) -> dg.SensorDefinition:
+    """Launch `reports` once after a batch of `daily` runs.
+
+    While sessions are being caught up it waits for the last of them, or for the first that fails.
+    Reports that fail are tried again as a session is, after the same waits and as often.
+
+    Args:
+        market: the market; the sensor is on where the schedule is.
+        daily: the job that is watched.
+        reports: the job that follows it.
+        last_assets: see `outlook.look`.
+    """
+    settings = market.config.schedule
+
+    @dg.sensor(
+        name="reports_after_daily",
+        job=reports,
+        minimum_interval_seconds=_SECONDS,
+        default_status=_status(settings.enabled),
+        description="Both reports, once after the last of several runs of daily.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        instance = context.instance
+        done = newest_run(instance, daily.name, [dg.DagsterRunStatus.SUCCESS])
+        if done is None:
+            return dg.SkipReason(f"no run of {daily.name} has succeeded yet")
+        if _is_before_the_first_evaluation(market, done.dagster_run):
+            return dg.SkipReason("no label has matured since training began: nothing to report")
+        newest, ended = done.dagster_run.run_id, done.end_time or 0.0
+        made = runs_since(instance, reports.name, ended)
+        if made.live is not None:
+            return dg.SkipReason(f"run {made.live[:8]} of {reports.name} waits or works already")
+        if made.succeeded:
+            return dg.SkipReason(f"the reports hold run {newest[:8]}, the newest of {daily.name}")
+        if made.failed is not None:
+            count, last = made.failures, made.failed
+            zone = market.sessions.timezone
+            why = (
+                f"attempt {count} of {settings.max_attempts} at the reports of run {newest[:8]} "
+                f"failed at {clock(last.ended, zone)} (run {last.run_id[:8]}): {last.reason}"
+            )
+            if count >= settings.max_attempts:
+                return dg.SkipReason(
+                    f"{why}; it was the last. Put right what the reason names and launch "
+                    f"{reports.name}; the next run of {daily.name} has its reports tried anew"
+                )
+            due = last.ended + wait_after(settings, count)
+            if due > utc_now():
+                return dg.SkipReason(f"{why}; the next is due at {clock(due, zone)}")
+        busy = work_in_progress(instance, market.sessions.keys)
+        if busy is not None:
+            return dg.SkipReason(f"{busy}: the reports follow it")
+        if schedule_is_on(instance, settings):
+            seen = _as_the_schedule_sees_it(market, instance, daily.name, last_assets, utc_now())
+            if seen.ask_for is not None:
+                return dg.SkipReason(f"{seen.ask_for} is next: the reports follow it")
+        again = f" {made.failures + 1}" if made.failures else ""
+        return dg.RunRequest(run_key=f"{newest}{again}")  # a key is never asked for twice
+
+    return sensor
+
+
+def new_files(
+    market: Market,
+    daily: UnresolvedAssetJobDefinition,
+    last_assets: Sequence[str],
+) -> dg.SensorDefinition | None:
+    """Run the oldest missing session when the files of the drop folder have changed.
+
+    A session that waits for its next attempt, was given up or has not reached its cron time is
+    run at once; one that the schedule asks for within moments is left to it.
+
+    Args:
+        market: the market; the sensor is on where the schedule is.
+        daily: the job that makes one session.
+        last_assets: see `outlook.look`.
+
+    Returns:
+        The sensor; None where no folder is configured.
+    """
+    settings = market.config.schedule
+    folder = settings.drop_folder
+    if folder is None:
+        return None
+
+    @dg.sensor(
+        name="new_files",
+        job=daily,
+        minimum_interval_seconds=_SECONDS,
+        default_status=_status(settings.enabled),
+        description=f"Runs the session that waits when the files of {folder} have changed, once "
+        f"two looks {_SECONDS} seconds apart saw the same.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        watch = Watch.of(context.cursor)
+        try:
+            digest = look_at(folder)
+        except OSError as error:
+            return dg.SensorResult(skip_reason=f"cannot look into {folder}: {error}")
+        looked = Watch(digest, watch.handled).cursor()
+        if digest == watch.handled:
+            return dg.SensorResult(skip_reason=f"no change in {folder}", cursor=looked)
+        if digest != watch.seen:
+            why = f"files of {folder} have changed; waiting until they are complete"
+            return dg.SensorResult(skip_reason=why, cursor=looked)
+        moment, job = utc_now(), daily.name
+        seen = look(market, context.instance, job, last_assets, moment)
+        handled = Watch(digest, digest).cursor()
+        if not seen.missing:
+            why = f"{folder} has changed, and {seen.reason(settings, market.sessions.timezone)}"
+            return dg.SensorResult(skip_reason=why, cursor=handled)
+        if seen.busy is not None:
+            return dg.SensorResult(
+                skip_reason=f"{folder} has changed, and {seen.busy}", cursor=looked
+            )
+        if schedule_is_on(context.instance, settings):
+            soon = _as_the_schedule_sees_it(
+                market, context.instance, job, last_assets, moment + _MOMENTS
+            )
+            if soon.ask_for is not None:
+                why = f"{folder} has changed; the schedule asks for {soon.ask_for} in a moment"
+                return dg.SensorResult(skip_reason=why, cursor=looked)
+        attempt = seen.attempts.runs if seen.attempts else 0
+        run_key = f"{seen.missing[0]} {attempt} {digest}"
+        run = without_newcomers(request(seen, settings, run_key=run_key), market, seen)
+        return dg.SensorResult(run_requests=[run], cursor=handled)
+
+    return sensor
+
+
+def failed_runs(market: Market, daily: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+    """Log every failed run of the market and tell the configured program.
+
+    Args:
+        market: the market; the sensor is on where the schedule is, or a program is configured.
+        daily: the job that the schedule runs.
+    """
+    alerts, schedule = market.config.alerts, market.config.schedule
+    told = f", and tells {' '.join(alerts.on_failure)}" if alerts.on_failure else ""
+
+    @dg.run_failure_sensor(
+        name="failed_runs",
+        minimum_interval_seconds=_SECONDS,
+        default_status=_status(schedule.enabled or bool(alerts.on_failure)),
+        description=f"Adds every failed run to {market.paths.reports / 'failures.jsonl'}{told}.",
+    )
+    def sensor(context: dg.RunFailureSensorContext) -> None:
+        on = schedule_is_on(context.instance, schedule)
+        failure = describe(
+            market, context.instance, context.dagster_run, daily.name, schedule_on=on
+        )
+        try:
+            write_line(market.paths.reports, failure)
+        except OSError as error:
+            context.log.error(f"the failure of run {failure.run_id} was not logged: {error}")
+        if alerts.on_failure:
+            trouble = run_program(alerts.on_failure, failure, alerts.timeout_seconds)
+            if trouble is not None:
+                context.log.error(trouble)
+
+    return sensor

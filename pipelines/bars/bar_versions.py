@@ -1,0 +1,184 @@
+"""What a session of `ohlcv` is made from: bars as the source gave them, and the members.
+
+The bars' fingerprint can be compared only by asking the source again (`restated_sessions`), which
+is done by command: a vendor's history may be slow or metered. The members' fingerprint follows
+from the stored instruments and the configured universe, so a changed universe shows by itself; so
+does that of what entered the session (`adjustment_state.py`), if sessions before it are other than
+they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
+
+import numpy as np
+import pandas as pd
+
+from pipelines.bars.adjustment import membership
+from pipelines.bars.adjustment_state import STATES, Carry, stored_rows, with_entering
+from pipelines.errors import MissingSessionsError, WarehouseError
+from pipelines.market.market import Market
+from pipelines.sources.base import RAW_COLUMNS, fetch_sessions
+from pipelines.warehouse.partition_file import fingerprint, sha256
+
+_TABLES = ("ohlcv", "ohlcv_quarantine")  # together they hold every bar of the source
+_CHUNK = 250  # sessions asked of the source at once
+
+
+def in_order(bars: pd.DataFrame) -> pd.DataFrame:
+    """Bars by date and so by session, in an order that does not depend on the source's."""
+    return bars.sort_values(list(RAW_COLUMNS), kind="stable", ignore_index=True)
+
+
+def bar_inputs(
+    market: Market, bars: pd.DataFrame, keys: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """The inputs of each session.
+
+    Args:
+        market: the market.
+        bars: rows as of `sources.base.fetch_sessions`, in order, with `member` (bool) and what
+            `carry.with_entering` adds.
+        keys: the sessions.
+    """
+    hashes, entering = bar_hashes(bars, keys), _entering_hashes(market, bars, keys)
+    instruments = bars["instrument"].to_numpy(dtype=object)
+    named = (bars["member"] & bars["instrument"].notna()).to_numpy()
+    return {
+        key: {
+            "bars": hashes[key],
+            "members": _members_hash(instruments[rows][named[rows]]),
+            "entering": entering[key],
+        }
+        for key, rows in rows_of(bars, keys).items()
+    }
+
+
+def bar_hashes(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:
+    """Fingerprint of each session's bars as the source gave them; `bars` in order."""
+    hashes = pd.util.hash_pandas_object(bars[list(RAW_COLUMNS)], index=False).to_numpy()
+    return {key: sha256(hashes[rows].tobytes()) for key, rows in rows_of(bars, keys).items()}
+
+
+def _members_hash(instruments: Iterable[str]) -> str:
+    return fingerprint(sorted(instruments))
+
+
+def rows_of(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, slice]:
+    """Where the rows of each session lie in `bars` in order."""
+    dates = bars["session"].to_numpy(dtype="datetime64[D]")
+    days = np.array(keys, dtype="datetime64[D]")
+    starts, ends = (np.searchsorted(dates, days, side=side) for side in ("left", "right"))
+    return {key: slice(int(a), int(b)) for key, a, b in zip(keys, starts, ends, strict=True)}
+
+
+def _entering_hashes(market: Market, rows: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:
+    """Fingerprint of what entered each session, by name; `rows` with what `with_entering` adds.
+
+    Closes decide only where a jump sets a bar aside. Values are taken to the seven digits of a
+    float32: a source may give factors whose last digits differ from one day to the next.
+    """
+    states = STATES if "jump" in market.config.market.quarantine.set_aside else STATES[:1]
+    named = rows.dropna(subset="instrument").drop_duplicates(["session", "instrument"])
+    named = named.sort_values(["session", "instrument"], kind="stable", ignore_index=True)
+    names = named["instrument"].to_numpy(dtype=object)
+    values = named[list(states)].to_numpy(dtype="float32")
+    return {
+        key: sha256("\n".join(names[at]).encode() + values[at].tobytes())
+        for key, at in rows_of(named, keys).items()
+    }
+
+
+def inputs_now(
+    market: Market, keys: Sequence[str], intact: Callable[[str], bool]
+) -> dict[str, dict[str, str]]:
+    """What sessions would be made from now, as far as the warehouse knows.
+
+    A session on the way that is absent or damaged is passed over: it is made again itself.
+
+    Args:
+        market: the market.
+        keys: sessions whose bars, and bars set aside, are there and intact, in order.
+        intact: whether both files of a session can be read.
+
+    Returns:
+        By session `members` among its stored bars, under the present universe, and `entering`.
+    """
+    if not keys:
+        return {}
+    there = set(market.warehouse.sessions(_TABLES[1]))
+    there &= set(market.warehouse.sessions(_TABLES[0]))
+    known = [key for key in market.sessions.keys if key in there and key <= keys[-1]]
+    earlier = [key for key in known if key < keys[0]]
+    between = [key for key in known if key >= keys[0] and intact(key)]
+    rows = stored_rows(market, between)
+    names = set(rows["instrument"].dropna())
+    rows = with_entering(rows, Carry(market, earlier, intact).into(names))
+    entering = _entering_hashes(market, rows, keys)
+    named = rows[["session", "instrument"]].dropna()
+    named["date"] = named.pop("session").dt.strftime("%Y-%m-%d")
+    member = membership(named, market.universe)
+    members: dict[str, list[str]] = {key: [] for key in between}
+    for day, instrument in zip(named["date"][member], named["instrument"][member], strict=True):
+        members[day].append(instrument)
+    return {
+        key: {"members": _members_hash(members[key]), "entering": entering[key]} for key in keys
+    }
+
+
+def first_unchained(market: Market, keys: Sequence[str], carry: Carry) -> str | None:
+    """The first stored session that was made from something else than would enter it.
+
+    Args:
+        market: the market.
+        keys: sessions that are there, in order; those from the first damaged one on are not looked
+            at, as what they build on is not known.
+        carry: what leaves the sessions before them; used up.
+    """
+    for start in range(0, len(keys), _CHUNK):
+        asked = keys[start : start + _CHUNK]
+        whole = _are_readable(market, asked)
+        part = asked if whole else list(takewhile(lambda k: _are_readable(market, [k]), asked))
+        if not part:
+            return None
+        rows = stored_rows(market, part)
+        rows = with_entering(rows, carry.into(set(rows["instrument"].dropna())))
+        entering = _entering_hashes(market, rows, part)
+        for key in part:
+            info = market.warehouse.info("ohlcv", key)
+            if info is None or info.provenance.inputs.get("entering") != entering[key]:
+                return key
+        if not whole:
+            return None
+        carry.leave(rows)
+    return None
+
+
+def _are_readable(market: Market, keys: Sequence[str]) -> bool:
+    """Whether both files of every session are there and intact."""
+    try:
+        for table in _TABLES:
+            market.warehouse.digests(table, keys, needed_by="ohlcv")
+    except (MissingSessionsError, WarehouseError):
+        return False
+    return True
+
+
+def restated_sessions(market: Market, stored: dict[str, str]) -> list[str]:
+    """The sessions whose bars the source gives differently today, in order.
+
+    Args:
+        market: the market; its source is asked.
+        stored: the fingerprint of the bars that each session was made from.
+
+    Raises:
+        SourceError: the source no longer has a session, or breaks its contract.
+    """
+    keys = sorted(stored)
+    restated: list[str] = []
+    for start in range(0, len(keys), _CHUNK):
+        part = keys[start : start + _CHUNK]
+        now = bar_hashes(in_order(fetch_sessions(market.source, market.sessions, part)), part)
+        restated += [key for key in part if now[key] != stored[key]]
+    return restated

@@ -1,0 +1,237 @@
+"""The rules that a bar may break, by name, and what becomes of one that does.
+
+A bar that breaks a rule is never repaired. It is set aside in `ohlcv_quarantine`, as it was given,
+or kept as a bar, warned of and counted: `market.quarantine` of the YAML says which, rule by rule
+(`quarantine.py`). Some rules leave no choice: what they find cannot be stored as a bar, or
+nothing downstream could use it; `RULES` gives the reason.
+
+`jump` alone looks at two bars: the adjusted close and that of the instrument's newest earlier bar
+that no other rule sets aside, so that a split that the source states is none, and a bad tick that
+is set aside is none on its way back. A bar set aside for its jump alone stands for the next
+comparison: a level that has shifted for good is one jump, not one every session.
+
+`future_date` is never met by the ingest, which asks for nothing later than the newest closed
+session; `init` and `validate`, which look at all of the data, report it.
+
+Shape letters: R rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Bools: TypeAlias = NDArray[np.bool_]
+Floats: TypeAlias = NDArray[np.float64]
+Policy = Literal["quarantine", "accept"]
+
+PRICES = ("open", "high", "low", "close")
+JOIN = "; "
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule.
+
+    Attributes:
+        says: what a bar that breaks it is.
+        why_aside: why such a bar can only be set aside; empty where it may be accepted.
+    """
+
+    says: str
+    why_aside: str = ""
+
+
+RULES: Mapping[str, Rule] = {
+    "no_instrument": Rule("the row names no instrument", "a bar is stored under its instrument"),
+    "missing_price": Rule(
+        "a price is missing or not finite", "a bar is stored with all of its four prices"
+    ),
+    "non_positive_price": Rule(
+        "a price is zero or negative", "returns and logarithms need positive prices"
+    ),
+    "high_below_low": Rule("high lies below low"),
+    "low_above_body": Rule("low lies above open or close"),
+    "high_below_body": Rule("high lies below open or close"),
+    "zero_volume": Rule("nothing was traded"),
+    "missing_volume": Rule("volume is missing or not finite", "a bar is stored with its volume"),
+    "negative_volume": Rule("volume is negative", "averages weighted by it have no meaning"),
+    "negative_amount": Rule("amount is negative"),
+    "bad_adj_ratio": Rule("adj_ratio is no positive number; if accepted, it counts as 1"),
+    "duplicate": Rule(
+        "a copy of a bar that is kept", "an instrument has one bar a session, and that is kept"
+    ),
+    "contradicting_duplicate": Rule(
+        "one of several different bars of one instrument and session",
+        "an instrument has one bar a session, and which is right cannot be known",
+    ),
+    "off_calendar": Rule(
+        "dated on a day that is no session",
+        "bars are stored by session; if the day was one, name it under market.extra_sessions",
+    ),
+    "future_date": Rule(
+        "dated after the present day", "nothing is stored before its session is over"
+    ),
+    "jump": Rule("the adjusted close moved further than jump_limit since the bar before"),
+}
+OPTIONAL = tuple(name for name, rule in RULES.items() if not rule.why_aside)
+"""The rules whose bars may be accepted."""
+
+
+def broken_rules(bars: pd.DataFrame) -> dict[str, Bools]:
+    """The rows that break each rule that looks at one session; all but `future_date` and `jump`.
+
+    Args:
+        bars: rows as of `sources.base.BarSource`; with a column `session`, the partition of each,
+            a row dated otherwise is off the calendar.
+
+    Returns:
+        By rule in the order of `RULES`, [R].
+    """
+    prices = bars[list(PRICES)].to_numpy(dtype="float64")
+    volume = bars["volume"].to_numpy(dtype="float64")
+    amount = bars["amount"].to_numpy(dtype="float64")
+    ratio = bars["adj_ratio"].to_numpy(dtype="float64")
+    o, h, low, c = prices.T
+    finite = np.isfinite(prices).all(axis=1)
+    nameless = bars["instrument"].isna().to_numpy()
+    differs = _contradicted(bars) & ~nameless
+    strays = np.zeros(len(bars), dtype=bool)
+    if "session" in bars:
+        strays = (bars["session"] != bars["date"]).to_numpy()
+    with np.errstate(invalid="ignore"):
+        return {
+            "no_instrument": nameless,
+            "missing_price": ~finite,
+            "non_positive_price": finite & (prices <= 0).any(axis=1),
+            "high_below_low": finite & (h < low),
+            "low_above_body": finite & (h >= low) & (low > np.minimum(o, c)),
+            "high_below_body": finite & (h >= low) & (h < np.maximum(o, c)),
+            "zero_volume": volume == 0,
+            "missing_volume": ~np.isfinite(volume),
+            "negative_volume": np.isfinite(volume) & (volume < 0),
+            "negative_amount": np.isfinite(amount) & (amount < 0),
+            "bad_adj_ratio": ~(np.isfinite(ratio) & (ratio > 0)),
+            "duplicate": bars.duplicated().to_numpy() & ~differs & ~nameless,
+            "contradicting_duplicate": differs,
+            "off_calendar": strays,
+        }
+
+
+def _contradicted(bars: pd.DataFrame) -> Bools:
+    """Rows whose instrument has several different bars on the day."""
+    keys = ["date", "instrument"]
+    twice = bars.duplicated(keys, keep=False).to_numpy()
+    marked = np.zeros(len(bars), dtype=bool)
+    if twice.any():
+        rows = bars[twice]
+        distinct = (~rows.duplicated()).groupby([rows[k] for k in keys], dropna=False)
+        marked[twice] = (distinct.transform("sum") > 1).to_numpy()
+    return marked
+
+
+def any_of(broken: Mapping[str, Bools], names: Sequence[str], rows: int) -> Bools:
+    """The rows that break one of some rules, [R]."""
+    out = np.zeros(rows, dtype=bool)
+    for name in names:
+        if name in broken:
+            out |= broken[name]
+    return out
+
+
+def jumps(
+    bars: pd.DataFrame, adjusted_close: Floats, stands: Bools, prior: pd.Series, limit: float
+) -> tuple[Bools, Floats]:
+    """The rows whose adjusted close jumped, and the close that the next row is compared with.
+
+    A jump is a rise by more than `limit` or a fall of the same size in logarithms: below 1 ÷ (1 +
+    limit) of what it was, so that 1:2 and 2:1 are equally far.
+
+    Args:
+        bars: rows with date and instrument, in any order; of several equal ones the first stands.
+        adjusted_close: close × adj_factor, [R].
+        stands: rows that no other rule sets aside, [R].
+        prior: the adjusted close before the first row, by instrument; absent where there is none.
+        limit: simple return.
+
+    Returns:
+        Whether each row jumped, and the newest close that stands up to and including it, NaN for
+        none, [R].
+    """
+    code, names = pd.factorize(bars["instrument"])  # -1 for none
+    day, _ = pd.factorize(bars["date"], sort=True)
+    order = np.lexsort((day, code))
+    x, ok, c = adjusted_close[order], stands[order], code[order]
+    at = np.arange(len(order))
+    start = np.maximum.accumulate(np.where(np.append(True, c[1:] != c[:-1])[: len(c)], at, 0))
+    newest = np.maximum.accumulate(np.where(ok, at, -1))
+    before = np.append(-1, newest[:-1])[: len(c)]
+    entering = np.append(prior.reindex(names).to_numpy(dtype="float64"), np.nan)[c]  # -1: the NaN
+    was = np.where(before >= start, x[before], entering)
+    with np.errstate(invalid="ignore", over="ignore"):
+        far = ok & ((x > was * (1.0 + limit)) | (x * (1.0 + limit) < was))
+    jumped, last = np.empty(len(order), dtype=bool), np.empty(len(order))
+    jumped[order] = far
+    last[order] = np.where(newest >= start, x[newest], entering)
+    return jumped, last
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of each row, [R].
+
+    Attributes:
+        rule: the names of the rules that it breaks, joined by `; `; empty for a good one.
+        policy: the policy of each of them, likewise.
+        aside: whether it is set aside.
+    """
+
+    rule: NDArray[np.object_]
+    policy: NDArray[np.object_]
+    aside: Bools
+
+
+def verdict(broken: Mapping[str, Bools], policies: Mapping[str, Policy]) -> Verdict:
+    """Apply the policies.
+
+    Args:
+        broken: rows by rule, [R]; at least one rule.
+        policies: of every rule.
+    """
+    names = [name for name in RULES if name in broken]
+    table = np.stack([broken[name] for name in names], axis=1)  # [R, rules]
+    set_aside = np.array([policies[name] == "quarantine" for name in names])
+    rule = np.full(len(table), "", dtype=object)
+    policy = rule.copy()
+    for row in np.flatnonzero(table.any(axis=1)):
+        mine = [names[k] for k in np.flatnonzero(table[row])]
+        rule[row] = JOIN.join(mine)
+        policy[row] = JOIN.join(policies[name] for name in mine)
+    return Verdict(rule, policy, np.asarray(table[:, set_aside].any(axis=1)))
+
+
+def counts(rules: Sequence[str]) -> dict[str, int]:
+    """How many rows break each rule, in the order of `RULES`; rules that none breaks are left out.
+
+    Args:
+        rules: joined names, one text a row.
+    """
+    named = [name for text in rules if text for name in text.split(JOIN)]
+    return {name: named.count(name) for name in RULES if name in named}
+
+
+def examples(rows: pd.DataFrame, limit: int = 5) -> str:
+    """`LNT: low_above_body; DHR: missing_price … (7 in all)`: rows for a log line.
+
+    Args:
+        rows: with instrument and rule.
+        limit: rows shown.
+    """
+    shown = [f"{r.instrument}: {r.rule}" for r in rows.head(limit).itertuples()]
+    more = f" … ({len(rows)} in all)" if len(rows) > limit else ""
+    return ", ".join(shown) + more

@@ -1,0 +1,43 @@
+"""Arguments that commands share."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.market.market import Market
+
+
+def day(text: str) -> str:
+    """A date as it is compared with session keys.
+
+    Raises:
+        ArgumentTypeError: it is not a date, or not written `YYYY-MM-DD`.
+    """
+    try:
+        parsed = dt.datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write YYYY-MM-DD") from None
+    return parsed.isoformat()
+
+
+def add_config(command: argparse.ArgumentParser) -> None:
+    """The argument that names the market."""
+    command.add_argument(
+        "--config", help="a YAML, or the name of a shipped one (default: $RNN_CONFIG, sample)"
+    )
+
+
+def market_of(args: argparse.Namespace) -> Market:
+    """The market that `--config` names.
+
+    Raises:
+        ConfigError: there is no such configuration, or it is wrong.
+    """
+    from pipelines.config.loader import ENV_CONFIG, load_config
+    from pipelines.market.market import Market
+
+    return Market(load_config(args.config), named=args.config or os.environ.get(ENV_CONFIG))

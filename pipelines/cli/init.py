@@ -1,0 +1,163 @@
+"""`rnn-pipelines init`: look at data and draft the YAML of its market.
+
+What is not given by a flag is asked for on a terminal; without one, what is missing is an error
+that lists the flags. The file is written only once it loads, and never over another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import PipelineError
+
+Ask = Callable[[str], str]
+
+
+def add_command(commands: Any) -> None:
+    """Give the parser of `rnn-pipelines` the command."""
+    command = commands.add_parser("init", help="look at data and draft the YAML of its market")
+    command.add_argument("--source", metavar="KIND", help="files or qlib_bin")
+    command.add_argument("--path", help="a file, a folder, a pattern such as 'bars/*.csv', a URL")
+    command.add_argument(
+        "--calendar", help="XNYS, XSHG, 24/7 …, or data (default: the one that fits best)"
+    )
+    command.add_argument("--name", help="of the market (default: from the path)")
+    command.add_argument("--universe", help="a file that says who was a member when")
+    command.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="a column that is not recognised, as in close=Last (several times)",
+    )
+    command.add_argument("--date-format", metavar="FORM", help="as in '%%d/%%m/%%Y' or epoch_ms")
+    command.add_argument("--out", type=Path, help="the YAML to write (default: NAME.yaml)")
+    command.add_argument("--force", action="store_true", help="write over a file that is there")
+    command.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from pipelines.onboarding.infer_market import Wishes
+    from pipelines.onboarding.propose import propose
+
+    kind, path, calendar = _asked(args, input if sys.stdin.isatty() else None)
+    wishes = Wishes(
+        kind,
+        path,
+        calendar,
+        name=args.name,
+        universe=args.universe,
+        columns=_columns(args.column),
+        date_format=args.date_format,
+    )
+    proposal = propose(wishes)
+    out = args.out or Path(f"{proposal.name}.yaml")
+    for line in proposal.lines:
+        sys.stdout.write(f"{line}\n")
+    write_new(out, proposal.text, force=args.force)
+    sys.stdout.write(f"\nwritten to {out}. Next:\n")
+    for command, what in next_commands(out, proposal.start, proposal.end):
+        sys.stdout.write(f"  # {what}\n  {command}\n")
+    return 0
+
+
+def next_commands(out: Path, start: str, end: str) -> list[tuple[str, str]]:
+    """What to run next, and what it does."""
+    return [
+        (f"rnn-pipelines validate {out}", "once you have edited it"),
+        (f"rnn-pipelines demo --config {out}", "everything, from bars to reports"),
+        (
+            f"rnn-pipelines backfill --config {out} --start {start} --end {end} --select ohlcv",
+            "the bars alone",
+        ),
+    ]
+
+
+def write_new(out: Path, text: str, *, force: bool) -> None:
+    """Write a file in one step.
+
+    Raises:
+        PipelineError: it is there already and `force` was not given, or it cannot be written.
+    """
+    from pipelines.warehouse.store import atomic_write
+
+    if out.exists() and not force:
+        raise PipelineError(f"{out} is there already, and nothing was written: --force, or --out")
+    try:
+        atomic_write(out, text.encode())
+    except OSError as error:
+        raise PipelineError(f"cannot write {out}: {error}; choose another place, --out") from error
+
+
+def _asked(args: argparse.Namespace, ask: Ask | None) -> tuple[str, str, str | None]:
+    """Source, path and calendar: given, or asked for.
+
+    Raises:
+        PipelineError: one is missing and there is nobody to ask.
+    """
+    kind, path, calendar = args.source, args.path, args.calendar
+    if ask is None:
+        missing = [flag for flag, given in (("--source", kind), ("--path", path)) if not given]
+        if missing == ["--source"]:
+            kind, missing = kind_of(path), []
+        if missing:
+            raise PipelineError(
+                f"{' and '.join(missing)} missing, and there is no terminal to ask on: "
+                f"rnn-pipelines init --source files|qlib_bin --path PATH [--calendar NAME] "
+                f"[--name NAME] [--universe FILE] [--column OURS=THEIRS] [--date-format FORM] "
+                f"[--out FILE] [--force]"
+            )
+    else:
+        ask = _answered(ask)
+        path = path or ask("Where is the data? A file, a folder, or a pattern: ").strip()
+        guessed = kind_of(path)
+        kind = kind or ask(f"What is it, files or qlib_bin? [{guessed}] ").strip() or guessed
+        if calendar is None:
+            calendar = ask("Which calendar? XNYS, XSHG, 24/7 … [the one that fits] ").strip()
+    return kind, path, calendar or None
+
+
+def _answered(ask: Ask) -> Ask:
+    """Questions whose end of input is an error.
+
+    Raises:
+        PipelineError: the input ended.
+    """
+
+    def answer(question: str) -> str:
+        try:
+            return ask(question)
+        except EOFError:
+            raise PipelineError("no answer, and nothing was written") from None
+
+    return answer
+
+
+def kind_of(path: str) -> str:
+    """What lies at a path: a folder with `features` and `calendars` is qlib's."""
+    folder = Path(path).expanduser()
+    return "qlib_bin" if (folder / "features").is_dir() else "files"
+
+
+def _columns(given: list[str]) -> dict[str, str]:
+    """`close=Last` as a mapping.
+
+    Raises:
+        PipelineError: a text is not of that form, or names no column of ours.
+    """
+    from pipelines.errors import did_you_mean
+    from pipelines.onboarding.infer_columns import NAMES
+
+    out = {}
+    for text in given:
+        ours, sign, theirs = text.partition("=")
+        if not sign or not theirs:
+            raise PipelineError(f"--column {text}: expected OURS=THEIRS, as in close=Last")
+        if ours not in NAMES:
+            raise PipelineError(f"--column {text}: {ours!r} is none; {did_you_mean(ours, NAMES)}")
+        out[ours] = theirs
+    return out

@@ -1,0 +1,40 @@
+"""`rnn-pipelines sql`: a query over the market's catalog, without DuckDB's own command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from pipelines.cli.arguments import add_config, market_of
+from pipelines.errors import PipelineError
+
+
+def add_command(commands: Any) -> None:
+    """Give the parser of `rnn-pipelines` the command."""
+    command = commands.add_parser("sql", help="print the answer to a query over the catalog")
+    command.add_argument("query", help="as in 'FROM latest_signal' or 'SHOW TABLES'")
+    command.add_argument("--csv", action="store_true", help="as CSV, all rows")
+    add_config(command)
+    command.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    import duckdb
+
+    market = market_of(args)
+    if not market.paths.catalog.is_file():
+        raise PipelineError(
+            f"there is no catalog at {market.paths.catalog} yet; `{market.command('demo')}` makes "
+            f"the market, and it with it"
+        )
+    try:
+        with duckdb.connect(str(market.paths.catalog), read_only=True) as catalog:
+            answer: Any = catalog.sql(args.query)
+            if answer is None:  # a statement that gives no rows
+                return 0
+            said = answer.df().to_csv(index=False) if args.csv else str(answer)
+    except duckdb.Error as error:
+        raise PipelineError(f"{args.query!r}: {error}") from error
+    sys.stdout.write(said if said.endswith("\n") else f"{said}\n")
+    return 0

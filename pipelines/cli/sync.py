@@ -1,0 +1,31 @@
+"""`rnn-pipelines sync`: rebuild Dagster's record from the warehouse."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pipelines.cli.arguments import add_config, market_of
+
+
+def add_command(commands: Any) -> None:
+    """Give the parser of `rnn-pipelines` the command."""
+    command = commands.add_parser(
+        "sync", help="bring Dagster's record in step with what is in the warehouse"
+    )
+    add_config(command)
+    command.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from pipelines.instance.home import dagster_instance
+    from pipelines.operations.console import make_console
+    from pipelines.operations.sync import sync_lines, sync_record
+
+    market = market_of(args)
+    with dagster_instance(market) as instance:
+        synced = sync_record(market, instance)
+    console = make_console()
+    for line in sync_lines(synced):
+        console.print(line, soft_wrap=True, highlight=False)
+    return 0

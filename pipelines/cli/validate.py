@@ -1,0 +1,58 @@
+"""`rnn-pipelines validate`: every problem of a market's YAML and data, without running anything.
+
+Exit status 0: nothing would stop it; 1: problems, one a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def add_command(commands: Any) -> None:
+    """Give the parser of `rnn-pipelines` the command."""
+    command = commands.add_parser(
+        "validate", help="say all that is wrong with a market's YAML and data"
+    )
+    command.add_argument(
+        "config", nargs="?", help="a YAML, or the name of a shipped one (default: $RNN_CONFIG)"
+    )
+    command.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from pipelines.config.loader import config_path, load_config
+    from pipelines.errors import ConfigError, PipelineError
+    from pipelines.market.market import Market
+    from pipelines.onboarding.profile_text import summary_lines
+    from pipelines.onboarding.yaml_validation import problems_of
+
+    path = config_path(args.config)
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return _report(str(path), lines[1:] or lines, [])
+    with tempfile.TemporaryDirectory() as folder:  # a calendar of the data is kept somewhere
+        try:
+            market = Market(config, root=Path(folder))
+        except PipelineError as error:
+            return _report(str(path), [str(error)], [])
+        found = problems_of(market)
+    if found.look is not None and len(found.look.kept):
+        for line in summary_lines(found.look, config.market.quarantine.policies):
+            sys.stdout.write(f"{line}\n")
+    return _report(str(path), found.problems, found.remarks)
+
+
+def _report(path: str, problems: list[str], remarks: list[str]) -> int:
+    for remark in remarks:
+        sys.stdout.write(f"remark: {remark}\n")
+    for problem in problems:
+        sys.stdout.write(f"problem: {problem}\n")
+    many = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+    sys.stdout.write(f"{path}: {many if problems else 'valid'}\n")
+    return 1 if problems else 0

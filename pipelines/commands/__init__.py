@@ -1,1 +1,0 @@
-"""Sub-commands of `rnn-pipelines`, one a module: `add_command` gives the parser its command."""

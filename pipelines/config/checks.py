@@ -1,0 +1,80 @@
+"""Thresholds and severities of the checks: the section `checks` of a market's YAML.
+
+`block` keeps wrong data from flowing on, `warn` names it in the UI and the log, `off` does not
+look. A threshold belongs to the check beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipelines.config.types import PositiveInt, Section, Severity, Share
+
+
+class BarChecks(Section):
+    """`ohlcv`: what of a session's bars has arrived."""
+
+    coverage: Severity = "block"
+    min_coverage: Share = 0.8  # of the median number of names over the sessions before
+    history_sessions: PositiveInt = 20
+    quarantined: Severity = "warn"
+    max_quarantined: Share = 0.05  # of the session's bars
+
+
+class FeatureChecks(Section):
+    """The features of a session."""
+
+    finite: Severity = "block"
+    nan_share: Severity = "warn"
+    max_nan_rise: Share = 0.25  # of a column's share of missing values, over its recent mean
+    history_sessions: PositiveInt = 20
+
+
+class DatasetChecks(Section):
+    """`dataset_learn`: the rows that matured at a session."""
+
+    cross_section: Severity = "warn"
+    min_names: PositiveInt = 2
+
+
+class ModelChecks(Section):
+    """Whether a trained model is put in force, and how old it may become."""
+
+    beats_constant: Severity = "block"
+    margin: Annotated[float, Field(ge=0.0)] = 0.0
+    rank_ic: Severity = "warn"
+    min_rank_ic: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0  # of the validation, not reached
+    varied: Severity = "block"
+    min_spread: Annotated[float, Field(ge=0.0)] = 1e-6
+    age: Severity = "warn"
+    max_age_sessions: PositiveInt | None = None  # None: twice the model's retrain_every
+
+
+class PredictionChecks(Section):
+    """The scores of a session."""
+
+    coverage: Severity = "block"
+    min_coverage: Share = 0.9  # of the members with a bar
+    varied: Severity = "block"
+    look_ahead: Severity = "block"
+
+
+class EvaluationChecks(Section):
+    """What became of the scores."""
+
+    ic_decay: Literal["warn", "off"] = "warn"
+    recent_sessions: PositiveInt = 60
+    min_recent_rank_ic: float = 0.0  # mean rank IC over the recent sessions
+
+
+class ChecksConfig(Section):
+    """Checks of every stage."""
+
+    bars: BarChecks = BarChecks()
+    features: FeatureChecks = FeatureChecks()
+    dataset: DatasetChecks = DatasetChecks()
+    model: ModelChecks = ModelChecks()
+    predictions: PredictionChecks = PredictionChecks()
+    evaluation: EvaluationChecks = EvaluationChecks()

@@ -1,0 +1,183 @@
+"""Reading the YAML of a market, and saying what is wrong with one.
+
+pydantic finds the problems; this module adds what a person needs of an error: the path and line
+in the file, and the nearest name for a misspelling.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipelines.config.market_file import FactoryConfig
+from pipelines.config.sources import TAGGED, anchor_paths, anchored
+from pipelines.config.text_files import read_text
+from pipelines.errors import ConfigError, did_you_mean
+
+CONFIGS = Path(__file__).parent / "shipped"
+DEFAULT_CONFIG = "sample"
+ENV_CONFIG = "RNN_CONFIG"
+_DAY = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b")
+
+
+def config_path(name_or_path: str | os.PathLike[str] | None = None) -> Path:
+    """The YAML of a market by its path, or by the name of one that ships with the package.
+
+    Args:
+        name_or_path: a file, or a name such as `sample`; None reads `$RNN_CONFIG`, else `sample`.
+
+    Raises:
+        ConfigError: neither such a file nor such a shipped name exists.
+    """
+    given = str(name_or_path or os.environ.get(ENV_CONFIG) or DEFAULT_CONFIG)
+    path = Path(given)
+    if path.is_file():
+        return path
+    shipped = CONFIGS / f"{given}.yaml"
+    if shipped.is_file():
+        return shipped
+    names = [p.stem for p in CONFIGS.glob("*.yaml")]
+    raise ConfigError(
+        f"no configuration {given!r}: neither a file nor the name of a shipped one; "
+        f"{did_you_mean(given, names)}"
+    )
+
+
+def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryConfig:
+    """Read and validate the YAML of a market.
+
+    Raises:
+        ConfigError: the file is not YAML, or a key, type, date order or name in it is wrong.
+    """
+    from rnn_core.features.set_file import UniqueKeyLoader
+
+    path = config_path(name_or_path)
+    text = read_text(path, "the configuration")
+    try:
+        raw = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except ValueError as error:  # what looks like a date is made one while the file is read
+        raise ConfigError(f"{path}{_no_date(text)}: {error}; write days as YYYY-MM-DD") from error
+    return parse_config(_anchored(raw, path.parent), where=str(path), text=text)
+
+
+def _no_date(text: str) -> str:
+    """Where a text first has a day that is none; empty where it does not look like one."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for found in _DAY.findall(line.partition("#")[0]):
+            try:
+                dt.date(*map(int, found.split("-")))
+            except ValueError:
+                return f": line {number} has the day {found}, which is none"
+    return ""
+
+
+def parse_config(raw: Any, *, where: str = "config", text: str | None = None) -> FactoryConfig:
+    """Validate a configuration that is already a mapping.
+
+    Raises:
+        ConfigError: naming `where`, and for every problem its path, its line in `text` and, for a
+            misspelling, the nearest name.
+    """
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where}: expected a mapping of sections, got {type(raw).__name__}")
+    try:
+        return FactoryConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = _line_numbers(text) if text else {}
+        problems = "\n".join(f"  {_describe(e, lines)}" for e in error.errors())
+        raise ConfigError(f"{where} is not a valid configuration:\n{problems}") from None
+
+
+def _anchored(raw: Any, folder: Path) -> Any:
+    """The mapping with the files that it names relative to the YAML."""
+    from rnn_core.features.set_file import ENDINGS
+
+    sections = raw if isinstance(raw, dict) else {}
+    features = sections.get("features")
+    anchor_paths(sections.get("market"), folder)
+    if isinstance(sections.get("warehouse"), str):
+        sections["warehouse"] = anchored(sections["warehouse"], folder)
+    if isinstance(features, dict):
+        given = features.get("set")
+        if isinstance(given, str) and Path(given).suffix.lower() in ENDINGS:
+            features["set"] = anchored(given, folder)
+    return raw
+
+
+def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
+    """One line for one problem: `models.lstm (line 40): …`."""
+    loc = tuple(part for part in error["loc"] if part not in _UNION_TAGS)
+    place = ".".join(str(part) for part in loc) or "(top)"
+    known = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
+    if known is not None:
+        place += f" (line {known})"
+    if error["type"] == "extra_forbidden":
+        section = _section_at(error["loc"][:-1])
+        hint = did_you_mean(str(loc[-1]), _keys(section)) if section else "remove it"
+        return f"{place}: unknown key; {hint}"
+    if error["type"] == "missing":
+        return f"{place}: required, but not given"
+    message = error["msg"].removeprefix("Value error, ")
+    given = error.get("input")
+    plain = isinstance(given, str | int | float | bool | dt.date) and "\n" not in message
+    shown = f" (given: {given!r})" if plain else ""
+    return f"{place}: {message}{shown}"
+
+
+# Members of unions whose name pydantic puts into the path of an error.
+_UNION_TAGS = frozenset(TAGGED)
+
+
+def _keys(section: type[BaseModel]) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield field.alias or name
+
+
+def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The section that the path `loc` of the YAML leads to, where that is one."""
+    section: type[BaseModel] = FactoryConfig
+    for part in loc:
+        if part in TAGGED:
+            tagged = TAGGED[part]
+            if tagged is None:
+                return None
+            section = tagged
+            continue
+        by_key = {field.alias or name: field for name, field in section.model_fields.items()}
+        field = by_key.get(str(part))
+        candidates = [field.annotation] if field else []
+        candidates += list(getattr(candidates[0], "__args__", ())) if candidates else []
+        candidates += [arg for c in candidates for arg in getattr(c, "__args__", ())]
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not nested:
+            return None
+        section = nested[0]  # of a union, the tag that follows says which
+    return section
+
+
+def _line_numbers(text: str) -> dict[tuple[Any, ...], int]:
+    """Path in the YAML -> line number, counted from 1."""
+    lines: dict[tuple[Any, ...], int] = {}
+
+    def walk(node: yaml.Node | None, path: tuple[Any, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                here = (*path, key.value)
+                lines[here] = key.start_mark.line + 1
+                walk(value, here)
+        elif isinstance(node, yaml.SequenceNode):
+            for i, value in enumerate(node.value):
+                lines[(*path, i)] = value.start_mark.line + 1
+                walk(value, (*path, i))
+
+    walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
+    return lines

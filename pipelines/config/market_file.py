@@ -1,0 +1,347 @@
+"""What the YAML of a market holds: sections, types, defaults and what must hold between them.
+
+Every value is validated before anything runs. What the keys mean stands as comments in
+`shipped/sample.yaml`; `loader.py` reads a file and turns what is wrong into a readable error.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipelines.config.calendar import CalendarConfig, UniverseConfig, check_days
+from pipelines.config.checks import ChecksConfig
+from pipelines.config.quarantine import QuarantineConfig
+from pipelines.config.sources import SourceConfig, check_universe
+from pipelines.config.types import PositiveInt, Section, Share
+
+if TYPE_CHECKING:
+    from rnn_core.features import FeatureSet
+
+
+class MarketConfig(Section):
+    """Where bars come from, on which sessions, and who is a member."""
+
+    source: SourceConfig
+    calendar: CalendarConfig
+    closed: tuple[dt.date, ...] = ()
+    extra_sessions: tuple[dt.date, ...] = ()
+    start: dt.date
+    end: dt.date | None = None
+    universe: UniverseConfig = "all"
+    vwap: Literal["amount", "typical", "none"]
+    quarantine: QuarantineConfig = QuarantineConfig()
+
+    @model_validator(mode="after")
+    def _order(self) -> MarketConfig:
+        check_days(self.closed, self.extra_sessions)
+        check_universe(self.source, self.universe)
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"end {self.end} must come after start {self.start}")
+        return self
+
+
+class FeaturesConfig(Section):
+    """The feature set and the label expression.
+
+    `set` is written as `alpha158`, `alpha360`, the path of a YAML file or a mapping as such a file
+    holds, and is a `rnn_core.features.FeatureSet` once loaded.
+    """
+
+    set: Any = Field(default="alpha158", validate_default=True)
+    semantics: Literal["strict", "qlib"] = "strict"
+    min_periods: PositiveInt = 1
+    label: str = "Ref($close, -2)/Ref($close, -1) - 1"
+
+    @field_validator("set")
+    @classmethod
+    def _loads(cls, given: Any) -> FeatureSet:
+        from pipelines.config.features import checked_set
+
+        return checked_set(given)
+
+    @field_validator("label")
+    @classmethod
+    def _parses(cls, text: str) -> str:
+        from pipelines.config.features import require_fields
+        from rnn_core.features import parse
+
+        label = parse(text)  # raises a ValueError that points at the character
+        if label.look_ahead < 1:
+            raise ValueError(f"the label {text!r} looks at no later session: nothing to predict")
+        require_fields(label.fields)
+        return text
+
+    @model_validator(mode="after")
+    def _enough_values(self) -> FeaturesConfig:
+        if self.min_periods > 1 and self.semantics == "qlib":
+            raise ValueError(
+                f"min_periods {self.min_periods} with qlib's semantics, where it is always 1"
+            )
+        shortest = self.set.shortest_window
+        if shortest is not None and self.min_periods > shortest:
+            raise ValueError(
+                f"min_periods {self.min_periods} exceeds the shortest window of the set, "
+                f"{shortest} sessions: its features would never have a value"
+            )
+        return self
+
+
+class ProcessorConfig(Section):
+    """One processor: its class of `rnn_core.data` and its arguments."""
+
+    name: str
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+def _as_processor(entry: Any) -> Any:
+    """`RobustZScoreNorm: {clip_outlier: true}` or a bare name, as people write them."""
+    if isinstance(entry, str):
+        return {"name": entry}
+    if isinstance(entry, dict) and len(entry) == 1:
+        ((name, kwargs),) = entry.items()
+        return {"name": name, "kwargs": kwargs or {}}
+    raise ValueError(f"expected `ProcessorName: {{argument: value}}`, got {entry!r}")
+
+
+class DatasetConfig(Section):
+    """The fit window, the processors and the window length."""
+
+    fit_start: dt.date
+    fit_end: dt.date
+    infer_processors: tuple[ProcessorConfig, ...]
+    learn_processors: tuple[ProcessorConfig, ...]
+    step_len: PositiveInt = 20
+
+    @field_validator("infer_processors", "learn_processors", mode="before")
+    @classmethod
+    def _short_form(cls, entries: Any) -> Any:
+        if not isinstance(entries, list):
+            raise ValueError(f"expected a list of processors, got {type(entries).__name__}")
+        return [_as_processor(entry) for entry in entries]
+
+    @model_validator(mode="after")
+    def _check(self) -> DatasetConfig:
+        if self.fit_end <= self.fit_start:
+            raise ValueError(f"fit_end {self.fit_end} must come after fit_start {self.fit_start}")
+        from pipelines.training.processors import build_chain
+
+        build_chain(self.infer_processors, self, group="feature")
+        build_chain(self.learn_processors, self, group="label")
+        return self
+
+
+class PinConfig(Section):
+    """A rollback: from session `from` on, serve the model of session `as_of`."""
+
+    from_: dt.date = Field(alias="from")
+    as_of: dt.date
+
+    @model_validator(mode="after")
+    def _order(self) -> PinConfig:
+        if self.as_of >= self.from_:
+            raise ValueError(f"pin.as_of {self.as_of} must come before pin.from {self.from_}")
+        return self
+
+
+class TrainingConfig(Section):
+    """When models are trained, on which sessions, and on what."""
+
+    first_trained: dt.date
+    window_sessions: PositiveInt = 750
+    valid_sessions: PositiveInt = 120
+    retrain_every: PositiveInt = 1
+    pin: PinConfig | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    seeds: PositiveInt = 1
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    threads: PositiveInt | None = None
+
+
+class PortfolioSettings(Section):
+    """TopkDropout with costs, in qlib's terms."""
+
+    topk: PositiveInt = 50
+    n_drop: PositiveInt = 5
+    hold_thresh: PositiveInt = 1
+    risk_degree: Share = 0.95
+    account: Annotated[float, Field(gt=0)] = 1e8
+    open_cost: Share = 0.0005
+    close_cost: Share = 0.0015
+    min_cost: Annotated[float, Field(ge=0)] = 5.0
+    limit_threshold: Annotated[float, Field(gt=0)] | None = None
+    deal_price: Literal["close", "open", "vwap"] = "close"
+    periods_per_year: PositiveInt = 252
+
+    @model_validator(mode="after")
+    def _as_many_as_are_held(self) -> PortfolioSettings:
+        if self.n_drop > self.topk:
+            raise ValueError(f"n_drop {self.n_drop} exceeds topk {self.topk}, the names held")
+        return self
+
+
+class EvaluationSettings(Section):
+    """How predictions are scored."""
+
+    quantiles: Annotated[int, Field(ge=2)] = 5
+
+
+class ScheduleConfig(Section):
+    """The schedule `daily_retraining`; the time is the calendar's."""
+
+    enabled: bool = False
+    cron: str = "30 0 * * *"
+    every_minutes: Annotated[int, Field(ge=1, le=30)] = 1
+    max_attempts: PositiveInt = 6
+    retry_minutes: PositiveInt = 60
+    max_retry_minutes: PositiveInt = 480
+    late_after_hours: Annotated[int, Field(ge=1, le=23)] = 8
+    drop_folder: Path | None = None
+
+    @field_validator("cron")
+    @classmethod
+    def _valid_cron(cls, cron: str) -> str:
+        from dagster._utils.schedules import is_valid_cron_string
+
+        if not is_valid_cron_string(cron):
+            raise ValueError(f"not a cron string: {cron!r}; expected five fields, as '30 0 * * *'")
+        return cron
+
+    @field_validator("every_minutes")
+    @classmethod
+    def _divides_the_hour(cls, minutes: int) -> int:
+        if 60 % minutes:
+            raise ValueError(f"{minutes} does not divide an hour; expected 1, 2, 3, 4, 5, … or 30")
+        return minutes
+
+    @field_validator("drop_folder")
+    @classmethod
+    def _absolute(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.expanduser().is_absolute():
+            raise ValueError(
+                f"{str(folder)!r} depends on where the daemon was started; write the whole path"
+            )
+        return None if folder is None else folder.expanduser()
+
+    @model_validator(mode="after")
+    def _waits(self) -> ScheduleConfig:
+        if self.max_retry_minutes < self.retry_minutes:
+            raise ValueError(
+                f"max_retry_minutes {self.max_retry_minutes} is less than retry_minutes "
+                f"{self.retry_minutes}, the wait after the first failed run"
+            )
+        return self
+
+
+class AlertsConfig(Section):
+    """What is told of a failed run besides the log line; the program is run without a shell."""
+
+    on_failure: tuple[str, ...] = ()
+    timeout_seconds: PositiveInt = 60
+
+    @field_validator("on_failure", mode="before")
+    @classmethod
+    def _words(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            raise ValueError("expected the program and its arguments as a list: [notify, --urgent]")
+        return () if given is None else given
+
+
+class FactoryConfig(Section):
+    """Everything one market needs; loaded by `load_config`."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    warehouse: str | None = None
+    market: MarketConfig
+    features: FeaturesConfig = Field(default_factory=FeaturesConfig)
+    dataset: DatasetConfig
+    training: TrainingConfig
+    models: dict[str, dict[str, Any]]
+    checks: ChecksConfig = ChecksConfig()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    portfolio: PortfolioSettings = PortfolioSettings()
+    schedule: ScheduleConfig = ScheduleConfig()
+    alerts: AlertsConfig = AlertsConfig()
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _empty_entries(cls, models: Any) -> Any:
+        """`gru:` with nothing after it means all defaults."""
+        if isinstance(models, dict):
+            return {name: {} if entry is None else entry for name, entry in models.items()}
+        return models
+
+    @field_validator("models")
+    @classmethod
+    def _known_models(cls, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        from pipelines.config.models import model_spec
+
+        if not models:
+            raise ValueError("no model: name at least one of lstm, gru, krnn")
+        for name, entry in models.items():
+            model_spec(name, entry)
+        return models
+
+    @cached_property
+    def feature_set(self) -> FeatureSet:
+        """The features of this market: those of the set that its bars allow.
+
+        Raises:
+            ValueError: every feature reads $vwap, and market.vwap is none.
+        """
+        given: FeatureSet = self.features.set
+        return given.without_field("vwap") if self.market.vwap == "none" else given
+
+    @model_validator(mode="after")
+    def _columns(self) -> FactoryConfig:
+        from pipelines.training.processors import build_chain, output_columns
+        from rnn_core.features import parse
+
+        if self.market.vwap == "none" and "vwap" in parse(self.features.label).fields:
+            raise ValueError("features.label reads $vwap, and market.vwap is none")
+        try:
+            names = self.feature_set.names
+        except ValueError as error:
+            raise ValueError(f"features.set: {error}; market.vwap is none") from error
+        chain = build_chain(self.dataset.infer_processors, self.dataset, group="feature")
+        try:
+            output_columns(chain, names, "feature")
+        except ValueError as error:
+            raise ValueError(f"dataset.infer_processors: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _dates(self) -> FactoryConfig:
+        market, data, train = self.market, self.dataset, self.training
+        if market.vwap == "none" and self.portfolio.deal_price == "vwap":
+            raise ValueError("portfolio.deal_price is vwap, and market.vwap is none")
+        if data.fit_start < market.start:
+            raise ValueError(
+                f"dataset.fit_start {data.fit_start} lies before market.start {market.start}"
+            )
+        if train.first_trained < data.fit_end:
+            raise ValueError(
+                f"training.first_trained {train.first_trained} lies before dataset.fit_end "
+                f"{data.fit_end}: the model would be served features normalised with the future; "
+                f"move fit_end back or first_trained forward"
+            )
+        if market.end is not None and train.first_trained > market.end:
+            raise ValueError(
+                f"training.first_trained {train.first_trained} lies after market.end {market.end}"
+            )
+        if train.window_sessions <= train.valid_sessions:
+            raise ValueError(
+                f"training.window_sessions {train.window_sessions} must exceed "
+                f"training.valid_sessions {train.valid_sessions}"
+            )
+        if train.pin is not None and train.pin.as_of < train.first_trained:
+            raise ValueError(
+                f"training.pin.as_of {train.pin.as_of} lies before training.first_trained "
+                f"{train.first_trained}: no model was trained then"
+            )
+        return self

@@ -1,0 +1,80 @@
+"""What a model entry of the YAML means, checked without importing torch.
+
+`rnn_core.models.families` holds one frozen dataclass of hyper-parameters a family, with qlib's
+benchmark values as defaults; an entry of the YAML overrides them. An entry may name its `family`,
+so two models of one family can stand side by side under their own names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from pipelines.errors import did_you_mean
+
+# Settings of the trainer that the section `training` gives for all models.
+MARKET_WIDE = frozenset({"seed", "device", "precision"})
+# What the section `training` says for all models and an entry may say for its own.
+OVERRIDES = ("retrain_every", "seeds")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model of the graph.
+
+    Attributes:
+        name: prefix of its assets: `{name}_model`, `{name}_prediction`, `{name}_evaluation`.
+        family: the network's family.
+        hyper: constructor arguments of the network, but for its input size.
+        training: what of the trainer's configuration the family sets (lr, batch_size …).
+        retrain_every: sessions between trainings; None for the market's.
+        seeds: networks to train; None for the market's.
+    """
+
+    name: str
+    family: str
+    hyper: Mapping[str, Any]
+    training: Mapping[str, Any]
+    retrain_every: int | None = None
+    seeds: int | None = None
+
+
+def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
+    """The model that an entry of the YAML describes.
+
+    Raises:
+        ValueError: an unknown family or argument, or a value that does not fit.
+    """
+    from rnn_core.models.families import MODEL_FAMILIES
+    from rnn_core.training.trainer_config import TrainerConfig
+
+    if not name.isidentifier() or not name.islower():
+        raise ValueError(f"model name {name!r} must be lower-case letters, digits and _")
+    given = dict(entry or {})
+    family_name = str(given.pop("family", name))
+    if family_name not in MODEL_FAMILIES:
+        raise ValueError(
+            f"{name}: unknown family {family_name!r}; {did_you_mean(family_name, MODEL_FAMILIES)}"
+        )
+    own = {key: given.pop(key) for key in OVERRIDES if key in given}
+    for key, value in own.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: {key} is {value!r}, expected a whole number of 1 or more")
+    family = MODEL_FAMILIES[family_name]
+    hyper_names = {field.name for field in fields(family.hyper)}
+    trainer_names = {field.name for field in fields(TrainerConfig)} - MARKET_WIDE
+    unknown = [key for key in given if key not in hyper_names | trainer_names]
+    if unknown:
+        hint = did_you_mean(unknown[0], hyper_names | trainer_names | {"family", *OVERRIDES})
+        raise ValueError(f"{name}: unknown key {unknown[0]!r}; {hint}")
+    try:
+        hyper = family.resolve({k: v for k, v in given.items() if k in hyper_names})
+        family.hyper(**hyper)
+        trainer = TrainerConfig.for_family(
+            family_name, **{k: v for k, v in given.items() if k in trainer_names}
+        )
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    training = {k: v for k, v in asdict(trainer).items() if k not in MARKET_WIDE}
+    return ModelSpec(name, family_name, hyper, training, **own)

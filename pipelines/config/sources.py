@@ -1,0 +1,321 @@
+"""The sections of a market's YAML that say where bars come from.
+
+Two kinds of keys: what the bars *are* (columns, price basis, codes) is part of a warehouse's
+identity and of `ohlcv`'s configuration hash; how they are *got* (paths, credentials, pace) is left
+out of both by `How`, so a moved folder or a new password makes no other market and stales nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, field_validator, model_validator
+
+from pipelines.config.calendar import (
+    DataCalendar,
+    FileCalendar,
+    How,
+    TimeZone,
+    UniverseOfProvider,
+    UniverseSpans,
+)
+from pipelines.config.types import PositiveInt, Section, Share
+from pipelines.errors import did_you_mean
+
+REQUIRED = ("date", "instrument", "open", "high", "low", "close", "volume")
+COLUMNS = (*REQUIRED, "amount")
+"""What a table of bars can be asked for, in our names."""
+
+
+class Epoch(NamedTuple):
+    """A count since 1970-01-01 UTC: its unit as Arrow writes it, and how many make a second."""
+
+    unit: str
+    per_second: int
+
+
+EPOCHS = {
+    "epoch_s": Epoch("s", 1),
+    "epoch_ms": Epoch("ms", 10**3),
+    "epoch_us": Epoch("us", 10**6),
+    "epoch_ns": Epoch("ns", 10**9),
+}
+
+
+class Basis(Section):
+    """How what was paid out and split shows in the data; exactly one way is named.
+
+    `adjusted`: prices are adjusted already. A column: `ratio` is our adj_ratio itself, `factor` a
+    cumulative factor (adjusted = price × factor; `inverse`: price ÷ factor), `adj_close` the
+    adjusted close, `preclose` the previous close restated to the bar's basis. Files: `splits`
+    (date, instrument, ratio) and `dividends` (date, instrument, amount per share).
+    """
+
+    adjusted: Literal[True] | None = None
+    ratio: str | None = None
+    factor: str | None = None
+    adj_close: str | None = None
+    preclose: str | None = None
+    splits: Annotated[Path | None, How] = None
+    dividends: Annotated[Path | None, How] = None
+    prices: Literal["traded", "adjusted"] = "traded"
+    inverse: bool = False
+    tolerance: Annotated[float, Field(ge=0.0, lt=0.1)] = 1e-6
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, given: Any) -> Any:
+        if given == "adjusted":
+            return {"adjusted": True}
+        if isinstance(given, str):
+            raise ValueError(
+                f"{given!r} is no price basis; expected `adjusted`, or one of {{factor: COLUMN}}, "
+                f"{{adj_close: COLUMN}}, {{preclose: COLUMN}}, {{ratio: COLUMN}}, "
+                f"{{splits: FILE, dividends: FILE}}"
+            )
+        return given
+
+    @model_validator(mode="after")
+    def _one(self) -> Basis:
+        named = [k for k in ("adjusted", "ratio", "factor", "adj_close", "preclose")
+                 if getattr(self, k) is not None]  # fmt: skip
+        if self.splits is not None or self.dividends is not None:
+            named.append("splits and dividends")
+        if len(named) != 1:
+            raise ValueError(
+                f"names {' and '.join(named) or 'no price basis'}; expected exactly one of "
+                f"adjusted, ratio, factor, adj_close, preclose, or splits and dividends"
+            )
+        if (self.prices == "adjusted" or self.inverse) and self.factor is None:
+            raise ValueError("`prices: adjusted` and `inverse` belong to `factor: COLUMN`")
+        return self
+
+    @property
+    def kind(self) -> Literal["adjusted", "ratio", "factor", "adj_close", "preclose", "events"]:
+        """Which way."""
+        for name in ("adjusted", "ratio", "factor", "adj_close", "preclose"):
+            if getattr(self, name) is not None:
+                return name
+        return "events"
+
+    @property
+    def column(self) -> str | None:
+        """The column of the data that carries the basis."""
+        return self.ratio or self.factor or self.adj_close or self.preclose
+
+
+class BokehSampleSource(Section):
+    """Five real US stocks, 2000-03-01 to 2013-03-01, from the package `bokeh-sampledata`."""
+
+    kind: Literal["bokeh_sample"]
+
+
+class SimulatedSource(Section):
+    """A seeded market of any size with a planted, recoverable signal."""
+
+    kind: Literal["simulated"]
+    instruments: PositiveInt = 50
+    seed: int = 0
+    signal: Annotated[float, Field(ge=0.0, le=0.9)] = 0.05
+    suspension_rate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.005
+    split_rate: Share = 0.0005
+    late_listing_share: Share = 0.1
+    regime_rate: Share = 0.0
+
+
+class TableSource(Section):
+    """What every table of bars is told apart by: columns, dates, codes, units, price basis."""
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    basis: Basis
+    date_format: str | None = None
+    timezone: TimeZone | None = None
+    codes: Literal["as_is", "upper", "qlib"] = "as_is"
+    scale: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    keep: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("columns", "scale")
+    @classmethod
+    def _ours(cls, given: dict[str, Any]) -> dict[str, Any]:
+        for name in given:
+            if name not in COLUMNS:
+                raise ValueError(
+                    f"{name!r} is no column of ours (they map ours to yours, "
+                    f"`close: Last`); {did_you_mean(name, COLUMNS)}"
+                )
+        return given
+
+    @field_validator("date_format")
+    @classmethod
+    def _format(cls, given: str | None) -> str | None:
+        if given is not None and given not in EPOCHS and "%" not in given:
+            raise ValueError(f"expected a form such as '%d/%m/%Y', or {', '.join(EPOCHS)}")
+        return given
+
+    @field_validator("keep")
+    @classmethod
+    def _listed(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {name: v if isinstance(v, list) else [v] for name, v in given.items()}
+
+
+class FilesSource(TableSource):
+    """CSV, Parquet or Feather files: one for all, one a symbol, or one a day."""
+
+    kind: Literal["files"]
+    path: Annotated[str, How]
+    format: Annotated[Literal["parquet", "csv", "feather"] | None, How] = None
+    from_name: Annotated[Literal["instrument", "date"] | None, How] = None
+    name_pattern: Annotated[str | None, How] = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1, exclude=True)] = ","
+    decimal: Annotated[str, Field(min_length=1, max_length=1, exclude=True)] = "."
+    thousands: Annotated[str | None, Field(min_length=1, max_length=1, exclude=True)] = None
+    encoding: Annotated[str, How] = "utf-8"
+
+    @field_validator("name_pattern")
+    @classmethod
+    def _compiles(cls, given: str | None) -> str | None:
+        try:
+            groups = 1 if given is None else re.compile(given).groups
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        if groups != 1:
+            raise ValueError("expected one group in parentheses, as in 'bars_(.+)'")
+        return given
+
+    @model_validator(mode="after")
+    def _names(self) -> FilesSource:
+        if self.name_pattern is not None and self.from_name is None:
+            raise ValueError("name_pattern needs from_name: instrument or date")
+        if self.thousands is not None and self.thousands == self.decimal:
+            raise ValueError(f"thousands and decimal are both {self.decimal!r}")
+        return self
+
+
+class QlibBinSource(Section):
+    """A qlib provider folder as it lies on disk."""
+
+    kind: Literal["qlib_bin"]
+    path: Annotated[str, How]
+    instruments: str | None = None
+    tolerance: Annotated[float, Field(ge=0.0, lt=0.1)] = 1e-6
+
+
+class SqlSource(TableSource):
+    """A query with the bound parameters :start and :end over a database."""
+
+    kind: Literal["sql"]
+    url: Annotated[str, How]
+    query: str
+
+    @field_validator("query")
+    @classmethod
+    def _bounds(cls, query: str) -> str:
+        absent = [p for p in (":start", ":end") if not re.search(rf"(?<!:){p}\b", query)]
+        if absent:
+            raise ValueError(
+                f"has no {' and no '.join(absent)}: the first and the last day wanted are bound "
+                f"to them, as in `WHERE day BETWEEN :start AND :end`"
+            )
+        return query.strip().rstrip(";")
+
+
+class NetworkSource(Section):
+    """What every vendor over the network shares: whose bars, and at what pace they are asked."""
+
+    symbols: Annotated[tuple[str, ...] | Path, How]
+    attempts: Annotated[PositiveInt, How] = 5
+    wait_seconds: Annotated[float, Field(gt=0, exclude=True)] = 2.0
+    max_wait_seconds: Annotated[float, Field(gt=0, exclude=True)] = 120.0
+    per_minute: Annotated[float, Field(gt=0, exclude=True)] = 60.0
+    max_failed: Annotated[Share, How] = 0.0
+
+
+class YahooSource(NetworkSource):
+    """Yahoo Finance through the package `yfinance`."""
+
+    kind: Literal["yahoo"]
+
+
+class BaostockSource(NetworkSource):
+    """A-shares from baostock, as traded with the previous close."""
+
+    kind: Literal["baostock"]
+
+
+SourceConfig = Annotated[
+    BokehSampleSource
+    | SimulatedSource
+    | FilesSource
+    | QlibBinSource
+    | SqlSource
+    | YahooSource
+    | BaostockSource,
+    Field(discriminator="kind"),
+]
+
+
+def source_label(source: Section) -> str:
+    """Kind and file of a source, for people: `files us.parquet`; not where the file lies."""
+    path = getattr(source, "path", None)
+    name = "" if path is None else f" {str(path).rstrip('/').rsplit('/', 1)[-1]}"
+    return f"{getattr(source, 'kind', '')}{name}"
+
+
+TAGGED: dict[str, type[Section] | None] = {
+    "bokeh_sample": BokehSampleSource,
+    "simulated": SimulatedSource,
+    "files": FilesSource,
+    "qlib_bin": QlibBinSource,
+    "sql": SqlSource,
+    "yahoo": YahooSource,
+    "baostock": BaostockSource,
+    "calendar_name": None,
+    "calendar_file": FileCalendar,
+    "calendar_data": DataCalendar,
+    "universe_all": None,
+    "universe_spans": UniverseSpans,
+    "universe_market": UniverseOfProvider,
+}
+"""Members of the unions above, by the name that pydantic puts into the path of an error."""
+
+_PATHS = (
+    ("source", "path"),
+    ("source", "symbols"),
+    ("source", "basis", "splits"),
+    ("source", "basis", "dividends"),
+    ("calendar", "file"),
+    ("universe", "spans"),
+)
+
+
+def anchor_paths(market: Any, folder: Path) -> None:
+    """Make the paths in the raw section `market` absolute, as seen from the YAML's folder.
+
+    `~` is the home folder; URLs (`s3://…`) stay as they are. Changes the mapping in place.
+    """
+    for *sections, key in _PATHS:
+        section = market
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = anchored(section[key], folder)
+
+
+def anchored(path: str, folder: Path) -> str:
+    """A path as seen from a folder; a URL as it is."""
+    return path if "://" in path else str(folder.absolute() / Path(path).expanduser())
+
+
+def check_universe(source: Section, universe: Section | str) -> None:
+    """Refuse the universe of a provider where the source is none.
+
+    Raises:
+        ValueError: saying what else there is.
+    """
+    if isinstance(universe, UniverseOfProvider) and not isinstance(source, QlibBinSource):
+        raise ValueError(
+            f"universe market {universe.market!r} is a file of a qlib provider, and the source is "
+            f"none (kind: qlib_bin); give the file itself, `universe: {{spans: FILE}}`"
+        )

@@ -1,0 +1,171 @@
+"""What is asked of and put into Dagster's event log past its own calls, which lack it or are slow.
+
+Partitions that are in the warehouse and not on record are recorded at the time at which their file
+was written, all of an asset in one transaction. All of Dagster's event logs (SQLite, Postgres, in
+memory) have these tables. Times of first materializations come from the column, not from thousands
+of deserialised events, some with pictures in them; taking partitions off the record is a call that
+Dagster has (`wipe_asset_partitions`) and none of its free storages knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import dagster as dg
+import pandas as pd
+import sqlalchemy as db
+from dagster import DagsterEvent, DagsterEventType, EventLogEntry
+from dagster._core.definitions.data_version import CODE_VERSION_TAG
+from dagster._core.events import StepMaterializationData
+from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
+from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import AssetEventTagsTable
+
+from pipelines.errors import PipelineError
+from pipelines.warehouse.partition_file import PartitionInfo
+from pipelines.warehouse.revisions import first_written
+from pipelines.warehouse.store import Store
+
+_FORGOTTEN = (
+    DagsterEventType.ASSET_MATERIALIZATION,
+    DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+    DagsterEventType.ASSET_OBSERVATION,
+)
+_AT_ONCE = 500  # values of one SQL statement
+_Value = TypeVar("_Value", str, int)
+
+
+def first_made(instance: dg.DagsterInstance, asset: str) -> dict[str, pd.Timestamp]:
+    """When each partition of an asset was first materialized, UTC, by session.
+
+    Raises:
+        PipelineError: the event log is not in SQL.
+    """
+    log = SqlEventLogStorageTable
+    query = (
+        db.select(log.c.partition, db.func.min(log.c.timestamp))
+        .where(log.c.asset_key == dg.AssetKey(asset).to_string())
+        .where(log.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
+        .where(log.c.partition.is_not(None))
+        .group_by(log.c.partition)
+    )
+    with _storage(instance).index_connection() as connection:
+        rows = connection.execute(query).fetchall()
+    return {key: pd.to_datetime(when, utc=True) for key, when in rows}
+
+
+def on_record(instance: dg.DagsterInstance, asset: str, keys: Sequence[str]) -> set[str]:
+    """Those of some sessions of an asset that have a materialization.
+
+    Raises:
+        PipelineError: the event log is not in SQL.
+    """
+    log = SqlEventLogStorageTable
+    found: set[str] = set()
+    with _storage(instance).index_connection() as connection:
+        for part in _parts(keys):
+            query = (
+                db.select(log.c.partition)
+                .distinct()
+                .where(log.c.asset_key == dg.AssetKey(asset).to_string())
+                .where(log.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
+                .where(log.c.partition.in_(part))
+            )
+            found |= {row[0] for row in connection.execute(query)}
+    return found
+
+
+def put_on_record(
+    store: Store, instance: dg.DagsterInstance, asset: str, partitions: Mapping[str, PartitionInfo]
+) -> None:
+    """Report a materialization of each partition, at the time at which its file was written.
+
+    Args:
+        store: the warehouse's files.
+        instance: the record.
+        asset: whose partitions they are.
+        partitions: the footer of each, by session.
+    """
+    events = []
+    for key, info in partitions.items():
+        made = dg.AssetMaterialization(
+            asset_key=asset,
+            partition=key,
+            metadata=partition_metadata(key, info),
+            tags={CODE_VERSION_TAG: info.provenance.code_version},
+        )
+        event = DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
+            event_specific_data=StepMaterializationData(made),
+            job_name=RUNLESS_JOB_NAME,
+        )
+        when = first_written(store, asset, key)
+        events.append(
+            EventLogEntry(  # type: ignore[no-untyped-call]
+                None, "info", "", RUNLESS_RUN_ID, when, None, RUNLESS_JOB_NAME, event
+            )
+        )
+    if events:
+        instance.event_log_storage.store_event_batch(events)
+
+
+def partition_metadata(key: str, info: PartitionInfo) -> dict[str, Any]:
+    """What the record says of a partition, from its footer."""
+    return {
+        "dagster/row_count": info.rows,
+        "session": key,
+        "status": info.provenance.status,
+        "digest": info.digest[:16],
+        "recorded_by": "sync",
+    }
+
+
+def forget(
+    instance: dg.DagsterInstance, asset: str, keys: Sequence[str], *, but_of_run: str | None = None
+) -> None:
+    """Take partitions off the record; the log of the run that made them keeps its events.
+
+    Args:
+        instance: the record.
+        asset: whose partitions they are.
+        keys: sessions.
+        but_of_run: a run whose events stay: one that is about to make them.
+
+    Raises:
+        PipelineError: the event log is not in SQL.
+    """
+    if not keys:
+        return
+    storage, asset_key = _storage(instance), dg.AssetKey(asset)
+    log, tags = SqlEventLogStorageTable, AssetEventTagsTable
+    with storage.index_connection() as connection:
+        for part in _parts(keys):
+            found = (
+                db.select(log.c.id)
+                .where(log.c.asset_key == asset_key.to_string())
+                .where(log.c.partition.in_(part))
+                .where(log.c.dagster_event_type.in_([kind.value for kind in _FORGOTTEN]))
+            )
+            if but_of_run is not None:
+                found = found.where(log.c.run_id != but_of_run)
+            ids = [row[0] for row in connection.execute(found)]
+            for some in _parts(ids):
+                connection.execute(db.delete(tags).where(tags.c.event_id.in_(some)))
+                connection.execute(db.delete(log).where(log.c.id.in_(some)))
+    storage.wipe_asset_cached_status(asset_key)
+
+
+def _parts(values: Sequence[_Value]) -> Iterator[list[_Value]]:
+    for start in range(0, len(values), _AT_ONCE):
+        yield list(values[start : start + _AT_ONCE])
+
+
+def _storage(instance: dg.DagsterInstance) -> SqlEventLogStorage:
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        raise PipelineError(
+            f"Dagster's event log is a {type(storage).__name__}, which is not in SQL; use the "
+            f"storage that the project's dagster.yaml names, or Postgres"
+        )
+    return storage

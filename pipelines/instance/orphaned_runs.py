@@ -1,0 +1,120 @@
+"""Runs whose process is gone.
+
+A run carries the process that owns it in its tags: a command writes them when it starts the run,
+a run that the daemon launched is claimed by its first step. A process that was killed leaves its
+run STARTED for good, and holding its pool slot; the next command or tick of the schedule sees that
+the owner is gone, marks the run failed and frees the slot. Dagster itself notices only the death
+of a run whose code server lives on; where both were killed, as by a power cut, nothing but this
+does before `max_runtime_seconds`. A run that outlived its daemon is left to finish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from pipelines.warehouse.store import remove_leftovers
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipelines.market.market import Market
+
+OWNER_TAG = "rnn/owner"
+LIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_ONE_PROCESS = {"in_process", "execute_in_process_executor"}
+_claimed: dict[str, str] = {}
+
+
+def owner() -> str:
+    """`host:pid:start`: a process that no other can be mistaken for."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+
+
+def _started(pid: int) -> str:
+    """The kernel's start tick of a process, so that a reused pid is another process.
+
+    One that has ended and was not reaped yet, as under a container's own init, has none.
+    """
+    with contextlib.suppress(OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return "ended" if fields[0] in "ZX" else fields[19]
+    return "?"
+
+
+def _is_alive(tag: str) -> bool:
+    host, pid, started = tag.rsplit(":", 2)
+    if host != socket.gethostname():
+        return True  # another machine's process: not ours to judge
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _started(int(pid)) == started
+
+
+def _is_inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, tag: str) -> bool:
+    """Whether the tag was copied from the run that this one executes again, not its own yet."""
+    parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    return parent is not None and parent.tags.get(OWNER_TAG) == tag
+
+
+def claim_run(context: dg.AssetExecutionContext) -> None:
+    """Record this process as the owner of the run that it executes.
+
+    Only where one process executes the whole run: a step of the multiprocess executor dies with
+    its step.
+    """
+    executor = context.get_step_execution_context().job_def.executor_def.name
+    run, mine = context.run, owner()
+    if executor in _ONE_PROCESS and _claimed.get(run.run_id) != mine:
+        _claimed.clear()  # a process executes one run at a time
+        _claimed[run.run_id] = mine
+        if run.tags.get(OWNER_TAG) != mine:
+            context.instance.add_run_tags(run.run_id, {OWNER_TAG: mine})
+
+
+def sweep_orphans(instance: dg.DagsterInstance) -> list[str]:
+    """Fail the runs whose owner is gone and free what they hold; returns their ids."""
+    swept = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
+        tag = run.tags.get(OWNER_TAG)
+        if tag is None or _is_inherited(instance, run, tag) or _is_alive(tag):
+            continue
+        instance.report_run_failed(run, f"the process that ran it ({tag}) is gone")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        swept.append(run.run_id)
+    return swept
+
+
+def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> None:
+    """Clear up after runs whose process is gone: their status, their slots, their temporary files.
+
+    Args:
+        market: the market, whose root and, where it lies elsewhere on a disk, warehouse are
+            cleared of what killed writers left.
+        instance: Dagster's record.
+        console: where it is said.
+    """
+    swept = sweep_orphans(instance)
+    for run_id in swept:
+        console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
+    if not swept:
+        return
+    root, store = market.paths.root, market.warehouse.store
+    remove_leftovers(root)
+    if store.is_local and not store.is_below(root):
+        remove_leftovers(Path(store.root))

@@ -1,0 +1,277 @@
+"""What Dagster's record of runs says about a session: who works on it, how often it failed, why.
+
+The record is the only memory of the automation: attempts are counted from the runs and their tags,
+so a run that a person launches counts like any other, and nothing can disagree with the UI. A
+successful run ends the count; so does a materialization of the session's evaluations by another
+run, a backfill say, since the session was done then.
+
+A run that found the source without the bars of its session says so by a tag. It is counted apart:
+nothing was tried, the session only waits. The tag's value names its run, as a re-execution from the
+UI inherits tags and may fail of something else.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
+from pipelines.instance.orphaned_runs import LIVE
+
+if TYPE_CHECKING:
+    from dagster_shared.error import SerializableErrorInfo
+
+WAITS_TAG = "rnn/waits_for"  # a failed run found that this had not arrived yet
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+PARTITION = "dagster/partition"
+
+ENDED_BADLY = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_FAILURE_EVENTS = {
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.RUN_CANCELED,
+}
+_UNFINISHED_BACKFILLS = [
+    BulkActionStatus.REQUESTED,
+    BulkActionStatus.CANCELING,
+    BulkActionStatus.FAILING,
+]
+_CRASH = "Run execution process for"  # as dagster's gRPC server begins it
+_RUNS_READ = 200  # of one session, newest first: more than any limit of attempts
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """The failed runs of a session since its last successful one.
+
+    Attributes:
+        count: how many tried; those for which the bars were not there are not among them.
+        run_id: the newest of all.
+        ended: when the newest ended.
+        reason: why, in the words of its failed steps.
+        late: how many found that the bars had not arrived.
+        late_since: when the first of those ended, if the newest run is one; else None.
+    """
+
+    count: int
+    run_id: str
+    ended: dt.datetime
+    reason: str
+    late: int = 0
+    late_since: dt.datetime | None = None
+
+    @property
+    def runs(self) -> int:
+        """All failed runs."""
+        return self.count + self.late
+
+
+def waits_for_bars_tag(run_id: str) -> dict[str, str]:
+    """The tag of a run that found that the bars of its session had not arrived."""
+    return {WAITS_TAG: f"bars ({run_id[:8]})"}
+
+
+def waits_for_bars(run: dg.DagsterRun) -> bool:
+    """Whether a run itself, not one that it executes again, found that its bars are late."""
+    return waits_for_bars_tag(run.run_id).items() <= run.tags.items()
+
+
+def failed_attempts(
+    instance: dg.DagsterInstance, job: str, key: str, last_assets: Sequence[str] = ()
+) -> Attempts | None:
+    """The failed runs of a job for one session; None where none failed since it was last done.
+
+    A run that a person canceled counts: it is not started again at once.
+
+    Args:
+        instance: the record.
+        job: the job that makes one session.
+        key: the session.
+        last_assets: the assets that end the graph; failures older than a materialization of one
+            by another run are past.
+    """
+    wanted = dg.RunsFilter(
+        job_name=job,
+        tags={PARTITION: key},
+        statuses=[*ENDED_BADLY, dg.DagsterRunStatus.SUCCESS],
+    )
+    failed = []
+    for record in instance.get_run_records(wanted, limit=_RUNS_READ):
+        if record.dagster_run.status == dg.DagsterRunStatus.SUCCESS:
+            break
+        failed.append(record)
+    done = _last_done(instance, key, last_assets, failed) if failed else 0.0
+    failed = [record for record in failed if _ended(record).timestamp() >= done]
+    if not failed:
+        return None
+    run_id = failed[0].dagster_run.run_id
+    late = [record for record in failed if waits_for_bars(record.dagster_run)]
+    return Attempts(
+        count=len(failed) - len(late),
+        run_id=run_id,
+        ended=_ended(failed[0]),
+        reason=failure_reason(instance, run_id),
+        late=len(late),
+        late_since=_ended(late[-1]) if late and late[0] is failed[0] else None,
+    )
+
+
+def _last_done(
+    instance: dg.DagsterInstance, key: str, assets: Iterable[str], failed: Sequence[dg.RunRecord]
+) -> float:
+    """When one of the assets was last materialized by another run than the failed ones, else 0.
+
+    A failed run may have made some of them: that does not make the session done.
+    """
+    runs, newest = {record.dagster_run.run_id for record in failed}, 0.0
+    for asset in assets:
+        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key])
+        made = instance.fetch_materializations(wanted, limit=len(runs) + 1).records
+        newest = max(newest, *(r.timestamp for r in made if r.run_id not in runs), 0.0)
+    return newest
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that failed: which, when and why."""
+
+    run_id: str
+    ended: dt.datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunsSince:
+    """The runs of a job that began after a moment.
+
+    Attributes:
+        live: the newest run that waits or works, whenever it was launched.
+        succeeded: whether one ended well.
+        failures: how many failed or were canceled where none ended well.
+        failed: the newest of those.
+    """
+
+    live: str | None
+    succeeded: bool
+    failures: int
+    failed: Ended | None
+
+
+def runs_since(instance: dg.DagsterInstance, job: str, moment: float) -> RunsSince:
+    """What became of the runs of a job that began at or after a moment.
+
+    Args:
+        instance: the record.
+        job: the job.
+        moment: seconds since 1970.
+    """
+    records = instance.get_run_records(dg.RunsFilter(job_name=job), limit=_RUNS_READ)
+    begun = [r for r in records if (r.start_time or r.create_timestamp.timestamp()) >= moment]
+    waiting = [r for r in records if r.dagster_run.status == dg.DagsterRunStatus.QUEUED]
+    live = [*waiting, *(r for r in begun if r.dagster_run.status in LIVE)]
+    succeeded = any(r.dagster_run.status == dg.DagsterRunStatus.SUCCESS for r in begun)
+    bad = [r for r in begun if r.dagster_run.status in ENDED_BADLY]
+    newest = None
+    if bad and not succeeded:
+        run_id = bad[0].dagster_run.run_id
+        newest = Ended(run_id, _ended(bad[0]), failure_reason(instance, run_id))
+    return RunsSince(
+        live=live[0].dagster_run.run_id if live else None,
+        succeeded=succeeded,
+        failures=0 if succeeded else len(bad),
+        failed=newest,
+    )
+
+
+def _ended(record: dg.RunRecord) -> dt.datetime:
+    stamp = record.end_time or record.update_timestamp.timestamp()
+    return dt.datetime.fromtimestamp(stamp, dt.UTC)
+
+
+def failure_reason(instance: dg.DagsterInstance, run_id: str, *, trace: bool = False) -> str:
+    """Why a run failed: what its failed steps said, else what ended it from outside.
+
+    Args:
+        instance: the record.
+        run_id: the run.
+        trace: the stack trace of what the pipeline did not raise on purpose, too, and a line or
+            more for each step.
+    """
+    steps, ends = [], []
+    for entry in instance.all_logs(run_id, of_type=_FAILURE_EVENTS):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        if not event.is_step_failure:
+            ends.append(event.message or "no reason was recorded")
+            continue
+        data = event.step_failure_data
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            steps.append(data.user_failure_data.description)
+        elif data.error is not None:
+            steps.append(f"{event.step_key}: {_said(data.error, trace)}")
+    if not steps:  # the process died: what its code server saw of that
+        ends = _crashes(instance, run_id) or ends
+    return ("\n" if trace else "; ").join(steps or ends) or "no reason was recorded"
+
+
+def _said(error: SerializableErrorInfo, trace: bool) -> str:
+    """What an error says: the first cause's message, or all of it below Dagster's own frame."""
+    if trace:
+        return (error.cause or error).to_string()
+    while error.cause is not None:
+        error = error.cause
+    return error.message.strip()
+
+
+def _crashes(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """How the process of a run ended, in the words of the code server that launched it."""
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    texts = [entry.dagster_event.message or "" for entry in events if entry.dagster_event]
+    return [text for text in texts if text.startswith(_CRASH)][-1:]
+
+
+def sessions_of(run: dg.DagsterRun, keys: Iterable[str]) -> set[str]:
+    """Which of the sessions a run works on, by its tags; range runs included."""
+    tags = run.tags
+    if PARTITION in tags:
+        return {tags[PARTITION]}
+    if RANGE_START in tags and RANGE_END in tags:
+        return {key for key in keys if tags[RANGE_START] <= key <= tags[RANGE_END]}
+    return set()
+
+
+def work_in_progress(instance: dg.DagsterInstance, keys: Collection[str]) -> str | None:
+    """What works on sessions of the market now, in words: a run or a backfill; None where nothing.
+
+    Args:
+        instance: the record.
+        keys: the sessions that count.
+    """
+    for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
+        busy = sessions_of(run, keys)
+        if busy:
+            return f"run {run.run_id[:8]} is working on {min(busy)}"
+    unfinished = instance.get_backfills(
+        filters=BulkActionsFilter(statuses=_UNFINISHED_BACKFILLS), limit=1
+    )
+    return f"backfill {unfinished[0].backfill_id} is in progress" if unfinished else None
+
+
+def materialized_keys(instance: dg.DagsterInstance, assets: Iterable[str]) -> set[str]:
+    """Sessions for which every one of the assets is materialized."""
+    sets = [set(instance.get_materialized_partitions(dg.AssetKey(name))) for name in assets]
+    return set.intersection(*sets) if sets else set()
+
+
+def newest_run(
+    instance: dg.DagsterInstance, job: str, statuses: Sequence[dg.DagsterRunStatus] = ()
+) -> dg.RunRecord | None:
+    """The newest run of a job, of certain statuses where they are given."""
+    wanted = dg.RunsFilter(job_name=job, statuses=list(statuses))
+    return next(iter(instance.get_run_records(wanted, limit=1)), None)

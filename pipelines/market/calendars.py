@@ -1,0 +1,270 @@
+"""The sessions of a market: of an exchange's calendar, of a file, or the days that have bars.
+
+Everything counts in sessions, so a session that appears or vanishes in the past would shift every
+ordinal after it: which sessions train, which model is in force. A calendar of an exchange changes
+by a new release only. A calendar derived from data would change whenever the data is restated, so
+what was seen is kept in the market's state and is the truth from then on: later days are added, a
+day that has no bars any more stays, and a day inserted into the past is an error that names it.
+
+Beyond the newest bar such a calendar is a guess, the weekdays of the last weeks for a year ahead;
+partitions and schedule need some future. A holiday is among them until a later day has bars or
+`market.closed` names it; a session asked for on such a day "has not arrived yet".
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipelines.calendar.sessions import Sessions
+from pipelines.config.calendar import DataCalendar, FileCalendar
+from pipelines.config.market_file import MarketConfig
+from pipelines.config.text_files import read_text
+from pipelines.errors import ConfigError, SourceError, name_sessions
+from pipelines.sources.base import BarSource, DatedSource, FingerprintedSource
+from pipelines.warehouse.partition_file import fingerprint
+from pipelines.warehouse.store import atomic_write
+
+WEEKS_SEEN = 8
+"""A weekday on which there were bars in more than half of these weeks is one of sessions."""
+DAYS_AHEAD = 366
+
+logger = logging.getLogger(__name__)
+
+
+def market_sessions(
+    market: MarketConfig,
+    ledger: Path,
+    source: Callable[[], BarSource],
+    begun: Callable[[], bool] = lambda: True,
+    today: dt.date | None = None,
+) -> Sessions:
+    """The sessions of a market between its start and end, with its declared exceptions.
+
+    Args:
+        market: the section of the YAML.
+        ledger: file of the market's state that keeps a derived calendar.
+        source: gives the bars' source; called only where the calendar is derived from them.
+        begun: whether there are bars in the warehouse; before that nothing counts on the ledger.
+        today: a derived calendar's present day (default: now, in its time zone).
+
+    Raises:
+        ConfigError: the calendar cannot be evaluated, its file is absent or wrong, there is no
+            session between the dates, or a derived calendar has no data and was never seen.
+        SourceError: the data has bars on a day that was passed over when it was the past.
+    """
+    calendar = market.calendar
+    if isinstance(calendar, str):
+        return with_exceptions(
+            Sessions.of(calendar, market.start, market.end), market.closed, market.extra_sessions,
+            market.start, market.end,
+        )  # fmt: skip
+    if isinstance(calendar, FileCalendar):
+        name, keys = str(calendar.file), file_sessions(calendar)
+    else:
+        now = today or pd.Timestamp.now(tz=calendar.timezone).date()
+        name = "the data's calendar"
+        known = _known(calendar, market, ledger, source, begun, now)
+        keys = known + ahead(known, market.end, now)
+    first, last = str(market.start), "9999" if market.end is None else str(market.end)
+    sessions = Sessions(
+        name, calendar.timezone, tuple(key for key in keys if first <= key <= last), calendar.opens
+    )
+    return with_exceptions(sessions, market.closed, market.extra_sessions, market.start, market.end)
+
+
+def with_exceptions(
+    sessions: Sessions,
+    closed: Sequence[dt.date],
+    extra: Sequence[dt.date],
+    start: dt.date,
+    end: dt.date | None,
+) -> Sessions:
+    """Sessions less those on which the market was closed after all, and with special ones.
+
+    Raises:
+        ConfigError: none is left.
+    """
+    inside = {str(day) for day in extra if start <= day and (end is None or day <= end)}
+    keys = sorted((set(sessions.keys) | inside) - {str(day) for day in closed})
+    if not keys:
+        raise ConfigError(f"{sessions.calendar} has no session between {start} and {end}")
+    return replace(sessions, keys=tuple(keys))
+
+
+def file_sessions(calendar: FileCalendar) -> list[str]:
+    """The sessions that a file lists, in order.
+
+    Raises:
+        ConfigError: the file is absent, holds none, or a line of it is no date.
+    """
+    path = calendar.file
+    if calendar.column is not None or path.suffix.lower() == ".parquet":
+        return _column_sessions(path, calendar.column or "date")
+    lines = read_text(path, "market.calendar.file").splitlines()
+    keys = set()
+    for number, line in enumerate(lines, start=1):
+        text = line.split("#")[0].strip()
+        if not text:
+            continue
+        try:
+            keys.add(str(dt.date.fromisoformat(text)))
+        except ValueError:
+            raise ConfigError(
+                f"{path}, line {number}: {text!r} is no date such as 2024-01-31; expected one a "
+                f"line, or name the column of a table: market.calendar.column"
+            ) from None
+    if not keys:
+        raise ConfigError(f"{path} lists no session: expected a date a line")
+    return sorted(keys)
+
+
+def _column_sessions(path: Path, column: str) -> list[str]:
+    from pipelines.sources.table_file import read_table
+
+    try:
+        frame = read_table(path, (column,), "market.calendar.file", dates=(column,))
+    except SourceError as error:
+        raise ConfigError(str(error)) from error
+    if frame.empty:
+        raise ConfigError(f"{path} lists no session: its column {column} is empty")
+    return sorted(set(frame[column]))
+
+
+# --- derived from data -----------------------------------------------------------------------
+
+
+def _known(
+    calendar: DataCalendar,
+    market: MarketConfig,
+    ledger: Path,
+    source: Callable[[], BarSource],
+    begun: Callable[[], bool],
+    today: dt.date,
+) -> list[str]:
+    """The sessions seen so far, what is new in the data added and kept."""
+    kept, given = _read_ledger(ledger), source()
+    if not isinstance(given, DatedSource):
+        raise ConfigError(
+            f"market.calendar: the source {market.source.kind} does not tell the days that it "
+            f"has; name an exchange's calendar or a file"
+        )
+    seen = [] if kept is None else kept["sessions"]
+    try:
+        mark = _mark(given, calendar, market, today)
+        if seen and mark is not None and kept is not None and kept["fingerprint"] == mark:
+            return list(seen)
+        counts = given.days(str(market.start))
+    except SourceError as error:
+        if not seen:
+            raise ConfigError(
+                f"market.calendar is derived from the data, which has to be there: {error}"
+            ) from error
+        logger.warning("the calendar is the one last seen, the data cannot be read: %s", error)
+        return list(seen)
+    counts = counts[counts >= calendar.min_instruments]
+    found = [key for key in counts.index if key < str(today)]
+    declared = {str(day) for day in (*market.closed, *market.extra_sessions)}
+    known = merged(seen if begun() else [], found, declared, ledger)
+    if not known:
+        raise ConfigError(
+            f"market.calendar: the data has no day with {calendar.min_instruments} instruments "
+            f"from {market.start} on"
+        )
+    _write_ledger(ledger, {"fingerprint": mark, "sessions": known})
+    return known
+
+
+def _mark(
+    source: BarSource, calendar: DataCalendar, market: MarketConfig, today: dt.date
+) -> str | None:
+    """What must be as it was for the ledger to need no look at the data; None for never."""
+    if not isinstance(source, FingerprintedSource):
+        return None
+    known = [str(today), str(market.start), calendar.min_instruments]
+    return fingerprint([source.fingerprint(), *known])
+
+
+def merged(
+    known: Sequence[str], found: Sequence[str], declared: set[str], ledger: Path
+) -> list[str]:
+    """The known sessions and the later ones among those found.
+
+    Args:
+        known: sessions seen before, in order.
+        found: days with bars now, in order.
+        declared: days that the YAML declares closed or special; about them it decides.
+        ledger: named in the error.
+
+    Raises:
+        SourceError: the data has bars on a day before the newest known session that was none.
+    """
+    if not known:
+        return list(found)
+    newest, held = known[-1], set(known) | declared
+    inserted = [key for key in found if key <= newest and key not in held]
+    if inserted:
+        raise SourceError(
+            f"the data now has bars of {name_sessions(inserted)}, which was no session when later "
+            f"ones were made: every ordinal after it would shift. If the bars are a mistake, "
+            f"remove them or put the day under market.closed; if it was a session, put it under "
+            f"market.extra_sessions and make what follows again, or remove {ledger} and the "
+            f"warehouse to start over"
+        )
+    return [*known, *(key for key in found if key > newest)]
+
+
+def ahead(known: Sequence[str], end: dt.date | None, today: dt.date) -> list[str]:
+    """The days after the newest known session that are probably sessions."""
+    newest = pd.Timestamp(known[-1])
+    last = max(newest, pd.Timestamp(today)) + pd.Timedelta(days=DAYS_AHEAD)
+    if end is not None:
+        last = min(last, pd.Timestamp(end))
+    days = pd.date_range(newest + pd.Timedelta(days=1), last)
+    return list(days[days.day_of_week.isin(usual_weekdays(known))].strftime("%Y-%m-%d"))
+
+
+def usual_weekdays(known: Sequence[str]) -> list[int]:
+    """The weekdays of sessions, 0 for Monday; a Saturday now and then is not one."""
+    days = pd.DatetimeIndex(list(known))
+    begin = max(days[0], days[-1] - pd.Timedelta(days=7 * WEEKS_SEEN - 1))
+    seen = days[days >= begin].day_of_week.value_counts()
+    possible = pd.date_range(begin, days[-1]).day_of_week.value_counts()
+    return sorted(int(w) for w in seen.index if 2 * seen[w] > possible[w])
+
+
+def _read_ledger(ledger: Path) -> dict[str, Any] | None:
+    """What was seen before.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    try:
+        kept = json.loads(ledger.read_text(encoding="utf-8"))
+        sessions = [str(dt.date.fromisoformat(key)) for key in kept["sessions"]]
+        if sessions != sorted(set(sessions)):
+            raise ValueError("the sessions do not ascend")
+        return {"fingerprint": kept["fingerprint"], "sessions": sessions}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{ledger}, the calendar seen so far, cannot be read: {error}; restore it from a "
+            f"backup: the sessions are the folders of the warehouse's table ohlcv"
+        ) from error
+
+
+def _write_ledger(ledger: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=0) + "\n"
+    try:
+        if not ledger.is_file() or ledger.read_text(encoding="utf-8") != text:
+            atomic_write(ledger, text.encode())
+    except OSError as error:
+        logger.warning("the calendar derived from the data was not kept in %s: %s", ledger, error)

@@ -1,0 +1,272 @@
+"""One market, assembled from its YAML: what every asset of its graph is given."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shlex
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pipelines.calendar.sessions import Sessions, TrainingPlan
+from pipelines.config.market_file import FactoryConfig
+from pipelines.config.models import ModelSpec, model_spec
+from pipelines.errors import ConfigError
+from pipelines.market.calendars import market_sessions
+from pipelines.market.membership import read_universe
+from pipelines.sources import BarSource, make_source
+from pipelines.warehouse.store import Store
+from pipelines.warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from rnn_core.features import Expression, FeatureSet
+
+LABEL_NAME = "LABEL0"
+ENV_DATA = "RNN_DATA_DIR"
+
+
+def data_root() -> Path:
+    """Where markets keep their state: `$RNN_DATA_DIR`, else `data/` of the project or here."""
+    given = os.environ.get(ENV_DATA)
+    if given:
+        return Path(given).absolute()
+    project = Path(__file__).resolve().parents[2]
+    base = project if (project / "workspace.yaml").is_file() else Path.cwd()
+    return base / "data"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """All state of a market lies under one folder."""
+
+    root: Path
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME: Dagster's record of runs and materializations."""
+        return self.root / "dagster"
+
+    @property
+    def warehouse(self) -> Path:
+        """Parquet, one file a table and session."""
+        return self.root / "warehouse"
+
+    @property
+    def catalog(self) -> Path:
+        """The DuckDB file of views that people open."""
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def models(self) -> Path:
+        """Model bundles: `MODEL/SESSION/`."""
+        return self.root / "models"
+
+    @property
+    def reports(self) -> Path:
+        """Tables and plots of the reports."""
+        return self.root / "reports"
+
+    @property
+    def page(self) -> Path:
+        """The report as one page, beside those of the other markets of the data root."""
+        return self.root.parent / "reports" / f"{self.root.name}.html"
+
+    @property
+    def calendar(self) -> Path:
+        """The sessions seen so far, where the calendar is derived from the data."""
+        return self.root / "calendar.json"
+
+    @property
+    def downloads(self) -> Path:
+        """Bars of a vendor over the network, so that each is asked for once."""
+        return self.root / "downloads"
+
+
+class Market:
+    """Configuration, calendar, source and warehouse of one market.
+
+    Args:
+        config: the validated YAML.
+        root: folder for the market's state (default `data/NAME`).
+        source: bars, where another source than the configured one is to be used.
+        named: how a command names the configuration; None for the default one.
+    """
+
+    def __init__(
+        self,
+        config: FactoryConfig,
+        *,
+        root: Path | None = None,
+        source: BarSource | None = None,
+        named: str | None = None,
+    ) -> None:
+        self.config = config
+        self._named = named
+        self.paths = Paths((root or data_root() / config.name).absolute())
+        training = config.training
+        self._source = source
+        self.sessions = self._sessions()
+        self.plan = TrainingPlan(
+            self.sessions,
+            self.sessions.at_or_after(training.first_trained),
+            training.retrain_every,
+            self._pin(),
+        )
+        self.warehouse = Warehouse(config.warehouse or self.paths.warehouse, self._identity())
+        self.models: tuple[ModelSpec, ...] = tuple(
+            model_spec(name, entry) for name, entry in config.models.items()
+        )
+
+    def command(self, words: str) -> str:
+        """A command of `rnn-pipelines` as it is typed for this market, to be pasted."""
+        chosen = f" --config {shlex.quote(self._named)}" if self._named else ""
+        return f"rnn-pipelines {words}{chosen}"
+
+    def opened_anew(self) -> Market:
+        """The same market as its state is now, where that was changed beneath this one."""
+        return Market(self.config, root=self.paths.root, source=self._source, named=self._named)
+
+    def plan_of(self, model: str) -> TrainingPlan:
+        """The plan of one model: the market's, or with the model's own `retrain_every`."""
+        own = next(spec.retrain_every for spec in self.models if spec.name == model)
+        return self.plan if own is None else replace(self.plan, retrain_every=own)
+
+    def _pin(self) -> tuple[str, str] | None:
+        """The rollback in sessions.
+
+        Raises:
+            ConfigError: it leads to a session before the first trained one, or to itself.
+        """
+        pin = self.config.training.pin
+        if pin is None:
+            return None
+        first = self.sessions.at_or_after(self.config.training.first_trained)
+        since, as_of = self.sessions.at_or_after(pin.from_), self.sessions.at_or_before(pin.as_of)
+        if not first <= as_of < since:
+            raise ConfigError(
+                f"training.pin: as_of {pin.as_of} (session {as_of}) must lie at or after the first "
+                f"trained session {first} and before from {pin.from_} (session {since})"
+            )
+        return since, as_of
+
+    def _identity(self) -> dict[str, Any]:
+        """What makes this warehouse another one: the base of every adjustment factor."""
+        market = self.config.market
+        given = market.calendar
+        calendar = given if isinstance(given, str) else given.identity()
+        return {
+            "name": self.config.name,
+            "source": market.source.model_dump(mode="json"),
+            "calendar": calendar,
+            "start": self.sessions.first,
+        }
+
+    @cached_property
+    def source(self) -> BarSource:
+        """The bars' source."""
+        return self._source or make_source(self.config.market, self.sessions, self.paths.downloads)
+
+    def _sessions(self) -> Sessions:
+        """The market's sessions; a calendar derived from the data looks at its source."""
+        market, where = self.config.market, self.config.warehouse or self.paths.warehouse
+        return market_sessions(
+            market,
+            self.paths.calendar,
+            lambda: self._source or make_source(market, None, self.paths.downloads),
+            lambda: Store(where).has_partitions("ohlcv"),
+        )
+
+    def sessions_now(self) -> Sessions:
+        """The sessions as a process that starts now would know them.
+
+        An exchange's calendar changes by a release only; one of a file or of the data may change
+        while this process lives: a guessed day ahead turns out to be a holiday.
+
+        Raises:
+            ConfigError: the calendar's file is absent or wrong.
+            SourceError: the data has bars on a day that was passed over when it was the past.
+        """
+        return self.sessions if isinstance(self.config.market.calendar, str) else self._sessions()
+
+    @cached_property
+    def universe(self) -> Any:
+        """`all`, or membership spans (instrument, start, end)."""
+        return read_universe(self.config.market)
+
+    @cached_property
+    def label(self) -> Expression:
+        """The label expression as a graph."""
+        from rnn_core.features import parse
+
+        return parse(self.config.features.label)
+
+    @property
+    def label_lag(self) -> int:
+        """Sessions from a decision to the maturity of its label: the label's look-ahead."""
+        return self.label.look_ahead
+
+    def decision_of(self, key: str) -> str | None:
+        """The decision session whose labels mature at `key`; None at the market's start."""
+        return self.sessions.back(key, self.label_lag)
+
+    @cached_property
+    def fit_sessions(self) -> tuple[str, ...]:
+        """The sessions of the processors' fit window."""
+        dataset, sessions = self.config.dataset, self.sessions
+        return sessions.between(
+            sessions.at_or_after(dataset.fit_start), sessions.at_or_before(dataset.fit_end)
+        )
+
+    def last_closed(self) -> str:
+        """The newest session that is over: its midnight has passed in the calendar's time zone.
+
+        Raises:
+            ConfigError: the market's first session is not over yet.
+        """
+        closed = self.sessions.closed(dt.datetime.now(dt.UTC))
+        if not closed:
+            raise ConfigError(
+                f"no session is over yet: the first of {self.sessions.calendar} is "
+                f"{self.sessions.first}; wait until it is, or move market.start back"
+            )
+        return closed[-1]
+
+    @property
+    def feature_set(self) -> FeatureSet:
+        """The configured features, less those that read a field which the bars lack."""
+        return self.config.feature_set
+
+    @cached_property
+    def feature_formulas(self) -> dict[str, str]:
+        """Their names and formulas, in order."""
+        return dict(self.feature_set)
+
+    @cached_property
+    def dataset_columns(self) -> tuple[str, ...]:
+        """Features left after the infer processors, in the frame's order."""
+        from pipelines.training.processors import build_chain, output_columns
+
+        dataset = self.config.dataset
+        chain = build_chain(dataset.infer_processors, dataset, group="feature")
+        return output_columns(chain, list(self.feature_formulas), "feature")
+
+    def prediction_tables(self) -> dict[str, str]:
+        """Model name -> its prediction table."""
+        return {spec.name: f"{spec.name}_prediction" for spec in self.models}
+
+    def refresh_catalog(self) -> None:
+        """Show tables that have appeared since the catalog was built."""
+        from pipelines.warehouse.catalog import refresh
+
+        refresh(self.paths.catalog, self.warehouse.store, self.prediction_tables())
+
+    def load_bars(self, keys: tuple[str, ...], needed_by: str) -> tuple[pd.DataFrame, Any]:
+        """Adjusted bars of the given sessions and the partitions that they came from."""
+        from pipelines.bars.adjustment import adjusted
+
+        parts = self.warehouse.read("ohlcv", keys, needed_by=needed_by)
+        return adjusted(parts.frame, self.config.market.vwap), parts

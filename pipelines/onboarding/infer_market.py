@@ -1,0 +1,227 @@
+"""From data to the draft of its YAML: every choice with what it rests on.
+
+The order is that of what depends on what: columns, then days, then the calendar, then prices, then
+windows. A person's word (`Wishes`) goes before every guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter
+
+from pipelines.config.sources import SourceConfig, anchored
+from pipelines.errors import ConfigError, SourceError, name_sessions
+from pipelines.onboarding.infer_adjustment import amount_scale, factor_kind, split_like
+from pipelines.onboarding.infer_calendar import (
+    CalendarFit,
+    best_calendars,
+    fit_calendar,
+    market_days,
+    require_known,
+)
+from pipelines.onboarding.infer_source import Described, describe
+from pipelines.onboarding.training_windows import plan_windows
+from pipelines.onboarding.yaml_template import Draft
+
+_MOST_EXCEPTIONS = 40  # days listed in the YAML; more, and the calendar is not the market's
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person said.
+
+    Attributes:
+        kind: of the source.
+        path: of the data.
+        calendar: a name of `exchange_calendars`, or `data`.
+        name: of the market.
+        universe: a file of membership, or the name of one of a qlib provider.
+        columns: our name -> theirs.
+        date_format: how dates are written.
+    """
+
+    kind: str
+    path: str
+    calendar: str | None = None
+    name: str | None = None
+    universe: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    date_format: str | None = None
+
+
+def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
+    """The draft of a market's YAML, and lines that say what it rests on.
+
+    Raises:
+        SourceError: the data cannot be read.
+        ConfigError: it has too few sessions, or no calendar goes with it.
+    """
+    found = describe(
+        wishes.kind, wishes.path, columns=wishes.columns, date_format=wishes.date_format
+    )
+    notes = list(found.notes)
+    counts = _source(found.section).days()
+    today = str(pd.Timestamp.now().date())
+    counts = counts[(counts > 0) & (counts.index < today)]
+    if counts.empty:
+        raise SourceError(f"{wishes.path} has no row dated before today")
+    fit = _calendar(counts, wishes.calendar, notes)
+    days = market_days(counts)
+    named = fit.name if fit is not None else _derived(counts, found.section)
+    bars = _bars(found, days)
+    section, vwap, remarks = _prices(found, bars, notes)
+    closed = fit.absent if fit is not None else ()
+    if closed:
+        remarks["closed"] = "the data has no row at all on them"
+    extra = fit.extra if fit is not None else ()
+    keys = days if fit is None else list(fit.sessions)
+    per_day = bars.groupby("date").size().reindex(keys)
+    draft = Draft(
+        name=wishes.name or market_name(wishes.path),
+        data=f"{bars['instrument'].nunique():,} names, {keys[0]} to {keys[-1]}, from "
+        f"{wishes.path.rstrip('/').rsplit('/', 1)[-1]}.",
+        source=section,
+        calendar=named,
+        closed=closed,
+        extra=extra,
+        start=keys[0],
+        end=keys[-1],
+        universe=_universe(wishes, found, notes),
+        vwap=vwap,
+        plan=plan_windows(keys),
+        names=int(per_day.median()),
+        remarks=remarks,
+    )
+    return draft, notes
+
+
+def market_name(path: str) -> str:
+    """A name for a market from the name of its data."""
+    last = path.rstrip("/").rsplit("/", 1)[-1]
+    if any(c in last for c in "*?[") and "/" in path:
+        last = path.rstrip("/").rsplit("/", 2)[-2]
+    plain = re.sub(r"[^a-z0-9]+", "_", last.split(".")[0].lower()).strip("_")
+    return plain if re.match(r"[a-z]", plain) else f"market_{plain}".rstrip("_")
+
+
+def _source(section: Mapping[str, Any]) -> Any:
+    from pipelines.sources.files import FilesBars
+    from pipelines.sources.qlib_bin import QlibBars
+
+    config = TypeAdapter[Any](SourceConfig).validate_python(dict(section))
+    return QlibBars(config) if config.kind == "qlib_bin" else FilesBars(config)
+
+
+def _calendar(counts: pd.Series[int], asked: str | None, notes: list[str]) -> CalendarFit | None:
+    """The calendar, None for one derived from the data."""
+    if asked == "data":
+        return None
+    if asked:
+        require_known(asked)
+    fits = [fit_calendar(counts, asked)] if asked else best_calendars(counts)
+    best = fits[0] if fits else None
+    others = ", ".join(f"{fit.name} {fit.share:.1%}" for fit in fits[1:3])
+    if best is None or (not best.fits and asked is None):
+        shown = f"the best are {best.name} {best.share:.1%}, {others}" if best else "none is known"
+        notes.append(f"calendar   from the data: no exchange's fits its days ({shown})")
+        return None
+    exceptions = len(best.absent) + len(best.extra)
+    if exceptions > _MOST_EXCEPTIONS:
+        raise ConfigError(
+            f"calendar {best.name} differs from the days of the data on {exceptions} days "
+            f"(no row on {name_sessions(best.absent) or 'none'}; no session on "
+            f"{name_sessions(best.extra) or 'none'}); choose another, or --calendar data"
+        )
+    notes.append(f"calendar   {best.name}, {best.share:.1%} of days in common"
+                 + (f" (then {others})" if others else ""))  # fmt: skip
+    if best.absent:
+        notes.append(
+            f"           its sessions without a row: {name_sessions(best.absent)} (closed)"
+        )
+    if best.extra:
+        notes.append(f"           days with bars that it has not: {name_sessions(best.extra)} "
+                     f"(extra_sessions)")  # fmt: skip
+    return best
+
+
+def _derived(counts: pd.Series[int], section: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "from": "data",
+        "timezone": section.get("timezone", "UTC"),
+        "min_instruments": max(1, int(0.2 * counts.median())),
+    }
+
+
+def _bars(found: Described, days: list[str]) -> pd.DataFrame:
+    """All bars between the first and the last market day."""
+    bars: pd.DataFrame = _source(found.section).fetch_span(days[0], days[-1])
+    bars = bars[bars["instrument"].notna() & bars["date"].isin(set(days))]
+    if bars.empty:
+        raise SourceError("the data has no row that names an instrument")
+    return bars
+
+
+def _prices(
+    found: Described, bars: pd.DataFrame, notes: list[str]
+) -> tuple[dict[str, Any], str, dict[str, str]]:
+    """The section with basis and units, vwap, and remarks for the YAML."""
+    section, remarks = dict(found.section), {}
+    if section["kind"] == "qlib_bin":
+        vwap = "amount" if np.isfinite(bars["amount"]).mean() > 0.5 else "typical"
+        notes.append("prices     × factor, as qlib stores them")
+        remarks["vwap"] = "the folder's vwap" if vwap == "amount" else _TYPICAL
+        return section, vwap, remarks
+    basis = section["basis"]
+    if isinstance(basis, dict) and "factor" in basis:
+        section["basis"] = {**basis, **factor_kind(bars)}
+    if isinstance(basis, dict):
+        events = int((bars["adj_ratio"] - 1.0).abs().gt(1e-3).sum())
+        shown = ", ".join(f"{k}: {v}" for k, v in section["basis"].items())
+        notes.append(f"prices     basis {{{shown}}}: {events:,} splits, dividends and the like")
+    splits = split_like(bars)
+    if basis == "adjusted":
+        notes.append("prices     no column tells of splits or dividends: taken as adjusted already")
+        remarks["basis"] = "no column tells of splits; otherwise {adj_close: COLUMN} …"
+    if splits:
+        shown = ", ".join(f"{s.instrument} {s.date} ({s.ratio:.3g}:1)" for s in splits[:5])
+        notes.append(f"           steps like splits that nothing states: {len(splits)}, {shown}"
+                     f"{' …' if len(splits) > 5 else ''}; look at them (rule jump)")  # fmt: skip
+    units = amount_scale(bars) if "amount" in found.columns else None
+    if units is None:
+        why = ("amount ÷ volume does not lie between low and high, so it is no turnover"
+               if "amount" in found.columns else "there is no turnover")  # fmt: skip
+        notes.append(f"vwap       typical, (high + low + close) ÷ 3: {why}")
+        remarks["vwap"] = _TYPICAL
+        if "amount" in section.get("columns", {}):
+            section["columns"] = {k: v for k, v in section["columns"].items() if k != "amount"}
+        return section, "typical", remarks
+    said = ", ".join(f"{name} × {unit:g}" for name, unit in units.items())
+    notes.append(
+        f"vwap       amount ÷ volume, which lies in the bars{f' ({said})' if said else ''}"
+    )
+    if units:
+        section["scale"] = units
+    return section, "amount", remarks
+
+
+_TYPICAL = "no turnover: (high + low + close) ÷ 3"
+
+
+def _universe(wishes: Wishes, found: Described, notes: list[str]) -> Any:
+    key = "market" if found.section["kind"] == "qlib_bin" else "spans"
+    if wishes.universe is not None:  # a file as seen from here; the YAML may lie elsewhere
+        file = key == "spans"
+        return {key: anchored(wishes.universe, Path.cwd()) if file else wishes.universe}
+    if len(found.spans) == 1:
+        notes.append(f"universe   {found.spans[0]}")
+        return {key: found.spans[0]}
+    if found.spans:
+        notes.append(f"universe   all; also there: {', '.join(found.spans)} (--universe)")
+    return "all"

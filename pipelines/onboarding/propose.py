@@ -1,0 +1,85 @@
+"""The YAML of a new market, loaded and held against all of its data before anybody sees it."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from pipelines.config.loader import parse_config
+from pipelines.config.market_file import FactoryConfig
+from pipelines.market.market import Market
+from pipelines.onboarding.infer_market import Wishes, assemble
+from pipelines.onboarding.profile_text import summary_lines
+from pipelines.onboarding.yaml_template import draft_yaml
+from pipelines.onboarding.yaml_validation import problems_of
+
+_STEP = 0.05  # in which min_coverage is lowered
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A YAML to be written.
+
+    Attributes:
+        name: of the market.
+        text: of the YAML.
+        lines: what was found, for a person.
+        start: first session.
+        end: last session.
+    """
+
+    name: str
+    text: str
+    lines: tuple[str, ...]
+    start: str
+    end: str
+
+
+def propose(wishes: Wishes) -> Proposal:
+    """Draft the YAML of a market.
+
+    Raises:
+        SourceError: the data cannot be read.
+        ConfigError: it is too little, or the YAML would not load.
+    """
+    draft, notes = assemble(wishes)
+    config = _load(draft_yaml(draft), draft.name)
+    with tempfile.TemporaryDirectory() as folder:
+        found = problems_of(Market(config, root=Path(folder)))
+    lines = [*notes]
+    if found.look is not None:
+        lines += summary_lines(found.look, config.market.quarantine.policies)
+        checks = config.checks.bars
+        share, when = found.look.least_share(checks.history_sessions)
+        if share < checks.min_coverage:
+            lowered = max(_STEP, round(math.floor(share / _STEP) * _STEP, 2))
+            draft = replace(draft, min_coverage=lowered)
+            lines.append(
+                f"coverage   {when} has {share:.0%} of the usual names: min_coverage is {lowered}"
+            )
+            found.problems = [p for p in found.problems if "min_coverage" not in p]
+            if share < lowered:  # nothing lower would find a fault in any session
+                found.problems.append(
+                    f"checks.bars.min_coverage: {lowered} is the least that is proposed, and "
+                    f"{when} has {int(found.look.kept[when])} names, {share:.1%} of the usual: the "
+                    f"ingest would stop there; bring the others, or name the day under "
+                    f"market.closed"
+                )
+    text = draft_yaml(draft)
+    _load(text, draft.name)
+    lines += [f"remark     {remark}" for remark in found.remarks]
+    lines += [f"problem    {problem}" for problem in found.problems]
+    plan = draft.plan
+    lines.append(
+        f"training   from {plan.first_trained} on, every {plan.retrain_every} sessions, on "
+        f"{plan.window_sessions} sessions; processors on {plan.fit_start} … {plan.fit_end}"
+    )
+    return Proposal(draft.name, text, tuple(lines), draft.start, draft.end)
+
+
+def _load(text: str, name: str) -> FactoryConfig:
+    return parse_config(yaml.safe_load(text), where=f"the draft of {name}", text=text)

@@ -1,0 +1,135 @@
+"""The first rows of files of bars, before anything is known of them.
+
+Only the first file is opened, and of it only the beginning; `distinct_dates` reads one whole column
+where the beginning cannot tell how dates are written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.csv as pcsv
+import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
+
+from pipelines.config.sources import FilesSource
+from pipelines.errors import SourceError
+from pipelines.sources.files import FilesBars
+
+ROWS = 5000
+_BLOCK_BYTES = 1 << 18
+_ENCODINGS = ("utf-8", "gb18030", "latin-1")
+_DELIMITERS = ",;\t|"
+
+
+@dataclass(frozen=True)
+class Peek:
+    """What the first file shows.
+
+    Attributes:
+        files: how many there are.
+        path: the first one, on its filesystem.
+        form: `parquet`, `csv` or `feather`.
+        head: its first rows; a CSV's values are text.
+        delimiter: of a CSV.
+        encoding: of a CSV.
+    """
+
+    files: int
+    path: str
+    form: str
+    head: pa.Table
+    delimiter: str = ","
+    encoding: str = "utf-8"
+
+
+def peek(path: str) -> Peek:
+    """Look at the files of a path, a folder, a pattern or a URL.
+
+    Raises:
+        SourceError: there is no such file, or the first one cannot be read or, a CSV, has no rows.
+    """
+    refs = FilesBars(FilesSource.model_validate(
+        {"kind": "files", "path": path, "basis": "adjusted"}
+    )).files()  # fmt: skip
+    first = refs[0]
+    fs, _ = fsspec.core.url_to_fs(path)
+    try:
+        if first.form == "csv":
+            delimiter, encoding = _style(fs, first.path)
+            head = _csv(fs, first.path, delimiter, encoding, None)
+            return Peek(len(refs), first.path, "csv", head.slice(0, ROWS), delimiter, encoding)
+        with fs.open(first.path, "rb") as file:
+            if first.form == "parquet":
+                batches = pq.ParquetFile(file).iter_batches(batch_size=ROWS)
+                batch = next(batches, None)
+                schema = pq.ParquetFile(file).schema_arrow
+                head = schema.empty_table() if batch is None else pa.Table.from_batches([batch])
+            else:
+                head = ipc.open_file(file).read_all().slice(0, ROWS)
+    except StopIteration:
+        raise _rowless(first.path) from None
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"{first.path} cannot be read as {first.form}: {error}") from error
+    return Peek(len(refs), first.path, first.form, head)
+
+
+def distinct_dates(seen: Peek, path: str, column: str) -> list[Any]:
+    """The distinct values of a column over the first file."""
+    fs, _ = fsspec.core.url_to_fs(path)
+    if seen.form == "csv":
+        table = _csv(fs, seen.path, seen.delimiter, seen.encoding, [column])
+    else:
+        with fs.open(seen.path, "rb") as file:
+            if seen.form == "parquet":
+                table = pq.read_table(file, columns=[column])
+            else:
+                table = ipc.open_file(file).read_all()
+    values: list[Any] = table[column].unique().drop_null().to_pylist()
+    return values
+
+
+def _style(fs: Any, path: str) -> tuple[str, str]:
+    """Delimiter and encoding of a CSV, from its beginning."""
+    with fs.open(path, "rb", compression="infer") as file:
+        raw: bytes = file.read(_BLOCK_BYTES)
+    if sum(bool(line.strip()) for line in raw.splitlines()) < 2:
+        raise _rowless(path)
+    cut = raw[: raw.rfind(b"\n") + 1] or raw
+    for encoding in _ENCODINGS:
+        try:
+            text = cut.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        header = text.splitlines()[0] if text else ""
+        return max(_DELIMITERS, key=header.count), encoding
+    raise SourceError(f"{path}: the encoding is none of {', '.join(_ENCODINGS)}")
+
+
+def _rowless(path: str) -> SourceError:
+    return SourceError(
+        f"{path} has no rows; expected a header and bars below it: fill the file, or leave it out "
+        f"of --path"
+    )
+
+
+def _csv(fs: Any, path: str, delimiter: str, encoding: str, only: list[str] | None) -> pa.Table:
+    """The first block of a CSV, or some columns of all of it, as text."""
+    read = pcsv.ReadOptions(encoding=encoding, block_size=_BLOCK_BYTES if only is None else None)
+    parse = pcsv.ParseOptions(delimiter=delimiter)
+    with fs.open(path, "rb", compression="infer") as file:
+        names = pcsv.open_csv(file, read_options=read, parse_options=parse).schema.names
+    convert = pcsv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), include_columns=only or [],
+        strings_can_be_null=True,
+    )  # fmt: skip
+    with fs.open(path, "rb", compression="infer") as file:
+        reader = pcsv.open_csv(
+            file, read_options=read, parse_options=parse, convert_options=convert
+        )
+        if only is not None:
+            return reader.read_all()
+        return pa.Table.from_batches([reader.read_next_batch()])

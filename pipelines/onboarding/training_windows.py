@@ -1,0 +1,60 @@
+"""Windows that fit a history: from when to when processors are fitted and models are trained.
+
+Of T sessions the first 60 give features their full history; then comes what the first model learns
+from, and the last third, at least half a year, is scored by models trained before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.errors import ConfigError
+
+LOOK_BACK = 60  # sessions of Alpha158's longest window
+LEAST_WINDOW = 120  # sessions that a model learns from, the held-out ones included
+LEAST_TRAINED = 126  # half a year of scores
+NEEDED = LOOK_BACK + LEAST_WINDOW + LEAST_TRAINED
+MOST_WINDOW, MOST_VALID = 750, 120
+_GAP = 5  # sessions between the end of the fit window and the first training
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sessions and lengths for the sections `dataset` and `training`."""
+
+    fit_start: str
+    fit_end: str
+    first_trained: str
+    window_sessions: int
+    valid_sessions: int
+    retrain_every: int
+
+
+def plan_windows(keys: Sequence[str]) -> Plan:
+    """Windows for a history.
+
+    Args:
+        keys: its sessions, in order.
+
+    Raises:
+        ConfigError: it is too short, saying how many sessions are needed.
+    """
+    total = len(keys)
+    if total < NEEDED:
+        raise ConfigError(
+            f"the data has {total} sessions, and at least {NEEDED} are needed: {LOOK_BACK} before "
+            f"features have their full history, {LEAST_WINDOW} to learn from and "
+            f"{LEAST_TRAINED} to score; give a longer history, or write a YAML by hand with a "
+            f"smaller feature set (pipelines/config/shipped/sample.yaml explains every key)"
+        )
+    first = total - max(LEAST_TRAINED, total // 3)
+    window = min(MOST_WINDOW, first - LOOK_BACK)
+    return Plan(
+        fit_start=keys[LOOK_BACK],
+        fit_end=keys[first - _GAP],
+        first_trained=keys[first],
+        window_sessions=window,
+        valid_sessions=min(MOST_VALID, window // 6),
+        retrain_every=63,
+    )

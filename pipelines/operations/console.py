@@ -1,0 +1,147 @@
+"""What a person sees on the terminal: a live display of assets and epochs, and the final table."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from pipelines.instance.progress import reporting_to
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_LINE_EVERY = 60.0  # seconds between lines about one asset where there is no terminal
+
+
+class LiveProgress:
+    """A bar an asset, with what it is doing; plain lines where there is no terminal.
+
+    Args:
+        console: to draw on.
+        clock: seconds.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._bars = Progress(
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[doing]}"),
+            console=console,
+            refresh_per_second=8,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._totals: dict[str, tuple[int, float]] = {}
+        self._done: dict[str, int] = {}
+        self._said = clock()
+
+    def start(self, asset: str, total: int) -> None:
+        """An asset begins."""
+        self._totals[asset], self._done[asset] = (total, self._clock()), 0
+        self._said = self._clock()
+        self._tasks[asset] = self._bars.add_task(asset, total=total, doing="")
+
+    def advance(self, asset: str, key: str) -> None:
+        """A partition is finished."""
+        self._bars.update(self._tasks[asset], advance=1, doing=key)
+        self._done[asset] += 1
+        self._say(asset, key)
+
+    def note(self, asset: str, text: str) -> None:
+        """What the asset is doing."""
+        self._bars.update(self._tasks[asset], doing=text)
+        self._say(asset, text)
+
+    def _say(self, asset: str, text: str) -> None:
+        """Without a terminal, a line a minute on what takes long."""
+        if not self._console.is_terminal and self._clock() - self._said >= _LINE_EVERY:
+            self._said = self._clock()
+            done, total = self._done[asset], self._totals[asset][0]
+            self._console.print(f"  {asset:<18} {done:>5} of {total} {text}")
+
+    def finish(self, asset: str) -> None:
+        """An asset is done; without a terminal this is the line that is printed."""
+        self._bars.update(self._tasks[asset], doing="")
+        self._bars.stop_task(self._tasks[asset])
+        if not self._console.is_terminal:
+            total, began = self._totals[asset]
+            done, took = self._done[asset], self._clock() - began
+            self._said = self._clock()
+            count = f"{total:>5}" if done == total else f"{done:>5} of {total}"
+            self._console.print(f"  {asset:<18} {count} partitions {took:7.1f} s")
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Draw while the block runs."""
+        with reporting_to(self):
+            if self._console.is_terminal:
+                with self._bars:
+                    yield
+            else:
+                yield
+
+
+def make_console() -> Console:
+    """The terminal; a file or a pipe is given lines of a width that nothing is cut at.
+
+    Dagster points the standard streams of a step at its log files, so the console holds a
+    descriptor of its own to what they were before.
+    """
+    try:
+        own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+    except (OSError, AttributeError):  # replaced by something without a descriptor
+        return Console(width=120)
+    return Console(file=own) if own.isatty() else Console(file=own, width=120)
+
+
+def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:
+    """One row a model: how its scores did, and what they were worth after costs."""
+    table = Table(
+        title="Models side by side", title_justify="left", header_style="bold", box=SIMPLE_HEAD
+    )
+    table.add_column("model")
+    columns = (
+        ("IC", "signal", "ic", ".4f"),
+        ("ICIR", "signal", "icir", ".3f"),
+        ("rank IC", "signal", "rank_ic", ".4f"),
+        ("rank ICIR", "signal", "rank_icir", ".3f"),
+        ("days", "signal", "days", ".0f"),
+        ("ann. ret.*", "portfolio", "annualized_excess_return_with_cost", ".2%"),
+        ("IR*", "portfolio", "information_ratio_with_cost", ".2f"),
+        ("max DD*", "portfolio", "max_drawdown_with_cost", ".2%"),
+    )
+    for title, *_ in columns:
+        table.add_column(title, justify="right")
+    frames = {"signal": signal, "portfolio": portfolio}
+    for model in signal.index:
+        cells = []
+        for _, frame, column, form in columns:
+            source = frames[frame]
+            known = model in source.index and source.loc[model, column] == source.loc[model, column]
+            cells.append(format(source.loc[model, column], form) if known else "–")
+        table.add_row(str(model), *cells)
+    table.caption = (
+        "* TopkDropout after costs, in excess of the equally weighted market: annualised return, "
+        "information ratio, maximum drawdown"
+    )
+    table.caption_justify = "left"
+    return table

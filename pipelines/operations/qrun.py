@@ -1,0 +1,247 @@
+"""`rnn-pipelines qrun CONFIG.yaml`: a qlib workflow file as it is, without qlib.
+
+What a person sees of it: what was asked for, what was loaded, an epoch a line, and at the end the
+figures by which qlib's benchmarks are compared. The work is `rnn_core.workflow`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.errors import PipelineError
+
+if TYPE_CHECKING:
+    from rnn_core.training.trainer import EpochReport
+    from rnn_core.workflow import RunResult, WorkflowSpec
+    from rnn_core.workflow.build_data import Segment
+
+EPILOG = """\
+The file is one of qlib's: LSTM, GRU or KRNN on Alpha158 or Alpha360, with SignalRecord,
+SigAnaRecord and PortAnaRecord. Whatever else it asks for is told, all at once, before anything is
+run. Numbers are written as YAML 1.2 has them (1e-3 is a number)."""
+
+
+class WorkflowFailedError(PipelineError):
+    """A workflow file that cannot be run, or a run that failed; nothing of it was written."""
+
+
+def add_command(commands: Any) -> argparse.ArgumentParser:
+    """Register `qrun`.
+
+    Args:
+        commands: what `ArgumentParser.add_subparsers` returned.
+
+    Returns:
+        The parser of the command; its `run` is the function to call with the arguments.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "qrun",
+        help="run a qlib workflow YAML",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("workflow", metavar="CONFIG.yaml", help="the workflow file")
+    parser.add_argument("--provider-uri", help="folder of the provider, in place of the file's")
+    parser.add_argument(
+        "--out", help="folder of the run (default: qruns/<name of the file>/<time>)"
+    )
+    parser.add_argument(
+        "--semantics",
+        choices=("qlib", "strict"),
+        default="qlib",
+        help="qlib's numbers, or with its quirks repaired (default: qlib)",
+    )
+    parser.add_argument(
+        "--vwap",
+        choices=("typical",),
+        help="where the provider has no vwap take (high + low + close) / 3",
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="KEY.KEY=VALUE",
+        action="append",
+        default=[],
+        help="put a value in place, e.g. task.model.kwargs.n_epochs=3; may be repeated",
+    )
+    parser.set_defaults(run=run_command)
+    return parser
+
+
+def run_command(args: argparse.Namespace, console: Console | None = None) -> int:
+    """Run a workflow file and print how it goes.
+
+    Args:
+        args: as `add_command` declares them.
+        console: where to print; by default the terminal.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        WorkflowFailedError: the file asks for what is not supported, the provider lacks something,
+            the training diverged, or the folder cannot be written.
+    """
+    from pipelines.operations.console import make_console
+    from rnn_core.workflow import (
+        WorkflowError,
+        default_folder,
+        load_document,
+        read_workflow,
+        run_workflow,
+    )
+
+    console = console or make_console()
+    folder = Path(args.out or default_folder(args.workflow, dt.datetime.now()))
+    try:
+        spec = read_workflow(
+            load_document(args.workflow, args.overrides),
+            semantics=args.semantics,
+            provider_uri=args.provider_uri,
+            vwap=args.vwap,
+        )
+        _show_spec(console, spec)
+        with _warnings_shown(console):
+            result = run_workflow(spec, folder, make_watcher(console))
+    except (WorkflowError, OSError) as error:
+        raise WorkflowFailedError(str(error)) from error
+    _show_result(console, result)
+    return 0
+
+
+def make_watcher(console: Console) -> Any:
+    """A `rnn_core.workflow.Watcher` that prints.
+
+    Args:
+        console: where to.
+
+    Returns:
+        The watcher.
+    """
+    from rnn_core.workflow import Watcher
+
+    class Printer(Watcher):
+        """A line for a stage, a line for an epoch."""
+
+        def stage(self, text: str) -> None:
+            console.print(text, markup=False, highlight=False)
+            if text == "training":
+                titles = f"{'epoch':>9} {'train loss':>12} {'valid score':>12} {'best':>5}"
+                console.print(f"  {titles} {'rows/s':>9}", highlight=False)
+
+        def loaded(self, segments: Sequence[Segment], n_features: int) -> None:
+            table = Table(box=SIMPLE_HEAD, header_style="bold")
+            table.add_column("segment")
+            for title in ("from", "to", "sessions", "rows", "features"):
+                table.add_column(title, justify="right")
+            for s in segments:
+                days = (f"{s.first:%Y-%m-%d}", f"{s.last:%Y-%m-%d}")
+                table.add_row(s.name, *days, f"{s.sessions:,}", f"{s.rows:,}", str(n_features))
+            console.print(table)
+
+        def epoch(self, report: EpochReport) -> None:
+            valid = report.valid_score
+            console.print(
+                f"  {f'{report.epoch + 1}/{report.n_epochs}':>9} {report.train_loss:12.6f} "
+                f"{f'{valid:.6f}' if valid == valid else '–':>12} {report.best_epoch + 1:>5} "
+                f"{report.samples_per_second:>9,.0f}",
+                highlight=False,
+            )
+
+    return Printer()
+
+
+@contextmanager
+def _warnings_shown(console: Console) -> Iterator[None]:
+    """Within: warnings of the library are lines among the others."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            console.print(f"note: {record.getMessage()}", markup=False, highlight=False)
+
+    log, lines = logging.getLogger("rnn_core"), Lines(level=logging.WARNING)
+    propagated, log.propagate = log.propagate, False
+    log.addHandler(lines)
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
+        log.propagate = propagated
+
+
+def _show_spec(console: Console, spec: WorkflowSpec) -> None:
+    """What the file asks for."""
+    data, model = spec.dataset, spec.model
+    steps = f", {data.step_len} steps" if data.step_len else ""
+    where = data.instruments if isinstance(data.instruments, str) else f"{len(data.instruments)}"
+    lines = {
+        "workflow": spec.document.path,
+        "provider": f"{spec.provider.uri} ({spec.provider.region})",
+        "data": f"{data.handler}, {data.dataset}{steps}, instruments {where}",
+        "semantics": spec.semantics,
+        "model": f"{model.name}({', '.join(f'{k}={v}' for k, v in model.arguments.items())})",
+    }
+    if spec.document.overrides:
+        lines["set"] = ", ".join(spec.document.overrides)
+    for title, text in lines.items():
+        console.print(f"{title:<10} {text}", markup=False, highlight=False)
+
+
+def _show_result(console: Console, result: RunResult) -> None:
+    """The figures people compare benchmarks by, and where the rest is."""
+    if result.signal is not None:
+        console.print(_signal_table(result.signal.summary))
+    if result.portfolio is not None:
+        console.print(_risk_table(result.portfolio.risk))
+    console.print(f"written to {os.fspath(result.folder)}", markup=False, highlight=False)
+
+
+def _signal_table(summary: Mapping[str, Any]) -> Table:
+    table = Table(title="Scores", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    cells = []
+    for title, key, form in (
+        ("IC", "ic", ".4f"),
+        ("ICIR", "icir", ".4f"),
+        ("rank IC", "rank_ic", ".4f"),
+        ("rank ICIR", "rank_icir", ".4f"),
+        ("sessions", "days", "d"),
+        ("long-short a year", "long_short_annualized_return", ".2%"),
+    ):
+        if key in summary:
+            table.add_column(title, justify="right")
+            cells.append(_number(summary[key], form))
+    table.add_row(*cells)
+    return table
+
+
+def _risk_table(risk: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(title="Portfolio", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("return")
+    for title in ("a year", "information ratio", "max drawdown", "mean", "std"):
+        table.add_column(title, justify="right")
+    for name, row in risk.items():
+        table.add_row(
+            name.replace("_", " "),
+            _number(row["annualized_return"], ".2%"),
+            _number(row["information_ratio"], ".3f"),
+            _number(row["max_drawdown"], ".2%"),
+            _number(row["mean"], ".6f"),
+            _number(row["std"], ".6f"),
+        )
+    return table
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if value == value else "–"

@@ -1,0 +1,141 @@
+"""`refresh`: take over bars that the source has restated, and what follows from them.
+
+The source is asked again for every session from a day on to the newest one that is there. Bars,
+features, labels and datasets that come out differently are replaced; what they do not touch keeps
+its file. The range must reach the end: an adjustment factor builds on all sessions before it, so a
+corrected split changes every later one. The processors are not fitted again: models in force were
+trained on features normalised with them (the job `refit` does it, on purpose).
+
+Models, predictions and evaluations follow by `backfill` where they were backfilled. What was served
+is history, and stays unless `republish` is given: then each file that changes is kept as a revision
+first (`revisions.py`).
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+from rich.console import Console
+
+from pipelines.assets.materialize import ASK, CURRENT_TAG, KEEP, consecutive
+from pipelines.build import build_definitions
+from pipelines.errors import MissingSessionsError
+from pipelines.instance.home import dagster_instance
+from pipelines.instance.orphaned_runs import sweep
+from pipelines.market.market import Market
+from pipelines.operations.console import LiveProgress
+from pipelines.operations.demo import DATA_ASSETS, model_assets
+from pipelines.operations.runs import run_assets
+from pipelines.staleness.causes import Reason, why_not_fitted
+from pipelines.staleness.data_versions import Snapshot
+from pipelines.staleness.served import Served
+from pipelines.staleness.status_report import stored_bars
+from pipelines.staleness.survey import Survey, survey
+from pipelines.training.processors import STATE_FILE
+
+_BEFORE_PROCESSORS = ("ohlcv", "alpha158", "label")
+
+
+def run_refresh(
+    market: Market, console: Console, *, since: str, republish: bool = False
+) -> tuple[str, ...]:
+    """Ask the source again from a day on and make what follows from what changed.
+
+    Args:
+        market: the market.
+        console: where progress goes.
+        since: first day.
+        republish: make models, predictions and evaluations again too, what was served included.
+
+    Returns:
+        The sessions whose bars were restated.
+
+    Raises:
+        MissingSessionsError: there are no bars at or after `since` yet.
+        RunFailedError: a step failed; what was finished before it is kept.
+    """
+    first = market.sessions.at_or_after(since)
+    made = market.warehouse.sessions("ohlcv")  # a day may be declared closed after it was made
+    there = [key for key in made if key >= first and key in market.sessions]
+    if not there:
+        raise MissingSessionsError(
+            f"there are no bars at or after {since} to ask for again; "
+            f"`{market.command('backfill')}` makes what is missing"
+        )
+    sessions = market.sessions.between(first, there[-1])
+    defs, before = build_definitions(market), stored_bars(market, sessions)
+    fitted = market.warehouse.store.exists(STATE_FILE)
+    data = DATA_ASSETS if fitted else _BEFORE_PROCESSORS
+    console.print(
+        f"asking the source for {sessions[0]} … {sessions[-1]} ({len(sessions)} sessions)",
+        highlight=False,
+    )
+    with dagster_instance(market) as instance, LiveProgress(console).shown():
+        sweep(market, instance, console)
+        span = (sessions[0], sessions[-1])
+        run_assets(defs, instance, data, span, tags={CURRENT_TAG: ASK})
+        after = stored_bars(market, sessions)
+        restated = tuple(key for key in sessions if after.get(key) != before.get(key))
+        console.print(_restated_line(market, restated), soft_wrap=True, highlight=False)
+        _follow(market, defs, instance, console, sessions, republish=republish)
+    why = why_not_fitted(Snapshot(market)) if fitted else None
+    if why is not None:
+        console.print(_processors_line(why), soft_wrap=True, highlight=False)
+    return restated
+
+
+def _follow(
+    market: Market,
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    console: Console,
+    sessions: tuple[str, ...],
+    *,
+    republish: bool,
+) -> None:
+    """Make models and what follows them again, or say what is left."""
+    wanted = {}
+    for asset in model_assets(market):
+        made = set(market.warehouse.sessions(asset))
+        wanted[asset] = [key for key in sessions if key in made]
+    served = None if republish else Served(market, instance)
+    found = survey(market, defs, instance, wanted, served=served)
+    work = found.work(sessions)
+    if republish and work is not None:
+        run_assets(defs, instance, work.assets, (work.first, work.last), tags={CURRENT_TAG: KEEP})
+        return
+    for line in _left_lines(market, found, sessions):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _left_lines(market: Market, found: Survey, sessions: tuple[str, ...]) -> list[str]:
+    served = sum(len(found.served(asset)) for asset in found.wanted)
+    left = sum(len(found.left(asset)) for asset in found.wanted)
+    lines = []
+    if served:
+        lines.append(
+            f"{served} partitions of models, predictions and evaluations were served and stay as "
+            f"they are; --republish makes them again and keeps them as revisions"
+        )
+    if left:
+        again = market.command(f"backfill --start {sessions[0]} --end {sessions[-1]}")
+        lines.append(
+            f"{left} backfilled partitions of models, predictions and evaluations are stale now; "
+            f"`{again}` makes them again"
+        )
+    return lines
+
+
+def _restated_line(market: Market, restated: tuple[str, ...]) -> str:
+    if not restated:
+        return "the source gives the bars that were stored"
+    blocks = consecutive(restated, market.sessions)
+    shown = ", ".join(b[0] if len(b) == 1 else f"{b[0]} … {b[-1]}" for b in blocks[:5])
+    more = f" and {len(blocks) - 5} more stretches" if len(blocks) > 5 else ""
+    return f"restated by the source: {shown}{more} ({len(restated)} sessions)"
+
+
+def _processors_line(why: Reason) -> str:
+    return (
+        f"the processors were fitted on what has changed since ({why}); they stay in force until "
+        f"the job `refit` fits them again, and every model after it"
+    )

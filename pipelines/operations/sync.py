@@ -1,0 +1,101 @@
+"""`sync`: bring Dagster's record in step with the warehouse, which is the truth.
+
+A new DAGSTER_HOME, a record that was lost, a warehouse that was copied or restored: partitions that
+are there and not on record are recorded, with the figures of their footers and the time at which
+their file was written, without a run. Partitions on record whose file is gone or damaged are taken
+off it, so that the UI and the schedule see them as missing. No file of the warehouse is touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
+
+from pipelines.errors import name_sessions
+from pipelines.instance.materializations import forget, put_on_record
+from pipelines.market.market import Market
+from pipelines.operations.demo import DATA_ASSETS, model_assets
+from pipelines.staleness.data_versions import Snapshot
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What was brought in step.
+
+    Attributes:
+        recorded: sessions put on record, by asset; `("all",)` for the processors.
+        forgotten: sessions taken off it, by asset, whose file is not there or damaged.
+        damaged: those of them, and others not on record, whose file is damaged.
+    """
+
+    recorded: dict[str, tuple[str, ...]]
+    forgotten: dict[str, tuple[str, ...]]
+    damaged: dict[str, tuple[str, ...]]
+
+
+def sync_record(market: Market, instance: dg.DagsterInstance) -> Synced:
+    """Record what is in the warehouse, and take off the record what is not.
+
+    Args:
+        market: the market.
+        instance: its Dagster record.
+    """
+    now = Snapshot(market)
+    recorded: dict[str, tuple[str, ...]] = {}
+    forgotten: dict[str, tuple[str, ...]] = {}
+    damaged: dict[str, tuple[str, ...]] = {}
+    for asset in (*DATA_ASSETS, *model_assets(market)):
+        table = now[asset]
+        keys = [key for key in market.sessions.keys if key in table.there]
+        table.load(keys)
+        known = instance.get_materialized_partitions(dg.AssetKey(asset))
+        new = [key for key in keys if key not in known and table.info(key) is not None]
+        gone = sorted(key for key in known if key not in table.there or key in table.damaged)
+        put_on_record(market.warehouse.store, instance, asset, table.infos(new))
+        forget(instance, asset, gone)
+        for into, found in ((recorded, new), (forgotten, gone), (damaged, sorted(table.damaged))):
+            if found:
+                into[asset] = tuple(found)
+    if _record_processors(now, instance):
+        recorded["processors"] = ("all",)
+    return Synced(recorded, forgotten, damaged)
+
+
+def _record_processors(now: Snapshot, instance: dg.DagsterInstance) -> bool:
+    """Put the fitted processors on record if they are not; whether that was done."""
+    key = dg.AssetKey("processors")
+    if now.processors is None or instance.get_latest_materialization_event(key) is not None:
+        return False
+    state = now.processors.hash
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            asset_key=key,
+            metadata={"hash": state, "recorded_by": "sync"},
+            tags={DATA_VERSION_TAG: state},
+        )
+    )
+    return True
+
+
+def sync_lines(synced: Synced) -> list[str]:
+    """What was done, for a person: a line for each kind of change."""
+    lines = [
+        f"put on record: {_counted(synced.recorded)}",
+        *(
+            f"taken off the record, not in the warehouse or damaged: {asset} {name_sessions(keys)}"
+            for asset, keys in synced.forgotten.items()
+        ),
+        *(
+            f"damaged: {asset} {name_sessions(keys)}; materialize it again"
+            for asset, keys in synced.damaged.items()
+        ),
+    ]
+    if not synced.recorded and not synced.forgotten and not synced.damaged:
+        return ["Dagster's record and the warehouse are in step"]
+    return lines if synced.recorded else lines[1:]
+
+
+def _counted(found: dict[str, tuple[str, ...]]) -> str:
+    return ", ".join(f"{asset} {len(keys)}" for asset, keys in found.items())

@@ -1,0 +1,213 @@
+"""What the reports are made from: scores, labels and bars of a market, as the library wants them.
+
+Rows are indexed by (datetime, instrument); the datetime of a score and of a label is the decision
+session. Trivial baselines stand beside the models, so that a reader sees whether the networks earn
+their keep: reversal and momentum of the bars, and a ridge regression on the very rows and features
+that the models are trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines.errors import PipelineError
+from pipelines.market.input_versions import learning_window
+from pipelines.market.market import LABEL_NAME, Market
+from pipelines.training.windows import to_index
+
+_MOST_FITS = 12  # of the ridge regression, spread evenly over the trained sessions
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """Scores of one model.
+
+    Attributes:
+        score: of every decision, the mean over its networks.
+        seeds: of each network where all sessions have the same number of several, else none.
+    """
+
+    score: pd.Series
+    seeds: tuple[pd.Series, ...] = ()
+
+
+class ReportData:
+    """A market's predictions and what became of them; each part is read when it is asked for.
+
+    Args:
+        market: the market.
+        needed_by: for messages.
+    """
+
+    def __init__(self, market: Market, needed_by: str) -> None:
+        self.market = market
+        self._needed_by = needed_by
+
+    def rows(self, table: str, columns: list[str] | None = None) -> pd.DataFrame | None:
+        """Every row of a table; None where it has no partition."""
+        keys = self.market.warehouse.sessions(table)
+        if not keys:
+            return None
+        return self.market.warehouse.read(
+            table, keys, needed_by=self._needed_by, columns=columns
+        ).frame
+
+    @cached_property
+    def scores(self) -> dict[str, ModelScores]:
+        """By model; one without a prediction is left out."""
+        found = {}
+        for spec in self.market.models:
+            rows = self.rows(f"{spec.name}_prediction", ["instrument", "score", "seed_scores"])
+            if rows is not None and not rows.empty:
+                found[spec.name] = _model_scores(rows)
+        return found
+
+    @cached_property
+    def labels(self) -> pd.Series:
+        """Raw returns that have matured, by decision."""
+        rows = self.rows("label", ["instrument", "decision_date", "label"])
+        if rows is None or rows.empty:
+            return pd.Series(dtype="float64", index=_index([], []))
+        index = _index(pd.to_datetime(rows["decision_date"]), rows["instrument"])
+        return pd.Series(rows["label"].to_numpy(dtype="float64"), index=index).sort_index()
+
+    @cached_property
+    def first(self) -> pd.Timestamp:
+        """The first decision that has a score."""
+        firsts = [
+            one.score.index.get_level_values("datetime").min() for one in self.scores.values()
+        ]
+        return pd.Timestamp(min(firsts))
+
+    @cached_property
+    def bars(self) -> pd.DataFrame:
+        """Adjusted bars and `member`, from 61 sessions before the first score on."""
+        market = self.market
+        start = market.sessions.window(f"{self.first:%Y-%m-%d}", 62)[0]
+        keys = tuple(k for k in market.warehouse.sessions("ohlcv") if k >= start)
+        bars, parts = market.load_bars(keys, self._needed_by)
+        bars["member"] = parts.frame["member"].to_numpy(dtype=bool)
+        return bars.set_index(["date", "instrument"]).rename_axis(["datetime", "instrument"])
+
+    @cached_property
+    def coverage(self) -> pd.DataFrame:
+        """Bars, members among them and bars set aside, by closed session of the market's span.
+
+        Returns:
+            T rows with `bars`, `members`, `quarantined`; NaN where a session has no partition.
+        """
+        market = self.market
+        keys = market.sessions.between(market.sessions.first, market.last_closed())
+        there = [key for key in market.warehouse.sessions("ohlcv") if key in market.sessions]
+        bars, aside = self.rows("ohlcv", ["member"]), self.rows("ohlcv_quarantine", ["instrument"])
+        counts = pd.DataFrame(
+            {
+                "bars": _by_day(bars),
+                "members": _by_day(None if bars is None else bars[bars["member"]]),
+                "quarantined": _by_day(aside),
+            }
+        ).reindex(pd.DatetimeIndex(there))
+        return counts.fillna(0.0).reindex(pd.DatetimeIndex(keys))
+
+    def baselines(self) -> dict[str, pd.Series]:
+        """Trivial scores of members, from the first decision that has a score on."""
+        from rnn_core.evaluation import momentum, reversal
+
+        member = self.bars["member"]
+        members = member[member & (member.index.get_level_values(0) >= self.first)].index
+        found = {"reversal": reversal(self.bars), "momentum": momentum(self.bars)}
+        made = {name: one.reindex(members).dropna() for name, one in found.items()}
+        made["ridge"] = self._ridge()
+        return {name: one for name, one in made.items() if len(one)}
+
+    def _ridge(self) -> pd.Series:
+        """Ridge scores of every session with a model, refitted on evenly spaced anchors.
+
+        Each fit sees what a model as of its anchor sees, so no score knows a later label.
+        """
+        from rnn_core.evaluation import ridge_scores
+
+        market = self.market
+        served = [k for k in market.warehouse.sessions("dataset_infer") if self._is_served(k)]
+        if not served:
+            return pd.Series(dtype="float64", index=_index([], []))
+        first = market.sessions.position(market.plan.first_trained)
+        every = max(market.plan.retrain_every, -(-len(served) // _MOST_FITS))
+        parts = []
+        for start in range(first, market.sessions.position(served[-1]) + 1, every):
+            anchor = market.sessions.keys[start]
+            scored = [k for k in served if anchor <= k < self._end(start + every)]
+            if not scored:
+                continue
+            try:
+                x, y = self._training_rows(anchor)
+                parts.append(ridge_scores(x, y, self._features(scored)))
+            except PipelineError:
+                continue  # the history of this anchor is gone: its sessions have no baseline
+        return pd.concat(parts) if parts else pd.Series(dtype="float64", index=_index([], []))
+
+    def _is_served(self, key: str) -> bool:
+        return key >= self.market.plan.first_trained and pd.Timestamp(key) >= self.first
+
+    def _end(self, position: int) -> str:
+        keys = self.market.sessions.keys
+        return keys[position] if position < len(keys) else "9999-12-31"
+
+    def _training_rows(self, anchor: str) -> tuple[pd.DataFrame, pd.Series]:
+        """Features and processed labels that a model as of a session trains and validates on."""
+        market, window = self.market, learning_window(self.market, anchor)
+        learn = market.warehouse.read(
+            "dataset_learn",
+            window.learn,
+            needed_by=self._needed_by,
+            columns=["instrument", "decision_date", "label"],
+        ).frame
+        decisions = market.sessions.between(window.train[0], window.valid[1])
+        x = self._features(decisions)
+        y = pd.Series(
+            learn["label"].to_numpy(dtype="float64"),
+            index=_index(pd.to_datetime(learn["decision_date"]), learn["instrument"]),
+            name=LABEL_NAME,
+        )
+        return x, y.reindex(x.index)
+
+    def _features(self, keys: Sequence[str]) -> pd.DataFrame:
+        """Normalised features of members."""
+        columns = list(self.market.dataset_columns)
+        rows = self.market.warehouse.read(
+            "dataset_infer",
+            keys,
+            needed_by=self._needed_by,
+            columns=["instrument", "member", *columns],
+        ).frame
+        return to_index(rows[rows["member"]], columns)
+
+
+def _by_day(rows: pd.DataFrame | None) -> pd.Series:
+    """The number of rows by session."""
+    days = pd.Series(dtype="datetime64[ns]") if rows is None else pd.to_datetime(rows["date"])
+    return days.value_counts().astype("float64")
+
+
+def _model_scores(rows: pd.DataFrame) -> ModelScores:
+    """The scores of a model from its partitions' rows."""
+    index = _index(rows["date"], rows["instrument"])
+    score = pd.Series(rows["score"].to_numpy(dtype="float64"), index=index).sort_index()
+    several = rows["seed_scores"].dropna()
+    if len(several) < len(rows) or len(set(several.map(len))) != 1:
+        return ModelScores(score)
+    each = np.stack(several.to_list(), axis=1)  # [K, S]
+    return ModelScores(score, tuple(pd.Series(one, index=index).sort_index() for one in each))
+
+
+def _index(days: Any, names: Any) -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays(
+        [pd.DatetimeIndex(days), np.asarray(names, dtype=object)],
+        names=["datetime", "instrument"],
+    )

@@ -1,0 +1,372 @@
+"""The two reports: models side by side over every session, as tables, pictures and one page.
+
+`signal_report` writes `signal.csv`, `comparison.csv` (models, their rank average and trivial
+baselines on the same rows), `differences.csv` (tests of every pair), the PNGs (`coverage.png` shows
+which sessions have bars) and `report.html`, a page that needs nothing but itself; `data/reports`
+has the page of every market, by its name.
+`portfolio_report` writes `portfolio.csv` and its PNGs. Every file is moved into place whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pipelines.config.features import identity
+from pipelines.errors import MissingSessionsError
+from pipelines.market.market import Market
+from pipelines.reports.report_data import ReportData
+from pipelines.reports.report_tables import (
+    COMPARISON_TABLE,
+    DIFFERENCES_TABLE,
+    PORTFOLIO_TABLE,
+    SIGNAL_TABLE,
+)
+from pipelines.staleness.served import served_means
+from pipelines.training.registry import find_bundle, histories_of
+from pipelines.warehouse import revisions
+from pipelines.warehouse.partition_file import DamagedFileError, fingerprint
+from pipelines.warehouse.store import atomic_write
+
+if TYPE_CHECKING:
+    from rnn_core.evaluation import PortfolioResult, SignalAnalysis
+
+__all__ = [
+    "PAGE",
+    "PORTFOLIO_TABLE",
+    "SIGNAL_TABLE",
+    "Report",
+    "portfolio_report",
+    "read_table",
+    "seed_figures",
+    "served_figures",
+    "served_note",
+    "sessions_of",
+    "signal_report",
+]
+
+PAGE = "report.html"
+_ICS = ["ic", "rank_ic"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tables by the name of their file, that by model first; PNGs by name; remarks for the log."""
+
+    tables: dict[str, pd.DataFrame]
+    pictures: dict[str, bytes]
+    notes: list[str]
+
+
+def signal_report(market: Market, served: Mapping[str, Collection[str]] | None = None) -> Report:
+    """Analyse the scores of every model, compare them, and write the page.
+
+    Args:
+        market: the market.
+        served: decisions by model that were scored in time to be traded on; the table tells their
+            IC apart from that of backfilled ones. None where that is not known.
+
+    Raises:
+        MissingSessionsError: no session has been evaluated yet.
+    """
+    from rnn_core.evaluation import (
+        compare_signals,
+        html_report,
+        mean_test,
+        plot_coverage,
+        png_bytes,
+        report_figures,
+        signal_analysis,
+        summarize_ic,
+    )
+
+    data = ReportData(market, "signal_report")
+    evaluations = {
+        spec.name: rows.set_index("date")
+        for spec in market.models
+        if (rows := data.rows(f"{spec.name}_evaluation")) is not None and not rows.empty
+    }
+    if not evaluations:
+        raise MissingSessionsError(
+            "signal_report: no session has been evaluated yet; materialize the evaluations of "
+            f"sessions from {market.plan.first_trained} plus {market.label_lag} sessions on"
+        )
+    table = pd.DataFrame(
+        {
+            name: {
+                **summarize_ic(rows),
+                **{f"{c}_t_nw": mean_test(pd.to_numeric(rows[c]))["t_nw"] for c in _ICS},
+                **seed_figures(rows),
+                **served_figures(
+                    as_first_made(market, name, rows),
+                    None if served is None else served.get(name, ()),
+                ),
+            }
+            for name, rows in evaluations.items()
+        }
+    ).T
+    table.index.name = "model"
+    histories, damaged = _newest_histories(market, evaluations)
+    analyses: dict[str, SignalAnalysis] = {
+        name: signal_analysis(
+            data.scores[name].score,
+            data.labels,
+            bars=data.bars,
+            quantiles=market.config.evaluation.quantiles,
+        )
+        for name in evaluations
+    }
+    comparison = compare_signals(
+        {name: data.scores[name].seeds or data.scores[name].score for name in evaluations},
+        data.labels,
+        baselines=data.baselines(),
+        quantiles=market.config.evaluation.quantiles,
+    )
+    portfolios = _portfolios(data)
+    pictures = report_figures(
+        analyses, portfolios=portfolios, comparison=comparison, histories=histories
+    )
+    pictures["coverage"] = png_bytes(plot_coverage(data.coverage))
+    page = html_report(
+        analyses,
+        title=f"{market.config.name}: signals and portfolios",
+        portfolios=portfolios,
+        comparison=comparison,
+        histories=histories,
+        provenance=_provenance(market, evaluations),
+        notes=[*_notes(market, served), *damaged],
+        periods_per_year=market.config.portfolio.periods_per_year,
+        figures=pictures,
+    )
+    tables = {
+        SIGNAL_TABLE: table,
+        COMPARISON_TABLE: comparison.summary,
+        DIFFERENCES_TABLE: comparison.differences,
+    }
+    _publish(market, tables, pictures)
+    for path in (market.paths.reports / PAGE, market.paths.page):
+        atomic_write(path, page.encode())
+    days = {name: int(table.loc[name, "days"]) for name in table.index}
+    return Report(tables, pictures, [f"signal_report: evaluated sessions {days}", *damaged])
+
+
+def _newest_histories(
+    market: Market, evaluations: Mapping[str, pd.DataFrame]
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Loss curves of each model's newest evaluated training, and why some are left out."""
+    from rnn_core.training import BundleError
+
+    histories: dict[str, pd.DataFrame] = {}
+    notes: list[str] = []
+    for name, rows in evaluations.items():
+        newest = f"{rows['as_of'].max():%Y-%m-%d}"
+        try:
+            bundle = find_bundle(market, name, newest)
+        except BundleError as error:
+            notes.append(
+                f"the loss curve of {name} of {newest} is left out: {error}; materialize "
+                f"{name}_model of {newest} to train it again"
+            )
+            continue
+        if bundle is not None:
+            histories |= histories_of(f"{name} {newest}", bundle)
+    return histories, notes
+
+
+def _provenance(market: Market, evaluations: Mapping[str, pd.DataFrame]) -> dict[str, object]:
+    """What the page was made from."""
+    settings = market.config.model_dump(mode="json", exclude={"features": {"set"}})
+    settings["features"]["set"] = identity(market.config.features.set)
+    anchors = {n: sorted(set(r["as_of"].astype(str))) for n, r in evaluations.items()}
+    return {
+        "market": market.config.name,
+        "configuration": fingerprint(settings)[:16],
+        "source": market.config.market.source.kind,
+        "label": market.config.features.label,
+        **{
+            f"{name} models": f"{len(seen)}, {seen[0]} to {seen[-1]}"
+            for name, seen in anchors.items()
+        },
+    }
+
+
+def _notes(market: Market, served: Mapping[str, Collection[str]] | None) -> list[str]:
+    """Remarks that stand on the page whatever the figures are."""
+    notes = ["ridge, reversal and momentum are baselines: a network that does not beat them earns "
+             "nothing"]  # fmt: skip
+    if market.config.market.source.kind == "bokeh_sample":
+        notes.append("three to five names a day: these figures show the machinery, nothing more")
+    if served is not None:
+        notes.append(served_note(market, served))
+    return notes
+
+
+def served_note(market: Market, served: Mapping[str, Collection[str]]) -> str:
+    """How many decisions were served, and what that means here.
+
+    Args:
+        market: the market; its calendar says until when a score can be traded on.
+        served: decision sessions by model.
+    """
+    if not any(served.values()):
+        return "no decision was scored in time to be traded on: all were backfilled"
+    counts = ", ".join(f"{name} {len(keys)}" for name, keys in served.items())
+    return (
+        f"decisions scored in time to be traded on, {served_means(market.sessions)}: {counts}; all "
+        f"others were backfilled"
+    )
+
+
+def as_first_made(market: Market, model: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Evaluations, those that were made again with the figures that they had first.
+
+    What was served and is published anew keeps its first version as a revision: the record of what
+    was traded on is that one, never the one of hindsight. A damaged revision has no figures.
+
+    Args:
+        market: the market.
+        model: its name.
+        rows: its evaluations, by session.
+    """
+    table, store = f"{model}_evaluation", market.warehouse.store
+    first = rows.copy()
+    for key in revisions.sessions(store, table):
+        try:
+            found = revisions.first_rows(store, table, key)[_ICS]
+        except DamagedFileError:
+            found = pd.DataFrame([[math.nan, math.nan]], columns=_ICS)
+        if pd.Timestamp(key) in first.index and len(found):
+            first.loc[pd.Timestamp(key), _ICS] = found.iloc[0].to_numpy()
+    return first
+
+
+def served_figures(rows: pd.DataFrame, served: Collection[str] | None) -> dict[str, float]:
+    """IC of served decisions apart from backfilled ones.
+
+    Args:
+        rows: evaluations.
+        served: decision sessions; None leaves the figures out.
+
+    Returns:
+        served_days, served_ic, served_rank_ic; NaN where no served decision was evaluated.
+    """
+    if served is None:
+        return {}
+    chosen = rows[pd.to_datetime(rows["decision_date"]).dt.strftime("%Y-%m-%d").isin(set(served))]
+    ic, rank_ic = (pd.to_numeric(chosen[name]).mean() for name in ("ic", "rank_ic"))
+    return {"served_days": len(chosen), "served_ic": float(ic), "served_rank_ic": float(rank_ic)}
+
+
+def seed_figures(rows: pd.DataFrame) -> dict[str, float]:
+    """Mean and standard deviation over the seeds of each network's mean IC and rank IC.
+
+    Sessions are those that have as many networks as the newest one: a model whose `seeds` changed
+    is described as it is now.
+
+    Args:
+        rows: evaluations with `seed_ic` and `seed_rank_ic`.
+
+    Returns:
+        seeds, seed_ic_mean, seed_ic_std, seed_rank_ic_mean, seed_rank_ic_std; the last four are
+        NaN where there is one network.
+    """
+    figures: dict[str, float] = {"seeds": 1}
+    for name in ("seed_ic", "seed_rank_ic"):
+        known = rows[name].dropna()
+        counts = known.map(len)
+        if known.empty:
+            figures |= {f"{name}_mean": math.nan, f"{name}_std": math.nan}
+            continue
+        each = np.stack(known[counts == counts.iloc[-1]].to_list())  # [T, K]
+        of_seed = np.nanmean(each, axis=0)  # [K]
+        figures |= {
+            "seeds": each.shape[1],
+            f"{name}_mean": float(of_seed.mean()),
+            f"{name}_std": float(of_seed.std(ddof=1)),
+        }
+    return figures
+
+
+def portfolio_report(market: Market) -> Report:
+    """Backtest TopkDropout on the predictions of every model and of their rank average.
+
+    Raises:
+        MissingSessionsError: no session has predictions yet.
+    """
+    from rnn_core.evaluation import plot_concentration, plot_portfolio, png_bytes, portfolio_summary
+
+    data = ReportData(market, "portfolio_report")
+    if not data.scores:
+        raise MissingSessionsError(
+            "portfolio_report: no session has predictions yet; materialize the predictions of "
+            f"sessions from {market.plan.first_trained} on"
+        )
+    settings = market.config.portfolio
+    results = _portfolios(data)
+    table = pd.DataFrame(
+        {
+            name: portfolio_summary(result, periods_per_year=settings.periods_per_year)
+            for name, result in results.items()
+        }
+    ).T
+    table.index.name = "model"
+    pictures = {
+        "portfolio": png_bytes(plot_portfolio(results)),
+        "concentration": png_bytes(plot_concentration(results)),
+    }
+    tables = {PORTFOLIO_TABLE: table}
+    _publish(market, tables, pictures)
+    sessions = int(table["sessions"].max())
+    notes = [f"portfolio_report: {sessions} sessions, topk {settings.topk}"]
+    notes += [f"{name}: {note}" for name, result in results.items() for note in result.notes]
+    return Report(tables, pictures, notes)
+
+
+def _portfolios(data: ReportData) -> dict[str, PortfolioResult]:
+    """TopkDropout of every model and, where there are several, of their rank average."""
+    from rnn_core.evaluation import (
+        PortfolioConfig,
+        equal_weight_benchmark,
+        rank_average,
+        topk_dropout,
+    )
+
+    settings, signals = data.market.config.portfolio, {n: o.score for n, o in data.scores.items()}
+    if len(signals) > 1:
+        mixed = rank_average(list(signals.values()))
+        signals |= {"ensemble": mixed} if len(mixed) else {}
+    start = data.market.sessions.window(f"{data.first:%Y-%m-%d}", 2)[0]
+    bars = data.bars.loc[pd.Timestamp(start) :]
+    config = PortfolioConfig(**settings.model_dump(exclude={"periods_per_year"}))
+    members = bars[bars["member"]]
+    benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
+    return {
+        name: topk_dropout(signal, bars, config, benchmark=benchmark)
+        for name, signal in signals.items()
+    }
+
+
+def sessions_of(bars: pd.DataFrame) -> pd.DatetimeIndex:
+    """The sessions of a long frame, in order."""
+    return pd.DatetimeIndex(bars.index.get_level_values("datetime").unique()).sort_values()
+
+
+def _publish(
+    market: Market, tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, bytes]
+) -> None:
+    folder = market.paths.reports
+    for name, table in tables.items():
+        atomic_write(folder / name, table.to_csv().encode())
+    for picture, png in pictures.items():
+        atomic_write(folder / f"{picture}.png", png)
+
+
+def read_table(market: Market, name: str) -> pd.DataFrame | None:
+    """A report's table from disk, or None where it was not made yet."""
+    path = market.paths.reports / name
+    return pd.read_csv(path, index_col="model") if path.is_file() else None

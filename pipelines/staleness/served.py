@@ -1,0 +1,180 @@
+"""Which sessions were served: their predictions were made before they could be traded on.
+
+A prediction of decision date D is *served* if it was first made at or before the open of the
+session after D, and *backfilled* if it was made later, when its outcome could be known. Where
+trading does not pause, so that the next session has begun by the midnight that ends D and no score
+of D can come before it (a market round the clock, futures that close for an hour), it is served if
+it was made before the close of the session after D, or within 24 hours of that one's open where
+its closing time is not known: a calendar of one's own, an extra session that the exchange's lacks.
+
+The time is that of the first materialization in Dagster's record: Parquet files hold no times, so
+that a partition made twice has the same bytes, and a record of its own would be one more thing to
+keep in step. Making a partition again does not change when it was first made; one that was lost or
+damaged is made anew, and counts from then. What the record lacks, since it was lost or is another
+one, counts from the modification time of its file (its oldest revision's), by which `sync` and
+every run put it on record. Copies that do not keep those times turn served sessions into backfilled
+ones, never the other way round.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import dagster as dg
+import pandas as pd
+
+from pipelines.calendar.sessions import Sessions
+from pipelines.instance.materializations import first_made
+from pipelines.market.market import Market
+from pipelines.warehouse import revisions
+
+_LONGEST_CLOSE = pd.Timedelta(days=45)  # no exchange stays closed so long
+
+
+def served_sessions(market: Market, instance: dg.DagsterInstance, model: str) -> set[str]:
+    """The sessions whose predictions were made in time to be traded on.
+
+    Args:
+        market: the market.
+        instance: its Dagster record.
+        model: name of the model.
+
+    Returns:
+        Session keys.
+    """
+    table, store = f"{model}_prediction", market.warehouse.store
+    made = first_made(instance, table)
+    for key in set(store.partitions(table)) - made.keys():
+        made[key] = pd.Timestamp(revisions.first_written(store, table, key), unit="s", tz="UTC")
+    # A calendar's opening times take a second to work out: only where a session may be served.
+    near = {
+        key: when
+        for key, when in made.items()
+        if key in market.sessions and when <= pd.Timestamp(key, tz="UTC") + _LONGEST_CLOSE
+    }
+    return {key for key, when in near.items() if when <= served_until(market.sessions, key)}
+
+
+def served_until(sessions: Sessions, key: str) -> pd.Timestamp:
+    """The last moment at which a score of a session can be traded on, UTC.
+
+    The open of the next session; its close where it has opened before the session's partition can
+    exist.
+
+    Raises:
+        ConfigError: the key is not a session.
+    """
+    opens = next_open(sessions, key)
+    if opens > _midnight_after(sessions, key):
+        return opens
+    known = None if sessions.opens is not None else _exchange_next(sessions, key)
+    return opens + pd.Timedelta(days=1) if known is None else pd.Timestamp(known["close"])
+
+
+def served_means(sessions: Sessions) -> str:
+    """What makes a prediction a served one in this market, in words."""
+    key = sessions.keys[-1]
+    pauses = next_open(sessions, key) > _midnight_after(sessions, key)
+    if pauses:
+        return "before the next session's open"
+    return "before the next session's close, as trading does not pause before its open"
+
+
+def _midnight_after(sessions: Sessions, key: str) -> pd.Timestamp:
+    """When the partition of a session begins to exist, UTC."""
+    return sessions.at(f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}")
+
+
+def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
+    """When trading begins at the session after a given one, UTC.
+
+    After a market's last session that is the exchange's next one, or the next day. A session that
+    the exchange's calendar does not know counts from its midnight.
+
+    Raises:
+        ConfigError: the key is not a session.
+    """
+    at = sessions.position(key) + 1
+    after = sessions.keys[at] if at < len(sessions) else None
+    tomorrow = f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}"
+    if sessions.opens is not None:
+        return sessions.at(after or tomorrow, sessions.opens)
+    known = _exchange_next(sessions, key)
+    return sessions.at(after or tomorrow) if known is None else pd.Timestamp(known["open"])
+
+
+def _exchange_next(sessions: Sessions, key: str) -> pd.Series | None:
+    """`open` and `close` of the session after a given one, UTC.
+
+    After a market's last session that is the exchange's next one. None where the exchange's
+    calendar does not know it.
+    """
+    times = _exchange_times(sessions.calendar, sessions.first)
+    at = sessions.position(key) + 1
+    if at < len(sessions):
+        found = times[times.index == pd.Timestamp(sessions.keys[at])]
+    else:
+        found = times[times.index > pd.Timestamp(key)]
+    return None if found.empty else found.iloc[0]
+
+
+@lru_cache(maxsize=4)
+def _exchange_times(calendar: str, first: str) -> pd.DataFrame:
+    """`open` and `close` by session, UTC, from a market's first session to the calendar's end."""
+    import exchange_calendars
+
+    lead = pd.Timestamp(first) - pd.Timedelta(days=14)
+    schedule: pd.DataFrame = exchange_calendars.get_calendar(calendar, start=lead).schedule
+    return schedule[["open", "close"]]
+
+
+class Served:
+    """What is history: partitions that a person may have traded on, looked up as needed.
+
+    Args:
+        market: the market.
+        instance: its Dagster record.
+    """
+
+    def __init__(self, market: Market, instance: dg.DagsterInstance) -> None:
+        self._market = market
+        self._instance = instance
+        self._sessions: dict[str, set[str]] = {}
+
+    def sessions(self, model: str) -> set[str]:
+        """`served_sessions` of a model."""
+        if model not in self._sessions:
+            self._sessions[model] = served_sessions(self._market, self._instance, model)
+        return self._sessions[model]
+
+    def holds(self, asset: str, key: str) -> bool:
+        """Whether a partition was served, or belongs to what was.
+
+        That is the prediction of a served session, the pointer to the model that gave it and the
+        evaluation of its decision.
+        """
+        model, _, kind = asset.rpartition("_")
+        if kind not in ("model", "prediction", "evaluation") or model not in {
+            spec.name for spec in self._market.models
+        }:
+            return False
+        decision = self._market.decision_of(key) if kind == "evaluation" else key
+        return decision is not None and decision in self.sessions(model)
+
+    def gave(self, model: str, anchor: str) -> bool:
+        """Whether the model trained at a session gave served scores: its bundle is history, too."""
+        plan = self._market.plan_of(model)
+        return any(plan.anchor(key) == anchor for key in self.sessions(model))
+
+    def follows(self, model: str, as_of: str) -> bool:
+        """Whether a session was served at or after this one, by whatever model."""
+        return max(self.sessions(model), default="") >= as_of
+
+    def leaves_to_make(self, model: str, anchor: str) -> bool:
+        """Whether the model of an anchor has sessions that were not served, or those to come."""
+        plan, sessions = self._market.plan_of(model), self._market.sessions
+        last = self._market.last_closed()
+        if plan.anchor(last) == anchor:
+            return True
+        closed = sessions.between(anchor, last) if anchor <= last else ()
+        return any(plan.anchor(key) == anchor and key not in self.sessions(model) for key in closed)

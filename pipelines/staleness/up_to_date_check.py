@@ -1,0 +1,83 @@
+"""The check `up_to_date`: `rnn-pipelines status` as a line of the UI, after every report.
+
+It warns and stops nothing. The whole comparison hashes every file of the market, so here only the
+newest sessions are compared with what would be made now; of those before them it is seen whether
+they are there and on record. It can be executed by itself on its page, too.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from pipelines.market.market import Market
+
+if TYPE_CHECKING:
+    from pipelines.staleness.status_report import AssetStatus, StatusReport
+
+RECENT = 60  # sessions compared
+_SHOWN = 3  # assets in the sentence; the table has them all
+
+
+def up_to_date_check(market: Market) -> dg.AssetChecksDefinition:
+    """The check of a market, on `signal_report`: where a person looks every day."""
+
+    @dg.asset_check(
+        asset="signal_report",
+        name="up_to_date",
+        blocking=False,
+        description=(
+            f"Of the newest {RECENT} sessions nothing is missing or stale, and of those before "
+            f"them nothing is missing. The command status of rnn-pipelines compares every session."
+        ),
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        from pipelines.staleness.status_report import (
+            status_report,  # it asks for the graph that holds this check
+        )
+
+        return status_result(status_report(market, context.instance, recent=RECENT))
+
+    return check
+
+
+def status_result(report: "StatusReport") -> dg.AssetCheckResult:
+    """What a comparison found, as Dagster shows it: counts and first sessions by asset."""
+    stale = {asset.asset: _stale(asset) for asset in report.assets}
+    found = {name: count for name, count in stale.items() if count}
+    said = f"everything is current up to {report.newest}"
+    metadata: dict[str, Any] = {"newest closed session": report.newest}
+    if found:
+        first = ", ".join(f"{name} {count}" for name, count in list(found.items())[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more assets" if len(found) > _SHOWN else ""
+        said = (
+            f"not current up to {report.newest}: {first}{more} (partitions); rnn-pipelines status "
+            f"says what to do, rnn-pipelines backfill makes what is missing"
+        )
+        metadata["not current"] = dg.MetadataValue.table(_records(report))
+    return dg.AssetCheckResult(
+        passed=report.is_current,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=said,
+        metadata=metadata,
+    )
+
+
+def _stale(asset: "AssetStatus") -> int:
+    return sum(len(finding.keys) for finding in asset.findings if finding.is_stale)
+
+
+def _records(report: "StatusReport") -> list[dg.TableRecord]:
+    """A row for each reason of each asset."""
+    return [
+        dg.TableRecord(
+            {
+                "asset": asset.asset,
+                "partitions": len(finding.keys),
+                "sessions": finding.shown(),
+                "why": finding.why,
+            }
+        )
+        for asset in report.assets
+        for finding in asset.findings
+        if finding.is_stale
+    ]

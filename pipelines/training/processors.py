@@ -1,0 +1,219 @@
+"""The fitted processors of a market: built from its YAML, fitted once, kept as JSON with a hash.
+
+The chains work on qlib's frames, rows (datetime, instrument) and columns (group, name); tables of
+the warehouse are flat. This module is the seam between the two. In the pipeline infer processors
+see only features and learn processors only the label.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pipelines.errors import ProcessorStateError, did_you_mean
+from pipelines.warehouse.partition_file import canonical_json, fingerprint
+from pipelines.warehouse.store import Store
+
+if TYPE_CHECKING:
+    from pipelines.config.market_file import DatasetConfig, ProcessorConfig
+    from pipelines.market.market import Market
+    from rnn_core.data import ProcessorChain
+
+STATE_FILE = "processors.json"
+
+
+def build_chain(
+    entries: Sequence[ProcessorConfig], dataset: DatasetConfig, *, group: str
+) -> ProcessorChain:
+    """Unfitted processors in the order of the YAML.
+
+    The fit window and the group (`feature` for infer, `label` for learn processors) are filled in
+    where a processor takes them and the YAML leaves them out.
+
+    Raises:
+        ValueError: an unknown processor or argument, with the nearest name, or a processor that
+            would touch the other group.
+    """
+    from rnn_core.data.processors import PROCESSORS, ProcessorChain, make_processor
+
+    chain = []
+    for entry in entries:
+        if entry.name not in PROCESSORS:
+            hint = did_you_mean(entry.name, PROCESSORS)
+            raise ValueError(f"unknown processor {entry.name!r}; {hint}")
+        accepted = inspect.signature(PROCESSORS[entry.name]).parameters
+        given = dict(entry.kwargs)
+        if given.get("fields_group", group) != group:
+            raise ValueError(
+                f"{entry.name}: fields_group {given['fields_group']!r} in the processors of the "
+                f"{group}s; expected {group!r}"
+            )
+        filled: dict[str, Any] = {
+            "fields_group": group,
+            "fit_start_time": str(dataset.fit_start),
+            "fit_end_time": str(dataset.fit_end),
+        }
+        given |= {k: v for k, v in filled.items() if k in accepted and k not in given}
+        try:
+            chain.append(make_processor(entry.name, given))
+        except (KeyError, TypeError) as error:
+            raise ValueError(str(error.args[0])) from error
+    if group == "feature":
+        for processor in chain:
+            if not processor.is_for_infer():
+                raise ValueError(
+                    f"{type(processor).__name__} cannot be an infer processor: it needs the label"
+                )
+    return ProcessorChain(chain)
+
+
+def output_columns(chain: ProcessorChain, columns: Sequence[str], group: str) -> tuple[str, ...]:
+    """Names that a chain leaves of a group's columns; needs no fitted state.
+
+    Raises:
+        ValueError: the chain names a column that the group lacks.
+    """
+    from rnn_core.data.processors import DropCol, FilterCol
+
+    frame = pd.DataFrame(columns=pd.MultiIndex.from_product([[group], list(columns)]))
+    for processor in chain:
+        if isinstance(processor, FilterCol | DropCol):
+            try:
+                frame = processor(frame)
+            except KeyError as error:
+                raise ValueError(str(error.args[0])) from error
+    return tuple(frame.columns.get_level_values(1))
+
+
+def input_columns(chain: ProcessorChain, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns that a chain has to be given: a leading FilterCol needs only its own."""
+    from rnn_core.data import FilterCol
+
+    first = next(iter(chain), None)
+    if isinstance(first, FilterCol):
+        kept = set(first.col_list)
+        return tuple(name for name in columns if name in kept)
+    return tuple(columns)
+
+
+def to_qlib(rows: pd.DataFrame, group: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Flat rows with date and instrument -> rows (datetime, instrument), columns (group, name)."""
+    index = pd.MultiIndex.from_arrays(
+        [rows["date"], rows["instrument"]], names=["datetime", "instrument"]
+    )
+    frame = rows[list(columns)].set_axis(index, axis=0)
+    frame.columns = pd.MultiIndex.from_product([[group], list(columns)])
+    return frame
+
+
+def from_qlib(frame: pd.DataFrame) -> pd.DataFrame:
+    """The inverse of `to_qlib`: flat columns after `date` and `instrument`."""
+    flat = frame.droplevel(0, axis=1)
+    return flat.reset_index().rename(columns={"datetime": "date"})
+
+
+@dataclass(frozen=True)
+class ProcessorState:
+    """Both fitted chains and what they were fitted on.
+
+    Attributes:
+        config: hash of the processor lists and fit window of the YAML that it was fitted for.
+        inputs: fingerprint of the features and labels of the fit window.
+    """
+
+    infer: ProcessorChain
+    learn: ProcessorChain
+    config: str
+    inputs: dict[str, str]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of both chains: what a partition normalised with them records."""
+        return fingerprint([self.infer.hash, self.learn.hash])
+
+    def to_json(self) -> str:
+        """Canonical JSON of the state, its inputs and its hash."""
+        return canonical_json(
+            {
+                "infer": self.infer.to_dict(),
+                "learn": self.learn.to_dict(),
+                "config": self.config,
+                "inputs": self.inputs,
+                "hash": self.hash,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> ProcessorState:
+        """Rebuild a state.
+
+        Raises:
+            ProcessorStateError: the text is not one, or its hash does not match.
+        """
+        from rnn_core.data.processors import ProcessorChain
+
+        try:
+            raw = json.loads(text)
+            state = cls(
+                ProcessorChain.from_dict(raw["infer"]),
+                ProcessorChain.from_dict(raw["learn"]),
+                raw["config"],
+                raw["inputs"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ProcessorStateError(
+                f"{STATE_FILE} cannot be read: {error}; fit it again with the job `refit`"
+            ) from error
+        if state.hash != raw["hash"]:
+            raise ProcessorStateError(
+                f"{STATE_FILE} is damaged: its content has the hash {state.hash[:12]}, it says "
+                f"{str(raw['hash'])[:12]}; fit it again with the job `refit`"
+            )
+        return state
+
+
+def save_state(store: Store, state: ProcessorState) -> None:
+    """Put the state in place in one step."""
+    store.write(state.to_json().encode(), STATE_FILE)
+
+
+def processors_config(market: Market) -> str:
+    """Hash of the processor lists, the fit window and the features that they are fitted on."""
+    dataset = market.config.dataset
+    return fingerprint(
+        {
+            "infer": [p.model_dump(mode="json") for p in dataset.infer_processors],
+            "learn": [p.model_dump(mode="json") for p in dataset.learn_processors],
+            "fit": [market.fit_sessions[0], market.fit_sessions[-1]],
+            "features": list(market.feature_formulas),
+        }
+    )
+
+
+def load_state(market: Market) -> ProcessorState:
+    """The fitted processors in force.
+
+    Raises:
+        ProcessorStateError: they were never fitted, were fitted for another configuration, or the
+            file is damaged.
+    """
+    try:
+        text = market.warehouse.store.read(STATE_FILE).decode()
+    except FileNotFoundError:
+        raise ProcessorStateError(
+            "the processors were never fitted; materialize alpha158 and label over the fit window, "
+            "then run the job `refit`"
+        ) from None
+    state = ProcessorState.from_json(text)
+    if state.config != processors_config(market):
+        raise ProcessorStateError(
+            "the processors were fitted for another fit window or other processors than the "
+            "configuration now has; run the job `refit`, then materialize dataset_infer and "
+            "dataset_learn again"
+        )
+    return state

@@ -1,0 +1,264 @@
+"""Train one model as of one session and put its bundle in place."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pipelines.config.models import ModelSpec
+from pipelines.instance.locks import training_lock
+from pipelines.market.input_versions import learning_window, training_inputs
+from pipelines.market.market import LABEL_NAME, Market
+from pipelines.training.processors import load_state
+from pipelines.training.promotion import model_verdict
+from pipelines.training.registry import bundle_path, find_bundle
+from pipelines.training.windows import TrainingData, training_data
+from pipelines.warehouse.partition_file import fingerprint
+
+if TYPE_CHECKING:
+    from rnn_core.training import Bundle, EpochReport, FitResult
+
+CODE_VERSION = "2"  # of everything that decides a model's weights
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A bundle in place, and how it came there.
+
+    Attributes:
+        results: of the trainings, one a seed; none where a bundle of the same fingerprints was
+            kept.
+    """
+
+    bundle: Bundle
+    results: tuple[FitResult, ...] = ()
+
+
+def seeds_of(market: Market, spec: ModelSpec) -> range:
+    """The seeds of a model's networks: seed, seed + 1, ..."""
+    training = market.config.training
+    return range(training.seed, training.seed + (spec.seeds or training.seeds))
+
+
+def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
+    """The configuration that decides a model's weights."""
+    training = market.config.training
+    return {
+        "code_version": CODE_VERSION,
+        "family": spec.family,
+        "hyper": dict(spec.hyper),
+        "training": dict(spec.training),
+        "seeds": list(seeds_of(market, spec)),
+        "precision": training.precision,
+        "step_len": market.config.dataset.step_len,
+        "window_sessions": training.window_sessions,
+        "valid_sessions": training.valid_sessions,
+        "columns": list(market.dataset_columns),
+        "label": market.config.features.label,
+    }
+
+
+def ensure_trained(
+    market: Market,
+    spec: ModelSpec,
+    as_of: str,
+    *,
+    log: Callable[[str], None],
+    on_epoch: Callable[[int, EpochReport], None],
+    is_history: bool = False,
+    anew: bool = False,
+) -> Trained:
+    """The bundle of a session: kept where its fingerprints match, trained otherwise.
+
+    Args:
+        market: the market.
+        spec: the model.
+        as_of: the anchor session.
+        log: told what is done.
+        on_epoch: called after every epoch with the seed.
+        is_history: keep a bundle of the present configuration on whatever data: it has served.
+        anew: train whatever is there.
+
+    Raises:
+        MissingSessionsError: a session of the training window is not in the warehouse.
+        TrainingDivergedError: a score, weight or input was not finite.
+    """
+    config = training_config(market, spec)
+    kept = None if anew else _kept(market, spec, as_of, config, log, is_history)
+    if kept is not None:
+        log(f"{spec.name} as of {as_of}: the bundle is up to date, not trained again")
+        return Trained(kept)
+    data = training_data(market, as_of, f"{spec.name}_model")
+    window = data.window
+    log(
+        f"{spec.name} as of {as_of}: {len(data.train)} samples {' … '.join(window.train)}, "
+        f"validated on {len(data.valid)} of {' … '.join(window.valid)}"
+    )
+    checkpoints = market.paths.models / ".checkpoints" / spec.name / as_of
+    identity = fingerprint([config, data.fingerprint])
+    with training_lock(market, market.config.training.device, on_wait=log):
+        results = [
+            _train(market, spec, data, seed, checkpoints / f"seed-{seed}", identity, on_epoch)
+            for seed in seeds_of(market, spec)
+        ]
+        bundle = _publish(market, spec, data, config, as_of, results)
+    shutil.rmtree(checkpoints, ignore_errors=True)  # the bundle is in place: no longer needed
+    return Trained(bundle, tuple(results))
+
+
+def _kept(
+    market: Market,
+    spec: ModelSpec,
+    as_of: str,
+    config: dict[str, Any],
+    log: Callable[[str], None],
+    is_history: bool,
+) -> Bundle | None:
+    """The bundle of a session if its configuration and data are those of now.
+
+    That of a model which has served stays on the data it had, if it fits the processors of now.
+    """
+    from rnn_core.training import BundleError
+
+    try:
+        bundle = find_bundle(market, spec.name, as_of)
+    except BundleError as error:
+        log(f"{spec.name} as of {as_of}: {error}; it is trained again")
+        return None
+    if bundle is None or bundle.manifest.get("config_hash") != fingerprint(config):
+        return None
+    if is_history and bundle.manifest["processors"] == load_state(market).hash:
+        return bundle
+    window, needed_by = learning_window(market, as_of), f"{spec.name}_model"
+    digests = {
+        "dataset_infer": market.warehouse.digests(
+            "dataset_infer", window.context, needed_by=needed_by
+        ),
+        "dataset_learn": market.warehouse.digests(
+            "dataset_learn", window.learn, needed_by=needed_by
+        ),
+    }
+    same = bundle.manifest.get("data") == training_inputs(market, as_of, digests)
+    return bundle if same else None
+
+
+def _train(
+    market: Market,
+    spec: ModelSpec,
+    data: TrainingData,
+    seed: int,
+    checkpoints: Path,
+    identity: str,
+    on_epoch: Callable[[int, EpochReport], None],
+) -> FitResult:
+    """Train the network of one seed."""
+    import torch
+
+    from rnn_core.models import build_network
+    from rnn_core.training import Trainer, TrainerConfig, seeded_network
+
+    training = market.config.training
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
+    trainer_config = TrainerConfig(
+        **spec.training, seed=seed, device=training.device, precision=training.precision
+    )
+    network = seeded_network(
+        lambda: build_network(spec.family, len(market.dataset_columns), spec.hyper), seed
+    )
+    return Trainer(trainer_config, callback=partial(on_epoch, seed)).fit(
+        network,
+        data.train,
+        data.valid,
+        checkpoint_dir=checkpoints,
+        keep_checkpoint=True,
+        data_fingerprint=identity,
+    )
+
+
+def _publish(
+    market: Market,
+    spec: ModelSpec,
+    data: TrainingData,
+    config: dict[str, Any],
+    as_of: str,
+    results: Sequence[FitResult],
+) -> Bundle:
+    """Put the bundle in place, with what validation says about it."""
+    from rnn_core.models import MeanEnsemble
+    from rnn_core.training import save_bundle, validation_facts
+
+    seeds = seeds_of(market, spec)
+    networks = [result.network for result in results]
+    facts = validation_facts(
+        networks,
+        data.valid,
+        metric=spec.training["metric"],
+        train_mean=data.label_mean,
+        device=market.config.training.device,
+    )
+    manifest = {
+        "model": spec.name,
+        "as_of": as_of,
+        "train": list(data.window.train),
+        "valid": list(data.window.valid),
+        "train_samples": len(data.train),
+        "valid_samples": len(data.valid),
+        "label": market.config.features.label,
+        "label_name": LABEL_NAME,
+        "config_hash": fingerprint(config),
+        "data": data.fingerprint,
+        "processors": data.processors.hash,
+        "device": results[0].device,
+        "precision": results[0].precision,
+        "seeds": [
+            {
+                "seed": seed,
+                "best_epoch": result.best_epoch,
+                "best_score": result.best_score,
+                "stopped_early": result.stopped_early,
+            }
+            for seed, result in zip(seeds, results, strict=True)
+        ],
+        "valid_score": facts.score,
+        "constant_score": facts.constant_score,
+        "score_spread": facts.spread,
+        "valid_rank_ic": facts.rank_ic if math.isfinite(facts.rank_ic) else None,
+        "versions": library_versions(),
+    }
+    verdict = model_verdict(market.config.checks.model, manifest)
+    history = pd.concat(
+        [r.history.assign(seed=seed) for seed, r in zip(seeds, results, strict=True)],
+        ignore_index=True,
+    )
+    path = bundle_path(market, spec.name, as_of)
+    save_bundle(
+        path,
+        networks[0] if len(networks) == 1 else MeanEnsemble(networks),
+        family=spec.family,
+        hyper=dict(spec.hyper),
+        columns=list(market.dataset_columns),
+        config=config,
+        history=history,
+        processors_json=data.processors.to_json(),
+        manifest={**manifest, "reasons": [*verdict.blocking, *verdict.warnings]},
+        replace=True,
+    )
+    bundle = find_bundle(market, spec.name, as_of)
+    if bundle is None:
+        raise AssertionError(f"{path} was written and is not there")
+    return bundle
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what decides a model's bits."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("numpy", "torch", "rnn-signal-factory")}

@@ -1,0 +1,173 @@
+"""Windows for training and serving, cut from the warehouse.
+
+One `TSDataSampler` serves both halves of training: every bar's features left-joined with the
+processed label as last column, samples being the rows that have one. Serving builds the same
+windows from the same rows, without a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from pipelines.calendar.sessions import TrainingWindow
+from pipelines.errors import NotFiniteError, ProcessorStateError
+from pipelines.market import input_versions
+from pipelines.market.market import LABEL_NAME, Market
+from pipelines.training.processors import ProcessorState, load_state
+from pipelines.warehouse.warehouse import Partitions
+
+if TYPE_CHECKING:
+    from rnn_core.data import TSDataSampler
+
+FILL = "ffill+bfill"  # how qlib's models fill sessions on which a name has no row
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model as of one session is trained on.
+
+    Attributes:
+        fingerprint: hash over the digests of every partition that went in.
+        processors: the state that all of them were made with.
+        label_mean: mean processed label of the training samples: the best constant they suggest.
+    """
+
+    train: TSDataSampler
+    valid: TSDataSampler
+    window: TrainingWindow
+    fingerprint: str
+    processors: ProcessorState
+    label_mean: float
+
+
+def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
+    """Read the training window of a session and build its samplers.
+
+    Raises:
+        MissingSessionsError: a session of the window is not in the warehouse.
+        ProcessorStateError: its partitions were normalised with different processor states.
+        NotFiniteError: a feature is NaN or infinite somewhere in it.
+    """
+    from rnn_core.data import TSDataSampler
+
+    window = input_versions.learning_window(market, as_of)
+    state = load_state(market)
+    require_processors(market, "dataset_infer", window.context, state.hash, needed_by)
+    require_processors(market, "dataset_learn", window.learn, state.hash, needed_by)
+    infer = market.warehouse.read("dataset_infer", window.context, needed_by=needed_by)
+    learn = market.warehouse.read(
+        "dataset_learn",
+        window.learn,
+        needed_by=needed_by,
+        columns=["instrument", "decision_date", "label"],
+    )
+    columns = list(market.dataset_columns)
+    labels = learn.frame.drop(columns="date").rename(
+        columns={"decision_date": "date", "label": LABEL_NAME}
+    )
+    labels["date"] = labels["date"].astype("datetime64[ns]")
+    rows = infer.frame[["date", "instrument", *columns]].merge(
+        labels, on=["date", "instrument"], how="left"
+    )
+    frame = to_index(rows, [*columns, LABEL_NAME])
+    _require_finite(frame[columns], needed_by)
+    sampler = TSDataSampler(
+        frame,
+        pd.Timestamp(window.train[0]),
+        pd.Timestamp(window.valid[1]),
+        market.config.dataset.step_len,
+        fillna_type=FILL,
+        flt_data=frame[LABEL_NAME].notna(),
+    )
+    trained = frame[LABEL_NAME].loc[slice(*map(pd.Timestamp, window.train))]
+    return TrainingData(
+        sampler.between(*map(pd.Timestamp, window.train)),
+        sampler.between(*map(pd.Timestamp, window.valid)),
+        window,
+        input_versions.training_inputs(
+            market, as_of, {"dataset_infer": infer.digests, "dataset_learn": learn.digests}
+        ),
+        state,
+        float(trained.mean()),
+    )
+
+
+def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> TSDataSampler:
+    """Windows of members that end at each session of `keys`.
+
+    Args:
+        market: the market.
+        infer: `dataset_infer` of the sessions and the window's length before them.
+        keys: sessions to score.
+
+    Returns:
+        The sampler over members' rows of those sessions.
+
+    Raises:
+        NotFiniteError: a feature is NaN or infinite somewhere in them.
+    """
+    from rnn_core.data import TSDataSampler
+
+    frame = to_index(infer.frame, [*market.dataset_columns])
+    _require_finite(frame, "predictions")
+    member = to_index(infer.frame, ["member"])["member"].astype(bool)
+    return TSDataSampler(
+        frame,
+        pd.Timestamp(keys[0]),
+        pd.Timestamp(keys[-1]),
+        market.config.dataset.step_len,
+        fillna_type=FILL,
+        flt_data=member,
+    )
+
+
+def _require_finite(features: pd.DataFrame, needed_by: str) -> None:
+    """The finite gate: a NaN or an infinity would spread through the weights.
+
+    Raises:
+        NotFiniteError: with the columns, counts and first dates.
+    """
+    from rnn_core.data import require_finite
+
+    try:
+        require_finite(features)
+    except ValueError as error:
+        raise NotFiniteError(
+            f"{needed_by} needs finite features, and dataset_infer has others: {error} (in "
+            f"dataset.infer_processors of the configuration)"
+        ) from error
+
+
+def require_processors(
+    market: Market, table: str, keys: Sequence[str], processors: str, needed_by: str
+) -> None:
+    """Confirm that partitions were made with the processor state in force.
+
+    Raises:
+        MissingSessionsError: a session is absent.
+        ProcessorStateError: one was made with another state; the message names the repair.
+    """
+    market.warehouse.require(table, keys, needed_by)
+    stale = []
+    for key in keys:
+        info = market.warehouse.info(table, key)
+        if info is None or info.provenance.inputs.get("processors") != processors:
+            stale.append(key)
+    if stale:
+        raise ProcessorStateError(
+            f"{needed_by}: {len(stale)} sessions of {table}, {stale[0]} to {stale[-1]}, were made "
+            f"with another processor state than the one in force ({processors[:12]}); materialize "
+            f"dataset_infer and dataset_learn from {stale[0]} to {stale[-1]} again"
+        )
+
+
+def to_index(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Flat rows with date and instrument -> rows (datetime, instrument), flat columns."""
+    index = pd.MultiIndex.from_arrays(
+        [rows["date"], rows["instrument"]], names=["datetime", "instrument"]
+    )
+    return rows[list(columns)].set_axis(index, axis=0)

@@ -1,0 +1,91 @@
+"""Rows on their way into a partition: the Arrow table that is written, checked and in order.
+
+An asset hands a frame, or an Arrow table where it makes partitions by the thousand: a pandas frame
+of 160 columns costs more than the Parquet file. NaN becomes null here, once, whatever the way in:
+a null is what SQL expects of a missing number, and readers get NaN back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipelines.warehouse.schemas import Table
+
+Rows: TypeAlias = pd.DataFrame | pa.Table
+
+
+class RowsError(ValueError):
+    """Rows do not fit their table."""
+
+
+def from_columns(table: Table, columns: Sequence[Any]) -> pa.Table:
+    """The Arrow table of arrays given in the table's order; NaN and None become null.
+
+    Raises:
+        pa.ArrowException: a value does not fit its type, or lengths differ.
+    """
+    arrays = [
+        pa.array(values, type=column.type, from_pandas=True)
+        for column, values in zip(table.columns, columns, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=table.schema)
+
+
+def columns_of(block: NDArray[np.float32]) -> list[pa.Array]:
+    """Each row of a block [F, N] as a column, NaN as null; the block may not change afterwards.
+
+    One Arrow array over the block's own memory, cut into columns: converting 160 of them one by
+    one takes three times as long, and each time the interpreter's lock, which writers want.
+    """
+    flat = block.reshape(-1)  # [F·N]
+    valid = np.packbits(~np.isnan(flat), bitorder="little")
+    buffers = [pa.py_buffer(valid), pa.py_buffer(flat)]
+    values = pa.Array.from_buffers(pa.float32(), len(flat), buffers)
+    n = block.shape[1]
+    return [values.slice(f * n, n) for f in range(len(block))]
+
+
+def ordered_rows(table: Table, rows: Rows) -> pa.Table:
+    """Rows with exactly the table's columns, none missing that must not be, sorted by `sort_by`.
+
+    Args:
+        table: columns and order.
+        rows: a frame with the columns in any order, or an Arrow table of the table's schema.
+
+    Raises:
+        RowsError: the columns differ, or a column that must have no missing value has one.
+        pa.ArrowException: a value does not fit its type.
+    """
+    if isinstance(rows, pd.DataFrame):
+        odd = sorted(set(rows.columns) ^ set(table.names))
+        if odd:
+            raise RowsError(
+                f"columns {odd} are missing or not the table's ({', '.join(table.names[:6])} …)"
+            )
+        rows = from_columns(table, [rows[name].to_numpy() for name in table.names])
+    elif rows.schema != table.schema:
+        raise RowsError(
+            f"an Arrow table of {_shown(rows.schema)}, expected {_shown(table.schema)}; make it "
+            f"with `rows.from_columns`"
+        )
+    for column in table.columns:
+        nulls = 0 if column.nullable else rows.column(column.name).null_count
+        if nulls:
+            raise RowsError(
+                f"{nulls} of {len(rows)} values of {column.name} are missing, and it must have none"
+            )
+    order = pc.sort_indices(rows, [(name, "ascending") for name in table.sort_by])
+    in_order = np.array_equal(order.to_numpy(), np.arange(len(rows)))
+    return rows if in_order else rows.take(order)
+
+
+def _shown(schema: pa.Schema) -> str:
+    fields = [f"{f.name} {f.type}{'' if f.nullable else ' not null'}" for f in schema]
+    return f"{len(fields)} columns ({', '.join(fields[:6])}{' …' if len(fields) > 6 else ''})"

@@ -1,0 +1,154 @@
+"""The DuckDB catalog that people open: `duckdb data/sample/warehouse.duckdb`.
+
+It holds only views over the Parquet files, one per table, plus `latest_signal`, `evaluations` (of
+all models), `provenance` (what every partition was made from, out of its footer) and, for a table
+of which something served was made again, `TABLE_revisions` with what it was (`revisions.py`). No
+step of the pipeline needs it; it is rebuilt under a temporary name and swapped into place whenever
+a table appears, so a person's open shell blocks nothing. Views do not verify digests: SQL typed by
+people reads the files as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+
+from pipelines.warehouse import revisions
+from pipelines.warehouse.store import PART, Store
+
+
+def latest_signal_sql(predictions: Mapping[str, str]) -> str:
+    """The newest scored session of every model: date, model, instrument, score, rank (1 = best).
+
+    Args:
+        predictions: model name -> its prediction table.
+    """
+    newest = " UNION ALL ".join(
+        f"SELECT '{model}' AS model, date, instrument, score, as_of, fingerprint FROM {table} "  # noqa: S608 - names come from validated configuration
+        f"WHERE date = (SELECT max(date) FROM {table})"
+        for model, table in sorted(predictions.items())
+    )
+    return (
+        f"SELECT date, model, instrument, score, "  # noqa: S608 - as above
+        f"rank() OVER (PARTITION BY model ORDER BY score DESC) AS rank, as_of, fingerprint "
+        f"FROM ({newest}) ORDER BY model, rank"
+    )
+
+
+def evaluations_sql(tables: Mapping[str, str]) -> str:
+    """Every evaluated session of every model.
+
+    Args:
+        tables: model name -> its evaluation table.
+    """
+    return " UNION ALL BY NAME ".join(
+        f"SELECT '{model}' AS model, * FROM {table}"  # noqa: S608 - names come from validated configuration
+        for model, table in sorted(tables.items())
+    )
+
+
+def provenance_sql(patterns: Mapping[str, str]) -> str:
+    """What every partition was made from: asset, date, versions, status, inputs, digest.
+
+    `inputs` is a JSON object: of a prediction the fingerprint of the model's pointer and of the
+    features; of a model the fingerprint of its bundle.
+
+    Args:
+        patterns: table -> glob of its files, quoted.
+    """
+    footers = " UNION ALL ".join(
+        f"SELECT '{table}' AS asset, file_name, decode(key) AS key, decode(value) AS value "  # noqa: S608 - escaped
+        f"FROM parquet_kv_metadata('{pattern}')"
+        for table, pattern in patterns.items()
+    )
+    return (
+        "SELECT asset, regexp_extract(file_name, 'date=([0-9-]+)', 1)::DATE AS date, "  # noqa: S608 - as above
+        "made->>'status' AS status, made->>'code_version' AS code_version, "
+        "made->>'config' AS config_hash, made->'inputs' AS inputs, digest FROM ("
+        "SELECT asset, file_name, "
+        "max(CASE WHEN key = 'rnn.provenance' THEN value END)::JSON AS made, "
+        f"max(CASE WHEN key = 'rnn.digest' THEN value END) AS digest FROM ({footers}) "
+        "GROUP BY asset, file_name) ORDER BY asset, date"
+    )
+
+
+def refresh(path: Path, store: Store, predictions: Mapping[str, str]) -> bool:
+    """Rebuild the catalog if the warehouse has tables that it does not show.
+
+    Args:
+        path: the catalog file.
+        store: the warehouse's files.
+        predictions: model name -> its prediction table.
+
+    Returns:
+        Whether it was rebuilt.
+    """
+    tables = [t for t in store.tables() if t.isidentifier() and store.has_partitions(t)]
+    wanted = _views(store, tables, predictions)
+    if path.is_file() and _recorded(path) == wanted:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    try:
+        with contextlib.closing(duckdb.connect(str(temporary))) as connection:
+            if not store.is_local:
+                connection.register_filesystem(store.fs)
+            for name, sql in wanted.items():
+                connection.execute(f'CREATE VIEW "{name}" AS {sql}')
+            connection.execute("CREATE TABLE _views (name VARCHAR, sql VARCHAR)")
+            connection.executemany("INSERT INTO _views VALUES (?, ?)", list(wanted.items()))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        temporary.with_name(temporary.name + ".wal").unlink(missing_ok=True)
+    return True
+
+
+def _views(store: Store, tables: Sequence[str], predictions: Mapping[str, str]) -> dict[str, str]:
+    views = {
+        table: (
+            f"SELECT * FROM read_parquet('{_pattern(store, table)}', "  # noqa: S608 - escaped
+            "hive_partitioning=true, hive_types={'date': DATE})"
+        )
+        for table in tables
+    }
+    for table in (t for t in revisions.tables(store) if t.isidentifier()):
+        views[f"{table}_revisions"] = (
+            "SELECT * EXCLUDE (filename), "  # noqa: S608 - escaped
+            "regexp_extract(filename, 'rev-([0-9]+)', 1)::INTEGER AS revision "
+            f"FROM read_parquet('{_literal(store, revisions.FOLDER, table)}/date=*/rev-*.parquet', "
+            "hive_partitioning=true, hive_types={'date': DATE}, filename=true, union_by_name=true)"
+        )
+    written = {model: table for model, table in predictions.items() if table in views}
+    if written:
+        views["latest_signal"] = latest_signal_sql(written)
+    evaluated = {m: f"{m}_evaluation" for m in predictions if f"{m}_evaluation" in views}
+    if evaluated:
+        views["evaluations"] = evaluations_sql(evaluated)
+    if tables:
+        views["provenance"] = provenance_sql({t: _pattern(store, t) for t in tables})
+    return views
+
+
+def _pattern(store: Store, table: str) -> str:
+    """Every partition of a table, as a quoted glob."""
+    return f"{_literal(store, table)}/date=*/{PART}"
+
+
+def _literal(store: Store, *parts: str) -> str:
+    """A folder for a quoted glob: quotes, stars and brackets of its path stand for themselves."""
+    return re.sub(r"([*?\[])", r"[\1]", store.url(*parts)).replace("'", "''")
+
+
+def _recorded(path: Path) -> dict[str, str] | None:
+    try:
+        with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
+            return dict(connection.execute("SELECT name, sql FROM _views").fetchall())
+    except duckdb.Error:
+        return None  # open elsewhere, or of another layout: swap in a new one

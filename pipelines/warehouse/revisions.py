@@ -1,0 +1,175 @@
+"""What was served and has been made again since, kept beside the warehouse's tables.
+
+A revision is the file as it was, its provenance and digest inside, under
+`.revisions/TABLE/date=…/rev-N.parquet`: outside the tables' folders, so that no glob over a table
+finds it. The catalog shows it as the view `TABLE_revisions`, with the column `revision`; revision
+1 is what was served first. Keeping the same bytes twice is refused, so an interrupted run that is
+started again keeps one.
+
+The bundle of a model that is trained anew is kept as `models/.revisions/MODEL/SESSION/FINGERPRINT`:
+the scores of a revision name the fingerprint of the model that gave them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.warehouse.partition_file import verify
+from pipelines.warehouse.store import PART, Store
+
+FOLDER = ".revisions"
+_REVISION = re.compile(r"rev-(\d+)\.parquet$")
+
+
+def keep(store: Store, table: str, key: str) -> int | None:
+    """Keep the partition that is there now as its next revision.
+
+    Args:
+        store: the warehouse's files.
+        table: the table.
+        key: the session.
+
+    Returns:
+        The revision's number; None where its newest revision has the same bytes already.
+
+    Raises:
+        FileNotFoundError: there is no such partition.
+        OSError: the revision cannot be written.
+    """
+    data = store.read(table, f"date={key}", PART)
+    there = numbers(store, table, key)
+    if there and store.read(*part(table, key, there[-1])) == data:
+        return None
+    number = (there[-1] if there else 0) + 1
+    store.write(data, *part(table, key, number))
+    if store.is_local:  # when it was made: `sync` tells by that what was served
+        stat = Path(store.path(table, f"date={key}", PART)).stat()
+        os.utime(store.path(*part(table, key, number)), ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    return number
+
+
+def drop_unchanged(store: Store, table: str, keys: Iterable[str]) -> list[str]:
+    """Remove newest revisions whose bytes are in place still or again; returns their sessions.
+
+    The file in place gets back the time of the one that was kept: it is the same file.
+    """
+    dropped = []
+    for key in keys:
+        there = numbers(store, table, key)
+        try:
+            current = store.read(table, f"date={key}", PART)
+        except FileNotFoundError:
+            continue
+        if there and store.read(*part(table, key, there[-1])) == current:
+            kept = store.path(*part(table, key, there[-1]))
+            if store.is_local:
+                stat = Path(kept).stat()
+                in_place = store.path(table, f"date={key}", PART)
+                os.utime(in_place, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            store.fs.rm(kept)
+            dropped.append(key)
+    return dropped
+
+
+def first_rows(store: Store, table: str, key: str) -> pd.DataFrame:
+    """What a partition that has revisions held at first.
+
+    Raises:
+        FileNotFoundError: it has none.
+        DamagedFileError: the bytes of the first are not those that were written.
+    """
+    raw = store.read(*part(table, key, numbers(store, table, key)[0]))
+    verify(raw)
+    rows: pd.DataFrame = pq.read_table(pa.BufferReader(raw)).to_pandas()
+    return rows
+
+
+def first_written(store: Store, table: str, key: str) -> float:
+    """When the oldest version of a partition that is kept was written, seconds since 1970.
+
+    Raises:
+        FileNotFoundError: there is no such partition.
+    """
+    kept = numbers(store, table, key)
+    parts = part(table, key, kept[0]) if kept else (table, f"date={key}", PART)
+    if store.is_local:
+        return Path(store.path(*parts)).stat().st_mtime
+    when: float = store.fs.modified(store.path(*parts)).timestamp()
+    return when
+
+
+def numbers(store: Store, table: str, key: str) -> list[int]:
+    """The revisions of a partition, oldest first."""
+    folder = store.path(FOLDER, table, f"date={key}")
+    if not store.fs.exists(folder):
+        return []
+    found = (_REVISION.search(str(path)) for path in store.fs.ls(folder, detail=False))
+    return sorted(int(match.group(1)) for match in found if match)
+
+
+def tables(store: Store) -> list[str]:
+    """The tables that have a revision."""
+    return sorted({path.rsplit("/", 3)[-3] for path in _files(store, "*")})
+
+
+def sessions(store: Store, table: str) -> list[str]:
+    """The sessions of a table that have a revision, in order."""
+    folders = {path.rsplit("/", 2)[-2] for path in _files(store, table)}
+    return sorted(folder.removeprefix("date=") for folder in folders)
+
+
+def _files(store: Store, table: str) -> list[str]:
+    """The revisions of a table, or of all (`*`)."""
+    pattern = f"{table}/date=*/rev-*.parquet"
+    if store.is_local:  # a bracket in the path of the warehouse is no pattern
+        return [path.as_posix() for path in Path(store.path(FOLDER)).glob(pattern)]
+    return [str(path) for path in store.fs.glob(store.path(FOLDER, pattern))]
+
+
+def part(table: str, key: str, number: int) -> tuple[str, ...]:
+    """Where a revision lies below the warehouse's root."""
+    return FOLDER, table, f"date={key}", f"rev-{number}.parquet"
+
+
+def keep_bundle(models: Path, model: str, as_of: str) -> None:
+    """Keep a bundle beside the market's models; nothing happens where it is not there.
+
+    Raises:
+        OSError: the copy cannot be written; nothing is left behind.
+    """
+    kept = _kept_bundle(models, model, as_of)
+    if kept is None or kept.exists():
+        return
+    temporary = kept.with_name(f".{kept.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        shutil.copytree(models / model / as_of, temporary)
+        temporary.rename(kept)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def drop_unchanged_bundle(models: Path, model: str, as_of: str) -> None:
+    """Remove the copy of a bundle that is still in force."""
+    kept = _kept_bundle(models, model, as_of)
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def _kept_bundle(models: Path, model: str, as_of: str) -> Path | None:
+    """Where the bundle in force would be kept; None where there is none that says what it is."""
+    manifest = models / model / as_of / "manifest.json"
+    try:
+        fingerprint = str(json.loads(manifest.read_bytes())["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return models / FOLDER / model / as_of / fingerprint[:16]

@@ -1,0 +1,343 @@
+"""The warehouse: one verified Parquet file per table and session, read through DuckDB.
+
+What:   writing is atomic and idempotent (same rows and provenance, same bytes); reading verifies
+        the digest of every file it touches, names every session that is missing, and pushes
+        columns and dates down to DuckDB in an in-memory connection.
+Trade:  DuckDB is the engine, never the truth: the catalog that people open holds only views
+        (`catalog.py`), so an open shell blocks no run and a lost catalog costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import MissingSessionsError, WarehouseError, name_sessions
+from pipelines.warehouse.arrow_rows import Rows, RowsError, ordered_rows
+from pipelines.warehouse.partition_file import (
+    DamagedFileError,
+    PartitionInfo,
+    Provenance,
+    canonical_json,
+    encode,
+    read_info,
+    verify,
+)
+from pipelines.warehouse.schemas import Table
+from pipelines.warehouse.store import PART, Store
+
+_READERS = 4
+_WRITERS = min(4, os.cpu_count() or 1)  # encoding is work: more threads than cores get in the way
+_IN_FLIGHT = 32  # partitions made and not yet in place
+_READ_ATTEMPTS = 3
+_IDENTITY = "market.json"
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """Rows of several partitions.
+
+    Attributes:
+        frame: column `date` (datetime64[ns], the session), then the columns asked for, sorted by
+            session and the file's own order.
+        digests: digest of each partition, by session key.
+    """
+
+    frame: pd.DataFrame
+    digests: Mapping[str, str]
+
+
+class Warehouse:
+    """Tables of session partitions under one root.
+
+    Args:
+        url: local folder or fsspec URL.
+        identity: what this warehouse is a warehouse of; recorded at the first write, and any
+            other identity is refused afterwards.
+    """
+
+    def __init__(self, url: str | Path, identity: Mapping[str, Any]) -> None:
+        self.store = Store(url)
+        self._identity = canonical_json(dict(identity))
+        self._recorded = False
+        self._verified: dict[str, tuple[int, int, str]] = {}
+        self._columns: dict[str, tuple[str, ...]] = {}
+        self._engine: list[duckdb.DuckDBPyConnection] = []
+        weakref.finalize(self, _close, self._engine)
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def write(
+        self, table: Table, name: str, key: str, rows: Rows, provenance: Provenance
+    ) -> PartitionInfo:
+        """Write one partition, replacing what was there in one step.
+
+        Args:
+            table: columns and order of the rows.
+            name: the table's folder (several tables may share a schema).
+            key: the session, `YYYY-MM-DD`.
+            rows: exactly the table's columns, rows in any order (`rows.ordered_rows`).
+            provenance: what the rows were made from.
+
+        Raises:
+            WarehouseError: the columns differ, a value does not fit its type, the warehouse
+                belongs to another market, or the file cannot be written.
+        """
+        try:
+            rows = ordered_rows(table, rows)
+        except (RowsError, pa.ArrowException) as error:
+            raise WarehouseError(f"{name} of {key}: {error}") from error
+        data, digest = encode(rows, provenance)
+        self._claim()
+        try:
+            self.store.write(data, name, f"date={key}", PART)
+        except OSError as error:
+            raise WarehouseError(
+                f"cannot write {name} of {key} below {self.store.root}: {error}; check that the "
+                f"folder is writable and the disk not full, nothing of this partition was changed"
+            ) from error
+        return PartitionInfo(rows.num_rows, digest, provenance)
+
+    def write_each(
+        self, table: Table, name: str, parts: Iterable[tuple[str, Rows, Provenance]]
+    ) -> Iterator[tuple[str, PartitionInfo]]:
+        """Write partitions of one table in parallel, giving each in order once it is in place.
+
+        `parts` is asked for the next while earlier ones are being written, at most `_IN_FLIGHT`
+        ahead: making and writing overlap, and memory does not grow with the range. Once an error
+        is seen no further write is begun; see `write` for what is raised.
+        """
+        jobs: deque[tuple[str, Future[PartitionInfo]]] = deque()
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            try:
+                for key, rows, provenance in parts:
+                    jobs.append((key, pool.submit(self.write, table, name, key, rows, provenance)))
+                    if len(jobs) >= _IN_FLIGHT:
+                        done, job = jobs.popleft()
+                        yield done, job.result()
+                while jobs:
+                    done, job = jobs.popleft()
+                    yield done, job.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def write_many(
+        self, table: Table, name: str, parts: Iterable[tuple[str, Rows, Provenance]]
+    ) -> dict[str, PartitionInfo]:
+        """Write partitions of one table in parallel; see `write_each`."""
+        return dict(self.write_each(table, name, parts))
+
+    def _claim(self) -> None:
+        """Record the market at the first write; refuse a warehouse of another one."""
+        if self._recorded:
+            return
+        try:
+            if not self.store.exists(_IDENTITY):
+                self.store.write(self._identity.encode(), _IDENTITY)
+            found = self.store.read(_IDENTITY).decode()
+        except OSError as error:
+            raise WarehouseError(
+                f"cannot write to the warehouse {self.store.root}: {error}; check that it is a "
+                f"folder and writable, or set RNN_DATA_DIR to another place"
+            ) from error
+        if found != self._identity:
+            theirs, ours = json.loads(found), json.loads(self._identity)
+            differ = sorted(k for k in theirs | ours if theirs.get(k) != ours.get(k))
+            shown = "; ".join(f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} here" for k in differ)
+            raise WarehouseError(
+                f"{self.store.root} is the warehouse of another market ({shown}); give this "
+                f"configuration another name, or delete that folder to start over"
+            )
+        self._recorded = True
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def sessions(self, name: str) -> list[str]:
+        """The sessions of a table that are there, in order."""
+        return self.store.partitions(name)
+
+    def info(self, name: str, key: str) -> PartitionInfo | None:
+        """The footer of a partition, or None where it was never written.
+
+        Raises:
+            WarehouseError: its footer is damaged.
+        """
+        try:
+            if self.store.is_local:
+                return read_info(self.store.path(name, f"date={key}", PART))
+            with self.store.open(name, f"date={key}", PART) as file:
+                return read_info(file)
+        except DamagedFileError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise self._damaged(name, key, error) from error
+        except FileNotFoundError:
+            return None
+
+    def require(self, name: str, keys: Sequence[str], needed_by: str) -> None:
+        """Confirm that partitions are there.
+
+        Raises:
+            MissingSessionsError: naming the absent sessions and the range to run first.
+        """
+        there = set(self.sessions(name))
+        missing = [key for key in keys if key not in there]
+        if missing:
+            raise MissingSessionsError(
+                f"{needed_by} reads {name} of {len(keys)} sessions, {keys[0]} to {keys[-1]}, and "
+                f"{len(missing)} of them are not in the warehouse: {name_sessions(missing)}; "
+                f"materialize {_asset(name)} from {missing[0]} to {missing[-1]} first"
+            )
+
+    def read(
+        self,
+        name: str,
+        keys: Sequence[str],
+        *,
+        needed_by: str,
+        columns: Sequence[str] | None = None,
+    ) -> Partitions:
+        """Rows of the given sessions, every file verified.
+
+        Args:
+            name: the table.
+            keys: sessions; each must be there.
+            needed_by: who asks, for the error.
+            columns: the columns wanted (default all); `date` is always first.
+
+        Raises:
+            MissingSessionsError: a session is absent.
+            WarehouseError: a file is damaged, or the files have different columns.
+        """
+        if not keys:
+            raise ValueError(f"{needed_by}: no session of {name} was asked for")
+        for _ in range(_READ_ATTEMPTS):
+            digests = self.digests(name, keys, needed_by=needed_by)
+            frame = self._read_verified(name, keys, needed_by, columns)
+            if self._unchanged(name, digests):
+                return Partitions(frame, digests)
+        raise WarehouseError(
+            f"{needed_by}: {name} from {keys[0]} to {keys[-1]} kept changing while it was read; "
+            f"wait for the run that writes it"
+        )
+
+    def _read_verified(
+        self, name: str, keys: Sequence[str], needed_by: str, columns: Sequence[str] | None
+    ) -> pd.DataFrame:
+        self._require_same_columns(name, keys, needed_by)
+        wanted = (
+            "* EXCLUDE (date, file_row_number)"
+            if columns is None
+            else ", ".join(map(_quoted, columns))
+        )
+        paths = [self.store.url(name, f"date={key}", PART) for key in keys]
+        query = (
+            f"SELECT date, {wanted} FROM read_parquet($paths, hive_partitioning=true, "  # noqa: S608 - identifiers are quoted, values bound
+            "hive_types={'date': DATE}, file_row_number=true) ORDER BY date, file_row_number"
+        )
+        try:
+            rows = self._cursor().sql(query, params={"paths": paths}).to_arrow_table()
+        except RuntimeError as error:  # what DuckDB makes of Ctrl-C while it runs a query
+            if "interrupted" in str(error):
+                raise KeyboardInterrupt from error
+            raise
+        except duckdb.Error as error:
+            raise WarehouseError(
+                f"{needed_by} cannot read {name} from {keys[0]} to {keys[-1]}: {error}; if the "
+                f"configuration asks for other columns now, or an earlier version wrote the files, "
+                f"materialize {_asset(name)} again from its first session on"
+            ) from error
+        frame = rows.to_pandas(date_as_object=False)
+        frame["date"] = frame["date"].astype("datetime64[ns]")
+        return frame  # type: ignore[no-any-return]
+
+    def _require_same_columns(self, name: str, keys: Sequence[str], needed_by: str) -> None:
+        """DuckDB takes the first file's columns and passes over what others have besides."""
+        of_path = {key: self._columns.get(self._path(name, key)) for key in keys}
+        odd = [key for key in keys if of_path[key] != of_path[keys[0]]]
+        if odd:
+            raise WarehouseError(
+                f"{needed_by}: {name} of {odd[0]} has other columns than {name} of {keys[0]}: the "
+                f"configuration changed between them; materialize {_asset(name)} from {keys[0]} to "
+                f"{keys[-1]} again"
+            )
+
+    def _unchanged(self, name: str, digests: Mapping[str, str]) -> bool:
+        """Whether no other process replaced a file between its verification and now."""
+        return all(
+            self._stamp(path) is None or self._verified[path][:2] == self._stamp(path)
+            for path in (self._path(name, key) for key in digests)
+        )
+
+    def digests(self, name: str, keys: Sequence[str], *, needed_by: str) -> dict[str, str]:
+        """Digest of each partition, every file verified; see `read` for what is raised."""
+        self.require(name, keys, needed_by)
+        with ThreadPoolExecutor(_READERS) as pool:
+            return dict(zip(keys, pool.map(lambda k: self._verify(name, k), keys), strict=True))
+
+    def _verify(self, name: str, key: str) -> str:
+        path = self._path(name, key)
+        stamp = self._stamp(path)
+        known = self._verified.get(path)
+        if known is not None and stamp is not None and known[:2] == stamp:
+            return known[2]
+        try:
+            raw = self.store.read(name, f"date={key}", PART)
+            digest = verify(raw)
+        except DamagedFileError as error:
+            raise self._damaged(name, key, error) from error
+        self._columns[path] = tuple(pq.read_schema(pa.BufferReader(raw)).names)
+        if stamp is not None:
+            self._verified[path] = (*stamp, digest)
+        return digest
+
+    def _path(self, name: str, key: str) -> str:
+        return self.store.path(name, f"date={key}", PART)
+
+    def _stamp(self, path: str) -> tuple[int, int] | None:
+        if not self.store.is_local:
+            return None
+        stat = Path(path).stat()
+        return stat.st_mtime_ns, stat.st_size
+
+    def _damaged(self, name: str, key: str, error: Exception) -> WarehouseError:
+        return WarehouseError(
+            f"the partition {key} of {name} is damaged: {error}; materialize {_asset(name)} of "
+            f"{key} again to replace {self._path(name, key)}"
+        )
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        if not self._engine:
+            connection = duckdb.connect()
+            if not self.store.is_local:
+                connection.register_filesystem(self.store.fs)
+            self._engine.append(connection)
+        return self._engine[0].cursor()
+
+
+def _close(engine: list[duckdb.DuckDBPyConnection]) -> None:
+    """Let go of the engine before the interpreter ends, as DuckDB's bindings want it."""
+    while engine:
+        engine.pop().close()
+
+
+def _asset(table: str) -> str:
+    """The asset that writes a table: what an error may ask for."""
+    return table.removesuffix("_quarantine")
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'

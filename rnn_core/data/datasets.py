@@ -1,0 +1,303 @@
+"""`DatasetH` and `TSDatasetH`: named ranges of sessions over a handler, qlib's interface.
+
+A `DatasetH` hands out rows, a `TSDatasetH` windows: it fetches a segment with `step_len` earlier
+sessions, counted on the infer view, so that the first samples have a past where the handler has
+one. Bounds may be text, dates or Timestamps, both included, or None for an open end.
+
+In qlib the windows of training and of serving are not made of the same rows: the learn view lacks
+the rows without a label, which the infer view has, and a gap is filled with an older row.
+`window_rows="fetched"`, the default, does as qlib; "infer" makes every window of the rows of the
+infer view and uses the view asked for to say which of them are samples, and for their labels.
+
+Rule matched: qlib data/dataset/__init__.py `DatasetH`, `TSDatasetH`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import DTypeLike
+
+from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet
+from rnn_core.data.handler import DK_I, DataHandlerLP
+from rnn_core.data.processors.processor import DateLike, session_label
+from rnn_core.data.sampler import TSDataSampler
+from rnn_core.panel.frames import near_matches
+
+Bounds = tuple[DateLike | None, DateLike | None]
+Segments = str | Sequence[str] | slice
+WindowRows = Literal["fetched", "infer"]
+
+LABEL = "label"
+
+
+class DatasetH:
+    """Rows of a handler by segment.
+
+    Args:
+        handler: the handler, or qlib's configuration mapping of one; see `handlers.make_handler`.
+        segments: name to (start, end), both included; None is an open end.
+
+    Attributes:
+        handler: the handler.
+        segments: name to the pair of bounds.
+
+    Raises:
+        TypeError: `handler` is no handler, or `segments` no mapping of pairs.
+        ValueError: a segment ends before it starts.
+        KeyError: a mapping that names an unknown handler.
+    """
+
+    def __init__(
+        self, handler: DataHandlerLP | Mapping[str, Any], segments: Mapping[str, Any]
+    ) -> None:
+        self.segments = checked_segments(segments)
+        if isinstance(handler, Mapping):  # loads the features, which need this package
+            handler = import_module("rnn_core.data.handlers").make_handler(handler)
+        if not isinstance(handler, DataHandlerLP):
+            raise TypeError(
+                f"handler is {type(handler).__name__}, expected a DataHandlerLP such as Alpha158, "
+                f"or its mapping of class and kwargs"
+            )
+        self.handler: DataHandlerLP = handler
+
+    def config(
+        self,
+        *,
+        segments: Mapping[str, Any] | None = None,
+        handler_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change the segments, or settings of the handler; `setup_data` then loads anew.
+
+        Args:
+            segments: the new segments, all of them.
+            handler_kwargs: arguments of the handler's `config`.
+        """
+        if handler_kwargs is not None:
+            self.handler.config(**handler_kwargs)
+        if segments is not None:
+            self.segments = checked_segments(segments)
+
+    def setup_data(self, handler_kwargs: Mapping[str, Any] | None = None) -> None:
+        """Have the handler make its views anew.
+
+        Args:
+            handler_kwargs: arguments of the handler's `setup_data`, e.g. {"init_type":
+                "load_state"}; None leaves the handler as it is.
+        """
+        if handler_kwargs is not None:
+            self.handler.setup_data(**handler_kwargs)
+
+    def prepare(
+        self,
+        segments: Segments,
+        col_set: ColSet = CS_ALL,
+        data_key: str = DK_I,
+        **options: Any,
+    ) -> Any:
+        """Rows of one segment or several.
+
+        Args:
+            segments: a name, a list of names, or a slice of sessions.
+            col_set: see `DataHandlerLP.fetch`.
+            data_key: "raw", "infer" or "learn".
+            **options: of a subclass.
+
+        Returns:
+            A frame (`TSDatasetH`: a sampler), or a list of them for a list of names.
+
+        Raises:
+            KeyError: an unknown segment, column set or view.
+        """
+        if isinstance(segments, slice):
+            if segments.step is not None:
+                raise ValueError(f"the slice has step {segments.step}, expected start and stop")
+            return self._prepare((segments.start, segments.stop), col_set, data_key, **options)
+        if isinstance(segments, str):
+            return self._prepare(self._bounds(segments), col_set, data_key, **options)
+        bounds = [self._bounds(name) for name in segments]
+        return [self._prepare(b, col_set, data_key, **options) for b in bounds]
+
+    def _prepare(self, bounds: Bounds, col_set: ColSet, data_key: str) -> Any:
+        """The rows between two bounds."""
+        return self.handler.fetch(slice(*bounds), col_set=col_set, data_key=data_key)
+
+    def _bounds(self, name: object) -> Bounds:
+        """The bounds of a segment."""
+        if not isinstance(name, str) or name not in self.segments:
+            raise KeyError(
+                f"no segment {name!r}, the segments are {list(self.segments)}"
+                f"{near_matches(name, self.segments)}; for dates give slice(start, end)"
+            )
+        return self.segments[name]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.handler!r}, {self.segments})"
+
+
+class TSDatasetH(DatasetH):
+    """Windows of a handler by segment; `prepare` returns a `TSDataSampler`, or a list of them.
+
+    `prepare` also takes `flt_col`, in place of the dataset's, and `dtype`, that of the windows
+    (float32 by default).
+
+    Args:
+        handler: as for `DatasetH`.
+        segments: name to (start, end), both included; None is an open end.
+        step_len: L, in sessions.
+        flt_col: a column set of one column; rows where it is true may be samples, all others
+            appear in windows only.
+        window_rows: "fetched" or "infer"; see the module.
+
+    Raises:
+        TypeError: as `DatasetH`.
+        ValueError: as `DatasetH`; `step_len` below 1, an unknown `window_rows`.
+    """
+
+    DEFAULT_STEP_LEN = 30
+
+    def __init__(
+        self,
+        handler: DataHandlerLP | Mapping[str, Any],
+        segments: Mapping[str, Any],
+        step_len: int = DEFAULT_STEP_LEN,
+        flt_col: ColSet | None = None,
+        window_rows: WindowRows = "fetched",
+    ) -> None:
+        super().__init__(handler, segments)
+        if window_rows not in ("fetched", "infer"):
+            raise ValueError(f"window_rows is {window_rows!r}, expected 'fetched' or 'infer'")
+        self.step_len = _checked_step_len(step_len)
+        self.flt_col, self.window_rows = flt_col, window_rows
+
+    def config(
+        self,
+        *,
+        segments: Mapping[str, Any] | None = None,
+        handler_kwargs: Mapping[str, Any] | None = None,
+        step_len: int | None = None,
+    ) -> None:
+        """As `DatasetH.config`, and the length of the windows.
+
+        Args:
+            segments: the new segments, all of them.
+            handler_kwargs: arguments of the handler's `config`.
+            step_len: L, in sessions.
+        """
+        super().config(segments=segments, handler_kwargs=handler_kwargs)
+        if step_len is not None:
+            self.step_len = _checked_step_len(step_len)
+
+    def _prepare(
+        self,
+        bounds: Bounds,
+        col_set: ColSet,
+        data_key: str,
+        flt_col: ColSet | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> TSDataSampler:
+        """A sampler of the sessions between two bounds."""
+        start, end = _instant(bounds[0]), _instant(bounds[1], last=True)
+        sessions = self.handler.sessions()
+        held = (sessions, self.handler.sessions(data_key))
+        if not any(len(s[_between(s, start, end)]) for s in held):
+            raise ValueError(
+                f"no session of the handler lies between {bounds[0]} and {bounds[1]}, they span "
+                f"{sessions[0]:%Y-%m-%d} to {sessions[-1]:%Y-%m-%d}: move the segment"
+            )
+        # As in qlib: one session more than windows need, and counted on the infer view.
+        first = _between(sessions, start, None).start - self.step_len
+        padded = slice(sessions[max(0, first)], end)
+        chosen = None
+        if (named := self.flt_col if flt_col is None else flt_col) is not None:
+            chosen = self._filter(padded, named, data_key)
+        if self.window_rows == "infer" and data_key != DK_I:
+            data, chosen = self._with_labels(padded, col_set, data_key, chosen)
+        else:
+            data = self.handler.fetch(padded, col_set=col_set, data_key=data_key)
+        return TSDataSampler(data, start, end, self.step_len, dtype=dtype, flt_data=chosen)
+
+    def _filter(self, padded: slice, flt_col: ColSet, data_key: str) -> pd.Series[Any]:
+        """The column that chooses samples."""
+        frame = self.handler.fetch(padded, col_set=flt_col, data_key=data_key)
+        if frame.shape[1] != 1:
+            raise ValueError(
+                f"flt_col {flt_col!r} names {frame.shape[1]} columns, expected one: give a group "
+                f"of one column, or [(group, name)]"
+            )
+        return frame.iloc[:, 0]
+
+    def _with_labels(
+        self, padded: slice, col_set: ColSet, data_key: str, chosen: pd.Series[Any] | None
+    ) -> tuple[pd.DataFrame, pd.Series[Any]]:
+        """Rows of infer with the labels of another view, and which of them that view has."""
+        every = col_set in (CS_ALL, CS_RAW)
+        named = CS_RAW if every else [col_set] if isinstance(col_set, str) else col_set
+        data = self.handler.fetch(padded, col_set=named)
+        rows = self.handler.fetch(padded, col_set=CS_RAW, data_key=data_key)
+        for column in data.columns[data.columns.get_level_values(0) == LABEL]:
+            data[column] = rows[column].reindex(data.index)
+        place = data.index.get_indexer(rows.index)
+        wanted = np.ones(len(rows), dtype=bool)
+        if chosen is not None:
+            wanted = np.where(chosen.isna(), False, chosen).astype(bool)
+        held = np.zeros(len(data), dtype=bool)
+        held[place[place >= 0]] = wanted[place >= 0]
+        if isinstance(col_set, str) and col_set != CS_RAW:
+            data.columns = data.columns.get_level_values(1)
+        return data, pd.Series(held, index=data.index)
+
+
+def checked_segments(segments: Mapping[str, Any]) -> dict[str, Bounds]:
+    """Segments as pairs of bounds.
+
+    Args:
+        segments: name to (start, end), or to a slice.
+
+    Returns:
+        Name to pair.
+
+    Raises:
+        TypeError: no mapping of pairs.
+        ValueError: a segment ends before it starts, or a bound is no date.
+    """
+    if not isinstance(segments, Mapping):
+        raise TypeError(f"segments is {segments!r:.60}, expected a mapping of name to (start, end)")
+    checked: dict[str, Bounds] = {}
+    for name, given in segments.items():
+        pair = (given.start, given.stop) if isinstance(given, slice) else given
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise TypeError(f"segment {name!r} is {given!r:.60}, expected (start, end)")
+        start, end = _instant(pair[0]), _instant(pair[1], last=True)
+        if start is not None and end is not None and start > end:
+            raise ValueError(f"segment {name!r} ends on {pair[1]}, before it starts on {pair[0]}")
+        checked[name] = (pair[0], pair[1])
+    return checked
+
+
+def _checked_step_len(step_len: int) -> int:
+    if isinstance(step_len, bool) or not isinstance(step_len, int) or step_len < 1:
+        raise ValueError(f"step_len is {step_len!r}, expected 1 or more sessions")
+    return step_len
+
+
+def _instant(bound: DateLike | None, last: bool = False) -> pd.Timestamp | None:
+    """The first or last instant that a bound names: "2016" is the year, as where pandas slices."""
+    stamp = session_label(bound)
+    if not isinstance(bound, str) or stamp is None:
+        return stamp
+    period = pd.Period(bound)
+    return period.end_time if last else period.start_time
+
+
+def _between(
+    sessions: pd.DatetimeIndex, start: pd.Timestamp | None, end: pd.Timestamp | None
+) -> slice:
+    """Positions of the sessions from `start` to `end`."""
+    first = 0 if start is None else int(sessions.searchsorted(start, "left"))
+    stop = len(sessions) if end is None else int(sessions.searchsorted(end, "right"))
+    return slice(first, max(first, stop))

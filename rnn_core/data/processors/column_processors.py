@@ -1,0 +1,172 @@
+"""Processors that choose columns, drop rows or fill cells: nothing to fit.
+
+Rule matched: qlib data/dataset/processor.py `FilterCol`, `DropCol`, `DropnaProcessor`,
+`DropnaLabel`, `Fillna`, `TanhProcess`. Apart from qlib: unknown names are an error, `fields_group`
+has no default that reaches the label, and nothing is written to the caller's frame or to
+`col_list`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rnn_core.data.processors.processor import CellProcessor, Processor
+from rnn_core.panel.frames import (
+    Group,
+    group_names,
+    group_positions,
+    near_matches,
+)
+
+
+def _known(names: Sequence[str], held: pd.Index, owner: str, where: str) -> None:
+    """Raise for the names that `held` lacks, each with the nearest that exist."""
+    unknown = [n for n in names if n not in held]
+    if unknown:
+        hints = " ".join(f"{n!r}{near_matches(n, held)}" for n in unknown)
+        raise KeyError(f"{owner} was given names that {where} lacks: {hints}")
+
+
+def _name_list(col_list: Sequence[str], owner: str) -> tuple[str, ...]:
+    """`col_list` as a tuple; a lone string or nothing is a slip."""
+    if isinstance(col_list, str) or not len(col_list):
+        raise ValueError(
+            f"{owner} was given col_list={col_list!r}, expected a list of one column name or more"
+        )
+    return tuple(col_list)
+
+
+class FilterCol(Processor):
+    """Keep the named columns of a group, and every column outside it.
+
+    The result keeps the frame's column order, as qlib's, whatever the order of `col_list`.
+
+    Args:
+        fields_group: the group to filter.
+        col_list: names to keep.
+
+    Raises:
+        ValueError: `col_list` is empty or a lone string.
+    """
+
+    def __init__(
+        self, fields_group: Group | None = "feature", col_list: Sequence[str] = ()
+    ) -> None:
+        self.fields_group = group_names(fields_group, "FilterCol")
+        self.col_list = _name_list(col_list, "FilterCol")
+
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        """The chosen columns.
+
+        Raises:
+            KeyError: the group lacks a name of `col_list`.
+        """
+        inside = group_positions(df, self.fields_group, "FilterCol")
+        names = df.columns.get_level_values(1)
+        _known(self.col_list, names[inside], "FilterCol", f"group {self.fields_group!r}")
+        keep = np.ones(df.shape[1], dtype=bool)
+        keep[inside] = names[inside].isin(self.col_list)
+        return df.loc[:, keep]
+
+
+class DropCol(Processor):
+    """Drop columns by name, in whatever group they are.
+
+    Args:
+        col_list: names to drop.
+
+    Raises:
+        ValueError: `col_list` is empty or a lone string.
+    """
+
+    def __init__(self, col_list: Sequence[str] = ()) -> None:
+        self.col_list = _name_list(col_list, "DropCol")
+
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        """The other columns.
+
+        Raises:
+            KeyError: the frame lacks a name of `col_list`.
+        """
+        names = df.columns.get_level_values(-1)
+        _known(self.col_list, names, "DropCol", "the frame")
+        return df.loc[:, ~names.isin(self.col_list)]
+
+
+class DropnaProcessor(Processor):
+    """Drop the rows with a NaN in any column of the group; infinities stay.
+
+    Args:
+        fields_group: the group or groups that must be there.
+    """
+
+    def __init__(self, fields_group: Group | None = None) -> None:
+        self.fields_group = group_names(fields_group, type(self).__name__)
+
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        """The complete rows."""
+        positions = group_positions(df, self.fields_group, type(self).__name__)
+        missing = np.zeros(len(df), dtype=bool)
+        for p in positions:
+            missing |= _isna(df, p)
+        return df.loc[~missing] if missing.any() else df.copy(deep=False)
+
+
+class DropnaLabel(DropnaProcessor):
+    """Drop the rows whose label is NaN. For learning only: serving has no labels yet.
+
+    Args:
+        fields_group: the group of the labels.
+    """
+
+    def __init__(self, fields_group: Group | None = "label") -> None:
+        super().__init__(fields_group)
+
+    def is_for_infer(self) -> bool:
+        """False: it would look at what is not known yet."""
+        return False
+
+
+class Fillna(CellProcessor):
+    """Replace NaN by a number; infinities stay.
+
+    Args:
+        fields_group: the group or groups to fill.
+        fill_value: the number, 0 as in qlib: the centre of a standardised column.
+    """
+
+    def __init__(self, fields_group: Group | None = None, fill_value: float = 0) -> None:
+        super().__init__(fields_group)
+        self.fill_value = fill_value
+
+    def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
+        """Fill in place, a column at a time."""
+        for column in values:
+            column[np.isnan(column)] = self.fill_value
+
+
+class TanhProcess(CellProcessor):
+    """tanh(x - 1): noise squashed into (-1, 1); NaN stays NaN, ±inf becomes ±1.
+
+    The shift by 1 is for features that are ratios to the close and lie around 1, as Alpha158's
+    and Alpha360's; a column that is already centred at 0 loses its symmetry. qlib takes every
+    column whose name does not contain "LABEL", and so also a label that is named by its
+    expression.
+
+    Args:
+        fields_group: the group or groups to squash.
+    """
+
+    def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
+        """Squash in place."""
+        np.subtract(values, 1, out=values)
+        np.tanh(values, out=values)
+
+
+def _isna(df: pd.DataFrame, position: int) -> NDArray[np.bool_]:
+    return np.asarray(df.iloc[:, position].isna())

@@ -1,0 +1,168 @@
+"""What every processor is: fit on a window, call for a new frame, hand over its state as JSON.
+
+A processor never writes to the frame it was given (qlib's do), keeps every constructor argument
+under its own name, and holds what it learnt as plain arrays that survive JSON bit for bit. So a
+fitted chain can be stored beside a model and read back without running any code.
+
+Row-wise processors give a row the same bits whatever other rows come with it; cross-sectional
+ones give a session the same bits whatever other sessions come with it.
+
+Rule matched: qlib data/dataset/processor.py, `Processor`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rnn_core.panel.frames import Group, float_values, group_names, group_positions, with_values
+
+DateLike = str | datetime.date | pd.Timestamp
+
+_WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
+
+
+class Processor(ABC):
+    """One step from frame to frame.
+
+    Every constructor argument is kept as an attribute of the same name, which is how `kwargs`
+    finds them again.
+    """
+
+    def fit(self, df: pd.DataFrame) -> Self:
+        """Learn from `df`; nothing to learn unless a class says so.
+
+        Args:
+            df: the output of the previous processor.
+
+        Returns:
+            Itself.
+        """
+        return self
+
+    @abstractmethod
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        """Process `df` into a new frame."""
+
+    def is_for_infer(self) -> bool:
+        """Whether it may run where labels are not known yet."""
+        return True
+
+    def kwargs(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON-able values."""
+        return {k: _plain(getattr(self, k)) for k in inspect.signature(type(self)).parameters}
+
+    def state(self) -> dict[str, Any] | None:
+        """What was learnt, as JSON-able values; {} where there is nothing to learn, None before
+        `fit`."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> Self:
+        """Take over what `state` returned.
+
+        Args:
+            state: the result of `state` of a processor of the same class.
+
+        Returns:
+            Itself.
+
+        Raises:
+            ValueError: the state is of another class.
+        """
+        if state:
+            raise ValueError(
+                f"{type(self).__name__} learns nothing, was given a state with {sorted(state)}: "
+                f"load it into the class that wrote it"
+            )
+        return self
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{k}={v!r}" for k, v in self.kwargs().items())
+        return f"{type(self).__name__}({inside})"
+
+
+class CellProcessor(Processor):
+    """One that changes the cells of a group and keeps rows, columns and types.
+
+    A chain runs neighbours of the same group over one copy of the group's cells, so that such a
+    run needs the memory of one frame, however long it is.
+
+    Args:
+        fields_group: the group or groups to change.
+
+    Raises:
+        ValueError: no group; in qlib None takes every column, the label included.
+    """
+
+    def __init__(self, fields_group: Group | None = None) -> None:
+        self.fields_group = group_names(fields_group, type(self).__name__)
+
+    @abstractmethod
+    def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
+        """Change cells in place.
+
+        Args:
+            values: [G, R], float32 or float64, the caller's to write to.
+            df: the frame they come from, for its index and column names; its cells may be older.
+            positions: [G], the columns of `df`.
+        """
+
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        """The changed frame."""
+        positions = group_positions(df, self.fields_group, type(self).__name__)
+        values = float_values(df, positions)  # [G, R]
+        self.change(values, df, positions)
+        return with_values(df, positions, values)
+
+
+def session_label(date: DateLike | None) -> pd.Timestamp | None:
+    """A date as a tz-naive session label; None stays None."""
+    if date is None:
+        return None
+    stamp = pd.Timestamp(date)
+    if stamp.tzinfo is not None:
+        raise ValueError(f"{date!r} has a time zone, expected a session label: drop the zone")
+    return stamp
+
+
+def encode_array(values: NDArray[Any]) -> dict[str, Any]:
+    """A float array as JSON-able values that decode to the same bits.
+
+    A float32 is written as the shortest decimal of its float64 value, which reads back exactly;
+    NaN and the infinities, which JSON lacks, are words.
+    """
+    numbers = [
+        x if np.isfinite(x) else "NaN" if np.isnan(x) else "Infinity" if x > 0 else "-Infinity"
+        for x in values.astype(np.float64).tolist()
+    ]
+    return {"dtype": values.dtype.name, "values": numbers}
+
+
+def decode_array(encoded: Mapping[str, Any]) -> NDArray[Any]:
+    """The array that `encode_array` wrote.
+
+    Raises:
+        ValueError: the type is neither float32 nor float64.
+    """
+    if encoded["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"a state holds {encoded['dtype']!r}, expected float32 or float64")
+    numbers = [_WORDS[x] if isinstance(x, str) else x for x in encoded["values"]]
+    return np.array(numbers, dtype=np.float64).astype(encoded["dtype"])
+
+
+def _plain(value: Any) -> Any:
+    """An argument as JSON holds it."""
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat() if value != value.normalize() else f"{value:%Y-%m-%d}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value

@@ -1,0 +1,78 @@
+"""`LSTM`, `GRU` and `KRNN`: qlib's estimators, `fit(dataset)` and `predict(dataset)`.
+
+    model = LSTM(d_feat=20, n_epochs=50, early_stop=10, batch_size=800, seed=0)
+    scores = model.fit(dataset).predict(dataset, "test")
+
+One class over the one trainer; a family adds its arguments and nothing else. Arguments and their
+defaults are those of qlib's classes, and both kinds of dataset are taken by all three: windows of
+a `TSDatasetH`, flat rows of a `DatasetH`. What `dataset.prepare` returns decides.
+
+Apart from qlib (quirk numbers of its register): `fit` reads the segments "train" and, where there
+is one, "valid", and never "test"; nothing is shared between calls (Q30). Predictions are sorted
+and of any segment (Q22). A feature that is not finite is an error that names its column (Q20).
+A seed decides weights, order and dropout, so the same seed gives the same bits (Q18). The KRNN
+reads flat rows as they lie unless `legacy_layout` asks for qlib's way (Q16). What the trainer does
+otherwise is said in `rnn_core.training.trainer`.
+
+Rules matched: qlib contrib/model/pytorch_lstm_ts.py, pytorch_gru_ts.py, pytorch_lstm.py,
+pytorch_gru.py, pytorch_krnn.py.
+
+Shapes: `S` samples, `T` sessions of a window, `F` features of a session.
+"""
+
+from __future__ import annotations
+
+from rnn_core.estimators.estimator_arguments import KRNNArguments, RecurrentArguments
+from rnn_core.estimators.estimator_base import Estimator
+
+__all__ = ["GRU", "KRNN", "LSTM", "Estimator"]
+
+
+class LSTM(Estimator):
+    """Stacked LSTM, linear head on the newest session.
+
+    Args:
+        d_feat: F.
+        hidden_size: units of each layer.
+        num_layers: stacked layers.
+        dropout: between the layers, in [0, 1).
+        **arguments: see `Estimator`.
+    """
+
+    family = "lstm"
+    Arguments = RecurrentArguments
+
+
+class GRU(Estimator):
+    """Stacked GRU, linear head on the newest session.
+
+    Args:
+        d_feat: F.
+        hidden_size: units of each layer.
+        num_layers: stacked layers.
+        dropout: between the layers, in [0, 1).
+        **arguments: see `Estimator`.
+    """
+
+    family = "gru"
+    Arguments = RecurrentArguments
+
+
+class KRNN(Estimator):
+    """A convolution over time, then the mean of parallel GRUs, linear head on the newest session.
+
+    Args:
+        fea_dim: F.
+        cnn_dim: channels of the convolution.
+        cnn_kernel_size: sessions under it, odd.
+        rnn_dim: units of each GRU layer.
+        rnn_dups: parallel GRUs.
+        rnn_layers: stacked layers of each.
+        dropout: between the layers, in [0, 1).
+        legacy_layout: cut flat rows as qlib does, which misreads Alpha360; only to reproduce
+            numbers made that way.
+        **arguments: see `Estimator`.
+    """
+
+    family = "krnn"
+    Arguments = KRNNArguments

@@ -1,0 +1,357 @@
+"""What the estimators share: a dataset in, the one trainer, scores out.
+
+The order of things is fit -> one trainer call for each seed -> members; predict -> the members'
+scores -> their mean. Nothing is kept on the estimator before all networks are trained, so one
+that was interrupted is as it was. See `rnn_core.estimators.estimator` for what differs from qlib.
+
+Shapes: `S` samples, `T` sessions of a window, `F` features of a session.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from rnn_core.estimators.estimator_arguments import (
+    TrainingArguments,
+    checked_arguments,
+    torch_threads,
+)
+from rnn_core.estimators.estimator_data import (
+    Dataset,
+    Reweighter,
+    Windows,
+    has_segment,
+    prepare_windows,
+    require_same_columns,
+    row_weights,
+)
+from rnn_core.estimators.estimator_files import (
+    Member,
+    Saved,
+    load_members,
+    require_place,
+    save_members,
+)
+from rnn_core.models.families import build_network, model_family
+from rnn_core.training.bundle_files import BundleError
+from rnn_core.training.scoring import predict
+from rnn_core.training.seeding import seeded_network
+from rnn_core.training.trainer import EpochReport, Trainer
+from rnn_core.training.trainer_config import TrainerConfig
+
+_LOG = logging.getLogger(__name__)
+_OF_THE_TRAINER = [f.name for f in dataclasses.fields(TrainerConfig)]
+
+
+class Estimator:
+    """What the estimators share.
+
+    Args:
+        n_epochs: most passes over the training rows.
+        lr: learning rate.
+        metric: what selects the best epoch: "loss" (minus the mean squared error over the
+            validation rows) or "ic" (the mean over sessions of the correlation with the label).
+        batch_size: rows of a training batch.
+        early_stop: epochs in a row without a better validation score that end the training.
+        loss: "mse".
+        optimizer: "adam", or "gd" for plain gradient descent.
+        n_jobs: accepted for qlib's sake and unused: batches are gathered without workers.
+        GPU: number of the CUDA device; below 0, or where there is none, the CPU.
+        seed: of weights, order and dropout; None draws one, which is logged and kept in `history`.
+        seeds: networks to train, with the seeds seed, seed + 1, ...; the prediction is their mean.
+        threads: of torch on the CPU while fitting and predicting; None leaves them as they are.
+        deterministic: only repeatable kernels on CUDA; the CPU's are repeatable anyway.
+        precision: on CUDA "float32", "tf32" or "bfloat16" (mixed); the CPU computes in float32.
+        **arguments: those of the family.
+
+    Raises:
+        TypeError: an unknown argument; the message names the nearest.
+        ValueError: a value of the wrong type or outside its range.
+    """
+
+    family: ClassVar[str]
+    Arguments: ClassVar[type[TrainingArguments]]
+
+    def __init_subclass__(cls) -> None:
+        cls.__signature__ = inspect.signature(cls.Arguments)  # type: ignore[attr-defined]
+
+    def __init__(self, **arguments: Any) -> None:
+        self.arguments = checked_arguments(self.Arguments, type(self).__name__, arguments)
+        given = dataclasses.asdict(self.arguments)
+        family = model_family(self.family)
+        self._n_features: int = given[family.feature_argument]
+        self._hyper = {f.name: given[f.name] for f in dataclasses.fields(family.hyper)}
+        self._legacy = bool(given.get("legacy_layout", False))
+        with torch.device("meta"):  # checks the sizes; takes no memory and no random numbers
+            build_network(self.family, self._n_features, self._hyper)
+        self._trainer_config(seed=self.arguments.seed or 0)
+        self._members: tuple[Member, ...] = ()
+        self._columns: tuple[str, ...] = ()
+        self._tabular = False
+
+    def fit(
+        self,
+        dataset: Dataset,
+        evals_result: dict[str, list[float]] | None = None,
+        save_path: str | Path | None = None,
+        reweighter: Reweighter | None = None,
+        *,
+        callback: Callable[[EpochReport], None] | None = None,
+    ) -> Self:
+        """Train on the segment "train", selecting the epoch on "valid".
+
+        Without a segment "valid" every epoch is run and the last weights are kept.
+
+        Args:
+            dataset: its `prepare` gives samplers or frames.
+            evals_result: filled as training goes: "train" with minus the running loss of every
+                epoch, "valid" with its validation score. Networks of an ensemble follow one
+                another.
+            save_path: where to `save` when done; an estimator that is there is replaced.
+            reweighter: gives the training rows weights. The loss is divided by the number of
+                rows, as in qlib.
+            callback: called after every epoch.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            ValueError: data that do not fit the arguments, or hold features that are not finite.
+            TrainingDivergedError: a number that is not finite; names epoch, batch and cause.
+            BundleError: something else is at `save_path`; told before the training.
+        """
+        if save_path is not None:
+            require_place(save_path, replace=True)
+        if self.arguments.n_jobs is not None:
+            _LOG.info("n_jobs=%s is not used: there are no loader workers", self.arguments.n_jobs)
+        train, valid = self._windows(dataset, "train", learn=True), None
+        if has_segment(dataset, "valid"):
+            valid = self._windows(dataset, "valid", learn=True)
+            require_same_columns(train.columns, valid.columns, "train", "valid")
+        else:
+            n_epochs = self.arguments.n_epochs
+            _LOG.info('no segment "valid": all %d epochs are run, the last one is kept', n_epochs)
+        weights = None if reweighter is None else row_weights(reweighter, train)
+        evals = {} if evals_result is None else evals_result
+        evals.update(train=[], valid=[])
+
+        def told(report: EpochReport) -> None:
+            evals["train"].append(-report.train_loss)
+            if valid is not None:
+                evals["valid"].append(report.valid_score)
+            if callback is not None:
+                callback(report)
+
+        first = self.arguments.seed
+        if first is None:
+            first = int(np.random.SeedSequence().generate_state(1)[0])
+        with torch_threads(self.arguments.threads):
+            members = [
+                self._train(first + k, train, valid, weights, told)
+                for k in range(self.arguments.seeds)
+            ]
+        self._members = tuple(members)
+        self._columns, self._tabular = train.columns, train.tabular
+        if save_path is not None:
+            self.save(save_path, replace=True)
+        return self
+
+    def predict(self, dataset: Dataset, segment: str | slice = "test") -> pd.Series[float]:
+        """Scores of a segment, the mean over the networks.
+
+        Args:
+            dataset: as the one given to `fit`; a label is not asked for.
+            segment: a name, or a slice of sessions.
+
+        Returns:
+            float32 named "score", index (datetime, instrument), sorted.
+
+        Raises:
+            RuntimeError: not fitted.
+            ValueError: other columns than those fitted on, or features that are not finite.
+        """
+        scores = self.predict_members(dataset, segment)
+        mean = scores.to_numpy().mean(axis=1, dtype=np.float64).astype(np.float32)
+        return pd.Series(mean, index=scores.index, name="score")
+
+    def predict_members(self, dataset: Dataset, segment: str | slice = "test") -> pd.DataFrame:
+        """Scores of every network.
+
+        Args:
+            dataset: as for `predict`.
+            segment: as for `predict`.
+
+        Returns:
+            float32, one column a seed, index (datetime, instrument), sorted.
+
+        Raises:
+            RuntimeError: not fitted.
+            ValueError: as `predict`.
+        """
+        self._require_fitted()
+        windows = self._windows(dataset, segment, learn=False)
+        if windows.tabular != self._tabular:
+            raise ValueError("fitted on one kind of dataset (TSDatasetH, DatasetH), given another")
+        require_same_columns(self._columns, windows.columns, "the fit", repr(segment))
+        with torch_threads(self.arguments.threads):
+            scores = {
+                member.seed: predict(
+                    member.network,
+                    windows.source,
+                    device=self._device(),
+                    has_label=windows.has_label,
+                )
+                for member in self._members
+            }
+        frame = pd.DataFrame(scores, index=windows.source.get_index(), dtype=np.float32)
+        return frame.sort_index()
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row a network and epoch: seed, epoch, train_loss, valid_score, best, samples."""
+        self._require_fitted()
+        return pd.concat(
+            [m.history.assign(seed=m.seed)[["seed", *m.history]] for m in self._members],
+            ignore_index=True,
+        )
+
+    @property
+    def member_scores(self) -> dict[int, float]:
+        """Seed to best validation score (NaN without validation rows). It selected the epoch."""
+        self._require_fitted()
+        scores = {m.seed: m.record["best_score"] for m in self._members}
+        return {seed: math.nan if s is None else float(s) for seed, s in scores.items()}
+
+    def save(self, path: str | Path, *, replace: bool = False) -> None:
+        """Write arguments, weights and history as plain files; see `estimator_files`.
+
+        Args:
+            path: a folder.
+            replace: whether an estimator that is there may be replaced.
+
+        Raises:
+            RuntimeError: not fitted.
+            BundleError: something else is there, or an estimator and not `replace`.
+        """
+        self._require_fitted()
+        given = dataclasses.asdict(self.arguments)
+        saved = Saved(type(self).__name__, given, self._columns, self._tabular, self._members)
+        save_members(
+            path,
+            saved,
+            family=self.family,
+            hyper=self._hyper,
+            n_features=self._n_features,
+            replace=replace,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a saved estimator; no code can run.
+
+        Args:
+            path: as given to `save`.
+
+        Returns:
+            A fitted estimator.
+
+        Raises:
+            BundleError: nothing there, damaged, or of another class.
+        """
+        saved = load_members(path)
+        if saved.estimator != cls.__name__:
+            raise BundleError(
+                f"{path} holds a {saved.estimator}, not a {cls.__name__}: read it with "
+                f"{saved.estimator}.load"
+            )
+        model = cls(**saved.arguments)
+        model._members, model._columns = saved.members, saved.columns
+        model._tabular = saved.tabular
+        return model
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({repr(self.arguments).partition('(')[2]}"
+
+    def _windows(self, dataset: Dataset, segment: str | slice, *, learn: bool) -> Windows:
+        return prepare_windows(
+            dataset,
+            segment,
+            learn=learn,
+            argument=model_family(self.family).feature_argument,
+            n_features=self._n_features,
+            legacy=self._legacy,
+        )
+
+    def _train(
+        self,
+        seed: int,
+        train: Windows,
+        valid: Windows | None,
+        weights: NDArray[np.float64] | None,
+        told: Callable[[EpochReport], None],
+    ) -> Member:
+        """One network."""
+
+        def report(epoch: EpochReport) -> None:
+            self._log(epoch, seed)
+            told(epoch)
+
+        network = seeded_network(
+            lambda: build_network(self.family, self._n_features, self._hyper), seed
+        )
+        result = Trainer(self._trainer_config(seed), callback=report).fit(
+            network, train.source, valid.source if valid else None, weights=weights
+        )
+        record = {
+            "best_epoch": result.best_epoch,
+            "best_score": result.best_score if valid else None,
+            "stopped_early": result.stopped_early,
+            "device": result.device,
+        }
+        return Member(result.network, seed, result.history, record)
+
+    def _trainer_config(self, seed: int) -> TrainerConfig:
+        """The trainer's settings for one network."""
+        given = dataclasses.asdict(self.arguments)
+        settings = {name: given[name] for name in _OF_THE_TRAINER if name in given}
+        return TrainerConfig(**{**settings, "seed": seed, "device": self._device()})
+
+    def _device(self) -> str:
+        """`GPU` in the trainer's words: as in qlib, the CPU where there is no CUDA."""
+        if self.arguments.GPU < 0:
+            return "cpu"
+        if self.arguments.GPU == 0 or not torch.cuda.is_available():
+            return "auto"
+        return f"cuda:{self.arguments.GPU}"
+
+    def _require_fitted(self) -> None:
+        if not self._members:
+            raise RuntimeError(
+                f"this {type(self).__name__} is not fitted: call fit(dataset) first, or "
+                f"{type(self).__name__}.load(path)"
+            )
+
+    def _log(self, report: EpochReport, seed: int) -> None:
+        """One line an epoch."""
+        _LOG.info(
+            "%s seed %d, epoch %d of %d: train loss %.6g, valid %.6g, best epoch %d, %.0f rows/s",
+            type(self).__name__,
+            seed,
+            report.epoch,
+            report.n_epochs,
+            report.train_loss,
+            report.valid_score,
+            report.best_epoch,
+            report.samples_per_second,
+        )

@@ -1,0 +1,248 @@
+"""A market as dense arrays: every field as [N, T], with the sessions and instruments of its axes.
+
+Why dense: rolling windows count sessions, not rows, so a suspended day must hold a slot (qlib
+re-indexes each instrument to the calendar for the same reason), and a kernel reads one instrument
+as one contiguous run. The trade is memory for names that are rarely listed; a market of 5,000
+names and 20 years of one float64 field is 200 MB.
+
+An absent row is NaN in every field and False in `present`: a listed instrument whose price is
+unknown and an instrument that was suspended are different things, and `present` keeps them apart.
+
+Shape letters: `T` sessions, `N` instruments, `F` features, `R` rows of a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rnn_core.panel.spread import spread
+
+KEYS = ("date", "instrument")
+INDEX_NAMES = ("datetime", "instrument")
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """A market as dense arrays.
+
+    Args:
+        sessions: the T session labels, sorted, tz-naive.
+        instruments: the N instrument codes, sorted.
+        fields: name to array [N, T], C-contiguous float32 or float64, NaN where absent.
+        present: [N, T], whether the row exists.
+
+    Raises:
+        ValueError: if an axis is not sorted and unique, or an array is not [N, T].
+    """
+
+    sessions: pd.DatetimeIndex
+    instruments: pd.Index[Any]
+    fields: Mapping[str, NDArray[Any]]
+    present: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        for name, axis in (("sessions", self.sessions), ("instruments", self.instruments)):
+            if not (axis.is_monotonic_increasing and axis.is_unique):
+                raise ValueError(f"`{name}` must be sorted and unique: sort it, drop duplicates")
+        shape = (len(self.instruments), len(self.sessions))
+        if self.present.shape != shape or self.present.dtype != np.bool_:
+            raise ValueError(
+                f"`present` is {self.present.dtype} {self.present.shape}, expected bool {shape}"
+                " (instruments, sessions)"
+            )
+        for name, values in self.fields.items():
+            if values.shape != shape or values.dtype not in (np.float32, np.float64):
+                raise ValueError(
+                    f"field {name!r} is {values.dtype} {values.shape}, expected float32 or float64"
+                    f" {shape} (instruments, sessions)"
+                )
+            if not values.flags.c_contiguous:
+                raise ValueError(f"field {name!r} is not C-contiguous: use np.ascontiguousarray")
+        object.__setattr__(self, "fields", MappingProxyType(dict(self.fields)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, T)."""
+        return len(self.instruments), len(self.sessions)
+
+    @classmethod
+    def from_frame(cls, bars: pd.DataFrame, *, sessions: pd.DatetimeIndex | None = None) -> Panel:
+        """Spread a long frame of bars over its sessions and instruments.
+
+        Args:
+            bars: one row per (date, instrument) in any order: columns `date`, `instrument` and
+                numeric fields, or the keys as a (datetime, instrument) index. A suspended
+                instrument has no row. A float32 column stays float32, others become float64.
+            sessions: the session axis to use, which must hold every date of `bars`; by default
+                the dates of `bars`. Pass the trading calendar, so that a session on which none
+                of these instruments traded still counts.
+
+        Returns:
+            The panel.
+
+        Raises:
+            ValueError: on missing or duplicate keys, on dates that are tz-aware or outside
+                `sessions`, on a column that is not numeric.
+        """
+        keys, values = _split_keys(bars)
+        dates, names = _checked_keys(keys)
+        codes, labels = pd.factorize(names, sort=True)
+        axis = pd.DatetimeIndex(dates.unique()).sort_values() if sessions is None else sessions
+        axis = pd.DatetimeIndex(axis, name=INDEX_NAMES[0])
+        if not (axis.is_monotonic_increasing and axis.is_unique):
+            raise ValueError("`sessions` must be sorted and unique: sort it, drop duplicates")
+        columns = np.asarray(axis.get_indexer(dates))
+        if (columns < 0).any():
+            stray = dates[columns < 0]
+            raise ValueError(
+                f"{len(stray)} rows lie outside `sessions`, the first on {stray[0]:%Y-%m-%d}:"
+                " drop them or pass the calendar that holds them"
+            )
+        shape = (len(labels), len(axis))
+        flat = codes.astype(np.int64) * shape[1] + columns  # [R] positions in [N*T]
+        present = np.zeros(shape[0] * shape[1], dtype=np.bool_)
+        present[flat] = True
+        if present.sum() != len(flat):
+            _, first, counts = np.unique(flat, return_index=True, return_counts=True)
+            at = first[counts > 1][0]
+            raise ValueError(
+                f"{int((counts - 1).sum())} duplicate rows, the first for {names[at]} on"
+                f" {dates[at]:%Y-%m-%d}: keep one row per date and instrument"
+            )
+        fields = {
+            str(name): _spread(str(name), column, flat, shape) for name, column in values.items()
+        }
+        return cls(axis, pd.Index(labels, name=KEYS[1]), fields, present.reshape(shape))
+
+    def to_frame(
+        self,
+        values: NDArray[Any],
+        names: Sequence[str],
+        *,
+        rows: NDArray[np.bool_] | None = None,
+        sessions: slice | None = None,
+    ) -> pd.DataFrame:
+        """Gather [F, N, T] values into a long frame.
+
+        Args:
+            values: [F, N, T].
+            names: the F column names.
+            rows: [N, T], the rows to keep; by default those that exist.
+            sessions: positions on the session axis to keep; by default all.
+
+        Returns:
+            A frame of F columns with a sorted (datetime, instrument) index.
+
+        Raises:
+            ValueError: if a shape does not fit this panel.
+        """
+        expected = (len(names), *self.shape)
+        if values.shape != expected:
+            raise ValueError(
+                f"`values` is {values.shape}, expected {expected}: {len(names)} names,"
+                f" {self.shape[0]} instruments, {self.shape[1]} sessions"
+            )
+        places, index = self.long_rows(rows=rows, sessions=sessions)
+        block = np.empty((len(names), len(index)), dtype=values.dtype)  # [F, R]
+        spread(np.ascontiguousarray(values), places, block)
+        return pd.DataFrame(block.T, index=index, columns=list(names), copy=False)
+
+    def long_rows(
+        self, *, rows: NDArray[np.bool_] | None = None, sessions: slice | None = None
+    ) -> tuple[NDArray[np.int64], pd.MultiIndex]:
+        """Where each cell goes in a long frame.
+
+        Args:
+            rows: [N, T], the rows to keep; by default those that exist.
+            sessions: positions on the session axis to keep; by default all.
+
+        Returns:
+            [N, T] the row of each cell, -1 for those left out, and the sorted (datetime,
+            instrument) index of the R rows.
+
+        Raises:
+            ValueError: if `rows` does not fit this panel.
+        """
+        keep = self.present if rows is None else rows
+        if keep.shape != self.shape or keep.dtype != np.bool_:
+            raise ValueError(f"`rows` is {keep.dtype} {keep.shape}, expected bool {self.shape}")
+        if sessions is not None:
+            inside = np.zeros(self.shape[1], dtype=np.bool_)
+            inside[sessions] = True
+            keep = keep & inside
+        day, name = np.nonzero(keep.T)  # sorted by session, then instrument
+        places = np.full(self.shape, -1, dtype=np.int64)  # [N, T]
+        places[name, day] = np.arange(len(day))
+        index = pd.MultiIndex(
+            levels=[self.sessions, self.instruments],  # type: ignore[list-item]
+            codes=[day, name],  # type: ignore[list-item]
+            names=list(INDEX_NAMES),
+            verify_integrity=False,
+        ).remove_unused_levels()
+        return places, index
+
+
+def _split_keys(bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The two key columns, and the rest."""
+    if bars.columns.nlevels != 1:
+        raise ValueError(
+            "`bars` has columns of several levels, expected one: select a group,"
+            " e.g. bars['feature']"
+        )
+    if isinstance(bars.index, pd.MultiIndex):
+        if bars.index.nlevels != 2:
+            raise ValueError(
+                f"the index of `bars` has {bars.index.nlevels} levels, expected 2:"
+                " (datetime, instrument)"
+            )
+        names = list(bars.index.names)
+        order = [1, 0] if names[0] == "instrument" or names[1] in ("datetime", "date") else [0, 1]
+        levels = [bars.index.get_level_values(level) for level in order]
+        keys = pd.DataFrame(dict(zip(KEYS, levels, strict=True)))
+        return keys, bars.reset_index(drop=True)
+    missing = [key for key in KEYS if key not in bars.columns]
+    if missing:
+        raise ValueError(
+            f"`bars` lacks {missing}: expected the columns date and instrument, or a"
+            f" (datetime, instrument) index; it has {list(bars.columns)[:12]}"
+        )
+    return bars.loc[:, list(KEYS)], bars.drop(columns=list(KEYS))
+
+
+def _checked_keys(keys: pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.Index[Any]]:
+    """Dates and instruments of the rows, or an error that names what is wrong with them."""
+    if isinstance(keys["date"].dtype, pd.DatetimeTZDtype):
+        raise ValueError(
+            "`date` is tz-aware, expected tz-naive session labels: use .dt.tz_localize(None)"
+        )
+    dates = pd.DatetimeIndex(pd.to_datetime(keys["date"]))
+    names = pd.Index(keys["instrument"])
+    for name, axis in (("date", dates), ("instrument", names)):
+        if axis.hasnans:
+            raise ValueError(f"`{name}` is missing in {int(np.sum(axis.isna()))} rows: drop them")
+    if len(names) and names.inferred_type != "string":
+        raise ValueError(
+            f"`instrument` holds {names.inferred_type}, expected str: use .astype(str)"
+        )
+    return dates, names
+
+
+def _spread(
+    name: str, column: pd.Series[Any], flat: NDArray[np.int64], shape: tuple[int, int]
+) -> NDArray[Any]:
+    """One column as [N, T], NaN where there is no row."""
+    if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
+        raise ValueError(
+            f"column {name!r} is {column.dtype}, expected numbers: drop it or convert it"
+        )
+    kind = np.float32 if column.dtype == np.float32 else np.float64
+    dense = np.full(shape[0] * shape[1], np.nan, dtype=kind)
+    dense[flat] = column.to_numpy(dtype=kind, na_value=np.nan)
+    return dense.reshape(shape)

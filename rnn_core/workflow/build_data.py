@@ -1,0 +1,303 @@
+"""From what a workflow asks for to what it runs on: dataset, bars of the backtest, benchmark.
+
+Everything is loaded and checked before the training begins, so that a benchmark that is not there
+is told in seconds and not after a night.
+
+Only what is read is loaded: the sessions of the handler with the look-back of its features before
+and the look-ahead of its label after, as qlib does, of the instruments that were members in
+between. Features that the first infer processor, a FilterCol, throws away are not computed: the
+20 of 158 that qlib's Alpha158 files of LSTM and GRU keep do not read vwap, which those files'
+own provider lacks.
+
+Rule matched: qlib data/data.py `LocalExpressionProvider.expression` (what is loaded),
+backtest/report.py `PortfolioMetrics._cal_benchmark` (benchmark).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from rnn_core.data.alpha import label_set
+from rnn_core.data.datasets import DatasetH
+from rnn_core.data.handlers import HANDLERS
+from rnn_core.data.processors.processor import session_label
+from rnn_core.data.qlib_bins import QlibProvider
+from rnn_core.data.universe import Universe
+from rnn_core.evaluation import PortfolioConfig
+from rnn_core.features.sets import FeatureSet
+from rnn_core.workflow.problems import WorkflowError
+from rnn_core.workflow.read_dataset import DATASETS
+from rnn_core.workflow.spec import DatasetSpec, PortfolioSpec, Semantics, WorkflowSpec
+
+CHANGE_SESSIONS = 60
+"""Sessions before a backtest whose closes serve the first price change."""
+
+FILTER = "FilterCol"
+FACTOR = "factor"
+
+NO_LOTS = (
+    "portfolio: the provider has no factor for every bar, so amounts are fractions of adjusted "
+    "shares, as in qlib, whatever trade_unit is"
+)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment as it came out.
+
+    Attributes:
+        name: of the segment.
+        first: its first session with rows.
+        last: its last one.
+        sessions: how many have rows.
+        rows: those of the view that it is used by: learn, or infer for "test".
+    """
+
+    name: str
+    first: pd.Timestamp
+    last: pd.Timestamp
+    sessions: int
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a run works on.
+
+    Attributes:
+        dataset: of the workflow.
+        segments: what is in it.
+        n_features: columns after the processors.
+        bars: of the backtest, None without one.
+        sessions: of the backtest, likewise.
+        benchmark: simple return of these sessions, None without one.
+        portfolio: settings of the backtest, None without one.
+        notes: what a reader of the results should know of the data.
+    """
+
+    dataset: DatasetH
+    segments: tuple[Segment, ...]
+    n_features: int
+    bars: pd.DataFrame | None = None
+    sessions: pd.DatetimeIndex | None = None
+    benchmark: pd.Series[Any] | None = None
+    portfolio: PortfolioConfig | None = None
+    notes: tuple[str, ...] = ()
+
+
+def load_material(spec: WorkflowSpec) -> Material:
+    """Load and process what a workflow runs on.
+
+    Args:
+        spec: the workflow.
+
+    Returns:
+        The material.
+
+    Raises:
+        ProviderError: the provider lacks something, or is damaged.
+        WorkflowError: an empty segment, a benchmark that does not cover the backtest.
+        ValueError, TypeError, KeyError: as the handler and the dataset.
+    """
+    provider = QlibProvider(spec.provider.uri)
+    universe = _members(provider, spec.dataset)
+    dataset, codes = _dataset(provider, universe, spec)
+    segments = tuple(_segment(dataset, name) for name in spec.dataset.segments)
+    n_features = len(dataset.handler.get_cols("feature"))
+    if spec.portfolio is None:
+        return Material(dataset, segments, n_features)
+    test = next(segment for segment in segments if segment.name == "test")
+    sessions = _backtest_sessions(provider.calendar, spec.portfolio, test)
+    config, bars, notes = _backtest_bars(provider, codes, sessions, spec.portfolio.config, spec)
+    sessions = sessions[sessions.isin(bars["date"])]
+    benchmark = _benchmark(provider, spec.portfolio.benchmark, sessions, spec.semantics)
+    return Material(dataset, segments, n_features, bars, sessions, benchmark, config, notes)
+
+
+def needed_features(features: FeatureSet, arguments: Mapping[str, Any]) -> FeatureSet:
+    """The features that are left after the first infer processor, if that is a FilterCol.
+
+    Args:
+        features: the handler's set.
+        arguments: of the handler: processors and process_type.
+
+    Returns:
+        The smaller set, or the given one where another view may see the rest.
+    """
+    steps: Sequence[Mapping[str, Any]] = arguments.get("infer_processors") or ()
+    if (
+        not steps
+        or steps[0]["class"] != FILTER
+        or steps[0]["kwargs"].get("fields_group", "feature") != "feature"
+        or arguments.get("shared_processors")
+        or arguments.get("process_type") != "append"
+    ):
+        return features
+    wanted = set(steps[0]["kwargs"]["col_list"])
+    return FeatureSet([pair for pair in features.items() if pair[0] in wanted], name=features.name)
+
+
+def _members(provider: QlibProvider, spec: DatasetSpec) -> Universe | tuple[str, ...]:
+    """The instruments of the handler: spans that overlap its time, or codes."""
+    if not isinstance(spec.instruments, str):
+        return spec.instruments
+    universe = provider.instruments(spec.instruments)
+    start, end = session_label(spec.start_time), session_label(spec.end_time)
+    inside = pd.Series(True, index=universe.spans.index)
+    if start is not None:
+        inside &= universe.spans["end"] >= start
+    if end is not None:
+        inside &= universe.spans["start"] <= end
+    if not inside.any():
+        raise WorkflowError(
+            f"the universe {spec.instruments!r} has no member between {spec.start_time} and "
+            f"{spec.end_time}: its spans run from {universe.spans['start'].min():%Y-%m-%d} to "
+            f"{universe.spans['end'].max():%Y-%m-%d}"
+        )
+    return Universe(universe.spans[inside], name=universe.name)
+
+
+def _dataset(
+    provider: QlibProvider, universe: Universe | tuple[str, ...], spec: WorkflowSpec
+) -> tuple[DatasetH, list[str]]:
+    """The dataset over the bars that its handler reads, and the codes that have any."""
+    asked = spec.dataset
+    handler = HANDLERS[asked.handler]
+    features = needed_features(handler.default_set(), asked.arguments)
+    labels = label_set(asked.arguments.get("label", handler.default_label))
+    calendar = provider.calendar
+    start, end = session_label(asked.start_time), session_label(asked.end_time)
+    first = 0 if start is None else int(calendar.searchsorted(start, "left"))
+    last = len(calendar) if end is None else int(calendar.searchsorted(end, "right"))
+    if first >= last:
+        raise WorkflowError(
+            f"no session between start_time {asked.start_time} and end_time {asked.end_time}: the "
+            f"calendar of {provider.root} spans {calendar[0]:%Y-%m-%d} to {calendar[-1]:%Y-%m-%d}"
+        )
+    first = max(0, first - max(features.look_back, labels.look_back))
+    last = min(len(calendar), last + labels.look_ahead)
+    panel = provider.panel(
+        universe,
+        calendar[first],
+        calendar[last - 1],
+        sorted(features.fields | labels.fields),
+        keep_suspended=spec.semantics == "qlib",
+        vwap=spec.provider.vwap,
+    )
+    held = panel.instruments
+    if isinstance(universe, Universe):  # those without a folder were logged by the provider
+        spans = universe.spans[universe.spans["instrument"].isin(held)]
+        instruments: Any = Universe(spans, name=universe.name)
+    else:
+        instruments = [code for code in universe if code in held]
+    kwargs = {
+        **asked.arguments,
+        "bars": panel,
+        "instruments": instruments,
+        "start_time": asked.start_time,
+        "end_time": asked.end_time,
+        "semantics": spec.semantics,
+        "feature_set": features,
+    }
+    options: dict[str, Any] = {}
+    if asked.step_len is not None:
+        rows = "fetched" if spec.semantics == "qlib" else "infer"
+        options = {"step_len": asked.step_len, "window_rows": rows}
+    dataset = DATASETS[asked.dataset](
+        {"class": asked.handler, "kwargs": kwargs}, asked.segments, **options
+    )
+    return dataset, list(held)
+
+
+def _segment(dataset: DatasetH, name: str) -> Segment:
+    """What is in a segment; nothing is an error."""
+    bounds = slice(*dataset.segments[name])
+    key = "infer" if name == "test" else "learn"
+    rows = dataset.handler.fetch(bounds, col_set="label", data_key=key).index
+    days = rows.get_level_values("datetime").unique()
+    if not len(days):
+        held = dataset.handler.sessions()
+        raise WorkflowError(
+            f"the segment {name!r}, {bounds.start} to {bounds.stop}, has no row: those of the "
+            f"handler run from {held[0]:%Y-%m-%d} to {held[-1]:%Y-%m-%d}"
+        )
+    return Segment(name, days.min(), days.max(), len(days), len(rows))
+
+
+def _backtest_sessions(
+    calendar: pd.DatetimeIndex, spec: PortfolioSpec, test: Segment
+) -> pd.DatetimeIndex:
+    """The sessions of the backtest."""
+    start, end = session_label(spec.start_time), session_label(spec.end_time)
+    first = int(calendar.searchsorted(test.first if start is None else start, "left"))
+    if end is None:  # the scores of the last session are traded on the next
+        stop = min(len(calendar), int(calendar.searchsorted(test.last, "right")) + 1)
+    else:
+        stop = int(calendar.searchsorted(end, "right"))
+    if first >= stop:
+        raise WorkflowError(
+            f"no session between the backtest's start_time {spec.start_time} and end_time "
+            f"{spec.end_time}: the calendar spans {calendar[0]:%Y-%m-%d} to "
+            f"{calendar[-1]:%Y-%m-%d}"
+        )
+    return pd.DatetimeIndex(calendar[first:stop], name="datetime")
+
+
+def _backtest_bars(
+    provider: QlibProvider,
+    codes: Sequence[str],
+    sessions: pd.DatetimeIndex,
+    config: PortfolioConfig,
+    spec: WorkflowSpec,
+) -> tuple[PortfolioConfig, pd.DataFrame, tuple[str, ...]]:
+    """Closes, deal prices and factors; a suspended name has no row.
+
+    As in qlib lots count only where every bar has a factor: settings and notes say so.
+    """
+    fields = list(dict.fromkeys(["close", config.deal_price]))
+    lots = config.trade_unit is not None and not provider.without_field(codes, FACTOR)
+    before = int(provider.calendar.searchsorted(sessions[0])) - CHANGE_SESSIONS
+    bars = provider.bars(
+        codes,
+        provider.calendar[max(0, before)],
+        sessions[-1],
+        [*fields, FACTOR] if lots else fields,
+        vwap=spec.provider.vwap,
+    )
+    bars = bars[bars["close"].notna()]
+    if config.trade_unit is None or (lots and bool((bars[FACTOR] > 0).all())):
+        return config, bars, ()
+    return dataclasses.replace(config, trade_unit=None), bars, (NO_LOTS,)
+
+
+def _benchmark(
+    provider: QlibProvider,
+    codes: Sequence[str],
+    sessions: pd.DatetimeIndex,
+    semantics: Semantics,
+) -> pd.Series[Any] | None:
+    """Mean simple return of the codes on each session.
+
+    Where a code has no close the return is that over the sessions without one, in strict
+    semantics; in qlib's it is missing, on the session after it too. A mean over nothing is 0.
+    """
+    returns = []
+    for code in codes:
+        close = provider.series(code, "close")
+        if close.index[0] > sessions[0] or close.index[-1] < sessions[-1]:
+            raise WorkflowError(
+                f"the benchmark {code} has closes from {close.index[0]:%Y-%m-%d} to "
+                f"{close.index[-1]:%Y-%m-%d}, the backtest runs from {sessions[0]:%Y-%m-%d} to "
+                f"{sessions[-1]:%Y-%m-%d}: move it, or name another benchmark"
+            )
+        if semantics == "strict":
+            close = close.ffill()
+        returns.append((close / close.shift(1) - 1).reindex(sessions))
+    if not returns:
+        return None
+    return pd.concat(returns, axis=1).mean(axis=1).fillna(0.0).astype("float64")

@@ -1,0 +1,173 @@
+"""The analyses that a workflow's records ask for, as tables and plain numbers.
+
+What they are is told by `rnn_core.evaluation`; here they are put together as qlib's records are:
+IC and rank IC by session, and the risk of the portfolio's excess return with and without costs.
+
+Rule matched: qlib workflow/record_temp.py `SigAnaRecord`, `PortAnaRecord`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from rnn_core.evaluation import (
+    PortfolioResult,
+    calc_ic,
+    calc_long_short_return,
+    evaluate_session,
+    plot_ic,
+    plot_loss_curves,
+    plot_portfolio,
+    plot_quantile_returns,
+    portfolio_summary,
+    risk_analysis,
+    summarize_ic,
+    topk_dropout,
+)
+from rnn_core.workflow.build_data import Material
+from rnn_core.workflow.spec import SignalSpec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Numbers = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class SignalAnalysis:
+    """How well the scores order the returns.
+
+    Attributes:
+        daily: index datetime: ic, rank_ic, and where asked for long_short and long_average.
+        quantiles: index datetime: n, q1 ... q5, long_short and so on of `evaluate_session`.
+        summary: mean, ratio and standard error of IC and rank IC; annualised returns.
+    """
+
+    daily: pd.DataFrame
+    quantiles: pd.DataFrame
+    summary: Numbers
+
+
+@dataclass(frozen=True, eq=False)
+class PortfolioAnalysis:
+    """What the scores would have earned.
+
+    Attributes:
+        result: daily report and positions.
+        risk: by series: mean, std, annualized_return, information_ratio, max_drawdown.
+        summary: of `portfolio_summary`.
+    """
+
+    result: PortfolioResult
+    risk: dict[str, Numbers]
+    summary: Numbers
+
+
+def analyse_signal(
+    scores: pd.Series[Any], label: pd.Series[Any], spec: SignalSpec
+) -> SignalAnalysis:
+    """IC, rank IC, quantile and long-short returns.
+
+    Args:
+        scores: index (datetime, instrument).
+        label: simple returns, not processed.
+        spec: what was asked for.
+
+    Returns:
+        The analysis.
+    """
+    ic, rank_ic = calc_ic(scores, label)
+    daily = pd.DataFrame({"ic": ic, "rank_ic": rank_ic}).rename_axis("datetime")
+    summary: Numbers = dict(summarize_ic(daily))
+    if spec.long_short:
+        long_short, average = calc_long_short_return(scores, label)
+        daily["long_short"], daily["long_average"] = long_short, average
+        year = spec.sessions_per_year
+        for name in ("long_short", "long_average"):
+            mean, std = float(daily[name].mean()), float(daily[name].std())
+            summary[f"{name}_annualized_return"] = mean * year
+            summary[f"{name}_annualized_sharpe"] = mean / std * math.sqrt(year) if std else math.nan
+    pairs = pd.DataFrame({"score": scores, "label": label}).dropna()
+    rows = {
+        day: evaluate_session(part["score"].droplevel(0), part["label"].droplevel(0))
+        for day, part in pairs.groupby(level="datetime")
+    }
+    quantiles = pd.DataFrame.from_dict(rows, orient="index").rename_axis("datetime")
+    return SignalAnalysis(daily, quantiles, summary)
+
+
+def analyse_portfolio(scores: pd.Series[Any], material: Material) -> PortfolioAnalysis:
+    """Backtest the scores.
+
+    Args:
+        scores: index (datetime, instrument).
+        material: with bars, sessions, benchmark and settings of the backtest.
+
+    Returns:
+        The analysis; without a benchmark it is of the return itself, not of an excess.
+
+    Raises:
+        ValueError: the material has no bars; and as `topk_dropout`.
+    """
+    if material.bars is None:
+        raise ValueError("the material was loaded without a backtest")
+    result = topk_dropout(
+        scores,
+        material.bars,
+        material.portfolio,
+        benchmark=material.benchmark,
+        sessions=material.sessions,
+    )
+    daily = result.daily
+    gross, cost = daily["return"], daily["cost"]
+    series: dict[str, pd.Series[Any]] = {
+        "return_without_cost": gross,
+        "return_with_cost": gross - cost,
+    }
+    if material.benchmark is not None:
+        excess = gross - daily["bench"]
+        series = {
+            "benchmark_return": daily["bench"],
+            "excess_return_without_cost": excess,
+            "excess_return_with_cost": excess - cost,
+        }
+    risk: dict[str, Numbers] = {}
+    for name, values in series.items():
+        risk[name] = {str(key): value for key, value in risk_analysis(values).items()}
+    return PortfolioAnalysis(result, risk, dict(portfolio_summary(result)))
+
+
+def figures(
+    name: str,
+    history: pd.DataFrame,
+    signal: SignalAnalysis | None,
+    portfolio: PortfolioAnalysis | None,
+) -> dict[str, Figure]:
+    """The plots of a run.
+
+    Args:
+        name: of the model.
+        history: of the estimator.
+        signal: None without.
+        portfolio: None without.
+
+    Returns:
+        Name of the file, without ending, to figure.
+    """
+    seeds = list(dict.fromkeys(history["seed"]))
+    curves = {
+        f"{name}, seed {seed}" if len(seeds) > 1 else name: history[history["seed"] == seed]
+        for seed in seeds
+    }
+    drawn: dict[str, Figure] = {"loss": plot_loss_curves(curves)}
+    if signal is not None:
+        drawn["ic"] = plot_ic({name: signal.daily})
+        if len(signal.quantiles):
+            drawn["quantile_returns"] = plot_quantile_returns({name: signal.quantiles})
+    if portfolio is not None:
+        drawn["portfolio"] = plot_portfolio({name: portfolio.result})
+    return drawn

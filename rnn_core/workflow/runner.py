@@ -1,0 +1,200 @@
+"""Run a workflow: load, train, predict, analyse, record.
+
+The order is that of cost: place, arguments and device are checked first, then everything that is
+read from the provider is loaded, then the model is trained, and when all is known it is written.
+
+Rule matched: qlib model/trainer.py `task_train`. A seed is drawn where the file has none, which is
+how qlib's benchmark files are, and it is recorded, so that every run can be had again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rnn_core.workflow.build_data import Material, Segment, load_material
+from rnn_core.workflow.folder import require_free, write_run
+from rnn_core.workflow.problems import WorkflowError, told
+from rnn_core.workflow.read import estimator_class, with_seed
+from rnn_core.workflow.records import (
+    PortfolioAnalysis,
+    SignalAnalysis,
+    analyse_portfolio,
+    analyse_signal,
+    figures,
+)
+from rnn_core.workflow.spec import WorkflowSpec
+
+if TYPE_CHECKING:
+    from rnn_core.estimators.estimator import Estimator
+    from rnn_core.training.trainer import EpochReport
+
+FORMAT = 1
+"""Version of run.json."""
+
+VERSIONS = ("numpy", "pandas", "pyarrow", "torch")
+
+logger = logging.getLogger(__name__)
+
+
+class Watcher:
+    """Is told how a run goes; each method does nothing unless it is overridden."""
+
+    def stage(self, text: str) -> None:
+        """Something begins, or should be known."""
+
+    def loaded(self, segments: Sequence[Segment], n_features: int) -> None:
+        """The data are there."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch is over."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run left.
+
+    Attributes:
+        folder: where it lies.
+        seed: of the first network.
+        device: where it was trained, and why.
+        predictions: scores of the segment "test", index (datetime, instrument).
+        label: raw labels of the same segment.
+        history: of the estimator, one row a network and epoch.
+        signal: None where the file asks for none.
+        portfolio: likewise.
+    """
+
+    folder: Path
+    seed: int
+    device: str
+    predictions: pd.Series[Any]
+    label: pd.Series[Any]
+    history: pd.DataFrame
+    signal: SignalAnalysis | None
+    portfolio: PortfolioAnalysis | None
+
+
+def run_workflow(
+    spec: WorkflowSpec, folder: str | Path, watcher: Watcher | None = None
+) -> RunResult:
+    """Run a workflow and record it.
+
+    Args:
+        spec: of `read_workflow`.
+        folder: of the run; nothing yet, or an empty folder.
+        watcher: is told how it goes.
+
+    Returns:
+        What was written.
+
+    Raises:
+        WorkflowError: the folder is taken, the provider lacks something, the settings do not fit
+            the data, or the training diverged. Nothing is left of such a run.
+        OSError: the folder cannot be written.
+    """
+    from rnn_core.training.device import resolve_device
+
+    began = time.monotonic()
+    folder, watcher = Path(folder), watcher or Watcher()
+    require_free(folder)
+    asked = with_seed(spec.model, int(np.random.SeedSequence().generate_state(1)[0]))
+    seed = int(asked.arguments["seed"])
+    with _explained(spec, "task.model"):
+        model = estimator_class(asked.name)(**asked.arguments)
+        device = resolve_device(model._device()).reason
+    watcher.stage(f"device: {device}; seed: {seed}")
+    logger.info("seed %d, device %s", seed, device)
+    for note in spec.notes:
+        watcher.stage(note)
+    watcher.stage(f"loading {spec.dataset.handler} from {spec.provider.uri}")
+    with _explained(spec, "task.dataset"):
+        material = load_material(spec)
+    watcher.loaded(material.segments, material.n_features)
+    for note in material.notes:
+        watcher.stage(note)
+    watcher.stage("training")
+    with _explained(spec, "task.model"):
+        model.fit(material.dataset, callback=watcher.epoch)
+        predictions = model.predict(material.dataset, "test")
+    watcher.stage("analysing")
+    with _explained(spec, "task.record"):
+        label = _raw_label(material)
+        signal = analyse_signal(predictions, label, spec.signal) if spec.signal else None
+        portfolio = None
+        if spec.portfolio is not None:
+            portfolio = analyse_portfolio(predictions, material)
+            for note in portfolio.result.notes:
+                watcher.stage(f"portfolio: {note}")
+    plots = {}
+    if find_spec("matplotlib") is None:
+        watcher.stage("no plots: they need the extra `plots` (matplotlib)")
+    else:
+        plots = figures(asked.name, model.history, signal, portfolio)
+    write_run(
+        folder,
+        config=spec.document.text,
+        record={**_record(spec, material, model), "seed": seed, "device": device,
+                "seconds": round(time.monotonic() - began, 1)},
+        save_model=model.save,
+        save_handler=material.dataset.handler.save,
+        predictions=predictions,
+        label=label,
+        signal=signal,
+        portfolio=portfolio,
+        plots=plots,
+    )  # fmt: skip
+    return RunResult(folder, seed, device, predictions, label, model.history, signal, portfolio)
+
+
+def _raw_label(material: Material) -> pd.Series[Any]:
+    """Labels of the segment "test" before any processor."""
+    bounds = slice(*material.dataset.segments["test"])
+    frame = material.dataset.handler.fetch(bounds, col_set="label", data_key="raw")
+    return frame.iloc[:, 0]
+
+
+def _record(spec: WorkflowSpec, material: Material, model: Estimator) -> dict[str, Any]:
+    """What the other files of the folder do not hold."""
+    return {
+        "format": FORMAT,
+        "workflow": spec.document.path.name,
+        "overrides": list(spec.document.overrides),
+        "semantics": spec.semantics,
+        "provider": dataclasses.asdict(spec.provider),
+        "features": material.n_features,
+        "segments": {
+            s.name: {
+                "first": f"{s.first:%Y-%m-%d}",
+                "last": f"{s.last:%Y-%m-%d}",
+                "sessions": s.sessions,
+                "rows": s.rows,
+            }
+            for s in material.segments
+        },
+        "validation_scores": {str(k): v for k, v in model.member_scores.items()},
+        "notes": [*spec.notes, *material.notes],
+        "versions": {name: version(name) for name in VERSIONS},
+    }
+
+
+@contextmanager
+def _explained(spec: WorkflowSpec, place: str) -> Iterator[None]:
+    """Within: what goes wrong is told with the file and the section it is about."""
+    from rnn_core.training.divergence import TrainingDivergedError
+
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, TrainingDivergedError) as error:
+        raise WorkflowError(f"{spec.document.path.name}, {place}: {told(error)}") from error

@@ -1,0 +1,74 @@
+"""Column lineage: each column to those it is made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipelines.assets.column_lineage import (
+    bar_columns,
+    evaluation_lineage,
+    feature_lineage,
+    infer_lineage,
+    label_lineage,
+    learn_lineage,
+    prediction_lineage,
+)
+from pipelines.market.market import Market
+from pipelines.warehouse.schemas import DATASET_LEARN, LABEL, OHLCV, PREDICTION, evaluation_table
+from tests.pipelines.conftest import COLUMNS, make_market
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
+    return make_market(tmp_path_factory.mktemp("lineage"))
+
+
+def _names(lineage: dg.TableColumnLineage, column: str) -> set[str]:
+    deps = lineage.deps_by_column[column]
+    return {f"{dep.asset_key.to_user_string()}.{dep.column_name}" for dep in deps}
+
+
+def test_features_name_the_bar_columns_of_their_expression(market: Market) -> None:
+    """Oracle: the table of Alpha158's expressions."""
+    lineage = feature_lineage(market)
+    assert set(lineage.deps_by_column) == {*market.feature_formulas, "member"}
+    assert _names(lineage, "KMID") == {"ohlcv.open", "ohlcv.close", "ohlcv.adj_factor"}
+    assert _names(lineage, "CORR5") == {"ohlcv.close", "ohlcv.volume", "ohlcv.adj_factor"}
+    assert _names(lineage, "VSTD60") == {"ohlcv.volume", "ohlcv.adj_factor"}
+    vwap = {"ohlcv.close", "ohlcv.volume", "ohlcv.amount", "ohlcv.adj_factor"}
+    assert _names(lineage, "VWAP0") == vwap
+
+
+def test_a_typical_vwap_is_made_of_prices(tmp_path: Path) -> None:
+    other = make_market(tmp_path, {"market": {"vwap": "typical"}})
+    assert bar_columns(other, ["vwap"]) == ["high", "low", "close", "adj_factor"]
+
+
+def test_every_column_that_is_named_exists(market: Market) -> None:
+    """Oracle: the tables' schemas."""
+    columns = {
+        "ohlcv": set(OHLCV.names),
+        "alpha158": {*market.feature_formulas, "member"},
+        "label": set(LABEL.names),
+        "dataset_infer": {*market.dataset_columns, "member"},
+        "lstm_model": {"as_of", "fingerprint"},
+        "lstm_prediction": set(PREDICTION.names),
+    }
+    evaluation = evaluation_table(5)
+    for lineage, made in (
+        (feature_lineage(market), columns["alpha158"]),
+        (label_lineage(market), columns["label"]),
+        (infer_lineage(market), columns["dataset_infer"]),
+        (learn_lineage(), set(DATASET_LEARN.names)),
+        (prediction_lineage(market, "lstm"), columns["lstm_prediction"]),
+        (evaluation_lineage("lstm", evaluation.names), set(evaluation.names)),
+    ):
+        assert set(lineage.deps_by_column) <= made
+        for deps in lineage.deps_by_column.values():
+            assert deps
+            for dep in deps:
+                assert dep.column_name in columns[dep.asset_key.to_user_string()]
+    assert set(market.dataset_columns) == set(COLUMNS)

@@ -1,0 +1,243 @@
+"""Failed runs as they are told: a line in the log, and a program given the reason.
+
+The program of these tests is Python itself, writing down what it was given.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipelines.automation import alerts
+from pipelines.automation.alerts import FAILURES, Failure, run_program, write_line
+from pipelines.build import build_definitions
+from pipelines.instance.run_history import (
+    RANGE_END,
+    RANGE_START,
+    failure_reason,
+    waits_for_bars_tag,
+)
+from pipelines.operations.runs import run_assets
+from tests.pipelines.conftest import ChangedBars, make_market
+from tests.pipelines.ticks import CRON, add_run, defs_of, open_record
+
+
+@pytest.fixture
+def instance(tmp_path):
+    """A Dagster record on disk: the switches of schedules are not kept in memory."""
+    with open_record(tmp_path / "record") as record:
+        yield record
+
+
+TELL = """
+import json, os, sys
+names = ("RUN_ID", "JOB", "SESSION", "REASON", "RETRY", "GIVEN_UP")
+with open(sys.argv[1], "w") as file:
+    json.dump({name: os.environ["RNN_" + name] for name in names} | {"args": sys.argv[2:]}, file)
+"""
+
+
+def fail(market, instance, run):
+    """What the daemon does once a run has failed."""
+    context = dg.build_run_status_sensor_context(
+        sensor_name="failed_runs",
+        dagster_event=dg.DagsterEvent(
+            event_type_value=dg.DagsterEventType.RUN_FAILURE.value, job_name="daily", message="it"
+        ),
+        dagster_instance=instance,
+        dagster_run=instance.get_run_by_id(run.run_id),
+    ).for_run_failure()
+    defs_of(market).resolve_sensor_def("failed_runs")(context)
+
+
+def lines(market):
+    text = (market.paths.reports / FAILURES).read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_failed_run_is_logged_and_told_to_the_program(tmp_path, instance):
+    told = tmp_path / "told.json"
+    program = [sys.executable, "-c", TELL, str(told), "an argument; rm -rf $HOME"]
+    changes = {"alerts": {"on_failure": program}, "schedule": {"enabled": True}}
+    market = make_market(tmp_path / "tiny", changes, named="my market.yaml")
+    run = add_run(market, instance, "2020-04-01", CRON, why="the vendor is late")
+    fail(market, instance, run)
+    retry = (
+        "rnn-pipelines backfill --start 2020-04-01 --end 2020-04-01 --config 'my market.yaml'; "
+        "the schedule tries again at 2020-04-07 01:30 EDT, attempt 2 of 6"
+    )
+    assert json.loads(told.read_text()) == {
+        "RUN_ID": run.run_id,
+        "JOB": "daily",
+        "SESSION": "2020-04-01",
+        "REASON": "the vendor is late",
+        "RETRY": retry,
+        "GIVEN_UP": "0",
+        "args": ["an argument; rm -rf $HOME"],
+    }
+    assert lines(market) == [
+        {
+            "time": "2020-04-07T04:30:00+00:00",
+            "run_id": run.run_id,
+            "job": "daily",
+            "session": "2020-04-01",
+            "attempt": 1,
+            "given_up": False,
+            "reason": "the vendor is late",
+            "retry": retry,
+        }
+    ]
+
+
+def test_the_last_attempt_says_that_it_was_the_last(tmp_path, instance, monkeypatch):
+    monkeypatch.delenv("RNN_CONFIG", raising=False)
+    changes = {"schedule": {"enabled": True, "max_attempts": 2}}
+    market = make_market(tmp_path / "tiny", changes)
+    for hours in (0, 1):
+        run = add_run(market, instance, "2020-04-01", CRON + dt.timedelta(hours=hours))
+        fail(market, instance, run)
+    first, last = lines(market)
+    assert (first["attempt"], first["given_up"]) == (1, False)
+    assert (last["attempt"], last["given_up"]) == (2, True)
+    assert last["retry"] == (
+        "rnn-pipelines backfill --start 2020-04-01 --end 2020-04-01; the schedule has given it up "
+        "after 2 failed runs"
+    )
+
+
+def test_bars_that_are_late_are_told_as_such_and_not_as_given_up(tmp_path, instance, monkeypatch):
+    """One attempt is allowed, and none was used."""
+    monkeypatch.delenv("RNN_CONFIG", raising=False)
+    changes = {"schedule": {"enabled": True, "max_attempts": 1}}
+    market = make_market(tmp_path / "tiny", changes)
+    run = add_run(market, instance, "2020-04-01", CRON, why="no bars yet")
+    instance.add_run_tags(run.run_id, waits_for_bars_tag(run.run_id))
+    fail(market, instance, run)
+    (told,) = lines(market)
+    assert (told["attempt"], told["given_up"]) == (1, False)
+    assert told["retry"].endswith("; the schedule asks for its bars again at 2020-04-07 01:30 EDT")
+
+
+def test_a_range_and_a_run_without_sessions_are_told_as_such(market, instance, monkeypatch):
+    monkeypatch.delenv("RNN_CONFIG", raising=False)
+    defs = defs_of(market)
+    ranged = instance.create_run_for_job(
+        defs.resolve_job_def("daily"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={RANGE_START: "2020-04-01", RANGE_END: "2020-04-02"},
+    )
+    plain = instance.create_run_for_job(
+        defs.resolve_job_def("reports"), status=dg.DagsterRunStatus.STARTED
+    )
+    for run in (ranged, plain):
+        instance.report_run_failed(run, "the reason")
+        fail(market, instance, run)
+    first, second = lines(market)
+    assert first["session"] == "2020-04-01..2020-04-02"
+    assert first["retry"] == (
+        "rnn-pipelines backfill --start 2020-04-01 --end 2020-04-02; nothing tries it again by "
+        "itself"
+    )
+    assert second["session"] == ""
+    assert second["retry"].startswith("launch reports again in the UI; ")
+
+
+def test_a_process_that_died_is_the_reason_where_no_step_failed(market, instance):
+    """What the daemon's code server writes when the process of a run is gone."""
+    run = instance.create_run_for_job(
+        defs_of(market).resolve_job_def("daily"), status=dg.DagsterRunStatus.STARTED
+    )
+    instance.report_engine_event("Starting execution", run)
+    crash = f"Run execution process for {run.run_id} was terminated by signal 9 (SIGKILL)."
+    instance.report_engine_event(crash, run)
+    instance.report_run_failed(run)
+    assert failure_reason(instance, run.run_id) == crash
+
+
+def test_the_reason_is_that_of_the_failed_step(tmp_path, instance):
+    source = make_market(tmp_path / "a").source
+    market = make_market(tmp_path / "tiny", source=ChangedBars(source, lambda bars: bars[:0]))
+    key = market.sessions.first
+    with pytest.raises(Exception, match="no bar at all"):
+        run_assets(build_definitions(market), instance, ["ohlcv"], (key, key))
+    fail(market, instance, instance.get_runs()[0])
+    (line,) = lines(market)
+    assert line["reason"].startswith(f"ohlcv: ChangedBars has no bar at all for {key}: the data")
+
+
+def a_failure(**changes):
+    fields = {
+        "time": "2020-04-07T04:30:00+00:00",
+        "run_id": "r",
+        "job": "daily",
+        "session": "2020-04-01",
+        "attempt": 1,
+        "given_up": False,
+        "reason": "why",
+        "retry": "how",
+    }
+    return Failure(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    ("script", "seconds", "message"),
+    [
+        ("import sys; print('no route'); sys.exit(3)", 60, "ended with status 3: no route"),
+        ("import sys; sys.exit(4)", 60, "ended with status 4: it said nothing"),
+        ("import time; time.sleep(60)", 1, "was stopped after 1 s"),
+    ],
+)
+def test_a_program_that_fails_is_reported_and_raises_nothing(script, seconds, message):
+    assert message in run_program([sys.executable, "-c", script], a_failure(), seconds)
+
+
+def test_a_program_that_cannot_be_started_is_reported(tmp_path):
+    assert "could not be started" in run_program([str(tmp_path / "nothing")], a_failure(), 1)
+
+
+def test_what_a_program_started_is_stopped_with_it(tmp_path):
+    """What a shell waits for does not outlive its time."""
+    # A shell and not a Python: it writes the number well within the two seconds.
+    shell = ["sh", "-c", 'sleep 600 & echo $! >"$0"; wait', str(tmp_path / "pid")]
+    assert "was stopped after" in run_program(shell, a_failure(), 2)
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail(f"process {pid} lives on")
+
+
+def test_a_failing_program_and_a_full_disk_do_not_fail_the_sensor(tmp_path, instance, monkeypatch):
+    changes = {"alerts": {"on_failure": [str(tmp_path / "nothing")]}}
+    market = make_market(tmp_path / "tiny", changes)
+    run = add_run(market, instance, "2020-04-01", CRON)
+
+    def full(folder, failure):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipelines.automation.sensors.write_line", full)
+    fail(market, instance, run)
+
+
+def test_the_environment_holds_any_reason(tmp_path):
+    """A NUL or a very long text would keep the program from being started."""
+    told = tmp_path / "told.json"
+    odd = a_failure(reason="a\0b\n" + "x" * 10**6)
+    assert run_program([sys.executable, "-c", TELL, str(told)], odd, 60) is None
+    assert json.loads(told.read_text())["REASON"] == "ab\n" + "x" * (alerts._TEXT_LIMIT - 3)
+
+
+def test_lines_are_added_and_nothing_else_is_touched(tmp_path):
+    write_line(tmp_path / "reports", a_failure(reason="zwei\nZeilen ü"))
+    path = write_line(tmp_path / "reports", a_failure(session=""))
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [f["reason"] for f in found] == ["zwei\nZeilen ü", "why"]

@@ -1,0 +1,50 @@
+"""What a command says when it is stopped: the truth about that command."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.cli.main import main
+
+GO_ON = "stopped; run the same command again to go on from here\n"
+RANGE = ["--start", "2020-05-11", "--end", "2020-05-12"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "at", "said"),
+    [
+        (["demo"], "pipelines.operations.demo.run_demo", GO_ON),
+        (
+            ["demo", "--fresh"],
+            "pipelines.operations.demo.run_demo",
+            "without --fresh goes on from here",
+        ),
+        (["backfill", *RANGE], "pipelines.operations.backfill.run_backfill", GO_ON),
+        (
+            ["backfill", *RANGE, "--force"],
+            "pipelines.operations.backfill.run_backfill",
+            "what was made is kept; the same command makes the whole range again",
+        ),
+        (
+            ["refresh", "--since", "2020-05-11"],
+            "pipelines.operations.refresh.run_refresh",
+            "what was made is kept; run the same command again to complete it",
+        ),
+        (
+            ["qrun", "some.yaml"],
+            "rnn_core.workflow.load_document",
+            "nothing of the run was kept, the same command starts anew",
+        ),
+        (["status"], "pipelines.staleness.status_report.status_report", "stopped\n"),
+        (["signal", "--date", "2013-03-01"], "pipelines.cli.main._require_session", "stopped\n"),
+    ],
+)
+def test_ctrl_c_says_what_the_same_command_would_do(tmp_path, monkeypatch, capsys, argv, at, said):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setattr(at, stop)
+    assert main(argv) == 130
+    assert said in capsys.readouterr().err

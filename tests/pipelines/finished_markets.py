@@ -1,0 +1,89 @@
+"""Markets for tests of the operator's commands: copies on record, changing sources, times."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+from rich.console import Console
+
+from pipelines.instance.home import dagster_instance
+from pipelines.market.market import Market
+from pipelines.operations.backfill import run_backfill
+from pipelines.operations.sync import sync_record
+from pipelines.staleness.survey import Work
+from pipelines.warehouse.store import PART
+from tests.pipelines.conftest import ChangedBars, make_market
+
+
+def copy_of(finished: Market, root: Path, **kwargs: Any) -> Market:
+    """A copy of a finished market, times of its files kept."""
+    shutil.copytree(finished.paths.root, root)
+    return make_market(root, **kwargs)
+
+
+def put_on_record(market: Market, instance: dg.DagsterInstance) -> Market:
+    """The market with all its partitions on record."""
+    sync_record(market, instance)
+    return market
+
+
+def recorded_copy_of(finished: Market, root: Path) -> Market:
+    """A copy of a finished market, on record in its own home."""
+    market = copy_of(finished, root)
+    with dagster_instance(market) as instance:
+        sync_record(market, instance)
+    return market
+
+
+def backfill(market: Market, **kwargs: Any) -> tuple[Work | None, str]:
+    """The command: what it ran, and what it said."""
+    console = Console(file=io.StringIO(), width=500)
+    work = run_backfill(market, console, **kwargs)
+    return work, console.file.getvalue()
+
+
+def restated(market: Market, key: str, *, split_of: str | None = None) -> Market:
+    """The market with a source that today gives other bars of one session.
+
+    Args:
+        market: the market.
+        key: the session.
+        split_of: an instrument whose split the source missed before; without one the closes move.
+    """
+
+    def change(bars: pd.DataFrame) -> pd.DataFrame:
+        rows = bars["date"] == key
+        if split_of is None:
+            bars.loc[rows, "close"] = bars.loc[rows, ["low", "high"]].mean(axis=1)
+        else:
+            bars.loc[rows & (bars["instrument"] == split_of), "adj_ratio"] = 2.0
+        return bars
+
+    plain = make_market(market.paths.root).source
+    return make_market(market.paths.root, source=ChangedBars(plain, change))
+
+
+def made_on_the_evening(market: Market, models: Iterable[str], keys: Iterable[str]) -> None:
+    """Date the predictions of some sessions to 22:00 UTC of their day, before the next open."""
+    for model in models:
+        for key in keys:
+            when = pd.Timestamp(f"{key} 22:00", tz="UTC").timestamp()
+            path = market.paths.warehouse / f"{model}_prediction" / f"date={key}" / PART
+            os.utime(path, (when, when))
+
+
+def stamps(market: Market) -> dict[str, tuple[int, int]]:
+    """Modification time and inode of every partition file: other ones if it was written."""
+    root = market.paths.warehouse
+    return {
+        str(path.relative_to(root)): (path.stat().st_mtime_ns, path.stat().st_ino)
+        for path in sorted(root.glob("*/date=*/*"))
+        if not path.name.startswith(".")  # what a killed writer left: not a partition
+    }

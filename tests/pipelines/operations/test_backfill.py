@@ -1,0 +1,191 @@
+"""`backfill`: exactly the asked range, once. Oracle: an unbroken market's files."""
+
+from __future__ import annotations
+
+import shutil
+
+import dagster as dg
+import pytest
+
+from pipelines.build import build_definitions
+from pipelines.errors import PipelineError
+from pipelines.instance.home import dagster_instance
+from pipelines.operations.backfill import selected_assets
+from pipelines.operations.sync import sync_record
+from tests.pipelines.conftest import make_market, market_of, partition_bytes
+from tests.pipelines.finished_markets import (
+    backfill,
+    copy_of,
+    made_on_the_evening,
+    recorded_copy_of,
+    stamps,
+)
+from tests.pipelines.processes import start_python, wait_until
+
+
+@pytest.fixture
+def copy(finished, tmp_path, monkeypatch):
+    """A copy of a finished market, on record in its own home."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    return recorded_copy_of(finished, tmp_path / "copy")
+
+
+WHOLE = {"start": "2020-01-02", "end": "2020-05-15"}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The files of an uninterrupted backfill of the whole span, of one model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", "")
+        market = market_of(tmp_path_factory.mktemp("unbroken") / "tiny", "krnn")
+        backfill(market, **WHOLE)
+        return partition_bytes(market)
+
+
+def runs_of(market):
+    with dagster_instance(market) as instance:
+        return instance.get_runs()
+
+
+def test_nothing_runs_where_everything_is_current(copy):
+    before = stamps(copy)
+    work, said = backfill(copy, start=copy.plan.first_trained, end="2020-05-15")
+    assert work is None
+    assert "nothing to run" in said
+    assert stamps(copy) == before
+    assert runs_of(copy) == []
+
+
+def test_one_run_makes_what_is_left_of_the_range(copy, finished):
+    """Holes inside and outside the asked range: those inside are made, in one run."""
+    keys = copy.sessions.keys
+    inside = [("label", keys[70]), ("alpha158", keys[80]), ("gru_prediction", keys[85])]
+    outside = ("label", keys[90])
+    for table, key in (*inside, outside):
+        shutil.rmtree(copy.paths.warehouse / table / f"date={key}")
+    before = stamps(copy)
+    work, said = backfill(copy, start=keys[65], end=keys[86])
+    assert (work.first, work.last) == (keys[70], keys[86])
+    assert f"{keys[65]} … {keys[86]} (22 sessions)" in said
+    (run,) = runs_of(copy)
+    assert run.tags["dagster/asset_partition_range_start"] == keys[70]
+    written = {p for p, stamp in stamps(copy).items() if before.get(p) != stamp}
+    assert {f"{table}/date={key}/part-0.parquet" for table, key in inside} <= written
+    # What was made from a hole is made again; it has the bytes that it had.
+    of_other_tables = {p.split("/")[0] for p in written} - {"label", "alpha158", "gru_prediction"}
+    assert "ohlcv" not in of_other_tables
+    expected = partition_bytes(finished)
+    del expected[f"label/date={outside[1]}/part-0.parquet"]
+    assert partition_bytes(copy) == expected
+
+
+def test_force_makes_the_range_again_and_only_that(copy, finished):
+    keys = copy.sessions.keys[-6:-2]
+    before = stamps(copy)
+    work, said = backfill(
+        copy, start=keys[0], end=keys[-1], select="label dataset_learn", force=True
+    )
+    assert work.assets == ("label", "dataset_learn")
+    assert "is made again" in said
+    written = {p for p, stamp in stamps(copy).items() if before[p] != stamp}
+    assert written == {f"{t}/date={k}/part-0.parquet" for t in work.assets for k in keys}
+    assert partition_bytes(copy) == partition_bytes(finished)
+
+
+def test_what_was_served_is_not_made_again_by_a_backfill(finished, tmp_path, monkeypatch):
+    """Another learning rate: backfilled sessions are made again, served ones with --republish."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    market = copy_of(finished, tmp_path / "served")
+    keys = market.sessions.keys
+    at = [k for k in keys if market.plan.trains(k)][-1]  # the last anchor: served from it on
+    served = [k for k in keys if k >= at]
+    made_on_the_evening(market, ["gru"], served)
+    with dagster_instance(market) as instance:
+        sync_record(market, instance)
+    other = make_market(market.paths.root, {"models": {"gru": {"lr": 0.01}}})
+    before = partition_bytes(other)
+    range_ = {"start": market.plan.first_trained, "end": keys[-1], "select": "gru_model+"}
+    _, said = backfill(other, **range_)
+    assert "served partitions stay as they are" in said
+    changed = {p for p, h in partition_bytes(other).items() if before[p] != h}
+    sessions = {p.split("date=")[1][:10] for p in changed if "evaluation" not in p}
+    assert sessions == {k for k in keys if market.plan.first_trained <= k < at}
+    work, said = backfill(other, **range_)
+    assert work is None
+    backfill(other, **range_, republish=True)
+    changed = {p for p, h in partition_bytes(other).items() if before[p] != h}
+    assert {f"gru_prediction/date={k}/part-0.parquet" for k in served} <= changed
+    kept = list((other.paths.models / ".revisions" / "gru" / at).iterdir())
+    assert len(kept) == 1
+    assert (kept[0] / "weights.safetensors").is_file()
+
+
+def test_selections_read_as_dagsters(finished):
+    defs = build_definitions(finished)
+
+    def chosen(text):
+        return selected_assets(defs, text)
+
+    assert chosen("label, alpha158") == ("alpha158", "label")
+    assert chosen("label alpha158") == chosen("alpha158,label")
+    assert set(chosen("+dataset_infer")) == {"ohlcv", "alpha158", "label", "dataset_infer"}
+    assert set(chosen("1+dataset_infer")) == {"alpha158", "dataset_infer"}
+    assert chosen("*_model") == ("gru_model", "krnn_model", "lstm_model")
+    assert set(chosen("gru_model+")) == {"gru_model", "gru_prediction", "gru_evaluation"}
+    assert "processors" not in chosen("ohlcv+")
+    assert "signal_report" not in chosen("ohlcv+")
+    assert chosen("processors") == ("processors",)
+    assert set(chosen("group:features")) == {"alpha158", "label"}
+    with pytest.raises(PipelineError, match=r"unknown asset 'lable' in --select.*'label'"):
+        chosen("ohlcv,lable")
+    with pytest.raises(PipelineError, match=r"cannot read 'colour:blue'|names no asset"):
+        chosen("colour:blue")
+
+
+def test_reports_are_made_where_they_are_named(copy):
+    (copy.paths.reports / "signal.csv").unlink(missing_ok=True)
+    work, said = backfill(copy, **WHOLE, select="signal_report,portfolio_report")
+    assert set(work.assets) == {"signal_report", "portfolio_report"}
+    assert "to run: " in said
+    assert (copy.paths.reports / "signal.csv").is_file()
+    assert (copy.paths.reports / "portfolio.csv").is_file()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from tests.pipelines.conftest import market_of
+from pipelines.operations.backfill import run_backfill
+run_backfill(market_of(Path(sys.argv[1]), "krnn"), Console(), start="2020-01-02", end="2020-05-15")
+"""
+
+
+@pytest.mark.parametrize(("table", "files"), [("alpha158", 30), ("dataset_infer", 1)])
+def test_a_killed_backfill_goes_on_where_it_was(unbroken, tmp_path, monkeypatch, table, files):
+    """kill -9 half-way; the same command again leaves the first half's files alone."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    root = tmp_path / "tiny"
+    process = start_python(KILLED, root)
+    folder = root / "warehouse" / table
+    wait_until(
+        process,
+        f"{files} partitions of {table}",
+        lambda: len(list(folder.glob("date=*/*.parquet"))) >= files,
+    )
+    process.kill()
+    process.wait()
+    market = market_of(root, "krnn")
+    before = stamps(market)
+    assert 0 < len(before) < len(unbroken)
+    work, said = backfill(market, **WHOLE)
+    assert "was cut off earlier" in said
+    assert work is not None
+    after = stamps(market)
+    assert {p: s for p, s in after.items() if p in before} == before, "nothing was made twice"
+    assert partition_bytes(market) == unbroken
+    with dagster_instance(market) as instance:
+        done = instance.get_materialized_partitions(dg.AssetKey("krnn_evaluation"))
+    assert done == {key for key in market.sessions.keys if key >= market.plan.first_trained}
+    assert backfill(market, **WHOLE)[0] is None

@@ -1,0 +1,94 @@
+"""Rows on their way into a partition. Oracle: pandas' own sort, and a file written from a frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pipelines.assets.features import _by_session
+from pipelines.warehouse.arrow_rows import RowsError, columns_of, from_columns, ordered_rows
+from pipelines.warehouse.partition_file import Provenance, encode
+from pipelines.warehouse.schemas import LABEL, OHLCV_QUARANTINE, feature_table
+
+TABLE = feature_table("features", "", {"A": "a", "B": "b"})
+MADE = Provenance("features", "1", "c0ffee")
+
+
+def frame(n: int = 40) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "instrument": [f"S{i:03d}" for i in rng.permutation(n)],
+            "member": rng.random(n) < 0.5,
+            "A": rng.normal(size=n).astype("float32"),
+            "B": np.where(rng.random(n) < 0.2, np.nan, 1.0).astype("float32"),
+        }
+    )
+
+
+def as_arrow(rows: pd.DataFrame) -> pa.Table:
+    return from_columns(TABLE, [rows[name].to_numpy() for name in TABLE.names])
+
+
+def test_a_frame_and_its_arrow_table_make_the_same_file():
+    rows = frame()
+    assert encode(ordered_rows(TABLE, rows), MADE) == encode(
+        ordered_rows(TABLE, as_arrow(rows)), MADE
+    )
+
+
+def test_a_slice_of_a_longer_table_makes_the_file_of_its_rows_alone():
+    """A range is one table cut into sessions; a session alone is not cut from anything."""
+    rows = frame().sort_values("instrument")
+    alone = encode(ordered_rows(TABLE, as_arrow(rows.iloc[13:30])), MADE)
+    assert encode(ordered_rows(TABLE, as_arrow(rows).slice(13, 17)), MADE) == alone
+    blocks = columns_of(rows[["A", "B"]].to_numpy().T[:, 13:30].copy())  # [F, N]
+    names, member = (rows[c].to_numpy()[13:30] for c in ("instrument", "member"))
+    assert encode(from_columns(TABLE, [names, member, *blocks]), MADE) == alone
+
+
+def test_missing_numbers_are_null_in_the_file_and_nan_when_read():
+    a, b, empty = columns_of(np.array([[1, np.nan], [np.nan, np.inf], [0, -0.0]], "float32"))
+    assert a.to_pylist() == [1.0, None]
+    assert b.to_pylist() == [None, np.inf]
+    assert empty.null_count == 0
+    assert np.isnan(a.to_numpy(zero_copy_only=False)[1])
+    assert [len(c) for c in columns_of(np.empty((3, 0), "float32"))] == [0, 0, 0]
+
+
+def test_rows_are_sorted_as_pandas_sorts_them_missing_last():
+    rows = pd.DataFrame(
+        {
+            "instrument": ["b", None, "a", "b", "B", "ä", "b"],
+            **{c: [1.0] * 7 for c in ("open", "high", "low", "volume", "amount", "adj_factor")},
+            "close": [3.0, 1.0, np.nan, 2.0, 1.0, 1.0, 2.0],
+            "rule": ["x", "x", "x", "y", "x", "x", "x"],
+            "bar_date": [pd.Timestamp("2024-01-02").date()] * 7,
+            **{c: [1.0] * 7 for c in ("adj_ratio", "last_close")},
+            **{c: ["x"] * 7 for c in ("policy", "source")},
+        }
+    ).assign(open=range(7))
+    expected = rows.sort_values(list(OHLCV_QUARANTINE.sort_by), kind="stable")["open"]
+    found = ordered_rows(OHLCV_QUARANTINE, rows)["open"]
+    assert found.to_pylist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (as_arrow(frame()).drop_columns("B"), r"Arrow table of 3 columns .*expected 4 columns"),
+        (LABEL.schema.empty_table(), r"decision_date date32\[day\] not null.*rows.from_columns"),
+        (frame().drop(columns="A"), r"columns \['A'\] are missing"),
+        (as_arrow(frame().assign(instrument=None)), "40 of 40 values of instrument are missing"),
+    ],
+)
+def test_rows_that_do_not_fit_say_how(rows, message):
+    with pytest.raises(RowsError, match=message):
+        ordered_rows(TABLE, rows)
+
+
+def test_features_by_session_are_the_transpose():
+    values = np.random.default_rng(0).normal(size=(5, 4, 7)).astype("float32")  # [F, N, T]
+    np.testing.assert_array_equal(_by_session(values, 2), values.transpose(2, 0, 1)[2:])

@@ -1,0 +1,71 @@
+"""The account's fee rules, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rnn_core.evaluation.account import Book
+
+
+def _book(cash: float, **rules: float) -> Book:
+    fees = {"open_cost": 0.001, "close_cost": 0.002, "min_cost": 5.0} | rules
+    return Book.empty(2, cash=cash, **fees)
+
+
+@pytest.mark.parametrize(
+    ("cash", "rules", "value", "cost"),
+    [
+        (1e6, {}, 1e5, 100.0),  # the share
+        (1e6, {"min_cost": 500.0}, 1e5, 500.0),  # the least cost
+        (1e5, {}, 1e5 / 1.001, 1e5 - 1e5 / 1.001),  # too little cash: all of it is spent
+        (105.0, {}, 100.0, 5.0),  # too little cash, and the least cost binds
+        (105.0, {"open_cost": 0.0}, 100.0, 5.0),
+        (4.0, {}, 0.0, 0.0),  # not even the cost
+        (5.0, {}, 0.0, 0.0),  # the cost and nothing else
+    ],
+)
+def test_buy(cash: float, rules: dict[str, float], value: float, cost: float) -> None:
+    book = _book(cash, **rules)
+    book.buy(1, 1e4, 10.0)
+    assert book.traded == pytest.approx(value)
+    assert book.paid == pytest.approx(cost)
+    assert book.cash == pytest.approx(cash - value - cost, abs=1e-6)
+    assert book.held.tolist() == [False, value > 0]
+    assert book.value() == pytest.approx(value)
+
+
+def test_sell_pays_the_share_or_the_least_cost() -> None:
+    book = _book(1e6)
+    book.buy(0, 1e4, 10.0)
+    cash = book.cash
+    book.sell_all(0, 11.0)
+    assert book.cash - cash == pytest.approx(1.1e5 * 0.998)
+    assert not book.held.any()
+    assert book.value() == 0
+
+
+def test_sell_refuses_what_the_cash_cannot_pay() -> None:
+    """A position worth less than its cost, and no cash: nothing happens."""
+    book = _book(0.0)
+    book.amount[0], book.price[0], book.held[0] = 1.0, 3.0, True
+    book.sell_all(0, 3.0)
+    assert book.held[0]
+    assert book.cash == 0
+    book.cash = 2.0
+    book.sell_all(0, 3.0)
+    assert not book.held[0]
+    assert book.cash == 0
+
+
+def test_close_session_marks_what_traded_and_ages_what_is_held() -> None:
+    book = _book(1e6)
+    book.buy(0, 10, 10.0)
+    book.buy(1, 10, 20.0)
+    book.close_session(np.array([12.0, np.nan]))
+    assert book.price.tolist() == [12.0, 20.0]
+    assert book.age.tolist() == [1, 1]
+    book.sell_all(0, 12.0)
+    book.close_session(np.array([13.0, 21.0]))
+    assert book.age.tolist() == [0, 2]
+    assert book.value() == 210
