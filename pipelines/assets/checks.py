@@ -8,48 +8,15 @@ findings into Dagster's check evaluations.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config.types import Severity
+from pipelines.market.stage import Check, Finding
 
 FloatArray: TypeAlias = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check that an asset makes of every session.
-
-    Attributes:
-        name: in the UI, snake case.
-        severity: `block`, `warn` or `off`.
-        description: what it compares with what.
-    """
-
-    name: str
-    severity: Severity
-    description: str
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found in one session.
-
-    Attributes:
-        check: its name.
-        passed: whether all is well.
-        message: what was found, what was expected and what to do.
-        figures: the numbers behind it.
-    """
-
-    check: str
-    passed: bool
-    message: str
-    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 def coverage(names: int, earlier: Sequence[int], min_share: float) -> Finding:

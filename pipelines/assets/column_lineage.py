@@ -9,10 +9,12 @@ every session of a backfill.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-
-import dagster as dg
+from typing import TypeAlias
 
 from pipelines.market.market import Market
+from pipelines.market.stage import ColumnRef
+
+Lineage: TypeAlias = dict[str, tuple[ColumnRef, ...]]
 
 _VWAP_FROM = {"amount": ("amount", "volume"), "typical": ("high", "low", "close")}
 
@@ -26,7 +28,7 @@ def bar_columns(market: Market, fields: Iterable[str]) -> list[str]:
     return [name for name in order if name in needed]
 
 
-def feature_lineage(market: Market) -> dg.TableColumnLineage:
+def feature_lineage(market: Market) -> Lineage:
     """`alpha158`: each feature from the bar columns that its expression reads."""
     from rnn_core.features import parse
 
@@ -39,24 +41,24 @@ def feature_lineage(market: Market) -> dg.TableColumnLineage:
     )
 
 
-def label_lineage(market: Market) -> dg.TableColumnLineage:
+def label_lineage(market: Market) -> Lineage:
     """`label`: the return from the bar columns of its expression."""
     return _lineage({"label": {"ohlcv": bar_columns(market, market.label.fields)}})
 
 
-def infer_lineage(market: Market) -> dg.TableColumnLineage:
+def infer_lineage(market: Market) -> Lineage:
     """`dataset_infer`: each column from the feature of the same name."""
     names = ("member", *market.dataset_columns)
     return _lineage({name: {"alpha158": [name]} for name in names})
 
 
-def learn_lineage() -> dg.TableColumnLineage:
+def learn_lineage() -> Lineage:
     """`dataset_learn`: the labels, for members that have features."""
     made = {"label": ["label"], "dataset_infer": ["member"]}
     return _lineage({"label": made, "raw_label": made, "decision_date": {"label": ["label"]}})
 
 
-def prediction_lineage(market: Market, model: str) -> dg.TableColumnLineage:
+def prediction_lineage(market: Market, model: str) -> Lineage:
     """`{model}_prediction`: the score from the model in force and the features that it reads."""
     return _lineage(
         {
@@ -70,21 +72,17 @@ def prediction_lineage(market: Market, model: str) -> dg.TableColumnLineage:
     )
 
 
-def evaluation_lineage(model: str, columns: Iterable[str]) -> dg.TableColumnLineage:
+def evaluation_lineage(model: str, columns: Iterable[str]) -> Lineage:
     """`{model}_evaluation`: every figure from scores and raw labels."""
     made = {f"{model}_prediction": ["score"], "label": ["label"]}
     return _lineage({name: made for name in columns if name not in ("decision_date", "as_of")})
 
 
-def _lineage(columns: Mapping[str, Mapping[str, Iterable[str]]]) -> dg.TableColumnLineage:
-    """Column -> asset -> columns of that asset, as Dagster wants it."""
-    return dg.TableColumnLineage(
-        {
-            column: [
-                dg.TableColumnDep(dg.AssetKey(asset), name)
-                for asset, names in sources.items()
-                for name in names
-            ]
-            for column, sources in columns.items()
-        }
-    )
+def _lineage(columns: Mapping[str, Mapping[str, Iterable[str]]]) -> Lineage:
+    """Column -> table -> columns of that table, as references."""
+    return {
+        column: tuple(
+            ColumnRef(table, name) for table, names in sources.items() for name in names
+        )
+        for column, sources in columns.items()
+    }

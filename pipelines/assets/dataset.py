@@ -14,12 +14,19 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from pipelines.assets.asset_factory import Run, chunks, market_asset, session_asset
-from pipelines.assets.checks import Check, cross_section
+from pipelines.assets.checks import cross_section
+from pipelines.assets.partitions import chunks
+from pipelines.errors import ProcessorStateError
 from pipelines.assets.column_lineage import infer_lineage, learn_lineage
 from pipelines.assets.features import no_label_yet
-from pipelines.market import input_versions
+from pipelines.market.input_versions import (
+    PROCESSORS,
+    dataset_infer_inputs,
+    dataset_learn_inputs,
+    processors_inputs,
+)
 from pipelines.market.market import LABEL_NAME, Market
+from pipelines.market.stage import WHOLE, Check, Kind, Run, Stage, Version
 from pipelines.training.processors import (
     STATE_FILE,
     ProcessorState,
@@ -27,59 +34,84 @@ from pipelines.training.processors import (
     from_qlib,
     input_columns,
     load_state,
-    processors_config,
+    processors_settings,
+    stored_state,
     save_state,
     to_qlib,
 )
 from pipelines.training.windows import require_processors
+from pipelines.warehouse.partition_file import DamagedFileError, PartitionInfo, Provenance
 from pipelines.warehouse.schemas import DATASET_LEARN, feature_table
 
 CODE_VERSION = "1"
-_CHUNK = 120
 
 
-def processors_asset(market: Market) -> dg.AssetsDefinition:
-    """The asset `processors`: fitted by command, never by the daily run."""
-
-    def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        state = fit_state(market)
-        save_state(market.warehouse.store, state)
-        context.log.info(f"processors fitted, hash {state.hash[:12]}")
-        first, last = market.fit_sessions[0], market.fit_sessions[-1]
-        return dg.MaterializeResult(
-            metadata={
-                "hash": state.hash,
-                "fit_window": f"{first} … {last}",
-                "state": dg.MetadataValue.md(_state_table(state)),
-                "path": market.warehouse.store.path(STATE_FILE),
-            },
-            data_version=dg.DataVersion(state.hash),
-        )
-
+def processors_stage(market: Market) -> Stage:
+    """The stage `processors`: fitted by command, never by the daily run."""
     dataset = market.config.dataset
-    return market_asset(
-        market,
-        body,
-        name="processors",
+    return Stage(
+        name=PROCESSORS,
+        kind=Kind.FITTED,
         group="dataset",
         deps=("alpha158", "label"),
         code_version=CODE_VERSION,
+        config=processors_settings(market),
+        inputs=lambda key, versions: processors_inputs(market, versions),
+        make=fit_processors,
+        recorded=recorded_state,
         description=(
             f"State of every processor, fitted on members' rows from {dataset.fit_start} to "
             f"{dataset.fit_end}, and its hash. Refitted by the job `refit` only: partitions "
             f"normalised with another state are refused downstream."
         ),
-        kinds={"python", "json"},
+        kinds=("python", "json"),
     )
 
 
-def fit_state(market: Market) -> ProcessorState:
+def fit_processors(run: Run) -> None:
+    """Fit the processors and put their state in place.
+
+    Raises:
+        MissingSessionsError: a session of the fit window is not in the warehouse.
+    """
+    market = run.market
+    state = fit_state(run)
+    save_state(market.warehouse.store, state)
+    run.log.info(f"processors fitted, hash {state.hash[:12]}")
+    first, last = market.fit_sessions[0], market.fit_sessions[-1]
+    run.publish(
+        state.hash,
+        hash=state.hash,
+        fit_window=f"{first} … {last}",
+        state=dg.MetadataValue.md(_state_table(state)),
+        path=market.warehouse.store.path(STATE_FILE),
+    )
+
+
+def recorded_state(market: Market) -> PartitionInfo | None:
+    """The provenance of the fitted state; None where the processors were never fitted.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+    """
+    try:
+        state = stored_state(market.warehouse.store)
+    except ProcessorStateError as error:
+        raise DamagedFileError(str(error)) from error
+    if state is None:
+        return None
+    made = Provenance(PROCESSORS, CODE_VERSION, state.config, state.inputs)
+    return PartitionInfo(0, state.hash, made)
+
+
+def fit_state(run: Run) -> ProcessorState:
     """Fit both chains on the fit window.
 
     Raises:
         MissingSessionsError: a session of the window is not in the warehouse.
     """
-    dataset, warehouse = market.config.dataset, market.warehouse
+    market, warehouse = run.market, run.market.warehouse
+    dataset = market.config.dataset
     keys = market.fit_sessions
     infer = build_chain(dataset.infer_processors, dataset, group="feature")
     names = input_columns(infer, list(market.feature_formulas))
@@ -98,10 +130,9 @@ def fit_state(market: Market) -> ProcessorState:
     rows = rows.merge(members[["date", "instrument"]], on=["date", "instrument"])
     learn = build_chain(dataset.learn_processors, dataset, group="label")
     learn.fit(to_qlib(rows, "label", [LABEL_NAME]))
-    digests = {"alpha158": features.digests, "label": labels.digests}
-    return ProcessorState(
-        infer, learn, processors_config(market), input_versions.processors_inputs(market, digests)
-    )
+    versions = {"alpha158": features.digests, "label": labels.digests}
+    made = run.provenance(WHOLE, versions)
+    return ProcessorState(infer, learn, made.config, dict(made.inputs))
 
 
 def _state_table(state: ProcessorState) -> str:
@@ -112,32 +143,33 @@ def _state_table(state: ProcessorState) -> str:
     return "\n".join(lines)
 
 
-def dataset_infer_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
-    """The asset `dataset_infer`."""
+def dataset_infer_stage(market: Market) -> Stage:
+    """The stage `dataset_infer`."""
     formulas = {n: market.feature_formulas[n] for n in market.dataset_columns}
     table = feature_table(
         "dataset_infer", "Features after the infer processors, every bar.", formulas
     )
 
-    def body(run: Run) -> None:
+    def make(run: Run) -> None:
         state = load_state(market)
         names = input_columns(state.infer, list(market.feature_formulas))
         wanted = ["instrument", "member", *names]
-        for keys in chunks(run.keys, _CHUNK):
-            parts = market.warehouse.read("alpha158", keys, needed_by=run.name, columns=wanted)
-            digests = {"alpha158": parts.digests}
+        for keys in chunks(run.keys):
+            parts = market.warehouse.read("alpha158", keys, needed_by=run.stage.name, columns=wanted)
+            versions = {"alpha158": parts.digests, PROCESSORS: {WHOLE: state.hash}}
             processed = from_qlib(state.infer.transform(to_qlib(parts.frame, "feature", names)))
             processed["member"] = _aligned(processed, parts.frame)
             by_session = {f"{key:%Y-%m-%d}": rows for key, rows in processed.groupby("date")}
             written = market.warehouse.write_many(
                 table,
-                run.name,
+                table.name,
                 (
                     (
                         key,
                         by_session.get(key, table.empty())[list(table.names)],
                         run.provenance(
-                            input_versions.dataset_infer_inputs(key, digests, state.hash),
+                            key,
+                            versions,
                             "ok" if key in by_session else "the infer processors left no row",
                         ),
                     )
@@ -149,16 +181,16 @@ def dataset_infer_asset(market: Market, days: dg.PartitionsDefinition[str]) -> d
                 run.done(key, written[key], nan_share=share, processors=state.hash[:16])
 
     dataset = market.config.dataset
-    return session_asset(
-        market,
-        body,
+    return Stage(
         name="dataset_infer",
-        table=table,
+        kind=Kind.DATA,
         group="dataset",
-        deps=("alpha158", "processors"),
+        tables=(table,),
+        deps=("alpha158", PROCESSORS),
         code_version=CODE_VERSION,
+        inputs=dataset_infer_inputs,
+        make=make,
         config={"infer": [p.model_dump(mode="json") for p in dataset.infer_processors]},
-        partitions_def=days,
         description=(
             "Features of this session after the infer processors ("
             + ", ".join(p.name for p in dataset.infer_processors)
@@ -184,19 +216,19 @@ def _aligned(processed: pd.DataFrame, source: pd.DataFrame) -> Any:
     )
 
 
-def dataset_learn_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
-    """The asset `dataset_learn`."""
+def dataset_learn_stage(market: Market) -> Stage:
+    """The stage `dataset_learn`."""
     dataset, checks = market.config.dataset, market.config.checks.dataset
-    return session_asset(
-        market,
-        write_learning_rows,
+    return Stage(
         name="dataset_learn",
-        table=DATASET_LEARN,
+        kind=Kind.DATA,
         group="dataset",
-        deps=("dataset_infer", "label", "processors"),
+        tables=(DATASET_LEARN,),
+        deps=("dataset_infer", "label", PROCESSORS),
         code_version=CODE_VERSION,
+        inputs=lambda key, versions: dataset_learn_inputs(market, key, versions),
+        make=write_learning_rows,
         config={"learn": [p.model_dump(mode="json") for p in dataset.learn_processors]},
-        partitions_def=days,
         description=(
             f"{DATASET_LEARN.description} The decision was taken {market.label_lag} sessions "
             f"before; absent labels are never filled. Learn processors: "
@@ -218,18 +250,22 @@ def write_learning_rows(run: Run) -> None:
     """Join matured labels with the members' features rows of their decision, and process them."""
     market, warehouse = run.market, run.market.warehouse
     state = load_state(market)
-    for keys in chunks(run.keys, _CHUNK):
-        labels = warehouse.read("label", keys, needed_by=run.name)
-        digests: dict[str, Mapping[str, str]] = {"label": labels.digests, "dataset_infer": {}}
+    for keys in chunks(run.keys):
+        labels = warehouse.read("label", keys, needed_by=run.stage.name)
+        versions: dict[str, Mapping[str, Version]] = {
+            "label": labels.digests,
+            "dataset_infer": {},
+            PROCESSORS: {WHOLE: state.hash},
+        }
         decisions = {key: market.decision_of(key) for key in keys}
         asked = [d for d in decisions.values() if d is not None]
         by_session: dict[str, pd.DataFrame] = {}
         if asked:
             infer = warehouse.read(
-                "dataset_infer", asked, needed_by=run.name, columns=["instrument", "member"]
+                "dataset_infer", asked, needed_by=run.stage.name, columns=["instrument", "member"]
             )
-            digests["dataset_infer"] = infer.digests
-            require_processors(market, "dataset_infer", asked, state.hash, run.name)
+            versions["dataset_infer"] = infer.digests
+            require_processors(market, "dataset_infer", asked, state.hash, run.stage.name)
             rows = _process(labels.frame, infer.frame, state)
             by_session = {f"{key:%Y-%m-%d}": part for key, part in rows.groupby("matured")}
         parts = [
@@ -237,7 +273,8 @@ def write_learning_rows(run: Run) -> None:
                 key,
                 by_session.get(key, DATASET_LEARN.empty())[list(DATASET_LEARN.names)],
                 run.provenance(
-                    input_versions.dataset_learn_inputs(market, key, digests, state.hash),
+                    key,
+                    versions,
                     "ok" if decisions[key] is not None else no_label_yet(market),
                 ),
             )
@@ -247,7 +284,7 @@ def write_learning_rows(run: Run) -> None:
             if decisions[key] is not None:
                 names = len(by_session.get(key, ()))
                 run.check(key, cross_section(names, market.config.checks.dataset.min_names))
-        written = warehouse.write_many(DATASET_LEARN, run.name, parts)
+        written = warehouse.write_many(DATASET_LEARN, DATASET_LEARN.name, parts)
         for key in keys:
             run.done(key, written[key], decision_date=decisions[key] or "none")
 

@@ -10,58 +10,62 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.assets.asset_factory import Run, chunks, session_asset
-from pipelines.assets.checks import Check, finite, nan_rise
+from pipelines.assets.checks import finite, nan_rise
+from pipelines.assets.partitions import chunks
 from pipelines.assets.column_lineage import feature_lineage, label_lineage
 from pipelines.config.features import describe_features, identity
 from pipelines.errors import SourceError, WarehouseError
-from pipelines.market import input_versions
+from pipelines.market.input_versions import (
+    alpha158_inputs,
+    feature_window,
+    label_inputs,
+    label_window,
+)
 from pipelines.market.market import Market
+from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.warehouse.arrow_rows import Rows, columns_of, from_columns
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import LABEL, Table, feature_table
 
 CODE_VERSION = "1"
-_CHUNK = 120  # sessions computed at once; their look-back comes on top
 
 
-def alpha158_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
-    """The asset `alpha158`."""
+def alpha158_stage(market: Market) -> Stage:
+    """The stage `alpha158`."""
     table = feature_table(
         "alpha158", "The configured features of every bar, float32.", market.feature_formulas
     )
 
     checks = market.config.checks.features
 
-    def body(run: Run) -> None:
+    def make(run: Run) -> None:
         shares: dict[str, float] = {}
         history = _recent_shares(run)
         parts = (
             part
-            for keys in chunks(run.keys, _CHUNK)
+            for keys in chunks(run.keys)
             for part in feature_partitions(run, table, keys, shares, history)
         )
-        for key, info in market.warehouse.write_each(table, run.name, parts):
+        for key, info in market.warehouse.write_each(table, table.name, parts):
             run.done(key, info, nan_share=shares.pop(key))
 
-    return session_asset(
-        market,
-        body,
+    return Stage(
         name="alpha158",
-        table=table,
+        kind=Kind.DATA,
         group="features",
+        tables=(table,),
         deps=("ohlcv",),
         code_version=CODE_VERSION,
+        inputs=lambda key, versions: alpha158_inputs(market, key, versions),
+        make=make,
         config=features_config(market),
-        partitions_def=days,
         description=describe_features(market),
-        kinds={"python", "numba", "parquet"},
+        kinds=("python", "numba", "parquet"),
         lineage=feature_lineage(market),
         checks=(
             Check("finite", checks.finite, "No feature of any bar is infinite."),
@@ -112,7 +116,7 @@ def feature_partitions(
     from rnn_core.features import set_panel
 
     market = run.market
-    needed = market.sessions.between(input_versions.feature_window(market, keys[0])[0], keys[-1])
+    needed = market.sessions.between(feature_window(market, keys[0])[0], keys[-1])
     bars, parts = market.load_bars(needed, "alpha158")
     if "vwap" in market.feature_set.fields:
         _require_vwap(bars)
@@ -138,9 +142,8 @@ def feature_partitions(
         history.append(missing)
         shares[key] = round(float(missing.mean()), 6)
         member = panel.fields["member"][there, t] == 1.0
-        made_from = input_versions.alpha158_inputs(market, key, {"ohlcv": parts.digests})
         rows = from_columns(table, [instruments[there], member, *columns_of(block)])
-        yield key, rows, run.provenance(made_from)
+        yield key, rows, run.provenance(key, {"ohlcv": parts.digests})
 
 
 def _recent_shares(run: Run) -> deque[NDArray[np.float64]]:
@@ -160,7 +163,7 @@ def _recent_shares(run: Run) -> deque[NDArray[np.float64]]:
                 "alpha158", keys, needed_by="alpha158 (its check)", columns=columns
             ).frame
         except WarehouseError as error:
-            run.context.log.info(f"alpha158: no history to compare with ({error})")
+            run.log.info(f"alpha158: no history to compare with ({error})")
             return history
         by_day = rows[columns].isna().groupby(rows["date"]).mean()
         history.extend(by_day.to_numpy(dtype=np.float64))
@@ -207,24 +210,24 @@ def _require_vwap(bars: pd.DataFrame) -> None:
         )
 
 
-def label_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
-    """The asset `label`."""
+def label_stage(market: Market) -> Stage:
+    """The stage `label`."""
     features = market.config.features
-    return session_asset(
-        market,
-        write_labels,
+    return Stage(
         name="label",
-        table=LABEL,
+        kind=Kind.DATA,
         group="features",
+        tables=(LABEL,),
         deps=("ohlcv",),
         code_version=CODE_VERSION,
+        inputs=lambda key, versions: label_inputs(market, key, versions),
+        make=write_labels,
         config={"label": features.label, "vwap": market.config.market.vwap},
-        partitions_def=days,
         description=(
             f"{LABEL.description} `{features.label}` of the decision {market.label_lag} sessions "
             f"before; a name without the closes that it needs has no row."
         ),
-        kinds={"python", "parquet"},
+        kinds=("python", "parquet"),
         lineage=label_lineage(market),
     )
 
@@ -232,8 +235,8 @@ def label_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Assets
 def write_labels(run: Run) -> None:
     """Compute and write the labels that matured at the sessions of a run."""
     market = run.market
-    parts = (part for keys in chunks(run.keys, _CHUNK) for part in label_partitions(run, keys))
-    for key, info in market.warehouse.write_each(LABEL, run.name, parts):
+    parts = (part for keys in chunks(run.keys) for part in label_partitions(run, keys))
+    for key, info in market.warehouse.write_each(LABEL, LABEL.name, parts):
         run.done(key, info, decision_date=market.decision_of(key) or "none")
 
 
@@ -243,23 +246,23 @@ def label_partitions(run: Run, keys: tuple[str, ...]) -> Iterator[tuple[str, Row
     from rnn_core.features import expression_panel
 
     market, sessions = run.market, run.market.sessions
-    needed = sessions.between(input_versions.label_window(market, keys[0])[0], keys[-1])
+    needed = sessions.between(label_window(market, keys[0])[0], keys[-1])
     bars, parts = market.load_bars(needed, "label")
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
     values = expression_panel(panel, market.label, semantics="strict")  # [N, T]
     instruments = panel.instruments.to_numpy(dtype=object)
     position = {key: t for t, key in enumerate(needed)}
     for key in keys:
-        made_from = input_versions.label_inputs(market, key, {"ohlcv": parts.digests})
+        versions = {"ohlcv": parts.digests}
         decision = market.decision_of(key)
         if decision is None:
-            yield key, LABEL.empty(), run.provenance(made_from, no_label_yet(market))
+            yield key, LABEL.empty(), run.provenance(key, versions, no_label_yet(market))
             continue
         column = values[:, position[decision]].astype("float32")  # [N]
         known = np.isfinite(column)
         dates = np.full(int(known.sum()), decision, dtype="datetime64[D]")
         rows = from_columns(LABEL, [instruments[known], dates, column[known]])
-        yield key, rows, run.provenance(made_from)
+        yield key, rows, run.provenance(key, versions)
 
 
 def no_label_yet(market: Market) -> str:

@@ -15,18 +15,18 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from pipelines.assets.asset_factory import Run, session_asset
-from pipelines.assets.checks import Check, in_force_finding, model_age
+from pipelines.assets.checks import in_force_finding, model_age
 from pipelines.assets.pictures import inline_picture
 from pipelines.config.models import ModelSpec
 from pipelines.config.types import Severity
 from pipelines.errors import ModelNotTrainedError, ProcessorStateError
 from pipelines.instance.progress import progress
-from pipelines.market import input_versions
+from pipelines.market.input_versions import bundle_in_force, bundles_passed_over, model_inputs
 from pipelines.market.market import Market
+from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
-from pipelines.training.registry import InForce, bundle_name, histories_of, in_force, require_bundle
+from pipelines.training.registry import InForce, NoneInForce, bundle_name, histories_of, in_force, require_bundle
 from pipelines.training.train import (
     CODE_VERSION,
     Trained,
@@ -43,23 +43,24 @@ if TYPE_CHECKING:
 GPU_POOL = "gpu"
 
 
-def model_asset(
-    market: Market, spec: ModelSpec, days: dg.PartitionsDefinition[str]
-) -> dg.AssetsDefinition:
-    """The asset `{name}_model`.
+def model_stage(market: Market, spec: ModelSpec) -> Stage:
+    """The stage `{name}_model`.
 
     A pin is no part of its configuration: the bundle in force is an input of every partition, so
     that setting one or taking it away touches the sessions that it changes and no other.
     """
     training, plan = market.config.training, market.plan_of(spec.name)
     networks = len(seeds_of(market, spec))
-    return session_asset(
-        market,
-        lambda run: make_models(run, spec),
-        name=f"{spec.name}_model",
-        table=MODEL,
-        group="models",
+    name = f"{spec.name}_model"
+    return Stage(
+        name=name,
+        kind=Kind.MODEL,
+        model=spec.name,
+        tables=(MODEL.named(name),),
         deps=("dataset_infer", "dataset_learn"),
+        first=plan.first_trained,
+        inputs=lambda key, versions: model_inputs(spec.name, key, versions),
+        make=lambda run: make_models(run, spec),
         code_version=CODE_VERSION,
         config={
             **training_config(market, spec),
@@ -67,7 +68,6 @@ def model_asset(
             "retrain_every": plan.retrain_every,
             "checks": market.config.checks.model.model_dump(mode="json"),
         },
-        partitions_def=days,
         description=(
             f"{MODEL.description} {spec.family.upper()} retrained every {plan.retrain_every} "
             f"sessions from {plan.first_trained} on, on the rows matured in the last "
@@ -75,7 +75,7 @@ def model_asset(
             f"held out for early stopping. Hyper-parameters: `{dict(spec.hyper)}`."
             + (f" The mean of {networks} seeds." if networks > 1 else "")
         ),
-        kinds={"python", "pytorch"},
+        kinds=("python", "pytorch"),
         pool=GPU_POOL,
         metadata={"family": spec.family, "hyper_parameters": dict(spec.hyper)},
         checks=_checks(market),
@@ -107,7 +107,7 @@ def make_models(run: Run, spec: ModelSpec) -> None:
         anchor = plan.anchor(key)
         if anchor is None:
             status = f"warm-up: the first trained session is {plan.first_trained}"
-            _point(run, key, MODEL.empty(), {}, status)
+            _point(run, key, MODEL.empty(), None, status)
             continue
         metadata: dict[str, Any] = {}
         if plan.trains(key):
@@ -115,18 +115,18 @@ def make_models(run: Run, spec: ModelSpec) -> None:
         elif not plan.is_pinned(key):
             _require_same_configuration(run, spec, anchor, key)
         if key in run.stays:
-            stored = market.warehouse.info(run.name, key)
+            stored = market.warehouse.info(run.stage.name, key)
             assert stored is not None  # noqa: S101 - only what is there stays
             run.done(key, stored, kept=True, **metadata)
             continue
-        found = in_force(market, spec.name, key, f"{run.name} of {key}", processors)
+        found = in_force(market, spec.name, key, f"{run.stage.name} of {key}", processors)
         reasons = [f"{newer}: {'; '.join(why)}" for newer, why in found.passed_over.items()]
         if reasons:
             metadata["not_in_force"] = "\n".join(reasons)
         run.check(key, in_force_finding(found.passed_over))
         if not isinstance(found, InForce):
             status = f"no model passed its checks up to {anchor}"
-            _point(run, key, MODEL.empty(), input_versions.model_inputs(found), status, **metadata)
+            _point(run, key, MODEL.empty(), found, status, **metadata)
             continue
         if not plan.is_pinned(key):
             _check_age(run, spec, found.as_of, key)
@@ -139,7 +139,7 @@ def make_models(run: Run, spec: ModelSpec) -> None:
             }
         )
         shown = {"as_of": found.as_of, "bundle": found.bundle.fingerprint[:16], **metadata}
-        _point(run, key, row, input_versions.model_inputs(found), "ok", **shown)
+        _point(run, key, row, found, "ok", **shown)
 
 
 def _check_age(run: Run, spec: ModelSpec, as_of: str, key: str) -> None:
@@ -152,20 +152,33 @@ def _check_age(run: Run, spec: ModelSpec, as_of: str, key: str) -> None:
 
 
 def _point(
-    run: Run, key: str, row: pd.DataFrame, made_from: dict[str, str], status: str, **shown: Any
+    run: Run,
+    key: str,
+    row: pd.DataFrame,
+    found: InForce | NoneInForce | None,
+    status: str,
+    **shown: Any,
 ) -> None:
-    """Write the pointer of one session."""
-    provenance = run.provenance(made_from, status)
-    run.done(key, run.market.warehouse.write(MODEL, run.name, key, row, provenance), **shown)
+    """Write the pointer of one session to the model that was found to be in force."""
+    model, table = str(run.stage.model), run.stage.tables[0]
+    passed_over = " ".join(found.passed_over) if found else ""
+    versions = {
+        bundle_in_force(model): (
+            {key: found.bundle.fingerprint} if isinstance(found, InForce) else {}
+        ),
+        bundles_passed_over(model): {key: passed_over} if passed_over else {},
+    }
+    provenance = run.provenance(key, versions, status)
+    run.done(key, run.market.warehouse.write(table, table.name, key, row, provenance), **shown)
 
 
 def _require_same_configuration(run: Run, spec: ModelSpec, anchor: str, key: str) -> None:
     """A session between anchors builds on an anchor of the present configuration."""
-    bundle = require_bundle(run.market, spec.name, anchor, f"{run.name} of {key}")
+    bundle = require_bundle(run.market, spec.name, anchor, f"{run.stage.name} of {key}")
     if bundle.manifest.get("config_hash") != fingerprint(training_config(run.market, spec)):
         raise ModelNotTrainedError(
-            f"{run.name} of {key} serves the {spec.name} model of {anchor}, which was trained "
-            f"with another configuration; materialize {run.name} of {anchor} again first"
+            f"{run.stage.name} of {key} serves the {spec.name} model of {anchor}, which was trained "
+            f"with another configuration; materialize {run.stage.name} of {anchor} again first"
         )
 
 
@@ -183,7 +196,7 @@ def _train(run: Run, spec: ModelSpec, key: str) -> Trained:
     def on_epoch(seed: int, report: EpochReport) -> None:
         which = f" seed {seed}" if len(seeds) > 1 else ""
         progress().note(
-            run.name,
+            run.stage.name,
             f"{key}{which} epoch {report.epoch + 1}/{report.n_epochs} "
             f"valid {report.valid_score:.5f} best {report.best_epoch + 1}",
         )
@@ -192,7 +205,7 @@ def _train(run: Run, spec: ModelSpec, key: str) -> Trained:
         run.market,
         spec,
         key,
-        log=run.context.log.info,
+        log=run.log.info,
         on_epoch=on_epoch,
         is_history=key in run.history,
         anew=run.retrains,
@@ -205,7 +218,7 @@ def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, 
     seeds = manifest["seeds"]
     verdict = model_verdict(run.market.config.checks.model, manifest)
     for warning in verdict.warnings:
-        run.context.log.warning(f"{spec.name} as of {manifest['as_of']}: {warning}")
+        run.log.warning(f"{spec.name} as of {manifest['as_of']}: {warning}")
     shown: dict[str, Any] = {
         "train_range": " … ".join(manifest["train"]),
         "valid_range": " … ".join(manifest["valid"]),

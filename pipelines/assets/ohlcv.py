@@ -16,22 +16,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import feather
 
-from pipelines.assets.asset_factory import Run, chunks, session_asset
-from pipelines.assets.checks import Check, coverage, quarantined
+from pipelines.assets.checks import coverage, quarantined
+from pipelines.assets.partitions import chunks
 from pipelines.bars.adjustment import adjustment_factors, membership
 from pipelines.bars.adjustment_state import CARRIED, Carry, last_rows, with_entering
 from pipelines.bars.bar_versions import bar_inputs, first_unchained, in_order, rows_of
 from pipelines.bars.quarantine import any_of, broken_rules, counts, examples, jumps, verdict
 from pipelines.config.sources import source_label
 from pipelines.errors import MissingSessionsError, SourceError, WarehouseError, name_sessions
+from pipelines.market.input_versions import ohlcv_inputs
 from pipelines.market.market import Market
+from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.sources.base import fetch_sessions
 from pipelines.warehouse.arrow_rows import from_columns
 from pipelines.warehouse.schemas import OHLCV, OHLCV_QUARANTINE, Table
@@ -42,23 +43,22 @@ _CHUNK = 50  # sessions written between two reports of progress
 _SAME = 1e-9  # relative; sources give factors of floats, whose last digits may differ
 
 
-def ohlcv_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
-    """The asset `ohlcv`."""
+def ohlcv_stage(market: Market) -> Stage:
+    """The stage `ohlcv`."""
     checks = market.config.checks.bars
-    return session_asset(
-        market,
-        make_ohlcv,
+    return Stage(
         name="ohlcv",
-        table=OHLCV,
+        kind=Kind.DATA,
         group="market",
-        deps=(),
+        tables=(OHLCV, OHLCV_QUARANTINE),
         code_version=CODE_VERSION,
+        inputs=ohlcv_inputs,
+        make=make_ohlcv,
         config={
             "source": market.config.market.source.model_dump(mode="json"),
             "start": market.sessions.first,
             "quarantine": market.config.market.quarantine.model_dump(mode="json"),
         },
-        partitions_def=days,
         description=(
             f"{OHLCV.description} Prices are as traded; adjusted price = price × `adj_factor`. "
             f"Bars that break a rule go to the table `ohlcv_quarantine`, or are kept and counted "
@@ -178,7 +178,7 @@ def _write_bars(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
     warehouse = run.market.warehouse
     good, aside = bars[~bars["aside"]], bars[bars["aside"]]
     inputs = bar_inputs(run.market, bars, keys)
-    made = {key: run.provenance(inputs[key]) for key in keys}
+    made = {key: run.provenance(key, inputs) for key in keys}
     kept = _by_session(good, OHLCV, keys)
     aside = aside.assign(
         bar_date=aside["date"].to_numpy(dtype="datetime64[D]"),
@@ -211,7 +211,7 @@ def _told(
             here = rows.iloc[spans[key]]
             if len(here):
                 rules += list(here["rule"])
-                run.context.log.warning(f"ohlcv {key}: {len(here)} bars {what} ({examples(here)})")
+                run.log.warning(f"ohlcv {key}: {len(here)} bars {what} ({examples(here)})")
         if rules:
             span = kinds[1][2][key]
             told[key] = {"accepted": span.stop - span.start, "rules": counts(rules)}

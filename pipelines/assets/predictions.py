@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 
-from pipelines.assets.asset_factory import Run, chunks, session_asset
-from pipelines.assets.checks import Check, look_ahead, score_coverage, score_spread
+from pipelines.assets.checks import look_ahead, score_coverage, score_spread
 from pipelines.assets.column_lineage import prediction_lineage
 from pipelines.config.models import ModelSpec
 from pipelines.errors import ProcessorStateError
-from pipelines.market import input_versions
+from pipelines.market.input_versions import prediction_inputs, serving_window
 from pipelines.market.market import Market
+from pipelines.market.stage import Check, Kind, Run, Stage, Version
 from pipelines.training.processors import load_state
 from pipelines.training.registry import require_bundle
 from pipelines.training.windows import require_processors, serving_windows
+from pipelines.assets.partitions import chunks
+from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import PREDICTION
 
 if TYPE_CHECKING:
     from rnn_core.data import TSDataSampler
 
 CODE_VERSION = "2"
-_CHUNK = 120
 
 
-def prediction_asset(
-    market: Market, spec: ModelSpec, days: dg.PartitionsDefinition[str]
-) -> dg.AssetsDefinition:
-    """The asset `{name}_prediction`."""
+def prediction_stage(market: Market, spec: ModelSpec) -> Stage:
+    """The stage `{name}_prediction`."""
     checks = market.config.checks.predictions
-    return session_asset(
-        market,
-        lambda run: make_predictions(run, spec),
-        name=f"{spec.name}_prediction",
-        table=PREDICTION,
-        group="predictions",
+    name = f"{spec.name}_prediction"
+    return Stage(
+        name=name,
+        kind=Kind.PREDICTION,
+        model=spec.name,
+        tables=(PREDICTION.named(name),),
         deps=(f"{spec.name}_model", "dataset_infer"),
+        first=market.plan.first_trained,
+        inputs=lambda key, versions: prediction_inputs(market, spec.name, key, versions),
+        make=lambda run: make_predictions(run, spec),
         code_version=CODE_VERSION,
         config={"step_len": market.config.dataset.step_len},
-        partitions_def=days,
         description=(
             f"{PREDICTION.description} Windows of {market.config.dataset.step_len} sessions that "
             f"end at this one, scored by the {spec.name} model in force."
         ),
-        kinds={"python", "pytorch", "parquet"},
+        kinds=("python", "pytorch", "parquet"),
         lineage=prediction_lineage(market, spec.name),
         checks=(
             Check(
@@ -67,35 +67,32 @@ def prediction_asset(
 
 def make_predictions(run: Run, spec: ModelSpec) -> None:
     """Score the members of every session of a run."""
-    for keys in chunks(run.keys, _CHUNK):
+    for keys in chunks(run.keys):
         _score(run, spec, keys)
 
 
 def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
-    market, warehouse = run.market, run.market.warehouse
-    models = warehouse.read(f"{spec.name}_model", keys, needed_by=run.name)
+    market, warehouse, name = run.market, run.market.warehouse, run.stage.name
+    models = warehouse.read(f"{spec.name}_model", keys, needed_by=name)
     pointers = {f"{row.date:%Y-%m-%d}": row for row in models.frame.itertuples()}
     scored = [key for key in keys if key in pointers]
     warm_up = [key for key in keys if key < market.plan.first_trained]
+    versions: dict[str, Mapping[str, Version]] = {f"{spec.name}_model": models.digests}
     for key in warm_up:
         status = f"warm-up: the first trained session is {market.plan.first_trained}"
-        provenance = run.provenance({"model": models.digests[key]}, status)
-        run.done(key, warehouse.write(PREDICTION, run.name, key, PREDICTION.empty(), provenance))
+        _write(run, key, PREDICTION.empty(), run.provenance(key, versions, status))
     due = keys[len(warm_up) :]
     if not due:
         return
-    needed = market.sessions.between(input_versions.serving_window(market, due[0])[0], due[-1])
+    needed = market.sessions.between(serving_window(market, due[0])[0], due[-1])
     state = load_state(market).hash
-    require_processors(market, "dataset_infer", needed, state, run.name)
-    infer = warehouse.read("dataset_infer", needed, needed_by=run.name)
-    digests = {f"{spec.name}_model": models.digests, "dataset_infer": infer.digests}
+    require_processors(market, "dataset_infer", needed, state, name)
+    infer = warehouse.read("dataset_infer", needed, needed_by=name)
+    versions["dataset_infer"] = infer.digests
     for key in due:
         if key not in pointers:
-            made_from = input_versions.prediction_inputs(market, spec.name, key, digests)
-            provenance = run.provenance(made_from, "no model in force has passed its checks")
-            run.done(
-                key, warehouse.write(PREDICTION, run.name, key, PREDICTION.empty(), provenance)
-            )
+            status = "no model in force has passed its checks"
+            _write(run, key, PREDICTION.empty(), run.provenance(key, versions, status))
     if not scored:
         return
     sampler = serving_windows(market, infer, scored)
@@ -112,17 +109,24 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
             ),
             score_spread(float(np.ptp(scores)) if len(scores) else 0.0, len(scores)),
         )
-        provenance = run.provenance(
-            input_versions.prediction_inputs(market, spec.name, key, digests)
-        )
-        info = warehouse.write(PREDICTION, run.name, key, frame, provenance)
-        run.done(
+        _write(
+            run,
             key,
-            info,
+            frame,
+            run.provenance(key, versions),
             as_of=as_of,
             score_mean=float(np.mean(scores)) if len(scores) else 0.0,
             score_std=float(np.std(scores)) if len(scores) else 0.0,
         )
+
+
+def _write(
+    run: Run, key: str, frame: pd.DataFrame, provenance: Provenance, **metadata: Any
+) -> None:
+    """Write the scores of one session."""
+    table = run.stage.tables[0]
+    info = run.market.warehouse.write(table, table.name, key, frame, provenance)
+    run.done(key, info, **metadata)
 
 
 def _members(market: Market, keys: Sequence[str]) -> dict[str, int]:
@@ -147,15 +151,15 @@ def _session_scores(
     from rnn_core.training import predict
 
     market = run.market
-    bundle = require_bundle(market, spec.name, as_of, f"{run.name} of {key}")
+    bundle = require_bundle(market, spec.name, as_of, f"{run.stage.name} of {key}")
     if bundle.fingerprint != fingerprint:
         raise ProcessorStateError(
-            f"{run.name} of {key}: the {spec.name} bundle of {as_of} was trained again since "
+            f"{run.stage.name} of {key}: the {spec.name} bundle of {as_of} was trained again since "
             f"{spec.name}_model of {key} was made; materialize {spec.name}_model of {key} again"
         )
     if bundle.manifest["processors"] != state:
         raise ProcessorStateError(
-            f"{run.name} of {key}: the {spec.name} model of {as_of} was trained on features of the "
+            f"{run.stage.name} of {key}: the {spec.name} model of {as_of} was trained on features of the "
             f"processor state {bundle.manifest['processors'][:12]}, and {state[:12]} is in force; "
             f"materialize {spec.name}_model of {as_of} again"
         )

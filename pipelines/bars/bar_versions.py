@@ -18,6 +18,7 @@ import pandas as pd
 from pipelines.bars.adjustment import membership
 from pipelines.bars.adjustment_state import STATES, Carry, stored_rows, with_entering
 from pipelines.errors import MissingSessionsError, WarehouseError
+from pipelines.market.input_versions import ENTERING, MEMBERS, SOURCE_BARS
 from pipelines.market.market import Market
 from pipelines.sources.base import RAW_COLUMNS, fetch_sessions
 from pipelines.warehouse.partition_file import fingerprint, sha256
@@ -34,7 +35,7 @@ def in_order(bars: pd.DataFrame) -> pd.DataFrame:
 def bar_inputs(
     market: Market, bars: pd.DataFrame, keys: Sequence[str]
 ) -> dict[str, dict[str, str]]:
-    """The inputs of each session.
+    """The versions that each session is made from, by input and session (`ohlcv_inputs`).
 
     Args:
         market: the market.
@@ -45,14 +46,11 @@ def bar_inputs(
     hashes, entering = bar_hashes(bars, keys), _entering_hashes(market, bars, keys)
     instruments = bars["instrument"].to_numpy(dtype=object)
     named = (bars["member"] & bars["instrument"].notna()).to_numpy()
-    return {
-        key: {
-            "bars": hashes[key],
-            "members": _members_hash(instruments[rows][named[rows]]),
-            "entering": entering[key],
-        }
+    members = {
+        key: _members_hash(instruments[rows][named[rows]])
         for key, rows in rows_of(bars, keys).items()
     }
+    return {SOURCE_BARS: hashes, MEMBERS: members, ENTERING: entering}
 
 
 def bar_hashes(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:

@@ -130,6 +130,16 @@ class Sessions:
         end = self.position(key) + 1
         return self.keys[max(0, end - length) : end]
 
+    def consecutive(self, keys: Sequence[str]) -> list[tuple[str, ...]]:
+        """Sessions in order, cut where a session between two of them is missing."""
+        blocks: list[list[str]] = []
+        for key in keys:
+            if blocks and self.position(key) == self.position(blocks[-1][-1]) + 1:
+                blocks[-1].append(key)
+            else:
+                blocks.append([key])
+        return [tuple(block) for block in blocks]
+
     def closed(self, moment: dt.datetime) -> tuple[str, ...]:
         """The sessions that are over at a moment: the midnight after them has passed there.
 

@@ -8,9 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.cli.arguments import add_config, market_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pipelines.market.market import Market
+    from pipelines.staleness.status_report import StatusReport
 
 STALE = 3
 
@@ -31,13 +37,14 @@ def add_command(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from pipelines.assets.stages import stages
     from pipelines.instance.home import dagster_instance
     from pipelines.operations.console import make_console
-    from pipelines.staleness.status_report import status_lines, status_report, status_table
+    from pipelines.staleness.status_report import status_report
 
     market = market_of(args)
     with dagster_instance(market) as instance:
-        report = status_report(market, instance, check_source=args.check_source)
+        report = status_report(market, stages(market), instance, check_source=args.check_source)
     if args.json:
         sys.stdout.write(json.dumps(report.to_dict(), indent=2) + "\n")
     else:
@@ -46,3 +53,65 @@ def _run(args: argparse.Namespace) -> int:
         for line in status_lines(market, report):
             console.print(line, soft_wrap=True, highlight=False)
     return 0 if report.is_current else STALE
+
+
+def status_table(report: StatusReport) -> Table:
+    """The report for a terminal: a line for each reason of each asset."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        title=f"{report.market}, newest closed session {report.newest}",
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+    )
+    for title, side in (("asset", "left"), ("sessions", "right"), ("current", "right")):
+        table.add_column(title, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("not current", overflow="fold")
+    table.add_column("why", overflow="fold")
+    for status in report.assets:
+        head = (status.asset, f"{status.sessions}", f"{status.current}")
+        for i, finding in enumerate(status.findings):
+            style = "" if finding.is_stale else "dim"
+            table.add_row(
+                *(head if i == 0 else ("", "", "")), finding.shown(), finding.why, style=style
+            )
+        if not status.findings:
+            table.add_row(*head, "", "", style="dim")
+    return table
+
+
+def status_lines(market: Market, report: StatusReport) -> list[str]:
+    """The lines below the table: what was served, what is at work, and the command to give."""
+    from pipelines.market.stage import WHOLE
+    from pipelines.staleness.causes import Cause
+
+    lines = [
+        f"{model}: predictions of {n['served']} sessions were served, of {n['backfilled']} "
+        f"backfilled"
+        for model, n in report.predictions.items()
+    ]
+    lines += [
+        f"{table}: earlier versions of {n} sessions are kept, see the view {table}_revisions"
+        for table, n in report.revisions.items()
+    ]
+    if report.restated:
+        lines.append(
+            f"the source restated {len(report.restated)} sessions from {report.restated[0]} on; "
+            f"`{market.command(f'refresh --since {report.restated[0]}')}` takes them over"
+        )
+    elif report.restated is not None:
+        lines.append("the source gives the bars that are stored")
+    if report.busy:
+        lines.append(f"{report.busy}; what it has not made yet is shown as missing")
+    if report.is_current:
+        lines.append("everything is current")
+    elif all(f.cause == Cause.UNRECORDED for a in report.assets for f in a.findings if f.is_stale):
+        lines.append(f"everything is there; `{market.command('sync')}` puts it on Dagster's record")
+    elif not report.busy:
+        stale = [k for a in report.assets for f in a.findings if f.is_stale for k in f.keys]
+        first = min((key for key in stale if key != WHOLE), default=report.newest)
+        wanted = market.command(f"backfill --start {first} --end {report.newest}")
+        lines.append(f"`{wanted}` makes what is missing or stale")
+    return lines

@@ -19,19 +19,19 @@ from dataclasses import replace
 import dagster as dg
 from rich.console import Console
 
+from pipelines.assets.stages import stages as stages_of
 from pipelines.assets.materialize import CURRENT_TAG, KEEP, RETRAIN, SERVED_TAG
-from pipelines.build import REPORTS, build_definitions
+from pipelines.build import build_definitions
 from pipelines.errors import PipelineError, did_you_mean
 from pipelines.instance.home import dagster_instance
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
+from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.console import LiveProgress
-from pipelines.operations.demo import DATA_ASSETS, model_assets
 from pipelines.operations.runs import run_assets
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.served import Served
-from pipelines.staleness.survey import WHOLE, Survey, Work, survey
-from pipelines.training.processors import STATE_FILE
+from pipelines.staleness.survey import Survey, Work, survey
 
 _BARE = re.compile(r"(?P<up>\d*\+|)(?P<name>[\w*]+)(?P<down>\+\d*|)")
 
@@ -67,17 +67,17 @@ def run_backfill(
     if start > end:
         raise PipelineError(f"--start {start} is after --end {end}")
     sessions = closed_between(market, start, end)
-    defs = build_definitions(market)
-    assets = _default_assets(market) if select is None else selected_assets(defs, select)
+    stages = stages_of(market)
+    defs = build_definitions(market, stages)
+    names = default_assets(market, stages) if select is None else selected_assets(defs, select)
+    chosen = _with_sessions([stage for stage in stages if stage.name in names], sessions)
+    assets = tuple(stage.name for stage in chosen)
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
-        served = None if republish else Served(market, instance)
-        trained = tuple(key for key in sessions if key >= market.plan.first_trained)
-        assets = _with_sessions(market, assets, trained)
-        of_models = set(model_assets(market))
-        compared = {a: trained if a in of_models else sessions for a in assets if a not in REPORTS}
-        found = survey(market, defs, instance, compared, served=served)
-        work = Work(tuple(assets), sessions[0], sessions[-1]) if force else found.work(sessions)
+        served = None if republish else Served(market, stages, instance)
+        compared = {stage.name: stage.due(sessions) for stage in chosen if stage.is_compared}
+        found = survey(market, stages, instance, compared, served=served)
+        work = Work(assets, sessions[0], sessions[-1]) if force else found.work(sessions)
         extra = tuple(a for a in assets if a not in found.wanted)  # reports: nothing to compare
         if work is None and extra:
             work = Work((), sessions[0], sessions[-1])
@@ -89,39 +89,38 @@ def run_backfill(
                 {} if republish else {SERVED_TAG: KEEP}
             )
             with LiveProgress(console).shown():
-                for part in _runs(market, work):
+                for part in _runs(chosen, work):
                     run_assets(defs, instance, part.assets, (part.first, part.last), tags=tags)
     return work
 
 
-def _with_sessions(
-    market: Market, assets: tuple[str, ...], trained: Sequence[str]
-) -> tuple[str, ...]:
-    """Those of the assets that have a session in the range: models begin with the first training.
+def _with_sessions(stages: Sequence[Stage], sessions: Sequence[str]) -> list[Stage]:
+    """Those of some stages that have a session in the range: models begin with a first training.
 
     Raises:
         PipelineError: none has.
     """
-    of_models = set() if trained else set(model_assets(market))
-    left = tuple(asset for asset in assets if asset not in of_models)
+    left = [stage for stage in stages if stage.due(sessions)]
     if not left:
+        first = min(str(stage.first) for stage in stages)
         raise PipelineError(
-            f"{', '.join(assets)}: no session of the range trains or follows a model, the first is "
-            f"{market.plan.first_trained} (training.first_trained)"
+            f"{', '.join(stage.name for stage in stages)}: no session of the range trains or "
+            f"follows a model, the first is {first} (training.first_trained)"
         )
     return left
 
 
-def _runs(market: Market, work: Work) -> list[Work]:
-    """The run of the work; two where its range begins before models do."""
-    of_models = {*model_assets(market), *REPORTS}
-    first = market.plan.first_trained
-    before = tuple(asset for asset in work.assets if asset not in of_models)
-    after = tuple(asset for asset in work.assets if asset in of_models)
-    if work.first >= first or not after:
-        return [work]
-    return [*([replace(work, assets=before)] if before else []),
-            replace(work, assets=after, first=first)]  # fmt: skip
+def _runs(stages: Sequence[Stage], work: Work) -> list[Work]:
+    """The runs of the work: stages that begin inside its range have a run of their own.
+
+    Reports, which read all others, are made in the last one.
+    """
+    begins: dict[str, list[str]] = {}
+    for stage in (stage for stage in stages if stage.name in work.assets):
+        last = max(begins, default=work.first)
+        first = last if stage.kind is Kind.REPORT else max(stage.first or work.first, work.first)
+        begins.setdefault(first, []).append(stage.name)
+    return [replace(work, assets=tuple(part), first=f) for f, part in sorted(begins.items())]
 
 
 def closed_between(market: Market, start: str, end: str) -> tuple[str, ...]:
@@ -137,10 +136,14 @@ def closed_between(market: Market, start: str, end: str) -> tuple[str, ...]:
     return market.sessions.between(first, last)
 
 
-def _default_assets(market: Market) -> tuple[str, ...]:
-    """Every partitioned asset, and the processors where they were never fitted."""
-    fitted = market.warehouse.store.exists(STATE_FILE)
-    return (*DATA_ASSETS, *(() if fitted else ("processors",)), *model_assets(market))
+def default_assets(market: Market, stages: Sequence[Stage]) -> tuple[str, ...]:
+    """Every partitioned stage, and the fitted ones that were never fitted."""
+    return tuple(
+        stage.name
+        for stage in stages
+        if stage.tables
+        or (stage.kind is Kind.FITTED and stage.recorded is not None and not stage.recorded(market))
+    )
 
 
 def selected_assets(defs: dg.Definitions, text: str) -> tuple[str, ...]:

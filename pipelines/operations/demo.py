@@ -1,42 +1,32 @@
-"""The main job from the command line: every stage of a market that is not there yet, then reports.
+"""`demo`: the main job from the command line, every stage that is missing or stale, then reports.
 
-Two range runs, since data assets cover the whole span and models only the sessions from the first
-trained one on, and one run of the reports. What is there with the present code and configuration
-is kept, so a killed run goes on where it stopped and a finished one ends in seconds.
+A range run is made for the stages that begin with the market, one for those that begin with the
+first trained session, and one for the reports. Partitions of the present code and configuration are
+kept, so a killed run goes on where it stopped and a finished one ends in seconds.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
 
+from pipelines.assets.stages import stages as stages_of
 from pipelines.assets.materialize import CURRENT_TAG, KEEP, SERVED_TAG
-from pipelines.build import REPORTS, build_definitions
+from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
+from pipelines.market.stage import Kind, Stage
 from pipelines.operations.console import LiveProgress, results_table
 from pipelines.operations.runs import run_assets
-from pipelines.reports.signal_report import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
+from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
 from pipelines.staleness.survey import pending
-
-DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
-DATA_STAGE = ("ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn")
-
-
-def model_assets(market: Market) -> tuple[str, ...]:
-    """Models, predictions and evaluations, upstream first."""
-    return tuple(
-        f"{spec.name}_{kind}"
-        for kind in ("model", "prediction", "evaluation")
-        for spec in market.models
-    )
-
 
 def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
     """Run what is missing of a market from bars to reports, and show the results.
@@ -53,18 +43,15 @@ def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
     began = time.monotonic()
     if fresh:
         market = _emptied(market)
-    sessions, plan = market.sessions, market.plan
     last = market.last_closed()
-    everything = sessions.between(sessions.first, last)
-    trained = tuple(key for key in everything if key >= plan.first_trained)
+    everything = market.sessions.between(market.sessions.first, last)
     console.print(
         f"[bold]{market.config.name}[/]: {len(everything)} sessions {everything[0]} … {last}, "
-        f"models from {plan.first_trained} on, state in {_short(market.paths.root)}"
+        f"models from {market.plan.first_trained} on, state in {_short(market.paths.root)}"
     )
-    defs = build_definitions(market)
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
-        _run_stages(market, defs, instance, console, everything, trained)
+        _run_stages(market, instance, console, everything)
     _show_results(market, console, time.monotonic() - began)
 
 
@@ -87,31 +74,49 @@ def _emptied(market: Market) -> Market:
 
 
 def _run_stages(
-    market: Market,
-    defs: dg.Definitions,
-    instance: dg.DagsterInstance,
-    console: Console,
-    everything: tuple[str, ...],
-    trained: tuple[str, ...],
+    market: Market, instance: dg.DagsterInstance, console: Console, everything: tuple[str, ...]
 ) -> None:
-    display = LiveProgress(console)
+    """Run the missing and stale sessions of every stage, then the reports."""
+    stages = stages_of(market)
+    defs = build_definitions(market, stages)
+    compared = [stage for stage in stages if stage.is_compared]
+    kept = {CURRENT_TAG: KEEP, SERVED_TAG: KEEP}
     worked = False
-    with display.shown():
-        for assets, wanted in ((DATA_STAGE, everything), (model_assets(market), trained)):
-            work = pending(market, defs, instance, assets, wanted)
+    with LiveProgress(console).shown():
+        for first, part in _by_first(compared).items():
+            sessions = tuple(key for key in everything if first is None or key >= first)
+            if not sessions:
+                continue
+            wanted = {stage.name: sessions for stage in part}
+            work = pending(market, stages, instance, wanted, sessions)
             if work is not None:
-                kept = {CURRENT_TAG: KEEP, SERVED_TAG: KEEP}
                 run_assets(defs, instance, work.assets, (work.first, work.last), tags=kept)
                 worked = True
+        reports = [stage.name for stage in stages if stage.kind is Kind.REPORT]
         made = all(read_table(market, t) is not None for t in (SIGNAL_TABLE, PORTFOLIO_TABLE))
-        if trained and (worked or not made):
-            run_assets(defs, instance, REPORTS)
+        if market.plan.first_trained <= everything[-1] and (worked or not made):
+            run_assets(defs, instance, reports)
     if not worked:
         console.print(
-            f"already there: {len(everything)} sessions of {', '.join(DATA_ASSETS)}; "
-            f"{len(trained)} sessions of {len(market.models)} models, their predictions and "
-            f"evaluations; nothing to do (FRESH=1 starts over)"
+            f"already there: {_counted(compared, everything)}; nothing to do (FRESH=1 starts over)"
         )
+
+
+def _by_first(stages: Sequence[Stage]) -> dict[str | None, list[Stage]]:
+    """Stages by the first session that they have: a range run is made of stages of one."""
+    parts: dict[str | None, list[Stage]] = {}
+    for stage in stages:
+        parts.setdefault(stage.first, []).append(stage)
+    return parts
+
+
+def _counted(stages: Sequence[Stage], everything: Sequence[str]) -> str:
+    """`498 sessions of ohlcv, label; 61 sessions of lstm_model`."""
+    parts = _by_first([stage for stage in stages if stage.tables])
+    return "; ".join(
+        f"{len(part[0].due(everything))} sessions of {', '.join(stage.name for stage in part)}"
+        for part in parts.values()
+    )
 
 
 def _show_results(market: Market, console: Console, seconds: float) -> None:

@@ -19,6 +19,7 @@ import pandas as pd
 from pipelines.errors import PipelineError
 from pipelines.market.input_versions import learning_window
 from pipelines.market.market import LABEL_NAME, Market
+from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.training.windows import to_index
 
 _MOST_FITS = 12  # of the ridge regression, spread evenly over the trained sessions
@@ -42,11 +43,13 @@ class ReportData:
 
     Args:
         market: the market.
+        stages: its stages.
         needed_by: for messages.
     """
 
-    def __init__(self, market: Market, needed_by: str) -> None:
+    def __init__(self, market: Market, stages: Sequence[Stage], needed_by: str) -> None:
         self.market = market
+        self._predictions = by_model(stages, Kind.PREDICTION)
         self._needed_by = needed_by
 
     def rows(self, table: str, columns: list[str] | None = None) -> pd.DataFrame | None:
@@ -62,10 +65,10 @@ class ReportData:
     def scores(self) -> dict[str, ModelScores]:
         """By model; one without a prediction is left out."""
         found = {}
-        for spec in self.market.models:
-            rows = self.rows(f"{spec.name}_prediction", ["instrument", "score", "seed_scores"])
+        for model, stage in self._predictions.items():
+            rows = self.rows(stage.name, ["instrument", "score", "seed_scores"])
             if rows is not None and not rows.empty:
-                found[spec.name] = _model_scores(rows)
+                found[model] = _model_scores(rows)
         return found
 
     @cached_property

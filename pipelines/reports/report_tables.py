@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+from pipelines.market.market import Market
+from pipelines.warehouse.store import atomic_write
 
 SIGNAL_TABLE = "signal.csv"
 PORTFOLIO_TABLE = "portfolio.csv"
@@ -103,3 +107,29 @@ def _figure(value: Any) -> str:
     if float(value).is_integer():
         return f"{int(value):,}"
     return f"{value:.4f}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tables by the name of their file, that by model first; PNGs by name; remarks for the log."""
+
+    tables: dict[str, pd.DataFrame]
+    pictures: dict[str, bytes]
+    notes: list[str]
+
+
+def publish(
+    market: Market, tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, bytes]
+) -> None:
+    """Put the files of a report in place, each in one step."""
+    folder = market.paths.reports
+    for name, table in tables.items():
+        atomic_write(folder / name, table.to_csv().encode())
+    for picture, png in pictures.items():
+        atomic_write(folder / f"{picture}.png", png)
+
+
+def read_table(market: Market, name: str) -> pd.DataFrame | None:
+    """A report's table from disk, or None where it was not made yet."""
+    path = market.paths.reports / name
+    return pd.read_csv(path, index_col="model") if path.is_file() else None

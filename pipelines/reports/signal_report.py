@@ -1,17 +1,15 @@
-"""The two reports: models side by side over every session, as tables, pictures and one page.
+"""`signal_report`: models side by side over every session, as tables, pictures and one page.
 
-`signal_report` writes `signal.csv`, `comparison.csv` (models, their rank average and trivial
-baselines on the same rows), `differences.csv` (tests of every pair), the PNGs (`coverage.png` shows
-which sessions have bars) and `report.html`, a page that needs nothing but itself; `data/reports`
-has the page of every market, by its name.
-`portfolio_report` writes `portfolio.csv` and its PNGs. Every file is moved into place whole.
+It writes `signal.csv`, `comparison.csv` (models, their rank average and trivial baselines on the
+same rows), `differences.csv` (tests of every pair), the PNGs (`coverage.png` shows which sessions
+have bars) and `report.html`, a page that needs nothing but itself; `data/reports` has the page of
+every market, by its name. Every file is moved into place whole.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,12 +18,15 @@ import pandas as pd
 from pipelines.config.features import identity
 from pipelines.errors import MissingSessionsError
 from pipelines.market.market import Market
+from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.reports.report_data import ReportData
+from pipelines.reports.portfolio_report import portfolios
 from pipelines.reports.report_tables import (
     COMPARISON_TABLE,
     DIFFERENCES_TABLE,
-    PORTFOLIO_TABLE,
     SIGNAL_TABLE,
+    Report,
+    publish,
 )
 from pipelines.staleness.served import served_means
 from pipelines.training.registry import find_bundle, histories_of
@@ -36,38 +37,20 @@ from pipelines.warehouse.store import atomic_write
 if TYPE_CHECKING:
     from rnn_core.evaluation import PortfolioResult, SignalAnalysis
 
-__all__ = [
-    "PAGE",
-    "PORTFOLIO_TABLE",
-    "SIGNAL_TABLE",
-    "Report",
-    "portfolio_report",
-    "read_table",
-    "seed_figures",
-    "served_figures",
-    "served_note",
-    "sessions_of",
-    "signal_report",
-]
-
 PAGE = "report.html"
 _ICS = ["ic", "rank_ic"]
 
 
-@dataclass(frozen=True)
-class Report:
-    """Tables by the name of their file, that by model first; PNGs by name; remarks for the log."""
-
-    tables: dict[str, pd.DataFrame]
-    pictures: dict[str, bytes]
-    notes: list[str]
-
-
-def signal_report(market: Market, served: Mapping[str, Collection[str]] | None = None) -> Report:
+def signal_report(
+    market: Market,
+    stages: Sequence[Stage],
+    served: Mapping[str, Collection[str]] | None = None,
+) -> Report:
     """Analyse the scores of every model, compare them, and write the page.
 
     Args:
         market: the market.
+        stages: its stages.
         served: decisions by model that were scored in time to be traded on; the table tells their
             IC apart from that of backfilled ones. None where that is not known.
 
@@ -85,11 +68,12 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
         summarize_ic,
     )
 
-    data = ReportData(market, "signal_report")
+    data = ReportData(market, stages, "signal_report")
+    tables = {model: stage.name for model, stage in by_model(stages, Kind.EVALUATION).items()}
     evaluations = {
-        spec.name: rows.set_index("date")
-        for spec in market.models
-        if (rows := data.rows(f"{spec.name}_evaluation")) is not None and not rows.empty
+        model: rows.set_index("date")
+        for model, name in tables.items()
+        if (rows := data.rows(name)) is not None and not rows.empty
     }
     if not evaluations:
         raise MissingSessionsError(
@@ -103,7 +87,7 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
                 **{f"{c}_t_nw": mean_test(pd.to_numeric(rows[c]))["t_nw"] for c in _ICS},
                 **seed_figures(rows),
                 **served_figures(
-                    as_first_made(market, name, rows),
+                    as_first_made(market, tables[name], rows),
                     None if served is None else served.get(name, ()),
                 ),
             }
@@ -127,15 +111,15 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
         baselines=data.baselines(),
         quantiles=market.config.evaluation.quantiles,
     )
-    portfolios = _portfolios(data)
+    results = portfolios(data)
     pictures = report_figures(
-        analyses, portfolios=portfolios, comparison=comparison, histories=histories
+        analyses, portfolios=results, comparison=comparison, histories=histories
     )
     pictures["coverage"] = png_bytes(plot_coverage(data.coverage))
     page = html_report(
         analyses,
         title=f"{market.config.name}: signals and portfolios",
-        portfolios=portfolios,
+        portfolios=results,
         comparison=comparison,
         histories=histories,
         provenance=_provenance(market, evaluations),
@@ -143,16 +127,16 @@ def signal_report(market: Market, served: Mapping[str, Collection[str]] | None =
         periods_per_year=market.config.portfolio.periods_per_year,
         figures=pictures,
     )
-    tables = {
+    made = {
         SIGNAL_TABLE: table,
         COMPARISON_TABLE: comparison.summary,
         DIFFERENCES_TABLE: comparison.differences,
     }
-    _publish(market, tables, pictures)
+    publish(market, made, pictures)
     for path in (market.paths.reports / PAGE, market.paths.page):
         atomic_write(path, page.encode())
     days = {name: int(table.loc[name, "days"]) for name in table.index}
-    return Report(tables, pictures, [f"signal_report: evaluated sessions {days}", *damaged])
+    return Report(made, pictures, [f"signal_report: evaluated sessions {days}", *damaged])
 
 
 def _newest_histories(
@@ -222,7 +206,7 @@ def served_note(market: Market, served: Mapping[str, Collection[str]]) -> str:
     )
 
 
-def as_first_made(market: Market, model: str, rows: pd.DataFrame) -> pd.DataFrame:
+def as_first_made(market: Market, table: str, rows: pd.DataFrame) -> pd.DataFrame:
     """Evaluations, those that were made again with the figures that they had first.
 
     What was served and is published anew keeps its first version as a revision: the record of what
@@ -230,10 +214,10 @@ def as_first_made(market: Market, model: str, rows: pd.DataFrame) -> pd.DataFram
 
     Args:
         market: the market.
-        model: its name.
-        rows: its evaluations, by session.
+        table: the evaluations of a model.
+        rows: its rows, by session.
     """
-    table, store = f"{model}_evaluation", market.warehouse.store
+    store = market.warehouse.store
     first = rows.copy()
     for key in revisions.sessions(store, table):
         try:
@@ -290,83 +274,3 @@ def seed_figures(rows: pd.DataFrame) -> dict[str, float]:
             f"{name}_std": float(of_seed.std(ddof=1)),
         }
     return figures
-
-
-def portfolio_report(market: Market) -> Report:
-    """Backtest TopkDropout on the predictions of every model and of their rank average.
-
-    Raises:
-        MissingSessionsError: no session has predictions yet.
-    """
-    from rnn_core.evaluation import plot_concentration, plot_portfolio, png_bytes, portfolio_summary
-
-    data = ReportData(market, "portfolio_report")
-    if not data.scores:
-        raise MissingSessionsError(
-            "portfolio_report: no session has predictions yet; materialize the predictions of "
-            f"sessions from {market.plan.first_trained} on"
-        )
-    settings = market.config.portfolio
-    results = _portfolios(data)
-    table = pd.DataFrame(
-        {
-            name: portfolio_summary(result, periods_per_year=settings.periods_per_year)
-            for name, result in results.items()
-        }
-    ).T
-    table.index.name = "model"
-    pictures = {
-        "portfolio": png_bytes(plot_portfolio(results)),
-        "concentration": png_bytes(plot_concentration(results)),
-    }
-    tables = {PORTFOLIO_TABLE: table}
-    _publish(market, tables, pictures)
-    sessions = int(table["sessions"].max())
-    notes = [f"portfolio_report: {sessions} sessions, topk {settings.topk}"]
-    notes += [f"{name}: {note}" for name, result in results.items() for note in result.notes]
-    return Report(tables, pictures, notes)
-
-
-def _portfolios(data: ReportData) -> dict[str, PortfolioResult]:
-    """TopkDropout of every model and, where there are several, of their rank average."""
-    from rnn_core.evaluation import (
-        PortfolioConfig,
-        equal_weight_benchmark,
-        rank_average,
-        topk_dropout,
-    )
-
-    settings, signals = data.market.config.portfolio, {n: o.score for n, o in data.scores.items()}
-    if len(signals) > 1:
-        mixed = rank_average(list(signals.values()))
-        signals |= {"ensemble": mixed} if len(mixed) else {}
-    start = data.market.sessions.window(f"{data.first:%Y-%m-%d}", 2)[0]
-    bars = data.bars.loc[pd.Timestamp(start) :]
-    config = PortfolioConfig(**settings.model_dump(exclude={"periods_per_year"}))
-    members = bars[bars["member"]]
-    benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
-    return {
-        name: topk_dropout(signal, bars, config, benchmark=benchmark)
-        for name, signal in signals.items()
-    }
-
-
-def sessions_of(bars: pd.DataFrame) -> pd.DatetimeIndex:
-    """The sessions of a long frame, in order."""
-    return pd.DatetimeIndex(bars.index.get_level_values("datetime").unique()).sort_values()
-
-
-def _publish(
-    market: Market, tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, bytes]
-) -> None:
-    folder = market.paths.reports
-    for name, table in tables.items():
-        atomic_write(folder / name, table.to_csv().encode())
-    for picture, png in pictures.items():
-        atomic_write(folder / f"{picture}.png", png)
-
-
-def read_table(market: Market, name: str) -> pd.DataFrame | None:
-    """A report's table from disk, or None where it was not made yet."""
-    path = market.paths.reports / name
-    return pd.read_csv(path, index_col="model") if path.is_file() else None

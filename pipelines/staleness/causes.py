@@ -1,8 +1,8 @@
-"""Why a partition is not current: one comparison that commands and running assets share.
+"""The cause for which a partition is not current: one comparison for commands and running assets.
 
-A partition is current if its file is there and intact, names the asset's present code version and
-configuration, and was made from what is there now (`input_versions.py`). Bars are compared with
-nothing upstream here: only the source knows them (`bar_inputs.restated_sessions`).
+A partition is current if its files are stored and intact, name the stage's present code version and
+configuration, and were made from what is stored now (`Stage.inputs`). Restated bars are known to
+the source only (`bar_versions.restated_sessions`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pipelines.market import input_versions
-from pipelines.staleness.data_versions import Snapshot
-from pipelines.training.processors import STATE_FILE
+from pipelines.market.stage import Absent, External, Outdated, Stage, Version
+from pipelines.staleness.data_versions import StoredVersions
 
 
 class Cause(StrEnum):
@@ -39,88 +38,59 @@ class Reason:
         return f"{self.cause}: {self.detail}" if self.detail else str(self.cause)
 
 
-def why_not_current(
-    name: str, key: str, code_version: str | None, config: str, now: Snapshot
-) -> Reason | None:
-    """Why a partition would be made again; None if it is current.
+_SAID = {
+    "bundle": "another model is in force",
+    "passed_over": "another model is in force",
+    "members": "universe",
+    "entering": "bars of sessions before",
+}
+"""Inputs whose name alone would not tell a person what has changed."""
+
+
+def why_not_current(stage: Stage, key: str, now: StoredVersions) -> Reason | None:
+    """The reason for which a partition would be made again; None if it is current.
 
     Args:
-        name: the asset.
-        key: the session.
-        code_version: the asset's present one.
-        config: hash of the configuration that it uses.
-        now: the market.
+        stage: the stage.
+        key: the session; `WHOLE` of a stage without partitions.
+        now: the market as it is.
     """
-    table = now[name]
+    table = now.table(stage.name)
     info = table.info(key)
     if info is None:
-        damage = table.damaged.get(key)
-        return Reason(Cause.ABSENT) if damage is None else Reason(Cause.DAMAGED)
+        return Reason(Cause.DAMAGED if key in table.damaged else Cause.ABSENT)
     made = info.provenance
-    if made.code_version != code_version:
-        return Reason(Cause.CODE, f"{made.code_version}, now {code_version}")
-    if made.config != config:
+    if made.code_version != stage.code_version:
+        return Reason(Cause.CODE, f"{made.code_version}, now {stage.code_version}")
+    if made.config != stage.config_hash:
         return Reason(Cause.CONFIGURATION)
-    if name == "ohlcv":
-        members = now.members(key)
-        if members is None:
-            damage = now["ohlcv_quarantine"].damaged.get(key)
-            return Reason(Cause.ABSENT if damage is None else Cause.DAMAGED, "ohlcv_quarantine")
-        if made.inputs["members"] != members:
-            return Reason(Cause.INPUTS, "universe")
-        return None if now.is_chained(key) else Reason(Cause.INPUTS, "bars of sessions before")
-    try:
-        expected = expected_inputs(name, key, now)
-    except KeyError as error:
-        return Reason(Cause.INPUTS, f"{error.args[0]} is not there")
-    differ = sorted(k for k in {*expected, *made.inputs} if expected.get(k) != made.inputs.get(k))
-    if not differ:
+    for beside in (now.table(other.name) for other in stage.tables[1:]):
+        if beside.info(key) is None:
+            cause = Cause.DAMAGED if key in beside.damaged else Cause.ABSENT
+            return Reason(cause, beside.name)
+    expected = stage.inputs(key, now)
+    absent = next((v for v in expected.values() if isinstance(v, Absent)), None)
+    if absent is not None:
+        return Reason(Cause.INPUTS, f"{absent.table} is not there")
+    names = sorted(
+        name
+        for name in {*expected, *made.inputs}
+        if not _is_same(expected.get(name), made.inputs.get(name))
+    )
+    if not names:
         return None
-    return Reason(Cause.INPUTS, ", ".join(dict.fromkeys(_named(name, key, p, now) for p in differ)))
+    said = (_said(stage, name, expected.get(name)) for name in names)
+    return Reason(Cause.INPUTS, ", ".join(dict.fromkeys(said)))
 
 
-def _named(name: str, key: str, part: str, now: Snapshot) -> str:
-    """An input as a person knows it: the table's name, or what is wrong with the bundle."""
-    model = name.rsplit("_", 1)[0]
-    if part == "bundle":
-        return now.model(model, key).reason or "another model is in force"
-    if part == "passed_over":
-        return "another model is in force"
-    return f"{model}_{part}" if part in ("model", "prediction") else part
+def _is_same(expected: Version | None, made: str | None) -> bool:
+    """True if a partition was made from the version that it would be made from now."""
+    return isinstance(expected, External) or expected == made
 
 
-def expected_inputs(name: str, key: str, now: Snapshot) -> dict[str, str]:
-    """The inputs that a partition downstream of `ohlcv` would be made from now.
-
-    Raises:
-        KeyError: something that it reads is absent; the table's name is its argument.
-    """
-    market = now.market
-    if name == "alpha158":
-        return input_versions.alpha158_inputs(market, key, now)
-    if name == "label":
-        return input_versions.label_inputs(market, key, now)
-    if name == "dataset_infer":
-        return input_versions.dataset_infer_inputs(key, now, now.processors_hash)
-    if name == "dataset_learn":
-        return input_versions.dataset_learn_inputs(market, key, now, now.processors_hash)
-    model, kind = name.rsplit("_", 1)
-    if kind == "prediction":
-        return input_versions.prediction_inputs(market, model, key, now)
-    if kind == "evaluation":
-        return input_versions.evaluation_inputs(market, model, key, now)
-    return now.model(model, key).inputs
-
-
-def why_not_fitted(now: Snapshot) -> Reason | None:
-    """Why the processors would be fitted again; None if they are current."""
-    state = now.processors
-    if state is None:
-        there = now.market.warehouse.store.exists(STATE_FILE)
-        return Reason(Cause.CONFIGURATION if there else Cause.ABSENT)
-    try:
-        expected = input_versions.processors_inputs(now.market, now)
-    except KeyError as error:
-        return Reason(Cause.INPUTS, f"{error.args[0]} of the fit window is not all there")
-    differ = sorted(k for k in expected | state.inputs if expected.get(k) != state.inputs.get(k))
-    return Reason(Cause.INPUTS, ", ".join(differ)) if differ else None
+def _said(stage: Stage, name: str, version: Version | None) -> str:
+    """An input as a person knows it: the stage's name, or the reason why it is outdated."""
+    if isinstance(version, Outdated) and version.reason:
+        return version.reason
+    of_model = f"{stage.model}_{name}"
+    return of_model if of_model in stage.deps else _SAID.get(name, name)

@@ -1,20 +1,20 @@
-"""A market as it is now: the fingerprint of every partition, of the processors and of the bundles.
+"""The versions of everything in a market as it is now: partitions, fitted state, bundles, bars.
 
-What:   `Snapshot` is the `Digests` of `input_versions.py` (table -> session -> digest), each file
-read when
-        it is first asked for and hashed whole: for small files that costs no more than their
-        footer, and a flipped byte is found before anything is called current.
-How:    what a survey finds that has to be made again is marked `outdated`; from then on it has a
-        fingerprint that nothing was made from. So whatever was made from it differs from what is
-        expected, and is found by the same comparison, partition by partition.
-Served: where what was served is to stay, a bundle that gave served scores stays in force though its
-        training data were restated since. One that is gone or cannot score any more (another
-        configuration or processor state) is trained anew, if a session is left that needs it.
+`StoredVersions` is the `DataVersions` of `market/stage.py` (table -> session -> version). A file is
+read when its version is first asked for, and hashed whole: for small files that costs no more than
+their footer, and a flipped byte is found before anything is called current.
+
+A survey marks what it finds stale; from then on its version is `Outdated`. So whatever was made
+from it differs from what is expected, and is found by the same comparison, partition by partition.
+
+Where what was served is to stay, a bundle that gave served scores stays in force though its
+training data were restated since. A served bundle that is gone or cannot score any more (another
+configuration or processor state) is trained anew, if a session is left that needs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,11 +23,18 @@ import pyarrow as pa
 import yaml
 
 from pipelines.bars.bar_versions import inputs_now
-from pipelines.errors import ProcessorStateError
-from pipelines.market import input_versions
+from pipelines.market.input_versions import (
+    ENTERING,
+    MEMBERS,
+    PROCESSORS,
+    SOURCE_BARS,
+    bundle_in_force,
+    bundles_passed_over,
+    training_inputs,
+)
 from pipelines.market.market import Market
+from pipelines.market.stage import WHOLE, Absent, External, Kind, Outdated, Stage, Version
 from pipelines.staleness.served import Served
-from pipelines.training.processors import ProcessorState, load_state
 from pipelines.training.registry import Candidate, bundle_path, misfit, newest_good
 from pipelines.training.train import training_config
 from pipelines.warehouse.partition_file import (
@@ -43,69 +50,123 @@ _READERS = 4
 _FEW = 5  # sessions for which a look at each is cheaper than a list of all
 
 
-class TableState(Mapping[str, str]):
-    """Digests of one table by session; an absent or damaged one is a KeyError of the table's name.
+class TableVersions(Mapping[str, Version]):
+    """Digests of one table by session; that of a partition that is not intact is `Absent`.
 
     Attributes:
+        name: of the table.
         damaged: why a file cannot be read, by session, of those looked at so far.
     """
 
     def __init__(self, market: Market, name: str) -> None:
         self._store = market.warehouse.store
-        self._name = name
+        self.name = name
         self._infos: dict[str, PartitionInfo | None] = {}
         self._outdated: set[str] = set()
         self.damaged: dict[str, str] = {}
 
     @cached_property
-    def there(self) -> frozenset[str]:
+    def stored(self) -> frozenset[str]:
         """The sessions that have a file."""
-        return frozenset(self._store.partitions(self._name))
+        return frozenset(self._store.partitions(self.name))
 
     def info(self, key: str) -> PartitionInfo | None:
         """The footer of a partition whose bytes have its digest; None if absent or damaged."""
         if key not in self._infos:
             try:
-                raw = self._store.read(self._name, f"date={key}", PART)
-                verify(raw)
-                self._infos[key] = read_info(pa.BufferReader(raw))
+                self._infos[key] = self._read(key)
             except DamagedFileError as error:
                 self._infos[key] = None
                 self.damaged[key] = str(error)
-            except (FileNotFoundError, NotADirectoryError):
-                self._infos[key] = None
         return self._infos[key]
 
+    def _read(self, key: str) -> PartitionInfo | None:
+        """Read the footer of a partition.
+
+        Raises:
+            DamagedFileError: its bytes do not have its digest.
+        """
+        try:
+            raw = self._store.read(self.name, f"date={key}", PART)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        verify(raw)
+        return read_info(pa.BufferReader(raw))
+
     def infos(self, keys: Iterable[str]) -> dict[str, PartitionInfo]:
-        """The footers of those of some sessions that are there and intact."""
+        """The footers of those of some sessions that are stored and intact."""
         return {key: info for key in keys if (info := self.info(key)) is not None}
 
     def load(self, keys: Sequence[str]) -> None:
         """Read the files of several sessions at once."""
-        known = keys if len(keys) <= _FEW else [key for key in keys if key in self.there]
+        known = keys if len(keys) <= _FEW else [key for key in keys if key in self.stored]
         with ThreadPoolExecutor(_READERS) as pool:
             list(pool.map(self.info, known))
 
     def mark_outdated(self, keys: Iterable[str]) -> None:
-        """These will be made again: nothing that is there was made from what they will be."""
+        """Note that these will be made again: nothing was made from what they will be."""
         self._outdated |= set(keys)
 
-    def __getitem__(self, key: str) -> str:
+    def __getitem__(self, key: str) -> Version:
         if key in self._outdated:
-            return f"outdated {self._name} {key}"
+            return Outdated(self.name)
         info = self.info(key)
-        if info is None:
-            raise KeyError(self._name)
-        return info.digest
+        return Absent(self.name) if info is None else info.digest
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and (key in self._outdated or self.info(key) is not None)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self.there | self._outdated))
+        return iter(sorted(self.stored | self._outdated))
 
     def __len__(self) -> int:
-        return len(self.there | self._outdated)
+        return len(self.stored | self._outdated)
+
+
+class WholeVersion(TableVersions):
+    """The version of a stage without partitions, under the key `WHOLE`."""
+
+    def __init__(self, market: Market, stage: Stage) -> None:
+        super().__init__(market, stage.name)
+        self._market, self._stage = market, stage
+
+    @cached_property
+    def stored(self) -> frozenset[str]:
+        """`WHOLE` where it was made."""
+        return frozenset() if self.info(WHOLE) is None else frozenset([WHOLE])
+
+    @property
+    def in_force(self) -> str | None:
+        """The version, if it was made for the present configuration."""
+        info = self.info(WHOLE)
+        same = info is not None and info.provenance.config == self._stage.config_hash
+        return info.digest if info is not None and same else None
+
+    def _read(self, key: str) -> PartitionInfo | None:
+        return None if self._stage.recorded is None else self._stage.recorded(self._market)
+
+    def __getitem__(self, key: str) -> Version:
+        version = super().__getitem__(key)
+        return Outdated(self.name) if version != self.in_force else version
+
+
+class _Computed(Mapping[str, Version]):
+    """Versions that a function gives by session; a session without one is not in the mapping."""
+
+    def __init__(self, version: Callable[[str], Version | None]) -> None:
+        self._version = version
+
+    def __getitem__(self, key: str) -> Version:
+        version = self._version(key)
+        if version is None:
+            raise KeyError(key)
+        return version
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
 @dataclass(frozen=True)
@@ -126,88 +187,117 @@ class ModelState:
     """The model that would be in force at a session.
 
     Attributes:
-        inputs: what a partition that points to it is made from (`input_versions.model_inputs`).
-        reason: what is wrong with a bundle on the way; `inputs` then match no partition.
+        bundle: version of its bundle; None where no model may serve.
+        passed_over: newer sessions whose bundles were not good enough, newest first.
     """
 
-    inputs: dict[str, str]
-    reason: str = ""
+    bundle: Version | None
+    passed_over: tuple[str, ...] = ()
 
 
-class Snapshot(dict[str, TableState]):
-    """A market as it is now: `TableState` by table.
+class StoredVersions(dict[str, Mapping[str, Version]]):
+    """A market as it is now: versions by table.
 
     Args:
         market: the market.
+        stages: its stages.
         served: what is to stay as it was served; None where all may be made again.
     """
 
-    def __init__(self, market: Market, served: Served | None = None) -> None:
+    def __init__(
+        self, market: Market, stages: Sequence[Stage], served: Served | None = None
+    ) -> None:
         super().__init__()
         self.market = market
         self._served = served
-        self.processors_outdated = False
         self._bundles: dict[tuple[str, str], BundleState] = {}
-        self._training: dict[str, str] = {}
+        self._training: dict[str, Version] = {}
+        self._models: dict[tuple[str, str], ModelState] = {}
         self._bars: dict[str, dict[str, str]] = {}
         self._unchained: str | None = None
+        self._source = next((stage for stage in stages if stage.is_source), None)
+        self[SOURCE_BARS] = _Computed(lambda key: External())
+        self[MEMBERS] = _Computed(self._members)
+        self[ENTERING] = _Computed(self._entering)
+        for stage in stages:
+            if stage.kind is Kind.MODEL and stage.model is not None:
+                self._add_model(stage.model)
+            elif not stage.tables:
+                self[stage.name] = WholeVersion(market, stage)
 
-    def __missing__(self, table: str) -> TableState:
-        self[table] = TableState(self.market, table)
-        return self[table]
+    def _add_model(self, model: str) -> None:
+        self[bundle_in_force(model)] = _Computed(lambda key: self.model(model, key).bundle)
+        self[bundles_passed_over(model)] = _Computed(
+            lambda key: " ".join(self.model(model, key).passed_over) or None
+        )
 
-    @cached_property
-    def processors(self) -> ProcessorState | None:
-        """The fitted processors; None where they are not fitted for this configuration."""
-        try:
-            return load_state(self.market)
-        except ProcessorStateError:
-            return None
+    def __missing__(self, table: str) -> TableVersions:
+        versions = self[table] = TableVersions(self.market, table)
+        return versions
 
-    @property
-    def processors_hash(self) -> str:
-        """Of the state in force, or a value that no partition was made from."""
-        return "outdated processors" if self.processors_outdated else self._processors_hash
+    def table(self, name: str) -> TableVersions:
+        """The versions of a stored table, or of a stage without partitions."""
+        versions = self[name]
+        assert isinstance(versions, TableVersions)  # noqa: S101 - only computed inputs are not
+        return versions
 
-    @cached_property
-    def _processors_hash(self) -> str:
-        return "absent processors" if self.processors is None else self.processors.hash
+    # --- stages ------------------------------------------------------------------------------
+
+    def load(self, stage: Stage, keys: Sequence[str]) -> None:
+        """Read the files of several sessions of a stage at once."""
+        for table in stage.tables:
+            self.table(table.name).load(keys)
+
+    def is_intact(self, stage: Stage, key: str) -> bool:
+        """True if the partition that other stages read is stored and its bytes have its digest."""
+        return self.table(stage.name).info(key) is not None
+
+    def mark_outdated(self, stage: Stage, keys: Iterable[str]) -> None:
+        """Note that sessions of a stage will be made again."""
+        self.table(stage.name).mark_outdated(keys)
+
+    # --- models ------------------------------------------------------------------------------
 
     def model(self, model: str, key: str) -> ModelState:
-        """The newest model at or before a session that may serve, as `bundles.in_force` finds it.
+        """The newest model at or before a session that may serve, as `registry.in_force` finds it.
 
-        A pinned one is served whatever the checks say and whatever it was trained on.
+        A pinned model is served whatever the checks say and whatever it was trained on.
         """
+        if (model, key) not in self._models:
+            self._models[model, key] = self._model(model, key)
+        return self._models[model, key]
+
+    def _model(self, model: str, key: str) -> ModelState:
         plan = self.market.plan_of(model)
         as_of, passed_over = newest_good(
             self.market, model, key, lambda as_of: self.bundle(model, as_of)
         )
         pinned, anchor = plan.is_pinned(key), plan.anchor(key)
-        for looked_at in (*passed_over, *([as_of] if as_of else [])):
-            state = self.bundle(model, looked_at)
-            trains_now = not pinned and plan.trains(looked_at) and bool(state.reason)
-            if trains_now or (looked_at == anchor and (not state.manifest or state.misfit)):
-                return ModelState({"bundle": f"outdated bundle of {looked_at}"}, state.reason)
-        made_from = {}
-        if as_of is not None:
-            made_from["bundle"] = str(self.bundle(model, as_of).manifest["fingerprint"])
-        if passed_over:
-            made_from["passed_over"] = " ".join(passed_over)
-        return ModelState(made_from)
+        for candidate in (*passed_over, *([as_of] if as_of else [])):
+            state = self.bundle(model, candidate)
+            trains_now = not pinned and plan.trains(candidate) and bool(state.reason)
+            if trains_now or (candidate == anchor and (not state.manifest or state.misfit)):
+                return ModelState(Outdated(bundle_in_force(model), state.reason))
+        bundle = None if as_of is None else str(self.bundle(model, as_of).manifest["fingerprint"])
+        return ModelState(bundle, tuple(passed_over))
 
-    def lacks_bundle(self, asset: str, key: str) -> bool:
-        """Whether a session of a model has to train, though its pointer was served.
+    def lacks_bundle(self, stage: Stage, key: str) -> bool:
+        """True if a session of a model has to train, though its pointer was served.
 
         Its bundle is gone or cannot score any more, and sessions that were not served build on it.
         """
-        model, _, kind = asset.rpartition("_")
-        if kind != "model" or self._served is None or not self.market.plan_of(model).trains(key):
+        model, served = stage.model, self._served
+        if stage.kind is not Kind.MODEL or model is None or served is None:
             return False
-        return not self.bundle(model, key).usable and self._served.leaves_to_make(model, key)
+        if not self.market.plan_of(model).trains(key):
+            return False
+        return not self.bundle(model, key).usable and served.leaves_to_make(model, key)
 
-    def is_history(self, model: str, anchor: str) -> bool:
-        """Whether a bundle gave scores that are to stay as they were served."""
-        return self._served is not None and self._served.gave(model, anchor)
+    def is_history(self, stage: Stage, anchor: str) -> bool:
+        """True if a bundle of a model gave scores that are to stay as they were served."""
+        if stage.kind is not Kind.MODEL or stage.model is None or self._served is None:
+            return False
+        return self._served.gave(stage.model, anchor)
 
     def bundle(self, model: str, anchor: str) -> BundleState:
         """The bundle of a session, every byte verified."""
@@ -227,31 +317,31 @@ class Snapshot(dict[str, TableState]):
         except BundleError:
             return BundleState({}, "is damaged", f"{named} is damaged")
         config = yaml.safe_load(files["config.yaml"])["config"]
-        processors = None if self.processors is None else self.processors.hash
-        unfit = misfit(market, config, manifest, processors)
+        processors = self[PROCESSORS]
+        in_force = processors.in_force if isinstance(processors, WholeVersion) else None
+        unfit = misfit(market, config, manifest, in_force)
         if unfit:
             return BundleState(manifest, unfit, f"{named} {unfit}")
         spec = next(spec for spec in market.models if spec.name == model)
         if manifest.get("config_hash") != fingerprint(training_config(market, spec)):
             return BundleState(manifest, "", f"{named} has another configuration")
         same = manifest.get("data") == self._training_inputs(anchor)
-        reason = (
-            "" if same or self.is_history(model, anchor) else f"{named} has other training data"
-        )
+        stays = self._served is not None and self._served.gave(model, anchor)
+        reason = "" if same or stays else f"{named} has other training data"
         return BundleState(manifest, "", reason, usable=True)
 
-    def _training_inputs(self, anchor: str) -> str:
-        """What a model of any family as of `anchor` would be trained on now."""
+    def _training_inputs(self, anchor: str) -> Version:
+        """The version of the data that a model of any family as of `anchor` would learn from."""
         if anchor not in self._training:
-            try:
-                self._training[anchor] = input_versions.training_inputs(self.market, anchor, self)
-            except KeyError:
-                self._training[anchor] = "not all there"
+            self._training[anchor] = training_inputs(self.market, anchor, self)
         return self._training[anchor]
 
+    # --- bars --------------------------------------------------------------------------------
+
     def load_bars(self, keys: Sequence[str]) -> None:
-        """Find what several sessions of `ohlcv` would be made from at once; keys in order."""
-        tables = self["ohlcv"], self["ohlcv_quarantine"]
+        """Find what several sessions of bars would be made from, at once; keys in order."""
+        assert self._source is not None  # noqa: S101 - whoever asks has one
+        tables = [self.table(table.name) for table in self._source.tables]
         for table in tables:
             table.load(keys)
 
@@ -261,17 +351,25 @@ class Snapshot(dict[str, TableState]):
         both = [key for key in keys if intact(key)]
         self._bars |= inputs_now(self.market, both, intact)
         for key in both:
-            info = self["ohlcv"].info(key)
+            info = tables[0].info(key)
             if info and info.provenance.inputs.get("entering") != self._bars[key]["entering"]:
                 self._unchained = min(key, self._unchained or key)
                 break
 
-    def members(self, key: str) -> str | None:
-        """Fingerprint of a session's members; None where its bars set aside are not there."""
+    def _members(self, key: str) -> Version:
+        """Fingerprint of a session's members."""
         if key not in self._bars:
             self.load_bars([key])
-        return self._bars[key]["members"] if key in self._bars else None
+        return self._bars[key]["members"] if key in self._bars else Absent(MEMBERS)
 
-    def is_chained(self, key: str) -> bool:
-        """Whether no loaded session up to this one was made from other factors than enter it."""
-        return self._unchained is None or key < self._unchained
+    def _entering(self, key: str) -> Version:
+        """Fingerprint of the state that enters a session.
+
+        Every session from the first one on that was made from another state is outdated: it builds
+        on those before it.
+        """
+        if self._unchained is not None and key >= self._unchained:
+            return Outdated(ENTERING)
+        if key not in self._bars:
+            self.load_bars([key])
+        return self._bars[key]["entering"] if key in self._bars else Absent(ENTERING)

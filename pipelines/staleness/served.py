@@ -18,6 +18,7 @@ ones, never the other way round.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import dagster as dg
@@ -26,23 +27,25 @@ import pandas as pd
 from pipelines.calendar.sessions import Sessions
 from pipelines.instance.materializations import first_made
 from pipelines.market.market import Market
+from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.warehouse import revisions
 
+_HISTORY = (Kind.MODEL, Kind.PREDICTION, Kind.PORTFOLIO, Kind.EVALUATION)
 _LONGEST_CLOSE = pd.Timedelta(days=45)  # no exchange stays closed so long
 
 
-def served_sessions(market: Market, instance: dg.DagsterInstance, model: str) -> set[str]:
+def served_sessions(market: Market, instance: dg.DagsterInstance, table: str) -> set[str]:
     """The sessions whose predictions were made in time to be traded on.
 
     Args:
         market: the market.
         instance: its Dagster record.
-        model: name of the model.
+        table: the predictions of a model.
 
     Returns:
         Session keys.
     """
-    table, store = f"{model}_prediction", market.warehouse.store
+    store = market.warehouse.store
     made = first_made(instance, table)
     for key in set(store.partitions(table)) - made.keys():
         made[key] = pd.Timestamp(revisions.first_written(store, table, key), unit="s", tz="UTC")
@@ -133,33 +136,37 @@ class Served:
 
     Args:
         market: the market.
+        stages: its stages.
         instance: its Dagster record.
     """
 
-    def __init__(self, market: Market, instance: dg.DagsterInstance) -> None:
+    def __init__(
+        self, market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance
+    ) -> None:
         self._market = market
+        self._predictions = by_model(stages, Kind.PREDICTION)
         self._instance = instance
         self._sessions: dict[str, set[str]] = {}
 
     def sessions(self, model: str) -> set[str]:
-        """`served_sessions` of a model."""
+        """The sessions whose predictions of a model were served; none without predictions."""
         if model not in self._sessions:
-            self._sessions[model] = served_sessions(self._market, self._instance, model)
+            stage = self._predictions.get(model)
+            self._sessions[model] = (
+                served_sessions(self._market, self._instance, stage.name) if stage else set()
+            )
         return self._sessions[model]
 
-    def holds(self, asset: str, key: str) -> bool:
-        """Whether a partition was served, or belongs to what was.
+    def holds(self, stage: Stage, key: str) -> bool:
+        """True if a partition was served, or belongs to what was.
 
-        That is the prediction of a served session, the pointer to the model that gave it and the
-        evaluation of its decision.
+        That is the prediction of a served session, the pointer to the model that gave it, the
+        portfolio that traded on it and the evaluation of its decision.
         """
-        model, _, kind = asset.rpartition("_")
-        if kind not in ("model", "prediction", "evaluation") or model not in {
-            spec.name for spec in self._market.models
-        }:
+        if stage.model is None or stage.kind not in _HISTORY:
             return False
-        decision = self._market.decision_of(key) if kind == "evaluation" else key
-        return decision is not None and decision in self.sessions(model)
+        decision = self._market.decision_of(key) if stage.kind is Kind.EVALUATION else key
+        return decision is not None and decision in self.sessions(stage.model)
 
     def gave(self, model: str, anchor: str) -> bool:
         """Whether the model trained at a session gave served scores: its bundle is history, too."""

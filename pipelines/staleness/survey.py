@@ -1,9 +1,9 @@
-"""What of a market is absent or stale: the work that is left for a command.
+"""Compare the partitions of a market with what would be made now: the work left for a command.
 
-`survey` goes through the assets upstream first and gives each partition that is not current its
-reason (`causes.py`). What has to be made again is marked in the snapshot, so that exactly the
-partitions that were made from it, and what was made from those, are found stale with it. What was
-served is history: it stays as it is, and what follows from it is compared with what is there.
+`survey` goes through the stages upstream first and gives each partition that is not current its
+reason (`causes.py`). A partition that has to be made again is marked, so that exactly the
+partitions that were made from it, and those made from them, are found stale with it. What was
+served is history: it stays as it is, and what follows from it is compared with what is stored.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from pipelines.assets.asset_factory import CONFIG_HASH
 from pipelines.market.market import Market
-from pipelines.staleness.causes import Cause, Reason, why_not_current, why_not_fitted
-from pipelines.staleness.data_versions import Snapshot
+from pipelines.market.stage import WHOLE, Stage
+from pipelines.staleness.causes import Cause, Reason, why_not_current
+from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
-
-WHOLE = "all"  # stands for the session of an asset without partitions
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is left to do: these assets over this range of sessions."""
+    """The work that is left: these assets over this range of sessions."""
 
     assets: tuple[str, ...]
     first: str
@@ -36,7 +34,7 @@ class Survey:
     """What is not current, and why.
 
     Attributes:
-        wanted: the sessions looked at, by asset, upstream first.
+        wanted: the sessions compared, by asset, upstream first.
         reasons: of those that are not current, by asset and session.
     """
 
@@ -44,18 +42,16 @@ class Survey:
     reasons: Mapping[str, Mapping[str, Reason]]
 
     def left(self, asset: str) -> tuple[str, ...]:
-        """The sessions of an asset that would be made now; what was served is not among them."""
-        found = self.reasons[asset]
-        return tuple(
-            key for key in self.wanted[asset] if key in found and found[key].cause != Cause.SERVED
-        )
+        """The sessions of an asset that would be made now; served ones are not among them."""
+        return tuple(k for k, why in self._reasons_of(asset) if why.cause != Cause.SERVED)
 
     def served(self, asset: str) -> tuple[str, ...]:
         """The sessions of an asset that were served and would have other inputs now."""
-        found = self.reasons[asset]
-        return tuple(
-            key for key in self.wanted[asset] if key in found and found[key].cause == Cause.SERVED
-        )
+        return tuple(k for k, why in self._reasons_of(asset) if why.cause == Cause.SERVED)
+
+    def _reasons_of(self, asset: str) -> list[tuple[str, Reason]]:
+        reasons = self.reasons[asset]
+        return [(key, reasons[key]) for key in self.wanted[asset] if key in reasons]
 
     def work(self, sessions: Sequence[str]) -> Work | None:
         """The assets with anything left and the range that it lies in; None where nothing is.
@@ -64,92 +60,91 @@ class Survey:
             sessions: the range that stands for an asset without partitions.
         """
         left = {asset: self.left(asset) for asset in self.wanted}
-        keys = {key for keys in left.values() for key in keys if key != WHOLE}
-        if any(WHOLE in found for found in left.values()):
+        keys = {key for part in left.values() for key in part if key != WHOLE}
+        if any(WHOLE in part for part in left.values()):
             keys |= {sessions[0]} if keys else {sessions[0], sessions[-1]}
         if not keys:
             return None
-        return Work(tuple(a for a, found in left.items() if found), min(keys), max(keys))
+        return Work(tuple(a for a, part in left.items() if part), min(keys), max(keys))
 
 
 def survey(
     market: Market,
-    defs: dg.Definitions,
+    stages: Sequence[Stage],
     instance: dg.DagsterInstance,
     wanted: Mapping[str, Sequence[str]],
     *,
     served: Served | None,
     restated: Collection[str] = (),
 ) -> Survey:
-    """Compare what is there with what would be made now.
+    """Compare what is stored with what would be made now.
 
     Args:
         market: the market.
-        defs: its definitions.
+        stages: all of its stages, upstream first.
         instance: its Dagster record.
-        wanted: sessions by asset, in any order of assets; those of `processors` stand for one.
+        wanted: sessions by asset, in any order of assets; those of an asset without partitions
+            stand for its one version.
         served: what stays as it is; None where that may be replaced.
         restated: sessions whose bars the source now gives differently.
     """
-    graph, now = defs.resolve_asset_graph(), Snapshot(market, served)
-    ordered = [key.to_user_string() for key in graph.toposorted_asset_keys]
+    now = StoredVersions(market, stages, served)
+    compared: dict[str, tuple[str, ...]] = {}
     reasons: dict[str, dict[str, Reason]] = {}
-    for name in (n for n in ordered if n in wanted):
-        if name == "processors":
-            why = why_not_fitted(now)
-            now.processors_outdated = why is not None
-            reasons[name] = {} if why is None else {WHOLE: why}
-            continue
-        node = graph.get(dg.AssetKey(name))
-        keys, config = wanted[name], node.metadata[CONFIG_HASH]
-        recorded = instance.get_materialized_partitions(node.key)
-        now[name].load(keys)
-        if name == "ohlcv":
+    for stage in (stage for stage in stages if stage.name in wanted and stage.is_compared):
+        keys = compared[stage.name] = tuple(wanted[stage.name]) if stage.tables else (WHOLE,)
+        recorded: Collection[str] = (
+            instance.get_materialized_partitions(dg.AssetKey(stage.name))
+            if stage.tables
+            else (WHOLE,)
+        )
+        now.load(stage, keys)
+        if stage.is_source:
             now.load_bars(keys)
-        found = reasons[name] = {}
-        for key in keys:
-            why = why_not_current(name, key, node.code_version, config, now)
-            if why is None and name == "ohlcv" and key in restated:
+        found = reasons[stage.name] = {}
+        for key in keys:  # in order: a session may be made from the one before it
+            why = why_not_current(stage, key, now)
+            if why is None and stage.is_source and key in restated:
                 why = Reason(Cause.RESTATED)
             if why is None and key not in recorded:
                 why = Reason(Cause.UNRECORDED)
-            if why is not None:
-                protected = (
-                    served is not None
-                    and _may_be_kept(why)
-                    and served.holds(name, key)
-                    and not now.lacks_bundle(name, key)
-                )
-                found[key] = Reason(Cause.SERVED) if protected else why
-        again = (k for k, why in found.items() if why.cause not in (Cause.SERVED, Cause.UNRECORDED))
-        now[name].mark_outdated(again)
-    shown = {n: (WHOLE,) if n == "processors" else tuple(wanted[n]) for n in reasons}
-    return Survey(shown, reasons)
+            if why is None:
+                continue
+            if _is_protected(stage, key, why, now, served):
+                why = Reason(Cause.SERVED)
+            found[key] = why
+            if why.cause not in (Cause.SERVED, Cause.UNRECORDED):
+                now.mark_outdated(stage, [key])
+    return Survey(compared, reasons)
 
 
-def _may_be_kept(why: Reason) -> bool:
-    """Whether what is there could stay: it is intact, and other than what would be made."""
-    return why.cause not in (Cause.ABSENT, Cause.DAMAGED, Cause.UNRECORDED)
+def _is_protected(
+    stage: Stage, key: str, why: Reason, now: StoredVersions, served: Served | None
+) -> bool:
+    """True if a partition was served and its intact file stays, though it differs from now's."""
+    return (
+        served is not None
+        and why.cause not in (Cause.ABSENT, Cause.DAMAGED, Cause.UNRECORDED)
+        and served.holds(stage, key)
+        and not now.lacks_bundle(stage, key)
+    )
 
 
 def pending(
     market: Market,
-    defs: dg.Definitions,
+    stages: Sequence[Stage],
     instance: dg.DagsterInstance,
-    assets: Sequence[str],
+    wanted: Mapping[str, Sequence[str]],
     sessions: Sequence[str],
 ) -> Work | None:
-    """What of these assets and sessions is absent or stale; None where nothing is.
+    """The absent or stale part of some assets; None where there is none.
 
     Args:
         market: the market.
-        defs: its definitions.
+        stages: all of its stages.
         instance: its Dagster record.
-        assets: assets; `processors` may be among them.
-        sessions: the sessions wanted.
+        wanted: sessions by asset, as of `survey`.
+        sessions: the range that stands for an asset without partitions.
     """
-    if not sessions:
-        return None
-    wanted = dict.fromkeys(assets, sessions)
-    found = survey(market, defs, instance, wanted, served=Served(market, instance))
-    return found.work(sessions)
+    served = Served(market, stages, instance)
+    return survey(market, stages, instance, wanted, served=served).work(sessions)

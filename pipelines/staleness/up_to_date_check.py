@@ -5,24 +5,32 @@ newest sessions are compared with what would be made now; of those before them i
 they are there and on record. It can be executed by itself on its page, too.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
 from pipelines.market.market import Market
-
-if TYPE_CHECKING:
-    from pipelines.staleness.status_report import AssetStatus, StatusReport
+from pipelines.market.stage import Stage
+from pipelines.staleness.status_report import AssetStatus, StatusReport, status_report
 
 RECENT = 60  # sessions compared
 _SHOWN = 3  # assets in the sentence; the table has them all
 
 
-def up_to_date_check(market: Market) -> dg.AssetChecksDefinition:
-    """The check of a market, on `signal_report`: where a person looks every day."""
+def up_to_date_check(
+    market: Market, stages: Sequence[Stage], report: str
+) -> dg.AssetChecksDefinition:
+    """The check of a market, on a report: where a person looks every day.
+
+    Args:
+        market: the market.
+        stages: its stages.
+        report: the asset that the check is shown on.
+    """
 
     @dg.asset_check(
-        asset="signal_report",
+        asset=report,
         name="up_to_date",
         blocking=False,
         description=(
@@ -31,16 +39,12 @@ def up_to_date_check(market: Market) -> dg.AssetChecksDefinition:
         ),
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        from pipelines.staleness.status_report import (
-            status_report,  # it asks for the graph that holds this check
-        )
-
-        return status_result(status_report(market, context.instance, recent=RECENT))
+        return status_result(status_report(market, stages, context.instance, recent=RECENT))
 
     return check
 
 
-def status_result(report: "StatusReport") -> dg.AssetCheckResult:
+def status_result(report: StatusReport) -> dg.AssetCheckResult:
     """What a comparison found, as Dagster shows it: counts and first sessions by asset."""
     stale = {asset.asset: _stale(asset) for asset in report.assets}
     found = {name: count for name, count in stale.items() if count}
@@ -62,11 +66,11 @@ def status_result(report: "StatusReport") -> dg.AssetCheckResult:
     )
 
 
-def _stale(asset: "AssetStatus") -> int:
+def _stale(asset: AssetStatus) -> int:
     return sum(len(finding.keys) for finding in asset.findings if finding.is_stale)
 
 
-def _records(report: "StatusReport") -> list[dg.TableRecord]:
+def _records(report: StatusReport) -> list[dg.TableRecord]:
     """A row for each reason of each asset."""
     return [
         dg.TableRecord(

@@ -182,17 +182,28 @@ def save_state(store: Store, state: ProcessorState) -> None:
     store.write(state.to_json().encode(), STATE_FILE)
 
 
-def processors_config(market: Market) -> str:
-    """Hash of the processor lists, the fit window and the features that they are fitted on."""
+def processors_settings(market: Market) -> dict[str, Any]:
+    """The processor lists, the fit window and the features that they are fitted on."""
     dataset = market.config.dataset
-    return fingerprint(
-        {
-            "infer": [p.model_dump(mode="json") for p in dataset.infer_processors],
-            "learn": [p.model_dump(mode="json") for p in dataset.learn_processors],
-            "fit": [market.fit_sessions[0], market.fit_sessions[-1]],
-            "features": list(market.feature_formulas),
-        }
-    )
+    return {
+        "infer": [p.model_dump(mode="json") for p in dataset.infer_processors],
+        "learn": [p.model_dump(mode="json") for p in dataset.learn_processors],
+        "fit": [market.fit_sessions[0], market.fit_sessions[-1]],
+        "features": list(market.feature_formulas),
+    }
+
+
+def stored_state(store: Store) -> ProcessorState | None:
+    """The fitted processors as they are stored; None where they were never fitted.
+
+    Raises:
+        ProcessorStateError: the file is damaged.
+    """
+    try:
+        text = store.read(STATE_FILE).decode()
+    except FileNotFoundError:
+        return None
+    return ProcessorState.from_json(text)
 
 
 def load_state(market: Market) -> ProcessorState:
@@ -202,15 +213,13 @@ def load_state(market: Market) -> ProcessorState:
         ProcessorStateError: they were never fitted, were fitted for another configuration, or the
             file is damaged.
     """
-    try:
-        text = market.warehouse.store.read(STATE_FILE).decode()
-    except FileNotFoundError:
+    state = stored_state(market.warehouse.store)
+    if state is None:
         raise ProcessorStateError(
             "the processors were never fitted; materialize alpha158 and label over the fit window, "
             "then run the job `refit`"
-        ) from None
-    state = ProcessorState.from_json(text)
-    if state.config != processors_config(market):
+        )
+    if state.config != fingerprint(processors_settings(market)):
         raise ProcessorStateError(
             "the processors were fitted for another fit window or other processors than the "
             "configuration now has; run the job `refit`, then materialize dataset_infer and "

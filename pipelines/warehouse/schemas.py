@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
@@ -33,6 +33,10 @@ class Table:
     def schema(self) -> pa.Schema:
         """The Arrow schema of a partition; `date` is the folder's, not a column of the file."""
         return pa.schema([pa.field(c.name, c.type, c.nullable) for c in self.columns])
+
+    def named(self, name: str) -> Table:
+        """The same columns under the name of another folder."""
+        return replace(self, name=name)
 
     def empty(self) -> pd.DataFrame:
         """No rows, every column with its type."""

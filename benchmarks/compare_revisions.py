@@ -1,0 +1,334 @@
+"""Whether two revisions make the same bytes, and whether the older one's state stays current.
+
+    python benchmarks/compare_revisions.py OLD [NEW] [--state DIR] [--config sample small]
+    python benchmarks/compare_revisions.py OLD --config small      # the quick look
+    python benchmarks/compare_revisions.py OLD --footers-may-differ
+
+OLD and NEW are git revisions; NEW is by default the working tree, as a copy of its files at the
+start. It is for changes that must not change a result, such as a restructuring or a faster kernel:
+whoever updates keeps a warehouse of years, and none of it may turn stale or come out otherwise.
+
+Each revision is exported to a folder of its own and runs `demo` from there, in a process of its
+own and from nothing, for the shipped `sample` market and for `small`, a simulated one of 12 names
+and a year whose LSTM is an ensemble. Other shipped markets can be named. Then
+
+1. every file of the warehouse and of the model bundles is compared byte by byte (unfinished
+   trainings, `.checkpoints`, are left out);
+2. NEW's `status` looks at a copy of OLD's state and must find everything current.
+
+The exit status is 0 if both hold for every market, otherwise 1. With --footers-may-differ Parquet
+files need only have the same schema and rows, for a change that signs or labels them anew.
+
+--state DIR keeps what was made, logs included. OLD's state is taken from there again where its
+commit, the market's YAML and the packages that decide bytes are the same; NEW is always made anew.
+Without it a temporary folder is used. Both sides run with the interpreter that runs this script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SMALL = "small"
+COMPARED = ("warehouse", "models")
+LEFT_OUT = ".checkpoints"
+PACKAGES = ("numpy", "pandas", "pyarrow", "numba", "torch", "safetensors")
+SHOWN_PATHS = 5
+SHOWN_LINES = 25
+# The console script of a revision, after confirming that its packages are the ones that run.
+ENTRY = """
+import importlib, pathlib, sys
+tree, module, function, *words = sys.argv[1:]
+for package in ("pipelines", "rnn_core"):
+    found = pathlib.Path(importlib.import_module(package).__file__).resolve()
+    if not found.is_relative_to(tree):
+        sys.exit(f"{package} is imported from {found}, not from {tree}")
+sys.argv = ["rnn-pipelines", *words]
+sys.exit(getattr(importlib.import_module(module), function)())
+"""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A revision and the folder of what belongs to it.
+
+    Attributes:
+        label: how it is named to a person.
+        folder: its code is in `code/`, its state in `data/MARKET/`, its logs beside them.
+    """
+
+    label: str
+    folder: Path
+
+    @property
+    def code(self) -> Path:
+        """Its files, as git has them."""
+        return self.folder / "code"
+
+    @property
+    def data(self) -> Path:
+        """Its RNN_DATA_DIR."""
+        return self.folder / "data"
+
+
+def git(*words: str) -> bytes:
+    return subprocess.run(  # noqa: S603
+        ["git", "-C", str(REPOSITORY), *words],  # noqa: S607
+        check=True,
+        stdout=subprocess.PIPE,
+    ).stdout
+
+
+def commit_of(revision: str) -> str:
+    return git("rev-parse", "--verify", f"{revision}^{{commit}}").decode().strip()
+
+
+def export(commit: str | None, code: Path) -> None:
+    """Put the files of a commit, or for None of the working tree, into a folder unless it is there.
+
+    Files that git ignores are left out, others that it does not know yet are not.
+    """
+    if code.is_dir():
+        return
+    part = code.with_name(f"{code.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    if commit is not None:
+        with tarfile.open(fileobj=io.BytesIO(git("archive", "--format=tar", commit))) as archive:
+            archive.extractall(part, filter="data")
+    else:
+        listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").decode()
+        for name in filter(None, listed.split("\0")):
+            if (REPOSITORY / name).is_file():  # not one that was moved away
+                (part / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(REPOSITORY / name, part / name)
+    part.rename(code)
+
+
+def small_market(code: Path) -> str:
+    """The YAML of the small market: the simulated one that a revision ships, reduced."""
+    shipped = next((code / "pipelines").rglob("simulated.yaml"))
+    raw: dict[str, Any] = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    raw["name"] = SMALL
+    raw["market"] |= {"start": "2020-01-02", "end": "2020-12-31"}
+    raw["market"]["source"] |= {"instruments": 12, "suspension_rate": 0.01, "split_rate": 0.002}
+    raw["dataset"] |= {"fit_start": "2020-03-30", "fit_end": "2020-09-30", "step_len": 10}
+    raw["training"] |= {"first_trained": "2020-10-15", "device": "cpu"}
+    raw["training"] |= {"window_sessions": 100, "valid_sessions": 20, "retrain_every": 30}
+    raw["models"] = {
+        "lstm": raw["models"]["lstm"] | {"hidden_size": 8, "n_epochs": 2, "seeds": 2},
+        "krnn": raw["models"]["krnn"] | {"n_epochs": 2, "batch_size": 400},
+    }
+    raw["checks"] = {"model": {"beats_constant": "warn"}}  # so little trained, no model would serve
+    raw["portfolio"] |= {"topk": 4, "n_drop": 1}
+    return yaml.safe_dump(raw, sort_keys=False)
+
+
+def run(revision: Revision, words: list[str], data: Path, log: Path) -> tuple[int, float]:
+    """A command of a revision's `rnn-pipelines`.
+
+    Args:
+        revision: whose code runs.
+        words: the command and its arguments.
+        data: the RNN_DATA_DIR.
+        log: where its output goes.
+
+    Returns:
+        Its exit status and the seconds it took.
+    """
+    project = tomllib.loads((revision.code / "pyproject.toml").read_text(encoding="utf-8"))
+    module, _, function = project["project"]["scripts"]["rnn-pipelines"].partition(":")
+    code = str(revision.code.resolve())
+    unset = ("RNN_CONFIG", "DAGSTER_HOME", "PYTHONSAFEPATH")
+    env = {name: value for name, value in os.environ.items() if name not in unset}
+    env |= {"PYTHONPATH": code, "RNN_DATA_DIR": str(data)}
+    began = time.perf_counter()
+    with log.open("wb") as output:
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", ENTRY, code, module, function, *words],
+            cwd=code,
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    return done.returncode, time.perf_counter() - began
+
+
+def tail(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-SHOWN_LINES:])
+
+
+def make(revision: Revision, market: str, config: str, made_from: dict[str, Any]) -> None:
+    """Run `demo` of a market from nothing, unless it was finished before from the same.
+
+    Args:
+        revision: whose code runs.
+        market: its name.
+        config: how the command names it, a shipped name or a path.
+        made_from: what else decides its bytes, JSON-able; kept beside the state once it is whole.
+    """
+    seal, wanted = revision.folder / f"{market}.json", json.dumps(made_from, indent=2)
+    if seal.is_file() and seal.read_text(encoding="utf-8") == wanted:
+        print(f"{market} of {revision.label}: finished before, taken from {revision.folder}")
+        return
+    seal.unlink(missing_ok=True)
+    shutil.rmtree(revision.data / market, ignore_errors=True)
+    revision.data.mkdir(parents=True, exist_ok=True)
+    log = revision.folder / f"{market}.demo.log"
+    status, seconds = run(revision, ["demo", "--config", config], revision.data, log)
+    if status != 0:
+        sys.exit(f"{market} of {revision.label}: `demo` ended with {status}:\n{tail(log)}")
+    seal.write_text(wanted, encoding="utf-8")
+    print(f"{market} of {revision.label}: made in {seconds:.0f} s")
+
+
+def files_of(root: Path) -> dict[str, Path]:
+    """The compared files of a market's state, by their path below it."""
+    return {
+        path.relative_to(root).as_posix(): path
+        for part in COMPARED
+        for path in sorted((root / part).rglob("*"))
+        if path.is_file() and LEFT_OUT not in path.relative_to(root).parts
+    }
+
+
+def same_values(old: pa.Array, new: pa.Array) -> bool:
+    """Whether two arrays are the same to the bit; a NaN equals itself, which Arrow's own denies."""
+    if old.type != new.type or not old.is_null().equals(new.is_null()):
+        return False
+    if pa.types.is_floating(old.type):
+        bits = (a.fill_null(0).to_numpy(zero_copy_only=False).tobytes() for a in (old, new))
+        return next(bits) == next(bits)
+    if pa.types.is_list(old.type):
+        lengths = pc.list_value_length(old).equals(pc.list_value_length(new))
+        return lengths and same_values(old.flatten(), new.flatten())
+    return bool(old.equals(new))
+
+
+def same_rows(old: Path, new: Path) -> bool:
+    """Whether two Parquet files have the same schema and rows, whatever their footers say."""
+    left, right = (pq.ParquetFile(path).read().combine_chunks() for path in (old, new))
+    return left.schema.equals(right.schema, check_metadata=False) and all(
+        same_values(a.combine_chunks(), b.combine_chunks())
+        for a, b in zip(left.columns, right.columns, strict=True)
+    )
+
+
+def same_file(old: Path, new: Path, footers_may_differ: bool) -> bool:
+    if old.read_bytes() == new.read_bytes():
+        return True
+    return footers_may_differ and old.suffix == ".parquet" and same_rows(old, new)
+
+
+def compare(old_root: Path, new_root: Path, footers_may_differ: bool) -> bool:
+    """Compare a market's files, print how many of each table agree and the first that do not.
+
+    Args:
+        old_root: `data/MARKET` of the older revision.
+        new_root: of the newer one.
+        footers_may_differ: compare schema and rows of Parquet files instead of bytes.
+
+    Returns:
+        Whether there are files and all agree.
+    """
+    old, new = files_of(old_root), files_of(new_root)
+    counts: dict[str, Counter[str]] = {}
+    notes: list[str] = []
+    for name in sorted(old.keys() | new.keys()):
+        if name not in old or name not in new:
+            verdict, note = "absent", f"absent from {'OLD' if name not in old else 'NEW'}"
+        else:
+            is_same = same_file(old[name], new[name], footers_may_differ)
+            verdict = note = "equal" if is_same else "different"
+        counts.setdefault("/".join(name.split("/")[:2]), Counter())[verdict] += 1
+        if verdict != "equal":
+            notes.append(f"  {note}: {name}")
+    print(f"  {'table':<40}{'equal':>8}{'different':>11}{'absent':>8}")
+    for table, count in counts.items():
+        print(f"  {table:<40}{count['equal']:>8}{count['different']:>11}{count['absent']:>8}")
+    print("\n".join(notes[:SHOWN_PATHS]) or f"  all {len(old)} files agree")
+    if len(notes) > SHOWN_PATHS:
+        print(f"  and {len(notes) - SHOWN_PATHS} more")
+    return bool(old) and not notes
+
+
+def stays_current(old: Revision, new: Revision, market: str, config: str) -> bool:
+    """Whether `status` of the newer revision finds the older one's state current.
+
+    It looks at a copy, times of the files included: the command itself writes Dagster's settings.
+    """
+    copied = new.folder / "data_of_old"
+    shutil.copytree(old.data / market, copied / market)
+    log = new.folder / f"{market}.status.log"
+    status, seconds = run(new, ["status", "--config", config], copied, log)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    is_current = status == 0 and "everything is current" in lines
+    found = "current" if is_current else f"NOT current (exit status {status}):\n{tail(log)}"
+    print(f"  OLD's state under NEW, looked at in {seconds:.0f} s: {found}")
+    return is_current
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("old", metavar="OLD", help="the older revision")
+    parser.add_argument("new", metavar="NEW", nargs="?", help="default: the working tree")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="keep what is made here")
+    parser.add_argument(
+        "--config", nargs="+", default=["sample", SMALL], help=f"shipped markets, or {SMALL}"
+    )
+    parser.add_argument(
+        "--footers-may-differ", action="store_true", help="compare schema and rows, not bytes"
+    )
+    args = parser.parse_args()
+    with ExitStack() as stack:
+        folder = args.state or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = folder.resolve()
+        commits = commit_of(args.old), commit_of(args.new) if args.new else None
+        labels = [commit[:12] if commit else "worktree" for commit in commits]
+        old = Revision(f"OLD ({labels[0]})", folder / f"old-{labels[0]}")
+        new = Revision(f"NEW ({labels[1]})", folder / f"new-{labels[1]}")
+        shutil.rmtree(new.folder, ignore_errors=True)
+        for revision, commit in zip((old, new), commits, strict=True):
+            revision.folder.mkdir(parents=True, exist_ok=True)
+            export(commit, revision.code)
+        yaml_file, text = folder / f"{SMALL}.yaml", small_market(old.code)
+        yaml_file.write_text(text, encoding="utf-8")
+        versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+        configs = {name: str(yaml_file) if name == SMALL else name for name in args.config}
+        for revision in (old, new):
+            for market, config in configs.items():
+                made_from = {"config": text if market == SMALL else market, "packages": versions}
+                make(revision, market, config, made_from)
+        agreed = []
+        for market, config in configs.items():
+            print(market)
+            roots = old.data / market, new.data / market
+            agreed.append(compare(*roots, args.footers_may_differ))
+            agreed.append(stays_current(old, new, market, config))
+    print("the same, and current" if all(agreed) else "NOT the same, or not current")
+    sys.exit(0 if all(agreed) else 1)
+
+
+if __name__ == "__main__":
+    main()

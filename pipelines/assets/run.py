@@ -1,0 +1,202 @@
+"""One execution of a stage: the work that `make` is given, and the results that it leaves.
+
+`Run` says which sessions to make and cannot be changed; `Results` collects what was found and what
+is finished, for Dagster. If `make` raises after some sessions, those are recorded as materialized
+one by one before the run fails: what was written counts, what was not does not. Metadata is per
+partition, since metadata of a range run's result would be copied to every one of its keys.
+
+`make` hands the findings of a session to `Run.check` before it writes. Failures are recorded with
+their session; a blocking one raises, so nothing of that session is published. At the end every
+check has one result for the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from pipelines.assets.check_results import (
+    check_result,
+    severity_of,
+    shown_figures,
+    unchecked_result,
+)
+from pipelines.assets.checks import blocking
+from pipelines.errors import CheckFailedError
+from pipelines.instance.partition_metadata import add_partition_metadata
+from pipelines.instance.progress import progress
+from pipelines.market.market import Market
+from pipelines.market.stage import DataVersions, Finding, Log, Stage
+from pipelines.staleness.served import Served
+from pipelines.warehouse.partition_file import PartitionInfo, Provenance, fingerprint
+
+
+class Results:
+    """The findings, the finished partitions and the published version of one run of a stage.
+
+    Args:
+        context: of the Dagster step.
+        stage: the stage.
+        keys: every session that was asked for.
+    """
+
+    def __init__(
+        self, context: dg.AssetExecutionContext, stage: Stage, keys: tuple[str, ...]
+    ) -> None:
+        self._context, self._stage, self._keys = context, stage, keys
+        self._checks = {check.name: check for check in stage.checks if check.severity != "off"}
+        self._findings: dict[str, dict[str, Finding]] = {name: {} for name in self._checks}
+        self._metadata: dict[str, dict[str, Any]] = {}
+        self._digests: dict[str, str] = {}
+        self._published: dict[str, Any] = {}
+        self._version: str | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The Dagster run."""
+        return self._context.run.run_id
+
+    def check(self, key: str, *findings: Finding) -> None:
+        """Record the findings of a session; those of checks that are off are passed over."""
+        enabled = [finding for finding in findings if finding.check in self._checks]
+        for finding in enabled:
+            self._findings[finding.check][key] = finding
+            if not finding.passed:
+                self._context.log.warning(f"{self._stage.name} {key}: {finding.message}")
+                self._log_failure(key, finding)
+        stops = blocking(enabled, list(self._checks.values()))
+        if stops:
+            raise CheckFailedError(
+                f"{key} did not pass {', '.join(f.check for f in stops)}, and nothing of it was "
+                f"written: {'; '.join(f.message for f in stops)}"
+            )
+
+    def _log_failure(self, key: str, finding: Finding) -> None:
+        """Log a failed evaluation of one session, for the UI."""
+        self._context.log_event(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(self._stage.name),
+                check_name=finding.check,
+                passed=False,
+                severity=severity_of(self._checks[finding.check]),
+                description=f"{key}: {finding.message}",
+                metadata={"session": key, **shown_figures(finding.figures)},
+                partition=key,
+            )
+        )
+
+    def done(self, key: str, info: PartitionInfo, metadata: Mapping[str, Any]) -> None:
+        """Keep the metadata of a partition that is in the warehouse, and show progress."""
+        self._metadata[key] = {
+            "dagster/row_count": info.rows,
+            "session": key,
+            "status": info.provenance.status,
+            "digest": info.digest[:16],
+            **shown_figures(metadata),
+        }
+        self._digests[key] = info.digest
+        progress().advance(self._stage.name, key)
+
+    def publish(self, version: str | None, metadata: Mapping[str, Any]) -> None:
+        """Keep the version and the metadata of a stage without partitions."""
+        self._version, self._published = version, dict(metadata)
+
+    def record_done(self) -> None:
+        """Log a materialization for each finished partition, where the run will fail."""
+        for key, metadata in self._metadata.items():
+            self._context.log_event(
+                dg.AssetMaterialization(
+                    asset_key=self._stage.name, partition=key, metadata=metadata
+                )
+            )
+
+    def hand_over(self, lineage: dg.TableColumnLineage | None) -> dg.MaterializeResult[Any]:
+        """The result of the run for Dagster, with the metadata of every finished partition.
+
+        Dagster reads column lineage from the newest materialization, so only that one has it.
+        """
+        if lineage is not None and self._keys[-1] in self._metadata:
+            self._metadata[self._keys[-1]]["dagster/column_lineage"] = lineage
+        add_partition_metadata(self._context, self._stage.name, self._metadata)
+        instance = self._context.instance
+        return dg.MaterializeResult(
+            metadata=self._published or None,
+            check_results=[
+                check_result(check, self._findings[name])
+                if self._findings[name]
+                else unchecked_result(instance, self._stage.name, check, self._keys)
+                for name, check in self._checks.items()
+            ],
+            data_version=self._data_version(),
+        )
+
+    def _data_version(self) -> dg.DataVersion | None:
+        """The digest of one partition, or one hash over those of several.
+
+        Dagster keeps one version a run and asset; each partition's own digest is in its metadata.
+        """
+        if self._version is not None:
+            return dg.DataVersion(self._version)
+        if len(self._digests) == 1:
+            return dg.DataVersion(next(iter(self._digests.values())))
+        return dg.DataVersion(fingerprint(self._digests)) if self._digests else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Some consecutive sessions of one stage to be made; see `pipelines.market.stage.Run`.
+
+    Attributes:
+        market: configuration, calendar, warehouse.
+        stage: the stage.
+        keys: the sessions to make, in order.
+        log: the log of the run.
+        results: collects what the work leaves.
+        predictions_served: the sessions of each model that were served.
+        stays: those of `keys` whose partition stays as it was served.
+        retrains: True if a current bundle is trained anew.
+        history: those of `keys` whose bundle stays, whatever became of its training data.
+    """
+
+    market: Market
+    stage: Stage
+    keys: tuple[str, ...]
+    log: Log
+    results: Results
+    predictions_served: Served
+    stays: frozenset[str] = field(default_factory=frozenset)
+    retrains: bool = False
+    history: frozenset[str] = field(default_factory=frozenset)
+
+    def served(self, model: str) -> set[str]:
+        """The sessions whose predictions of a model were made in time to be traded on."""
+        return self.predictions_served.sessions(model)
+
+    def provenance(self, key: str, versions: DataVersions, status: str = "ok") -> Provenance:
+        """The provenance of a partition that is made from these versions."""
+        inputs: dict[str, str] = {}
+        for name, version in self.stage.inputs(key, versions).items():
+            if not isinstance(version, str):
+                raise AssertionError(f"{self.stage.name} {key} is made from {name}: {version}")
+            inputs[name] = version
+        stage = self.stage
+        return Provenance(stage.name, stage.code_version, stage.config_hash, inputs, status)
+
+    def check(self, key: str, *findings: Finding) -> None:
+        """Record findings of a session, before it is written.
+
+        Raises:
+            CheckFailedError: a blocking check failed.
+        """
+        self.results.check(key, *findings)
+
+    def done(self, key: str, info: PartitionInfo, **metadata: Any) -> None:
+        """Record that the partition of a session is in the warehouse."""
+        self.results.done(key, info, metadata)
+
+    def publish(self, version: str | None = None, **metadata: Any) -> None:
+        """Record that a stage without partitions is made."""
+        self.results.publish(version, metadata)

@@ -1,0 +1,83 @@
+"""The table of stages: the one list of assets in the project.
+
+An asset is added by a module with a function that returns its `Stage`, and a line in one of the
+three tuples here: `MARKET_STAGES` for one of the whole market, `MODEL_STAGES` for one of every
+model, `REPORTS` for one that is made after all of them. `status`, `demo`, `backfill`, `refresh`,
+`sync`, the schedule, the catalog, the reports and Dagster's definitions all read `stages(market)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pipelines.assets.dataset import dataset_infer_stage, dataset_learn_stage, processors_stage
+from pipelines.assets.evaluation import evaluation_stage
+from pipelines.assets.features import alpha158_stage, label_stage
+from pipelines.assets.models import model_stage
+from pipelines.assets.ohlcv import ohlcv_stage
+from pipelines.assets.predictions import prediction_stage
+from pipelines.assets.reports import portfolio_report_stage, signal_report_stage
+from pipelines.config.models import ModelSpec
+from pipelines.market.market import Market
+from pipelines.market.stage import Kind, Stage
+
+MARKET_STAGES: tuple[Callable[[Market], Stage], ...] = (
+    ohlcv_stage,
+    alpha158_stage,
+    label_stage,
+    processors_stage,
+    dataset_infer_stage,
+    dataset_learn_stage,
+)
+MODEL_STAGES: tuple[Callable[[Market, ModelSpec], Stage], ...] = (
+    model_stage,
+    prediction_stage,
+    evaluation_stage,
+)
+REPORTS: tuple[Callable[[Market, Sequence[Stage]], Stage], ...] = (
+    signal_report_stage,
+    portfolio_report_stage,
+)
+_ONE_A_MODEL = (Kind.MODEL, Kind.PREDICTION, Kind.EVALUATION)
+
+
+def stages(market: Market) -> tuple[Stage, ...]:
+    """Every stage of a market, upstream first.
+
+    Raises:
+        ValueError: two stages have one name, a stage reads one that does not come before it, or a
+            model has two stages of a kind that it has one of.
+    """
+    table = [make(market) for make in MARKET_STAGES]
+    table += [make(market, spec) for make in MODEL_STAGES for spec in market.models]
+    table += [make(market, tuple(table)) for make in REPORTS]
+    _check(table)
+    return tuple(table)
+
+
+def _check(table: Sequence[Stage]) -> None:
+    """Confirm what all readers of the table rely on."""
+    names: set[str] = set()
+    of_model: set[tuple[Kind, str]] = set()
+    for stage in table:
+        absent = [name for name in stage.deps if name not in names]
+        if absent:
+            raise ValueError(
+                f"the stage {stage.name} reads {', '.join(absent)}, which does not come before it; "
+                f"move its line in pipelines/assets/stages.py, or name a stage that is there"
+            )
+        if stage.name in names or " " in stage.name:
+            raise ValueError(f"the name {stage.name!r} of a stage is taken, or has a space in it")
+        if stage.tables and stage.tables[0].name != stage.name:
+            raise ValueError(
+                f"the first table of the stage {stage.name} is {stage.tables[0].name}; expected "
+                f"the stage's own name, see Table.named"
+            )
+        if stage.model is not None and stage.kind in _ONE_A_MODEL:
+            if (stage.kind, stage.model) in of_model:
+                raise ValueError(
+                    f"{stage.name} is a second stage of the kind {stage.kind} of the model "
+                    f"{stage.model}; a stage that follows them is of the kind portfolio or data"
+                )
+            of_model.add((stage.kind, stage.model))
+        names.add(stage.name)
