@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from pipelines.market.stage import Check, Finding
 from pipelines.errors import name_sessions
+from pipelines.market.stage import Check, Finding
 
 _DIGITS = 5  # significant ones of a figure
 

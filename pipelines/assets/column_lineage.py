@@ -81,8 +81,6 @@ def evaluation_lineage(model: str, columns: Iterable[str]) -> Lineage:
 def _lineage(columns: Mapping[str, Mapping[str, Iterable[str]]]) -> Lineage:
     """Column -> table -> columns of that table, as references."""
     return {
-        column: tuple(
-            ColumnRef(table, name) for table, names in sources.items() for name in names
-        )
+        column: tuple(ColumnRef(table, name) for table, names in sources.items() for name in names)
         for column, sources in columns.items()
     }

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from pipelines.assets.checks import cross_section
-from pipelines.assets.partitions import chunks
-from pipelines.errors import ProcessorStateError
 from pipelines.assets.column_lineage import infer_lineage, learn_lineage
 from pipelines.assets.features import no_label_yet
+from pipelines.assets.partitions import chunks
+from pipelines.errors import ProcessorStateError
 from pipelines.market.input_versions import (
     PROCESSORS,
     dataset_infer_inputs,
@@ -35,8 +35,8 @@ from pipelines.training.processors import (
     input_columns,
     load_state,
     processors_settings,
-    stored_state,
     save_state,
+    stored_state,
     to_qlib,
 )
 from pipelines.training.windows import require_processors
@@ -151,11 +151,13 @@ def dataset_infer_stage(market: Market) -> Stage:
     )
 
     def make(run: Run) -> None:
-        state = load_state(market)
+        state, name = load_state(market), run.stage.name
         names = input_columns(state.infer, list(market.feature_formulas))
         wanted = ["instrument", "member", *names]
         for keys in chunks(run.keys):
-            parts = market.warehouse.read("alpha158", keys, needed_by=run.stage.name, columns=wanted)
+            parts = market.warehouse.read(
+                "alpha158", keys, needed_by=run.stage.name, columns=wanted
+            )
             versions = {"alpha158": parts.digests, PROCESSORS: {WHOLE: state.hash}}
             processed = from_qlib(state.infer.transform(to_qlib(parts.frame, "feature", names)))
             processed["member"] = _aligned(processed, parts.frame)

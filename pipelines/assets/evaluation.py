@@ -6,7 +6,6 @@ in the warm-up or because that session was never run, it holds no row and says s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,11 @@ import pandas as pd
 
 from pipelines.assets.checks import ic_decay
 from pipelines.assets.column_lineage import evaluation_lineage
-from pipelines.assets.pictures import picture_metadata
+from pipelines.assets.partitions import chunks
 from pipelines.config.models import ModelSpec
 from pipelines.market.input_versions import evaluation_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage
-from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, shown_table
-from pipelines.reports.signal_report import Report, portfolio_report, signal_report
-from pipelines.assets.partitions import chunks
 from pipelines.warehouse.schemas import evaluation_table
 
 CODE_VERSION = "2"

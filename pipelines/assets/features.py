@@ -16,8 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.assets.checks import finite, nan_rise
-from pipelines.assets.partitions import chunks
 from pipelines.assets.column_lineage import feature_lineage, label_lineage
+from pipelines.assets.partitions import chunks
 from pipelines.config.features import describe_features, identity
 from pipelines.errors import SourceError, WarehouseError
 from pipelines.market.input_versions import (

@@ -119,7 +119,7 @@ def _mend_record(
     """Put stored partitions on record that are not; take predictions off it that are not stored."""
     stage = run.stage
     recorded = on_record(instance, stage.name, run.keys)
-    infos = now[stage.name].infos(sorted(stored - recorded))
+    infos = now.table(stage.name).infos(sorted(stored - recorded))
     put_on_record(run.market.warehouse.store, instance, stage.name, infos)
     if stage.kind is Kind.PREDICTION:
         gone = sorted(recorded - stored)
@@ -143,7 +143,7 @@ def _record_kept(
     """Record each kept partition as done, with the figures of when it was made."""
     before = _recorded_metadata(instance, run.stage.name, keys)
     for key in keys:
-        info = now[run.stage.name].info(key)
+        info = now.table(run.stage.name).info(key)
         assert info is not None  # noqa: S101 - only stored partitions are kept
         known = before.get(key, {})
         same = getattr(known.get("digest"), "value", None) == info.digest[:16]

@@ -26,7 +26,14 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
-from pipelines.training.registry import InForce, NoneInForce, bundle_name, histories_of, in_force, require_bundle
+from pipelines.training.registry import (
+    InForce,
+    NoneInForce,
+    bundle_name,
+    histories_of,
+    in_force,
+    require_bundle,
+)
 from pipelines.training.train import (
     CODE_VERSION,
     Trained,
@@ -177,8 +184,8 @@ def _require_same_configuration(run: Run, spec: ModelSpec, anchor: str, key: str
     bundle = require_bundle(run.market, spec.name, anchor, f"{run.stage.name} of {key}")
     if bundle.manifest.get("config_hash") != fingerprint(training_config(run.market, spec)):
         raise ModelNotTrainedError(
-            f"{run.stage.name} of {key} serves the {spec.name} model of {anchor}, which was trained "
-            f"with another configuration; materialize {run.stage.name} of {anchor} again first"
+            f"{run.stage.name} of {key} serves the {spec.name} model of {anchor}, which was "
+            f"trained with another configuration; materialize {run.stage.name} of {anchor} again first"
         )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipelines.assets.checks import look_ahead, score_coverage, score_spread
 from pipelines.assets.column_lineage import prediction_lineage
+from pipelines.assets.partitions import chunks
 from pipelines.config.models import ModelSpec
 from pipelines.errors import ProcessorStateError
 from pipelines.market.input_versions import prediction_inputs, serving_window
@@ -18,7 +19,6 @@ from pipelines.market.stage import Check, Kind, Run, Stage, Version
 from pipelines.training.processors import load_state
 from pipelines.training.registry import require_bundle
 from pipelines.training.windows import require_processors, serving_windows
-from pipelines.assets.partitions import chunks
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import PREDICTION
 
@@ -159,8 +159,8 @@ def _session_scores(
         )
     if bundle.manifest["processors"] != state:
         raise ProcessorStateError(
-            f"{run.stage.name} of {key}: the {spec.name} model of {as_of} was trained on features of the "
-            f"processor state {bundle.manifest['processors'][:12]}, and {state[:12]} is in force; "
+            f"{run.stage.name} of {key}: the {spec.name} model of {as_of} was trained on features of "
+            f"the processor state {bundle.manifest['processors'][:12]}, and {state[:12]} is in force; "
             f"materialize {spec.name}_model of {as_of} again"
         )
     day = pd.Timestamp(key)

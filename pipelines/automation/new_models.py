@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelines.market.market import Market
+from pipelines.market.stage import Kind, Stage
 from pipelines.training.registry import bundle_path
 
 _ENOUGH = 2  # sessions of the others: with one, a market's first session has failed for a model
@@ -22,27 +23,27 @@ _ENOUGH = 2  # sessions of the others: with one, a market's first session has fa
 
 @dataclass(frozen=True)
 class Newcomers:
-    """The models that have no evaluation of sessions which others have.
+    """The stages that end the graph and lack sessions which others of them have.
 
     Attributes:
-        first: the first session that every model should have.
-        since: evaluation asset -> its first session on record.
-        without: evaluation assets of which nothing is on record.
+        first: the first session that every one of them should have.
+        since: those that began later, with their first session on record.
+        without: those of which nothing is on record.
     """
 
     first: str = ""
-    since: Mapping[str, str] = field(default_factory=dict)
-    without: tuple[str, ...] = ()
+    since: Mapping[Stage, str] = field(default_factory=dict)
+    without: tuple[Stage, ...] = ()
 
     def note(self, newest: str | None, command: Callable[[str], str]) -> str:
-        """What makes their past, as the end of a sentence; empty where there is none.
+        """The command that makes their past, as the end of a sentence; empty where none is lacking.
 
         Args:
             newest: the newest session that is due.
             command: see `Market.command`.
         """
-        said = [f"{_model(name)} has no evaluation yet" for name in self.without]
-        said += [f"{_model(n)} has no evaluation before {key}" for n, key in self.since.items()]
+        said = [f"{_lacks(stage)} yet" for stage in self.without]
+        said += [f"{_lacks(stage)} before {key}" for stage, key in self.since.items()]
         if not said:
             return ""
         past = command(f"backfill --start {self.first} --end {newest}")
@@ -50,30 +51,34 @@ class Newcomers:
 
     def left_out(self, market: Market, key: str) -> tuple[str, ...]:
         """The models that a run of a session must leave out, as none is trained to serve it."""
-        return tuple(m for m in map(_model, self.without) if not _is_served(market, m, key))
+        models = dict.fromkeys(stage.model for stage in self.without if stage.model)
+        return tuple(model for model in models if not _is_served(market, model, key))
 
 
 NOBODY = Newcomers()
 
 
-def newcomers(due: Sequence[str], done: Mapping[str, Collection[str]]) -> Newcomers:
-    """The models that joined after the others.
+def newcomers(due: Sequence[str], done: Mapping[Stage, Collection[str]]) -> Newcomers:
+    """The models, and other stages that end the graph, that joined after the others.
 
     Args:
-        due: the sessions that every model should have, oldest first.
-        done: the sessions on record of each asset that ends the graph.
+        due: the sessions that every one should have, oldest first.
+        done: the sessions on record of each stage that ends the graph.
     """
-    made = {name: [key for key in due if key in keys] for name, keys in done.items()}
-    begun = {name: keys[0] for name, keys in made.items() if keys}
+    made = {stage: [key for key in due if key in keys] for stage, keys in done.items()}
+    begun = {stage: keys[0] for stage, keys in made.items() if keys}
     if len({key for keys in made.values() for key in keys}) < _ENOUGH:
         return NOBODY
     earliest = min(begun.values())
-    since = {name: key for name, key in begun.items() if key != earliest}
-    return Newcomers(due[0], since, tuple(name for name in made if name not in begun))
+    since = {stage: key for stage, key in begun.items() if key != earliest}
+    return Newcomers(due[0], since, tuple(stage for stage in made if stage not in begun))
 
 
-def _model(evaluation: str) -> str:
-    return evaluation.removesuffix("_evaluation")
+def _lacks(stage: Stage) -> str:
+    """`lstm has no evaluation`; of a stage that evaluates no model, `lstm_rank has no session`."""
+    if stage.kind is Kind.EVALUATION:
+        return f"{stage.model} has no evaluation"
+    return f"{stage.name} has no session"
 
 
 def _is_served(market: Market, model: str, key: str) -> bool:

@@ -41,6 +41,7 @@ from pipelines.instance.run_history import (
 )
 from pipelines.market.calendars import DAYS_AHEAD
 from pipelines.market.market import Market
+from pipelines.market.stage import Stage, last_stages
 
 
 class SessionFailedError(PipelineError):
@@ -113,9 +114,9 @@ class Outlook:
 
 def look(
     market: Market,
+    stages: Sequence[Stage],
     instance: dg.DagsterInstance,
     job: str,
-    last_assets: Sequence[str],
     now: dt.datetime,
     closed_by: dt.datetime | None = None,
 ) -> Outlook:
@@ -123,9 +124,9 @@ def look(
 
     Args:
         market: the market.
+        stages: its stages; a session is done when all that end the graph are.
         instance: its Dagster record.
         job: the job that makes one session.
-        last_assets: the assets that end the graph; a session is done when all of them are.
         now: the moment, with a time zone.
         closed_by: consider only sessions closed by then (default `now`).
 
@@ -136,13 +137,13 @@ def look(
     """
     closed = closed_at(market, closed_by or now)
     due = [key for key in closed if key >= market.plan.first_trained]
-    done = {name: materialized_keys(instance, [name]) for name in last_assets}
+    done = {stage: materialized_keys(instance, [stage.name]) for stage in last_stages(stages)}
     new = newcomers(due, done)
-    counted = {name: keys for name, keys in done.items() if name not in new.without}
+    counted = {stage: keys for stage, keys in done.items() if stage not in new.without}
     missing = tuple(
         key
         for key in due
-        if any(key not in keys and key >= new.since.get(a, key) for a, keys in counted.items())
+        if any(key not in keys and key >= new.since.get(s, key) for s, keys in counted.items())
     )
     newest = due[-1] if due else None
     seen = Outlook(newest, missing, newcomers=new, command=market.command)
@@ -156,7 +157,7 @@ def look(
     seen = replace(seen, missing=missing)
     if not missing:
         return seen
-    attempts = failed_attempts(instance, job, missing[0], last_assets)
+    attempts = failed_attempts(instance, job, missing[0], [stage.name for stage in done])
     if attempts is None:
         return seen
     due_at = next_attempt(market.config.schedule, attempts)

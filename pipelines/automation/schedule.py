@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._utils.schedules import get_latest_completed_cron_tick
 
@@ -26,35 +26,20 @@ from pipelines.assets.materialize import KEEP, SERVED_TAG
 from pipelines.automation.next_session import Outlook, SessionFailedError, look
 from pipelines.config.market_file import ScheduleConfig
 from pipelines.instance.orphaned_runs import sweep_orphans
-from pipelines.instance.run_history import PARTITION, RANGE_END, RANGE_START
 from pipelines.market.market import Market
-
-__all__ = [
-    "ATTEMPT_TAG",
-    "PARTITION",
-    "RANGE_END",
-    "RANGE_START",
-    "SCHEDULE",
-    "daily_retraining",
-    "last_cron",
-    "request",
-    "schedule_is_on",
-    "without_newcomers",
-]
+from pipelines.market.stage import Stage
 
 SCHEDULE = "daily_retraining"
 ATTEMPT_TAG = "rnn/attempt"
 
 
-def daily_retraining(
-    market: Market, job: UnresolvedAssetJobDefinition, last_assets: Sequence[str]
-) -> dg.ScheduleDefinition:
+def daily_retraining(market: Market, stages: Sequence[Stage], job: Any) -> dg.ScheduleDefinition:
     """The schedule of a market.
 
     Args:
         market: the market.
+        stages: its stages; a session is done when all that end the graph are.
         job: `daily`.
-        last_assets: the assets that end the graph; a session is done when all of them are.
     """
     settings, zone = market.config.schedule, market.sessions.timezone
     every = dt.timedelta(minutes=settings.every_minutes)
@@ -78,12 +63,12 @@ def daily_retraining(
         sweep_orphans(context.instance)
         now = context.scheduled_execution_time
         cron = last_cron(settings, zone, now)
-        seen = look(market, context.instance, job.name, last_assets, now, closed_by=cron)
+        seen = look(market, stages, context.instance, job.name, now, closed_by=cron)
         if seen.ask_for is not None:
             note = seen.newcomers.note(seen.newest, market.command)
             if note:
                 context.log.info(f"{seen.ask_for} is asked for{note}")
-            return [without_newcomers(request(seen, settings), market, seen)]
+            return [without_newcomers(request(seen, settings), market, stages, seen)]
         why = seen.reason(settings, zone)
         if seen.given_up and seen.attempts is not None:
             is_news = dt.timedelta(0) <= now - seen.attempts.ended < every
@@ -126,22 +111,19 @@ def request(seen: Outlook, settings: ScheduleConfig, run_key: str | None = None)
     )
 
 
-def without_newcomers(run: dg.RunRequest, market: Market, seen: Outlook) -> dg.RunRequest:
+def without_newcomers(
+    run: dg.RunRequest, market: Market, stages: Sequence[Stage], seen: Outlook
+) -> dg.RunRequest:
     """A run less the assets of added models that no trained model can serve yet."""
-    from pipelines.operations.demo import (  # it builds the graph of this schedule
-        DATA_ASSETS,
-        model_assets,
-    )
-
     left_out = seen.newcomers.left_out(market, seen.missing[0])
     if not left_out:
         return run
-    kept = [a for a in model_assets(market) if a.rsplit("_", 1)[0] not in left_out]
+    kept = [stage for stage in stages if stage.tables and stage.model not in left_out]
     return dg.RunRequest(
         run_key=run.run_key,
         partition_key=run.partition_key,
         tags=run.tags,
-        asset_selection=[dg.AssetKey(name) for name in (*DATA_ASSETS, *kept)],
+        asset_selection=[dg.AssetKey(stage.name) for stage in kept],
     )
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from pipelines.automation.alerts import describe, run_program, write_line
 from pipelines.automation.drop_folder import Watch, look_at
@@ -22,6 +22,7 @@ from pipelines.automation.next_session import Outlook, clock, look, wait_after
 from pipelines.automation.schedule import last_cron, request, schedule_is_on, without_newcomers
 from pipelines.instance.run_history import PARTITION, newest_run, runs_since, work_in_progress
 from pipelines.market.market import Market
+from pipelines.market.stage import Stage
 
 _SECONDS = 30  # between two looks
 _MOMENTS = dt.timedelta(minutes=2)
@@ -38,14 +39,14 @@ def _status(on: bool) -> dg.DefaultSensorStatus:
 
 def _as_the_schedule_sees_it(
     market: Market,
+    stages: Sequence[Stage],
     instance: dg.DagsterInstance,
     job: str,
-    last_assets: Sequence[str],
     now: dt.datetime,
 ) -> Outlook:
     """What the schedule would answer now."""
     cron = last_cron(market.config.schedule, market.sessions.timezone, now)
-    return look(market, instance, job, last_assets, now, closed_by=cron)
+    return look(market, stages, instance, job, now, closed_by=cron)
 
 
 def _is_before_the_first_evaluation(market: Market, run: dg.DagsterRun) -> bool:
@@ -58,10 +59,7 @@ def _is_before_the_first_evaluation(market: Market, run: dg.DagsterRun) -> bool:
 
 
 def reports_after_daily(
-    market: Market,
-    daily: UnresolvedAssetJobDefinition,
-    reports: UnresolvedAssetJobDefinition,
-    last_assets: Sequence[str],
+    market: Market, stages: Sequence[Stage], daily: Any, reports: Any
 ) -> dg.SensorDefinition:
     """Launch `reports` once after a batch of `daily` runs.
 
@@ -70,9 +68,9 @@ def reports_after_daily(
 
     Args:
         market: the market; the sensor is on where the schedule is.
+        stages: its stages.
         daily: the job that is watched.
         reports: the job that follows it.
-        last_assets: see `outlook.look`.
     """
     settings = market.config.schedule
 
@@ -115,7 +113,7 @@ def reports_after_daily(
         if busy is not None:
             return dg.SkipReason(f"{busy}: the reports follow it")
         if schedule_is_on(instance, settings):
-            seen = _as_the_schedule_sees_it(market, instance, daily.name, last_assets, utc_now())
+            seen = _as_the_schedule_sees_it(market, stages, instance, daily.name, utc_now())
             if seen.ask_for is not None:
                 return dg.SkipReason(f"{seen.ask_for} is next: the reports follow it")
         again = f" {made.failures + 1}" if made.failures else ""
@@ -124,11 +122,7 @@ def reports_after_daily(
     return sensor
 
 
-def new_files(
-    market: Market,
-    daily: UnresolvedAssetJobDefinition,
-    last_assets: Sequence[str],
-) -> dg.SensorDefinition | None:
+def new_files(market: Market, stages: Sequence[Stage], daily: Any) -> dg.SensorDefinition | None:
     """Run the oldest missing session when the files of the drop folder have changed.
 
     A session that waits for its next attempt, was given up or has not reached its cron time is
@@ -136,8 +130,8 @@ def new_files(
 
     Args:
         market: the market; the sensor is on where the schedule is.
+        stages: its stages.
         daily: the job that makes one session.
-        last_assets: see `outlook.look`.
 
     Returns:
         The sensor; None where no folder is configured.
@@ -168,7 +162,7 @@ def new_files(
             why = f"files of {folder} have changed; waiting until they are complete"
             return dg.SensorResult(skip_reason=why, cursor=looked)
         moment, job = utc_now(), daily.name
-        seen = look(market, context.instance, job, last_assets, moment)
+        seen = look(market, stages, context.instance, job, moment)
         handled = Watch(digest, digest).cursor()
         if not seen.missing:
             why = f"{folder} has changed, and {seen.reason(settings, market.sessions.timezone)}"
@@ -179,20 +173,20 @@ def new_files(
             )
         if schedule_is_on(context.instance, settings):
             soon = _as_the_schedule_sees_it(
-                market, context.instance, job, last_assets, moment + _MOMENTS
+                market, stages, context.instance, job, moment + _MOMENTS
             )
             if soon.ask_for is not None:
                 why = f"{folder} has changed; the schedule asks for {soon.ask_for} in a moment"
                 return dg.SensorResult(skip_reason=why, cursor=looked)
         attempt = seen.attempts.runs if seen.attempts else 0
         run_key = f"{seen.missing[0]} {attempt} {digest}"
-        run = without_newcomers(request(seen, settings, run_key=run_key), market, seen)
+        run = without_newcomers(request(seen, settings, run_key=run_key), market, stages, seen)
         return dg.SensorResult(run_requests=[run], cursor=handled)
 
     return sensor
 
 
-def failed_runs(market: Market, daily: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def failed_runs(market: Market, daily: Any) -> dg.SensorDefinition:
     """Log every failed run of the market and tell the configured program.
 
     Args:

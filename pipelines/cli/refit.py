@@ -18,21 +18,8 @@ def add_command(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from pipelines.build import build_definitions
-    from pipelines.instance.home import dagster_instance
-    from pipelines.instance.orphaned_runs import sweep
-    from pipelines.operations.console import LiveProgress, make_console
-    from pipelines.operations.runs import run_assets
+    from pipelines.operations.console import make_console
+    from pipelines.operations.refit import run_refit
 
-    market, console = market_of(args), make_console()
-    with dagster_instance(market) as instance:
-        sweep(market, instance, console)
-        with LiveProgress(console).shown():
-            run_assets(build_definitions(market), instance, ["processors"])
-    console.print(
-        f"fitted on {market.fit_sessions[0]} … {market.fit_sessions[-1]}; "
-        f"`{market.command('status')}` says what follows from it",
-        soft_wrap=True,
-        highlight=False,
-    )
+    run_refit(market_of(args), make_console())
     return 0

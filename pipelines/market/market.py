@@ -254,16 +254,6 @@ class Market:
         chain = build_chain(dataset.infer_processors, dataset, group="feature")
         return output_columns(chain, list(self.feature_formulas), "feature")
 
-    def prediction_tables(self) -> dict[str, str]:
-        """Model name -> its prediction table."""
-        return {spec.name: f"{spec.name}_prediction" for spec in self.models}
-
-    def refresh_catalog(self) -> None:
-        """Show tables that have appeared since the catalog was built."""
-        from pipelines.warehouse.catalog import refresh
-
-        refresh(self.paths.catalog, self.warehouse.store, self.prediction_tables())
-
     def load_bars(self, keys: tuple[str, ...], needed_by: str) -> tuple[pd.DataFrame, Any]:
         """Adjusted bars of the given sessions and the partitions that they came from."""
         from pipelines.bars.adjustment import adjusted

@@ -176,7 +176,7 @@ def no_inputs(key: str, versions: DataVersions) -> dict[str, Version]:
     return {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stage:
     """One asset of the graph: everything that the rest of the project may ask about it.
 

@@ -19,8 +19,8 @@ from dataclasses import replace
 import dagster as dg
 from rich.console import Console
 
-from pipelines.assets.stages import stages as stages_of
 from pipelines.assets.materialize import CURRENT_TAG, KEEP, RETRAIN, SERVED_TAG
+from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError, did_you_mean
 from pipelines.instance.home import dagster_instance
@@ -32,6 +32,7 @@ from pipelines.operations.runs import run_assets
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey, Work, survey
+from pipelines.warehouse.partition_file import DamagedFileError
 
 _BARE = re.compile(r"(?P<up>\d*\+|)(?P<name>[\w*]+)(?P<down>\+\d*|)")
 
@@ -138,12 +139,17 @@ def closed_between(market: Market, start: str, end: str) -> tuple[str, ...]:
 
 def default_assets(market: Market, stages: Sequence[Stage]) -> tuple[str, ...]:
     """Every partitioned stage, and the fitted ones that were never fitted."""
-    return tuple(
-        stage.name
-        for stage in stages
-        if stage.tables
-        or (stage.kind is Kind.FITTED and stage.recorded is not None and not stage.recorded(market))
-    )
+    return tuple(s.name for s in stages if s.tables or is_unfitted(market, s))
+
+
+def is_unfitted(market: Market, stage: Stage) -> bool:
+    """True if a stage has a fitted state and none is stored; a damaged one is repaired by `refit`."""
+    try:
+        return (
+            stage.kind is Kind.FITTED and stage.recorded is not None and not stage.recorded(market)
+        )
+    except DamagedFileError:
+        return False
 
 
 def selected_assets(defs: dg.Definitions, text: str) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ from pathlib import Path
 import dagster as dg
 from rich.console import Console
 
-from pipelines.assets.stages import stages as stages_of
 from pipelines.assets.materialize import CURRENT_TAG, KEEP, SERVED_TAG
+from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
@@ -27,6 +27,7 @@ from pipelines.operations.console import LiveProgress, results_table
 from pipelines.operations.runs import run_assets
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
 from pipelines.staleness.survey import pending
+
 
 def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
     """Run what is missing of a market from bars to reports, and show the results.

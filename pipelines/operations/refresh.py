@@ -13,26 +13,27 @@ first (`revisions.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 from rich.console import Console
 
-from pipelines.assets.materialize import ASK, CURRENT_TAG, KEEP, consecutive
+from pipelines.assets.materialize import ASK, CURRENT_TAG, KEEP
+from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import MissingSessionsError
 from pipelines.instance.home import dagster_instance
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
+from pipelines.market.stage import WHOLE, Kind, Stage, downstream
+from pipelines.operations.backfill import is_unfitted
 from pipelines.operations.console import LiveProgress
-from pipelines.operations.demo import DATA_ASSETS, model_assets
 from pipelines.operations.runs import run_assets
-from pipelines.staleness.causes import Reason, why_not_fitted
-from pipelines.staleness.data_versions import Snapshot
+from pipelines.staleness.causes import Reason, why_not_current
+from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
 from pipelines.staleness.status_report import stored_bars
 from pipelines.staleness.survey import Survey, survey
-from pipelines.training.processors import STATE_FILE
-
-_BEFORE_PROCESSORS = ("ohlcv", "alpha158", "label")
 
 
 def run_refresh(
@@ -54,17 +55,20 @@ def run_refresh(
         RunFailedError: a step failed; what was finished before it is kept.
     """
     first = market.sessions.at_or_after(since)
-    made = market.warehouse.sessions("ohlcv")  # a day may be declared closed after it was made
-    there = [key for key in made if key >= first and key in market.sessions]
-    if not there:
+    stages = stages_of(market)
+    made = {key for s in stages if s.is_source for key in market.warehouse.sessions(s.name)}
+    # A day may be declared closed after it was made.
+    stored = sorted(key for key in made if key >= first and key in market.sessions)
+    if not stored:
         raise MissingSessionsError(
             f"there are no bars at or after {since} to ask for again; "
             f"`{market.command('backfill')}` makes what is missing"
         )
-    sessions = market.sessions.between(first, there[-1])
-    defs, before = build_definitions(market), stored_bars(market, sessions)
-    fitted = market.warehouse.store.exists(STATE_FILE)
-    data = DATA_ASSETS if fitted else _BEFORE_PROCESSORS
+    sessions = market.sessions.between(first, stored[-1])
+    defs, before = build_definitions(market, stages), stored_bars(market, stages, sessions)
+    unfitted = {stage.name for stage in stages if is_unfitted(market, stage)}
+    waiting = downstream(stages, unfitted)
+    data = [s.name for s in stages if s.kind is Kind.DATA and s.name not in waiting]
     console.print(
         f"asking the source for {sessions[0]} … {sessions[-1]} ({len(sessions)} sessions)",
         highlight=False,
@@ -73,19 +77,23 @@ def run_refresh(
         sweep(market, instance, console)
         span = (sessions[0], sessions[-1])
         run_assets(defs, instance, data, span, tags={CURRENT_TAG: ASK})
-        after = stored_bars(market, sessions)
+        after = stored_bars(market, stages, sessions)
         restated = tuple(key for key in sessions if after.get(key) != before.get(key))
         console.print(_restated_line(market, restated), soft_wrap=True, highlight=False)
-        _follow(market, defs, instance, console, sessions, republish=republish)
-    why = why_not_fitted(Snapshot(market)) if fitted else None
-    if why is not None:
-        console.print(_processors_line(why), soft_wrap=True, highlight=False)
+        _follow(market, stages, instance, console, sessions, republish=republish)
+    now = StoredVersions(market, stages)
+    for stage in stages:
+        if stage.kind is not Kind.FITTED or stage.name in unfitted:
+            continue
+        why = why_not_current(stage, WHOLE, now)
+        if why is not None:
+            console.print(_processors_line(why), soft_wrap=True, highlight=False)
     return restated
 
 
 def _follow(
     market: Market,
-    defs: dg.Definitions,
+    stages: Sequence[Stage],
     instance: dg.DagsterInstance,
     console: Console,
     sessions: tuple[str, ...],
@@ -94,13 +102,14 @@ def _follow(
 ) -> None:
     """Make models and what follows them again, or say what is left."""
     wanted = {}
-    for asset in model_assets(market):
-        made = set(market.warehouse.sessions(asset))
-        wanted[asset] = [key for key in sessions if key in made]
-    served = None if republish else Served(market, instance)
-    found = survey(market, defs, instance, wanted, served=served)
+    for stage in (s for s in stages if s.tables and s.kind is not Kind.DATA):
+        made = set(market.warehouse.sessions(stage.name))
+        wanted[stage.name] = [key for key in sessions if key in made]
+    served = None if republish else Served(market, stages, instance)
+    found = survey(market, stages, instance, wanted, served=served)
     work = found.work(sessions)
     if republish and work is not None:
+        defs = build_definitions(market, stages)
         run_assets(defs, instance, work.assets, (work.first, work.last), tags={CURRENT_TAG: KEEP})
         return
     for line in _left_lines(market, found, sessions):
@@ -128,7 +137,7 @@ def _left_lines(market: Market, found: Survey, sessions: tuple[str, ...]) -> lis
 def _restated_line(market: Market, restated: tuple[str, ...]) -> str:
     if not restated:
         return "the source gives the bars that were stored"
-    blocks = consecutive(restated, market.sessions)
+    blocks = market.sessions.consecutive(restated)
     shown = ", ".join(b[0] if len(b) == 1 else f"{b[0]} … {b[-1]}" for b in blocks[:5])
     more = f" and {len(blocks) - 5} more stretches" if len(blocks) > 5 else ""
     return f"restated by the source: {shown}{more} ({len(restated)} sessions)"

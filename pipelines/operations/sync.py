@@ -8,6 +8,7 @@ off it, so that the UI and the schedule see them as missing. No file of the ware
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -16,8 +17,8 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pipelines.errors import name_sessions
 from pipelines.instance.materializations import forget, put_on_record
 from pipelines.market.market import Market
-from pipelines.operations.demo import DATA_ASSETS, model_assets
-from pipelines.staleness.data_versions import Snapshot
+from pipelines.market.stage import WHOLE, Stage
+from pipelines.staleness.data_versions import StoredVersions
 
 
 @dataclass(frozen=True)
@@ -35,40 +36,42 @@ class Synced:
     damaged: dict[str, tuple[str, ...]]
 
 
-def sync_record(market: Market, instance: dg.DagsterInstance) -> Synced:
+def sync_record(market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance) -> Synced:
     """Record what is in the warehouse, and take off the record what is not.
 
     Args:
         market: the market.
+        stages: its stages.
         instance: its Dagster record.
     """
-    now = Snapshot(market)
+    now = StoredVersions(market, stages)
     recorded: dict[str, tuple[str, ...]] = {}
     forgotten: dict[str, tuple[str, ...]] = {}
     damaged: dict[str, tuple[str, ...]] = {}
-    for asset in (*DATA_ASSETS, *model_assets(market)):
-        table = now[asset]
-        keys = [key for key in market.sessions.keys if key in table.there]
+    for stage in (stage for stage in stages if stage.is_compared):
+        asset, table = stage.name, now.table(stage.name)
+        if not stage.tables:
+            if _record_whole(now, stage, instance):
+                recorded[asset] = (WHOLE,)
+            continue
+        keys = [key for key in market.sessions.keys if key in table.stored]
         table.load(keys)
         known = instance.get_materialized_partitions(dg.AssetKey(asset))
         new = [key for key in keys if key not in known and table.info(key) is not None]
-        gone = sorted(key for key in known if key not in table.there or key in table.damaged)
+        gone = sorted(key for key in known if key not in table.stored or key in table.damaged)
         put_on_record(market.warehouse.store, instance, asset, table.infos(new))
         forget(instance, asset, gone)
         for into, found in ((recorded, new), (forgotten, gone), (damaged, sorted(table.damaged))):
             if found:
                 into[asset] = tuple(found)
-    if _record_processors(now, instance):
-        recorded["processors"] = ("all",)
     return Synced(recorded, forgotten, damaged)
 
 
-def _record_processors(now: Snapshot, instance: dg.DagsterInstance) -> bool:
-    """Put the fitted processors on record if they are not; whether that was done."""
-    key = dg.AssetKey("processors")
-    if now.processors is None or instance.get_latest_materialization_event(key) is not None:
+def _record_whole(now: StoredVersions, stage: Stage, instance: dg.DagsterInstance) -> bool:
+    """Put a stage without partitions on record if it is not; True if that was done."""
+    key, state = dg.AssetKey(stage.name), now[stage.name][WHOLE]
+    if not isinstance(state, str) or instance.get_latest_materialization_event(key) is not None:
         return False
-    state = now.processors.hash
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
             asset_key=key,

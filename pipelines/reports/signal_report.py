@@ -19,8 +19,8 @@ from pipelines.config.features import identity
 from pipelines.errors import MissingSessionsError
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model
-from pipelines.reports.report_data import ReportData
 from pipelines.reports.portfolio_report import portfolios
+from pipelines.reports.report_data import ReportData
 from pipelines.reports.report_tables import (
     COMPARISON_TABLE,
     DIFFERENCES_TABLE,
@@ -35,7 +35,7 @@ from pipelines.warehouse.partition_file import DamagedFileError, fingerprint
 from pipelines.warehouse.store import atomic_write
 
 if TYPE_CHECKING:
-    from rnn_core.evaluation import PortfolioResult, SignalAnalysis
+    from rnn_core.evaluation import SignalAnalysis
 
 PAGE = "report.html"
 _ICS = ["ic", "rank_ic"]

@@ -150,9 +150,7 @@ def status_report(
     """
     closed = market.sessions.between(market.sessions.first, market.last_closed())
     wanted = {
-        stage.name: keys
-        for stage in stages
-        if stage.is_compared and (keys := stage.due(closed))
+        stage.name: keys for stage in stages if stage.is_compared and (keys := stage.due(closed))
     }
     if recent is not None:
         for stage in (stage for stage in stages if stage.name in wanted and stage.tables):
@@ -196,9 +194,7 @@ def _few(
     return (*(key for key in earlier if key not in stored), *newest)
 
 
-def stored_bars(
-    market: Market, stages: Sequence[Stage], keys: Sequence[str]
-) -> dict[str, str]:
+def stored_bars(market: Market, stages: Sequence[Stage], keys: Sequence[str]) -> dict[str, str]:
     """Fingerprint of the bars that each stored session was made from."""
     now = StoredVersions(market, stages)
     infos: dict[str, PartitionInfo] = {}

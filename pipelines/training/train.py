@@ -14,12 +14,12 @@ import pandas as pd
 
 from pipelines.config.models import ModelSpec
 from pipelines.instance.locks import training_lock
-from pipelines.market.input_versions import learning_window, training_inputs
+from pipelines.market.input_versions import learning_window
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
 from pipelines.training.registry import bundle_path, find_bundle
-from pipelines.training.windows import TrainingData, training_data
+from pipelines.training.windows import TrainingData, training_data, training_fingerprint
 from pipelines.warehouse.partition_file import fingerprint
 
 if TYPE_CHECKING:
@@ -137,15 +137,11 @@ def _kept(
     if is_history and bundle.manifest["processors"] == load_state(market).hash:
         return bundle
     window, needed_by = learning_window(market, as_of), f"{spec.name}_model"
-    digests = {
-        "dataset_infer": market.warehouse.digests(
-            "dataset_infer", window.context, needed_by=needed_by
-        ),
-        "dataset_learn": market.warehouse.digests(
-            "dataset_learn", window.learn, needed_by=needed_by
-        ),
-    }
-    same = bundle.manifest.get("data") == training_inputs(market, as_of, digests)
+    infer, learn = (
+        market.warehouse.digests(table, keys, needed_by=needed_by)
+        for table, keys in (("dataset_infer", window.context), ("dataset_learn", window.learn))
+    )
+    same = bundle.manifest.get("data") == training_fingerprint(market, as_of, infer, learn)
     return bundle if same else None
 
 

@@ -7,7 +7,7 @@ windows from the same rows, without a label.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,12 +88,27 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         sampler.between(*map(pd.Timestamp, window.train)),
         sampler.between(*map(pd.Timestamp, window.valid)),
         window,
-        input_versions.training_inputs(
-            market, as_of, {"dataset_infer": infer.digests, "dataset_learn": learn.digests}
-        ),
+        training_fingerprint(market, as_of, infer.digests, learn.digests),
         state,
         float(trained.mean()),
     )
+
+
+def training_fingerprint(
+    market: Market, as_of: str, infer: Mapping[str, str], learn: Mapping[str, str]
+) -> str:
+    """One hash over the digests of every partition that a model as of a session is trained on.
+
+    Args:
+        market: the market.
+        as_of: the session.
+        infer: digests of `dataset_infer`, of every session of the training window.
+        learn: those of `dataset_learn`.
+    """
+    versions = {"dataset_infer": infer, "dataset_learn": learn}
+    version = input_versions.training_inputs(market, as_of, versions)
+    assert isinstance(version, str)  # noqa: S101 - a digest is given for every session
+    return version
 
 
 def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> TSDataSampler:

@@ -78,19 +78,22 @@ def provenance_sql(patterns: Mapping[str, str]) -> str:
     )
 
 
-def refresh(path: Path, store: Store, predictions: Mapping[str, str]) -> bool:
+def refresh(
+    path: Path, store: Store, predictions: Mapping[str, str], evaluations: Mapping[str, str]
+) -> bool:
     """Rebuild the catalog if the warehouse has tables that it does not show.
 
     Args:
         path: the catalog file.
         store: the warehouse's files.
         predictions: model name -> its prediction table.
+        evaluations: model name -> its evaluation table.
 
     Returns:
         Whether it was rebuilt.
     """
     tables = [t for t in store.tables() if t.isidentifier() and store.has_partitions(t)]
-    wanted = _views(store, tables, predictions)
+    wanted = _views(store, tables, predictions, evaluations)
     if path.is_file() and _recorded(path) == wanted:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +113,13 @@ def refresh(path: Path, store: Store, predictions: Mapping[str, str]) -> bool:
     return True
 
 
-def _views(store: Store, tables: Sequence[str], predictions: Mapping[str, str]) -> dict[str, str]:
+def _views(
+    store: Store,
+    tables: Sequence[str],
+    predictions: Mapping[str, str],
+    evaluations: Mapping[str, str],
+) -> dict[str, str]:
+    """The SQL of every view, by name."""
     views = {
         table: (
             f"SELECT * FROM read_parquet('{_pattern(store, table)}', "  # noqa: S608 - escaped
@@ -128,7 +137,7 @@ def _views(store: Store, tables: Sequence[str], predictions: Mapping[str, str]) 
     written = {model: table for model, table in predictions.items() if table in views}
     if written:
         views["latest_signal"] = latest_signal_sql(written)
-    evaluated = {m: f"{m}_evaluation" for m in predictions if f"{m}_evaluation" in views}
+    evaluated = {model: table for model, table in evaluations.items() if table in views}
     if evaluated:
         views["evaluations"] = evaluations_sql(evaluated)
     if tables:
