@@ -13,10 +13,10 @@ from pipelines.assets.evaluation import (
 from pipelines.assets.features import alpha158_asset, label_asset
 from pipelines.assets.models import model_asset
 from pipelines.assets.ohlcv import ohlcv_asset
+from pipelines.assets.partitions import partitions_definition
 from pipelines.assets.predictions import prediction_asset
 from pipelines.automation.schedule import daily_retraining
 from pipelines.automation.sensors import failed_runs, new_files, reports_after_daily
-from pipelines.calendar.sessions import partitions_definition
 from pipelines.market.market import Market
 from pipelines.staleness.up_to_date_check import up_to_date_check
 

@@ -31,8 +31,8 @@ from pipelines.assets.check_results import (
 from pipelines.assets.checks import Check, Finding, blocking
 from pipelines.assets.freshness import freshness_policy
 from pipelines.assets.materialize import make_what_is_left
+from pipelines.assets.partitions import check_sessions
 from pipelines.assets.retries import is_transient, retry_later
-from pipelines.calendar.sessions import check_sessions
 from pipelines.errors import (
     BarsNotArrivedError,
     CheckFailedError,

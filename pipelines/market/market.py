@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pipelines.calendar.sessions import Sessions, TrainingPlan
+from pipelines.calendar.sessions import Sessions
+from pipelines.calendar.training_plan import TrainingPlan
 from pipelines.config.market_file import FactoryConfig
 from pipelines.config.models import ModelSpec, model_spec
 from pipelines.errors import ConfigError
