@@ -18,14 +18,13 @@ from pipelines.assets.asset_factory import Run, chunks, market_asset, session_as
 from pipelines.assets.checks import Check, cross_section
 from pipelines.assets.column_lineage import infer_lineage, learn_lineage
 from pipelines.assets.features import no_label_yet
+from pipelines.config.processors import build_chain, input_columns
 from pipelines.market import input_versions
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.training.processors import (
     STATE_FILE,
     ProcessorState,
-    build_chain,
     from_qlib,
-    input_columns,
     load_state,
     processors_config,
     save_state,

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from pipelines.assets.asset_factory import Run, chunks, session_asset
 from pipelines.assets.checks import Check, finite, nan_rise
 from pipelines.assets.column_lineage import feature_lineage, label_lineage
-from pipelines.config.features import describe_features, identity
+from pipelines.config.features import identity
 from pipelines.errors import SourceError, WarehouseError
 from pipelines.market import input_versions
 from pipelines.market.market import Market
 from pipelines.warehouse.arrow_rows import Rows, columns_of, from_columns
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import LABEL, Table, feature_table
+from rnn_core.features.operators import UNBOUNDED
 
 CODE_VERSION = "1"
 _CHUNK = 120  # sessions computed at once; their look-back comes on top
@@ -73,6 +74,20 @@ def alpha158_asset(market: Market, days: dg.PartitionsDefinition[str]) -> dg.Ass
                 f"{checks.max_nan_rise:.0%}.",
             ),
         ),
+    )
+
+
+def describe_features(market: Market) -> str:
+    """What the asset `alpha158` of a market holds, for the UI."""
+    features = market.feature_set
+    name = identity(market.config.features.set)
+    what = f"the set {name}" if isinstance(name, str) else "the configured set"
+    back = features.look_back
+    before = "all" if back >= UNBOUNDED else f"up to {back}"
+    return (
+        f"The {len(features)} features of {what} for every bar, {market.config.features.semantics} "
+        f"semantics, from adjusted bars of this session and {before} before it. The asset keeps "
+        f"this name whatever the set. The column descriptions give each formula."
     )
 
 

@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -20,11 +20,10 @@ from pipelines.errors import ConfigError
 from pipelines.market.calendars import market_sessions
 from pipelines.market.membership import read_universe
 from pipelines.sources import BarSource, make_source
+from pipelines.warehouse.catalog import refresh_catalog
 from pipelines.warehouse.store import Store
 from pipelines.warehouse.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    from rnn_core.features import Expression, FeatureSet
+from rnn_core.features import Expression, FeatureSet, parse
 
 LABEL_NAME = "LABEL0"
 ENV_DATA = "RNN_DATA_DIR"
@@ -201,8 +200,6 @@ class Market:
     @cached_property
     def label(self) -> Expression:
         """The label expression as a graph."""
-        from rnn_core.features import parse
-
         return parse(self.config.features.label)
 
     @property
@@ -246,14 +243,10 @@ class Market:
         """Their names and formulas, in order."""
         return dict(self.feature_set)
 
-    @cached_property
+    @property
     def dataset_columns(self) -> tuple[str, ...]:
         """Features left after the infer processors, in the frame's order."""
-        from pipelines.training.processors import build_chain, output_columns
-
-        dataset = self.config.dataset
-        chain = build_chain(dataset.infer_processors, dataset, group="feature")
-        return output_columns(chain, list(self.feature_formulas), "feature")
+        return self.config.dataset_columns
 
     def prediction_tables(self) -> dict[str, str]:
         """Model name -> its prediction table."""
@@ -261,9 +254,7 @@ class Market:
 
     def refresh_catalog(self) -> None:
         """Show tables that have appeared since the catalog was built."""
-        from pipelines.warehouse.catalog import refresh
-
-        refresh(self.paths.catalog, self.warehouse.store, self.prediction_tables())
+        refresh_catalog(self.paths.catalog, self.warehouse.store, self.prediction_tables())
 
     def load_bars(self, keys: tuple[str, ...], needed_by: str) -> tuple[pd.DataFrame, Any]:
         """Adjusted bars of the given sessions and the partitions that they came from."""
