@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipelines.assets.asset_factory import Run, chunks, session_asset
 from pipelines.assets.checks import Check, finite, nan_rise
 from pipelines.assets.column_lineage import feature_lineage, label_lineage
+from pipelines.bars.adjustment import load_bars
 from pipelines.config.features import identity
 from pipelines.errors import SourceError, WarehouseError
 from pipelines.market import input_versions
@@ -128,7 +129,7 @@ def feature_partitions(
 
     market = run.market
     needed = market.sessions.between(input_versions.feature_window(market, keys[0])[0], keys[-1])
-    bars, parts = market.load_bars(needed, "alpha158")
+    bars, parts = load_bars(market, needed, "alpha158")
     if "vwap" in market.feature_set.fields:
         _require_vwap(bars)
     bars["member"] = parts.frame["member"].to_numpy(dtype="float64")
@@ -259,7 +260,7 @@ def label_partitions(run: Run, keys: tuple[str, ...]) -> Iterator[tuple[str, Row
 
     market, sessions = run.market, run.market.sessions
     needed = sessions.between(input_versions.label_window(market, keys[0])[0], keys[-1])
-    bars, parts = market.load_bars(needed, "label")
+    bars, parts = load_bars(market, needed, "label")
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
     values = expression_panel(panel, market.label, semantics="strict")  # [N, T]
     instruments = panel.instruments.to_numpy(dtype=object)
