@@ -26,7 +26,7 @@ from pipelines.instance.run_history import waits_for_bars_tag
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage, by_model
 from pipelines.staleness.served import Served
-from pipelines.warehouse import catalog
+from pipelines.warehouse.catalog import refresh_catalog
 from pipelines.warehouse.schemas import Table
 
 # Single-run backfills are what the design rests on; that their parameter is in beta is known.
@@ -84,7 +84,7 @@ def asset_of(
             result = results.hand_over(_lineage(stage))
         if stage.tables:
             try:
-                refresh_catalog(market, stages)
+                update_catalog(market, stages)
             except (duckdb.Error, OSError) as error:
                 context.log.warning(
                     f"the catalog {market.paths.catalog} was not refreshed: {error}"
@@ -142,14 +142,14 @@ def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseE
         raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
 
 
-def refresh_catalog(market: Market, stages: Sequence[Stage]) -> None:
+def update_catalog(market: Market, stages: Sequence[Stage]) -> None:
     """Show tables in the catalog that have appeared since it was built.
 
     Raises:
         duckdb.Error: the catalog cannot be built.
         OSError: it cannot be written.
     """
-    catalog.refresh(
+    refresh_catalog(
         market.paths.catalog,
         market.warehouse.store,
         predictions={m: s.name for m, s in by_model(stages, Kind.PREDICTION).items()},

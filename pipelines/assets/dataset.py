@@ -18,6 +18,7 @@ from pipelines.assets.checks import cross_section
 from pipelines.assets.column_lineage import infer_lineage, learn_lineage
 from pipelines.assets.features import no_label_yet
 from pipelines.assets.partitions import chunks
+from pipelines.config.processors import build_chain, input_columns
 from pipelines.errors import ProcessorStateError
 from pipelines.market.input_versions import (
     PROCESSORS,
@@ -30,9 +31,7 @@ from pipelines.market.stage import WHOLE, Check, Kind, Run, Stage, Version
 from pipelines.training.processors import (
     STATE_FILE,
     ProcessorState,
-    build_chain,
     from_qlib,
-    input_columns,
     load_state,
     processors_settings,
     save_state,
@@ -151,7 +150,7 @@ def dataset_infer_stage(market: Market) -> Stage:
     )
 
     def make(run: Run) -> None:
-        state, name = load_state(market), run.stage.name
+        state = load_state(market)
         names = input_columns(state.infer, list(market.feature_formulas))
         wanted = ["instrument", "member", *names]
         for keys in chunks(run.keys):

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pipelines.assets.checks import finite, nan_rise
 from pipelines.assets.column_lineage import feature_lineage, label_lineage
 from pipelines.assets.partitions import chunks
-from pipelines.config.features import describe_features, identity
+from pipelines.bars.adjustment import load_bars
+from pipelines.config.features import identity
 from pipelines.errors import SourceError, WarehouseError
 from pipelines.market.input_versions import (
     alpha158_inputs,
@@ -31,6 +32,7 @@ from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.warehouse.arrow_rows import Rows, columns_of, from_columns
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import LABEL, Table, feature_table
+from rnn_core.features.operators import UNBOUNDED
 
 CODE_VERSION = "1"
 
@@ -80,6 +82,20 @@ def alpha158_stage(market: Market) -> Stage:
     )
 
 
+def describe_features(market: Market) -> str:
+    """What the asset `alpha158` of a market holds, for the UI."""
+    features = market.feature_set
+    name = identity(market.config.features.set)
+    what = f"the set {name}" if isinstance(name, str) else "the configured set"
+    back = features.look_back
+    before = "all" if back >= UNBOUNDED else f"up to {back}"
+    return (
+        f"The {len(features)} features of {what} for every bar, {market.config.features.semantics} "
+        f"semantics, from adjusted bars of this session and {before} before it. The asset keeps "
+        f"this name whatever the set. The column descriptions give each formula."
+    )
+
+
 def features_config(market: Market) -> dict[str, object]:
     """The configuration that the features use."""
     features = market.config.features
@@ -117,7 +133,7 @@ def feature_partitions(
 
     market = run.market
     needed = market.sessions.between(feature_window(market, keys[0])[0], keys[-1])
-    bars, parts = market.load_bars(needed, "alpha158")
+    bars, parts = load_bars(market, needed, "alpha158")
     if "vwap" in market.feature_set.fields:
         _require_vwap(bars)
     bars["member"] = parts.frame["member"].to_numpy(dtype="float64")
@@ -247,7 +263,7 @@ def label_partitions(run: Run, keys: tuple[str, ...]) -> Iterator[tuple[str, Row
 
     market, sessions = run.market, run.market.sessions
     needed = sessions.between(label_window(market, keys[0])[0], keys[-1])
-    bars, parts = market.load_bars(needed, "label")
+    bars, parts = load_bars(market, needed, "label")
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
     values = expression_panel(panel, market.label, semantics="strict")  # [N, T]
     instruments = panel.instruments.to_numpy(dtype=object)

@@ -185,7 +185,8 @@ def _require_same_configuration(run: Run, spec: ModelSpec, anchor: str, key: str
     if bundle.manifest.get("config_hash") != fingerprint(training_config(run.market, spec)):
         raise ModelNotTrainedError(
             f"{run.stage.name} of {key} serves the {spec.name} model of {anchor}, which was "
-            f"trained with another configuration; materialize {run.stage.name} of {anchor} again first"
+            f"trained with another configuration; materialize {run.stage.name} of {anchor} again "
+            f"first"
         )
 
 

@@ -24,10 +24,10 @@ from pyarrow import feather
 
 from pipelines.assets.checks import coverage, quarantined
 from pipelines.assets.partitions import chunks
-from pipelines.bars.adjustment import adjustment_factors, membership
-from pipelines.bars.adjustment_state import CARRIED, Carry, last_rows, with_entering
+from pipelines.bars.adjustment_state import CARRIED, Carry, last_rows
 from pipelines.bars.bar_versions import bar_inputs, first_unchained, in_order, rows_of
-from pipelines.bars.quarantine import any_of, broken_rules, counts, examples, jumps, verdict
+from pipelines.bars.judge import judged
+from pipelines.bars.quarantine import counts, examples
 from pipelines.config.sources import source_label
 from pipelines.errors import MissingSessionsError, SourceError, WarehouseError, name_sessions
 from pipelines.market.input_versions import ohlcv_inputs
@@ -132,38 +132,6 @@ def _sound(
         yield bars, keys
         kept = bars.loc[~bars["aside"], "session"].value_counts()
         history.extend(int(kept.get(key, 0)) for key in keys)
-
-
-def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
-    """Bars with their factor, membership and what becomes of them.
-
-    Args:
-        market: the market.
-        bars: rows as of `fetch_sessions`, in order.
-        carry: what enters them.
-
-    Returns:
-        The bars, and `adj_factor`, `last_close`, `member`, `rule`, `policy`, `aside`, and what
-        `carry.with_entering` adds.
-    """
-    quarantine = market.config.market.quarantine
-    prior = carry.into(set(bars["instrument"].dropna()))
-    broken = broken_rules(bars)
-    factor = adjustment_factors(bars, prior["adj_factor"])
-    stands = ~any_of(broken, quarantine.set_aside, len(bars))
-    close = (bars["close"] * factor).to_numpy(dtype="float64")
-    broken["jump"], last = jumps(bars, close, stands, prior["last_close"], quarantine.jump_limit)
-    found = verdict(broken, quarantine.policies)
-    by_session = bars[["instrument"]].assign(date=bars["session"])
-    bars = bars.assign(
-        adj_factor=factor,
-        last_close=last,
-        member=membership(by_session, market.universe),
-        rule=pd.Series(found.rule, bars.index, dtype="str"),
-        policy=pd.Series(found.policy, bars.index, dtype="str"),
-        aside=found.aside,
-    )
-    return with_entering(bars, prior)
 
 
 def _write(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:

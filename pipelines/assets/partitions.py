@@ -1,10 +1,56 @@
-"""Partition keys of runs."""
+"""The one Dagster partitions definition of a market's graph: its trading sessions.
+
+One Dagster job can hold only one partitions definition, and every dependency is the identity
+mapping; an asset reads what it looks back on from the warehouse, by the arithmetic of `Sessions`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import dagster as dg
+import pandas as pd
+
+from pipelines.calendar.sessions import Sessions
+
 SESSIONS_AT_ONCE = 120
+
+
+def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartitionsDefinition:
+    """The one partitions definition of a market's graph: its sessions.
+
+    Weekdays on which the market never trades are excluded by cron strings, other closed days one
+    by one; windows run from midnight to midnight of the calendar's time zone, so the key D exists
+    from the midnight that follows D.
+
+    Args:
+        sessions: the market's sessions.
+        closed: whether the market's span has an end (a historical sample); otherwise partitions
+            go on appearing day by day, and reloading the code location extends what is known of
+            future holidays.
+    """
+    days = pd.date_range(sessions.keys[0], sessions.keys[-1])
+    trading = set(sessions.keys)
+    open_weekdays = {d.day_of_week for d in days if d.strftime("%Y-%m-%d") in trading}
+    closed_weekdays = [w for w in range(7) if w not in open_weekdays]
+    holidays = [
+        d.to_pydatetime()
+        for d in days
+        if d.strftime("%Y-%m-%d") not in trading and d.day_of_week in open_weekdays
+    ]
+    crons = [f"0 0 * * {(w + 1) % 7}" for w in closed_weekdays]  # cron counts from Sunday
+    last = pd.Timestamp(sessions.keys[-1])
+    return dg.DailyPartitionsDefinition(
+        start_date=sessions.keys[0],
+        end_date=(last + pd.Timedelta(days=1)).strftime("%Y-%m-%d") if closed else None,
+        timezone=sessions.timezone,
+        exclusions=[*crons, *holidays] or None,
+    )
+
+
+def check_sessions(keys: Sequence[str], sessions: Sessions) -> tuple[str, ...]:
+    """The partition keys of a run in order, each confirmed to be a session."""
+    return tuple(sorted(keys, key=sessions.position))
 
 
 def chunks(keys: Sequence[str], size: int = SESSIONS_AT_ONCE) -> list[tuple[str, ...]]:

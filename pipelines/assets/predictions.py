@@ -159,9 +159,9 @@ def _session_scores(
         )
     if bundle.manifest["processors"] != state:
         raise ProcessorStateError(
-            f"{run.stage.name} of {key}: the {spec.name} model of {as_of} was trained on features of "
-            f"the processor state {bundle.manifest['processors'][:12]}, and {state[:12]} is in force; "
-            f"materialize {spec.name}_model of {as_of} again"
+            f"{run.stage.name} of {key}: the {spec.name} model of {as_of} was trained on features "
+            f"of the processor state {bundle.manifest['processors'][:12]}, and {state[:12]} is in "
+            f"force; materialize {spec.name}_model of {as_of} again"
         )
     day = pd.Timestamp(key)
     windows = sampler.between(day, day)

@@ -9,15 +9,14 @@ yesterday's partition stays valid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from pipelines.bars.quarantine import PRICES
-from pipelines.config.text_files import read_text
-from pipelines.errors import ConfigError
+from pipelines.market.market import Market
+from pipelines.warehouse.warehouse import Partitions
 
 
 def adjustment_factors(bars: pd.DataFrame, prior: pd.Series) -> pd.Series:
@@ -48,52 +47,6 @@ def adjustment_factors(bars: pd.DataFrame, prior: pd.Series) -> pd.Series:
     return factor.reindex(bars.index)
 
 
-def membership(
-    bars: pd.DataFrame, universe: Literal["all"] | pd.DataFrame
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether each bar's instrument is a member on its session.
-
-    Args:
-        bars: rows with date and instrument.
-        universe: `all`, or spans with columns instrument, start, end (keys, both included).
-    """
-    if isinstance(universe, str):
-        return np.ones(len(bars), dtype=bool)
-    spans = universe.groupby("instrument")
-    member = np.zeros(len(bars), dtype=bool)
-    dates = bars["date"].to_numpy()
-    for name, rows in bars.groupby("instrument").indices.items():
-        if name not in spans.groups:
-            continue
-        for start, end in spans.get_group(name)[["start", "end"]].itertuples(index=False):
-            member[rows] |= (dates[rows] >= start) & (dates[rows] <= end)
-    return member
-
-
-def read_spans(path: Path) -> pd.DataFrame:
-    """Membership spans from a file in qlib's instruments format.
-
-    Raises:
-        ConfigError: the file is absent, or a line is not `instrument start end`.
-    """
-    lines = read_text(path, "market.universe.spans").splitlines()
-    rows: list[Sequence[str]] = []
-    for number, line in enumerate(lines, start=1):
-        parts = line.split()
-        if not parts:
-            continue
-        try:
-            name, start, end = parts[0], *(str(pd.Timestamp(p).date()) for p in parts[1:3])
-            if len(parts) != 3 or end < start:
-                raise ValueError
-        except ValueError:
-            raise ConfigError(
-                f"{path}, line {number}: expected `instrument start end`, got {line!r}"
-            ) from None
-        rows.append((name, start, end))
-    return pd.DataFrame(rows, columns=["instrument", "start", "end"])
-
-
 def adjusted(bars: pd.DataFrame, vwap: Literal["amount", "typical", "none"]) -> pd.DataFrame:
     """Bars on the adjusted basis that features are computed from.
 
@@ -115,3 +68,21 @@ def adjusted(bars: pd.DataFrame, vwap: Literal["amount", "typical", "none"]) -> 
     elif vwap == "typical":
         out["vwap"] = (bars["high"] + bars["low"] + bars["close"]) / 3.0 * factor
     return out
+
+
+def load_bars(
+    market: Market, keys: Sequence[str], needed_by: str
+) -> tuple[pd.DataFrame, Partitions]:
+    """Adjusted bars of some sessions, and the partitions that they came from.
+
+    Args:
+        market: the market.
+        keys: the sessions.
+        needed_by: the asset that reads them, for the error.
+
+    Raises:
+        MissingSessionsError: a session is not in the warehouse.
+        WarehouseError: a file is damaged.
+    """
+    parts = market.warehouse.read("ohlcv", keys, needed_by=needed_by)
+    return adjusted(parts.frame, market.config.market.vwap), parts

@@ -15,11 +15,11 @@ from itertools import takewhile
 import numpy as np
 import pandas as pd
 
-from pipelines.bars.adjustment import membership
 from pipelines.bars.adjustment_state import STATES, Carry, stored_rows, with_entering
 from pipelines.errors import MissingSessionsError, WarehouseError
 from pipelines.market.input_versions import ENTERING, MEMBERS, SOURCE_BARS
 from pipelines.market.market import Market
+from pipelines.market.membership import membership
 from pipelines.sources.base import RAW_COLUMNS, fetch_sessions
 from pipelines.warehouse.partition_file import fingerprint, sha256
 

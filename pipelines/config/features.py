@@ -8,15 +8,63 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
+from pydantic import Field, field_validator, model_validator
+
+from pipelines.config.types import PositiveInt, Section
 from pipelines.errors import did_you_mean
-
-if TYPE_CHECKING:
-    from pipelines.market.market import Market
-    from rnn_core.features import FeatureSet
+from rnn_core.features import (
+    ALPHA158_EXPRESSIONS,
+    ALPHA158_FIELDS,
+    ALPHA360_EXPRESSIONS,
+    FeatureSet,
+    load_feature_set,
+    parse,
+)
 
 KEYS = ("date", "instrument", "member")  # the columns beside the features
+
+
+class FeaturesConfig(Section):
+    """The feature set and the label expression.
+
+    `set` is written as `alpha158`, `alpha360`, the path of a YAML file or a mapping as such a file
+    holds, and is a `rnn_core.features.FeatureSet` once loaded.
+    """
+
+    set: Any = Field(default="alpha158", validate_default=True)
+    semantics: Literal["strict", "qlib"] = "strict"
+    min_periods: PositiveInt = 1
+    label: str = "Ref($close, -2)/Ref($close, -1) - 1"
+
+    @field_validator("set")
+    @classmethod
+    def _loads(cls, given: Any) -> FeatureSet:
+        return checked_set(given)
+
+    @field_validator("label")
+    @classmethod
+    def _parses(cls, text: str) -> str:
+        label = parse(text)  # raises a ValueError that points at the character
+        if label.look_ahead < 1:
+            raise ValueError(f"the label {text!r} looks at no later session: nothing to predict")
+        require_fields(label.fields)
+        return text
+
+    @model_validator(mode="after")
+    def _enough_values(self) -> FeaturesConfig:
+        if self.min_periods > 1 and self.semantics == "qlib":
+            raise ValueError(
+                f"min_periods {self.min_periods} with qlib's semantics, where it is always 1"
+            )
+        shortest = self.set.shortest_window
+        if shortest is not None and self.min_periods > shortest:
+            raise ValueError(
+                f"min_periods {self.min_periods} exceeds the shortest window of the set, "
+                f"{shortest} sessions: its features would never have a value"
+            )
+        return self
 
 
 def checked_set(given: Any) -> FeatureSet:
@@ -30,8 +78,6 @@ def checked_set(given: Any) -> FeatureSet:
         ValueError: it cannot be read, looks ahead, reads a field that bars do not have, or has a
             name that SQL cannot tell from another.
     """
-    from rnn_core.features import FeatureSet, load_feature_set
-
     if isinstance(given, FeatureSet):
         features = given
     elif isinstance(given, str | Path | dict):
@@ -69,8 +115,6 @@ def require_fields(fields: Iterable[str]) -> None:
     Raises:
         ValueError: naming the first, with the nearest one that there is.
     """
-    from rnn_core.features import ALPHA158_FIELDS
-
     for name in sorted(set(fields) - set(ALPHA158_FIELDS)):
         raise ValueError(
             f"no field ${name} in adjusted bars; {did_you_mean(name, ALPHA158_FIELDS)}"
@@ -79,26 +123,8 @@ def require_fields(fields: Iterable[str]) -> None:
 
 def identity(features: FeatureSet) -> object:
     """What tells a set from others in provenance: the formulas, or the name of one of qlib's."""
-    from rnn_core.features import ALPHA158_EXPRESSIONS, ALPHA360_EXPRESSIONS
-
     pairs = list(features.items())
     for name, known in (("alpha158", ALPHA158_EXPRESSIONS), ("alpha360", ALPHA360_EXPRESSIONS)):
         if pairs == list(known.items()):
             return name
     return pairs
-
-
-def describe_features(market: Market) -> str:
-    """What the asset `alpha158` of a market holds, for the UI."""
-    from rnn_core.features.operators import UNBOUNDED
-
-    features = market.feature_set
-    name = identity(market.config.features.set)
-    what = f"the set {name}" if isinstance(name, str) else "the configured set"
-    back = features.look_back
-    before = "all" if back >= UNBOUNDED else f"up to {back}"
-    return (
-        f"The {len(features)} features of {what} for every bar, {market.config.features.semantics} "
-        f"semantics, from adjusted bars of this session and {before} before it. The asset keeps "
-        f"this name whatever the set. The column descriptions give each formula."
-    )

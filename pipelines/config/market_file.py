@@ -9,18 +9,19 @@ from __future__ import annotations
 import datetime as dt
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.calendar import CalendarConfig, UniverseConfig, check_days
 from pipelines.config.checks import ChecksConfig
+from pipelines.config.features import FeaturesConfig
+from pipelines.config.models import model_spec
+from pipelines.config.processors import DatasetConfig, build_chain, output_columns
 from pipelines.config.quarantine import QuarantineConfig
 from pipelines.config.sources import SourceConfig, check_universe
 from pipelines.config.types import PositiveInt, Section, Share
-
-if TYPE_CHECKING:
-    from rnn_core.features import FeatureSet
+from rnn_core.features import FeatureSet, parse
 
 
 class MarketConfig(Section):
@@ -42,96 +43,6 @@ class MarketConfig(Section):
         check_universe(self.source, self.universe)
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"end {self.end} must come after start {self.start}")
-        return self
-
-
-class FeaturesConfig(Section):
-    """The feature set and the label expression.
-
-    `set` is written as `alpha158`, `alpha360`, the path of a YAML file or a mapping as such a file
-    holds, and is a `rnn_core.features.FeatureSet` once loaded.
-    """
-
-    set: Any = Field(default="alpha158", validate_default=True)
-    semantics: Literal["strict", "qlib"] = "strict"
-    min_periods: PositiveInt = 1
-    label: str = "Ref($close, -2)/Ref($close, -1) - 1"
-
-    @field_validator("set")
-    @classmethod
-    def _loads(cls, given: Any) -> FeatureSet:
-        from pipelines.config.features import checked_set
-
-        return checked_set(given)
-
-    @field_validator("label")
-    @classmethod
-    def _parses(cls, text: str) -> str:
-        from pipelines.config.features import require_fields
-        from rnn_core.features import parse
-
-        label = parse(text)  # raises a ValueError that points at the character
-        if label.look_ahead < 1:
-            raise ValueError(f"the label {text!r} looks at no later session: nothing to predict")
-        require_fields(label.fields)
-        return text
-
-    @model_validator(mode="after")
-    def _enough_values(self) -> FeaturesConfig:
-        if self.min_periods > 1 and self.semantics == "qlib":
-            raise ValueError(
-                f"min_periods {self.min_periods} with qlib's semantics, where it is always 1"
-            )
-        shortest = self.set.shortest_window
-        if shortest is not None and self.min_periods > shortest:
-            raise ValueError(
-                f"min_periods {self.min_periods} exceeds the shortest window of the set, "
-                f"{shortest} sessions: its features would never have a value"
-            )
-        return self
-
-
-class ProcessorConfig(Section):
-    """One processor: its class of `rnn_core.data` and its arguments."""
-
-    name: str
-    kwargs: dict[str, Any] = Field(default_factory=dict)
-
-
-def _as_processor(entry: Any) -> Any:
-    """`RobustZScoreNorm: {clip_outlier: true}` or a bare name, as people write them."""
-    if isinstance(entry, str):
-        return {"name": entry}
-    if isinstance(entry, dict) and len(entry) == 1:
-        ((name, kwargs),) = entry.items()
-        return {"name": name, "kwargs": kwargs or {}}
-    raise ValueError(f"expected `ProcessorName: {{argument: value}}`, got {entry!r}")
-
-
-class DatasetConfig(Section):
-    """The fit window, the processors and the window length."""
-
-    fit_start: dt.date
-    fit_end: dt.date
-    infer_processors: tuple[ProcessorConfig, ...]
-    learn_processors: tuple[ProcessorConfig, ...]
-    step_len: PositiveInt = 20
-
-    @field_validator("infer_processors", "learn_processors", mode="before")
-    @classmethod
-    def _short_form(cls, entries: Any) -> Any:
-        if not isinstance(entries, list):
-            raise ValueError(f"expected a list of processors, got {type(entries).__name__}")
-        return [_as_processor(entry) for entry in entries]
-
-    @model_validator(mode="after")
-    def _check(self) -> DatasetConfig:
-        if self.fit_end <= self.fit_start:
-            raise ValueError(f"fit_end {self.fit_end} must come after fit_start {self.fit_start}")
-        from pipelines.training.processors import build_chain
-
-        build_chain(self.infer_processors, self, group="feature")
-        build_chain(self.learn_processors, self, group="label")
         return self
 
 
@@ -206,10 +117,14 @@ class ScheduleConfig(Section):
     @field_validator("cron")
     @classmethod
     def _valid_cron(cls, cron: str) -> str:
-        from dagster._utils.schedules import is_valid_cron_string
+        import dagster as dg  # heavy, and only a schedule that is configured needs it
 
-        if not is_valid_cron_string(cron):
-            raise ValueError(f"not a cron string: {cron!r}; expected five fields, as '30 0 * * *'")
+        try:
+            dg.ScheduleDefinition(job_name="daily", cron_schedule=cron)
+        except dg.DagsterInvalidDefinitionError:
+            raise ValueError(
+                f"not a cron string: {cron!r}; expected five fields, as '30 0 * * *'"
+            ) from None
         return cron
 
     @field_validator("every_minutes")
@@ -279,8 +194,6 @@ class FactoryConfig(Section):
     @field_validator("models")
     @classmethod
     def _known_models(cls, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        from pipelines.config.models import model_spec
-
         if not models:
             raise ValueError("no model: name at least one of lstm, gru, krnn")
         for name, entry in models.items():
@@ -297,20 +210,26 @@ class FactoryConfig(Section):
         given: FeatureSet = self.features.set
         return given.without_field("vwap") if self.market.vwap == "none" else given
 
+    @cached_property
+    def dataset_columns(self) -> tuple[str, ...]:
+        """The features that the infer processors leave, in the frame's order.
+
+        Raises:
+            ValueError: a processor names a column that the set lacks.
+        """
+        chain = build_chain(self.dataset.infer_processors, self.dataset, group="feature")
+        return output_columns(chain, self.feature_set.names, "feature")
+
     @model_validator(mode="after")
     def _columns(self) -> FactoryConfig:
-        from pipelines.training.processors import build_chain, output_columns
-        from rnn_core.features import parse
-
         if self.market.vwap == "none" and "vwap" in parse(self.features.label).fields:
             raise ValueError("features.label reads $vwap, and market.vwap is none")
         try:
-            names = self.feature_set.names
+            _ = self.feature_set
         except ValueError as error:
             raise ValueError(f"features.set: {error}; market.vwap is none") from error
-        chain = build_chain(self.dataset.infer_processors, self.dataset, group="feature")
         try:
-            output_columns(chain, names, "feature")
+            _ = self.dataset_columns
         except ValueError as error:
             raise ValueError(f"dataset.infer_processors: {error}") from error
         return self

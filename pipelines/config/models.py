@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pipelines.errors import did_you_mean
+from rnn_core.models.families import MODEL_FAMILIES
+from rnn_core.training.trainer_config import TrainerConfig
 
 # Settings of the trainer that the section `training` gives for all models.
 MARKET_WIDE = frozenset({"seed", "device", "precision"})
@@ -46,9 +48,6 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
     Raises:
         ValueError: an unknown family or argument, or a value that does not fit.
     """
-    from rnn_core.models.families import MODEL_FAMILIES
-    from rnn_core.training.trainer_config import TrainerConfig
-
     if not name.isidentifier() or not name.islower():
         raise ValueError(f"model name {name!r} must be lower-case letters, digits and _")
     given = dict(entry or {})

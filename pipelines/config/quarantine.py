@@ -6,15 +6,66 @@ a count in the partition's metadata. What each rule says is in `quarantine.RULES
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
-from pipelines.bars.quarantine import OPTIONAL, RULES, Policy
 from pipelines.config.types import Section
 from rnn_core.panel.frames import near_matches
 
 Aside = Literal["quarantine"]
+Policy = Literal["quarantine", "accept"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule.
+
+    Attributes:
+        says: what a bar that breaks it is.
+        why_aside: why such a bar can only be set aside; empty where it may be accepted.
+    """
+
+    says: str
+    why_aside: str = ""
+
+
+RULES: Mapping[str, Rule] = {
+    "no_instrument": Rule("the row names no instrument", "a bar is stored under its instrument"),
+    "missing_price": Rule(
+        "a price is missing or not finite", "a bar is stored with all of its four prices"
+    ),
+    "non_positive_price": Rule(
+        "a price is zero or negative", "returns and logarithms need positive prices"
+    ),
+    "high_below_low": Rule("high lies below low"),
+    "low_above_body": Rule("low lies above open or close"),
+    "high_below_body": Rule("high lies below open or close"),
+    "zero_volume": Rule("nothing was traded"),
+    "missing_volume": Rule("volume is missing or not finite", "a bar is stored with its volume"),
+    "negative_volume": Rule("volume is negative", "averages weighted by it have no meaning"),
+    "negative_amount": Rule("amount is negative"),
+    "bad_adj_ratio": Rule("adj_ratio is no positive number; if accepted, it counts as 1"),
+    "duplicate": Rule(
+        "a copy of a bar that is kept", "an instrument has one bar a session, and that is kept"
+    ),
+    "contradicting_duplicate": Rule(
+        "one of several different bars of one instrument and session",
+        "an instrument has one bar a session, and which is right cannot be known",
+    ),
+    "off_calendar": Rule(
+        "dated on a day that is no session",
+        "bars are stored by session; if the day was one, name it under market.extra_sessions",
+    ),
+    "future_date": Rule(
+        "dated after the present day", "nothing is stored before its session is over"
+    ),
+    "jump": Rule("the adjusted close moved further than jump_limit since the bar before"),
+}
+OPTIONAL = tuple(name for name, rule in RULES.items() if not rule.why_aside)
+"""The rules whose bars may be accepted."""
 
 
 class QuarantineConfig(Section):

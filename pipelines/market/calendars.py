@@ -29,6 +29,7 @@ from pipelines.config.market_file import MarketConfig
 from pipelines.config.text_files import read_text
 from pipelines.errors import ConfigError, SourceError, name_sessions
 from pipelines.sources.base import BarSource, DatedSource, FingerprintedSource
+from pipelines.sources.table_file import read_table
 from pipelines.warehouse.partition_file import fingerprint
 from pipelines.warehouse.store import atomic_write
 
@@ -127,8 +128,6 @@ def file_sessions(calendar: FileCalendar) -> list[str]:
 
 
 def _column_sessions(path: Path, column: str) -> list[str]:
-    from pipelines.sources.table_file import read_table
-
     try:
         frame = read_table(path, (column,), "market.calendar.file", dates=(column,))
     except SourceError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pipelines.calendar.sessions import TrainingWindow, training_window
+from pipelines.calendar.training_plan import TrainingWindow, training_window
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Absent, DataVersions, Version
 from pipelines.warehouse.partition_file import fingerprint

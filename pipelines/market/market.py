@@ -3,87 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
-
-from pipelines.calendar.sessions import Sessions, TrainingPlan
+from pipelines.calendar.sessions import Sessions
+from pipelines.calendar.training_plan import TrainingPlan
 from pipelines.config.market_file import FactoryConfig
 from pipelines.config.models import ModelSpec, model_spec
 from pipelines.errors import ConfigError
 from pipelines.market.calendars import market_sessions
 from pipelines.market.membership import read_universe
+from pipelines.market.paths import Paths, data_root
 from pipelines.sources import BarSource, make_source
 from pipelines.warehouse.store import Store
 from pipelines.warehouse.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    from rnn_core.features import Expression, FeatureSet
+from rnn_core.features import Expression, FeatureSet, parse
 
 LABEL_NAME = "LABEL0"
-ENV_DATA = "RNN_DATA_DIR"
-
-
-def data_root() -> Path:
-    """Where markets keep their state: `$RNN_DATA_DIR`, else `data/` of the project or here."""
-    given = os.environ.get(ENV_DATA)
-    if given:
-        return Path(given).absolute()
-    project = Path(__file__).resolve().parents[2]
-    base = project if (project / "workspace.yaml").is_file() else Path.cwd()
-    return base / "data"
-
-
-@dataclass(frozen=True)
-class Paths:
-    """All state of a market lies under one folder."""
-
-    root: Path
-
-    @property
-    def dagster(self) -> Path:
-        """DAGSTER_HOME: Dagster's record of runs and materializations."""
-        return self.root / "dagster"
-
-    @property
-    def warehouse(self) -> Path:
-        """Parquet, one file a table and session."""
-        return self.root / "warehouse"
-
-    @property
-    def catalog(self) -> Path:
-        """The DuckDB file of views that people open."""
-        return self.root / "warehouse.duckdb"
-
-    @property
-    def models(self) -> Path:
-        """Model bundles: `MODEL/SESSION/`."""
-        return self.root / "models"
-
-    @property
-    def reports(self) -> Path:
-        """Tables and plots of the reports."""
-        return self.root / "reports"
-
-    @property
-    def page(self) -> Path:
-        """The report as one page, beside those of the other markets of the data root."""
-        return self.root.parent / "reports" / f"{self.root.name}.html"
-
-    @property
-    def calendar(self) -> Path:
-        """The sessions seen so far, where the calendar is derived from the data."""
-        return self.root / "calendar.json"
-
-    @property
-    def downloads(self) -> Path:
-        """Bars of a vendor over the network, so that each is asked for once."""
-        return self.root / "downloads"
 
 
 class Market:
@@ -200,8 +139,6 @@ class Market:
     @cached_property
     def label(self) -> Expression:
         """The label expression as a graph."""
-        from rnn_core.features import parse
-
         return parse(self.config.features.label)
 
     @property
@@ -245,18 +182,7 @@ class Market:
         """Their names and formulas, in order."""
         return dict(self.feature_set)
 
-    @cached_property
+    @property
     def dataset_columns(self) -> tuple[str, ...]:
         """Features left after the infer processors, in the frame's order."""
-        from pipelines.training.processors import build_chain, output_columns
-
-        dataset = self.config.dataset
-        chain = build_chain(dataset.infer_processors, dataset, group="feature")
-        return output_columns(chain, list(self.feature_formulas), "feature")
-
-    def load_bars(self, keys: tuple[str, ...], needed_by: str) -> tuple[pd.DataFrame, Any]:
-        """Adjusted bars of the given sessions and the partitions that they came from."""
-        from pipelines.bars.adjustment import adjusted
-
-        parts = self.warehouse.read("ohlcv", keys, needed_by=needed_by)
-        return adjusted(parts.frame, self.config.market.vwap), parts
+        return self.config.dataset_columns

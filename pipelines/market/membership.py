@@ -10,18 +10,21 @@ All become spans (instrument, start, end), both days included.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from pipelines.bars.adjustment import read_spans
 from pipelines.config.calendar import UniverseOfProvider, UniverseSpans
 from pipelines.config.market_file import MarketConfig
 from pipelines.config.sources import QlibBinSource
+from pipelines.config.text_files import read_text
 from pipelines.errors import ConfigError, SourceError
 from pipelines.sources.table_file import TABLE_ENDINGS, column_names, read_table
+from rnn_core.data.bin_files import ProviderError
+from rnn_core.data.qlib_bins import QlibProvider
 
 FOREVER = "9999-12-31"
 _WHAT = "market.universe.spans"
@@ -43,15 +46,36 @@ def read_universe(market: MarketConfig) -> Any:
     return universe
 
 
+def read_spans(path: Path) -> pd.DataFrame:
+    """Membership spans from a file in qlib's instruments format.
+
+    Raises:
+        ConfigError: the file is absent, or a line is not `instrument start end`.
+    """
+    lines = read_text(path, "market.universe.spans").splitlines()
+    rows: list[Sequence[str]] = []
+    for number, line in enumerate(lines, start=1):
+        parts = line.split()
+        if not parts:
+            continue
+        try:
+            name, start, end = parts[0], *(str(pd.Timestamp(p).date()) for p in parts[1:3])
+            if len(parts) != 3 or end < start:
+                raise ValueError
+        except ValueError:
+            raise ConfigError(
+                f"{path}, line {number}: expected `instrument start end`, got {line!r}"
+            ) from None
+        rows.append((name, start, end))
+    return pd.DataFrame(rows, columns=["instrument", "start", "end"])
+
+
 def provider_spans(root: Path, market: str) -> pd.DataFrame:
     """The spans of `instruments/MARKET.txt` of a qlib provider folder, codes in upper case.
 
     Raises:
         ConfigError: no such folder or file, or a line of it is wrong.
     """
-    from rnn_core.data.bin_files import ProviderError
-    from rnn_core.data.qlib_bins import QlibProvider
-
     try:
         spans = QlibProvider(root).instruments(market).spans
     except (ProviderError, ValueError, OSError) as error:
@@ -126,3 +150,25 @@ def spans_of_lists(lists: pd.DataFrame) -> pd.DataFrame:
             "end": until[rows.loc[last, "at"]],
         }
     )
+
+
+def membership(
+    bars: pd.DataFrame, universe: Literal["all"] | pd.DataFrame
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Whether each bar's instrument is a member on its session.
+
+    Args:
+        bars: rows with date and instrument.
+        universe: `all`, or spans with columns instrument, start, end (keys, both included).
+    """
+    if isinstance(universe, str):
+        return np.ones(len(bars), dtype=bool)
+    spans = universe.groupby("instrument")
+    member = np.zeros(len(bars), dtype=bool)
+    dates = bars["date"].to_numpy()
+    for name, rows in bars.groupby("instrument").indices.items():
+        if name not in spans.groups:
+            continue
+        for start, end in spans.get_group(name)[["start", "end"]].itertuples(index=False):
+            member[rows] |= (dates[rows] >= start) & (dates[rows] <= end)
+    return member

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from pipelines.assets.ohlcv import judged
 from pipelines.bars.adjustment_state import Carry
 from pipelines.bars.bar_versions import in_order
-from pipelines.bars.quarantine import RULES, counts
+from pipelines.bars.judge import judged
+from pipelines.bars.quarantine import counts
+from pipelines.config.quarantine import RULES
 from pipelines.market.market import Market
 from pipelines.sources.base import DatedSource, fetch_sessions
 

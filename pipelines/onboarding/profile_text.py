@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.bars.quarantine import RULES, Policy
+from pipelines.config.quarantine import RULES, Policy
 from pipelines.errors import name_sessions
 from pipelines.onboarding.profile import Look
 

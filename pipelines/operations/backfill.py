@@ -143,7 +143,7 @@ def default_assets(market: Market, stages: Sequence[Stage]) -> tuple[str, ...]:
 
 
 def is_unfitted(market: Market, stage: Stage) -> bool:
-    """True if a stage has a fitted state and none is stored; a damaged one is repaired by `refit`."""
+    """True if a stage has a fitted state and none is stored; `refit` repairs a damaged one."""
     try:
         return (
             stage.kind is Kind.FITTED and stage.recorded is not None and not stage.recorded(market)

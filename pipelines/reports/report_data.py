@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.bars.adjustment import load_bars
 from pipelines.errors import PipelineError
 from pipelines.market.input_versions import learning_window
 from pipelines.market.market import LABEL_NAME, Market
@@ -94,7 +95,7 @@ class ReportData:
         market = self.market
         start = market.sessions.window(f"{self.first:%Y-%m-%d}", 62)[0]
         keys = tuple(k for k in market.warehouse.sessions("ohlcv") if k >= start)
-        bars, parts = market.load_bars(keys, self._needed_by)
+        bars, parts = load_bars(market, keys, self._needed_by)
         bars["member"] = parts.frame["member"].to_numpy(dtype=bool)
         return bars.set_index(["date", "instrument"]).rename_axis(["datetime", "instrument"])
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from pipelines.calendar.trading_times import served_means
 from pipelines.config.features import identity
 from pipelines.errors import MissingSessionsError
 from pipelines.market.market import Market
@@ -28,7 +29,6 @@ from pipelines.reports.report_tables import (
     Report,
     publish,
 )
-from pipelines.staleness.served import served_means
 from pipelines.training.registry import find_bundle, histories_of
 from pipelines.warehouse import revisions
 from pipelines.warehouse.partition_file import DamagedFileError, fingerprint

@@ -7,98 +7,20 @@ see only features and learn processors only the label.
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from pipelines.errors import ProcessorStateError, did_you_mean
+from pipelines.errors import ProcessorStateError
+from pipelines.market.market import Market
 from pipelines.warehouse.partition_file import canonical_json, fingerprint
 from pipelines.warehouse.store import Store
-
-if TYPE_CHECKING:
-    from pipelines.config.market_file import DatasetConfig, ProcessorConfig
-    from pipelines.market.market import Market
-    from rnn_core.data import ProcessorChain
+from rnn_core.data import ProcessorChain
 
 STATE_FILE = "processors.json"
-
-
-def build_chain(
-    entries: Sequence[ProcessorConfig], dataset: DatasetConfig, *, group: str
-) -> ProcessorChain:
-    """Unfitted processors in the order of the YAML.
-
-    The fit window and the group (`feature` for infer, `label` for learn processors) are filled in
-    where a processor takes them and the YAML leaves them out.
-
-    Raises:
-        ValueError: an unknown processor or argument, with the nearest name, or a processor that
-            would touch the other group.
-    """
-    from rnn_core.data.processors import PROCESSORS, ProcessorChain, make_processor
-
-    chain = []
-    for entry in entries:
-        if entry.name not in PROCESSORS:
-            hint = did_you_mean(entry.name, PROCESSORS)
-            raise ValueError(f"unknown processor {entry.name!r}; {hint}")
-        accepted = inspect.signature(PROCESSORS[entry.name]).parameters
-        given = dict(entry.kwargs)
-        if given.get("fields_group", group) != group:
-            raise ValueError(
-                f"{entry.name}: fields_group {given['fields_group']!r} in the processors of the "
-                f"{group}s; expected {group!r}"
-            )
-        filled: dict[str, Any] = {
-            "fields_group": group,
-            "fit_start_time": str(dataset.fit_start),
-            "fit_end_time": str(dataset.fit_end),
-        }
-        given |= {k: v for k, v in filled.items() if k in accepted and k not in given}
-        try:
-            chain.append(make_processor(entry.name, given))
-        except (KeyError, TypeError) as error:
-            raise ValueError(str(error.args[0])) from error
-    if group == "feature":
-        for processor in chain:
-            if not processor.is_for_infer():
-                raise ValueError(
-                    f"{type(processor).__name__} cannot be an infer processor: it needs the label"
-                )
-    return ProcessorChain(chain)
-
-
-def output_columns(chain: ProcessorChain, columns: Sequence[str], group: str) -> tuple[str, ...]:
-    """Names that a chain leaves of a group's columns; needs no fitted state.
-
-    Raises:
-        ValueError: the chain names a column that the group lacks.
-    """
-    from rnn_core.data.processors import DropCol, FilterCol
-
-    frame = pd.DataFrame(columns=pd.MultiIndex.from_product([[group], list(columns)]))
-    for processor in chain:
-        if isinstance(processor, FilterCol | DropCol):
-            try:
-                frame = processor(frame)
-            except KeyError as error:
-                raise ValueError(str(error.args[0])) from error
-    return tuple(frame.columns.get_level_values(1))
-
-
-def input_columns(chain: ProcessorChain, columns: Sequence[str]) -> tuple[str, ...]:
-    """The columns that a chain has to be given: a leading FilterCol needs only its own."""
-    from rnn_core.data import FilterCol
-
-    first = next(iter(chain), None)
-    if isinstance(first, FilterCol):
-        kept = set(first.col_list)
-        return tuple(name for name in columns if name in kept)
-    return tuple(columns)
 
 
 def to_qlib(rows: pd.DataFrame, group: str, columns: Sequence[str]) -> pd.DataFrame:
@@ -155,8 +77,6 @@ class ProcessorState:
         Raises:
             ProcessorStateError: the text is not one, or its hash does not match.
         """
-        from rnn_core.data.processors import ProcessorChain
-
         try:
             raw = json.loads(text)
             state = cls(

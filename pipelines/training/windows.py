@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pipelines.calendar.sessions import TrainingWindow
+from pipelines.calendar.training_plan import TrainingWindow
 from pipelines.errors import NotFiniteError, ProcessorStateError
 from pipelines.market import input_versions
 from pipelines.market.market import LABEL_NAME, Market

@@ -78,7 +78,7 @@ def provenance_sql(patterns: Mapping[str, str]) -> str:
     )
 
 
-def refresh(
+def refresh_catalog(
     path: Path, store: Store, predictions: Mapping[str, str], evaluations: Mapping[str, str]
 ) -> bool:
     """Rebuild the catalog if the warehouse has tables that it does not show.

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.bars.adjustment import load_bars
 from pipelines.build import build_definitions
 from pipelines.operations.demo import DATA_ASSETS, model_assets
 from pipelines.operations.runs import RunFailedError, run_assets
@@ -208,7 +209,7 @@ def test_another_processor_state_is_refused_downstream(finished, tmp_path, insta
 def test_labels_mature_at_their_session(finished):
     """label[D] holds close[D] / close[D-1] - 1 on the adjusted basis, for the decision of D-2."""
     keys = finished.sessions.keys[40:43]
-    bars, _ = finished.load_bars(keys, "test")
+    bars, _ = load_bars(finished, keys, "test")
     close = bars.pivot_table(index="date", columns="instrument", values="close")
     expected = (close.iloc[2] / close.iloc[1] - 1).dropna()
     rows = finished.warehouse.read("label", [keys[2]], needed_by="test").frame
@@ -279,7 +280,7 @@ def test_a_set_of_ones_own_flows_through_to_the_dataset(tmp_path, instance):
     run_assets(build_definitions(market), instance, ["processors"])
     materialize(market, ["dataset_infer"], fit[-1], fit[-1], instance)
 
-    bars, _ = market.load_bars(fit, "test")
+    bars, _ = load_bars(market, fit, "test")
     wide = {
         field: bars.pivot_table(index="date", columns="instrument", values=field)
         for field in ("open", "high", "low", "close")

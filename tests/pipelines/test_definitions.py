@@ -8,8 +8,8 @@ import sys
 import dagster as dg
 import pytest
 
+from pipelines.assets.partitions import partitions_definition
 from pipelines.build import build_definitions
-from pipelines.calendar.sessions import partitions_definition
 
 FAMILIES = ("lstm", "gru", "krnn")
 GROUPS = {

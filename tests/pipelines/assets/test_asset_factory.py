@@ -3,8 +3,8 @@
 import dagster as dg
 
 from pipelines.assets.asset_factory import Run
+from pipelines.assets.partitions import partitions_definition
 from pipelines.automation.schedule import RANGE_END, RANGE_START
-from pipelines.calendar.sessions import partitions_definition
 from pipelines.warehouse.partition_file import PartitionInfo, Provenance
 from tests.pipelines.conftest import materialize
 

@@ -1,16 +1,14 @@
-"""Factors, membership and adjustment of bars; their rules are in test_quarantine.py."""
+"""Factors and adjustment of bars; their rules are in test_quarantine.py."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.bars.adjustment import adjusted, adjustment_factors, membership, read_spans
+from pipelines.bars.adjustment import adjusted, adjustment_factors
 from pipelines.bars.quarantine import broken_rules
-from pipelines.errors import ConfigError
 from tests.pipelines.good_bars import bars
 
 
@@ -79,29 +77,3 @@ def test_adjustment_leaves_returns_and_turnover_continuous():
     assert "vwap" not in adjusted(raw, "none")
     raw["volume"] = 0.0  # a suspended name that market.quarantine keeps
     assert adjusted(raw, "amount")["vwap"].isna().all()
-
-
-def test_membership_follows_spans(tmp_path):
-    file = tmp_path / "spans.txt"
-    file.write_text(
-        "A\t2024-01-02\t2024-01-03\nA 2024-01-05 2024-01-08\n\nB 2024-01-01 2025-01-01\n"
-    )
-    spans = read_spans(file)
-    rows = pd.DataFrame(
-        {
-            "date": ["2024-01-02", "2024-01-04", "2024-01-05", "2024-01-08", "2024-01-02"],
-            "instrument": ["A", "A", "A", "A", "C"],
-        }
-    )
-    assert membership(rows, spans).tolist() == [True, False, True, True, False]
-    assert membership(rows, "all").all()
-
-
-@pytest.mark.parametrize("line", ["A 2024-01-02", "A 2024-01-05 2024-01-02", "A soon later"])
-def test_a_bad_span_names_its_line(tmp_path, line):
-    file = tmp_path / "spans.txt"
-    file.write_text(f"B 2024-01-01 2024-01-02\n{line}\n")
-    with pytest.raises(ConfigError, match=r"spans\.txt, line 2: expected `instrument start end`"):
-        read_spans(file)
-    with pytest.raises(ConfigError, match="cannot read"):
-        read_spans(tmp_path / "absent.txt")

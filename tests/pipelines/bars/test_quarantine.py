@@ -10,18 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.bars.quarantine import (
-    OPTIONAL,
-    RULES,
-    any_of,
-    broken_rules,
-    counts,
-    examples,
-    jumps,
-    verdict,
-)
+from pipelines.bars.quarantine import any_of, broken_rules, counts, examples, jumps, verdict
 from pipelines.config.loader import parse_config
-from pipelines.config.quarantine import QuarantineConfig
+from pipelines.config.quarantine import OPTIONAL, RULES, QuarantineConfig
 from pipelines.errors import ConfigError
 from tests.pipelines.conftest import TINY, merged
 from tests.pipelines.good_bars import bars

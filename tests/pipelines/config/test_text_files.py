@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.bars.adjustment import read_spans
 from pipelines.config.calendar import FileCalendar
 from pipelines.config.loader import load_config
 from pipelines.errors import ConfigError, SourceError
 from pipelines.market.calendars import file_sessions
+from pipelines.market.membership import read_spans
 from pipelines.sources.downloads import read_symbols
 
 

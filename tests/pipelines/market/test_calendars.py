@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pipelines.assets.partitions import partitions_definition
 from pipelines.automation.next_session import CalendarChangedError, look
-from pipelines.calendar.sessions import partitions_definition
 from pipelines.config.loader import parse_config
 from pipelines.config.market_file import MarketConfig
 from pipelines.errors import ConfigError, SourceError

@@ -1,4 +1,4 @@
-"""Membership from tables. Oracle: a loop over days and lists."""
+"""Membership from tables and from spans. Oracle: a loop over days and lists."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.bars.adjustment import membership
 from pipelines.errors import ConfigError
-from pipelines.market.membership import FOREVER, spans_of_lists, table_spans
+from pipelines.market.membership import FOREVER, membership, read_spans, spans_of_lists, table_spans
 
 DATES = [f"2024-0{k}-01" for k in range(1, 8)]
 
@@ -66,3 +65,29 @@ def test_a_wrong_table_is_named(content, message, tmp_path):
         table_spans(path)
     with pytest.raises(ConfigError, match=r"market.universe.spans: cannot read .*absent.csv"):
         table_spans(tmp_path / "absent.csv")
+
+
+def test_membership_follows_spans(tmp_path):
+    file = tmp_path / "spans.txt"
+    file.write_text(
+        "A\t2024-01-02\t2024-01-03\nA 2024-01-05 2024-01-08\n\nB 2024-01-01 2025-01-01\n"
+    )
+    spans = read_spans(file)
+    rows = pd.DataFrame(
+        {
+            "date": ["2024-01-02", "2024-01-04", "2024-01-05", "2024-01-08", "2024-01-02"],
+            "instrument": ["A", "A", "A", "A", "C"],
+        }
+    )
+    assert membership(rows, spans).tolist() == [True, False, True, True, False]
+    assert membership(rows, "all").all()
+
+
+@pytest.mark.parametrize("line", ["A 2024-01-02", "A 2024-01-05 2024-01-02", "A soon later"])
+def test_a_bad_span_names_its_line(tmp_path, line):
+    file = tmp_path / "spans.txt"
+    file.write_text(f"B 2024-01-01 2024-01-02\n{line}\n")
+    with pytest.raises(ConfigError, match=r"spans\.txt, line 2: expected `instrument start end`"):
+        read_spans(file)
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_spans(tmp_path / "absent.txt")

@@ -73,7 +73,7 @@ def test_the_uis_count_of_partitions_follows(copy):
         get_and_update_asset_status_cache_value,
     )
 
-    from pipelines.calendar.sessions import partitions_definition
+    from pipelines.assets.partitions import partitions_definition
 
     days, key = partitions_definition(copy.sessions, closed=True), dg.AssetKey("label")
 

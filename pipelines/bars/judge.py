@@ -1,0 +1,43 @@
+"""Judge bars: adjustment factor, membership, broken rules and what becomes of each bar."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pipelines.bars.adjustment import adjustment_factors
+from pipelines.bars.adjustment_state import Carry, with_entering
+from pipelines.bars.quarantine import any_of, broken_rules, jumps, verdict
+from pipelines.market.market import Market
+from pipelines.market.membership import membership
+
+
+def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
+    """Bars with their factor, membership and what becomes of them.
+
+    Args:
+        market: the market.
+        bars: rows as of `fetch_sessions`, in order.
+        carry: what enters them.
+
+    Returns:
+        The bars, and `adj_factor`, `last_close`, `member`, `rule`, `policy`, `aside`, and what
+        `carry.with_entering` adds.
+    """
+    quarantine = market.config.market.quarantine
+    prior = carry.into(set(bars["instrument"].dropna()))
+    broken = broken_rules(bars)
+    factor = adjustment_factors(bars, prior["adj_factor"])
+    stands = ~any_of(broken, quarantine.set_aside, len(bars))
+    close = (bars["close"] * factor).to_numpy(dtype="float64")
+    broken["jump"], last = jumps(bars, close, stands, prior["last_close"], quarantine.jump_limit)
+    found = verdict(broken, quarantine.policies)
+    by_session = bars[["instrument"]].assign(date=bars["session"])
+    bars = bars.assign(
+        adj_factor=factor,
+        last_close=last,
+        member=membership(by_session, market.universe),
+        rule=pd.Series(found.rule, bars.index, dtype="str"),
+        policy=pd.Series(found.policy, bars.index, dtype="str"),
+        aside=found.aside,
+    )
+    return with_entering(bars, prior)

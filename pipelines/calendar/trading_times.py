@@ -1,0 +1,89 @@
+"""The moments between which a session's scores can be traded on, in UTC.
+
+A score of session D can be traded on until the next session opens. Where trading does not pause,
+so that the next session has begun by the midnight that ends D (a market round the clock, futures
+that close for an hour), it can be traded on until the next session closes, or for 24 hours after
+its open where its closing time is not known: a calendar of one's own, or an extra session that
+the exchange's calendar lacks.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pandas as pd
+
+from pipelines.calendar.sessions import Sessions
+
+
+def served_until(sessions: Sessions, key: str) -> pd.Timestamp:
+    """The last moment at which a score of a session can be traded on, UTC.
+
+    The open of the next session; its close where it has opened before the session's partition can
+    exist.
+
+    Raises:
+        ConfigError: the key is not a session.
+    """
+    opens = next_open(sessions, key)
+    if opens > _midnight_after(sessions, key):
+        return opens
+    known = None if sessions.opens is not None else _exchange_next(sessions, key)
+    return opens + pd.Timedelta(days=1) if known is None else pd.Timestamp(known["close"])
+
+
+def served_means(sessions: Sessions) -> str:
+    """What makes a prediction a served one in this market, in words."""
+    key = sessions.keys[-1]
+    pauses = next_open(sessions, key) > _midnight_after(sessions, key)
+    if pauses:
+        return "before the next session's open"
+    return "before the next session's close, as trading does not pause before its open"
+
+
+def _midnight_after(sessions: Sessions, key: str) -> pd.Timestamp:
+    """When the partition of a session begins to exist, UTC."""
+    return sessions.at(f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}")
+
+
+def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
+    """When trading begins at the session after a given one, UTC.
+
+    After a market's last session that is the exchange's next one, or the next day. A session that
+    the exchange's calendar does not know counts from its midnight.
+
+    Raises:
+        ConfigError: the key is not a session.
+    """
+    at = sessions.position(key) + 1
+    after = sessions.keys[at] if at < len(sessions) else None
+    tomorrow = f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}"
+    if sessions.opens is not None:
+        return sessions.at(after or tomorrow, sessions.opens)
+    known = _exchange_next(sessions, key)
+    return sessions.at(after or tomorrow) if known is None else pd.Timestamp(known["open"])
+
+
+def _exchange_next(sessions: Sessions, key: str) -> pd.Series | None:
+    """`open` and `close` of the session after a given one, UTC.
+
+    After a market's last session that is the exchange's next one. None where the exchange's
+    calendar does not know it.
+    """
+    times = _exchange_times(sessions.calendar, sessions.first)
+    at = sessions.position(key) + 1
+    if at < len(sessions):
+        found = times[times.index == pd.Timestamp(sessions.keys[at])]
+    else:
+        found = times[times.index > pd.Timestamp(key)]
+    return None if found.empty else found.iloc[0]
+
+
+@lru_cache(maxsize=4)
+def _exchange_times(calendar: str, first: str) -> pd.DataFrame:
+    """`open` and `close` by session, UTC, from a market's first session to the calendar's end."""
+    import exchange_calendars
+
+    lead = pd.Timestamp(first) - pd.Timedelta(days=14)
+    schedule: pd.DataFrame = exchange_calendars.get_calendar(calendar, start=lead).schedule
+    return schedule[["open", "close"]]
