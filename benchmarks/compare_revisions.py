@@ -45,7 +45,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
@@ -54,7 +53,7 @@ SMALL = "small"
 COMPARED = ("warehouse", "models")
 LEFT_OUT = ".checkpoints"
 PACKAGES = ("numpy", "pandas", "pyarrow", "numba", "torch", "safetensors")
-SHOWN_PATHS = 5
+SHOWN_PATHS = 3  # of a table
 SHOWN_LINES = 25
 # The console script of a revision, after confirming that its packages are the ones that run.
 ENTRY = """
@@ -213,36 +212,27 @@ def files_of(root: Path) -> dict[str, Path]:
     }
 
 
-def same_values(old: pa.Array, new: pa.Array) -> bool:
-    """Whether two arrays are the same to the bit; a NaN equals itself, which Arrow's own denies."""
-    if old.type != new.type or not old.is_null().equals(new.is_null()):
-        return False
-    if pa.types.is_floating(old.type):
-        bits = (a.fill_null(0).to_numpy(zero_copy_only=False).tobytes() for a in (old, new))
-        return next(bits) == next(bits)
-    if pa.types.is_list(old.type):
-        lengths = pc.list_value_length(old).equals(pc.list_value_length(new))
-        return lengths and same_values(old.flatten(), new.flatten())
-    return bool(old.equals(new))
-
-
-def same_rows(old: Path, new: Path) -> bool:
-    """Whether two Parquet files have the same schema and rows, whatever their footers say."""
-    left, right = (pq.ParquetFile(path).read().combine_chunks() for path in (old, new))
-    return left.schema.equals(right.schema, check_metadata=False) and all(
-        same_values(a.combine_chunks(), b.combine_chunks())
-        for a, b in zip(left.columns, right.columns, strict=True)
-    )
+def rows_of(path: Path) -> bytes:
+    """Schema and rows of a Parquet file, written anew without what its footer says besides."""
+    rows = pq.ParquetFile(path).read().combine_chunks().replace_schema_metadata(None)
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink)
+    return bytes(sink.getvalue())
 
 
 def same_file(old: Path, new: Path, footers_may_differ: bool) -> bool:
     if old.read_bytes() == new.read_bytes():
         return True
-    return footers_may_differ and old.suffix == ".parquet" and same_rows(old, new)
+    if not footers_may_differ or old.suffix != ".parquet":
+        return False
+    try:
+        return rows_of(old) == rows_of(new)
+    except (pa.ArrowException, OSError):  # one is damaged
+        return False
 
 
 def compare(old_root: Path, new_root: Path, footers_may_differ: bool) -> bool:
-    """Compare a market's files, print how many of each table agree and the first that do not.
+    """Compare a market's files, print how many of each table agree and which do not.
 
     Args:
         old_root: `data/MARKET` of the older revision.
@@ -254,22 +244,23 @@ def compare(old_root: Path, new_root: Path, footers_may_differ: bool) -> bool:
     """
     old, new = files_of(old_root), files_of(new_root)
     counts: dict[str, Counter[str]] = {}
-    notes: list[str] = []
+    notes: dict[str, list[str]] = {}
     for name in sorted(old.keys() | new.keys()):
         if name not in old or name not in new:
             verdict, note = "absent", f"absent from {'OLD' if name not in old else 'NEW'}"
         else:
             is_same = same_file(old[name], new[name], footers_may_differ)
             verdict = note = "equal" if is_same else "different"
-        counts.setdefault("/".join(name.split("/")[:2]), Counter())[verdict] += 1
+        table = "/".join(name.split("/")[:2])
+        counts.setdefault(table, Counter())[verdict] += 1
         if verdict != "equal":
-            notes.append(f"  {note}: {name}")
+            notes.setdefault(table, []).append(f"  {note}: {name}")
     print(f"  {'table':<40}{'equal':>8}{'different':>11}{'absent':>8}")
     for table, count in counts.items():
         print(f"  {table:<40}{count['equal']:>8}{count['different']:>11}{count['absent']:>8}")
-    print("\n".join(notes[:SHOWN_PATHS]) or f"  all {len(old)} files agree")
-    if len(notes) > SHOWN_PATHS:
-        print(f"  and {len(notes) - SHOWN_PATHS} more")
+    for of_table in notes.values():
+        print("\n".join(of_table[:SHOWN_PATHS]))
+    print(f"  {sum(map(len, notes.values()))} of {len(old.keys() | new.keys())} files do not agree")
     return bool(old) and not notes
 
 
@@ -289,29 +280,42 @@ def stays_current(old: Revision, new: Revision, market: str, config: str) -> boo
     return is_current
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("old", metavar="OLD", help="the older revision")
     parser.add_argument("new", metavar="NEW", nargs="?", help="default: the working tree")
     parser.add_argument("--state", type=Path, metavar="DIR", help="keep what is made here")
     parser.add_argument(
-        "--config", nargs="+", default=["sample", SMALL], help=f"shipped markets, or {SMALL}"
+        "--config",
+        nargs="+",
+        metavar="MARKET",
+        default=["sample", SMALL],
+        help=f"shipped markets, or {SMALL} (default: sample {SMALL})",
     )
     parser.add_argument(
         "--footers-may-differ", action="store_true", help="compare schema and rows, not bytes"
     )
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def revision_of(side: str, commit: str | None, folder: Path, *, anew: bool) -> Revision:
+    """A revision with its code in place; `anew` removes what an earlier comparison left."""
+    name = commit[:12] if commit else "worktree"
+    revision = Revision(f"{side} ({name})", folder / f"{side.lower()}-{name}")
+    if anew:
+        shutil.rmtree(revision.folder, ignore_errors=True)
+    revision.folder.mkdir(parents=True, exist_ok=True)
+    export(commit, revision.code)
+    return revision
+
+
+def main() -> None:
+    args = arguments()
     with ExitStack() as stack:
         folder = args.state or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = folder.resolve()
-        commits = commit_of(args.old), commit_of(args.new) if args.new else None
-        labels = [commit[:12] if commit else "worktree" for commit in commits]
-        old = Revision(f"OLD ({labels[0]})", folder / f"old-{labels[0]}")
-        new = Revision(f"NEW ({labels[1]})", folder / f"new-{labels[1]}")
-        shutil.rmtree(new.folder, ignore_errors=True)
-        for revision, commit in zip((old, new), commits, strict=True):
-            revision.folder.mkdir(parents=True, exist_ok=True)
-            export(commit, revision.code)
+        old = revision_of("OLD", commit_of(args.old), folder, anew=False)
+        new = revision_of("NEW", commit_of(args.new) if args.new else None, folder, anew=True)
         yaml_file, text = folder / f"{SMALL}.yaml", small_market(old.code)
         yaml_file.write_text(text, encoding="utf-8")
         versions = {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -323,9 +327,8 @@ def main() -> None:
         agreed = []
         for market, config in configs.items():
             print(market)
-            roots = old.data / market, new.data / market
-            agreed.append(compare(*roots, args.footers_may_differ))
-            agreed.append(stays_current(old, new, market, config))
+            is_same = compare(old.data / market, new.data / market, args.footers_may_differ)
+            agreed += [is_same, stays_current(old, new, market, config)]
     print("the same, and current" if all(agreed) else "NOT the same, or not current")
     sys.exit(0 if all(agreed) else 1)
 

@@ -78,7 +78,7 @@ def _report_stage(
             for file, table in report.tables.items()
         }
         folder = dg.MetadataValue.path(run.market.paths.reports)
-        run.publish(None, **tables, **picture_metadata(report.pictures), folder=folder)
+        run.publish(None, **{**tables, **picture_metadata(report.pictures), "folder": folder})
 
     return Stage(
         name=name,

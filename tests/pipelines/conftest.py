@@ -15,12 +15,16 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from pipelines.assets.asset_factory import update_catalog
+from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
-from pipelines.operations.demo import DATA_ASSETS, model_assets
 from pipelines.operations.runs import run_assets
 
+DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
+DATA_STAGE = ("ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn")
+REPORTS = ("signal_report", "portfolio_report")
 COLUMNS = ["KMID", "ROC5", "STD5", "CORR5", "RSQR10", "VSTD5"]
 
 TINY: dict[str, Any] = {
@@ -66,6 +70,15 @@ TINY: dict[str, Any] = {
     },
     "portfolio": {"topk": 2, "n_drop": 1},
 }
+
+
+def model_assets(market: Market) -> tuple[str, ...]:
+    """Models, predictions and evaluations, upstream first."""
+    return tuple(
+        f"{spec.name}_{kind}"
+        for kind in ("model", "prediction", "evaluation")
+        for spec in market.models
+    )
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,11 +165,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Market:
         built = make_market(root)
         with dg.DagsterInstance.ephemeral() as record:
             run_everything(built, record)
-            run_assets(build_definitions(built), record, ["signal_report", "portfolio_report"])
+            run_assets(build_definitions(built), record, REPORTS)
 
     market = make_market(tmp_path_factory.mktemp("finished") / "tiny")
     copy_built_once(shared_folder(tmp_path_factory) / "finished", market.paths.root, build)
-    market.refresh_catalog()  # its views name the folder that it was built in
+    update_catalog(market, stages(market))  # its views name the folder that it was built in
     return market
 
 

@@ -13,6 +13,7 @@ import dagster as dg
 import pandas as pd
 from rich.console import Console
 
+from pipelines.assets.stages import stages
 from pipelines.instance.home import dagster_instance
 from pipelines.market.market import Market
 from pipelines.operations.backfill import run_backfill
@@ -30,7 +31,7 @@ def copy_of(finished: Market, root: Path, **kwargs: Any) -> Market:
 
 def put_on_record(market: Market, instance: dg.DagsterInstance) -> Market:
     """The market with all its partitions on record."""
-    sync_record(market, instance)
+    sync_record(market, stages(market), instance)
     return market
 
 
@@ -38,7 +39,7 @@ def recorded_copy_of(finished: Market, root: Path) -> Market:
     """A copy of a finished market, on record in its own home."""
     market = copy_of(finished, root)
     with dagster_instance(market) as instance:
-        sync_record(market, instance)
+        sync_record(market, stages(market), instance)
     return market
 
 

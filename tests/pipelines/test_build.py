@@ -15,12 +15,13 @@ import pytest
 
 from pipelines.bars.adjustment import load_bars
 from pipelines.build import build_definitions
-from pipelines.operations.demo import DATA_ASSETS, model_assets
 from pipelines.operations.runs import RunFailedError, run_assets
 from tests.pipelines.conftest import (
+    DATA_ASSETS,
     ChangedBars,
     make_market,
     materialize,
+    model_assets,
     partition_bytes,
     run_everything,
 )

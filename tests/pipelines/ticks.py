@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from pipelines.automation.schedule import PARTITION
 from pipelines.build import build_definitions
+from pipelines.instance.run_history import PARTITION
 
 NEW_YORK = ZoneInfo("America/New_York")
 LAST = ("lstm_evaluation", "gru_evaluation", "krnn_evaluation")

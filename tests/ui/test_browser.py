@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.build import REPORTS
-from pipelines.operations.demo import DATA_STAGE, model_assets
+from tests.pipelines.conftest import DATA_STAGE, REPORTS, model_assets
 from tests.ui.browser import Browser, chromium, missing
 from tests.ui.conftest import Sandbox, make_sandbox
 from tests.ui.dev import ASKED_FOR, NOT_ASKED_FOR, Dev, running

@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.build import REPORTS
-from pipelines.operations.demo import DATA_ASSETS, model_assets
 from pipelines.warehouse.store import PART
+from tests.pipelines.conftest import DATA_ASSETS, REPORTS, model_assets
 from tests.ui.conftest import Sandbox, make_sandbox
 from tests.ui.dev import ASKED_FOR, NOT_ASKED_FOR, Dev, running
 

@@ -12,9 +12,8 @@ import pytest
 from pipelines.assets.check_results import shown_figures
 from pipelines.build import build_definitions
 from pipelines.market.market import Market
-from pipelines.operations.demo import model_assets
 from pipelines.operations.runs import RunFailedError
-from tests.pipelines.conftest import ChangedBars, make_market, materialize
+from tests.pipelines.conftest import ChangedBars, make_market, materialize, model_assets
 from tests.pipelines.finished_markets import copy_of, put_on_record
 
 DATA = ["ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn"]

@@ -1,10 +1,12 @@
 """What every asset shares. Oracle: Dagster's public way of adding metadata, key by key."""
 
 import dagster as dg
+import pytest
 
-from pipelines.assets.asset_factory import Run
 from pipelines.assets.partitions import partitions_definition
-from pipelines.automation.schedule import RANGE_END, RANGE_START
+from pipelines.assets.run import Results
+from pipelines.instance.run_history import RANGE_END, RANGE_START
+from pipelines.market.stage import Kind, Stage
 from pipelines.warehouse.partition_file import PartitionInfo, Provenance
 from tests.pipelines.conftest import materialize
 
@@ -25,10 +27,12 @@ def test_metadata_is_what_dagster_would_have_been_given_key_by_key(market, insta
     @dg.asset(partitions_def=days, backfill_policy=dg.BackfillPolicy.single_run())
     def handed_over(context: dg.AssetExecutionContext) -> None:
         context.add_asset_metadata({"before": 1}, partition_key=keys[0])
-        run = Run(context, market, "handed_over", "1", None)
-        for rows, key in enumerate(run.keys):
-            run.done(key, PartitionInfo(rows, key * 7, Provenance("x", "1", "c")), share=rows / 8)
-        run.hand_over()
+        stage = Stage("handed_over", Kind.DATA, make=pytest.fail, code_version="1")
+        results = Results(context, stage, tuple(context.partition_keys))
+        for rows, key in enumerate(context.partition_keys):
+            info = PartitionInfo(rows, key * 7, Provenance("x", "1", "c"))
+            results.done(key, info, {"share": rows / 8})
+        results.hand_over(None)
 
     @dg.asset(partitions_def=days, backfill_policy=dg.BackfillPolicy.single_run())
     def one_by_one(context: dg.AssetExecutionContext) -> None:

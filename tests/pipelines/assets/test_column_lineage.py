@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from pipelines.assets.column_lineage import (
+    Lineage,
     bar_columns,
     evaluation_lineage,
     feature_lineage,
@@ -26,15 +26,14 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
     return make_market(tmp_path_factory.mktemp("lineage"))
 
 
-def _names(lineage: dg.TableColumnLineage, column: str) -> set[str]:
-    deps = lineage.deps_by_column[column]
-    return {f"{dep.asset_key.to_user_string()}.{dep.column_name}" for dep in deps}
+def _names(lineage: Lineage, column: str) -> set[str]:
+    return {f"{ref.table}.{ref.column}" for ref in lineage[column]}
 
 
 def test_features_name_the_bar_columns_of_their_expression(market: Market) -> None:
     """Oracle: the table of Alpha158's expressions."""
     lineage = feature_lineage(market)
-    assert set(lineage.deps_by_column) == {*market.feature_formulas, "member"}
+    assert set(lineage) == {*market.feature_formulas, "member"}
     assert _names(lineage, "KMID") == {"ohlcv.open", "ohlcv.close", "ohlcv.adj_factor"}
     assert _names(lineage, "CORR5") == {"ohlcv.close", "ohlcv.volume", "ohlcv.adj_factor"}
     assert _names(lineage, "VSTD60") == {"ohlcv.volume", "ohlcv.adj_factor"}
@@ -66,9 +65,9 @@ def test_every_column_that_is_named_exists(market: Market) -> None:
         (prediction_lineage(market, "lstm"), columns["lstm_prediction"]),
         (evaluation_lineage("lstm", evaluation.names), set(evaluation.names)),
     ):
-        assert set(lineage.deps_by_column) <= made
-        for deps in lineage.deps_by_column.values():
-            assert deps
-            for dep in deps:
-                assert dep.column_name in columns[dep.asset_key.to_user_string()]
+        assert set(lineage) <= made
+        for refs in lineage.values():
+            assert refs
+            for ref in refs:
+                assert ref.column in columns[ref.table]
     assert set(market.dataset_columns) == set(COLUMNS)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.assets.stages import stages
 from pipelines.config.checks import ModelChecks
 from pipelines.reports.signal_report import SIGNAL_TABLE, seed_figures, signal_report
 from pipelines.training.promotion import Verdict, model_verdict
@@ -95,7 +96,7 @@ def test_evaluations_and_report_give_each_seeds_ic(ensemble) -> None:
     pd.testing.assert_series_equal(
         found, ic.reindex(found.index), check_names=False, check_index_type=False
     )
-    table = signal_report(ensemble).tables[SIGNAL_TABLE]
+    table = signal_report(ensemble, stages(ensemble)).tables[SIGNAL_TABLE]
     assert table.loc["lstm", "seeds"] == 3
     of_seed = np.nanmean(np.stack(evaluated["seed_ic"].to_list()), axis=0)
     assert table.loc["lstm", "seed_ic_mean"] == pytest.approx(of_seed.mean())

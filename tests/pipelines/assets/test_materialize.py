@@ -7,12 +7,11 @@ import shutil
 import dagster as dg
 import pytest
 
-from pipelines.assets.materialize import CURRENT_TAG, KEEP, consecutive
-from pipelines.automation.schedule import RANGE_END, RANGE_START
+from pipelines.assets.materialize import CURRENT_TAG, KEEP
 from pipelines.build import build_definitions
-from pipelines.operations.demo import DATA_ASSETS, model_assets
+from pipelines.instance.run_history import RANGE_END, RANGE_START
 from pipelines.operations.runs import run_assets
-from tests.pipelines.conftest import make_market, partition_bytes
+from tests.pipelines.conftest import DATA_ASSETS, make_market, model_assets, partition_bytes
 from tests.pipelines.finished_markets import copy_of, put_on_record, stamps
 
 
@@ -100,9 +99,9 @@ def test_another_configuration_makes_everything_again(copy, instance):
 
 def test_sessions_are_cut_into_consecutive_blocks(market):
     keys = market.sessions.keys
-    assert consecutive([keys[0], keys[1], keys[4], keys[6], keys[7]], market.sessions) == [
+    assert market.sessions.consecutive([keys[0], keys[1], keys[4], keys[6], keys[7]]) == [
         keys[0:2],
         keys[4:5],
         keys[6:8],
     ]
-    assert consecutive([], market.sessions) == []
+    assert market.sessions.consecutive([]) == []

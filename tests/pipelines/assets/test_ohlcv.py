@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pipelines.assets import ohlcv as market_asset
+from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.config.loader import CONFIGS, parse_config
 from pipelines.errors import SourceError
@@ -129,7 +130,7 @@ def test_a_stretch_that_fails_leaves_whole_ones_behind_or_nothing(dirt, tmp_path
 def stale(market: Market, instance: dg.DagsterInstance) -> dict[str, str]:
     """Why each session of `ohlcv` is not current."""
     keys = market.sessions.keys
-    found = survey(market, build_definitions(market), instance, {"ohlcv": keys}, served=None)
+    found = survey(market, stages(market), instance, {"ohlcv": keys}, served=None)
     return {key: str(why) for key, why in found.reasons["ohlcv"].items()}
 
 
@@ -239,7 +240,7 @@ def test_a_changed_policy_makes_bars_stale(dirt, tmp_path):
     instance, keys = ingest(market), market.sessions.keys
 
     def reasons(other: Market) -> set[str]:
-        found = survey(other, build_definitions(other), instance, {"ohlcv": keys}, served=None)
+        found = survey(other, stages(other), instance, {"ohlcv": keys}, served=None)
         return {str(why) for why in found.reasons["ohlcv"].values()}
 
     assert reasons(market) == set()

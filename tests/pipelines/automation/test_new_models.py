@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from pipelines.automation.new_models import newcomers
+from pipelines.market.stage import Kind, Stage
 from tests.pipelines.conftest import make_market
 from tests.pipelines.finished_markets import copy_of, put_on_record
 from tests.pipelines.ticks import (
@@ -113,5 +114,9 @@ def test_a_run_without_it_makes_the_session_of_the_others(finished, tmp_path, in
     ],
 )
 def test_a_market_that_begins_has_no_newcomers(done):
-    found = newcomers(["1", "2", "3"], done)
+    stages = {
+        name: Stage(name, Kind.EVALUATION, make=pytest.fail, code_version="1", model=name[0])
+        for name in done
+    }
+    found = newcomers(["1", "2", "3"], {stages[name]: keys for name, keys in done.items()})
     assert (found.without, found.note("3", "rnn-pipelines {}".format)) == ((), "")

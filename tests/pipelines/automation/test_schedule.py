@@ -21,10 +21,10 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from pipelines.automation import next_session
 from pipelines.automation.next_session import CalendarEndedError
-from pipelines.automation.schedule import PARTITION, RANGE_END, RANGE_START
 from pipelines.build import build_definitions
 from pipelines.config.loader import parse_config
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner
+from pipelines.instance.run_history import PARTITION, RANGE_END, RANGE_START
 from pipelines.market.market import Market
 from tests.pipelines.conftest import TINY, make_market, merged, partition_bytes
 from tests.pipelines.ticks import (

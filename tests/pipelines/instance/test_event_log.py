@@ -7,9 +7,9 @@ import pytest
 import sqlalchemy as db
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 
-from pipelines.automation.schedule import RANGE_END, RANGE_START
 from pipelines.instance.event_log import _OPEN_DATABASES, LocalEventLogStorage
 from pipelines.instance.home import prepare_home
+from pipelines.instance.run_history import RANGE_END, RANGE_START
 from tests.pipelines.conftest import make_market
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-11")

@@ -12,10 +12,13 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from pipelines.assets.stages import stages
 from pipelines.automation.next_session import SessionFailedError, look, wait_after
-from pipelines.automation.schedule import ATTEMPT_TAG, RANGE_END, RANGE_START
+from pipelines.automation.schedule import ATTEMPT_TAG
 from pipelines.errors import PipelineError
 from pipelines.instance.run_history import (
+    RANGE_END,
+    RANGE_START,
     WAITS_TAG,
     failed_attempts,
     failure_reason,
@@ -112,7 +115,9 @@ def test_a_successful_run_of_a_person_clears_it(given_up, instance):
 def test_failures_before_a_backfill_that_made_the_session_are_past(given_up, instance):
     """Made by a backfill after all; a year later a model was added, and it is to be made again."""
     key, models = "2020-04-01", [*LAST, "fourth_evaluation"]
-    assert look(given_up, instance, "daily", models, CRON + dt.timedelta(hours=2)).given_up
+    assert look(
+        given_up, stages(given_up), instance, "daily", CRON + dt.timedelta(hours=2)
+    ).given_up
     mark_done(instance, [key])
     assert failed_attempts(instance, "daily", key, models) is None
     add_run(given_up, instance, key, dt.datetime.now(dt.UTC) + dt.timedelta(hours=1), why="new")
@@ -224,7 +229,7 @@ def test_what_is_wrong_after_they_came_has_all_its_attempts(tmp_path, instance):
     (asked,) = tick(market, instance, CRON + 3 * HOUR)
     assert asked.tags[ATTEMPT_TAG] == "2 of 2"
     add_run(market, instance, KEY, CRON + 3 * HOUR, why="a bad tick")
-    assert look(market, instance, "daily", ["lstm_evaluation"], CRON + 3 * HOUR).given_up
+    assert look(market, stages(market), instance, "daily", CRON + 3 * HOUR).given_up
 
 
 def test_a_run_executed_again_in_the_ui_fails_of_its_own(market, instance):

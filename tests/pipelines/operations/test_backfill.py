@@ -7,6 +7,7 @@ import shutil
 import dagster as dg
 import pytest
 
+from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
@@ -102,7 +103,7 @@ def test_what_was_served_is_not_made_again_by_a_backfill(finished, tmp_path, mon
     served = [k for k in keys if k >= at]
     made_on_the_evening(market, ["gru"], served)
     with dagster_instance(market) as instance:
-        sync_record(market, instance)
+        sync_record(market, stages(market), instance)
     other = make_market(market.paths.root, {"models": {"gru": {"lr": 0.01}}})
     before = partition_bytes(other)
     range_ = {"start": market.plan.first_trained, "end": keys[-1], "select": "gru_model+"}

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from pipelines.operations.qrun import WorkflowFailedError, add_command, run_command
+from pipelines.cli.qrun import add_command
+from pipelines.operations.qrun import WorkflowFailedError, run_command
 from tests.fixtures.workflow.dump_provider import adjusted_market, dump_provider
 from tests.rnn_core.workflow.workflow_cases import FILES, SESSIONS, small
 
@@ -113,7 +114,7 @@ def test_what_cannot_be_run_is_one_error(tmp_path):
 
 def test_the_command_is_registered_without_loading_torch():
     code = (
-        "import argparse, sys; from pipelines.operations.qrun import add_command;"
+        "import argparse, sys; from pipelines.cli.qrun import add_command;"
         "p = argparse.ArgumentParser(); add_command(p.add_subparsers());"
         "assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
     )

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 from rich.console import Console
 
+from pipelines.assets.stages import stages
 from pipelines.errors import ConfigError, MissingSessionsError
 from pipelines.instance.home import dagster_instance
 from pipelines.operations.refresh import run_refresh
@@ -30,7 +31,7 @@ def market(finished, tmp_path, monkeypatch):
     copy = copy_of(finished, tmp_path / "copy")
     made_on_the_evening(copy, ["gru"], copy.sessions.keys[-8:])
     with dagster_instance(copy) as instance:
-        sync_record(copy, instance)
+        sync_record(copy, stages(copy), instance)
     return copy
 
 
@@ -80,7 +81,7 @@ def test_data_follow_the_source_and_what_was_served_stays(market, fresh):
     assert not [p for p in touched if "ohlcv" not in p and p.split("date=")[1][:10] < key]
 
     with dagster_instance(other) as record:
-        report = status_report(other, record, check_source=True)
+        report = status_report(other, stages(other), record, check_source=True)
         shown = {a.asset: [str(f.cause) for f in a.findings] for a in report.assets}
     assert report.restated == ()
     assert shown["ohlcv"] == shown["dataset_infer"] == []
@@ -130,7 +131,7 @@ def test_republished_sessions_keep_what_was_served(market, fresh):
     read = other.warehouse.read("gru_prediction", keys, needed_by="t").frame
     assert total == len(read), "the main view shows each session once"
     with dagster_instance(other) as record:
-        report = status_report(other, record)
+        report = status_report(other, stages(other), record)
     assert report.is_current
     assert report.revisions["gru_prediction"] == len(kept)
     assert report.predictions["gru"]["served"] == 8, "made again, they were served all the same"

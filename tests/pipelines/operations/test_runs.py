@@ -17,8 +17,16 @@ from pipelines.build import build_definitions
 from pipelines.cli.arguments import day
 from pipelines.cli.main import main
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner, sweep_orphans
-from pipelines.operations.demo import DATA_ASSETS, model_assets, run_demo
-from tests.pipelines.conftest import TINY, make_market, market_of, materialize, partition_bytes
+from pipelines.operations.demo import run_demo
+from tests.pipelines.conftest import (
+    DATA_ASSETS,
+    TINY,
+    make_market,
+    market_of,
+    materialize,
+    model_assets,
+    partition_bytes,
+)
 from tests.pipelines.processes import start_python, wait_until
 
 SHORT = {"market": {"end": "2020-04-21"}}

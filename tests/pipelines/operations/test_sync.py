@@ -7,9 +7,10 @@ import shutil
 import dagster as dg
 import pytest
 
+from pipelines.assets.stages import stages
 from pipelines.instance.home import dagster_instance
-from pipelines.operations.demo import DATA_ASSETS, model_assets
 from pipelines.operations.sync import sync_record
+from tests.pipelines.conftest import DATA_ASSETS, model_assets
 from tests.pipelines.finished_markets import copy_of, stamps
 
 
@@ -22,10 +23,10 @@ def copy(finished, tmp_path, monkeypatch):
 def test_a_lost_record_is_rebuilt_from_the_files(copy):
     before = stamps(copy)
     with dagster_instance(copy) as instance:
-        first = sync_record(copy, instance)
+        first = sync_record(copy, stages(copy), instance)
     shutil.rmtree(copy.paths.dagster)
     with dagster_instance(copy) as instance:
-        again = sync_record(copy, instance)
+        again = sync_record(copy, stages(copy), instance)
         assert again == first
         for asset in (*DATA_ASSETS, *model_assets(copy)):
             done = instance.get_materialized_partitions(dg.AssetKey(asset))
@@ -43,18 +44,18 @@ def test_a_lost_record_is_rebuilt_from_the_files(copy):
         path = copy.paths.warehouse / "gru_evaluation" / f"date={key}" / "part-0.parquet"
         assert record.timestamp == pytest.approx(path.stat().st_mtime, abs=1e-3)
         assert instance.get_latest_materialization_event(dg.AssetKey("processors")) is not None
-        assert sync_record(copy, instance).recorded == {}
+        assert sync_record(copy, stages(copy), instance).recorded == {}
     assert stamps(copy) == before
 
 
 def test_what_is_gone_or_damaged_is_taken_off_the_record(copy):
     gone, hurt = copy.sessions.keys[-2], copy.sessions.keys[-1]
     with dagster_instance(copy) as instance:
-        sync_record(copy, instance)
+        sync_record(copy, stages(copy), instance)
         shutil.rmtree(copy.paths.warehouse / "label" / f"date={gone}")
         path = copy.paths.warehouse / "label" / f"date={hurt}" / "part-0.parquet"
         path.write_bytes(path.read_bytes()[:-3])
-        found = sync_record(copy, instance)
+        found = sync_record(copy, stages(copy), instance)
         assert found.forgotten == {"label": (gone, hurt)}
         assert found.damaged == {"label": (hurt,)}
         assert found.recorded == {}
@@ -64,7 +65,7 @@ def test_what_is_gone_or_damaged_is_taken_off_the_record(copy):
         assert others == set(copy.sessions.keys)
     with dagster_instance(copy) as instance:  # what the next process sees
         assert instance.get_materialized_partitions(dg.AssetKey("label")) == left
-        assert sync_record(copy, instance).forgotten == {}
+        assert sync_record(copy, stages(copy), instance).forgotten == {}
 
 
 def test_the_uis_count_of_partitions_follows(copy):
@@ -82,8 +83,8 @@ def test_the_uis_count_of_partitions_follows(copy):
         return len(value.deserialize_materialized_partition_subsets(days))
 
     with dagster_instance(copy) as instance:
-        sync_record(copy, instance)
+        sync_record(copy, stages(copy), instance)
         assert counted(instance) == len(copy.sessions)
         shutil.rmtree(copy.paths.warehouse / "label" / f"date={copy.sessions.keys[5]}")
-        sync_record(copy, instance)
+        sync_record(copy, stages(copy), instance)
         assert counted(instance) == len(copy.sessions) - 1

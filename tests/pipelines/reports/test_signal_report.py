@@ -7,6 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from pipelines.assets.stages import stages
 from pipelines.reports.report_data import ReportData
 from pipelines.reports.report_tables import SHOWN, shown_table
 from pipelines.reports.signal_report import served_note, signal_report
@@ -47,7 +48,7 @@ def test_coverage_counts_bars_members_and_what_was_set_aside(finished, tmp_path)
     market = copy_of(finished, tmp_path / "copy")
     keys = market.sessions.keys
     shutil.rmtree(market.paths.warehouse / "ohlcv" / f"date={keys[7]}")
-    found = ReportData(market, "test").coverage
+    found = ReportData(market, stages(market), "test").coverage
     assert list(found.index.strftime("%Y-%m-%d")) == list(keys)
     assert found.loc[keys[7]].isna().all()
     assert found.drop(pd.Timestamp(keys[7])).notna().all().all()
@@ -79,7 +80,7 @@ def test_the_page_stands_beside_those_of_other_markets(finished, tmp_path):
     """`data/reports/NAME.html`, the same bytes as in the market's own folder."""
     market = copy_of(finished, tmp_path / "data" / "tiny")
     shutil.rmtree(market.paths.reports)
-    signal_report(market)
+    signal_report(market, stages(market))
     page = tmp_path / "data" / "reports" / "tiny.html"
     assert page.read_bytes() == (market.paths.reports / "report.html").read_bytes()
     assert page.read_text().startswith("<!DOCTYPE html>")
@@ -92,7 +93,7 @@ def test_a_damaged_bundle_costs_its_loss_curve_and_nothing_else(finished, tmp_pa
     content = bytearray(history.read_bytes())
     content[30] ^= 255
     history.write_bytes(bytes(content))
-    report = signal_report(market)
+    report = signal_report(market, stages(market))
     (said,) = [note for note in report.notes if "left out" in note]
     assert said.startswith(f"the loss curve of gru of {newest} is left out: ")
     assert f"materialize gru_model of {newest} to train it again" in said

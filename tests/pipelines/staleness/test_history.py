@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
+from pipelines.assets.stages import stages
 from pipelines.automation.next_session import Outlook
 from pipelines.automation.schedule import request
 from pipelines.build import build_definitions
@@ -50,7 +51,7 @@ def serve(market, keys, models=MODELS):
     """Predictions of these sessions were made on their evening; all is on record."""
     made_on_the_evening(market, models, keys)
     with dagster_instance(market) as record:
-        sync_record(market, record)
+        sync_record(market, stages(market), record)
 
 
 def unmake(market, keys):
@@ -80,12 +81,12 @@ def fingerprint_of(bundle):
 
 def served(market, model="gru"):
     with dagster_instance(market) as record:
-        return served_sessions(market, record, model)
+        return served_sessions(market, record, f"{model}_prediction")
 
 
 def causes(market, asset):
     with dagster_instance(market) as record:
-        report = status_report(market, record)
+        report = status_report(market, stages(market), record)
     (found,) = (a for a in report.assets if a.asset == asset)
     return {key: finding.why for finding in found.findings for key in finding.keys}, report
 
@@ -105,7 +106,7 @@ def test_a_lost_record_does_not_turn_history_into_hindsight(market, by):
         assert daily(market, keys[-1], asked.tags) == ""
     assert served(market) == set(keys)
     with dagster_instance(market) as record:
-        sync_record(market, record)
+        sync_record(market, stages(market), record)
     assert served(market) == set(keys)
 
 

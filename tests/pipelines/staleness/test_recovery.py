@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.operations.demo import DATA_STAGE
-from tests.pipelines.conftest import make_market, materialize
+from tests.pipelines.conftest import DATA_STAGE, make_market, materialize
 
 STRONG = {
     "market": {

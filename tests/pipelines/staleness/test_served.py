@@ -8,6 +8,7 @@ import pytest
 from dagster import DagsterEvent, DagsterEventType
 from dagster._core.events import StepMaterializationData
 
+from pipelines.assets.stages import stages
 from pipelines.instance.materializations import first_made
 from pipelines.staleness.served import Served, served_sessions
 from tests.pipelines.conftest import make_market
@@ -41,8 +42,10 @@ def made_at(instance, key, when, asset="lstm_prediction"):
 def test_a_prediction_counts_up_to_the_next_open(market, instance, when, is_served):
     """Over a holiday and a weekend the next open is Monday's."""
     made_at(instance, THURSDAY, when)
-    assert served_sessions(market, instance, "lstm") == ({THURSDAY} if is_served else set())
-    assert served_sessions(market, instance, "gru") == set()
+    assert served_sessions(market, instance, "lstm_prediction") == (
+        {THURSDAY} if is_served else set()
+    )
+    assert served_sessions(market, instance, "gru_prediction") == set()
 
 
 def test_the_first_time_counts(market, instance):
@@ -50,7 +53,7 @@ def test_the_first_time_counts(market, instance):
     made_at(instance, THURSDAY, "2020-04-10 00:30")
     made_at(instance, THURSDAY, "2021-04-10 00:30")
     made_at(instance, MONDAY, "2021-04-10 00:30")
-    assert served_sessions(market, instance, "lstm") == {THURSDAY}
+    assert served_sessions(market, instance, "lstm_prediction") == {THURSDAY}
     assert first_made(instance, "lstm_prediction")[THURSDAY].year == 2020
 
 
@@ -60,7 +63,7 @@ def test_what_belongs_to_a_served_session(market, instance):
     anchor = market.plan.first_trained
     at = keys.index(anchor)
     made_at(instance, anchor, f"{keys[at]} 20:00")
-    served = Served(market, instance)
+    served = Served(market, stages(market), instance)
     assert served.holds("lstm_prediction", anchor)
     assert not served.holds("lstm_prediction", keys[at + 1])
     assert served.holds("lstm_evaluation", keys[at + market.label_lag])
@@ -82,4 +85,4 @@ def test_a_market_round_the_clock_has_served_sessions(tmp_path, instance, when):
     event_at = pd.Timestamp(f"2020-04-10 {when}", tz="UTC").tz_convert("America/New_York")
     made_at(instance, THURSDAY, event_at.tz_localize(None))
     made_at(instance, "2020-04-11", pd.Timestamp("2020-04-13 00:01") - pd.Timedelta(hours=4))
-    assert served_sessions(market, instance, "lstm") == {THURSDAY}
+    assert served_sessions(market, instance, "lstm_prediction") == {THURSDAY}

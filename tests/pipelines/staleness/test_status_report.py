@@ -7,15 +7,15 @@ import shutil
 
 import pytest
 
+from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.cli.main import main
-from pipelines.cli.status import STALE
-from pipelines.operations.demo import DATA_STAGE, model_assets
+from pipelines.cli.status import STALE, status_lines, status_table
 from pipelines.operations.runs import run_assets
 from pipelines.staleness.causes import Cause
-from pipelines.staleness.status_report import status_lines, status_report, status_table
+from pipelines.staleness.status_report import status_report
 from pipelines.staleness.survey import survey
-from tests.pipelines.conftest import TINY, make_market
+from tests.pipelines.conftest import DATA_STAGE, TINY, make_market, model_assets
 from tests.pipelines.finished_markets import copy_of, made_on_the_evening, put_on_record, restated
 
 
@@ -26,7 +26,7 @@ def copy(finished, tmp_path, instance):
 
 def findings(market, instance, **kwargs):
     """(cause, detail, count) by asset, of the assets that are not current."""
-    report = status_report(market, instance, **kwargs)
+    report = status_report(market, stages(market), instance, **kwargs)
     return {
         a.asset: [(f.cause, f.detail, len(f.keys)) for f in a.findings]
         for a in report.assets
@@ -35,7 +35,7 @@ def findings(market, instance, **kwargs):
 
 
 def test_a_finished_market_is_current(copy, instance):
-    report = status_report(copy, instance)
+    report = status_report(copy, stages(copy), instance)
     assert report.is_current
     counted = {a.asset: (a.sessions, a.current) for a in report.assets}
     n, trained = len(copy.sessions), len([k for k in copy.sessions.keys if k >= "2020-04-01"])
@@ -68,7 +68,7 @@ def test_damage_is_named(copy, instance):
 
 def test_what_dagster_does_not_know_is_named(finished, tmp_path, instance):
     market = copy_of(finished, tmp_path / "lost")
-    report = status_report(market, instance)
+    report = status_report(market, stages(market), instance)
     causes = {f.cause for a in report.assets for f in a.findings}
     assert causes == {Cause.UNRECORDED}
     assert not report.is_current
@@ -104,7 +104,7 @@ def test_a_changed_universe_reaches_the_sessions_that_it_touches(finished, tmp_p
 
     def reasons(of):
         wanted = {"ohlcv": keys, "label": keys}
-        return survey(of, build_definitions(of), instance, wanted, served=None).reasons
+        return survey(of, stages(of), instance, wanted, served=None).reasons
 
     first = market("2020-12-31")
     run_assets(build_definitions(first), instance, ["ohlcv", "label"], (keys[0], keys[-1]))
@@ -129,10 +129,10 @@ def test_restated_bars_are_found_only_by_asking_the_source(copy, instance):
     affected = min(look_back + 1, len(copy.sessions) - 40)
     assert found["alpha158"] == [(Cause.INPUTS, "ohlcv", affected)]
     assert found["processors"] == [(Cause.INPUTS, "alpha158, label", 1)]
-    report = status_report(other, instance, check_source=True)
+    report = status_report(other, stages(other), instance, check_source=True)
     assert report.restated == (key,)
     assert f"`rnn-pipelines refresh --since {key}`" in "\n".join(status_lines(other, report))
-    assert status_report(copy, instance, check_source=True).restated == ()
+    assert status_report(copy, stages(copy), instance, check_source=True).restated == ()
 
 
 def test_what_was_served_is_shown_and_is_nothing_to_do(finished, tmp_path, instance):
@@ -143,7 +143,7 @@ def test_what_was_served_is_shown_and_is_nothing_to_do(finished, tmp_path, insta
     # The pointers of the served sessions stay, so their predictions are what they should be; the
     # newest anchor, one of them, owes the sessions to come a model of the new configuration.
     other = make_market(market.paths.root, {"models": {"gru": {"lr": 0.01}}})
-    report = status_report(other, instance)
+    report = status_report(other, stages(other), instance)
     assert report.predictions["gru"]["served"] == len(served)
     found = findings(other, instance)
     assert other.plan_of("gru").anchor(served[-1]) == served[0]

@@ -7,14 +7,22 @@ import shutil
 import dagster as dg
 import pytest
 
+from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.errors import ConfigError, NotFiniteError, ProcessorStateError
-from pipelines.operations.demo import DATA_ASSETS, DATA_STAGE, model_assets
 from pipelines.operations.runs import RunFailedError, run_assets
 from pipelines.staleness.survey import pending
 from pipelines.training.processors import load_state
 from pipelines.training.windows import training_data
-from tests.pipelines.conftest import ChangedBars, make_market, materialize, partition_bytes
+from tests.pipelines.conftest import (
+    DATA_ASSETS,
+    DATA_STAGE,
+    ChangedBars,
+    make_market,
+    materialize,
+    model_assets,
+    partition_bytes,
+)
 
 STAGES = (DATA_STAGE, "models")
 
@@ -37,7 +45,7 @@ def left(market, instance, stage=DATA_STAGE):
     keys = market.sessions.keys
     if stage == "models":
         stage, keys = model_assets(market), [k for k in keys if k >= market.plan.first_trained]
-    work = pending(market, build_definitions(market), instance, stage, keys)
+    work = pending(market, stages(market), instance, dict.fromkeys(stage, keys), keys)
     return None if work is None else (work.assets, work.first)
 
 

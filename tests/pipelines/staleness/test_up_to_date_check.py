@@ -7,7 +7,9 @@ import shutil
 import dagster as dg
 import pytest
 
-from pipelines.assets.evaluation import signal_report_asset
+from pipelines.assets.asset_factory import asset_of
+from pipelines.assets.partitions import partitions_definition
+from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.staleness import up_to_date_check
 from pipelines.staleness.causes import Cause
@@ -25,7 +27,13 @@ def copy(finished, tmp_path, instance):
 
 def evaluated(market, instance):
     """The report and its check, materialized."""
-    assets = [signal_report_asset(market), up_to_date_check.up_to_date_check(market)]
+    table = stages(market)
+    report = next(stage for stage in table if stage.name == "signal_report")
+    days = partitions_definition(market.sessions, closed=True)
+    assets = [
+        asset_of(market, report, table, days),
+        up_to_date_check.up_to_date_check(market, table, report.name),
+    ]
     upstream = [dg.AssetSpec(key) for key in assets[0].dependency_keys]
     done = dg.materialize([*upstream, *assets], instance=instance, selection=assets)
     assert done.success
@@ -57,11 +65,11 @@ def test_what_is_missing_long_ago_is_named_what_is_stale_there_is_not(copy, inst
     keys = copy.sessions.keys
     old = keys[keys.index(copy.fit_sessions[-1]) + 3]
     shutil.rmtree(copy.paths.warehouse / "label" / f"date={old}")
-    report = status_report(copy, instance, recent=RECENT)
+    report = status_report(copy, stages(copy), instance, recent=RECENT)
     found = {a.asset: a.findings for a in report.assets if a.findings}
     assert [(f.cause, f.keys) for f in found.pop("label")] == [(Cause.ABSENT, (old,))]
     assert found == {}
-    whole = {a.asset for a in status_report(copy, instance).assets if a.findings}
+    whole = {a.asset for a in status_report(copy, stages(copy), instance).assets if a.findings}
     assert {"label", "dataset_learn"} <= whole  # what was made from it
     counted = {a.asset: a.sessions for a in report.assets}
     assert counted["ohlcv"] == RECENT
@@ -70,10 +78,12 @@ def test_what_is_missing_long_ago_is_named_what_is_stale_there_is_not(copy, inst
 
 def test_served_history_is_nothing_to_do(copy, instance):
     """Sessions that stay as they are do not fail the check."""
-    report = status_report(copy, instance, recent=RECENT)
+    report = status_report(copy, stages(copy), instance, recent=RECENT)
     assert up_to_date_check.status_result(report).passed
     other = make_market(copy.paths.root, {"models": {"gru": {"lr": 0.01}}})
-    stale = up_to_date_check.status_result(status_report(other, instance, recent=RECENT))
+    stale = up_to_date_check.status_result(
+        status_report(other, stages(other), instance, recent=RECENT)
+    )
     assert not stale.passed
     assert stale.description.startswith(
         f"not current up to {copy.sessions.keys[-1]}: gru_model {RECENT}, "

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.operations.demo import model_assets
+from pipelines.assets.stages import stages
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
-from tests.pipelines.conftest import make_market, materialize
+from tests.pipelines.conftest import make_market, materialize, model_assets
 from tests.pipelines.finished_markets import copy_of, put_on_record
 
 KINDS = ("model", "prediction", "evaluation")
@@ -29,7 +29,7 @@ def pinned(market, since, as_of):
 
 def not_current(market, instance):
     """Sessions by asset that are not current, and the causes."""
-    report = status_report(market, instance)
+    report = status_report(market, stages(market), instance)
     found = {a.asset: [k for f in a.findings for k in f.keys] for a in report.assets if a.findings}
     return found, {f.cause for a in report.assets for f in a.findings}
 

@@ -13,6 +13,8 @@ from pipelines.warehouse import revisions
 from pipelines.warehouse.catalog import refresh_catalog
 from pipelines.warehouse.store import Store
 
+TABLES = {model: f"{model}_prediction" for model in ("lstm", "gru", "krnn")}
+
 
 def test_views_show_every_table(finished):
     with duckdb.connect(str(finished.paths.catalog), read_only=True) as connection:
@@ -76,12 +78,12 @@ def test_a_prediction_is_traced_by_one_query(finished):
 def test_an_open_shell_blocks_nothing(finished, tmp_path):
     """A person's connection keeps reading while the catalog is rebuilt beneath it."""
     path = tmp_path / "open.duckdb"
-    store, predictions = finished.warehouse.store, finished.prediction_tables()
-    assert refresh_catalog(path, store, predictions)
-    assert not refresh_catalog(path, store, predictions), "nothing new: not rebuilt"
+    store, predictions = finished.warehouse.store, TABLES
+    assert refresh_catalog(path, store, predictions, {})
+    assert not refresh_catalog(path, store, predictions, {}), "nothing new: not rebuilt"
     with duckdb.connect(str(path)) as shell:
         before = shell.execute("SELECT count(*) FROM label").fetchone()
-        assert refresh_catalog(path, store, {"lstm": "lstm_prediction"})
+        assert refresh_catalog(path, store, {"lstm": "lstm_prediction"}, {})
         assert shell.execute("SELECT count(*) FROM label").fetchone() == before
     assert [p.name for p in tmp_path.iterdir()] == ["open.duckdb"]
 
@@ -89,7 +91,7 @@ def test_an_open_shell_blocks_nothing(finished, tmp_path):
 def test_a_damaged_catalog_is_replaced(finished, tmp_path):
     path = tmp_path / "bad.duckdb"
     path.write_bytes(b"not a database")
-    assert refresh_catalog(path, finished.warehouse.store, finished.prediction_tables())
+    assert refresh_catalog(path, finished.warehouse.store, TABLES, {})
     with duckdb.connect(str(path), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM ohlcv").fetchone()[0] > 0
 
@@ -118,7 +120,7 @@ def test_an_empty_table_and_an_odd_path_stop_nothing(finished, tmp_path):
     shutil.copytree(finished.paths.warehouse / "label", odd / "label")
     (odd / "alpha158" / "date=2020-01-02").mkdir(parents=True)
     path = tmp_path / "odd.duckdb"
-    assert refresh_catalog(path, Store(odd), {})
+    assert refresh_catalog(path, Store(odd), {}, {})
     with duckdb.connect(str(path), read_only=True) as connection:
         assert connection.execute("SELECT count(DISTINCT date) FROM label").fetchone()[0] > 80
         views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal")
@@ -131,7 +133,7 @@ def test_revisions_have_a_view_of_their_own(finished, tmp_path):
     shutil.copytree(finished.paths.warehouse / "label", odd / "label")
     store, keys = Store(odd), finished.sessions.keys[-3:]
     path = tmp_path / "odd.duckdb"
-    assert refresh_catalog(path, store, {})
+    assert refresh_catalog(path, store, {}, {})
     assert revisions.keep(store, "label", keys[0]) == 1
     store.write(
         store.read("label", f"date={keys[1]}", "part-0.parquet"),
@@ -142,8 +144,8 @@ def test_revisions_have_a_view_of_their_own(finished, tmp_path):
     assert revisions.keep(store, "label", keys[0]) == 2
     assert revisions.numbers(store, "label", keys[0]) == [1, 2]
     assert revisions.sessions(store, "label") == [keys[0]]
-    assert refresh_catalog(path, store, {}), "a first revision brings a view"
-    assert not refresh_catalog(path, store, {})
+    assert refresh_catalog(path, store, {}, {}), "a first revision brings a view"
+    assert not refresh_catalog(path, store, {}, {})
     with duckdb.connect(str(path), read_only=True) as connection:
 
         def rows(sql):

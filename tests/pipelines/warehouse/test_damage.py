@@ -6,15 +6,21 @@ import re
 
 import pytest
 
+from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.errors import WarehouseError
-from pipelines.operations.demo import DATA_ASSETS, model_assets
 from pipelines.operations.runs import RunFailedError, run_assets
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
 from pipelines.staleness.survey import survey
 from pipelines.warehouse.store import PART
-from tests.pipelines.conftest import make_market, materialize, partition_bytes
+from tests.pipelines.conftest import (
+    DATA_ASSETS,
+    make_market,
+    materialize,
+    model_assets,
+    partition_bytes,
+)
 from tests.pipelines.finished_markets import (
     backfill,
     copy_of,
@@ -55,7 +61,7 @@ def test_status_names_it(finished, tmp_path, instance, table):
     market = put_on_record(copy_of(finished, tmp_path / "copy"), instance)
     key = market.sessions.keys[70]
     flip(market, table, key)
-    found = {a.asset: a.findings for a in status_report(market, instance).assets}
+    found = {a.asset: a.findings for a in status_report(market, stages(market), instance).assets}
     (finding,) = found["ohlcv"]
     assert (finding.cause, finding.keys) == (Cause.DAMAGED, (key,))
     assert finding.detail == ("" if table == "ohlcv" else table)
@@ -103,14 +109,14 @@ def test_bars_restated_beneath_the_damage_are_refused_as_ever(bars, instance):
         materialize(other, ["ohlcv"], keys[40], keys[40], instance)
     assert partition_bytes(other) == damaged != before
     materialize(other, ["ohlcv"], keys[40], keys[-1], instance)
-    found = survey(other, build_definitions(other), instance, {"ohlcv": keys}, served=None)
+    found = survey(other, stages(other), instance, {"ohlcv": keys}, served=None)
     assert found.reasons["ohlcv"] == {}
 
 
 def test_damage_before_a_range_does_not_block_the_look_at_it(bars, instance):
     keys = bars.sessions.keys
     flip(bars, "ohlcv", keys[40])
-    found = survey(bars, build_definitions(bars), instance, {"ohlcv": keys[41:]}, served=None)
+    found = survey(bars, stages(bars), instance, {"ohlcv": keys[41:]}, served=None)
     assert Cause.DAMAGED not in {why.cause for why in found.reasons["ohlcv"].values()}
 
 
