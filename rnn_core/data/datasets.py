@@ -15,7 +15,6 @@ Rule matched: qlib data/dataset/__init__.py `DatasetH`, `TSDatasetH`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +23,7 @@ from numpy.typing import DTypeLike
 
 from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet
 from rnn_core.data.handler import DK_I, DataHandlerLP
+from rnn_core.data.handlers import make_handler
 from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.sampler import TSDataSampler
 from rnn_core.panel.frames import near_matches
@@ -56,14 +56,14 @@ class DatasetH:
         self, handler: DataHandlerLP | Mapping[str, Any], segments: Mapping[str, Any]
     ) -> None:
         self.segments = checked_segments(segments)
-        if isinstance(handler, Mapping):  # loads the features, which need this package
-            handler = import_module("rnn_core.data.handlers").make_handler(handler)
+        if isinstance(handler, Mapping):
+            handler = make_handler(handler)
         if not isinstance(handler, DataHandlerLP):
             raise TypeError(
                 f"handler is {type(handler).__name__}, expected a DataHandlerLP such as Alpha158, "
                 f"or its mapping of class and kwargs"
             )
-        self.handler: DataHandlerLP = handler
+        self.handler = handler
 
     def config(
         self,

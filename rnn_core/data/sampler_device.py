@@ -12,10 +12,9 @@ the fallback is logged as a warning, because it makes every batch slower.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnn_core.data.sampler_index import Fill, SampleStore
+from rnn_core.data.sampler_index import Fill, Resident, SampleStore
 
 if TYPE_CHECKING:
     import torch
@@ -24,21 +23,6 @@ logger = logging.getLogger(__name__)
 
 SHARE = 0.7
 """Of the free device memory, what rows and index may take; the rest is the model's."""
-
-
-@dataclass(frozen=True, eq=False)
-class Resident:
-    """Rows and index as tensors, and whether they are on the device that asked.
-
-    Attributes:
-        matrix: [R + 1, F], the last row NaN.
-        table: int32 [N * (T + L)], see `sampler_index`.
-        staged: whether they stayed on the host, and batches are copied over.
-    """
-
-    matrix: torch.Tensor
-    table: torch.Tensor
-    staged: bool
 
 
 def free_bytes(device: torch.device) -> int | None:

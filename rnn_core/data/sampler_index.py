@@ -30,13 +30,28 @@ from numpy.typing import DTypeLike, NDArray
 from rnn_core.panel.frames import index_level
 
 if TYPE_CHECKING:
-    from rnn_core.data.sampler_device import Resident
+    import torch
 
 Fill = Literal["none", "ffill", "ffill+bfill"]
 FILLS: tuple[Fill, ...] = ("none", "ffill", "ffill+bfill")
 
 CHUNK_ROWS = 8_192
 """Rows copied at a time while the store is filled: 20 float32 columns of a chunk are 640 kB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """Rows and index as tensors, and whether they are on the device that asked.
+
+    Attributes:
+        matrix: [R + 1, F], the last row NaN.
+        table: int32 [N * (T + L)], see the module.
+        staged: whether they stayed on the host, and batches are copied over.
+    """
+
+    matrix: torch.Tensor
+    table: torch.Tensor
+    staged: bool
 
 
 @dataclass(eq=False)

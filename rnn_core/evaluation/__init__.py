@@ -13,7 +13,6 @@ from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
 from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
 from rnn_core.evaluation.compare import Comparison, compare_signals, rank_average
 from rnn_core.evaluation.decay import forward_returns, ic_decay
-from rnn_core.evaluation.holdings import concentration
 from rnn_core.evaluation.inference import bootstrap_interval, mean_test, newey_west_error
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
@@ -29,7 +28,11 @@ from rnn_core.evaluation.plots_signal import (
 from rnn_core.evaluation.plots_training import plot_loss_curves
 from rnn_core.evaluation.portfolio import PortfolioResult, topk_dropout
 from rnn_core.evaluation.portfolio_config import TRADE_UNITS, PortfolioConfig
-from rnn_core.evaluation.portfolio_figures import equal_weight_benchmark, portfolio_summary
+from rnn_core.evaluation.portfolio_figures import (
+    concentration,
+    equal_weight_benchmark,
+    portfolio_summary,
+)
 from rnn_core.evaluation.render import png_bytes, to_png
 from rnn_core.evaluation.report import html_report, report_figures
 from rnn_core.evaluation.risk import PERIODS_PER_YEAR, risk_analysis
