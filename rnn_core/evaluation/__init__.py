@@ -1,9 +1,9 @@
-"""Evaluation of signals: statistics, comparisons, risk figures, the TopkDropout portfolio, reports.
+"""Evaluation: statistics, comparisons and risk of signals, the TopkDropout portfolio, reports.
 
-Agrees with qlib's `calc_ic`, `calc_long_short_return`, `risk_analysis` and `TopkDropoutStrategy`;
-where a rule was repaired the module that holds it says so. docs/evaluation.md tells what every
-figure is. Importing this package imports numpy and pandas only; the plot functions import
-matplotlib when they are called.
+Here are qlib's `calc_ic`, `calc_long_short_return`, `risk_analysis` and `TopkDropoutStrategy`; a
+module that repairs one of their rules says so, and docs/evaluation.md defines every figure. Scores
+come from `rnn_core.training`; nothing here knows a model. The package imports numpy and pandas
+only; the plot functions import matplotlib when they are called.
 
 Shape letters: `T` sessions, `N` instruments, `S` aligned rows, `R` rows and `W` columns of a table
 of cross-sections, `Q` quantiles, `H` horizons, `G` groups, `F` features.

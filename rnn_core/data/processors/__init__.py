@@ -1,8 +1,9 @@
-"""Processors under qlib's names: from raw features and labels to what a network reads.
+"""Processors under qlib's names: from raw features and labels to the input of a network.
 
-One module a kind: `columns` (choose, drop, fill, squash), `fitted` (statistics of a fit window),
-`cross_section` (within a session), `survivors` (instruments that last, a look into the future),
-`chain` (an ordered, storable list).
+Here is one module a kind (qlib's `qlib.data.dataset.processor`): `column_processors` choose,
+drop, fill and squash; `fitted` takes statistics of a fit window; `cross_sectional` works within a
+session; `survivors` keeps instruments that last, a look into the future; `chain` is an ordered,
+storable list. The views that processors make belong to `rnn_core.data.handler`.
 """
 
 from __future__ import annotations
