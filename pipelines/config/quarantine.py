@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from pipelines.bars.quarantine import OPTIONAL, RULES, Policy
 from pipelines.config.types import Section
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 Aside = Literal["quarantine"]
 

@@ -39,8 +39,8 @@ from rnn_core.data.universe import Universe
 from rnn_core.features.layout import ALPHA158_LABEL, ALPHA158VWAP_LABEL
 from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet
-from rnn_core.panel.frames import near_matches
 from rnn_core.panel.panel import Panel
+from rnn_core.suggestions import near_matches
 
 Instruments = Sequence[str] | Universe | str | Path | None
 Label = str | Sequence[Any] | None

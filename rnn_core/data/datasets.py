@@ -26,7 +26,7 @@ from rnn_core.data.handler import DK_I, DataHandlerLP
 from rnn_core.data.handlers import make_handler
 from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.sampler import TSDataSampler
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 Bounds = tuple[DateLike | None, DateLike | None]
 Segments = str | Sequence[str] | slice

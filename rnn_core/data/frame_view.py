@@ -25,7 +25,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.data.processors.processor import session_label
-from rnn_core.panel.frames import index_level, near_matches
+from rnn_core.panel.frames import index_level
+from rnn_core.suggestions import near_matches
 
 CS_ALL = "__all"
 CS_RAW = "__raw"

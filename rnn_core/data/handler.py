@@ -32,7 +32,7 @@ from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet, View
 from rnn_core.data.processors import PROCESSORS, Processor, ProcessorChain
 from rnn_core.data.processors.processor import DateLike
 from rnn_core.data.steps import Step, build_steps, groups_of, one_of
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 DK_R = "raw"
 DK_I = "infer"

@@ -19,7 +19,7 @@ from typing import Any
 
 from rnn_core.data.alpha import Alpha158, Alpha158vwap, Alpha360, Alpha360vwap
 from rnn_core.data.handler import DataHandlerLP
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 HANDLERS: Mapping[str, type[Alpha158] | type[Alpha360]] = MappingProxyType(
     {

@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from rnn_core.data.bin_files import ProviderError, listed, read_calendar, read_field
 from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.universe import Universe
-from rnn_core.panel.frames import near_matches
 from rnn_core.panel.panel import INDEX_NAMES, KEYS, Panel
+from rnn_core.suggestions import near_matches
 
 FIELDS: tuple[str, ...] = ("open", "high", "low", "close", "volume", "vwap")
 """Fields of the bar, those that Alpha158 and Alpha360 read."""

@@ -33,7 +33,7 @@ from numpy.typing import DTypeLike, NDArray
 from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.sampler_device import gather, resident
 from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from rnn_core.data.processors import PROCESSORS, Processor, make_processor
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 Step = Processor | Mapping[str, Any] | str
 

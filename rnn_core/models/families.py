@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rnn_core.models.input_checks import require_sizes
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 if TYPE_CHECKING:
     from torch import nn

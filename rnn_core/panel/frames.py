@@ -11,29 +11,16 @@ B batch. R is the number of rows of a long frame, G the number of columns of one
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rnn_core.suggestions import near_matches
+
 Group = str | Sequence[str]
-
-
-def near_matches(name: object, known: Iterable[object]) -> str:
-    """A clause for an error message: the known names that `name` may have meant.
-
-    Args:
-        name: what was given.
-        known: the names that exist.
-
-    Returns:
-        `"; did you mean 'KMID' or 'KMID2'?"`, or an empty text where nothing is near.
-    """
-    found = difflib.get_close_matches(str(name), [str(k) for k in known], n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(f) for f in found)}?" if found else ""
 
 
 def index_level(df: pd.DataFrame | pd.Series[Any], name: str) -> tuple[pd.Index, NDArray[np.intp]]:

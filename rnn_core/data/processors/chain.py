@@ -39,7 +39,8 @@ from rnn_core.data.processors.cross_sectional import (
 from rnn_core.data.processors.fitted import MinMaxNorm, RobustZScoreNorm, ZScoreNorm
 from rnn_core.data.processors.processor import CellProcessor, Processor
 from rnn_core.data.processors.survivors import TimeRangeFlt
-from rnn_core.panel.frames import float_values, group_positions, near_matches, with_values
+from rnn_core.panel.frames import float_values, group_positions, with_values
+from rnn_core.suggestions import near_matches
 
 PROCESSORS: Mapping[str, type[Processor]] = MappingProxyType(
     {

@@ -20,8 +20,8 @@ from rnn_core.panel.frames import (
     Group,
     group_names,
     group_positions,
-    near_matches,
 )
+from rnn_core.suggestions import near_matches
 
 
 def _known(names: Sequence[str], held: pd.Index, owner: str, where: str) -> None:

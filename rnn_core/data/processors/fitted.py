@@ -38,9 +38,9 @@ from rnn_core.panel.frames import (
     Group,
     float_values,
     group_positions,
-    near_matches,
     rows_between,
 )
+from rnn_core.suggestions import near_matches
 
 Semantics = Literal["strict", "qlib"]
 
