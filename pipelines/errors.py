@@ -56,7 +56,7 @@ class ModelNotTrainedError(PipelineError):
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint naming the nearest of `choices`, or the choices themselves where none is near."""
-    from rnn_core.panel.frames import near_matches
+    from rnn_core.suggestions import near_matches
 
     names = sorted(choices)
     near = near_matches(word, names).removeprefix("; ")

@@ -1,11 +1,10 @@
-"""Fill the compile cache, so that no first call waits for the compiler.
+"""Fill numba's compile cache, so that no first call waits for the compiler.
 
     python -m rnn_core.warm
 
-Compiles the feature kernels (`features/warm.py`) and the recurrent layers. The machine code goes to
-numba's cache: next to the sources, or under NUMBA_CACHE_DIR. Files of the cache are written beside
-their place and moved into it, so processes that fill it at the same time do the work twice and harm
-nothing.
+It compiles the feature kernels (`features/precompile.py`) and the recurrent layers. The cache lies
+next to the sources, or under NUMBA_CACHE_DIR. numba writes each file beside its place and moves it
+there, so several processes may fill the cache at the same time.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ import time
 import torch
 
 from rnn_core.features.precompile import warm as warm_features
-from rnn_core.models import GRUModel, LSTMModel
+from rnn_core.models.gru import GRUModel
+from rnn_core.models.lstm import LSTMModel
 
 
 def warm() -> float:

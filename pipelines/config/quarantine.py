@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field, model_validator
 
 from pipelines.config.types import Section
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 Aside = Literal["quarantine"]
 Policy = Literal["quarantine", "accept"]

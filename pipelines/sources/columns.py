@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from pipelines.config.sources import COLUMNS, EPOCHS, REQUIRED, TableSource
 from pipelines.errors import SourceError, did_you_mean
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 BASIS = "basis"
 """Our name of the column that carries the price basis."""

@@ -3,17 +3,18 @@
 `Alpha158vwap` and `Alpha360vwap` have the return of average prices as their label. `handlers` makes
 any of the four from qlib's configuration mapping.
 
-Features and labels are computed together on the full history of the bars given; the rows are then
-cut to start_time ... end_time and to the membership of their session, so that the first rows are
-as warm as the history allows (see `bars`).
+Features and labels are computed together on the full history of the bars. The rows are then cut to
+start_time ... end_time and to the members of their session, so the first rows have as much history
+as the bars allow (see `bars`).
 
-Rows are those of the bars in strict semantics; in qlib's also the suspended sessions inside an
-instrument's span, as qlib has them.
+In strict semantics a row is a bar. In qlib's semantics the suspended sessions inside an
+instrument's span are rows too, as in qlib.
 
 Apart from qlib: the label is a group of its own with columns LABEL0, LABEL1, ... however it is
-written (there a list of texts names the columns after the texts, quirk Q23); the default processors
-of Alpha360 leave the label alone (there it is standardised and filled by 0, Q14); a field that is
-absent or empty is an error (there a constant 0 after Fillna, Q8); so is a feature that looks ahead.
+written (qlib names the columns of a list of texts after the texts, quirk Q23); the default
+processors of Alpha360 leave the label alone (qlib standardises the label and fills it by 0, Q14); a
+field that is absent or empty is an error (qlib gives a constant 0 after Fillna, Q8); so is a
+feature that looks ahead.
 
 Rule matched: qlib contrib/data/handler.py `Alpha158`, `Alpha360`; data/data.py
 `DatasetProvider.inst_calculator`.
@@ -39,8 +40,8 @@ from rnn_core.data.universe import Universe
 from rnn_core.features.layout import ALPHA158_LABEL, ALPHA158VWAP_LABEL
 from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet
-from rnn_core.panel.frames import near_matches
 from rnn_core.panel.panel import Panel
+from rnn_core.suggestions import near_matches
 
 Instruments = Sequence[str] | Universe | str | Path | None
 Label = str | Sequence[Any] | None
@@ -55,7 +56,7 @@ logger = logging.getLogger(__name__)
 
 
 class _AlphaHandler(DataHandlerLP):
-    """A handler over a feature set of bars; see `Alpha158`."""
+    """Base of the handlers that compute a feature set from bars; see `Alpha158`."""
 
     default_infer: ClassVar[tuple[Step, ...]] = ()
     default_set: ClassVar[Callable[[], FeatureSet]]
@@ -105,7 +106,7 @@ class _AlphaHandler(DataHandlerLP):
         )
 
     def config(self, **settings: Any) -> None:
-        """Change what is loaded at the next `setup_data`.
+        """Change the settings that the next `setup_data` loads with.
 
         Args:
             **settings: `bars`, `instruments`, `start_time`, `end_time` or `threads`.
@@ -123,10 +124,10 @@ class _AlphaHandler(DataHandlerLP):
             setattr(self, name, value)
 
     def setup_data(self, init_type: InitType = "fit_seq", data: Any = None) -> None:
-        """As `DataHandlerLP.setup_data`; `data` are bars.
+        """Make the views, as `DataHandlerLP.setup_data` does; `data` are bars.
 
-        The raw features stay only while another view shares them, else they are computed again
-        when they are first asked for: from the same bars and rows, so with the same bits.
+        The raw features stay in memory only while another view shares them. Otherwise the first
+        `fetch` of them computes them again from the same bars and rows, to the same bits.
         """
         super().setup_data(init_type, data)
         raw = self._views.get(DK_R)
@@ -140,7 +141,7 @@ class _AlphaHandler(DataHandlerLP):
             self._labels, self._views = labels, views
 
     def _load(self, data: Any) -> View:
-        """The raw view, computed from bars."""
+        """Compute the raw view from bars."""
         if data is not None:
             self.bars = data
         fields = self.feature_set.fields | self.label_set.fields
@@ -152,7 +153,7 @@ class _AlphaHandler(DataHandlerLP):
         return self._computed()
 
     def _computed(self) -> View:
-        """Features and labels of the rows."""
+        """Compute the features and labels of the rows."""
         sets = {"feature": self.feature_set, "label": self.label_set}
         return View.of(compute_rows(*self._source, sets, self.semantics, self.threads))
 
@@ -164,35 +165,35 @@ class _AlphaHandler(DataHandlerLP):
         return super()._view(data_key, col_set)
 
     def _rows(self, panel: Panel) -> NDArray[np.bool_]:
-        """Which cells become rows, [N, T]."""
+        """Select the cells that become rows, [N, T]."""
         rows = spans(panel.present) if self.semantics == "qlib" else panel.present.copy()
         start, end = session_label(self.start_time), session_label(self.end_time)
         if start is not None:
             rows[:, panel.sessions < start] = False
         if end is not None:
             rows[:, panel.sessions > end] = False
-        wanted = self.instruments
-        if isinstance(wanted, (str, Path)):
-            wanted = _universe_file(wanted)
-        if isinstance(wanted, Universe):
-            absent = sorted(set(wanted.instruments) - set(panel.instruments))
+        members = self.instruments
+        if isinstance(members, (str, Path)):
+            members = _universe_file(members)
+        if isinstance(members, Universe):
+            absent = sorted(set(members.instruments) - set(panel.instruments))
             if absent:
                 logger.warning(
                     "%s: %d of %d instruments have no bars, the first are %s",
-                    wanted.name,
+                    members.name,
                     len(absent),
-                    len(wanted.instruments),
+                    len(members.instruments),
                     ", ".join(absent[:5]),
                 )
-            rows &= wanted.mask(panel.sessions, panel.instruments)
-        elif wanted is not None:
-            for name in wanted:
+            rows &= members.mask(panel.sessions, panel.instruments)
+        elif members is not None:
+            for name in members:
                 if name not in panel.instruments:
                     raise KeyError(
                         f"no instrument {name!r} among the {len(panel.instruments)} of the bars"
                         f"{near_matches(name, panel.instruments)}"
                     )
-            rows[~panel.instruments.isin(list(wanted))] = False
+            rows[~panel.instruments.isin(list(members))] = False
         if not rows.any():
             raise ValueError(
                 f"no row is left of {int(panel.present.sum())} bars between "
@@ -202,7 +203,7 @@ class _AlphaHandler(DataHandlerLP):
         return rows
 
     def state(self) -> dict[str, Any]:
-        """Processors with what they learnt, features and labels, JSON-able; no data."""
+        """Return the fitted processors, the features and the labels, JSON-able and without data."""
         sets = {"features": list(self.feature_set.items()), "label": list(self.label_set.values())}
         return {**super().state(), "set_name": self.feature_set.name, **sets}
 
@@ -240,12 +241,12 @@ class Alpha158(_AlphaHandler):
         semantics: "strict" or "qlib", of features, labels and processors.
         threads: for the features; by default one per available core.
         feature_set: in place of the 158, e.g. `alpha158_set(price=..., rolling=...)`.
-        drop_raw: whether to let go of the raw view.
+        drop_raw: drop the raw view after the processing.
         init_type: see `DataHandlerLP`.
 
     Raises:
         ValueError: a field that is absent or empty, no row left, a feature that looks ahead, a
-            label that is none; and as `DataHandlerLP` and `Panel.from_frame`.
+            label that is no expression; and as `DataHandlerLP` and `Panel.from_frame`.
         KeyError: an instrument without bars; and as `DataHandlerLP`.
         FileNotFoundError: a path without a file.
     """
@@ -281,7 +282,7 @@ class Alpha360vwap(Alpha360):
 
 
 def label_set(label: str | Sequence[Any]) -> FeatureSet:
-    """Labels as a set of LABEL0, LABEL1, ...
+    """Build the feature set of the labels LABEL0, LABEL1, ...
 
     Args:
         label: an expression, a list of them, or qlib's pair of lists (expressions, names).
@@ -290,23 +291,22 @@ def label_set(label: str | Sequence[Any]) -> FeatureSet:
         The set.
 
     Raises:
-        ValueError: none of these, other names, or an expression that cannot be read.
+        ValueError: `label` has another form or other names, or an expression cannot be read.
     """
-    given: Any = [label] if isinstance(label, str) else label
-    lists = [isinstance(part, (list, tuple)) for part in given]
+    texts: Any = [label] if isinstance(label, str) else label
+    lists = [isinstance(part, (list, tuple)) for part in texts]
     if len(lists) == 2 and all(lists):
-        texts, names = given
-        wanted = [f"LABEL{k}" for k in range(len(texts))]
-        if list(names) != wanted:
-            raise ValueError(f"label names {list(names)}, expected {wanted}: they are always so")
-        given = texts
-    if not len(given) or not all(isinstance(text, str) for text in given):
+        texts, names = texts
+        standard = [f"LABEL{k}" for k in range(len(texts))]
+        if list(names) != standard:
+            raise ValueError(f"label names {list(names)}, expected {standard}: use these names")
+    if not len(texts) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"label is {label!r}, expected an expression or a list of expressions")
-    return FeatureSet([(f"LABEL{k}", text) for k, text in enumerate(given)], name="the label")
+    return FeatureSet([(f"LABEL{k}", text) for k, text in enumerate(texts)], name="the label")
 
 
 def _universe_file(path: str | Path) -> Universe:
-    """A universe by its file; a bare name is none."""
+    """Read a universe from a file; a bare name is an error."""
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"instruments={str(path)!r} is no file: give names, a Universe, or the path of a file "

@@ -1,7 +1,7 @@
-"""Bars to the frame of a handler: sources of bars, and the rows of feature sets.
+"""From bars to the frame of a handler: sources of bars, and the rows of feature sets.
 
-The sets are evaluated chunk by chunk of instruments, on all sessions, and each chunk is spread into
-the rows that are wanted of the one block of the frame. So memory is that of the rows kept.
+The sets are evaluated on all sessions, one chunk of instruments after the other, and the selected
+rows of each chunk are spread into the one block of the frame. The memory is that of these rows.
 
 Shape letters: T sessions, N instruments, F features, C instruments of a chunk, R rows.
 """
@@ -24,34 +24,34 @@ from rnn_core.panel.spread import spread
 Bars = pd.DataFrame | Panel | str | Path
 
 BUFFER_VALUES = 3_000_000
-"""Values of a chunk of instruments on their way into the frame, 12 MB."""
+"""Values of a chunk of instruments, 12 MB of float32."""
 
 
 def bars_panel(bars: Bars, fields: frozenset[str], owner: str) -> Panel:
-    """The fields wanted as a panel.
+    """Read bars as a panel of the fields that a feature set needs.
 
     Args:
         bars: a long frame, a panel, or a path to a frame.
         fields: names of the fields.
-        owner: who needs them, for messages.
+        owner: the feature set that needs them, for messages.
 
     Returns:
         The panel, of these fields only.
 
     Raises:
         ValueError: a field is absent, or has no value at all; and as `Panel.from_frame`.
-        TypeError: `bars` is something else.
+        TypeError: `bars` is neither a frame, a panel nor a path.
     """
     if isinstance(bars, (str, Path)):
         bars = _read(Path(bars))
     if not isinstance(bars, (pd.DataFrame, Panel)):
         raise TypeError(f"bars is {type(bars).__name__}, expected a frame, a Panel or a path")
-    held = bars.fields if isinstance(bars, Panel) else bars.columns
-    missing = sorted(fields - set(held))
+    names = bars.fields if isinstance(bars, Panel) else bars.columns
+    missing = sorted(fields - set(names))
     if not missing:
         if isinstance(bars, Panel):
-            chosen = {name: bars.fields[name] for name in sorted(fields)}
-            panel = Panel(bars.sessions, bars.instruments, chosen, bars.present)
+            arrays = {name: bars.fields[name] for name in sorted(fields)}
+            panel = Panel(bars.sessions, bars.instruments, arrays, bars.present)
         else:
             keys = [key for key in KEYS if key in bars.columns]
             panel = Panel.from_frame(bars[[*keys, *sorted(fields)]])
@@ -66,7 +66,7 @@ def bars_panel(bars: Bars, fields: frozenset[str], owner: str) -> Panel:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """A file of bars."""
+    """Read a file of bars."""
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     if path.suffix == ".csv":  # codes as text: one may be 000001, or NA
@@ -83,10 +83,10 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def spans(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """From each instrument's first row to its last.
+    """Mark the sessions from each instrument's first row to its last.
 
     Args:
-        present: [N, T], whether the row exists.
+        present: [N, T], True where the row exists.
 
     Returns:
         bool [N, T].
@@ -103,29 +103,29 @@ def compute_rows(
     semantics: Semantics,
     threads: int | None,
 ) -> pd.DataFrame:
-    """Feature sets of some rows as one frame.
+    """Compute feature sets for some rows, as one frame.
 
     Args:
         panel: the market.
-        rows: [N, T], the rows wanted.
+        rows: [N, T], True for the cells to compute.
         sets: column group to feature set; all are evaluated together.
         semantics: "strict" or "qlib".
         threads: by default one per available core.
 
     Returns:
-        One row per wanted cell, sorted by (datetime, instrument); float32 columns (group, name),
+        One row per such cell, sorted by (datetime, instrument); float32 columns (group, name),
         in one block.
     """
     nodes = [node for features in sets.values() for node in features.nodes]
     names = [(group, name) for group, features in sets.items() for name in features]
     places, index = panel.long_rows(rows=rows)
     block = np.empty((len(nodes), len(index)), dtype=np.float32)  # [F, R]
-    wanted = np.flatnonzero(rows.any(axis=1))
+    instruments = np.flatnonzero(rows.any(axis=1))
     step = max(1, BUFFER_VALUES // (len(nodes) * panel.shape[1]))
     if any(_names_another(node) for node in nodes):
-        wanted, step = np.arange(panel.shape[0]), panel.shape[0]
-    for first in range(0, len(wanted), step):
-        some = wanted[first : first + step]
+        instruments, step = np.arange(panel.shape[0]), panel.shape[0]
+    for first in range(0, len(instruments), step):
+        some = instruments[first : first + step]
         fields = {name: values[some] for name, values in panel.fields.items()}
         part = Panel(panel.sessions, panel.instruments[some], fields, panel.present[some])
         buffer = np.empty((len(nodes), len(some), panel.shape[1]), dtype=np.float32)  # [F, C, T]
@@ -136,7 +136,7 @@ def compute_rows(
 
 
 def _names_another(node: Expression) -> bool:
-    """Whether an expression reads an instrument by name, so that all must be at hand."""
+    """True if an expression reads an instrument by name, and so needs all of them at once."""
     if not isinstance(node, Call):
         return False
     return node.name == "Mask" or any(_names_another(argument) for argument in node.arguments)

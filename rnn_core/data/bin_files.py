@@ -1,6 +1,6 @@
-"""The files of a qlib provider folder, each read and checked on its own.
+"""Readers of the files in a qlib provider folder; each file is checked on its own.
 
-See `qlib_bins` for what lies where. Only the bytes of the sessions wanted are read.
+`qlib_bins` describes the folder. `read_field` reads only the bytes of the requested sessions.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ VALUE = np.dtype("<f4")
 
 
 class ProviderError(ValueError):
-    """A provider folder that lacks something, or holds a damaged file; the text is for a person."""
+    """A provider folder lacks something or holds a damaged file; the message is for a person."""
 
 
 def listed(names: Sequence[Any], most: int = 5) -> str:
-    """The first few names, for a message."""
+    """Join the first few names for a message."""
     shown = ", ".join(str(name) for name in names[:most])
     return f"{shown}, …" if len(names) > most else shown
 
 
 def read_calendar(root: Path) -> pd.DatetimeIndex:
-    """The sessions of `calendars/day.txt`.
+    """Read the sessions of `calendars/day.txt`.
 
     Args:
         root: the provider folder.
@@ -37,14 +37,14 @@ def read_calendar(root: Path) -> pd.DatetimeIndex:
         T sorted tz-naive sessions.
 
     Raises:
-        ProviderError: no such file, nothing in it, a line that is no date, or one out of order.
+        ProviderError: the file is absent or empty, a line is no date, or a date is out of order.
     """
     path = root / "calendars" / "day.txt"
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else root
-        held = listed(sorted(p.name for p in folder.iterdir()), most=10)
+        content = listed(sorted(p.name for p in folder.iterdir()), most=10)
         raise ProviderError(
-            f"no calendar {path}, {folder} holds: {held or 'nothing'}. Only daily data "
+            f"no calendar {path}, {folder} holds: {content or 'nothing'}. Only daily data "
             f"(day.txt) is read"
         )
     rows = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -67,22 +67,23 @@ def read_calendar(root: Path) -> pd.DatetimeIndex:
 
 
 def read_field(
-    path: Path, sessions: int, wanted: tuple[int, int] | None = None
+    path: Path, sessions: int, span: tuple[int, int] | None = None
 ) -> tuple[int, NDArray[np.float32]]:
-    """The values of a field file.
+    """Read the values of a field file.
 
     Args:
-        path: of the file.
+        path: the file.
         sessions: T, the length of the calendar.
-        wanted: positions in the calendar, the second one past the last; None for all.
+        span: positions in the calendar, the second one past the last; None for the whole file.
 
     Returns:
-        The position of the first value read, and the values; none where the file has none of the
-        sessions wanted, and the position is then the first one wanted.
+        The calendar's position of the first value, and the values. If the file has no session of
+        `span`, there are no values and the position is the first one of `span`.
 
     Raises:
-        ProviderError: a size that is no number of values, no value, or values outside the calendar.
+        ProviderError: the size fits no number of values, or values lie outside the calendar.
     """
+    # The size must fit a number of values.
     size = path.stat().st_size
     count, rest = divmod(size, VALUE.itemsize)
     if rest or count < 2:
@@ -90,6 +91,7 @@ def read_field(
             f"{path} has {size} bytes, expected 4 for the first session and 4 for every value: "
             f"it was cut off, dump it again"
         )
+    # The first value is a position, which must lie in the calendar with all that follow.
     head = float(np.fromfile(path, dtype=VALUE, count=1)[0])
     if not (np.isfinite(head) and head >= 0 and head == int(head)):
         raise ProviderError(
@@ -102,7 +104,8 @@ def read_field(
             f"{path} holds the sessions {begin} to {end - 1} of a calendar of {sessions}: its "
             f"calendar is another one, dump both again"
         )
-    low, high = wanted or (begin, end)
+    # Only the requested part of the file is read.
+    low, high = span or (begin, end)
     first, stop = max(begin, low), min(end, high)
     if first >= stop:
         return low, np.empty(0, dtype=np.float32)

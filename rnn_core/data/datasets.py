@@ -1,13 +1,13 @@
-"""`DatasetH` and `TSDatasetH`: named ranges of sessions over a handler, qlib's interface.
+"""`DatasetH` and `TSDatasetH`: named ranges of sessions over a handler, with qlib's interface.
 
-A `DatasetH` hands out rows, a `TSDatasetH` windows: it fetches a segment with `step_len` earlier
-sessions, counted on the infer view, so that the first samples have a past where the handler has
-one. Bounds may be text, dates or Timestamps, both included, or None for an open end.
+A `DatasetH` returns rows, a `TSDatasetH` windows. `TSDatasetH` fetches a segment with `step_len`
+earlier sessions, counted on the infer view, so that the first samples have a past if the handler
+has one. Bounds may be text, dates or Timestamps, both included, or None for an open end.
 
-In qlib the windows of training and of serving are not made of the same rows: the learn view lacks
-the rows without a label, which the infer view has, and a gap is filled with an older row.
-`window_rows="fetched"`, the default, does as qlib; "infer" makes every window of the rows of the
-infer view and uses the view asked for to say which of them are samples, and for their labels.
+In qlib the windows of training and of serving have different rows: the learn view lacks the rows
+without a label, which the infer view has, and an older row fills the gap. `window_rows="fetched"`,
+the default, does as qlib. "infer" builds every window from the rows of the infer view; the
+requested view then decides which rows are samples, and gives their labels.
 
 Rule matched: qlib data/dataset/__init__.py `DatasetH`, `TSDatasetH`.
 """
@@ -15,7 +15,6 @@ Rule matched: qlib data/dataset/__init__.py `DatasetH`, `TSDatasetH`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -24,9 +23,10 @@ from numpy.typing import DTypeLike
 
 from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet
 from rnn_core.data.handler import DK_I, DataHandlerLP
+from rnn_core.data.handlers import make_handler
 from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.sampler import TSDataSampler
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 Bounds = tuple[DateLike | None, DateLike | None]
 Segments = str | Sequence[str] | slice
@@ -39,7 +39,8 @@ class DatasetH:
     """Rows of a handler by segment.
 
     Args:
-        handler: the handler, or qlib's configuration mapping of one; see `handlers.make_handler`.
+        handler: a handler, or qlib's configuration mapping of a handler; see
+            `handlers.make_handler`.
         segments: name to (start, end), both included; None is an open end.
 
     Attributes:
@@ -49,21 +50,21 @@ class DatasetH:
     Raises:
         TypeError: `handler` is no handler, or `segments` no mapping of pairs.
         ValueError: a segment ends before it starts.
-        KeyError: a mapping that names an unknown handler.
+        KeyError: the mapping names an unknown handler.
     """
 
     def __init__(
         self, handler: DataHandlerLP | Mapping[str, Any], segments: Mapping[str, Any]
     ) -> None:
         self.segments = checked_segments(segments)
-        if isinstance(handler, Mapping):  # loads the features, which need this package
-            handler = import_module("rnn_core.data.handlers").make_handler(handler)
+        if isinstance(handler, Mapping):
+            handler = make_handler(handler)
         if not isinstance(handler, DataHandlerLP):
             raise TypeError(
                 f"handler is {type(handler).__name__}, expected a DataHandlerLP such as Alpha158, "
                 f"or its mapping of class and kwargs"
             )
-        self.handler: DataHandlerLP = handler
+        self.handler = handler
 
     def config(
         self,
@@ -71,7 +72,7 @@ class DatasetH:
         segments: Mapping[str, Any] | None = None,
         handler_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Change the segments, or settings of the handler; `setup_data` then loads anew.
+        """Change the segments or settings of the handler; the next `setup_data` loads anew.
 
         Args:
             segments: the new segments, all of them.
@@ -83,7 +84,7 @@ class DatasetH:
             self.segments = checked_segments(segments)
 
     def setup_data(self, handler_kwargs: Mapping[str, Any] | None = None) -> None:
-        """Have the handler make its views anew.
+        """Make the handler's views anew.
 
         Args:
             handler_kwargs: arguments of the handler's `setup_data`, e.g. {"init_type":
@@ -99,7 +100,7 @@ class DatasetH:
         data_key: str = DK_I,
         **options: Any,
     ) -> Any:
-        """Rows of one segment or several.
+        """Fetch the rows of one segment or several.
 
         Args:
             segments: a name, a list of names, or a slice of sessions.
@@ -123,11 +124,11 @@ class DatasetH:
         return [self._prepare(b, col_set, data_key, **options) for b in bounds]
 
     def _prepare(self, bounds: Bounds, col_set: ColSet, data_key: str) -> Any:
-        """The rows between two bounds."""
+        """Fetch the rows between two bounds."""
         return self.handler.fetch(slice(*bounds), col_set=col_set, data_key=data_key)
 
     def _bounds(self, name: object) -> Bounds:
-        """The bounds of a segment."""
+        """Return the bounds of a segment."""
         if not isinstance(name, str) or name not in self.segments:
             raise KeyError(
                 f"no segment {name!r}, the segments are {list(self.segments)}"
@@ -140,17 +141,17 @@ class DatasetH:
 
 
 class TSDatasetH(DatasetH):
-    """Windows of a handler by segment; `prepare` returns a `TSDataSampler`, or a list of them.
+    """Windows of a handler by segment; `prepare` returns one `TSDataSampler` a segment.
 
-    `prepare` also takes `flt_col`, in place of the dataset's, and `dtype`, that of the windows
-    (float32 by default).
+    `prepare` returns a list of samplers for a list of names. It also takes `flt_col`, instead of
+    the dataset's, and the `dtype` of the windows (float32 by default).
 
     Args:
         handler: as for `DatasetH`.
         segments: name to (start, end), both included; None is an open end.
         step_len: L, in sessions.
-        flt_col: a column set of one column; rows where it is true may be samples, all others
-            appear in windows only.
+        flt_col: a column set of one column. Only rows with a true value may be samples; all
+            others appear in windows only.
         window_rows: "fetched" or "infer"; see the module.
 
     Raises:
@@ -181,7 +182,7 @@ class TSDatasetH(DatasetH):
         handler_kwargs: Mapping[str, Any] | None = None,
         step_len: int | None = None,
     ) -> None:
-        """As `DatasetH.config`, and the length of the windows.
+        """Change settings as `DatasetH.config` does, or the length of the windows.
 
         Args:
             segments: the new segments, all of them.
@@ -200,11 +201,11 @@ class TSDatasetH(DatasetH):
         flt_col: ColSet | None = None,
         dtype: DTypeLike | None = None,
     ) -> TSDataSampler:
-        """A sampler of the sessions between two bounds."""
+        """Build a sampler of the sessions between two bounds."""
         start, end = _instant(bounds[0]), _instant(bounds[1], last=True)
         sessions = self.handler.sessions()
-        held = (sessions, self.handler.sessions(data_key))
-        if not any(len(s[_between(s, start, end)]) for s in held):
+        both = (sessions, self.handler.sessions(data_key))
+        if not any(len(s[_between(s, start, end)]) for s in both):
             raise ValueError(
                 f"no session of the handler lies between {bounds[0]} and {bounds[1]}, they span "
                 f"{sessions[0]:%Y-%m-%d} to {sessions[-1]:%Y-%m-%d}: move the segment"
@@ -212,17 +213,17 @@ class TSDatasetH(DatasetH):
         # As in qlib: one session more than windows need, and counted on the infer view.
         first = _between(sessions, start, None).start - self.step_len
         padded = slice(sessions[max(0, first)], end)
-        chosen = None
-        if (named := self.flt_col if flt_col is None else flt_col) is not None:
-            chosen = self._filter(padded, named, data_key)
+        flags = None
+        if (flag_set := self.flt_col if flt_col is None else flt_col) is not None:
+            flags = self._filter(padded, flag_set, data_key)
         if self.window_rows == "infer" and data_key != DK_I:
-            data, chosen = self._with_labels(padded, col_set, data_key, chosen)
+            data, flags = self._with_labels(padded, col_set, data_key, flags)
         else:
             data = self.handler.fetch(padded, col_set=col_set, data_key=data_key)
-        return TSDataSampler(data, start, end, self.step_len, dtype=dtype, flt_data=chosen)
+        return TSDataSampler(data, start, end, self.step_len, dtype=dtype, flt_data=flags)
 
     def _filter(self, padded: slice, flt_col: ColSet, data_key: str) -> pd.Series[Any]:
-        """The column that chooses samples."""
+        """Fetch the column that selects samples."""
         frame = self.handler.fetch(padded, col_set=flt_col, data_key=data_key)
         if frame.shape[1] != 1:
             raise ValueError(
@@ -232,28 +233,28 @@ class TSDatasetH(DatasetH):
         return frame.iloc[:, 0]
 
     def _with_labels(
-        self, padded: slice, col_set: ColSet, data_key: str, chosen: pd.Series[Any] | None
+        self, padded: slice, col_set: ColSet, data_key: str, flags: pd.Series[Any] | None
     ) -> tuple[pd.DataFrame, pd.Series[Any]]:
-        """Rows of infer with the labels of another view, and which of them that view has."""
+        """Return rows of infer with another view's labels, and mark the rows of that view."""
         every = col_set in (CS_ALL, CS_RAW)
-        named = CS_RAW if every else [col_set] if isinstance(col_set, str) else col_set
-        data = self.handler.fetch(padded, col_set=named)
+        both_levels = CS_RAW if every else [col_set] if isinstance(col_set, str) else col_set
+        data = self.handler.fetch(padded, col_set=both_levels)
         rows = self.handler.fetch(padded, col_set=CS_RAW, data_key=data_key)
         for column in data.columns[data.columns.get_level_values(0) == LABEL]:
             data[column] = rows[column].reindex(data.index)
         place = data.index.get_indexer(rows.index)
-        wanted = np.ones(len(rows), dtype=bool)
-        if chosen is not None:
-            wanted = np.where(chosen.isna(), False, chosen).astype(bool)
-        held = np.zeros(len(data), dtype=bool)
-        held[place[place >= 0]] = wanted[place >= 0]
+        selection = np.ones(len(rows), dtype=bool)
+        if flags is not None:
+            selection = np.where(flags.isna(), False, flags).astype(bool)
+        samples = np.zeros(len(data), dtype=bool)
+        samples[place[place >= 0]] = selection[place >= 0]
         if isinstance(col_set, str) and col_set != CS_RAW:
             data.columns = data.columns.get_level_values(1)
-        return data, pd.Series(held, index=data.index)
+        return data, pd.Series(samples, index=data.index)
 
 
 def checked_segments(segments: Mapping[str, Any]) -> dict[str, Bounds]:
-    """Segments as pairs of bounds.
+    """Check segments and return them as pairs of bounds.
 
     Args:
         segments: name to (start, end), or to a slice.
@@ -262,16 +263,16 @@ def checked_segments(segments: Mapping[str, Any]) -> dict[str, Bounds]:
         Name to pair.
 
     Raises:
-        TypeError: no mapping of pairs.
+        TypeError: `segments` is no mapping of pairs.
         ValueError: a segment ends before it starts, or a bound is no date.
     """
     if not isinstance(segments, Mapping):
         raise TypeError(f"segments is {segments!r:.60}, expected a mapping of name to (start, end)")
     checked: dict[str, Bounds] = {}
-    for name, given in segments.items():
-        pair = (given.start, given.stop) if isinstance(given, slice) else given
+    for name, bounds in segments.items():
+        pair = (bounds.start, bounds.stop) if isinstance(bounds, slice) else bounds
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-            raise TypeError(f"segment {name!r} is {given!r:.60}, expected (start, end)")
+            raise TypeError(f"segment {name!r} is {bounds!r:.60}, expected (start, end)")
         start, end = _instant(pair[0]), _instant(pair[1], last=True)
         if start is not None and end is not None and start > end:
             raise ValueError(f"segment {name!r} ends on {pair[1]}, before it starts on {pair[0]}")
@@ -286,7 +287,7 @@ def _checked_step_len(step_len: int) -> int:
 
 
 def _instant(bound: DateLike | None, last: bool = False) -> pd.Timestamp | None:
-    """The first or last instant that a bound names: "2016" is the year, as where pandas slices."""
+    """Return the first or last instant of a bound; "2016" is the year, as in pandas slices."""
     stamp = session_label(bound)
     if not isinstance(bound, str) or stamp is None:
         return stamp
@@ -297,7 +298,7 @@ def _instant(bound: DateLike | None, last: bool = False) -> pd.Timestamp | None:
 def _between(
     sessions: pd.DatetimeIndex, start: pd.Timestamp | None, end: pd.Timestamp | None
 ) -> slice:
-    """Positions of the sessions from `start` to `end`."""
+    """Return the positions of the sessions from `start` to `end`."""
     first = 0 if start is None else int(sessions.searchsorted(start, "left"))
     stop = len(sessions) if end is None else int(sessions.searchsorted(end, "right"))
     return slice(first, max(first, stop))

@@ -1,11 +1,11 @@
-"""Where a frame or a sampler's rows are not finite, asked before tensors are built.
+"""Checks for NaN and infinite cells of a frame or a sampler, before tensors are built.
 
 One NaN feature in one batch turns every weight of a network into NaN (qlib masks NaN labels, not
-NaN features; Q20 of its register), so the question is asked of the rows, where a column and a date
-can be named, and not of the loss, where they cannot.
+NaN features; Q20 of its register). The check is made on the rows, because a message about rows can
+name a column and a date, and a message about the loss cannot.
 
-Of a `TSDataSampler` the rows are those that its samples' windows can reach, once each, and its
-windows are asked too: a session without a row is a row of NaN unless `fillna_type` fills it.
+The rows of a `TSDataSampler` are those inside the windows of its samples, once each. Its windows
+are checked too: a session without a row is a row of NaN unless `fillna_type` fills it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from rnn_core.panel.frames import Group, group_names, group_positions, index_lev
 Date = Any  # a pd.Timestamp or pd.NaT, which has no public type
 
 WORST = 5
-"""Columns that the error names."""
+"""Most columns that the error names."""
 
 CHUNK_SAMPLES = 1_000_000
-"""Samples whose windows are looked at in one go."""
+"""Samples whose windows are checked at a time."""
 
 
 def finite_report(
     data: pd.DataFrame | TSDataSampler, *, group: Group | None = None
 ) -> pd.DataFrame:
-    """NaN and infinite cells of every column.
+    """Count the NaN and infinite cells of every column.
 
     Args:
         data: a long frame of numbers, flat or two-level columns, or a sampler.
-        group: the group or groups to look at, for two-level columns; None is every column.
+        group: the group or groups to check, for two-level columns; None is every column.
 
     Returns:
         One row a column, in order: `nan` and `inf` (cells), `share` of the rows that are either,
@@ -70,14 +70,14 @@ def finite_report(
 def require_finite(
     data: pd.DataFrame | TSDataSampler, limit: float = 0.0, *, group: Group | None = None
 ) -> None:
-    """Raise where a column has more NaN or infinite cells than allowed.
+    """Raise if a column has more NaN or infinite cells than allowed.
 
     Args:
         data: a long frame of numbers, or a sampler.
         limit: share of a column's rows that may be NaN or infinite, 0 to 1; of a sampler also the
             share of windows that may hold a session without a row.
-        group: the group or groups to look at; None is every column. A label that is NaN on the
-            last sessions is no defect: group="feature" leaves it out.
+        group: the group or groups to check; None is every column. A label that is NaN on the last
+            sessions is no defect: group="feature" leaves the label out.
 
     Raises:
         ValueError: a column has more; the worst are named first, with counts and first dates. Or
@@ -89,13 +89,13 @@ def require_finite(
     bad = report[report["share"] > limit].sort_values("share", ascending=False, kind="stable")
     if not bad.empty:
         more = f"; and {len(bad) - WORST} more" if len(bad) > WORST else ""
-        named = "; ".join(
+        examples = "; ".join(
             f"{'/'.join(map(str, name)) if isinstance(name, tuple) else name}: {_words(row)}"
             for name, (_, row) in zip(bad.index[:WORST], bad.iterrows(), strict=False)
         )
         raise ValueError(
             f"{len(bad)} of {len(report)} columns exceed the limit of {limit:.2%} cells without a "
-            f"finite value, worst first ({named}{more}): use Fillna for NaN and ProcessInf for "
+            f"finite value, worst first ({examples}{more}): use Fillna for NaN and ProcessInf for "
             f"infinite values, or drop the column with DropCol"
         )
     if isinstance(data, TSDataSampler):
@@ -103,7 +103,7 @@ def require_finite(
 
 
 def _floats(frame: pd.DataFrame, position: int) -> NDArray[Any]:
-    """A column as it is where it is float, else as float64."""
+    """Return a column in its own float type, or as float64 if it has none."""
     x = frame.iloc[:, position].to_numpy()
     return x if x.dtype.kind == "f" else frame.iloc[:, position].to_numpy(dtype=np.float64)
 
@@ -111,7 +111,7 @@ def _floats(frame: pd.DataFrame, position: int) -> NDArray[Any]:
 def _count(
     x: NDArray[Any], sessions: pd.DatetimeIndex, day: NDArray[np.intp]
 ) -> tuple[int, int, float, Date, Date]:
-    """A row of the report; x and day are [R], sessions sorted."""
+    """Compute a row of the report; x and day are [R], sessions sorted."""
     finite = np.isfinite(x)
     if finite.all():
         return 0, 0, 0.0, pd.NaT, pd.NaT
@@ -122,7 +122,7 @@ def _count(
 
 
 def _words(row: pd.Series) -> str:
-    """A row of the report in words."""
+    """Describe a row of the report."""
     parts = [
         f"{row[kind]} {word} from {row[f'first_{kind}']:%Y-%m-%d}"
         for kind, word in (("nan", "NaN"), ("inf", "infinite"))
@@ -134,7 +134,7 @@ def _words(row: pd.Series) -> str:
 def _reached(
     sampler: TSDataSampler,
 ) -> tuple[pd.DatetimeIndex, NDArray[np.intp], NDArray[np.bool_]]:
-    """Sessions; of every row that some window reaches its session's place; which rows those are."""
+    """Return the sessions, and the row mask and session places of all rows inside some window."""
     store, offsets = sampler._store, sampler._offsets
     change = np.zeros(len(store.matrix), dtype=np.int64)  # [R + 1]
     np.add.at(change, store.table[offsets] + 1, 1)  # the window's first row
@@ -145,7 +145,7 @@ def _reached(
 
 
 def _require_whole_windows(sampler: TSDataSampler, limit: float) -> None:
-    """Raise where more windows than allowed hold a session that nothing fills."""
+    """Raise if more windows than allowed hold a session without a row that is not filled."""
     store = sampler._store
     if sampler.fillna_type == "ffill+bfill" or sampler.empty:
         return

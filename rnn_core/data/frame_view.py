@@ -1,12 +1,12 @@
-"""What a handler's views are made of: columns of several frames, and which of their rows.
+"""Views of a handler: columns of several frames, and the rows of each frame that a view has.
 
-A processor of the label must not cost a copy of the features. A view therefore names, for each
-of its columns, a frame that holds it, and for each frame the rows that the view has; what a
-processor did not touch stays where it was, shared by every view, and is put together for the
-rows and columns that are asked for only. qlib keeps raw, infer and learn as three whole frames.
+A processor of the label must not cost a copy of the features. A view therefore names a frame for
+each of its columns, and for each frame the rows that the view has. Columns that no processor
+changed stay in one frame, which all views share, and a fetch puts together only the requested rows
+and columns. qlib keeps raw, infer and learn as three whole frames.
 
 Rows are sorted by (datetime, instrument), so a range of sessions is a slice of rows and costs no
-copy either. pandas copies on write: what is cut from a view may be written to by its owner.
+copy either. pandas copies on write, so a caller may write to a frame that was cut from a view.
 
 Shape letters: R rows of a view, C columns of it.
 
@@ -25,7 +25,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.data.processors.processor import session_label
-from rnn_core.panel.frames import index_level, near_matches
+from rnn_core.panel.frames import index_level
+from rnn_core.suggestions import near_matches
 
 CS_ALL = "__all"
 CS_RAW = "__raw"
@@ -38,7 +39,7 @@ ColSet = str | Sequence[str] | Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Columns of frames.
+    """Columns that lie in several frames, over one index of rows.
 
     Attributes:
         index: the R rows, sorted by (datetime, instrument).
@@ -58,7 +59,7 @@ class View:
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> View:
-        """A whole frame as a view, sorted if it is not; the frame itself is left alone.
+        """Make a view of a whole frame, sorted if need be; the frame itself stays as it is.
 
         Args:
             frame: index levels datetime and instrument in either order, columns (group, name).
@@ -81,11 +82,11 @@ class View:
 
     def sessions(self) -> pd.DatetimeIndex:
         """The sessions with a row, sorted."""
-        held = np.bincount(self.index.codes[0], minlength=len(self.index.levels[0])) > 0
-        return pd.DatetimeIndex(self.index.levels[0][held])
+        counts = np.bincount(self.index.codes[0], minlength=len(self.index.levels[0]))
+        return pd.DatetimeIndex(self.index.levels[0][counts > 0])
 
     def take(self, rows: Rows, columns: NDArray[np.intp]) -> pd.DataFrame:
-        """Some rows and columns as a frame; slices of one frame share its memory.
+        """Return some rows and columns as a frame; slices of one frame share its memory.
 
         Args:
             rows: positions in the view, or a slice of them.
@@ -99,8 +100,8 @@ class View:
         for k, frame in enumerate(self.frames):
             here = np.flatnonzero(self.part[columns] == k)
             if len(here):
-                held = self.rows[k]
-                piece = _cut(frame, rows if held is None else held[rows], self.place[columns[here]])
+                own = self.rows[k]
+                piece = _cut(frame, rows if own is None else own[rows], self.place[columns[here]])
                 pieces.append(piece.set_axis(index, axis=0))
                 order.append(here)
         if not pieces:
@@ -111,17 +112,17 @@ class View:
         return out if (np.diff(place) > 0).all() else out.iloc[:, np.argsort(place)]
 
     def whole(self) -> pd.DataFrame:
-        """All of it as a frame."""
+        """Return all rows and columns as a frame."""
         return self.take(slice(None), np.arange(len(self.columns)))
 
     def only(self, columns: NDArray[np.intp]) -> View:
-        """The view with some of its columns, by position."""
+        """Return the view with some of its columns, by position."""
         part, place = self.part[columns], self.place[columns]
         names = self.columns[columns]
         return View(self.index, names, self.frames, self.rows, part, place)._without_idle()
 
     def replaced(self, columns: NDArray[np.intp], new: pd.DataFrame) -> View:
-        """The view with `new` in the place of some columns, and with the rows of `new`.
+        """Return the view with `new` in place of some columns, and with the rows of `new`.
 
         Args:
             columns: positions of the columns that `new` was made from.
@@ -130,34 +131,34 @@ class View:
         Returns:
             A view that shares all other columns with this one.
         """
-        kept = _positions(self.index, cast(pd.MultiIndex, new.index))
+        selection = _positions(self.index, cast(pd.MultiIndex, new.index))
         others = np.setdiff1d(np.arange(len(self.columns)), columns)
-        held = new.columns.get_indexer(self.columns)
-        held[others] = -1
+        source = new.columns.get_indexer(self.columns)
+        source[others] = -1
         stays = np.zeros(len(self.columns), dtype=bool)
         stays[others] = True
-        stays |= held >= 0
-        own = np.where(held >= 0, len(self.frames), self.part)[stays].astype(np.intp)
-        place = np.where(held >= 0, held, self.place)[stays].astype(np.intp)
-        rows = (*(_compose(r, kept) for r in self.rows), None)
-        index = self.index if kept is None else cast(pd.MultiIndex, new.index)
+        stays |= source >= 0
+        own = np.where(source >= 0, len(self.frames), self.part)[stays].astype(np.intp)
+        place = np.where(source >= 0, source, self.place)[stays].astype(np.intp)
+        rows = (*(_compose(r, selection) for r in self.rows), None)
+        index = self.index if selection is None else cast(pd.MultiIndex, new.index)
         whole = View(index, self.columns[stays], (*self.frames, new), rows, own, place)
         return whole._without_idle()
 
     def detached(self, frame: pd.DataFrame, memo: dict[tuple[int, ...], pd.DataFrame]) -> View:
-        """The view without the memory of a frame of which it uses some columns only.
+        """Release the memory of a frame of which the view uses some columns only.
 
         Args:
-            frame: the frame that is to go.
-            memo: copies made before, by the columns they hold; views that share one stay so.
+            frame: the frame to release.
+            memo: earlier copies by their columns, so that views go on sharing them.
 
         Returns:
-            A view that holds copies of the columns it uses; itself where it uses all or none.
+            A view over copies of the columns that it uses; the same view if it uses all or none.
         """
         frames, place = list(self.frames), self.place.copy()
-        for k, held in enumerate(frames):
+        for k, own in enumerate(frames):
             used = np.unique(self.place[self.part == k])
-            if held is not frame or len(used) == frame.shape[1]:
+            if own is not frame or len(used) == frame.shape[1]:
                 continue
             key = tuple(used.tolist())
             if key not in memo:
@@ -167,14 +168,14 @@ class View:
         return View(self.index, self.columns, tuple(frames), self.rows, self.part, place)
 
     def _without_idle(self) -> View:
-        """The view without the frames of which it uses no column."""
+        """Return the view without the frames of which it uses no column."""
         used = np.unique(self.part)
         frames, rows = (tuple(x[k] for k in used) for x in (self.frames, self.rows))
         part = np.searchsorted(used, self.part)
         return View(self.index, self.columns, frames, rows, part, self.place)
 
     def rows_of(self, selector: Any, level: str | int) -> Rows:
-        """Positions of the rows that a selector names.
+        """Return the positions of the rows that a selector names.
 
         Args:
             selector: a slice with both ends included, one label (a text such as "2020-03" is
@@ -196,11 +197,11 @@ class View:
             s = values.slice_indexer(_bound(selector.start, k), _bound(selector.stop, k))
             return _between(codes, s.start, s.stop, k)
         if isinstance(selector, (list, tuple, set, np.ndarray, pd.Index, pd.Series)):
-            wanted: Any = list(selector)
-            wanted = pd.Index([session_label(x) for x in wanted] if k == 0 else wanted)
-            at = values.get_indexer(wanted)
+            items = list(selector)
+            labels = pd.Index([session_label(x) for x in items] if k == 0 else items)
+            at = values.get_indexer(labels)
             if (at < 0).any():
-                raise KeyError(_absent(wanted[at < 0][0], values, LEVELS[k]))
+                raise KeyError(_absent(labels[at < 0][0], values, LEVELS[k]))
             return np.flatnonzero(np.isin(codes, at))
         try:
             place: Any = values.get_loc(_bound(selector, k))
@@ -208,13 +209,13 @@ class View:
             raise KeyError(_absent(selector, values, LEVELS[k])) from None
         if not isinstance(place, slice):
             place = slice(int(place), int(place) + 1)
-        found = _between(codes, place.start, place.stop, k)
-        if (found.stop - found.start if isinstance(found, slice) else len(found)) == 0:
+        rows = _between(codes, place.start, place.stop, k)
+        if (rows.stop - rows.start if isinstance(rows, slice) else len(rows)) == 0:
             raise KeyError(_absent(selector, values, LEVELS[k]))
-        return found
+        return rows
 
     def columns_of(self, col_set: ColSet) -> tuple[NDArray[np.intp], bool]:
-        """Positions of the columns of a column set, and whether the group level stays.
+        """Return the positions of a column set, and whether the group level stays.
 
         Args:
             col_set: "__all" (every column, names only), "__raw" (every column, both levels), a
@@ -228,26 +229,26 @@ class View:
             if col_set in (CS_ALL, CS_RAW):
                 return every, col_set == CS_RAW
             return self._group(col_set), False
-        found = [
+        positions = [
             self._group(c) if isinstance(c, str) else np.atleast_1d(self._column(c))
             for c in col_set
         ]
-        if not found:
+        if not positions:
             raise ValueError(f"col_set is {col_set!r}, expected a group or more: {self.groups}")
-        return np.concatenate(found), True
+        return np.concatenate(positions), True
 
     def _group(self, name: str) -> NDArray[np.intp]:
-        """Positions of a group's columns."""
-        found = np.flatnonzero(self.columns.get_level_values(0) == name)
-        if not len(found):
+        """Return the positions of a group's columns."""
+        positions = np.flatnonzero(self.columns.get_level_values(0) == name)
+        if not len(positions):
             raise KeyError(
                 f"no column group {name!r}, the groups are {self.groups}"
                 f"{near_matches(name, self.groups)}"
             )
-        return found
+        return positions
 
     def _column(self, key: tuple[str, str]) -> int:
-        """Position of one column."""
+        """Return the position of one column."""
         if key not in self.columns:
             names = self.columns.get_level_values(1)
             raise KeyError(f"no column {key!r}{near_matches(tuple(key)[-1], names)}")
@@ -255,15 +256,15 @@ class View:
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
-    """A shallow copy in order of (datetime, instrument), or an error."""
+    """Return a shallow copy in order of (datetime, instrument), or raise for an invalid frame."""
     if frame.columns.nlevels != 2:
         raise ValueError(
             f"expected two-level columns (group, name), was given {list(frame.columns[:3])}...: "
             f"wrap them with pd.concat({{'feature': features, 'label': label}}, axis=1)"
         )
     if not frame.columns.is_unique:
-        twice = frame.columns[frame.columns.duplicated()].tolist()
-        raise ValueError(f"the columns {twice[:3]} are repeated: keep one of each")
+        repeats = frame.columns[frame.columns.duplicated()].tolist()
+        raise ValueError(f"the columns {repeats[:3]} are repeated: keep one of each")
     index_level(frame, "datetime"), index_level(frame, "instrument")  # levels, types, missing keys
     out = frame.copy(deep=False)
     if out.index.names[0] != "datetime":
@@ -275,26 +276,26 @@ def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
     if not out.index.is_monotonic_increasing:
         out = out.sort_index()
     if not out.index.is_unique:
-        twice = out.index[out.index.duplicated()][0]
-        raise ValueError(f"rows are repeated, the first is {twice}: keep one a session and name")
+        repeat = out.index[out.index.duplicated()][0]
+        raise ValueError(f"rows are repeated, the first is {repeat}: keep one a session and name")
     return out
 
 
 def _cut(frame: pd.DataFrame, rows: Rows, columns: NDArray[np.intp]) -> pd.DataFrame:
-    """Rows of columns; the columns first, so that a gather of rows touches no other."""
-    held = frame.iloc[:, _as_slice(columns)]
-    return held.iloc[rows if isinstance(rows, slice) else _as_slice(rows)]
+    """Cut columns, then rows, so that a gather of rows touches no other column."""
+    part = frame.iloc[:, _as_slice(columns)]
+    return part.iloc[rows if isinstance(rows, slice) else _as_slice(rows)]
 
 
 def _as_slice(positions: NDArray[np.intp]) -> Rows:
-    """Consecutive positions as a slice, which takes a view instead of a copy."""
+    """Turn consecutive positions into a slice, which pandas takes without a copy."""
     if len(positions) and (np.diff(positions) == 1).all():
         return slice(int(positions[0]), int(positions[-1]) + 1)
     return positions
 
 
 def _positions(old: pd.MultiIndex, new: pd.MultiIndex) -> NDArray[np.intp] | None:
-    """Where the rows of `new` are in `old`; None where they are the same rows."""
+    """Find the rows of `new` in `old`; None if they are the same rows."""
     if len(new) == len(old):
         return None
     if not all(a is b or a.equals(b) for a, b in zip(old.levels, new.levels, strict=True)):
@@ -304,27 +305,27 @@ def _positions(old: pd.MultiIndex, new: pd.MultiIndex) -> NDArray[np.intp] | Non
 
 
 def _compose(
-    rows: NDArray[np.intp] | None, kept: NDArray[np.intp] | None
+    rows: NDArray[np.intp] | None, selection: NDArray[np.intp] | None
 ) -> NDArray[np.intp] | None:
-    """The rows `kept` of the rows `rows`."""
-    if kept is None or rows is None:
-        return rows if kept is None else kept
-    return rows[kept]
+    """Select the rows `selection` from the rows `rows`."""
+    if selection is None or rows is None:
+        return rows if selection is None else selection
+    return rows[selection]
 
 
 def _between(codes: NDArray[Any], first: int, stop: int, k: int) -> Rows:
-    """Rows whose code lies in [first, stop): consecutive ones for sessions."""
+    """Select the rows whose code lies in [first, stop), which are consecutive for sessions."""
     if k == 1:
         return np.flatnonzero((codes >= first) & (codes < stop))
     return slice(*(int(x) for x in np.searchsorted(codes, [first, max(first, stop)])))
 
 
 def _bound(label: Any, k: int) -> Any:
-    """A label of a level, as pandas finds it: dates as sessions, texts of dates as they are."""
+    """Prepare a label for pandas: dates become sessions, texts of dates stay texts."""
     if k == 1 or label is None:
         return label
     if isinstance(label, str):
-        session_label(label)  # refuses a time zone, and what is no date
+        session_label(label)  # refuses a time zone, and a text that is no date
         return label
     if isinstance(label, (datetime.date, np.datetime64)):
         return session_label(pd.Timestamp(label))
@@ -332,7 +333,7 @@ def _bound(label: Any, k: int) -> Any:
 
 
 def _absent(label: Any, values: pd.Index, level: str) -> str:
-    """The message for a label without rows."""
+    """Write the message about a label without rows."""
     if level == "instrument":
         return f"no instrument {label!r} among {len(values)}{near_matches(label, values)}"
     span = f", they span {values[0]:%Y-%m-%d} to {values[-1]:%Y-%m-%d}" if len(values) else ""

@@ -1,13 +1,13 @@
-"""`DataHandlerLP`: one frame, processed for serving and for learning, qlib's interface.
+"""`DataHandlerLP`: one frame, processed for serving and for learning, with qlib's interface.
 
     raw    --shared-->  .  --infer-->  infer
     append:             infer         --learn-->  learn      (the default)
     independent:        . (after shared) --learn-->  learn
 
 Each processor is fitted on the output of the one before it, within its fit window ("fit_seq"),
-or on the raw frame ("fit_ind"), or not at all ("load_state"). The three views share what they
-have in common (see `view`): learn costs its labels, not a second copy of the features, and the
-caller's frame is never written to.
+or on the raw frame ("fit_ind"), or not at all ("load_state"). The three views share their common
+columns (see `frame_view`): learn costs its labels, not a second copy of the features. The handler
+never writes to the caller's frame.
 
 Apart from qlib: a list of instruments is a list, not a range from the first to the last; a fit
 window that a processor and the handler state differently is an error (qlib takes the handler's);
@@ -32,7 +32,7 @@ from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet, View
 from rnn_core.data.processors import PROCESSORS, Processor, ProcessorChain
 from rnn_core.data.processors.processor import DateLike
 from rnn_core.data.steps import Step, build_steps, groups_of, one_of
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 DK_R = "raw"
 DK_I = "infer"
@@ -54,8 +54,8 @@ class DataHandlerLP:
     """Raw, infer and learn views of a frame.
 
     Args:
-        data: index (datetime, instrument), two-level columns ("feature" or "label", name); not
-            changed, and sorted on the way in if it is not.
+        data: index (datetime, instrument), two-level columns ("feature" or "label", name). The
+            handler sorts a copy if need be and leaves the frame as it is.
         shared_processors: steps before both views: processors, mappings {"class", "kwargs"} or
             names. A mapping may leave out fit_start_time, fit_end_time and semantics.
         infer_processors: steps of the infer view.
@@ -63,7 +63,7 @@ class DataHandlerLP:
         fit_start_time: first session of the fits, or None for the frame's first.
         fit_end_time: last session of the fits, included.
         process_type: "append": learn starts from infer; "independent": from shared.
-        drop_raw: whether to let go of the raw view.
+        drop_raw: drop the raw view after the processing.
         semantics: "strict" or "qlib", for the processors that know both.
         init_type: "fit_seq", "fit_ind" or "load_state"; see the module.
 
@@ -73,8 +73,8 @@ class DataHandlerLP:
     Raises:
         ValueError: a frame without the two levels, rows repeated, an unknown `process_type` or
             `init_type`, a fit window missing or stated twice.
-        TypeError: a step that is none, or one in shared or infer that needs labels.
-        KeyError: an unknown processor, or a column that one needs.
+        TypeError: a step is no processor, or a step of shared or infer needs labels.
+        KeyError: a processor is unknown, or lacks a column that it needs.
     """
 
     CS_ALL, CS_RAW = CS_ALL, CS_RAW
@@ -102,8 +102,11 @@ class DataHandlerLP:
             "fit_end_time": fit_end_time,
             "semantics": semantics,
         }
-        given = zip(STAGES, (shared_processors, infer_processors, learn_processors), strict=True)
-        self._chains = {s: ProcessorChain(build_steps(steps, s, defaults)) for s, steps in given}
+        steps = (shared_processors, infer_processors, learn_processors)
+        self._chains = {
+            stage: ProcessorChain(build_steps(own, stage, defaults))
+            for stage, own in zip(STAGES, steps, strict=True)
+        }
         self._views: dict[str, View] = {}
         self.setup_data(init_type, data)
 
@@ -127,10 +130,10 @@ class DataHandlerLP:
         return self.shared_processors + self.infer_processors + self.learn_processors
 
     def config(self, **settings: Any) -> None:
-        """Change what is loaded at the next `setup_data`; a handler over a frame loads nothing.
+        """Change the settings that the next `setup_data` loads with; this class has none.
 
         Raises:
-            TypeError: there is no such setting.
+            TypeError: any setting is given.
         """
         if settings:
             raise TypeError(
@@ -139,15 +142,15 @@ class DataHandlerLP:
             )
 
     def setup_data(self, init_type: InitType = "fit_seq", data: Any = None) -> None:
-        """Make the views, anew after the first time.
+        """Make the three views; later calls make them anew.
 
         Args:
             init_type: "fit_seq": fit each processor on the output of the one before; "fit_ind":
                 fit each on the raw frame; "load_state": process with the state at hand.
-            data: what to process in place of the present data.
+            data: new data to process instead of the present data.
 
         Raises:
-            ValueError: an unknown `init_type`, or the raw frame was dropped and none is given.
+            ValueError: `init_type` is unknown, or the raw frame was dropped and `data` is None.
             RuntimeError: "load_state" with a processor that was never fitted.
         """
         one_of("init_type", init_type, INIT_TYPES)
@@ -165,11 +168,11 @@ class DataHandlerLP:
         self._views = {DK_R: raw, DK_I: infer, DK_L: learn}
         if self.drop_raw:
             memo: dict[tuple[int, ...], pd.DataFrame] = {}
-            kept = {k: v.detached(raw.frames[0], memo) for k, v in self._views.items() if k != DK_R}
-            self._views = kept
+            views = {k: v for k, v in self._views.items() if k != DK_R}
+            self._views = {k: v.detached(raw.frames[0], memo) for k, v in views.items()}
 
     def _load(self, data: Any) -> View:
-        """The raw view: of new data, or the present one."""
+        """Return the raw view of new data, or the present one."""
         if data is not None:
             if not isinstance(data, pd.DataFrame):
                 raise TypeError(f"data is {type(data).__name__}, expected a pandas DataFrame")
@@ -185,25 +188,25 @@ class DataHandlerLP:
         col_set: ColSet = CS_ALL,
         data_key: str = DK_I,
     ) -> pd.DataFrame:
-        """Rows and columns of a view.
+        """Fetch rows and columns of a view.
 
         Args:
             selector: a slice (both ends included; None is open), one label ("2020-03" is the
                 month), or an index or list of labels. A pair of dates, in a list or tuple, is a
                 range, as in qlib. A MultiIndex names rows.
-            level: "datetime", "instrument", 0 or 1, the level that `selector` is about; None
-                hands it to `DataFrame.loc`.
+            level: "datetime", "instrument", 0 or 1, the level of the selector's labels; None hands
+                the selector to `DataFrame.loc`.
             col_set: "__all" (every column, names only), "__raw" (every column, two levels), a
                 group (names only), or a list of groups or of (group, name), two levels.
             data_key: "raw", "infer" or "learn".
 
         Returns:
-            A frame sorted by (datetime, instrument), the caller's to write to. It shares memory
-            with the view until it is written to, where pandas can.
+            A frame sorted by (datetime, instrument), which the caller may write to. pandas lets the
+            frame share the view's memory until then.
 
         Raises:
-            KeyError: a label, column group or view that does not exist.
-            AttributeError: "raw" of a handler that dropped it.
+            KeyError: a label, column group or view does not exist.
+            AttributeError: "raw" of a handler that dropped the raw view.
         """
         view = self._view(data_key, col_set)
         columns, both = view.columns_of(col_set)
@@ -219,10 +222,10 @@ class DataHandlerLP:
         return frame
 
     def get_cols(self, col_set: ColSet = CS_ALL, data_key: str = DK_I) -> list[Any]:
-        """The columns that `fetch` would return.
+        """Return the columns that `fetch` would return.
 
         Args:
-            col_set: as for `fetch`.
+            col_set: see `fetch`.
             data_key: "raw", "infer" or "learn".
 
         Returns:
@@ -234,11 +237,11 @@ class DataHandlerLP:
         return list(columns if both else columns.get_level_values(1))
 
     def sessions(self, data_key: str = DK_I) -> pd.DatetimeIndex:
-        """The sessions on which a view has rows, sorted."""
+        """Return the sorted sessions on which a view has rows."""
         return self._view(data_key).sessions()
 
     def _view(self, data_key: str, col_set: ColSet = CS_ALL) -> View:
-        """A view that has the columns of `col_set`, at least."""
+        """Return a view that has at least the columns of `col_set`."""
         if data_key not in (DK_R, DK_I, DK_L):
             raise KeyError(
                 f"data_key is {data_key!r}, expected 'raw', 'infer' or 'learn'"
@@ -251,7 +254,7 @@ class DataHandlerLP:
         return self._views[data_key]
 
     def state(self) -> dict[str, Any]:
-        """Processors with what they learnt, JSON-able; no data."""
+        """Return the fitted processors, JSON-able and without data."""
         chains = {stage: chain.to_dict() for stage, chain in self._chains.items()}
         return {
             "format": FORMAT,
@@ -273,19 +276,19 @@ class DataHandlerLP:
         classes: Mapping[str, type[Processor]] = PROCESSORS,
         **kwargs: Any,
     ) -> Self:
-        """A handler over other data, with the processors of a saved one as they were fitted.
+        """Make a handler over other data, with the fitted processors of a saved handler.
 
         Args:
-            path: what `save` wrote.
-            *args: the data, as the constructor takes it.
-            classes: the processors that may be named.
-            **kwargs: other arguments of the constructor, but for what the file holds.
+            path: a file that `save` wrote.
+            *args: the data, as the constructor takes them.
+            classes: the processors that the file may name.
+            **kwargs: arguments of the constructor that the file does not hold.
 
         Returns:
             The handler; nothing was fitted.
 
         Raises:
-            ValueError: another format, or an argument that contradicts the file.
+            ValueError: the file has another format, or already holds one of `kwargs`.
         """
         stored = json.loads(Path(path).read_text(encoding="utf-8"))
         if stored.get("format") != FORMAT:
@@ -293,19 +296,19 @@ class DataHandlerLP:
                 f"{Path(path).name} is of format {stored.get('format')!r}, expected {FORMAT}: "
                 f"save it anew with this version"
             )
-        held = cls._settings(stored)
+        settings = cls._settings(stored)
         for stage in STAGES:
             chain = ProcessorChain.from_dict(stored[stage], classes=classes)
-            held[f"{stage}_processors"] = list(chain)
-        twice = sorted(set(held) & set(kwargs))
-        if twice:
-            raise ValueError(f"{', '.join(twice)}: held by {Path(path).name}, leave out of load()")
-        settings: dict[str, Any] = {**held, **kwargs, "init_type": "load_state"}
-        return cls(*args, **settings)
+            settings[f"{stage}_processors"] = list(chain)
+        repeats = sorted(set(settings) & set(kwargs))
+        if repeats:
+            names = ", ".join(repeats)
+            raise ValueError(f"{names}: held by {Path(path).name}, leave out of load()")
+        return cls(*args, **{**settings, **kwargs, "init_type": "load_state"})
 
     @classmethod
     def _settings(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of the constructor that a state holds, processors apart."""
+        """Return the constructor's arguments that a state holds, processors apart."""
         return {"process_type": stored["process_type"], "semantics": stored["semantics"]}
 
     def __repr__(self) -> str:
@@ -314,12 +317,12 @@ class DataHandlerLP:
 
 
 def _applied(chain: ProcessorChain, view: View, fit: bool) -> View:
-    """A view after the steps; columns of other groups than theirs are shared, not copied."""
+    """Apply the steps to a view; columns of other groups are shared, not copied."""
     if not len(chain):
         return view
-    groups, held = groups_of(chain), view.columns.get_level_values(0)
+    groups, labels = groups_of(chain), view.columns.get_level_values(0)
     run = chain.fit if fit else chain.transform
-    if not groups or not groups < set(held):
+    if not groups or not groups < set(labels):
         return View.of(run(view.whole()))
-    columns = np.flatnonzero(held.isin(groups))
+    columns = np.flatnonzero(labels.isin(groups))
     return view.replaced(columns, run(view.take(slice(None), columns)))

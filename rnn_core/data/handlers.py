@@ -1,11 +1,11 @@
-"""Handlers by name: from qlib's configuration mapping to a handler.
+"""Handlers by name: qlib's configuration mapping becomes a handler.
 
     handler:
       class: Alpha158
       module_path: qlib.contrib.data.handler
       kwargs: {start_time: 2008-01-01, ...}
 
-The classes are those of one dict. `module_path` is compared with the modules that qlib's files
+`HANDLERS` is the only list of classes. `module_path` is compared with the modules that qlib's files
 name, and nothing is imported by it.
 
 Rule matched: qlib utils/mod.py `init_instance_by_config`, as `DatasetH` calls it.
@@ -19,7 +19,7 @@ from typing import Any
 
 from rnn_core.data.alpha import Alpha158, Alpha158vwap, Alpha360, Alpha360vwap
 from rnn_core.data.handler import DataHandlerLP
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 HANDLERS: Mapping[str, type[Alpha158] | type[Alpha360]] = MappingProxyType(
     {
@@ -32,23 +32,23 @@ HANDLERS: Mapping[str, type[Alpha158] | type[Alpha360]] = MappingProxyType(
 """The handlers that a configuration may name, by qlib's names."""
 
 HANDLER_MODULES = ("qlib.contrib.data.handler", "rnn_core.data", "rnn_core.data.alpha")
-"""What `module_path` may say of them; nothing is imported by it."""
+"""The values of `module_path`; nothing is imported by it."""
 
 
 def make_handler(config: Mapping[str, Any]) -> DataHandlerLP:
-    """A handler from qlib's configuration mapping.
+    """Make a handler from qlib's configuration mapping.
 
     Args:
-        config: `class`, one of `HANDLERS`; `kwargs`, its arguments, `bars` among them; and
-            `module_path`, which may be left out.
+        config: `class`, one of `HANDLERS`; `kwargs`, the arguments of the class, `bars` among
+            them; and `module_path`, which is optional.
 
     Returns:
         The handler.
 
     Raises:
-        TypeError: no such mapping, or as the handler.
-        ValueError: another `module_path`, or as the handler.
-        KeyError: another class, or as the handler.
+        TypeError: `config` is no such mapping; and as the handler.
+        ValueError: `module_path` is unknown; and as the handler.
+        KeyError: the class is unknown; and as the handler.
     """
     if not isinstance(config, Mapping) or not {"class"} <= set(config) <= {
         "class",

@@ -1,18 +1,17 @@
-"""qlib's provider folder as it lies on disk: calendar, universes and one file a field.
+"""A reader of qlib's provider folder: calendar, universes and one file a field.
 
     calendars/day.txt                      one session a line
     instruments/MARKET.txt                 code<TAB>start<TAB>end, a span a line
     features/CODE/FIELD.day.bin            little-endian float32: the position of the first value
                                            in the calendar, then a value a session
 
-A reader that trusts such files shifts or loses data without a word, so what cannot be right is an
-error that names the file: a size that is no number of values, values that lie outside the
-calendar, fields of one instrument over different sessions. A field without a file is an error too,
-where qlib hands out NaN (quirk Q8: VWAP0 is then 0 after Fillna). Folder and file names may be in
-any case.
+A reader that trusts such files shifts or loses data without a word. Here an impossible file is an
+error that names it: a size that fits no number of values, values outside the calendar, fields of
+one instrument over different sessions. A field without a file is an error too, for which qlib
+returns NaN (quirk Q8: VWAP0 is then 0 after Fillna). Folder and file names may be in any case.
 
-On a session inside an instrument's files on which it did not trade, all values are NaN. In qlib
-such a session is a row, in strict semantics it is not: `keep_suspended` says which.
+If an instrument did not trade on a session inside its files, all its values are NaN there. In qlib
+such a session is a row, in strict semantics it is not: `keep_suspended` chooses.
 
 Rule matched: qlib data/storage/file_storage.py, utils `code_to_fname`; scripts/dump_bin.py.
 
@@ -35,11 +34,11 @@ from numpy.typing import NDArray
 from rnn_core.data.bin_files import ProviderError, listed, read_calendar, read_field
 from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.universe import Universe
-from rnn_core.panel.frames import near_matches
 from rnn_core.panel.panel import INDEX_NAMES, KEYS, Panel
+from rnn_core.suggestions import near_matches
 
 FIELDS: tuple[str, ...] = ("open", "high", "low", "close", "volume", "vwap")
-"""Fields of the bar, those that Alpha158 and Alpha360 read."""
+"""Fields of a bar that Alpha158 and Alpha360 read."""
 
 TYPICAL = ("high", "low", "close")
 """Fields of the typical price, (high + low + close) / 3."""
@@ -50,7 +49,7 @@ ESCAPE = "_qlib_"
 DEVICES = {
     "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
 }  # fmt: skip
-"""Names that no folder may have on Windows; qlib puts ESCAPE before them."""
+"""Names that Windows refuses for a folder; qlib puts ESCAPE before them."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ class QlibProvider:
         calendar: all T sessions.
 
     Raises:
-        ProviderError: no such folder, or no readable calendar in it.
+        ProviderError: the folder does not exist, or has no readable calendar.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -80,11 +79,11 @@ class QlibProvider:
 
     @property
     def markets(self) -> list[str]:
-        """Names of the universes that there are files of."""
+        """The names of the universes that have a file."""
         return sorted(path.stem for path in (self.root / "instruments").glob("*.txt"))
 
     def instruments(self, market: str) -> Universe:
-        """The members of a universe, by session.
+        """Read the members of a universe, by session.
 
         Args:
             market: name of the universe, e.g. "csi300", in any case.
@@ -93,8 +92,8 @@ class QlibProvider:
             The spans of `instruments/MARKET.txt`.
 
         Raises:
-            ProviderError: there is no such file; the message lists those there are.
-            ValueError: as `Universe.from_file`.
+            ProviderError: the file does not exist; the message lists the existing ones.
+            ValueError: see `Universe.from_file`.
         """
         for path in sorted((self.root / "instruments").glob("*.txt")):
             if path.stem.lower() == market.lower():
@@ -115,21 +114,20 @@ class QlibProvider:
         keep_suspended: bool = False,
         vwap: Vwap = None,
     ) -> Panel:
-        """Fields as dense arrays.
+        """Read fields as dense arrays.
 
         Args:
-            instruments: codes, or a universe, whose every instrument is read whatever its spans;
-                None for every folder. Those without a folder are left out, and logged.
+            instruments: codes, or a universe, of which every instrument is read over its whole
+                history; None for every folder. A code without a folder is left out, and logged.
             start: first session, or None.
             end: last session, included, or None.
             fields: names of fields, such as "close"; only their files are opened.
-            keep_suspended: whether sessions on which an instrument has no value are rows all the
-                same, as in qlib.
-            vwap: "typical" stands (high + low + close) / 3 in where an instrument has no file of
-                vwap; by default that is an error.
+            keep_suspended: make sessions without a value rows all the same, as qlib does.
+            vwap: "typical" uses (high + low + close) / 3 for an instrument without a file of vwap;
+                by default that is an error.
 
         Returns:
-            float32 fields over the sessions between the two, in the order asked for.
+            float32 fields over the sessions from start to end, in the order of `fields`.
 
         Raises:
             ProviderError: a field without a file, a damaged file, no instrument with a folder,
@@ -139,11 +137,13 @@ class QlibProvider:
             instruments = instruments.instruments
         if instruments is None:
             instruments = [name.removeprefix(ESCAPE).upper() for name in self._folders]
+        # The axes of the panel.
         folders = self._of(sorted(set(instruments)))
         first, stop = self._range(start, end)
         shape = (len(folders), stop - first)
         values = {name: np.full(shape, np.nan, dtype=np.float32) for name in fields}
         present = np.zeros(shape, dtype=np.bool_)
+        # One instrument after the other; `span` is the place of its previous field.
         absent: dict[str, list[str]] = {}
         for row, (code, folder) in enumerate(folders.items()):
             span: tuple[Path, slice] | None = None
@@ -177,10 +177,10 @@ class QlibProvider:
         keep_suspended: bool = False,
         vwap: Vwap = None,
     ) -> pd.DataFrame:
-        """Fields as a long frame: `date`, `instrument` and the fields, as `alpha158` takes it.
+        """Read fields as a long frame: `date`, `instrument` and the fields, as `alpha158` takes it.
 
-        Arguments and errors are those of `panel`, which needs less memory, and which keeps a
-        session on which none of the instruments has a row: here it is lost.
+        Arguments and errors are those of `panel`, which needs less memory. `panel` also keeps a
+        session on which no instrument has a row, and a frame cannot.
         """
         panel = self.panel(
             instruments, start, end, fields, keep_suspended=keep_suspended, vwap=vwap
@@ -189,14 +189,14 @@ class QlibProvider:
         return frame.rename_axis(list(KEYS)).reset_index()
 
     def series(self, code: str, field: str = "close") -> pd.Series[Any]:
-        """One field of one instrument, such as the closes of a benchmark.
+        """Read one field of one instrument, such as the closes of a benchmark.
 
         Args:
-            code: of the instrument, in any case.
+            code: the instrument, in any case.
             field: name of the field.
 
         Returns:
-            float32 over the sessions of the file, NaN where there was no trade.
+            float32 over the sessions of the file, NaN without a trade.
 
         Raises:
             ProviderError: no folder of this code, no file of this field, or a damaged one.
@@ -210,10 +210,10 @@ class QlibProvider:
         return pd.Series(values, index=index, name=field)
 
     def without_field(self, instruments: Iterable[str], field: str) -> list[str]:
-        """Those of the codes that have a folder, and in it no file of a field.
+        """Return the codes that have a folder, but no file of a field.
 
         Args:
-            instruments: codes; those without a folder are left out, and logged.
+            instruments: codes; a code without a folder is left out, and logged.
             field: name of the field.
 
         Returns:
@@ -228,31 +228,31 @@ class QlibProvider:
     @cached_property
     def _folders(self) -> dict[str, Path]:
         """Folders of features by code in lower case."""
-        found: dict[str, Path] = {}
+        folders: dict[str, Path] = {}
         top = self.root / "features"
         entries = sorted(os.scandir(top), key=lambda e: e.name) if top.is_dir() else []
         for entry in entries:
             code = entry.name.lower()
             if not entry.is_dir():
                 continue
-            if code in found:
+            if code in folders:
                 raise ProviderError(
-                    f"{top} holds {found[code].name} and {entry.name}, which are one code: "
+                    f"{top} holds {folders[code].name} and {entry.name}, which are one code: "
                     f"remove the older one"
                 )
-            found[code] = Path(entry.path)
-        return found
+            folders[code] = Path(entry.path)
+        return folders
 
     def _of(self, codes: Sequence[str]) -> dict[str, Path]:
-        """The folder of each code that has one, in the order given."""
-        found: dict[str, Path] = {}
+        """Return the folder of each code that has one, in the order given."""
+        folders: dict[str, Path] = {}
         for code in codes:
             name = code.lower()
             folder = self._folders.get(f"{ESCAPE}{name}" if name in DEVICES else name)
             if folder is not None:
-                found[code] = folder
-        lacking = [code for code in codes if code not in found]
-        if not found:
+                folders[code] = folder
+        lacking = [code for code in codes if code not in folders]
+        if not folders:
             raise ProviderError(
                 f"{self.root / 'features'} has no folder of {listed(lacking)}, it holds "
                 f"{len(self._folders)}: {listed([*self._folders])}"
@@ -265,20 +265,20 @@ class QlibProvider:
                 len(codes),
                 listed(lacking),
             )
-        return found
+        return folders
 
     def _file(self, folder: Path, field: str) -> Path | None:
-        """The file of a field, None where there is none."""
+        """Find the file of a field; None if there is none."""
         name = f"{field}.day.bin"
         path = folder / name
         if path.is_file():
             return path
         names = {entry.name.lower(): entry.name for entry in os.scandir(folder)}
-        held = names.get(name.lower())
-        return None if held is None else folder / held
+        own = names.get(name.lower())
+        return None if own is None else folder / own
 
     def _range(self, start: DateLike | None, end: DateLike | None) -> tuple[int, int]:
-        """Positions of the sessions from start to end, the second one past the last."""
+        """Return the positions of the sessions from start to end, the second one past the last."""
         low, high = session_label(start), session_label(end)
         first = 0 if low is None else int(self.calendar.searchsorted(low, "left"))
         stop = len(self.calendar)
@@ -295,15 +295,15 @@ class QlibProvider:
         self,
         row: NDArray[np.float32],
         path: Path,
-        wanted: tuple[int, int],
+        bounds: tuple[int, int],
         span: tuple[Path, slice] | None,
     ) -> tuple[Path, slice]:
-        """Put a file's values of the sessions wanted into a row [T]; returns where they lie.
+        """Put a file's values between two positions into a row [T]; return their place in it.
 
-        `span` is what the instrument's field before it returned, which must lie alike.
+        `span` is the path and the place of the instrument's previous field; the places must agree.
         """
-        begin, values = read_field(path, len(self.calendar), wanted)
-        place = slice(begin - wanted[0], begin - wanted[0] + len(values))
+        begin, values = read_field(path, len(self.calendar), bounds)
+        place = slice(begin - bounds[0], begin - bounds[0] + len(values))
         if span is not None and span[1] != place:
             raise ProviderError(
                 f"{path} and {span[0].name} beside it hold different sessions: dump the "
@@ -317,7 +317,7 @@ class QlibProvider:
         row: NDArray[np.float32],
         code: str,
         folder: Path,
-        wanted: tuple[int, int],
+        bounds: tuple[int, int],
         span: tuple[Path, slice] | None,
     ) -> tuple[Path, slice] | None:
         """Put typical prices into a row [T]."""
@@ -326,17 +326,17 @@ class QlibProvider:
             path = self._file(folder, name)
             if path is None:
                 raise ProviderError(self._absence({name: [code]}, 1))
-            span = self._fill(prices[k], path, wanted, span)
+            span = self._fill(prices[k], path, bounds, span)
         row[:] = prices.mean(axis=0, dtype=np.float64)
         return span
 
     def _absence(self, absent: dict[str, list[str]], total: int) -> str:
-        """What to say of fields without files."""
+        """Write the message about fields without files."""
         parts = [
             f"no file {name}.day.bin for {len(codes)} of {total} instruments ({listed(codes)})"
             for name, codes in absent.items()
         ]
-        advice = "dump the field for all of them, or leave out what reads it"
+        advice = "dump the field for all of them, or leave out the features that read it"
         if "vwap" in absent:
-            advice += ', or choose vwap="typical", which stands (high + low + close) / 3 in'
+            advice += ', or choose vwap="typical", which is (high + low + close) / 3'
         return f"{self.root / 'features'}: {'; '.join(parts)}. {advice[0].upper()}{advice[1:]}"

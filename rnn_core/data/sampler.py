@@ -1,21 +1,21 @@
-"""`TSDataSampler`: windows of the last L sessions of an instrument, qlib's interface.
+"""`TSDataSampler`: windows of the last L sessions of an instrument, with qlib's interface.
 
-A sample is a row (session, instrument); its window holds the instrument's rows of the L newest
-sessions up to its own, oldest first, padded on the left before the frame's first session. A
-session on which the instrument has no row is filled by `fillna_type`, inside the window only:
+A sample is a row (session, instrument). Its window holds the instrument's rows of the L newest
+sessions up to the sample's session, oldest first, padded on the left before the frame's first
+session. `fillna_type` fills a session without a row of the instrument, inside the window only:
 
-    "none"          a row of NaN
-    "ffill"         the previous row of the window; NaN before the first
-    "ffill+bfill"   then the first row of the window in front of it
+    "none"          with a row of NaN
+    "ffill"         with the previous row of the window; NaN before the first row
+    "ffill+bfill"   as "ffill", and before the first row with that row
 
-NaN cells inside an existing row are never filled. Sessions are those on which the frame has any
-row. Samples are ordered instrument-major, as qlib's.
+NaN cells inside an existing row are never filled. The sessions are those of the frame's rows.
+Samples are in instrument-major order, as qlib's.
 
 Apart from qlib (quirk numbers of its register): the store is float32 unless `dtype` says
-otherwise, so that a float64 label does not double it (Q9); the caller's frame is left alone and
-windows are copies (Q10); an unknown instrument, or a date before the first, is an error (Q11);
-and `batch` gathers a whole batch on the training device from rows and index that live there, so
-there is no loader to wait for.
+otherwise, so that a float64 label does not double the memory (Q9); the caller's frame stays as it
+is and windows are copies (Q10); an unknown instrument, or a date before the first session, is an
+error (Q11); and `batch` gathers a whole batch on the training device, from rows and index there,
+so training waits for no loader.
 
 Rule matched: qlib data/dataset/__init__.py `TSDataSampler`.
 """
@@ -33,7 +33,7 @@ from numpy.typing import DTypeLike, NDArray
 from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.sampler_device import gather, resident
 from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 if TYPE_CHECKING:
     import torch
@@ -51,13 +51,13 @@ class TSDataSampler:
         step_len: L, in sessions.
         fillna_type: "none", "ffill" or "ffill+bfill".
         dtype: float type of the store; None is float32.
-        flt_data: bool series or one-column frame on the same index; only rows where it is True
-            are samples (a row it lacks is none), but every row appears in windows.
+        flt_data: bool series or one-column frame on the same index. Only its True rows are samples
+            (a missing row counts as False), but every row appears in windows.
 
     Raises:
         ValueError: an empty frame, repeated rows, a wrong index, step_len < 1, or an unknown
             fillna_type.
-        TypeError: a column or `dtype` that is no number.
+        TypeError: a column or `dtype` is not numeric.
     """
 
     def __init__(
@@ -77,23 +77,23 @@ class TSDataSampler:
         self._choose(start, end)
 
     def _choose(self, start: DateLike | None, end: DateLike | None) -> None:
-        """Make the list of samples."""
+        """Select the samples."""
         self.start, self.end = session_label(start), session_label(end)
         self._offsets = self._store.samples(self.start, self.end)  # [S]
         self._offsets_on: dict[str, torch.Tensor] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without tensors: a worker process makes its own."""
+        """Leave out tensors, which a worker process makes for itself."""
         return {**self.__dict__, "_offsets_on": {}}
 
     def config(self, *, fillna_type: str) -> None:
-        """Change how missing rows are filled.
+        """Change the filling of missing rows.
 
         Args:
             fillna_type: "none", "ffill" or "ffill+bfill".
 
         Raises:
-            ValueError: another word.
+            ValueError: `fillna_type` is none of these.
         """
         if fillna_type not in FILLS:
             raise ValueError(
@@ -102,10 +102,10 @@ class TSDataSampler:
         self.fillna_type: Fill = fillna_type
 
     def between(self, start: DateLike | None, end: DateLike | None) -> TSDataSampler:
-        """The samples of another range of sessions, over the same rows.
+        """Return a sampler for another range of sessions over the same rows.
 
-        The range is not limited to this sampler's own; rows, index and device tensors are
-        shared, so it costs its list of samples only.
+        The range may reach beyond this sampler's. The two share rows, index and device tensors, so
+        the new sampler costs only its list of samples.
 
         Args:
             start: first session, or None.
@@ -120,12 +120,12 @@ class TSDataSampler:
 
     @property
     def step_len(self) -> int:
-        """L, in sessions."""
+        """The window length L, in sessions."""
         return self._store.step_len
 
     @property
     def columns(self) -> pd.Index:
-        """The F columns of a window, as the frame had them."""
+        """The F columns of a window, as in the frame."""
         return self._store.columns
 
     @property
@@ -143,14 +143,14 @@ class TSDataSampler:
 
     @property
     def empty(self) -> bool:
-        """Whether there is no sample."""
+        """True if there is no sample."""
         return len(self) == 0
 
     def __len__(self) -> int:
         return len(self._offsets)
 
     def get_index(self) -> pd.MultiIndex:
-        """(datetime, instrument) of every sample, in sample order: instrument-major."""
+        """Return (datetime, instrument) of every sample, in sample order: instrument-major."""
         store = self._store
         n, t = np.divmod(self._offsets, store.width)
         levels: list[Any] = [store.sessions, store.instruments]
@@ -158,18 +158,19 @@ class TSDataSampler:
         return pd.MultiIndex(levels=levels, codes=codes, names=["datetime", "instrument"])
 
     def __getitem__(self, idx: Indices | tuple[DateLike, str]) -> NDArray[Any]:
-        """One window or several, copied.
+        """Return a copy of one window or several.
 
         Args:
-            idx: a sample number from 0; a list, array or slice of them; or (date, instrument),
-                where a date without a session is taken down to the one before it.
+            idx: a sample number from 0; a list, array or slice of numbers; or (date, instrument),
+                with the session before the date if the date is no session.
 
         Returns:
             [L, F] for a number or a pair, else [B, L, F].
 
         Raises:
-            KeyError: a number outside [0, len); an unknown instrument; a date before the first.
-            TypeError: anything else, a mask included.
+            KeyError: a number outside [0, len); an unknown instrument; a date before the first
+                session.
+            TypeError: `idx` is anything else, for example a mask.
         """
         if isinstance(idx, tuple):
             return self._store.window(self._offset_of(*idx), self.fillna_type)
@@ -181,7 +182,7 @@ class TSDataSampler:
         return np.asarray(self._store.matrix[self._store.rows(offsets, self.fillna_type)])
 
     def __getitems__(self, indices: Sequence[int]) -> list[NDArray[Any]]:
-        """The windows of a batch; torch's DataLoader asks for them in one call."""
+        """Return the windows of a batch; torch's DataLoader asks for them in one call."""
         return list(self[np.asarray(indices)])
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -190,23 +191,23 @@ class TSDataSampler:
     def batch(
         self, indices: Indices | torch.Tensor, device: torch.device | str | None = None
     ) -> torch.Tensor:
-        """Windows as one tensor, gathered where the rows live.
+        """Gather windows into one tensor, on the device of the rows.
 
-        Rows and index move to `device` at the first call and stay there, shared with the
-        samplers made by `between`. Where they do not fit they stay in host memory, a warning
-        says so, and each batch is gathered there and copied over (see `sampler_device`).
+        Rows and index move to `device` at the first call and stay there, shared with the samplers
+        that `between` makes. If they do not fit they stay in host memory with a warning, and each
+        batch is gathered there and copied to the device (see `sampler_device`).
 
         Args:
-            indices: sample numbers from 0: one, a list, an array, a slice or a tensor. Numbers
-                that are already on an accelerator are not checked, which would wait for it.
-            device: where to gather; None is the device of `indices`, or the CPU.
+            indices: sample numbers from 0: one, a list, an array, a slice or a tensor. Numbers on
+                an accelerator are not checked, since the check would wait for it.
+            device: the device of the result; None is the device of `indices`, or the CPU.
 
         Returns:
             [B, L, F], of the store's type; a single number gives B = 1.
 
         Raises:
             KeyError: a number outside [0, len).
-            TypeError: a mask or anything else that is no number.
+            TypeError: a mask or anything else that is not a number.
         """
         import torch
 
@@ -220,15 +221,15 @@ class TSDataSampler:
         else:
             device = torch.device(device or "cpu")
             numbers = torch.from_numpy(np.atleast_1d(self._numbers(indices)).astype(np.int64))
-        held = resident(self._store, device)
-        home, key = held.matrix.device, str(held.matrix.device)
+        store = resident(self._store, device)
+        home, key = store.matrix.device, str(store.matrix.device)
         if key not in self._offsets_on:
             self._offsets_on[key] = torch.from_numpy(self._offsets).to(home)
         offsets = self._offsets_on[key].index_select(0, numbers.to(home))  # [B]
-        return gather(held, offsets, self.step_len, self.fillna_type, device)
+        return gather(store, offsets, self.step_len, self.fillna_type, device)
 
     def _numbers(self, idx: Indices) -> NDArray[np.intp]:
-        """Sample numbers as an array, checked."""
+        """Check sample numbers and return them as an array."""
         if isinstance(idx, slice):
             return np.arange(len(self), dtype=np.intp)[idx]
         numbers = np.atleast_1d(np.asarray(idx))
@@ -249,7 +250,7 @@ class TSDataSampler:
             raise KeyError(f"sample {bad} is outside [0, {len(self)})")
 
     def _offset_of(self, date: DateLike, instrument: str) -> int:
-        """The place in the table of a (date, instrument), the date taken down to a session."""
+        """Return the table's place of an instrument on the last session up to a date."""
         store = self._store
         if instrument not in store.instruments:
             raise KeyError(

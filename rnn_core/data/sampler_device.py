@@ -1,21 +1,20 @@
-"""Where a sampler's rows live while batches are gathered: on the training device, or on the host.
+"""Placement of a sampler's rows for gathering batches: on the training device, or on the host.
 
-Rows and index on the device make a batch two gathers there and no copy. A market that does not fit
-beside the model stays in host memory: its batches are gathered there into a page-locked buffer and
-copied while the device goes on computing. torch's pinned allocator gives a buffer out again only
-after the copy that reads it, so no event has to be waited for here.
+With rows and index on the device, a batch costs two gathers there and no copy. A market that does
+not fit beside the model stays in host memory: its batches are gathered there into a page-locked
+buffer and copied while the device goes on computing. torch's pinned allocator reuses a buffer only
+after the copy that reads it, so this module waits for no event.
 
-The decision is taken once a device, from the bytes that are needed and those that are free, and
-the fallback is logged as a warning, because it makes every batch slower.
+`resident` decides once a device, by the needed and the free bytes. It logs the fallback as a
+warning, because every batch is slower then.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rnn_core.data.sampler_index import Fill, SampleStore
+from rnn_core.data.sampler_index import Fill, Resident, SampleStore
 
 if TYPE_CHECKING:
     import torch
@@ -23,26 +22,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SHARE = 0.7
-"""Of the free device memory, what rows and index may take; the rest is the model's."""
-
-
-@dataclass(frozen=True, eq=False)
-class Resident:
-    """Rows and index as tensors, and whether they are on the device that asked.
-
-    Attributes:
-        matrix: [R + 1, F], the last row NaN.
-        table: int32 [N * (T + L)], see `sampler_index`.
-        staged: whether they stayed on the host, and batches are copied over.
-    """
-
-    matrix: torch.Tensor
-    table: torch.Tensor
-    staged: bool
+"""Share of the free device memory that rows and index may take; the model needs the rest."""
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on a device; None where that is not limited here."""
+    """Return the bytes that can still be allocated on a device; None if there is no limit."""
     import torch
 
     if device.type != "cuda":
@@ -53,15 +37,15 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def fits(needed: int, free: int | None) -> bool:
-    """Whether `needed` bytes may be placed where `free` bytes are left; None is no limit."""
+    """True if `needed` bytes may be placed into `free` bytes; None is no limit."""
     return free is None or needed <= SHARE * free
 
 
 def resident(store: SampleStore, device: torch.device) -> Resident:
-    """The store's tensors for a device, placed at the first call.
+    """Return the store's tensors for a device, placed there by the first call.
 
-    On the CPU they share the store's memory. Where they do not fit, a warning says so and the
-    host's are returned.
+    On the CPU the tensors share the store's memory. If they do not fit on the device, they stay in
+    host memory, with a warning.
     """
     import torch
 
@@ -90,34 +74,34 @@ def resident(store: SampleStore, device: torch.device) -> Resident:
 
 
 def gather(
-    held: Resident, offsets: torch.Tensor, step_len: int, fill: Fill, device: torch.device
+    store: Resident, offsets: torch.Tensor, step_len: int, fill: Fill, device: torch.device
 ) -> torch.Tensor:
-    """Windows of the samples at `offsets`.
+    """Gather the windows of the samples at `offsets`.
 
     Args:
-        held: rows and index.
-        offsets: int64 [B], where `held` is.
+        store: rows and index.
+        offsets: int64 [B], on the device of `store`.
         step_len: L.
-        fill: how missing rows are filled.
-        device: where the windows go.
+        fill: the filling of missing rows.
+        device: the device of the windows.
 
     Returns:
-        [B, L, F] on `device`; where `held` is staged, the copy may still be under way in the
-        device's current stream, where whatever uses it comes after it.
+        [B, L, F] on `device`. If `store` is staged, the copy may still be under way in the device's
+        current stream; later work in that stream comes after it.
     """
     import torch
 
-    matrix, table = held.matrix, held.table
-    seen = table.unfold(0, step_len + 1, 1).index_select(0, offsets)  # [B, L + 1]
-    before, rows = seen[:, :1], seen[:, 1:]  # [B, 1], [B, L]
+    matrix, table = store.matrix, store.table
+    newest = table.unfold(0, step_len + 1, 1).index_select(0, offsets)  # [B, L + 1]
+    before, rows = newest[:, :1], newest[:, 1:]  # [B, 1], [B, L]
     # A sample's own row exists, so with both fills no window is without a row.
     if fill == "ffill+bfill":
         rows = torch.maximum(rows, before + 1)
     else:
-        known = before if fill == "ffill" else seen[:, :-1]
+        known = before if fill == "ffill" else newest[:, :-1]
         rows = torch.where(rows > known, rows, len(matrix) - 1)
     flat = rows.reshape(-1)  # [B * L]
-    if held.staged:
+    if store.staged:
         buffer = torch.empty(
             (len(flat), matrix.shape[1]),
             dtype=matrix.dtype,

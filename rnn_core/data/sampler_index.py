@@ -1,4 +1,4 @@
-"""The index behind `TSDataSampler`: which rows make up the window of a sample.
+"""The index behind `TSDataSampler`: the rows that make up the window of a sample.
 
 Rows are stored instrument by instrument, each in order of session. Let `last[n, t]` be the
 number of the newest row of instrument n at or before session t. Because the rows of n are
@@ -30,7 +30,7 @@ from numpy.typing import DTypeLike, NDArray
 from rnn_core.panel.frames import index_level
 
 if TYPE_CHECKING:
-    from rnn_core.data.sampler_device import Resident
+    import torch
 
 Fill = Literal["none", "ffill", "ffill+bfill"]
 FILLS: tuple[Fill, ...] = ("none", "ffill", "ffill+bfill")
@@ -39,15 +39,30 @@ CHUNK_ROWS = 8_192
 """Rows copied at a time while the store is filled: 20 float32 columns of a chunk are 640 kB."""
 
 
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """Rows and index as tensors, on the device or staged on the host.
+
+    Attributes:
+        matrix: [R + 1, F], the last row NaN.
+        table: int32 [N * (T + L)], see the module.
+        staged: True if they stayed on the host, so that batches are copied to the device.
+    """
+
+    matrix: torch.Tensor
+    table: torch.Tensor
+    staged: bool
+
+
 @dataclass(eq=False)
 class SampleStore:
-    """Rows, sessions and the window table: what samplers of one frame share.
+    """Rows, sessions and the window table, shared by all samplers of one frame.
 
     Attributes:
         matrix: [R + 1, F], instrument-major; the last row is NaN.
         table: int32 [N * (T + L)], see the module.
-        offsets: int64 [R], of every row the place in `table` of the slot before its window.
-        eligible: bool [R], or None where every row may be a sample.
+        offsets: int64 [R], for every row the place in `table` of the slot before its window.
+        eligible: bool [R], or None if every row may be a sample.
         sessions: T sorted session labels.
         instruments: N sorted names.
         columns: F columns of the frame.
@@ -79,15 +94,17 @@ class SampleStore:
             data: index (datetime, instrument) in any order, F numeric columns; not changed.
             step_len: L.
             dtype: type of the store.
-            flt_data: which rows may be samples; a row it lacks, or NaN, is none.
+            flt_data: True for the rows that may be samples; a missing row, or NaN, is False.
 
         Returns:
             The store.
 
         Raises:
-            ValueError: no row, a repeated row, or an index that is not (datetime, instrument).
-            TypeError: a column that is not numeric, or a `dtype` without NaN.
+            ValueError: the frame is empty, repeats a row, or has an index that is not (datetime,
+                instrument).
+            TypeError: a column is not numeric, or `dtype` holds no NaN.
         """
+        # The frame has an index, numbers and at least one cell.
         if np.dtype(dtype).kind != "f":
             raise TypeError(f"dtype {dtype} holds no NaN, expected a float type such as float32")
         if not len(data) or not data.shape[1]:
@@ -104,16 +121,18 @@ class SampleStore:
         for name, kind in data.dtypes.items():
             if not isinstance(kind, np.dtype) or kind.kind not in "fiub":
                 raise TypeError(f"column {name} is {kind}, expected a number: convert or drop it")
+        # The window table counts existing rows; a repeated row is missing from the count.
         present = np.zeros(len(instruments) * (len(sessions) + step_len), dtype=bool)
         present[slot] = True
         table = np.cumsum(present, dtype=np.int32)
         table -= 1
         if table[-1] + 1 != len(data):
-            twice = data.index[data.index.duplicated()][0]
+            repeat = data.index[data.index.duplicated()][0]
             raise ValueError(
-                f"{len(data) - table[-1] - 1} rows are repeated, the first is {twice}: keep one "
+                f"{len(data) - table[-1] - 1} rows are repeated, the first is {repeat}: keep one "
                 f"row a session and instrument"
             )
+        # The rows of the store are the rows of the frame in the order of the table.
         place = table[slot].astype(np.intp)  # [R] the row of the store for each of the frame
         del slot
         eligible = None
@@ -132,7 +151,7 @@ class SampleStore:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the tensors, which workers make for themselves."""
+        """Leave out tensors, which workers make for themselves."""
         return {**self.__dict__, "on_device": {}}
 
     @property
@@ -141,7 +160,7 @@ class SampleStore:
         return len(self.sessions) + self.step_len
 
     def samples(self, start: pd.Timestamp | None, end: pd.Timestamp | None) -> NDArray[np.int64]:
-        """Offsets of the eligible rows with start <= session <= end, instrument-major."""
+        """Return offsets of the eligible rows with start <= session <= end, instrument-major."""
         first = 0 if start is None else int(self.sessions.searchsorted(start, "left"))
         stop = len(self.sessions) if end is None else int(self.sessions.searchsorted(end, "right"))
         t = self.offsets % self.width
@@ -151,28 +170,28 @@ class SampleStore:
         return self.offsets[inside]
 
     def rows(self, offsets: NDArray[np.int64], fill: Fill) -> NDArray[np.int32]:
-        """Rows of the windows at `offsets`, oldest first; the NaN row where there is none.
+        """Return the rows of the windows at `offsets`, oldest first; the NaN row for a missing one.
 
         Args:
             offsets: [B].
-            fill: how missing rows are filled.
+            fill: the filling of missing rows.
 
         Returns:
             int32 [B, L].
         """
-        seen = sliding_window_view(self.table, self.step_len + 1)[offsets]  # [B, L + 1]
-        before, last = seen[:, :1], seen[:, 1:]  # [B, 1], [B, L]
+        newest = sliding_window_view(self.table, self.step_len + 1)[offsets]  # [B, L + 1]
+        before, last = newest[:, :1], newest[:, 1:]  # [B, 1], [B, L]
         nothing = np.int32(len(self.matrix) - 1)
         if fill == "none":
-            return np.where(last > seen[:, :-1], last, nothing)
+            return np.where(last > newest[:, :-1], last, nothing)
         if fill == "ffill":
             return np.where(last > before, last, nothing)
         return np.where(last[:, -1:] > before, np.maximum(last, before + 1), nothing)
 
     def window(self, offset: int, fill: Fill) -> NDArray[Any]:
-        """The window at one offset, [L, F], copied.
+        """Return a copy of the window at one offset, [L, F].
 
-        Rows without a hole between them lie side by side, which is most windows.
+        The rows of most windows have no hole between them and lie side by side.
         """
         first, last = int(self.table[offset]) + 1, int(self.table[offset + self.step_len])
         if last - first + 1 == self.step_len:
@@ -183,7 +202,7 @@ class SampleStore:
 def _slots(
     data: pd.DataFrame, step_len: int
 ) -> tuple[pd.DatetimeIndex, pd.Index, NDArray[np.intp]]:
-    """Sessions [T], instruments [N] and each row's own place in the table, [R]."""
+    """Return sessions [T], instruments [N] and the place of each row in the table, [R]."""
     sessions, t = _axis(data, "datetime")
     instruments, n = _axis(data, "instrument")
     t += step_len
@@ -193,23 +212,23 @@ def _slots(
 
 
 def _axis(data: pd.DataFrame, name: str) -> tuple[pd.Index, NDArray[np.intp]]:
-    """The sorted values of an index level that occur, and every row's place among them."""
+    """Return the sorted values that occur in an index level, and every row's place among them."""
     values, codes = index_level(data, name)
     used = np.zeros(len(values), dtype=bool)
     used[codes] = True
-    held = values[used]
-    order = np.argsort(held.to_numpy(), kind="stable")
+    axis = values[used]
+    order = np.argsort(axis.to_numpy(), kind="stable")
     place = np.empty(len(values), dtype=np.intp)
-    place[np.flatnonzero(used)[order]] = np.arange(len(held))
-    return held[order], place[codes]
+    place[np.flatnonzero(used)[order]] = np.arange(len(axis))
+    return axis[order], place[codes]
 
 
 def _scatter(data: pd.DataFrame, place: NDArray[np.intp], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Each row of a frame at its place, [R + 1, F] C-contiguous, and a row of NaN at the end.
+    """Copy each row of a frame to its place, [R + 1, F] C-contiguous, with a row of NaN at the end.
 
-    A frame lies column by column. Turning a chunk of it into rows inside the cache and then
-    writing whole rows, each as one item of a void type, is several times as fast as a gather of
-    the transposed frame, and needs no second copy of it.
+    A frame lies column by column. The function turns a chunk into rows inside the cache and then
+    writes whole rows, each as one item of a void type. This is several times as fast as a gather of
+    the transposed frame, and needs no second copy of the frame.
     """
     width = data.shape[1]
     row = np.dtype((np.void, width * dtype.itemsize))
@@ -226,7 +245,7 @@ def _scatter(data: pd.DataFrame, place: NDArray[np.intp], dtype: np.dtype[Any]) 
 
 
 def _eligible(flt_data: pd.Series[Any] | pd.DataFrame, index: pd.Index) -> NDArray[np.bool_]:
-    """`flt_data` for every row of `index`; missing is False."""
+    """Align `flt_data` with the rows of `index`; a missing row is False."""
     if isinstance(flt_data, pd.DataFrame):
         if flt_data.shape[1] != 1:
             raise ValueError(

@@ -1,7 +1,7 @@
-"""A seeded market of any size whose next move can be told, a little, from its bars.
+"""A seeded market of any size, with bars that tell a little about the next return.
 
-For scale and for tests that know the answer. The return from close t+1 to close t+2, the label
-of Alpha158, of instrument i is
+It serves runs at scale and tests with a known answer. The return of instrument i from close t+1 to
+close t+2, the label of Alpha158, is
 
     log(C[t+2] / C[t+1]) = β_i·m + v_i·(ρ·z[t] + √(1-ρ²)·ε),    m ~ N(0, 0.01²), ε ~ N(0, 1)
     z = standardised across instruments( 0.8·zs(-KSFT2) + 0.6·zs(-log ROC20) )
@@ -9,16 +9,16 @@ of Alpha158, of instrument i is
 where KSFT2 = (2C-H-L)/(H-L) and ROC20 = Ref(C,20)/C are Alpha158's: short-term reversal of the
 place of the close in its range, and momentum of 20 sessions (0 in the first 20). ρ is chosen
 so that the rank correlation of z with a normal return is `signal`: ρ = 2·sin(π·signal/6), the
-relation of Spearman's to Pearson's coefficient of a bivariate normal (Pearson 1907). Spread of
-β and v takes a little off.
+relation of Spearman's to Pearson's coefficient of a bivariate normal (Pearson 1907). The spread of
+β and v lowers it a little.
 
 Every instrument has a latent adjusted bar on every session; a bar is published as traded, i.e.
 divided by the splits so far, unless the instrument is not listed yet or suspended. The price
 moves on through a suspension.
 
 **Prefix-stable**: the random numbers of session k come from a generator seeded with (seed, k),
-those of the instruments from (seed, 0), and no later session is looked at. A longer span begins
-with the same bars, bit for bit.
+those of the instruments from (seed, 0), and no session reads a later one. A longer span begins with
+the same bars, bit for bit.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ COLUMNS = ["open", "high", "low", "close", "volume", "amount", "adj_ratio"]
 
 @dataclass(frozen=True)
 class _Instruments:
-    """What stays the same over time, [N] each."""
+    """Properties of the instruments that stay the same over time, [N] each."""
 
     beta: Array
     volatility: Array  # of the log return, per session
@@ -70,12 +70,12 @@ def simulate_market(
     late_listing_share: float = 0.1,
     regime_rate: float = 0.0,
 ) -> pd.DataFrame:
-    """Bars as traded.
+    """Simulate bars as traded.
 
     Args:
         n_instruments: N, named S0001 onwards.
         sessions: T sorted tz-naive sessions.
-        seed: same seed, same arguments: same bars.
+        seed: equal seeds and arguments give equal bars.
         signal: rank correlation of the planted score with the label within a session, 0 to 0.9.
         suspension_rate: share of listed instrument-sessions without a bar, 0 to 0.5; suspensions
             last five sessions on average.
@@ -102,6 +102,7 @@ def simulate_market(
     _check_range("regime_rate", regime_rate, 0, 1)
     if sessions.tz is not None or not sessions.is_monotonic_increasing or not sessions.is_unique:
         raise ValueError("expected sorted, unique, tz-naive sessions: call sessions.unique() first")
+    # The state that a session hands to the next one.
     n, span = n_instruments, len(sessions)
     fixed = _instruments(n, seed, suspension_rate, late_listing_share)
     rho = 2 * np.sin(np.pi * signal / 6)
@@ -118,6 +119,7 @@ def simulate_market(
         market, draw = rng.standard_normal(), rng.standard_normal((STREAMS - 2, n))
         chance = rng.random((2, n))
         turbulent ^= k > 0 and rng.random() < regime_rate  # drawn last: 0 leaves all bits
+        # Returns, bars and volumes, adjusted.
         scale = TURBULENCE if turbulent else 1.0
         noise = rho * scores[0] + np.sqrt(1 - rho**2) * draw[0]
         ret = scale * (fixed.beta * MARKET_VOLATILITY * market + fixed.volatility * noise)
@@ -127,6 +129,7 @@ def simulate_market(
         log_volume = 0.8 * log_volume + 0.3 * draw[4] + 0.1 * np.abs(draw[0])
         scores = [scores[1], _score(bar, log_close, history, k)]
         history[k % MOMENTUM_SESSIONS] = log_close
+        # Listings, suspensions and splits decide which bars appear, and on which basis.
         listed = fixed.listed <= k
         suspended = np.where(suspended, chance[0] >= SUSPENSION_END, chance[0] < begin)
         splits = listed & (fixed.listed < k) & (chance[1] < split_rate)
@@ -143,7 +146,7 @@ def simulate_market(
 
 
 def planted_score(bars: pd.DataFrame) -> pd.Series[float]:
-    """The planted quantity, as far as published bars tell it.
+    """Compute the planted score from published bars, as far as they tell it.
 
     Args:
         bars: the result of `simulate_market`.
@@ -181,8 +184,10 @@ def _instruments(n: int, seed: int, suspension_rate: float, late_share: float) -
 
 
 def _bar(before: Array, close: Array, volatility: Array, draw: Array) -> Array:
-    """Adjusted open, high, low, close, (4, N): the open is a gap from the close before, and
-    the extremes lie half-normally outside open and close."""
+    """Return adjusted open, high, low, close, (4, N).
+
+    The open is a gap from the previous close; high and low lie half-normally outside both.
+    """
     opening = before * np.exp(0.3 * volatility * draw[0])
     high = np.maximum(opening, close) * np.exp(0.5 * volatility * np.abs(draw[1]))
     low = np.minimum(opening, close) * np.exp(-0.5 * volatility * np.abs(draw[2]))
@@ -190,19 +195,19 @@ def _bar(before: Array, close: Array, volatility: Array, draw: Array) -> Array:
 
 
 def _average_price(traded: Array, draw: Array) -> Array:
-    """A price for the amount: the typical price (h+l+c)/3 and some noise, kept in the range."""
+    """Return a price for the amount: (h+l+c)/3 and some noise, kept in the range."""
     _, high, low, close = traded
     typical = (high + low + close) / 3 + 0.1 * (high - low) * draw
     return np.asarray(np.clip(typical, low, high))
 
 
 def _place(high: Array, low: Array, close: Array) -> Array:
-    """KSFT2, the place of the close in its range, -1 to 1."""
+    """Return KSFT2, the place of the close in its range, -1 to 1."""
     return np.asarray((2 * close - high - low) / (high - low + 1e-12))
 
 
 def _score(bar: Array, log_close: Array, history: Array, k: int) -> Array:
-    """The planted score z known at the close of session k, [N]."""
+    """Return the planted score z known at the close of session k, [N]."""
     score = -REVERSAL_WEIGHT * _standard(_place(bar[1], bar[2], bar[3]))
     if k >= MOMENTUM_SESSIONS:
         past = history[k % MOMENTUM_SESSIONS]  # written at k - 20
@@ -211,17 +216,17 @@ def _score(bar: Array, log_close: Array, history: Array, k: int) -> Array:
 
 
 def _standard(x: Array) -> Array:
-    """Mean 0 and deviation 1 across instruments; 0 where they do not differ."""
+    """Scale to mean 0 and deviation 1 across instruments; equal values become 0."""
     spread = float(x.std())
     return np.asarray((x - x.mean()) / spread) if spread > 0 else np.zeros_like(x)
 
 
 def _standard_rows(wide: Array) -> Array:
-    """`_standard` of every row of (T, N), NaN skipped."""
-    held = ~np.isnan(wide)
-    count = np.maximum(held.sum(axis=1, keepdims=True), 1)
-    centred = wide - np.where(held, wide, 0.0).sum(axis=1, keepdims=True) / count
-    spread = np.sqrt(np.where(held, centred**2, 0.0).sum(axis=1, keepdims=True) / count)
+    """Apply `_standard` to every row of (T, N), NaN skipped."""
+    valid = ~np.isnan(wide)
+    count = np.maximum(valid.sum(axis=1, keepdims=True), 1)
+    centred = wide - np.where(valid, wide, 0.0).sum(axis=1, keepdims=True) / count
+    spread = np.sqrt(np.where(valid, centred**2, 0.0).sum(axis=1, keepdims=True) / count)
     return np.asarray(centred / np.where(spread > 0, spread, np.inf))
 
 
@@ -231,7 +236,7 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def _frame(out: Array, sessions: pd.DatetimeIndex) -> pd.DataFrame:
-    """Long frame of the bars that exist, from (C, T, N)."""
+    """Build the long frame of the bars that exist, from (C, T, N)."""
     n = out.shape[2]
     digits = max(4, len(str(n)))
     names = np.array([f"S{i:0{digits}d}" for i in range(1, n + 1)])

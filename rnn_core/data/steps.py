@@ -1,11 +1,11 @@
-"""Steps of a handler: from what a configuration says to processors, and what they touch.
+"""Steps of a handler: a configuration becomes processors, with the groups that they touch.
 
 A step is a processor, a mapping {"class": ..., "kwargs": ...} or a class name. Classes are those of
-`PROCESSORS`, never an import path; a class of one's own is given as an instance. What a mapping
-leaves out of the fit window and of the semantics comes from the handler.
+`PROCESSORS`, never an import path; give an own class as an instance. The handler supplies the fit
+window and the semantics that a mapping leaves out.
 
-Rule matched: qlib contrib/data/handler.py `check_transform_proc`, which also overrides a fit window
-that a step states itself; here two that differ are an error.
+Rule matched: qlib contrib/data/handler.py `check_transform_proc`. qlib overrides the fit window of
+a step; here two windows that differ are an error.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from typing import Any
 import pandas as pd
 
 from rnn_core.data.processors import PROCESSORS, Processor, make_processor
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 Step = Processor | Mapping[str, Any] | str
 
 
 def groups_of(chain: Iterable[Processor]) -> set[str]:
-    """The groups that the steps read and write.
+    """Collect the groups that the steps read and write.
 
     Args:
         chain: the steps.
 
     Returns:
-        The groups; none where that is not known of every step.
+        The groups; an empty set if those of any step are unknown.
     """
     groups: set[str] = set()
     for step in chain:
-        named = getattr(step, "fields_group", None)
-        if type(step) not in PROCESSORS.values() or named is None:
+        own = getattr(step, "fields_group", None)
+        if type(step) not in PROCESSORS.values() or own is None:
             return set()
-        groups |= {named} if isinstance(named, str) else set(named)
+        groups |= {own} if isinstance(own, str) else set(own)
     return groups
 
 
 def build_steps(steps: Iterable[Step], stage: str, defaults: Mapping[str, Any]) -> list[Processor]:
-    """Processors from steps.
+    """Build the processors of one stage.
 
     Args:
         steps: the steps of one stage.
@@ -49,12 +49,12 @@ def build_steps(steps: Iterable[Step], stage: str, defaults: Mapping[str, Any]) 
         defaults: fit_start_time, fit_end_time and semantics for mappings that leave them out.
 
     Returns:
-        The processors; those given as such are the same objects.
+        The processors; a step that is a processor stays the same object.
 
     Raises:
-        TypeError: a step that is none, or one before learn that needs labels.
-        KeyError: an unknown class.
-        ValueError: a fit window that is missing, or stated twice and differently.
+        TypeError: a step is no processor, or a step before learn needs labels.
+        KeyError: a class is unknown.
+        ValueError: a fit window is missing, or stated twice and differently.
     """
     if isinstance(steps, (str, Mapping)):
         raise TypeError(f"{stage}_processors is {steps!r:.60}, expected a list")
@@ -72,14 +72,14 @@ def build_steps(steps: Iterable[Step], stage: str, defaults: Mapping[str, Any]) 
 
 
 def _from_mapping(step: Any, stage: str, defaults: Mapping[str, Any]) -> Processor:
-    """One processor from {"class", "kwargs"} or a name."""
-    given: Any = {"class": step} if isinstance(step, str) else step
-    if not isinstance(given, Mapping) or not {"class"} <= set(given) <= {"class", "kwargs"}:
+    """Build one processor from {"class", "kwargs"} or a name."""
+    spec: Any = {"class": step} if isinstance(step, str) else step
+    if not isinstance(spec, Mapping) or not {"class"} <= set(spec) <= {"class", "kwargs"}:
         raise TypeError(
             f"{stage}_processors holds {step!r:.80}, expected a processor or a mapping with "
             f"'class' and 'kwargs' (a class of your own: give an instance)"
         )
-    name, kwargs = given["class"], dict(given.get("kwargs") or {})
+    name, kwargs = spec["class"], dict(spec.get("kwargs") or {})
     takes = inspect.signature(PROCESSORS[name]).parameters if name in PROCESSORS else {}
     for key in ("fit_start_time", "fit_end_time"):
         own, common = kwargs.get(key), defaults[key]
@@ -97,10 +97,10 @@ def _from_mapping(step: Any, stage: str, defaults: Mapping[str, Any]) -> Process
     return make_processor(name, kwargs)
 
 
-def one_of(argument: str, given: object, known: tuple[str, ...]) -> None:
-    """Raise ValueError for a word that is not known."""
-    if given not in known:
+def one_of(argument: str, value: object, known: tuple[str, ...]) -> None:
+    """Raise ValueError for an unknown word."""
+    if value not in known:
         raise ValueError(
-            f"{argument} is {given!r}, expected one of {', '.join(map(repr, known))}"
-            f"{near_matches(given, known)}"
+            f"{argument} is {value!r}, expected one of {', '.join(map(repr, known))}"
+            f"{near_matches(value, known)}"
         )

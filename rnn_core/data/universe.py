@@ -1,11 +1,11 @@
-"""Point-in-time membership: who belonged to a universe on which session.
+"""Point-in-time membership: the instruments that belong to a universe on each session.
 
-An index of today applied to the past knows who survived; a list of spans does not. The rule of
-features is qlib's: they are computed on an instrument's full history, and the rows are then
-masked by the membership of their own session, so that a name has warm features on its first day.
+Today's members applied to the past would know the survivors; a list of spans does not. As in qlib,
+features are computed on an instrument's full history, and the rows are then masked by the members
+of their session, so that a name has complete features on its first day.
 
 The file is qlib's `instruments/NAME.txt`: one line a span, `code<TAB>start<TAB>end`, both ends
-included, as many lines a code as it has spans.
+included. A code may have several spans.
 
 Shape letters: T sessions, N instruments.
 
@@ -29,19 +29,19 @@ COLUMNS = ("instrument", "start", "end")
 
 
 class Universe:
-    """Spans of membership.
+    """A universe as spans of membership.
 
     Args:
-        spans: columns `instrument`, `start`, `end`, one row a span; a missing end is still a
-            member, a missing start was always one. Spans of a code may touch or overlap.
-        name: what to call it in messages.
+        spans: columns `instrument`, `start`, `end`, one row a span. Without an end the code is
+            still a member, without a start it always was. Spans of a code may touch or overlap.
+        name: the universe's name in messages.
 
     Attributes:
         spans: the three columns, dates as datetime64.
 
     Raises:
         ValueError: a column is missing, a code is no text, a date cannot be read or has a time
-            zone, a span ends before it starts, or there is none.
+            zone, a span ends before it starts, or there is no span.
     """
 
     def __init__(self, spans: pd.DataFrame, *, name: str = "the universe") -> None:
@@ -51,9 +51,9 @@ class Universe:
                 f"{name} lacks the columns {missing}, expected {list(COLUMNS)}; it has "
                 f"{list(spans.columns)[:12]}"
             )
-        held = spans.loc[:, list(COLUMNS)].reset_index(drop=True)
+        rows = spans.loc[:, list(COLUMNS)].reset_index(drop=True)
         self.name = name
-        self.spans = _checked(held, name, [f"row {k}" for k in range(len(held))])
+        self.spans = _checked(rows, name, [f"row {k}" for k in range(len(rows))])
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -66,8 +66,8 @@ class Universe:
             The universe.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: a line has not three fields, a date cannot be read, or a span ends
+            FileNotFoundError: the file does not exist.
+            ValueError: a line does not have three fields, a date cannot be read, or a span ends
                 before it starts; the message gives the line number.
         """
         path = Path(path)
@@ -86,21 +86,21 @@ class Universe:
             lines.append(number)
         universe = cls.__new__(cls)
         universe.name = path.name
-        held = pd.DataFrame(rows, columns=list(COLUMNS))
-        universe.spans = _checked(held, path.name, [f"line {n}" for n in lines])
+        spans = pd.DataFrame(rows, columns=list(COLUMNS))
+        universe.spans = _checked(spans, path.name, [f"line {n}" for n in lines])
         return universe
 
     @property
     def instruments(self) -> list[str]:
-        """The codes that were ever members, sorted."""
+        """The sorted codes that were ever members."""
         return sorted(set(self.spans["instrument"]))
 
     def mask(self, sessions: pd.DatetimeIndex, instruments: Iterable[str]) -> NDArray[np.bool_]:
-        """Who was a member when.
+        """Mark the members of each session.
 
         Args:
             sessions: T sorted session labels.
-            instruments: N codes; one that was never a member has a row of False.
+            instruments: N codes; a code that was never a member has a row of False.
 
         Returns:
             bool [N, T].
@@ -121,10 +121,10 @@ class Universe:
         return np.asarray(np.cumsum(steps[:, :-1], axis=1) > 0)  # [N, T]
 
     def members(self, date: DateLike) -> list[str]:
-        """The codes of one session, sorted."""
+        """Return the sorted codes of one session."""
         day = session_label(date)
-        held = self.spans[(self.spans["start"] <= day) & (self.spans["end"] >= day)]
-        return sorted(set(held["instrument"]))
+        spans = self.spans[(self.spans["start"] <= day) & (self.spans["end"] >= day)]
+        return sorted(set(spans["instrument"]))
 
     def __len__(self) -> int:
         return len(self.spans)
@@ -134,7 +134,7 @@ class Universe:
 
 
 def _checked(spans: pd.DataFrame, name: str, places: list[str]) -> pd.DataFrame:
-    """The spans with parsed dates, or an error that says where it is wrong."""
+    """Parse the dates of the spans, or raise with the place of the first error."""
     if not len(spans):
         raise ValueError(f"{name} holds no span: expected code, start, end, one span a line")
     text = spans["instrument"].map(lambda code: isinstance(code, str) and bool(code.strip()))
@@ -148,16 +148,16 @@ def _checked(spans: pd.DataFrame, name: str, places: list[str]) -> pd.DataFrame:
         ("start", pd.Timestamp("1700-01-01")),
         ("end", pd.Timestamp("2262-01-01")),
     ):
-        given = spans[column]
-        if isinstance(given.dtype, pd.DatetimeTZDtype):
+        dates = spans[column]
+        if isinstance(dates.dtype, pd.DatetimeTZDtype):
             raise ValueError(f"{name}: `{column}` has a time zone: use .dt.tz_localize(None)")
-        parsed = pd.to_datetime(given, errors="coerce", format=_format(given))
-        wrong = np.flatnonzero(parsed.isna() & given.notna())
+        parsed = pd.to_datetime(dates, errors="coerce", format=_format(dates))
+        wrong = np.flatnonzero(parsed.isna() & dates.notna())
         if len(wrong):
             k = int(wrong[0])
             raise ValueError(
                 f"{name}, {places[k]}: the {column} of {spans['instrument'].iloc[k]} is "
-                f"{given.iloc[k]!r}, expected a date such as 2020-01-31"
+                f"{dates.iloc[k]!r}, expected a date such as 2020-01-31"
             )
         out[column] = parsed.fillna(unbounded)
     checked = pd.DataFrame(out)
@@ -172,6 +172,6 @@ def _checked(spans: pd.DataFrame, name: str, places: list[str]) -> pd.DataFrame:
     return checked
 
 
-def _format(given: pd.Series[Any]) -> str | None:
-    """ISO dates where they are text."""
-    return None if pd.api.types.is_datetime64_any_dtype(given) else "ISO8601"
+def _format(dates: pd.Series[Any]) -> str | None:
+    """Return the date format: ISO for text."""
+    return None if pd.api.types.is_datetime64_any_dtype(dates) else "ISO8601"

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from rnn_core.models.families import require_type
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 _LEAST = {"GPU": None, "seed": 0, "seeds": 1, "threads": 1, "n_jobs": None}
 _OPTIONAL = ("seed", "threads", "n_jobs")

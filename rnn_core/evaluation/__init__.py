@@ -1,9 +1,9 @@
-"""Evaluation of signals: statistics, comparisons, risk figures, the TopkDropout portfolio, reports.
+"""Evaluation: statistics, comparisons and risk of signals, the TopkDropout portfolio, reports.
 
-Agrees with qlib's `calc_ic`, `calc_long_short_return`, `risk_analysis` and `TopkDropoutStrategy`;
-where a rule was repaired the module that holds it says so. docs/evaluation.md tells what every
-figure is. Importing this package imports numpy and pandas only; the plot functions import
-matplotlib when they are called.
+Here are qlib's `calc_ic`, `calc_long_short_return`, `risk_analysis` and `TopkDropoutStrategy`; a
+module that repairs one of their rules says so, and docs/evaluation.md defines every figure. Scores
+come from `rnn_core.training`; nothing here knows a model. The package imports numpy and pandas
+only; the plot functions import matplotlib when they are called.
 
 Shape letters: `T` sessions, `N` instruments, `S` aligned rows, `R` rows and `W` columns of a table
 of cross-sections, `Q` quantiles, `H` horizons, `G` groups, `F` features.
@@ -13,7 +13,6 @@ from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
 from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
 from rnn_core.evaluation.compare import Comparison, compare_signals, rank_average
 from rnn_core.evaluation.decay import forward_returns, ic_decay
-from rnn_core.evaluation.holdings import concentration
 from rnn_core.evaluation.inference import bootstrap_interval, mean_test, newey_west_error
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
@@ -29,7 +28,11 @@ from rnn_core.evaluation.plots_signal import (
 from rnn_core.evaluation.plots_training import plot_loss_curves
 from rnn_core.evaluation.portfolio import PortfolioResult, topk_dropout
 from rnn_core.evaluation.portfolio_config import TRADE_UNITS, PortfolioConfig
-from rnn_core.evaluation.portfolio_figures import equal_weight_benchmark, portfolio_summary
+from rnn_core.evaluation.portfolio_figures import (
+    concentration,
+    equal_weight_benchmark,
+    portfolio_summary,
+)
 from rnn_core.evaluation.render import png_bytes, to_png
 from rnn_core.evaluation.report import html_report, report_figures
 from rnn_core.evaluation.risk import PERIODS_PER_YEAR, risk_analysis

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from rnn_core.evaluation.align import FloatArray, IntArray, by_session_and_name, positions
-from rnn_core.evaluation.cross_section import complete, correlations, in_blocks, pack
+from rnn_core.evaluation.cross_section import complete, ic_columns, pack
 from rnn_core.evaluation.inference import mean_test
 
 Groups = Mapping[str, Hashable] | pd.Series
@@ -80,12 +80,8 @@ def by_group(
     order = np.argsort(code, kind="stable")  # names of a group keep their order
     cells = len(x) * size
     tables = pack(code[order], cells, x[there][order], y[there][order])
-
-    def both(x: FloatArray, y: FloatArray) -> dict[str, FloatArray]:
-        ic, rank_ic = correlations(x, y, min_names=min_names)
-        return {"ic": ic, "rank_ic": rank_ic}
-
-    daily = {key: v.reshape(-1, size) for key, v in in_blocks(both, *tables).items()}  # (T, G)
+    columns = ic_columns(*tables, min_names=min_names)
+    daily = {key: v.reshape(-1, size) for key, v in columns.items()}  # (T, G)
     count = np.bincount(code, minlength=cells).reshape(-1, size)
     rows: dict[Hashable, dict[str, float]] = {}
     for k, label in enumerate(labels):

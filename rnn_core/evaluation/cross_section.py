@@ -111,6 +111,15 @@ def correlations(
     return np.where(enough, plain, np.nan), np.where(enough, ranked, np.nan)
 
 
+def ic_columns(x: FloatArray, y: FloatArray, *, min_names: int) -> Columns:
+    """`correlations` in blocks of rows, as the columns `ic` and `rank_ic`."""
+
+    def both(x: FloatArray, y: FloatArray) -> Columns:
+        return dict(zip(("ic", "rank_ic"), correlations(x, y, min_names=min_names), strict=True))
+
+    return in_blocks(both, x, y)
+
+
 def spearman(x: FloatArray, y: FloatArray) -> FloatArray:
     """[R] rank correlation over the names that have both, NaN where undefined."""
     there = complete(x, y)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rnn_core.evaluation.holdings import concentration
 from rnn_core.evaluation.portfolio import PortfolioResult
+from rnn_core.evaluation.portfolio_figures import concentration
 from rnn_core.evaluation.render import (
     GREY,
     draw_line,

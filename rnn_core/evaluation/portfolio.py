@@ -45,8 +45,8 @@ from rnn_core.evaluation.align import (
     session_axis,
     to_table,
 )
-from rnn_core.evaluation.holdings import Refusals, portfolio_notes
 from rnn_core.evaluation.portfolio_config import PortfolioConfig
+from rnn_core.evaluation.portfolio_notes import Refusals, portfolio_notes
 
 REPORT_COLUMNS = (
     "account", "return", "total_turnover", "turnover", "total_cost", "cost", "value", "cash",

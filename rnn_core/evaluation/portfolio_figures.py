@@ -1,4 +1,4 @@
-"""What a portfolio is measured by: the benchmark of its market and the figures of the excess.
+"""Figures of a portfolio: its benchmark, excess returns, risk and concentration.
 
 Figures follow qlib's convention (qlib: workflow/record_temp.py PortAnaRecord), so that they can be
 set beside published tables: returns add up, the excess is the plain difference of returns.
@@ -77,6 +77,47 @@ def portfolio_summary(
     out["turnover"] = float(daily["turnover"].mean())
     out["total_cost"] = float(daily["total_cost"].iloc[-1])
     return out
+
+
+def concentration(result: PortfolioResult) -> pd.DataFrame:
+    """How concentrated the portfolio is at each close.
+
+    With v_i the value of position i: herfindahl = Σ (v_i / Σ v)², 1 for a single name and 1 / n for
+    n equal ones (Hirschman 1945, Herfindahl 1950); effective = 1 / herfindahl.
+
+    Args:
+        result: of `topk_dropout`.
+
+    Returns:
+        One row a session of the report: held (names); herfindahl and effective, NaN where nothing
+        is held; top_weight (largest position) and invested (all of them), shares of the account;
+        suspended (names without a bar that session) and suspended_weight, their share.
+    """
+    days = pd.DatetimeIndex(result.daily.index)
+    positions = result.positions
+    row = days.get_indexer(pd.DatetimeIndex(positions["datetime"]))
+    weight = positions["weight"].to_numpy(dtype=np.float64)
+    idle = positions["suspended"].to_numpy(dtype=bool)
+    count = len(days)
+    held = np.bincount(row, minlength=count)
+    invested = np.bincount(row, weights=weight, minlength=count)
+    squares = np.bincount(row, weights=weight**2, minlength=count)
+    top = np.zeros(count)
+    np.maximum.at(top, row, weight)
+    index = np.full(count, np.nan)
+    np.divide(squares, invested**2, out=index, where=invested > 0)
+    return pd.DataFrame(
+        {
+            "held": held,
+            "herfindahl": index,
+            "effective": 1 / index,
+            "top_weight": top,
+            "invested": invested,
+            "suspended": np.bincount(row, weights=idle, minlength=count).astype(np.int64),
+            "suspended_weight": np.bincount(row, weights=weight * idle, minlength=count),
+        },
+        index=days,
+    )
 
 
 def _risk(returns: pd.Series, periods_per_year: float | str) -> dict[str, float]:

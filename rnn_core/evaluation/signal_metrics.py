@@ -21,8 +21,7 @@ import pandas as pd
 from rnn_core.evaluation.align import FloatArray, align_pairs
 from rnn_core.evaluation.cross_section import (
     complete,
-    correlations,
-    in_blocks,
+    ic_columns,
     means,
     pack,
     session_statistics,
@@ -57,16 +56,9 @@ def calc_ic(
     pairs = align_pairs(pred, label, ("pred", "label"))
     there = complete(pairs.left, pairs.right)  # (S,)
     x, y = pack(pairs.code[there], len(pairs.sessions), pairs.left[there], pairs.right[there])
-
-    def both(x: FloatArray, y: FloatArray) -> dict[str, FloatArray]:
-        ic, rank_ic = correlations(x, y, min_names=min_names)
-        return {"ic": ic, "rank_ic": rank_ic}
-
-    found = in_blocks(both, x, y)
-    return (
-        pd.Series(found["ic"], index=pairs.sessions, name="ic"),
-        pd.Series(found["rank_ic"], index=pairs.sessions, name="rank_ic"),
-    )
+    columns = ic_columns(x, y, min_names=min_names)
+    ic, rank_ic = (pd.Series(v, pairs.sessions, name=name) for name, v in columns.items())
+    return ic, rank_ic
 
 
 def calc_long_short_return(

@@ -1,7 +1,9 @@
 """Features: qlib's expression language and feature sets, in two semantics.
 
-`strict` (the default) makes every value a function of the sessions its formula names and nothing
-else; `qlib` reproduces pyqlib 0.9.7 number by number. docs/deviations.md lists the differences.
+Here are the parser, the operators, their two engines and the sets Alpha158 and Alpha360 (qlib's
+`qlib.data.ops` and feature loaders). Processors of features are in `rnn_core.data`. `strict`, the
+default, makes every value a function of the sessions that its formula names; `qlib` reproduces
+pyqlib 0.9.7 number by number. docs/deviations.md lists the differences.
 """
 
 from __future__ import annotations

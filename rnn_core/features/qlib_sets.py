@@ -17,7 +17,7 @@ import numpy as np
 
 from rnn_core.features import layout
 from rnn_core.features.sets import FeatureSet
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 Group = Mapping[str, Any] | bool | None
 _HANDLER_PRICE: Mapping[str, Any] = MappingProxyType(

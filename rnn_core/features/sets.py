@@ -19,8 +19,8 @@ from rnn_core.features.expression import Call, Expression, Number
 from rnn_core.features.operators import OPERATORS
 from rnn_core.features.parser import parse
 from rnn_core.features.tokens import ExpressionError
-from rnn_core.panel.frames import near_matches
 from rnn_core.panel.panel import Panel
+from rnn_core.suggestions import near_matches
 
 
 class FeatureSet(Mapping[str, str]):

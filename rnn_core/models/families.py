@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rnn_core.panel.frames import near_matches
+from rnn_core.models.input_checks import require_sizes
+from rnn_core.suggestions import near_matches
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,8 +112,6 @@ class ModelFamily:
         Raises:
             ValueError: an unknown hyper-parameter or a value outside its range.
         """
-        from rnn_core.models.input_checks import require_sizes
-
         require_sizes(d_feat=d_feat)
         return self.network()(**{self.feature_argument: d_feat}, **self.resolve(hyper))
 

@@ -17,14 +17,13 @@ Shapes: `L` window length, `I` input width, `H` units, `B` batch, `G` rows of a 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn_core.kernel_sources import sources_digest
 from rnn_core.models import blas, fused_kernels
 from rnn_core.models.blas import product
 from rnn_core.models.fused_kernels import (
@@ -159,11 +158,6 @@ def _lstm(sources: str) -> Loops:
     return forward, backward
 
 
-def _digest() -> str:
-    """Hash of the sources that are compiled into the entries, besides this one."""
-    files = [Path(str(module.__file__)) for module in (blas, fused_kernels)]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-gru_layer_forward, gru_layer_backward = _gru(_digest())
-lstm_layer_forward, lstm_layer_backward = _lstm(_digest())
+_SOURCES = sources_digest((blas, fused_kernels))
+gru_layer_forward, gru_layer_backward = _gru(_SOURCES)
+lstm_layer_forward, lstm_layer_backward = _lstm(_SOURCES)

@@ -9,7 +9,10 @@ Shapes: `B` batch, `L` window length in sessions, `F` features.
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def require_sizes(**sizes: int) -> None:

@@ -1,9 +1,9 @@
-"""Checks and small tools for the long frames of this package: sessions, groups, near matches.
+"""Checks and helpers for long frames: index levels, spans of sessions, column groups.
 
 A long frame has an index of two levels, `datetime` (tz-naive session labels) and `instrument`,
-and float columns; where groups matter the columns have two levels, (group, name), e.g.
-("feature", "KMID") and ("label", "LABEL0"). Everything here reads the codes of the index
-instead of its values, so that nothing is hashed, sorted or copied on the way.
+and float columns. A frame with groups has two column levels, (group, name), e.g.
+("feature", "KMID") and ("label", "LABEL0"). The helpers read the codes of the index instead of
+its values, so that no label is hashed, sorted or copied on the way.
 
 Shape letters of the package: T sessions, N instruments, F features, S samples, L window length,
 B batch. R is the number of rows of a long frame, G the number of columns of one group.
@@ -11,43 +11,30 @@ B batch. R is the number of rows of a long frame, G the number of columns of one
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rnn_core.suggestions import near_matches
+
 Group = str | Sequence[str]
 
 
-def near_matches(name: object, known: Iterable[object]) -> str:
-    """A clause for an error message: the known names that `name` may have meant.
-
-    Args:
-        name: what was given.
-        known: the names that exist.
-
-    Returns:
-        `"; did you mean 'KMID' or 'KMID2'?"`, or an empty text where nothing is near.
-    """
-    found = difflib.get_close_matches(str(name), [str(k) for k in known], n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(f) for f in found)}?" if found else ""
-
-
 def index_level(df: pd.DataFrame | pd.Series[Any], name: str) -> tuple[pd.Index, NDArray[np.intp]]:
-    """One level of a long frame's index.
+    """Return one level of a long frame's index.
 
     Args:
         df: a frame or series with the two index levels `datetime` and `instrument`.
-        name: the level wanted.
+        name: the level, `datetime` or `instrument`.
 
     Returns:
         The level's unique values (some may be unused) and the code of every row into them.
 
     Raises:
-        ValueError: the index has not these two levels, or a key is missing (NaT or NaN).
+        ValueError: the index lacks these two levels, or a key is missing (NaT or NaN).
     """
     index = df.index
     if not isinstance(index, pd.MultiIndex) or set(index.names) != {"datetime", "instrument"}:
@@ -73,12 +60,12 @@ def index_level(df: pd.DataFrame | pd.Series[Any], name: str) -> tuple[pd.Index,
 def rows_between(
     df: pd.DataFrame | pd.Series[Any], start: pd.Timestamp | None, end: pd.Timestamp | None
 ) -> NDArray[np.bool_]:
-    """Which rows have a session in [start, end], both ends included; None is unbounded.
+    """Select the rows whose session lies in [start, end], both ends included.
 
     Args:
         df: a long frame.
-        start: first session, or None.
-        end: last session, or None.
+        start: first session, or None for no bound.
+        end: last session, or None for no bound.
 
     Returns:
         bool [R].
@@ -93,17 +80,17 @@ def rows_between(
 
 
 def group_names(fields_group: Group | None, owner: str) -> str | tuple[str, ...]:
-    """The groups that a processor acts on, checked.
+    """Check the groups that a processor acts on.
 
     Args:
         fields_group: a group or several.
-        owner: the class that asks, for the message.
+        owner: the class that acts on them, for the message.
 
     Returns:
         The one name, or the tuple of names.
 
     Raises:
-        ValueError: None or nothing was given.
+        ValueError: `fields_group` is None or empty.
     """
     if fields_group is None or not fields_group:
         raise ValueError(
@@ -116,12 +103,12 @@ def group_names(fields_group: Group | None, owner: str) -> str | tuple[str, ...]
 
 
 def group_positions(df: pd.DataFrame, fields_group: Group, owner: str) -> NDArray[np.intp]:
-    """Positions of the columns of one group or several, in the frame's order.
+    """Find the columns of one group or several, in the frame's order.
 
     Args:
         df: a long frame with two-level columns (group, name).
         fields_group: a group or several.
-        owner: the class that asks, for the message.
+        owner: the class that acts on them, for the message.
 
     Returns:
         int [G].
@@ -136,22 +123,22 @@ def group_positions(df: pd.DataFrame, fields_group: Group, owner: str) -> NDArra
             f"{list(df.columns[:3])}...: wrap them with pd.concat({{'feature': df}}, axis=1)"
         )
     if not df.columns.is_unique:
-        twice = df.columns[df.columns.duplicated()].tolist()
-        raise ValueError(f"{owner} was given repeated columns {twice[:3]}: keep one of each")
-    wanted = [fields_group] if isinstance(fields_group, str) else list(fields_group)
-    held = df.columns.get_level_values(0)
-    for group in wanted:
-        if group not in held:
-            have = list(dict.fromkeys(held))
+        repeats = df.columns[df.columns.duplicated()].tolist()
+        raise ValueError(f"{owner} was given repeated columns {repeats[:3]}: keep one of each")
+    groups = [fields_group] if isinstance(fields_group, str) else list(fields_group)
+    labels = df.columns.get_level_values(0)
+    for group in groups:
+        if group not in labels:
+            known = list(dict.fromkeys(labels))
             raise KeyError(
-                f"{owner} found no columns of group {group!r}, the frame has {have}"
-                f"{near_matches(group, have)}"
+                f"{owner} found no columns of group {group!r}, the frame has {known}"
+                f"{near_matches(group, known)}"
             )
-    return np.flatnonzero(held.isin(wanted))
+    return np.flatnonzero(labels.isin(groups))
 
 
 def float_values(df: pd.DataFrame, positions: NDArray[np.intp]) -> NDArray[Any]:
-    """The columns at `positions` as one float array, each column contiguous.
+    """Copy the columns at `positions` into one float array, each column contiguous.
 
     float32 stays float32; any other type, or a mixture, becomes float64.
 
@@ -173,14 +160,15 @@ def float_values(df: pd.DataFrame, positions: NDArray[np.intp]) -> NDArray[Any]:
 def with_values(
     df: pd.DataFrame, positions: NDArray[np.intp], values: NDArray[Any]
 ) -> pd.DataFrame:
-    """A new frame with the columns at `positions` replaced; the given one is left as it is.
+    """Return a new frame with the columns at `positions` replaced.
 
-    A column that was float32 is float32 again, any other becomes the type of `values`.
+    The given frame stays as it is. A float32 column becomes float32 again, any other column takes
+    the type of `values`.
 
     Args:
         df: any frame.
         positions: int [G].
-        values: [G, R]; handed over, so not to be used afterwards.
+        values: [G, R]; the new frame takes their memory, so do not use them afterwards.
 
     Returns:
         A frame with the same index and columns.

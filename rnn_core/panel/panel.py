@@ -1,12 +1,12 @@
-"""A market as dense arrays: every field as [N, T], with the sessions and instruments of its axes.
+"""A market as dense arrays: every field as [N, T], with its axes of sessions and instruments.
 
-Why dense: rolling windows count sessions, not rows, so a suspended day must hold a slot (qlib
-re-indexes each instrument to the calendar for the same reason), and a kernel reads one instrument
-as one contiguous run. The trade is memory for names that are rarely listed; a market of 5,000
-names and 20 years of one float64 field is 200 MB.
+Rolling windows count sessions, not rows, so a suspended day must hold a slot (qlib re-indexes each
+instrument to the calendar for the same reason), and a kernel reads one instrument as one
+contiguous run. The price is memory for names that are rarely listed: one float64 field of 5,000
+names over 20 years takes 200 MB.
 
-An absent row is NaN in every field and False in `present`: a listed instrument whose price is
-unknown and an instrument that was suspended are different things, and `present` keeps them apart.
+An absent row is NaN in every field and False in `present`. `present` tells a suspended instrument
+(no row) from a listed one whose price is unknown (a row of NaN).
 
 Shape letters: `T` sessions, `N` instruments, `F` features, `R` rows of a frame.
 """
@@ -69,7 +69,7 @@ class Panel:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(N, T)."""
+        """The lengths (N, T) of the axes."""
         return len(self.instruments), len(self.sessions)
 
     @classmethod
@@ -80,9 +80,9 @@ class Panel:
             bars: one row per (date, instrument) in any order: columns `date`, `instrument` and
                 numeric fields, or the keys as a (datetime, instrument) index. A suspended
                 instrument has no row. A float32 column stays float32, others become float64.
-            sessions: the session axis to use, which must hold every date of `bars`; by default
-                the dates of `bars`. Pass the trading calendar, so that a session on which none
-                of these instruments traded still counts.
+            sessions: the session axis, which must hold every date of `bars`; by default the dates
+                of `bars`. Pass the trading calendar, so that a session counts even if none of
+                these instruments traded on it.
 
         Returns:
             The panel.
@@ -91,6 +91,7 @@ class Panel:
             ValueError: on missing or duplicate keys, on dates that are tz-aware or outside
                 `sessions`, on a column that is not numeric.
         """
+        # The axes, and the position of every row on them.
         keys, values = _split_keys(bars)
         dates, names = _checked_keys(keys)
         codes, labels = pd.factorize(names, sort=True)
@@ -107,6 +108,7 @@ class Panel:
             )
         shape = (len(labels), len(axis))
         flat = codes.astype(np.int64) * shape[1] + columns  # [R] positions in [N*T]
+        # A cell that two rows claim is an error.
         present = np.zeros(shape[0] * shape[1], dtype=np.bool_)
         present[flat] = True
         if present.sum() != len(flat):
@@ -157,14 +159,14 @@ class Panel:
     def long_rows(
         self, *, rows: NDArray[np.bool_] | None = None, sessions: slice | None = None
     ) -> tuple[NDArray[np.int64], pd.MultiIndex]:
-        """Where each cell goes in a long frame.
+        """Find the row of each cell in a long frame.
 
         Args:
             rows: [N, T], the rows to keep; by default those that exist.
             sessions: positions on the session axis to keep; by default all.
 
         Returns:
-            [N, T] the row of each cell, -1 for those left out, and the sorted (datetime,
+            The row of each cell, [N, T], -1 for a cell that is left out; and the sorted (datetime,
             instrument) index of the R rows.
 
         Raises:
@@ -190,7 +192,7 @@ class Panel:
 
 
 def _split_keys(bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The two key columns, and the rest."""
+    """Split a frame into its two key columns and the rest."""
     if bars.columns.nlevels != 1:
         raise ValueError(
             "`bars` has columns of several levels, expected one: select a group,"
@@ -217,7 +219,7 @@ def _split_keys(bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _checked_keys(keys: pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.Index[Any]]:
-    """Dates and instruments of the rows, or an error that names what is wrong with them."""
+    """Return the dates and instruments of the rows, or raise for the first invalid key."""
     if isinstance(keys["date"].dtype, pd.DatetimeTZDtype):
         raise ValueError(
             "`date` is tz-aware, expected tz-naive session labels: use .dt.tz_localize(None)"
@@ -237,7 +239,7 @@ def _checked_keys(keys: pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.Index[Any]]:
 def _spread(
     name: str, column: pd.Series[Any], flat: NDArray[np.int64], shape: tuple[int, int]
 ) -> NDArray[Any]:
-    """One column as [N, T], NaN where there is no row."""
+    """Spread one column over [N, T], with NaN where a row is absent."""
     if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
         raise ValueError(
             f"column {name!r} is {column.dtype}, expected numbers: drop it or convert it"

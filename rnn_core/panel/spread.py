@@ -1,8 +1,8 @@
-"""From instrument-major arrays to session-major rows, a chunk of instruments at a time.
+"""Transposition of instrument-major arrays into session-major rows, chunk by chunk.
 
-A long frame is sorted by session, a dense array by instrument, so turning one into the other is a
-transposition with gaps. Read in order, each value goes to another cache line; the sessions are
-therefore walked in blocks few enough that the lines being filled stay in the cache until the next
+A long frame is sorted by session, a dense array by instrument, so the step from one to the other is
+a transposition with gaps. Values read in order go to a different cache line each. The kernel
+therefore walks the sessions in small blocks, whose cache lines stay in the cache until the next
 instruments have filled their part.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 BLOCK = 64
-"""Sessions walked at once: as many cache lines are being filled."""
+"""Sessions of a block, and so the number of cache lines that are being filled."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -26,8 +26,8 @@ def spread(values: Array, places: Array, out: Array) -> None:
 
     Args:
         values: [F, C, T] of any dtype.
-        places: [C, T] row of each value, -1 for those that have none.
-        out: [F, R] of the same dtype; rows that no value names are left as they are.
+        places: [C, T] row of each value, -1 for a value without a row.
+        out: [F, R] of the same dtype; rows without a value keep their content.
     """
     features, instruments, sessions = values.shape
     for f in range(features):

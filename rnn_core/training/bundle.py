@@ -49,7 +49,6 @@ from rnn_core.training.bundle_files import (
     json_bytes,
     parquet_bytes,
     read_verified,
-    weights_bytes,
     yaml_bytes,
 )
 
@@ -129,7 +128,7 @@ def save_bundle(
     hyper = model_family(family).resolve(hyper)
     _require_network(network, family, hyper, columns)
     contents = {
-        "weights.safetensors": weights_bytes(network),
+        "weights.safetensors": _weights_bytes(network),
         "config.yaml": yaml_bytes(
             {
                 "family": family,
@@ -284,3 +283,9 @@ def _require_network(
     bad = [name for name, value in given.items() if not bool(torch.isfinite(value).all())]
     if bad:
         raise ValueError(f"weights {', '.join(bad)} are not finite; such a model is not saved")
+
+
+def _weights_bytes(network: nn.Module) -> bytes:
+    """The state dict, which safetensors orders by type and name."""
+    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in network.state_dict().items()}
+    return safetensors.torch.save(tensors)

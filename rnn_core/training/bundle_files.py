@@ -3,7 +3,8 @@
 Equal contents must give equal bytes, since the fingerprint is taken over them. So: JSON with
 sorted keys, YAML in the order given, Parquet without pandas' note on its own version, weights in
 safetensors' fixed order. Parquet and safetensors name the library that wrote them, so a new
-version of one may give another fingerprint to the same training.
+version of one may give another fingerprint to the same training. No torch here: the staleness of a
+bundle is told without it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import safetensors.torch
 import yaml
-from torch import nn
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -77,19 +76,6 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
                 f"{name} of bundle {folder} is damaged: its digest is not the manifest's; {advice}"
             )
     return record, contents
-
-
-def weights_bytes(network: nn.Module) -> bytes:
-    """The state dict; safetensors orders it by type and name.
-
-    Args:
-        network: on any device.
-
-    Returns:
-        The file's bytes.
-    """
-    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in network.state_dict().items()}
-    return safetensors.torch.save(tensors)
 
 
 def parquet_bytes(history: pd.DataFrame) -> bytes:

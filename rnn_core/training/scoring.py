@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rnn_core.evaluation import calc_ic
+from rnn_core.evaluation.signal_metrics import calc_ic
 from rnn_core.training.device import resolve_device
 from rnn_core.training.divergence import TrainingDivergedError, all_finite
 from rnn_core.training.source import SessionSource, WindowSource

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnn_core.models.families import model_family, require_type
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 _CHOICES = {
     "loss": ("mse",),

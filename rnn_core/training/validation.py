@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import nn
 
-from rnn_core.evaluation import calc_ic
+from rnn_core.evaluation.signal_metrics import calc_ic
 from rnn_core.training.device import resolve_device
 from rnn_core.training.scoring import Validator, score_windows
 from rnn_core.training.source import SessionSource, WindowSource

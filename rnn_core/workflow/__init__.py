@@ -1,10 +1,11 @@
-"""Run a qlib workflow file: read and check it, build what it asks for, run, record.
+"""Workflow: run qlib's workflow file: read and check it, build its objects, run, record.
 
     spec = read_workflow(load_document("workflow_config_lstm_Alpha158.yaml"))
     result = run_workflow(spec, "runs/first")
 
-The file is qlib's as it is. What of it is supported is told by `read`, `read_dataset` and
-`read_records`; the rest is one error before anything is loaded.
+Here are qlib's `qrun` and its records. `read`, `read_dataset` and `read_records` say which keys
+are supported; all others are one error before any data are loaded. The objects that a file names
+are in the rooms below. The command is in `pipelines`.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rnn_core.evaluation import to_png
+from rnn_core.training.bundle_files import json_bytes, parquet_bytes
 from rnn_core.workflow.problems import WorkflowError
 from rnn_core.workflow.records import PortfolioAnalysis, SignalAnalysis
 
@@ -129,15 +130,11 @@ def write_run(
 
 def _parquet(path: Path, frame: pd.DataFrame, *, index: bool = True) -> None:
     """A frame, its index as columns."""
-    from rnn_core.training.bundle_files import parquet_bytes
-
     path.write_bytes(parquet_bytes(frame.reset_index() if index else frame))
 
 
 def _json(path: Path, value: Mapping[str, Any]) -> None:
     """Plain values; a number that is not finite is null."""
-    from rnn_core.training.bundle_files import json_bytes
-
     path.write_bytes(json_bytes(_finite(value)))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from rnn_core.data.processors.processor import session_label
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 
 Keys = tuple[str | int, ...]
 

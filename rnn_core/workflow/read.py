@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rnn_core import estimators
 from rnn_core.data.qlib_bins import Vwap
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 from rnn_core.workflow.problems import Problems, Section, names, shown, told
 from rnn_core.workflow.read_dataset import read_dataset
 from rnn_core.workflow.read_records import REGIONS, read_records
 from rnn_core.workflow.spec import ModelSpec, ProviderSpec, Region, Semantics, WorkflowSpec
 from rnn_core.workflow.yaml_document import Document
-
-if TYPE_CHECKING:
-    from rnn_core.models import GRU, KRNN, LSTM
 
 MODELS: Mapping[str, tuple[str, ...]] = {
     "LSTM": ("qlib.contrib.model.pytorch_lstm", "qlib.contrib.model.pytorch_lstm_ts"),
@@ -112,22 +109,16 @@ def read_workflow(
     )
 
 
-def estimator_class(name: str) -> type[LSTM] | type[GRU] | type[KRNN]:
+def estimator_class(name: str) -> type[estimators.Estimator]:
     """The estimator of a name; this is where torch is loaded.
 
     Args:
         name: a key of `MODELS`.
 
     Returns:
-        The class of `rnn_core.models`.
+        The class of `rnn_core.estimators`.
     """
-    models = import_module("rnn_core.models")
-    found: type[LSTM] | type[GRU] | type[KRNN] = {
-        "LSTM": models.LSTM,
-        "GRU": models.GRU,
-        "KRNN": models.KRNN,
-    }[name]
-    return found
+    return {"LSTM": estimators.LSTM, "GRU": estimators.GRU, "KRNN": estimators.KRNN}[name]
 
 
 def _provider(top: Section, override: str | None, vwap: Vwap) -> ProviderSpec:

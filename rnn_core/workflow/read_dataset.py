@@ -14,7 +14,7 @@ from rnn_core.data.datasets import DatasetH, TSDatasetH, checked_segments
 from rnn_core.data.handlers import HANDLERS
 from rnn_core.data.processors.processor import session_label
 from rnn_core.data.steps import build_steps
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 from rnn_core.workflow.problems import Problems, Section, names, read_date, shown, told
 from rnn_core.workflow.spec import DatasetSpec, Semantics
 

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from rnn_core import estimators, training
 from rnn_core.workflow.build_data import Material, Segment, load_material
 from rnn_core.workflow.folder import require_free, write_run
 from rnn_core.workflow.problems import WorkflowError, told
@@ -35,10 +36,6 @@ from rnn_core.workflow.records import (
     figures,
 )
 from rnn_core.workflow.spec import WorkflowSpec
-
-if TYPE_CHECKING:
-    from rnn_core.estimators.estimator import Estimator
-    from rnn_core.training.trainer import EpochReport
 
 FORMAT = 1
 """Version of run.json."""
@@ -57,7 +54,7 @@ class Watcher:
     def loaded(self, segments: Sequence[Segment], n_features: int) -> None:
         """The data are there."""
 
-    def epoch(self, report: EpochReport) -> None:
+    def epoch(self, report: training.EpochReport) -> None:
         """An epoch is over."""
 
 
@@ -104,8 +101,6 @@ def run_workflow(
             the data, or the training diverged. Nothing is left of such a run.
         OSError: the folder cannot be written.
     """
-    from rnn_core.training.device import resolve_device
-
     began = time.monotonic()
     folder, watcher = Path(folder), watcher or Watcher()
     require_free(folder)
@@ -113,7 +108,7 @@ def run_workflow(
     seed = int(asked.arguments["seed"])
     with _explained(spec, "task.model"):
         model = estimator_class(asked.name)(**asked.arguments)
-        device = resolve_device(model._device()).reason
+        device = training.resolve_device(model._device()).reason
     watcher.stage(f"device: {device}; seed: {seed}")
     logger.info("seed %d, device %s", seed, device)
     for note in spec.notes:
@@ -165,7 +160,7 @@ def _raw_label(material: Material) -> pd.Series[Any]:
     return frame.iloc[:, 0]
 
 
-def _record(spec: WorkflowSpec, material: Material, model: Estimator) -> dict[str, Any]:
+def _record(spec: WorkflowSpec, material: Material, model: estimators.Estimator) -> dict[str, Any]:
     """What the other files of the folder do not hold."""
     return {
         "format": FORMAT,
@@ -192,9 +187,7 @@ def _record(spec: WorkflowSpec, material: Material, model: Estimator) -> dict[st
 @contextmanager
 def _explained(spec: WorkflowSpec, place: str) -> Iterator[None]:
     """Within: what goes wrong is told with the file and the section it is about."""
-    from rnn_core.training.divergence import TrainingDivergedError
-
     try:
         yield
-    except (ValueError, TypeError, KeyError, TrainingDivergedError) as error:
+    except (ValueError, TypeError, KeyError, training.TrainingDivergedError) as error:
         raise WorkflowError(f"{spec.document.path.name}, {place}: {told(error)}") from error

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from rnn_core.panel.frames import near_matches
+from rnn_core.suggestions import near_matches
 from rnn_core.workflow.problems import Keys, WorkflowError
 
 _TAG = "tag:yaml.org,2002:"

@@ -1,11 +1,11 @@
-"""An ordered list of processors: fitted one on the output of the other, stored as JSON.
+"""An ordered list of processors, each fitted on the output of the one before, stored as JSON.
 
-The JSON names classes, arguments and states; it is built back from an explicit dict of classes,
-never from an import path, so reading one can run no code but these classes. Its sha256 is the
-chain's identity: two chains with the same hash process every frame alike.
+The JSON names classes, arguments and states. A chain is built back from an explicit dict of
+classes, never from an import path, so stored JSON can run no other code. The sha256 of the JSON is
+the chain's identity: two chains with the same hash process every frame alike.
 
-Memory: neighbours that change cells of the same group (`CellProcessor`) share one copy of them, so
-a chain holds at most two frames beside the caller's, and one where it drops no rows.
+Memory: neighbours that change cells of the same group (`CellProcessor`) share one copy of these
+cells, so a chain holds at most two frames beside the caller's, and one if it drops no rows.
 
 Rule matched: qlib data/dataset/handler.py `DataHandlerLP.fit_process_data`, init type "fit_seq".
 """
@@ -39,7 +39,8 @@ from rnn_core.data.processors.cross_sectional import (
 from rnn_core.data.processors.fitted import MinMaxNorm, RobustZScoreNorm, ZScoreNorm
 from rnn_core.data.processors.processor import CellProcessor, Processor
 from rnn_core.data.processors.survivors import TimeRangeFlt
-from rnn_core.panel.frames import float_values, group_positions, near_matches, with_values
+from rnn_core.panel.frames import float_values, group_positions, with_values
+from rnn_core.suggestions import near_matches
 
 PROCESSORS: Mapping[str, type[Processor]] = MappingProxyType(
     {
@@ -71,20 +72,21 @@ def make_processor(
     *,
     classes: Mapping[str, type[Processor]] = PROCESSORS,
 ) -> Processor:
-    """A processor from its name and arguments, as a configuration file gives them.
+    """Make a processor from its name and arguments, as a configuration file gives them.
 
     Args:
         name: a class name.
         kwargs: arguments of its constructor.
-        classes: the classes that may be named.
+        classes: the classes to choose from.
 
     Returns:
         The processor, not fitted.
 
     Raises:
-        KeyError: no such class.
-        TypeError: no such argument, or one is missing.
+        KeyError: the class is unknown.
+        TypeError: an argument is unknown or missing.
     """
+    # The class, then unknown arguments, then missing ones.
     if name not in classes:
         raise KeyError(
             f"no processor is called {name!r} (known: {', '.join(sorted(classes))})"
@@ -93,11 +95,11 @@ def make_processor(
     cls, kwargs = classes[name], dict(kwargs or {})
     signature = inspect.signature(cls)
     known = list(signature.parameters)
-    for given in kwargs:
-        if given not in known:
+    for argument in kwargs:
+        if argument not in known:
             raise TypeError(
-                f"{name} has no argument {given!r} (it takes {', '.join(known)})"
-                f"{near_matches(given, known)}"
+                f"{name} has no argument {argument!r} (it takes {', '.join(known)})"
+                f"{near_matches(argument, known)}"
             )
     missing = [
         p.name
@@ -131,10 +133,10 @@ class ProcessorChain:
         """Fit each processor on the output of the one before it.
 
         Args:
-            df: a long frame with two-level columns; left as it is.
+            df: a long frame with two-level columns; it is not changed.
 
         Returns:
-            The frame after the last one.
+            The output of the last processor.
         """
         return self._run(df, fit=True)
 
@@ -142,25 +144,25 @@ class ProcessorChain:
         """Apply the fitted processors in order.
 
         Args:
-            df: a long frame with two-level columns; left as it is.
+            df: a long frame with two-level columns; it is not changed.
 
         Returns:
-            The frame after the last one.
+            The output of the last processor.
         """
         return self._run(df, fit=False)
 
     def _run(self, df: pd.DataFrame, *, fit: bool) -> pd.DataFrame:
-        """Run over rows of the frame, neighbours of one group in place on one copy of its cells."""
+        """Run the chain; neighbours of one group work in place on one copy of its cells."""
         for steps in _shared_runs(self.processors):
             df = _in_place(steps, df, fit) if len(steps) > 1 else _one(steps[0], df, fit)
         return df
 
     def is_for_infer(self) -> bool:
-        """Whether every processor may run where labels are not known yet."""
+        """True if every processor may run while labels are unknown."""
         return all(p.is_for_infer() for p in self.processors)
 
     def to_dict(self) -> dict[str, Any]:
-        """Classes, arguments and states, JSON-able."""
+        """Return classes, arguments and states, JSON-able."""
         return {
             "format": FORMAT,
             "processors": [
@@ -173,17 +175,17 @@ class ProcessorChain:
     def from_dict(
         cls, stored: Mapping[str, Any], *, classes: Mapping[str, type[Processor]] = PROCESSORS
     ) -> ProcessorChain:
-        """The chain that `to_dict` described.
+        """Build the chain that `to_dict` described.
 
         Args:
             stored: the result of `to_dict`.
-            classes: the classes that may be named.
+            classes: the classes that the JSON may name.
 
         Returns:
-            The chain, fitted where it was.
+            The chain; a processor is fitted if it was when stored.
 
         Raises:
-            ValueError: the format is not the one this version writes.
+            ValueError: the format is not that of this version.
         """
         if stored.get("format") != FORMAT:
             raise ValueError(
@@ -199,14 +201,14 @@ class ProcessorChain:
         return chain
 
     def to_json(self) -> str:
-        """Canonical JSON: keys sorted, no spaces, numbers that read back to the same bits."""
+        """Return canonical JSON: sorted keys, no spaces, numbers that keep their bits."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(
         cls, text: str, *, classes: Mapping[str, type[Processor]] = PROCESSORS
     ) -> ProcessorChain:
-        """The chain that `to_json` wrote; see `from_dict`."""
+        """Build the chain that `to_json` wrote; see `from_dict`."""
         return cls.from_dict(json.loads(text), classes=classes)
 
     @property
@@ -225,7 +227,7 @@ class ProcessorChain:
 
 
 def _shared_runs(processors: tuple[Processor, ...]) -> list[list[Processor]]:
-    """The processors in order, neighbours that change cells of the same group together."""
+    """Group the processors in order; neighbours that change cells of one group stay together."""
     runs: list[list[Processor]] = []
     for processor in processors:
         last = runs[-1][-1] if runs else None
@@ -241,12 +243,12 @@ def _shared_runs(processors: tuple[Processor, ...]) -> list[list[Processor]]:
 
 
 def _one(processor: Processor, df: pd.DataFrame, fit: bool) -> pd.DataFrame:
-    """One processor, frame to frame."""
+    """Run one processor from frame to frame."""
     return (processor.fit(df) if fit else processor)(df)
 
 
 def _in_place(steps: list[Processor], df: pd.DataFrame, fit: bool) -> pd.DataFrame:
-    """`CellProcessor`s of one group over one copy of its cells: the same bits as in turn."""
+    """Run `CellProcessor`s of one group over one copy of its cells, to the same bits as in turn."""
     cells = [step for step in steps if isinstance(step, CellProcessor)]
     positions = group_positions(df, cells[0].fields_group, type(cells[0]).__name__)
     dtypes = {df.dtypes.iloc[p] for p in positions}

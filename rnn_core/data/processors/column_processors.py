@@ -1,4 +1,4 @@
-"""Processors that choose columns, drop rows or fill cells: nothing to fit.
+"""Processors that choose columns, drop rows or fill cells, without a fit.
 
 Rule matched: qlib data/dataset/processor.py `FilterCol`, `DropCol`, `DropnaProcessor`,
 `DropnaLabel`, `Fillna`, `TanhProcess`. Apart from qlib: unknown names are an error, `fields_group`
@@ -20,20 +20,20 @@ from rnn_core.panel.frames import (
     Group,
     group_names,
     group_positions,
-    near_matches,
 )
+from rnn_core.suggestions import near_matches
 
 
-def _known(names: Sequence[str], held: pd.Index, owner: str, where: str) -> None:
-    """Raise for the names that `held` lacks, each with the nearest that exist."""
-    unknown = [n for n in names if n not in held]
+def _known(names: Sequence[str], existing: pd.Index, owner: str, where: str) -> None:
+    """Raise for names that a frame lacks, each with the nearest existing names."""
+    unknown = [n for n in names if n not in existing]
     if unknown:
-        hints = " ".join(f"{n!r}{near_matches(n, held)}" for n in unknown)
+        hints = " ".join(f"{n!r}{near_matches(n, existing)}" for n in unknown)
         raise KeyError(f"{owner} was given names that {where} lacks: {hints}")
 
 
 def _name_list(col_list: Sequence[str], owner: str) -> tuple[str, ...]:
-    """`col_list` as a tuple; a lone string or nothing is a slip."""
+    """Return `col_list` as a tuple; a lone string or an empty list is an error."""
     if isinstance(col_list, str) or not len(col_list):
         raise ValueError(
             f"{owner} was given col_list={col_list!r}, expected a list of one column name or more"
@@ -61,7 +61,7 @@ class FilterCol(Processor):
         self.col_list = _name_list(col_list, "FilterCol")
 
     def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        """The chosen columns.
+        """Return the frame with the chosen columns of the group.
 
         Raises:
             KeyError: the group lacks a name of `col_list`.
@@ -75,7 +75,7 @@ class FilterCol(Processor):
 
 
 class DropCol(Processor):
-    """Drop columns by name, in whatever group they are.
+    """Drop columns by name, in any group.
 
     Args:
         col_list: names to drop.
@@ -88,7 +88,7 @@ class DropCol(Processor):
         self.col_list = _name_list(col_list, "DropCol")
 
     def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        """The other columns.
+        """Return the frame without the columns.
 
         Raises:
             KeyError: the frame lacks a name of `col_list`.
@@ -102,14 +102,14 @@ class DropnaProcessor(Processor):
     """Drop the rows with a NaN in any column of the group; infinities stay.
 
     Args:
-        fields_group: the group or groups that must be there.
+        fields_group: the group or groups that must be complete.
     """
 
     def __init__(self, fields_group: Group | None = None) -> None:
         self.fields_group = group_names(fields_group, type(self).__name__)
 
     def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        """The complete rows."""
+        """Return the complete rows."""
         positions = group_positions(df, self.fields_group, type(self).__name__)
         missing = np.zeros(len(df), dtype=bool)
         for p in positions:
@@ -128,7 +128,7 @@ class DropnaLabel(DropnaProcessor):
         super().__init__(fields_group)
 
     def is_for_infer(self) -> bool:
-        """False: it would look at what is not known yet."""
+        """False, since labels are unknown in serving."""
         return False
 
 
@@ -151,12 +151,11 @@ class Fillna(CellProcessor):
 
 
 class TanhProcess(CellProcessor):
-    """tanh(x - 1): noise squashed into (-1, 1); NaN stays NaN, ±inf becomes ±1.
+    """tanh(x - 1) squashes noise into (-1, 1); NaN stays NaN, ±inf becomes ±1.
 
-    The shift by 1 is for features that are ratios to the close and lie around 1, as Alpha158's
-    and Alpha360's; a column that is already centred at 0 loses its symmetry. qlib takes every
-    column whose name does not contain "LABEL", and so also a label that is named by its
-    expression.
+    The shift by 1 suits features that are ratios to the close and lie around 1, as Alpha158's and
+    Alpha360's do; a column that is centred at 0 loses its symmetry. qlib takes every column whose
+    name does not contain "LABEL", and so also a label that is named by its expression.
 
     Args:
         fields_group: the group or groups to squash.

@@ -1,16 +1,16 @@
 """Processors across the instruments of one session: z-score, rank, filling, infinities.
 
-Each session is its own group, so a session gets the same bits alone as inside a range, given the
-same rows in the same order: sums run over the rows in order, in float64, and are rounded to the
-column's type once (qlib's CSRankNorm leaves a float32 label as float64, which doubles what is
-built from it).
+Each session is its own group, so the same rows in the same order get the same bits, whether the
+session comes alone or inside a range: sums run over the rows in order, in float64, and are rounded
+to the column's type once (qlib's CSRankNorm turns a float32 label into float64, which doubles the
+memory of all that follows).
 
 A session of one instrument has no cross-section: its z-score is NaN (0 / 0 in the robust one, the
 deviation of a single value with ddof 1 in the other) and its rank score is (1 - 0.5)·3.46, as in
 qlib. A market of one instrument therefore loses every label to CSZScoreNorm, and its training has
-nothing to learn from (qlib issue 1860): leave the label as it is there. Equal values all over a
-session have z-score NaN; in qlib NaN or, where the mean was rounded, its round-off divided by
-itself.
+nothing to learn from (qlib issue 1860): do not process the label of such a market.
+Equal values all over a session have z-score NaN; in qlib NaN or, if the mean was rounded, its
+round-off divided by itself.
 
 Rule matched: qlib data/dataset/processor.py `ProcessInf`, `CSZScoreNorm`, `CSRankNorm`,
 `CSZFillna`, and utils/data.py `zscore`, `robust_zscore`.
@@ -36,11 +36,11 @@ RANK_SCALE = 3.46
 
 
 class _CrossSection(CellProcessor):
-    """One column of all sessions at a time, in float64."""
+    """Base of processors that treat one column of all sessions at a time, in float64."""
 
     @abstractmethod
     def _column(self, x: Array, session: NDArray[np.intp]) -> Array:
-        """The processed column.
+        """Return the processed column.
 
         Args:
             x: [R].
@@ -48,14 +48,14 @@ class _CrossSection(CellProcessor):
         """
 
     def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
-        """Process in place, a column at a time."""
+        """Process the cells in place, column by column."""
         _, session = index_level(df, "datetime")
         for column in values:
             column[:] = self._column(column.astype(np.float64), session)
 
 
 class ProcessInf(_CrossSection):
-    """Replace ±inf by the mean of the session's other values; NaN where it has none.
+    """Replace ±inf by the mean of the session's other values, or by NaN if there are none.
 
     Args:
         fields_group: the group or groups to process (qlib has no such argument and takes all).
@@ -112,9 +112,9 @@ class CSZScoreNorm(_CrossSection):
                 x = x - _median(x, session)
                 return np.clip(x / _median(np.abs(x), session) / MAD_TO_STD, -CLIP, CLIP)
             x = x - _mean(x, session)
-            held = ~np.isnan(x)
-            count = np.bincount(session, held)
-            square = np.bincount(session, np.where(held, x * x, 0.0))
+            valid = ~np.isnan(x)
+            count = np.bincount(session, valid)
+            square = np.bincount(session, np.where(valid, x * x, 0.0))
             spread = np.where(_differ(x, session), np.sqrt(square / (count - 1)), np.nan)
             return np.asarray(x / spread[session])
 
@@ -134,15 +134,15 @@ class CSRankNorm(_CrossSection):
 
 
 def _mean(x: Array, session: NDArray[np.intp]) -> Array:
-    """The mean of the row's session, NaN skipped, [R]; the sum runs in row order."""
-    held = ~np.isnan(x)
+    """Return the mean of each row's session, NaN skipped, [R]; sums run in row order."""
+    valid = ~np.isnan(x)
     with np.errstate(all="ignore"):
-        mean = np.bincount(session, np.where(held, x, 0.0)) / np.bincount(session, held)
+        mean = np.bincount(session, np.where(valid, x, 0.0)) / np.bincount(session, valid)
     return np.asarray(mean[session])
 
 
 def _differ(x: Array, session: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Whether a session's values differ at all, [sessions], NaN skipped."""
+    """Tell for each session, [sessions], if its values differ at all, NaN skipped."""
     low = np.full(session.max() + 1 if len(session) else 0, np.nan)
     high = low.copy()
     np.fmin.at(low, session, x)
@@ -151,5 +151,5 @@ def _differ(x: Array, session: NDArray[np.intp]) -> NDArray[np.bool_]:
 
 
 def _median(x: Array, session: NDArray[np.intp]) -> Array:
-    """The median of the row's session, NaN skipped, [R]."""
+    """Return the median of each row's session, NaN skipped, [R]."""
     return pd.Series(x).groupby(session, sort=False).transform("median").to_numpy()

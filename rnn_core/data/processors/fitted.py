@@ -1,14 +1,14 @@
-"""Processors with a fit: each column shifted and scaled by statistics of the fit window.
+"""Processors with a fit: statistics of the fit window shift and scale each column.
 
-All three are x -> (x - centre) / scale, column by column, and differ in the statistics only.
-Columns are matched by name, the fit window [fit_start_time, fit_end_time] includes both ends,
-and the arithmetic stays in the frame's own type, float32 for float32.
+All three map x to (x - centre) / scale, column by column, and differ in the statistics only.
+Columns are matched by name, the fit window [fit_start_time, fit_end_time] includes both ends, and
+the arithmetic stays in the frame's own type, float32 for float32.
 
 `semantics="qlib"` gives qlib's numbers, quirks included. `semantics="strict"`, the default:
-  - an infinite value counts as missing in the fit (in qlib it makes mean, deviation or range
+  - an infinite value counts as missing in the fit (in qlib one makes mean, deviation or range
     infinite or NaN, and so the whole column);
-  - a column without spread in the fit window becomes 0 wherever it has a value, with a warning
-    that names it (qlib: RobustZScoreNorm saturates it at ±3, the two others leave it unscaled);
+  - a column without spread in the fit window becomes 0 wherever it has a value, and a warning
+    names the column (qlib's RobustZScoreNorm saturates it at ±3, the two others do not scale it);
   - a column without a finite value in the fit window is an error (qlib: NaN, later filled by 0);
   - means and deviations are summed in float64 and then rounded to the frame's type.
 
@@ -38,17 +38,17 @@ from rnn_core.panel.frames import (
     Group,
     float_values,
     group_positions,
-    near_matches,
     rows_between,
 )
+from rnn_core.suggestions import near_matches
 
 Semantics = Literal["strict", "qlib"]
 
 logger = logging.getLogger(__name__)
 
 EPS = 1e-12
-"""Added to the median absolute deviation before ×1.4826 (qlib constant.py `EPS`); in float32 it
-is lost beside any deviation above about 1e-5."""
+"""Summand of the median absolute deviation before ×1.4826 (qlib constant.py `EPS`). In float32
+it is lost beside any deviation above about 1e-5."""
 
 MAD_TO_STD = 1.4826
 """1 / Φ⁻¹(3/4), rounded as in qlib: the deviation of a normal variable over its MAD."""
@@ -58,7 +58,7 @@ CLIP = 3.0
 
 
 class _FittedNorm(CellProcessor):
-    """(x - centre) / scale with the statistics of the fit window."""
+    """Base of (x - centre) / scale with the statistics of the fit window."""
 
     clip: ClassVar[bool] = False
     """Whether the class has `clip_outlier`."""
@@ -94,7 +94,7 @@ class _FittedNorm(CellProcessor):
 
     @abstractmethod
     def _statistics(self, x: NDArray[Any]) -> tuple[Any, Any]:
-        """Centre and scale of the values of one column in the fit window.
+        """Return centre and scale of the values of one column in the fit window.
 
         Args:
             x: [rows of the window]; finite values only in strict, all of them in qlib semantics.
@@ -126,6 +126,7 @@ class _FittedNorm(CellProcessor):
                 f"{name} has no row in its fit window {self._window()}, the frame has "
                 f"{len(df)} rows: give a frame that covers the window"
             )
+        # The statistics of one column after the other.
         columns = _names(df, positions)
         centre, scale, flat = [], [], []
         for p, column in zip(positions, columns, strict=True):
@@ -144,23 +145,24 @@ class _FittedNorm(CellProcessor):
             flat.append(self.semantics == "strict" and not s > 0)
             centre.append(c)
             scale.append(s)
+        # The fit is stored only now, so that a failed one changes nothing.
         dtype = np.result_type(*centre)
         self.columns = columns
         self.centre = np.array(centre, dtype=dtype)
         self.scale = np.array(scale, dtype=dtype)
         self.flat = np.array(flat, dtype=bool)
         if self.flat.any():
-            named = ", ".join(c[1] for c, f in zip(columns, flat, strict=True) if f)
+            names = ", ".join(c[1] for c, f in zip(columns, flat, strict=True) if f)
             logger.warning(
                 "%s: no spread in the fit window %s, these columns become 0: %s",
                 name,
                 self._window(),
-                named,
+                names,
             )
         return self
 
     def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
-        """Scale in place; NaN stays NaN, ±inf stays ±inf unless clipped.
+        """Scale in place; NaN stays NaN, and ±inf stays ±inf unless it is clipped.
 
         Raises:
             RuntimeError: not fitted.
@@ -183,21 +185,21 @@ class _FittedNorm(CellProcessor):
             if clip:
                 np.clip(x, -CLIP, CLIP, out=x)
 
-    def _order(self, fitted: list[tuple[str, str]], held: list[tuple[str, str]]) -> list[int]:
-        """For each column of the frame's group, its place in the fit."""
+    def _order(self, fitted: list[tuple[str, str]], present: list[tuple[str, str]]) -> list[int]:
+        """Return the place in the fit of each column of the frame's group."""
         place = {c: k for k, c in enumerate(fitted)}
-        extra = [c for c in held if c not in place]
-        missing = [c for c in fitted if c not in set(held)]
+        extra = [c for c in present if c not in place]
+        missing = [c for c in fitted if c not in set(present)]
         if extra or missing:
             hint = near_matches(extra[0][1], [c[1] for c in missing]) if extra and missing else ""
             raise KeyError(
                 f"{type(self).__name__} was fitted on {len(place)} columns; the frame lacks "
                 f"{missing[:5]} and adds {extra[:5]}{hint}: fit again or give the same columns"
             )
-        return [place[c] for c in held]
+        return [place[c] for c in present]
 
     def state(self) -> dict[str, Any] | None:
-        """Columns, centres and scales; None before the fit."""
+        """Return columns, centres and scales; None before the fit."""
         if self.columns is None:
             return None
         return {
@@ -208,16 +210,16 @@ class _FittedNorm(CellProcessor):
         }
 
     def load_state(self, state: Mapping[str, Any]) -> Self:
-        """Take over what `state` returned.
+        """Restore a state that `state` returned.
 
         Raises:
             ValueError: the state lacks an entry, or the entries differ in length.
         """
-        wanted = {"columns", "centre", "scale", "flat"}
-        if set(state) != wanted:
+        entries = {"columns", "centre", "scale", "flat"}
+        if set(state) != entries:
             raise ValueError(
                 f"{type(self).__name__} was given a state with {sorted(state)}, expected "
-                f"{sorted(wanted)}: load it into the class that wrote it"
+                f"{sorted(entries)}: load it into the class that wrote it"
             )
         centre, scale = decode_array(state["centre"]), decode_array(state["scale"])
         columns = [(str(g), str(n)) for g, n in state["columns"]]
@@ -233,13 +235,13 @@ class _FittedNorm(CellProcessor):
 
 
 def _names(df: pd.DataFrame, positions: NDArray[np.intp]) -> list[tuple[str, str]]:
-    """(group, name) of the columns at `positions`."""
+    """Return (group, name) of the columns at `positions`."""
     levels = (df.columns.get_level_values(k)[positions] for k in (0, 1))
     return [(str(g), str(n)) for g, n in zip(*levels, strict=True)]
 
 
 class MinMaxNorm(_FittedNorm):
-    """(x - min) / (max - min), the extremes of the fit window.
+    """(x - min) / (max - min), with the extremes of the fit window.
 
     Args:
         fit_start_time: first session of the fit, or None for the frame's first.
@@ -256,7 +258,7 @@ class MinMaxNorm(_FittedNorm):
 
 
 class ZScoreNorm(_FittedNorm):
-    """(x - mean) / deviation of the fit window, the deviation with ddof 0 (numpy's nanstd).
+    """(x - mean) / deviation of the fit window, with ddof 0 (numpy's nanstd).
 
     Args:
         fit_start_time: first session of the fit, or None for the frame's first.
@@ -278,9 +280,9 @@ class ZScoreNorm(_FittedNorm):
 class RobustZScoreNorm(_FittedNorm):
     """(x - median) / (1.4826 · MAD), clipped to ±3; MAD is the median of |x - median|.
 
-    Robust scale: P. J. Huber, Robust Statistics, 1981, section 5.1. A column more than half of
-    whose values equal their median has MAD 0 although it may vary: strict semantics turns it
-    into 0 and says so; ZScoreNorm is the one to use for it.
+    Robust scale: P. J. Huber, Robust Statistics, 1981, section 5.1. If more than half of a column's
+    values equal their median, its MAD is 0 although the column may vary: strict semantics turns the
+    column into 0 with a warning. Use ZScoreNorm for such a column.
 
     Args:
         fit_start_time: first session of the fit, or None for the frame's first.

@@ -1,11 +1,11 @@
-"""What every processor is: fit on a window, call for a new frame, hand over its state as JSON.
+"""The interface of all processors: fit on a window, call for a new frame, state as JSON.
 
-A processor never writes to the frame it was given (qlib's do), keeps every constructor argument
-under its own name, and holds what it learnt as plain arrays that survive JSON bit for bit. So a
-fitted chain can be stored beside a model and read back without running any code.
+A processor never writes to the frame that it is given (qlib's do), keeps every constructor argument
+under its own name, and holds its fit as plain arrays that survive JSON bit for bit. So a fitted
+chain can be stored beside a model and read back without running any code.
 
-Row-wise processors give a row the same bits whatever other rows come with it; cross-sectional
-ones give a session the same bits whatever other sessions come with it.
+A row-wise processor gives a row the same bits whatever other rows the frame has; a cross-sectional
+one gives a session the same bits whatever other sessions the frame has.
 
 Rule matched: qlib data/dataset/processor.py, `Processor`.
 """
@@ -32,12 +32,11 @@ _WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 class Processor(ABC):
     """One step from frame to frame.
 
-    Every constructor argument is kept as an attribute of the same name, which is how `kwargs`
-    finds them again.
+    Every constructor argument is kept as an attribute of the same name, where `kwargs` reads it.
     """
 
     def fit(self, df: pd.DataFrame) -> Self:
-        """Learn from `df`; nothing to learn unless a class says so.
+        """Learn from `df`; a class without a fit learns nothing.
 
         Args:
             df: the output of the previous processor.
@@ -52,23 +51,22 @@ class Processor(ABC):
         """Process `df` into a new frame."""
 
     def is_for_infer(self) -> bool:
-        """Whether it may run where labels are not known yet."""
+        """True if the processor may run while labels are unknown."""
         return True
 
     def kwargs(self) -> dict[str, Any]:
-        """The constructor's arguments as JSON-able values."""
+        """Return the constructor's arguments as JSON-able values."""
         return {k: _plain(getattr(self, k)) for k in inspect.signature(type(self)).parameters}
 
     def state(self) -> dict[str, Any] | None:
-        """What was learnt, as JSON-able values; {} where there is nothing to learn, None before
-        `fit`."""
+        """Return the fit as JSON-able values: {} for a class without a fit, None before `fit`."""
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> Self:
-        """Take over what `state` returned.
+        """Restore a state that `state` returned.
 
         Args:
-            state: the result of `state` of a processor of the same class.
+            state: the state of a processor of the same class.
 
         Returns:
             Itself.
@@ -89,7 +87,7 @@ class Processor(ABC):
 
 
 class CellProcessor(Processor):
-    """One that changes the cells of a group and keeps rows, columns and types.
+    """A processor that changes the cells of a group and keeps rows, columns and types.
 
     A chain runs neighbours of the same group over one copy of the group's cells, so that such a
     run needs the memory of one frame, however long it is.
@@ -98,7 +96,8 @@ class CellProcessor(Processor):
         fields_group: the group or groups to change.
 
     Raises:
-        ValueError: no group; in qlib None takes every column, the label included.
+        ValueError: `fields_group` is None or empty; in qlib None takes every column, the label
+            included.
     """
 
     def __init__(self, fields_group: Group | None = None) -> None:
@@ -109,13 +108,13 @@ class CellProcessor(Processor):
         """Change cells in place.
 
         Args:
-            values: [G, R], float32 or float64, the caller's to write to.
-            df: the frame they come from, for its index and column names; its cells may be older.
+            values: [G, R], float32 or float64, changed in place.
+            df: the frame that holds index and column names; its cells may be older than `values`.
             positions: [G], the columns of `df`.
         """
 
     def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        """The changed frame."""
+        """Return the changed frame."""
         positions = group_positions(df, self.fields_group, type(self).__name__)
         values = float_values(df, positions)  # [G, R]
         self.change(values, df, positions)
@@ -123,7 +122,7 @@ class CellProcessor(Processor):
 
 
 def session_label(date: DateLike | None) -> pd.Timestamp | None:
-    """A date as a tz-naive session label; None stays None."""
+    """Convert a date to a tz-naive session label; None stays None."""
     if date is None:
         return None
     stamp = pd.Timestamp(date)
@@ -133,10 +132,10 @@ def session_label(date: DateLike | None) -> pd.Timestamp | None:
 
 
 def encode_array(values: NDArray[Any]) -> dict[str, Any]:
-    """A float array as JSON-able values that decode to the same bits.
+    """Encode a float array as JSON-able values that decode to the same bits.
 
-    A float32 is written as the shortest decimal of its float64 value, which reads back exactly;
-    NaN and the infinities, which JSON lacks, are words.
+    A float32 is written as the shortest decimal of its float64 value, which reads back exactly. NaN
+    and the infinities, which JSON lacks, are written as words.
     """
     numbers = [
         x if np.isfinite(x) else "NaN" if np.isnan(x) else "Infinity" if x > 0 else "-Infinity"
@@ -146,7 +145,7 @@ def encode_array(values: NDArray[Any]) -> dict[str, Any]:
 
 
 def decode_array(encoded: Mapping[str, Any]) -> NDArray[Any]:
-    """The array that `encode_array` wrote.
+    """Decode an array that `encode_array` wrote.
 
     Raises:
         ValueError: the type is neither float32 nor float64.
@@ -158,7 +157,7 @@ def decode_array(encoded: Mapping[str, Any]) -> NDArray[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """An argument as JSON holds it."""
+    """Convert an argument to a JSON value."""
     if isinstance(value, pd.Timestamp):
         return value.isoformat() if value != value.normalize() else f"{value:%Y-%m-%d}"
     if isinstance(value, Sequence) and not isinstance(value, str):

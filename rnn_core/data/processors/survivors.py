@@ -1,13 +1,13 @@
-"""`TimeRangeFlt`: only the instruments that have rows from the start of a range to its end.
+"""`TimeRangeFlt`: keep only the instruments with rows from the start of a range to its end.
 
-This looks into the future. Whether an instrument still has rows at `end_time` is not known on any
-earlier session, so every result on the instruments that are left (signals, IC, back-tests) is
-better than what could have been traded: survivorship bias. It exists because qlib has it; hence it
-must be asked for by name (`looks_ahead=True`) and warns when it is fitted.
+The processor looks into the future. No earlier session knows which instruments still have rows at
+`end_time`, so every result on the remaining instruments (signals, IC, back-tests) is better than
+any that could have been traded: survivorship bias. The processor exists because qlib has it; hence
+it needs `looks_ahead=True` and warns when it is fitted.
 
-The instruments are chosen by `fit` and kept as state, so that one session is filtered as it was
-inside the range. Holes within the range are not looked at, and a range that starts or ends between
-sessions is narrowed to the frame's sessions, as in qlib, where the calendar is the exchange's.
+`fit` chooses the instruments and keeps them as state, so that a session alone is filtered as inside
+the range. Holes within the range do not count, and a range that starts or ends between sessions is
+narrowed to the frame's sessions, as qlib narrows it to the sessions of the exchange.
 
 Rule matched: qlib data/dataset/processor.py `TimeRangeFlt`, an instrument processor of its loader.
 """
@@ -29,8 +29,8 @@ class TimeRangeFlt(Processor):
     """Keep the instruments with a row at or before `start_time` and one at or after `end_time`.
 
     Args:
-        start_time: start of the range, or None to ask nothing of the first row.
-        end_time: end of the range, or None to ask nothing of the last row.
+        start_time: start of the range, or None for any first row.
+        end_time: end of the range, or None for any last row.
         freq: "day", the only frequency here.
         looks_ahead: must be True: the caller knows that this reads the future.
 
@@ -80,24 +80,24 @@ class TimeRangeFlt(Processor):
         """
         sessions, day = index_level(df, "datetime")
         names, name = index_level(df, "instrument")
-        held = sessions[np.unique(day)].sort_values()
-        inside = held[held.slice_indexer(self.start_time, self.end_time)]
+        axis = sessions[np.unique(day)].sort_values()
+        inside = axis[axis.slice_indexer(self.start_time, self.end_time)]
         if not len(inside):
             raise ValueError(
-                f"TimeRangeFlt: none of the frame's {len(held)} sessions lies in "
+                f"TimeRangeFlt: none of the frame's {len(axis)} sessions lies in "
                 f"[{self.start_time}, {self.end_time}]: give a frame that covers the range"
             )
-        rank = np.asarray(held.get_indexer(sessions))[day]  # [R] place of the row's session
-        first = np.full(len(names), len(held), dtype=np.intp)  # [N]
+        rank = np.asarray(axis.get_indexer(sessions))[day]  # [R] place of the row's session
+        first = np.full(len(names), len(axis), dtype=np.intp)  # [N]
         last = np.full(len(names), -1, dtype=np.intp)  # [N]
         np.minimum.at(first, name, rank)
         np.maximum.at(last, name, rank)
         keep = last >= 0
         total = int(keep.sum())
         if self.start_time is not None:
-            keep &= first <= held.searchsorted(inside[0])
+            keep &= first <= axis.searchsorted(inside[0])
         if self.end_time is not None:
-            keep &= last >= held.searchsorted(inside[-1])
+            keep &= last >= axis.searchsorted(inside[-1])
         self.instruments = tuple(sorted(str(n) for n in names[keep]))
         warnings.warn(
             f"TimeRangeFlt looks into the future: it keeps {len(self.instruments)} of {total} "
@@ -108,7 +108,7 @@ class TimeRangeFlt(Processor):
         return self
 
     def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        """The rows of the chosen instruments.
+        """Return the rows of the chosen instruments.
 
         Raises:
             RuntimeError: not fitted.
@@ -119,11 +119,11 @@ class TimeRangeFlt(Processor):
         return df.loc[np.asarray(names.isin(self.instruments))[name]]
 
     def state(self) -> dict[str, Any] | None:
-        """The chosen instruments; None before the fit."""
+        """Return the chosen instruments; None before the fit."""
         return None if self.instruments is None else {"instruments": list(self.instruments)}
 
     def load_state(self, state: Mapping[str, Any]) -> Self:
-        """Take over what `state` returned.
+        """Restore a state that `state` returned.
 
         Raises:
             ValueError: the state is of another class.

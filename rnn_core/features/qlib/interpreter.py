@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from rnn_core.features.expression import Expression
 from rnn_core.features.qlib.plan import Plan, Step, plan
 from rnn_core.features.qlib.series import Positions, Series, blanked, limits
-from rnn_core.panel.frames import near_matches
 from rnn_core.panel.panel import Panel
+from rnn_core.suggestions import near_matches
 
 Array = NDArray[Any]
 

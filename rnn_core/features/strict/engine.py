@@ -20,8 +20,8 @@ from rnn_core.features.strict import machine
 from rnn_core.features.strict.elementwise import BLOCK
 from rnn_core.features.strict.program import Program, compile_program
 from rnn_core.features.strict.rolling_windows import covering
-from rnn_core.panel.frames import near_matches
 from rnn_core.panel.panel import Panel
+from rnn_core.suggestions import near_matches
 
 Array = NDArray[Any]
 

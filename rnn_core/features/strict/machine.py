@@ -10,8 +10,6 @@ into any chunks of instruments and any pieces of sessions, each with its look-ba
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from rnn_core.features import operators
 from rnn_core.features.strict import codes, elementwise, finish, lags, merged, ordered
+from rnn_core.kernel_sources import sources_digest
 
 Array = NDArray[Any]
 
@@ -227,13 +226,7 @@ def _cached(sources: str) -> Any:
     return execute
 
 
-def _digest() -> str:
-    """Hash of the sources that are compiled into `execute`."""
-    files = [Path(str(module.__file__)) for module in SOURCES]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
 SOURCES = (codes, elementwise, finish, lags, merged, operators, ordered)
 """The modules whose kernels and constants `execute` is compiled from, besides this one."""
 
-execute = _cached(_digest())
+execute = _cached(sources_digest(SOURCES))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnn_core.panel.panel import Panel
@@ -58,6 +58,7 @@ def test_a_missing_value_in_a_row_is_not_a_missing_row() -> None:
     assert np.isnan(panel.fields["close"]).all()
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_round_trip_sorts_and_keeps_every_cell(seed: int) -> None:
     rng = np.random.default_rng(seed)

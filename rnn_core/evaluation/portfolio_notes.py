@@ -1,9 +1,7 @@
-"""What a portfolio holds, day by day, and what its reader must be told about it.
+"""Notes of a backtest: refused orders, sessions without predictions, names that stopped trading.
 
-What: concentration (Herfindahl index, largest weight, names held), and the notes of a backtest:
-sessions without predictions, refused orders, names that no longer trade, an absent benchmark.
-Why notes: each of these changes the figures without leaving a mark in them. A name that is never
-traded again, say, keeps its last close for ever, which hides a loss.
+Each of these changes the figures without leaving a mark in them. A name that is never traded
+again, say, keeps its last close for ever, which hides a loss.
 
 Shapes: `T` sessions of the bars, `N` instruments.
 """
@@ -12,16 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from rnn_core.evaluation.account import Market
 from rnn_core.evaluation.align import IntArray
-
-if TYPE_CHECKING:
-    from rnn_core.evaluation.portfolio import PortfolioResult
 
 _MOST_NAMED = 5
 
@@ -39,47 +33,6 @@ class Refusals:
     purchases: int = 0
     sales: int = 0
     at_close: int = 0
-
-
-def concentration(result: PortfolioResult) -> pd.DataFrame:
-    """How concentrated the portfolio is at each close.
-
-    With v_i the value of position i: herfindahl = Σ (v_i / Σ v)², 1 for a single name and 1 / n for
-    n equal ones (Hirschman 1945, Herfindahl 1950); effective = 1 / herfindahl.
-
-    Args:
-        result: of `topk_dropout`.
-
-    Returns:
-        One row a session of the report: held (names); herfindahl and effective, NaN where nothing
-        is held; top_weight (largest position) and invested (all of them), shares of the account;
-        suspended (names without a bar that session) and suspended_weight, their share.
-    """
-    days = pd.DatetimeIndex(result.daily.index)
-    positions = result.positions
-    row = days.get_indexer(pd.DatetimeIndex(positions["datetime"]))
-    weight = positions["weight"].to_numpy(dtype=np.float64)
-    idle = positions["suspended"].to_numpy(dtype=bool)
-    count = len(days)
-    held = np.bincount(row, minlength=count)
-    invested = np.bincount(row, weights=weight, minlength=count)
-    squares = np.bincount(row, weights=weight**2, minlength=count)
-    top = np.zeros(count)
-    np.maximum.at(top, row, weight)
-    index = np.full(count, np.nan)
-    np.divide(squares, invested**2, out=index, where=invested > 0)
-    return pd.DataFrame(
-        {
-            "held": held,
-            "herfindahl": index,
-            "effective": 1 / index,
-            "top_weight": top,
-            "invested": invested,
-            "suspended": np.bincount(row, weights=idle, minlength=count).astype(np.int64),
-            "suspended_weight": np.bincount(row, weights=weight * idle, minlength=count),
-        },
-        index=days,
-    )
 
 
 def portfolio_notes(

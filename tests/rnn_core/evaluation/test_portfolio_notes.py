@@ -1,4 +1,4 @@
-"""What a portfolio holds and what is noted about it; oracle: small markets by hand."""
+"""Notes of a backtest, and concentration; oracle: small markets by hand."""
 
 from __future__ import annotations
 

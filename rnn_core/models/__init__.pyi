@@ -1,0 +1,17 @@
+from rnn_core.estimators.estimator import GRU as GRU
+from rnn_core.estimators.estimator import KRNN as KRNN
+from rnn_core.estimators.estimator import LSTM as LSTM
+from rnn_core.models.ensemble import MeanEnsemble as MeanEnsemble
+from rnn_core.models.families import MODEL_FAMILIES as MODEL_FAMILIES
+from rnn_core.models.families import KRNNHyper as KRNNHyper
+from rnn_core.models.families import ModelFamily as ModelFamily
+from rnn_core.models.families import RecurrentHyper as RecurrentHyper
+from rnn_core.models.families import TrainingDefaults as TrainingDefaults
+from rnn_core.models.families import build_network as build_network
+from rnn_core.models.families import model_family as model_family
+from rnn_core.models.gru import GRUModel as GRUModel
+from rnn_core.models.krnn import CNNEncoderBase as CNNEncoderBase
+from rnn_core.models.krnn import CNNKRNNEncoder as CNNKRNNEncoder
+from rnn_core.models.krnn import KRNNEncoderBase as KRNNEncoderBase
+from rnn_core.models.krnn import KRNNModel as KRNNModel
+from rnn_core.models.lstm import LSTMModel as LSTMModel

@@ -1,0 +1,1 @@
+from rnn_core.panel.panel import Panel as Panel
