@@ -32,7 +32,7 @@ from pipelines.assets.checks import Check, Finding, blocking
 from pipelines.assets.freshness import freshness_policy
 from pipelines.assets.materialize import make_what_is_left
 from pipelines.assets.partitions import check_sessions
-from pipelines.assets.retries import is_transient, retry_later
+from pipelines.assets.retries import retry_later
 from pipelines.errors import (
     BarsNotArrivedError,
     CheckFailedError,
@@ -45,6 +45,7 @@ from pipelines.instance.orphaned_runs import claim_run
 from pipelines.instance.progress import progress
 from pipelines.instance.run_history import waits_for_bars_tag
 from pipelines.market.market import Market
+from pipelines.sources.transient import is_transient
 from pipelines.warehouse.partition_file import PartitionInfo, Provenance, fingerprint
 from pipelines.warehouse.schemas import Table
 

@@ -32,7 +32,7 @@ from pipelines.bars.quarantine import counts, examples
 from pipelines.config.sources import source_label
 from pipelines.errors import MissingSessionsError, SourceError, WarehouseError, name_sessions
 from pipelines.market.market import Market
-from pipelines.sources.base import fetch_sessions
+from pipelines.sources.fetch import fetch_sessions
 from pipelines.warehouse.arrow_rows import from_columns
 from pipelines.warehouse.schemas import OHLCV, OHLCV_QUARANTINE, Table
 

@@ -19,7 +19,8 @@ from pipelines.bars.adjustment_state import STATES, Carry, stored_rows, with_ent
 from pipelines.errors import MissingSessionsError, WarehouseError
 from pipelines.market.market import Market
 from pipelines.market.membership import membership
-from pipelines.sources.base import RAW_COLUMNS, fetch_sessions
+from pipelines.sources.base import RAW_COLUMNS
+from pipelines.sources.fetch import fetch_sessions
 from pipelines.warehouse.partition_file import fingerprint, sha256
 
 _TABLES = ("ohlcv", "ohlcv_quarantine")  # together they hold every bar of the source

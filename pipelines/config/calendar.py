@@ -6,15 +6,11 @@ import datetime as dt
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from pipelines.config.types import PositiveInt, Section
+from pipelines.config.types import How, PositiveInt, Section, TimeZone
 from pipelines.errors import did_you_mean
-
-How = Field(exclude=True)
-"""Marks a key that says how bars are got: not part of what they are."""
 
 
 def _calendar_name(name: str) -> str:
@@ -26,14 +22,7 @@ def _calendar_name(name: str) -> str:
     return name
 
 
-def _timezone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError(f"unknown time zone; {did_you_mean(name, available_timezones())}")
-    return name
-
-
 CalendarName = Annotated[str, AfterValidator(_calendar_name)]
-TimeZone = Annotated[str, AfterValidator(_timezone)]
 TimeOfDay = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 

@@ -16,15 +16,44 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipelines.config.calendar import DataCalendar, FileCalendar, UniverseOfProvider, UniverseSpans
 from pipelines.config.market_file import FactoryConfig
-from pipelines.config.sources import TAGGED, anchor_paths, anchored
+from pipelines.config.sources import (
+    BaostockSource,
+    BokehSampleSource,
+    FilesSource,
+    QlibBinSource,
+    SimulatedSource,
+    SqlSource,
+    YahooSource,
+    anchor_paths,
+    anchored,
+)
 from pipelines.config.text_files import read_text
+from pipelines.config.types import Section
 from pipelines.errors import ConfigError, did_you_mean
+from rnn_core.features.set_file import ENDINGS, UniqueKeyLoader
 
 CONFIGS = Path(__file__).parent / "shipped"
 DEFAULT_CONFIG = "sample"
 ENV_CONFIG = "RNN_CONFIG"
 _DAY = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b")
+TAGGED: dict[str, type[Section] | None] = {
+    "bokeh_sample": BokehSampleSource,
+    "simulated": SimulatedSource,
+    "files": FilesSource,
+    "qlib_bin": QlibBinSource,
+    "sql": SqlSource,
+    "yahoo": YahooSource,
+    "baostock": BaostockSource,
+    "calendar_name": None,
+    "calendar_file": FileCalendar,
+    "calendar_data": DataCalendar,
+    "universe_all": None,
+    "universe_spans": UniverseSpans,
+    "universe_market": UniverseOfProvider,
+}
+"""Members of the unions of sections, by the name that pydantic puts into the path of an error."""
 
 
 def config_path(name_or_path: str | os.PathLike[str] | None = None) -> Path:
@@ -56,8 +85,6 @@ def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryCo
     Raises:
         ConfigError: the file is not YAML, or a key, type, date order or name in it is wrong.
     """
-    from rnn_core.features.set_file import UniqueKeyLoader
-
     path = config_path(name_or_path)
     text = read_text(path, "the configuration")
     try:
@@ -99,8 +126,6 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
 
 def _anchored(raw: Any, folder: Path) -> Any:
     """The mapping with the files that it names relative to the YAML."""
-    from rnn_core.features.set_file import ENDINGS
-
     sections = raw if isinstance(raw, dict) else {}
     features = sections.get("features")
     anchor_paths(sections.get("market"), folder)
@@ -115,7 +140,7 @@ def _anchored(raw: Any, folder: Path) -> Any:
 
 def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     """One line for one problem: `models.lstm (line 40): …`."""
-    loc = tuple(part for part in error["loc"] if part not in _UNION_TAGS)
+    loc = tuple(part for part in error["loc"] if part not in TAGGED)
     place = ".".join(str(part) for part in loc) or "(top)"
     known = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
     if known is not None:
@@ -131,10 +156,6 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     plain = isinstance(given, str | int | float | bool | dt.date) and "\n" not in message
     shown = f" (given: {given!r})" if plain else ""
     return f"{place}: {message}{shown}"
-
-
-# Members of unions whose name pydantic puts into the path of an error.
-_UNION_TAGS = frozenset(TAGGED)
 
 
 def _keys(section: type[BaseModel]) -> Iterator[str]:

@@ -13,15 +13,33 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.config.calendar import CalendarConfig, UniverseConfig, check_days
+from pipelines.config.calendar import (
+    CalendarConfig,
+    UniverseConfig,
+    UniverseOfProvider,
+    check_days,
+)
 from pipelines.config.checks import ChecksConfig
 from pipelines.config.features import FeaturesConfig
 from pipelines.config.models import model_spec
 from pipelines.config.processors import DatasetConfig, build_chain, output_columns
 from pipelines.config.quarantine import QuarantineConfig
-from pipelines.config.sources import SourceConfig, check_universe
+from pipelines.config.sources import QlibBinSource, SourceConfig
 from pipelines.config.types import PositiveInt, Section, Share
 from rnn_core.features import FeatureSet, parse
+
+
+def _check_universe(source: Section, universe: Section | str) -> None:
+    """Refuse the universe of a provider where the source is none.
+
+    Raises:
+        ValueError: saying what else there is.
+    """
+    if isinstance(universe, UniverseOfProvider) and not isinstance(source, QlibBinSource):
+        raise ValueError(
+            f"universe market {universe.market!r} is a file of a qlib provider, and the source is "
+            f"none (kind: qlib_bin); give the file itself, `universe: {{spans: FILE}}`"
+        )
 
 
 class MarketConfig(Section):
@@ -40,7 +58,7 @@ class MarketConfig(Section):
     @model_validator(mode="after")
     def _order(self) -> MarketConfig:
         check_days(self.closed, self.extra_sessions)
-        check_universe(self.source, self.universe)
+        _check_universe(self.source, self.universe)
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"end {self.end} must come after start {self.start}")
         return self

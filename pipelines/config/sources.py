@@ -9,39 +9,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.config.calendar import (
-    DataCalendar,
-    FileCalendar,
-    How,
-    TimeZone,
-    UniverseOfProvider,
-    UniverseSpans,
-)
-from pipelines.config.types import PositiveInt, Section, Share
+from pipelines.config.types import EPOCHS, How, PositiveInt, Section, Share, TimeZone
 from pipelines.errors import did_you_mean
 
 REQUIRED = ("date", "instrument", "open", "high", "low", "close", "volume")
 COLUMNS = (*REQUIRED, "amount")
 """What a table of bars can be asked for, in our names."""
-
-
-class Epoch(NamedTuple):
-    """A count since 1970-01-01 UTC: its unit as Arrow writes it, and how many make a second."""
-
-    unit: str
-    per_second: int
-
-
-EPOCHS = {
-    "epoch_s": Epoch("s", 1),
-    "epoch_ms": Epoch("ms", 10**3),
-    "epoch_us": Epoch("us", 10**6),
-    "epoch_ns": Epoch("ns", 10**9),
-}
+NUMBERS = tuple(name for name in COLUMNS if name not in ("date", "instrument"))
 
 
 class Basis(Section):
@@ -263,23 +241,6 @@ def source_label(source: Section) -> str:
     return f"{getattr(source, 'kind', '')}{name}"
 
 
-TAGGED: dict[str, type[Section] | None] = {
-    "bokeh_sample": BokehSampleSource,
-    "simulated": SimulatedSource,
-    "files": FilesSource,
-    "qlib_bin": QlibBinSource,
-    "sql": SqlSource,
-    "yahoo": YahooSource,
-    "baostock": BaostockSource,
-    "calendar_name": None,
-    "calendar_file": FileCalendar,
-    "calendar_data": DataCalendar,
-    "universe_all": None,
-    "universe_spans": UniverseSpans,
-    "universe_market": UniverseOfProvider,
-}
-"""Members of the unions above, by the name that pydantic puts into the path of an error."""
-
 _PATHS = (
     ("source", "path"),
     ("source", "symbols"),
@@ -306,16 +267,3 @@ def anchor_paths(market: Any, folder: Path) -> None:
 def anchored(path: str, folder: Path) -> str:
     """A path as seen from a folder; a URL as it is."""
     return path if "://" in path else str(folder.absolute() / Path(path).expanduser())
-
-
-def check_universe(source: Section, universe: Section | str) -> None:
-    """Refuse the universe of a provider where the source is none.
-
-    Raises:
-        ValueError: saying what else there is.
-    """
-    if isinstance(universe, UniverseOfProvider) and not isinstance(source, QlibBinSource):
-        raise ValueError(
-            f"universe market {universe.market!r} is a file of a qlib provider, and the source is "
-            f"none (kind: qlib_bin); give the file itself, `universe: {{spans: FILE}}`"
-        )

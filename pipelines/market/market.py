@@ -17,7 +17,8 @@ from pipelines.errors import ConfigError
 from pipelines.market.calendars import market_sessions
 from pipelines.market.membership import read_universe
 from pipelines.market.paths import Paths, data_root
-from pipelines.sources import BarSource, make_source
+from pipelines.sources.base import BarSource
+from pipelines.sources.factory import make_source
 from pipelines.warehouse.catalog import refresh_catalog
 from pipelines.warehouse.store import Store
 from pipelines.warehouse.warehouse import Warehouse

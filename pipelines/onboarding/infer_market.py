@@ -29,6 +29,8 @@ from pipelines.onboarding.infer_calendar import (
 from pipelines.onboarding.infer_source import Described, describe
 from pipelines.onboarding.training_windows import plan_windows
 from pipelines.onboarding.yaml_template import Draft
+from pipelines.sources.files import FilesBars
+from pipelines.sources.qlib_bin import QlibBars
 
 _MOST_EXCEPTIONS = 40  # days listed in the YAML; more, and the calendar is not the market's
 
@@ -112,9 +114,6 @@ def market_name(path: str) -> str:
 
 
 def _source(section: Mapping[str, Any]) -> Any:
-    from pipelines.sources.files import FilesBars
-    from pipelines.sources.qlib_bin import QlibBars
-
     config = TypeAdapter[Any](SourceConfig).validate_python(dict(section))
     return QlibBars(config) if config.kind == "qlib_bin" else FilesBars(config)
 

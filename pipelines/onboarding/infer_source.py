@@ -22,6 +22,7 @@ from pipelines.onboarding.infer_columns import (
     missing_columns,
 )
 from pipelines.onboarding.sniff import distinct_dates, peek
+from pipelines.sources.qlib_bin import QlibBars
 
 KINDS = ("files", "qlib_bin")
 _MARKS = ("ratio", "preclose", "factor", "adj_close")  # of a basis, the surest first
@@ -159,8 +160,6 @@ def _spans_beside(path: str) -> tuple[str, ...]:
 
 
 def _provider(path: str) -> Described:
-    from pipelines.sources.qlib_bin import QlibBars
-
     source = QlibBars(QlibBinSource(kind="qlib_bin", path=path))
     try:
         source.days()

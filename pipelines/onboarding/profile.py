@@ -18,7 +18,8 @@ from pipelines.bars.judge import judged
 from pipelines.bars.quarantine import counts
 from pipelines.config.quarantine import RULES
 from pipelines.market.market import Market
-from pipelines.sources.base import DatedSource, fetch_sessions
+from pipelines.sources.base import DatedSource
+from pipelines.sources.fetch import fetch_sessions
 
 STRETCH = 500  # sessions in memory at once
 EXAMPLES = 3  # rows shown of each rule

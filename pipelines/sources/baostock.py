@@ -18,8 +18,8 @@ from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.base import RAW_COLUMNS
 from pipelines.sources.columns import code_of
 from pipelines.sources.corporate_actions import preclose_ratios
-from pipelines.sources.downloads import DownloadedBars, read_symbols
-from pipelines.sources.network import Pace, VendorBusyError
+from pipelines.sources.downloads import DownloadedBars, downloaded_bars
+from pipelines.sources.network import VendorBusyError
 
 FIELDS = (
     "date",
@@ -47,15 +47,7 @@ def baostock_bars(settings: BaostockSource, sessions: Sessions, folder: Path) ->
     def get(symbol: str, first: str) -> pd.DataFrame:
         return traded_bars(symbol, history(vendor_code(symbol), first))
 
-    return DownloadedBars(
-        "baostock",
-        read_symbols(settings.symbols),
-        get,
-        folder,
-        Pace.of(settings),
-        max_failed=settings.max_failed,
-        today=lambda: pd.Timestamp.now(tz=sessions.timezone).date(),
-    )
+    return downloaded_bars("baostock", settings, get, folder, sessions.timezone)
 
 
 class BaostockClient:

@@ -8,7 +8,6 @@ never a row less. Prices, however wrong, pass: the rules of `quarantine.py` judg
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,18 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.config.sources import COLUMNS, EPOCHS, REQUIRED, TableSource
+from pipelines.config.sources import COLUMNS, NUMBERS, REQUIRED, TableSource
 from pipelines.errors import SourceError, did_you_mean
+from pipelines.sources.base import BASIS, NOTHING
+from pipelines.sources.session_dates import session_keys
 from rnn_core.panel.frames import near_matches
-
-BASIS = "basis"
-"""Our name of the column that carries the price basis."""
-
-NUMBERS = tuple(c for c in COLUMNS if c not in ("date", "instrument"))
-NOTHING = ("", "-", "--", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None")
-"""Texts that stand for no number."""
-
-_ZONED = re.compile(r"\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})$")
 
 
 class Columns:
@@ -203,86 +195,6 @@ class Columns:
                 f"(source.thousands, source.decimal), or map another column"
             ) from error
         return values
-
-
-def session_keys(
-    values: pa.ChunkedArray | pa.Array,
-    form: str | None,
-    zone: str | None,
-    place: str,
-    *,
-    optional: bool = False,
-) -> pa.Array:
-    """Dates, however they are written, as text keys.
-
-    Args:
-        values: dates, time stamps, text or integers.
-        form: a strptime form, one of `EPOCHS`, or None for ISO dates and typed columns.
-        zone: time zone in which the day of a time stamp with a zone, or of an epoch, is read.
-        place: what the column is called in messages.
-        optional: whether a date may be missing.
-
-    Returns:
-        `YYYY-MM-DD`, one a row.
-
-    Raises:
-        SourceError: a date is missing or cannot be read, or a time zone has to be said.
-    """
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    if not pa.types.is_dictionary(values.type):
-        values = values.dictionary_encode()
-    distinct = values.dictionary.to_pandas()
-    days = _days(distinct, values.dictionary.type, form, zone, place)
-    wrong = np.flatnonzero(days.isna())
-    if len(wrong) or (values.null_count and not optional):
-        shown = ", ".join(repr(distinct.iloc[k]) for k in wrong[:3]) or "an empty one"
-        raise SourceError(
-            f"{place}: dates that cannot be read, such as {shown}; expected "
-            f"{form or 'ISO dates such as 2024-01-31'}; set source.date_format, as in "
-            f"'%d/%m/%Y' or epoch_ms"
-        )
-    keys = pa.array(days.dt.strftime("%Y-%m-%d").to_numpy(dtype=object), pa.string())
-    return keys.take(values.indices)
-
-
-def _days(
-    distinct: pd.Series[Any], kind: pa.DataType, form: str | None, zone: str | None, place: str
-) -> pd.Series[Any]:
-    if form in EPOCHS:
-        stamps = pa.array(pd.to_numeric(distinct, errors="coerce"), from_pandas=True)
-        moments = stamps.cast("int64").cast(pa.timestamp(EPOCHS[form].unit, "UTC"))
-        return _in_zone(moments.to_pandas(), zone or "UTC", place)
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        return _in_zone(pd.to_datetime(distinct, utc=True), zone, place)
-    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        return pd.to_datetime(distinct, errors="coerce")
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        if form is None:
-            raise SourceError(
-                f"{place} holds numbers such as {distinct.iloc[0] if len(distinct) else 0}: say "
-                f"what they are, source.date_format: '%Y%m%d' or {', '.join(EPOCHS)}"
-            )
-        distinct = distinct.map(lambda x: f"{int(x)}" if x == x else "")
-    text = distinct.astype("str").str.strip()
-    if form is None and text.str.contains(_ZONED).any():
-        return _in_zone(
-            pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce"), zone, place
-        )
-    parsed = pd.to_datetime(text, format=form or "ISO8601", errors="coerce")
-    if isinstance(parsed.dtype, pd.DatetimeTZDtype):
-        return _in_zone(parsed, zone, place)
-    return parsed
-
-
-def _in_zone(moments: pd.Series[Any], zone: str | None, place: str) -> pd.Series[Any]:
-    if zone is None:
-        raise SourceError(
-            f"{place} holds times with a time zone, and their day depends on where one stands: "
-            f"set source.timezone to the market's, as in America/New_York"
-        )
-    local: pd.Series[Any] = moments.dt.tz_convert(zone).dt.tz_localize(None)
-    return local
 
 
 def codes(values: pa.ChunkedArray | pa.Array, style: str) -> pa.Array:

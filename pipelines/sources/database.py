@@ -13,6 +13,7 @@ import datetime as dt
 import os
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,9 +22,12 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.config.sources import EPOCHS, SqlSource
+from pipelines.config.sources import SqlSource
+from pipelines.config.types import EPOCHS
 from pipelines.errors import MissingPackageError, SourceError
-from pipelines.sources.columns import Columns, session_keys
+from pipelines.sources.columns import Columns
+from pipelines.sources.session_dates import session_keys
+from pipelines.sources.table_file import read_events
 from pipelines.sources.tabular import Bars
 
 BEGINNING, END = "1900-01-01", "2999-12-31"
@@ -41,6 +45,7 @@ class SqlBars:
 
     def __init__(self, settings: SqlSource, *, needs_amount: bool = False) -> None:
         self._settings = settings
+        self._bars = Bars(self._rows, settings.basis, partial(read_events, settings.basis))
         self._columns = Columns(settings, needs_amount=needs_amount)
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
@@ -49,11 +54,11 @@ class SqlBars:
         Raises:
             SourceError: the database or the query fails, or a column is not in its result.
         """
-        return Bars(self._rows, self._settings.basis).fetch(keys)
+        return self._bars.fetch(keys)
 
     def fetch_span(self, first: str, last: str) -> pd.DataFrame:
         """Bars of all days from one to another; see `fetch` for what is raised."""
-        return Bars(self._rows, self._settings.basis).fetch_span(first, last)
+        return self._bars.fetch_span(first, last)
 
     def days(self, first: str | None = None) -> pd.Series[int]:
         """Bars a day, by session key in order."""

@@ -24,6 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.config.sources import NetworkSource
 from pipelines.config.text_files import read_text
 from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.base import RAW_COLUMNS
@@ -235,6 +236,35 @@ class DownloadedBars:
                 f"source.max_failed"
             ) from list(failed.values())[-1]
         logger.warning("%s; their bars are absent", what)
+
+
+def downloaded_bars(
+    vendor: str, settings: NetworkSource, get: GetBars, folder: Path, zone: str
+) -> DownloadedBars:
+    """The source of a section of the YAML.
+
+    Args:
+        vendor: its name, for messages.
+        settings: the section.
+        get: asks for one symbol.
+        folder: where the answers are kept.
+        zone: time zone of the market.
+
+    Raises:
+        SourceError: the file of symbols cannot be read, or there is no symbol.
+    """
+    pace = Pace(
+        settings.attempts, settings.wait_seconds, settings.max_wait_seconds, settings.per_minute
+    )
+    return DownloadedBars(
+        vendor,
+        read_symbols(settings.symbols),
+        get,
+        folder,
+        pace,
+        max_failed=settings.max_failed,
+        today=lambda: pd.Timestamp.now(tz=zone).date(),
+    )
 
 
 def read_symbols(symbols: tuple[str, ...] | Path) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.dataset as ds
 
-from pipelines.config.sources import EPOCHS
-from pipelines.sources.columns import NOTHING
+from pipelines.config.types import EPOCHS
+from pipelines.sources.base import NOTHING
 
 FORMATS = {
     ".parquet": "parquet",

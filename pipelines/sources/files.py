@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import fsspec
@@ -23,8 +24,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.config.sources import FilesSource
 from pipelines.errors import SourceError
-from pipelines.sources.columns import Columns, session_keys
+from pipelines.sources.columns import Columns
 from pipelines.sources.file_formats import FORMATS, CsvStyle, Wanted, read_file
+from pipelines.sources.session_dates import session_keys
+from pipelines.sources.table_file import read_events
 from pipelines.sources.tabular import Bars
 from pipelines.warehouse.partition_file import fingerprint
 
@@ -68,6 +71,7 @@ class FilesBars:
 
     def __init__(self, settings: FilesSource, *, needs_amount: bool = False) -> None:
         self._settings = settings
+        self._bars = Bars(self._rows, settings.basis, partial(read_events, settings.basis))
         given = () if settings.from_name is None else (settings.from_name,)
         self._columns = Columns(
             settings,
@@ -85,11 +89,11 @@ class FilesBars:
             SourceError: no such files, a file that cannot be read, a column that is not there, a
                 date or number that cannot be read, or files that keep changing.
         """
-        return Bars(self._rows, self._settings.basis).fetch(keys)
+        return self._bars.fetch(keys)
 
     def fetch_span(self, first: str, last: str) -> pd.DataFrame:
         """Bars of all days from one to another; see `fetch` for what is raised."""
-        return Bars(self._rows, self._settings.basis).fetch_span(first, last)
+        return self._bars.fetch_span(first, last)
 
     def days(self, first: str | None = None) -> pd.Series[int]:
         """Bars a day, by session key in order."""

@@ -15,8 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipelines.assets.retries import is_transient
-from pipelines.config.sources import NetworkSource
+from pipelines.sources.transient import is_transient
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may be gone at the next try."""
@@ -53,11 +52,6 @@ class Pace:
     wait_seconds: float
     max_wait_seconds: float
     per_minute: float
-
-    @classmethod
-    def of(cls, source: NetworkSource) -> Pace:
-        """The pace that a section of the YAML sets."""
-        return cls(source.attempts, source.wait_seconds, source.max_wait_seconds, source.per_minute)
 
     def wait(self, failures: int, error: BaseException, chance: float) -> float:
         """Seconds to wait after so many failed calls.

@@ -14,6 +14,7 @@ import pandas as pd
 from pipelines.calendar.sessions import Sessions
 from pipelines.config.sources import SimulatedSource
 from pipelines.sources.base import RAW_COLUMNS
+from rnn_core.data.simulate import simulate_market
 
 
 class SimulatedBars:
@@ -34,8 +35,6 @@ class SimulatedBars:
 
     @cached_property
     def _bars(self) -> pd.DataFrame:
-        from rnn_core.data.simulate import simulate_market
-
         s = self._settings
         bars = simulate_market(
             s.instruments,

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
+from pipelines.config.sources import Basis
 from pipelines.errors import SourceError, did_you_mean
-from pipelines.sources.columns import session_keys
+from pipelines.sources.session_dates import session_keys
 
 TABLE_ENDINGS = (".csv", ".parquet")
 DATES = ("date", "start", "end")
@@ -60,12 +61,23 @@ def read_table(
     return frame
 
 
-def read_events(path: Path | None, value: str, what: str) -> pd.DataFrame | None:
-    """A table of splits or dividends: date, instrument and `value`.
+def read_events(basis: Basis) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """The tables of splits and of dividends that a price basis names; None for one that it lacks.
+
+    Returns:
+        date, instrument and value, each.
 
     Raises:
         SourceError: as `read_table`, or a value that is no positive number.
     """
+    return (
+        _events(basis.splits, "ratio", "source.basis.splits"),
+        _events(basis.dividends, "amount", "source.basis.dividends"),
+    )
+
+
+def _events(path: Path | None, value: str, what: str) -> pd.DataFrame | None:
+    """A table of one kind of event."""
     if path is None:
         return None
     events = read_table(path, ("date", "instrument", value), what)

@@ -8,20 +8,20 @@ about a fortnight and a newly listed name costs one look through the history.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
-from pipelines.config.sources import Basis
-from pipelines.sources.base import RAW_COLUMNS
-from pipelines.sources.columns import BASIS, NUMBERS
+from pipelines.config.sources import NUMBERS, Basis
+from pipelines.sources.base import BASIS, RAW_COLUMNS
 from pipelines.sources.corporate_actions import event_ratios, level_ratios, preclose_ratios
-from pipelines.sources.table_file import read_events
 
 _LOOK_BACK_DAYS = (14, 90)  # calendar days; then everything
 _PRICES = ("open", "high", "low", "close")
+
+Events = Callable[[], tuple[pd.DataFrame | None, pd.DataFrame | None]]
 
 
 class Rows(Protocol):
@@ -40,10 +40,11 @@ class Bars:
     Args:
         rows: gives them.
         basis: how splits and dividends show in them.
+        events: reads the tables of splits and of dividends, where the basis names them.
     """
 
-    def __init__(self, rows: Rows, basis: Basis) -> None:
-        self._rows, self._basis = rows, basis
+    def __init__(self, rows: Rows, basis: Basis, events: Events) -> None:
+        self._rows, self._basis, self._events = rows, basis, events
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
         """Bars of the given sessions, as `base.BarSource.fetch`.
@@ -88,9 +89,7 @@ class Bars:
             preclose = chain[BASIS].to_numpy()
             return preclose_ratios(chain, preclose, tolerance=basis.tolerance)
         if basis.kind == "events":
-            splits = read_events(basis.splits, "ratio", "source.basis.splits")
-            dividends = read_events(basis.dividends, "amount", "source.basis.dividends")
-            return event_ratios(chain, splits, dividends)
+            return event_ratios(chain, *self._events())
         return level_ratios(chain, self._level(chain), tolerance=basis.tolerance)
 
     def _level(self, rows: pd.DataFrame) -> np.ndarray:

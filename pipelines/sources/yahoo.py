@@ -23,8 +23,8 @@ from pipelines.config.sources import YahooSource
 from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.base import RAW_COLUMNS
 from pipelines.sources.corporate_actions import level_ratios
-from pipelines.sources.downloads import DownloadedBars, read_symbols
-from pipelines.sources.network import Pace, VendorBusyError
+from pipelines.sources.downloads import DownloadedBars, downloaded_bars
+from pipelines.sources.network import VendorBusyError
 
 TOLERANCE = 1e-5
 """Of a step of adjusted close ÷ close: Yahoo publishes both in single precision."""
@@ -39,15 +39,7 @@ def yahoo_bars(settings: YahooSource, sessions: Sessions, folder: Path) -> Downl
     def get(symbol: str, first: str) -> pd.DataFrame:
         return traded_bars(symbol, yfinance_history(symbol, first), zone)
 
-    return DownloadedBars(
-        "yahoo",
-        read_symbols(settings.symbols),
-        get,
-        folder,
-        Pace.of(settings),
-        max_failed=settings.max_failed,
-        today=lambda: pd.Timestamp.now(tz=zone).date(),
-    )
+    return downloaded_bars("yahoo", settings, get, folder, zone)
 
 
 def yfinance_history(symbol: str, first: str) -> pd.DataFrame:

@@ -10,10 +10,11 @@ import duckdb
 import pytest
 
 from pipelines.assets import retries
-from pipelines.assets.retries import TRANSIENT_POLICY, is_transient
+from pipelines.assets.retries import TRANSIENT_POLICY
 from pipelines.build import build_definitions
 from pipelines.errors import SourceError, WarehouseError
 from pipelines.operations.runs import RunFailedError, run_assets
+from pipelines.sources.transient import is_transient
 from tests.pipelines.conftest import ChangedBars, make_market
 
 
