@@ -22,7 +22,6 @@ from pipelines.config.models import ModelSpec
 from pipelines.config.types import Severity
 from pipelines.errors import ModelNotTrainedError, ProcessorStateError
 from pipelines.instance.progress import progress
-from pipelines.market import input_versions
 from pipelines.market.market import Market
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
@@ -126,7 +125,7 @@ def make_models(run: Run, spec: ModelSpec) -> None:
         run.check(key, in_force_finding(found.passed_over))
         if not isinstance(found, InForce):
             status = f"no model passed its checks up to {anchor}"
-            _point(run, key, MODEL.empty(), input_versions.model_inputs(found), status, **metadata)
+            _point(run, key, MODEL.empty(), found.inputs, status, **metadata)
             continue
         if not plan.is_pinned(key):
             _check_age(run, spec, found.as_of, key)
@@ -139,7 +138,7 @@ def make_models(run: Run, spec: ModelSpec) -> None:
             }
         )
         shown = {"as_of": found.as_of, "bundle": found.bundle.fingerprint[:16], **metadata}
-        _point(run, key, row, input_versions.model_inputs(found), "ok", **shown)
+        _point(run, key, row, found.inputs, "ok", **shown)
 
 
 def _check_age(run: Run, spec: ModelSpec, as_of: str, key: str) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 
 from pipelines.calendar.training_plan import TrainingWindow, training_window
 from pipelines.market.market import Market
-from pipelines.training.registry import InForce, NoneInForce
 from pipelines.warehouse.partition_file import fingerprint
 
 Digests = Mapping[str, Mapping[str, str]]
@@ -97,16 +96,6 @@ def training_inputs(market: Market, as_of: str, digests: Digests) -> str:
             combined(digests["dataset_learn"], window.learn),
         ]
     )
-
-
-def model_inputs(found: InForce | NoneInForce) -> dict[str, str]:
-    """The bundle in force and the newer ones that were not good enough."""
-    made_from = {}
-    if isinstance(found, InForce):
-        made_from["bundle"] = found.bundle.fingerprint
-    if found.passed_over:
-        made_from["passed_over"] = " ".join(found.passed_over)
-    return made_from
 
 
 def prediction_inputs(market: Market, model: str, key: str, digests: Digests) -> dict[str, str]:

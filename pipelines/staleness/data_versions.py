@@ -126,7 +126,7 @@ class ModelState:
     """The model that would be in force at a session.
 
     Attributes:
-        inputs: what a partition that points to it is made from (`input_versions.model_inputs`).
+        inputs: what a partition that points to it is made from (`registry.pointer_inputs`).
         reason: what is wrong with a bundle on the way; `inputs` then match no partition.
     """
 
@@ -174,7 +174,7 @@ class Snapshot(dict[str, TableState]):
         return "absent processors" if self.processors is None else self.processors.hash
 
     def model(self, model: str, key: str) -> ModelState:
-        """The newest model at or before a session that may serve, as `bundles.in_force` finds it.
+        """The newest model at or before a session that may serve, as `registry.in_force` finds it.
 
         A pinned one is served whatever the checks say and whatever it was trained on.
         """

@@ -22,12 +22,17 @@ from rnn_core.data import ProcessorChain
 STATE_FILE = "processors.json"
 
 
-def to_qlib(rows: pd.DataFrame, group: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Flat rows with date and instrument -> rows (datetime, instrument), columns (group, name)."""
+def to_index(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Flat rows with date and instrument -> rows (datetime, instrument), flat columns."""
     index = pd.MultiIndex.from_arrays(
         [rows["date"], rows["instrument"]], names=["datetime", "instrument"]
     )
-    frame = rows[list(columns)].set_axis(index, axis=0)
+    return rows[list(columns)].set_axis(index, axis=0)
+
+
+def to_qlib(rows: pd.DataFrame, group: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Flat rows with date and instrument -> rows (datetime, instrument), columns (group, name)."""
+    frame = to_index(rows, columns)
     frame.columns = pd.MultiIndex.from_product([[group], list(columns)])
     return frame
 

@@ -3,7 +3,7 @@
 The facts are in the bundle's manifest, the thresholds in the section `checks.model`. The verdict is
 a function of both and is asked for whenever a model is pointed to, so another threshold needs no
 training. A model that may not be put in force keeps its bundle, with the reasons in its manifest;
-the last good one stays (`bundles.in_force`).
+the last good one stays (`registry.in_force`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -93,6 +93,11 @@ class InForce:
     bundle: Bundle
     passed_over: dict[str, tuple[str, ...]]
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The inputs of a partition that points to this model."""
+        return pointer_inputs(self.bundle.fingerprint, self.passed_over)
+
 
 @dataclass(frozen=True)
 class NoneInForce:
@@ -103,6 +108,23 @@ class NoneInForce:
     """
 
     passed_over: dict[str, tuple[str, ...]]
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The inputs of a partition that points to no model."""
+        return pointer_inputs(None, self.passed_over)
+
+
+def pointer_inputs(fingerprint: str | None, passed_over: Iterable[str]) -> dict[str, str]:
+    """The inputs of a partition that points to the model in force.
+
+    Args:
+        fingerprint: of the bundle in force; None where every model was not good enough.
+        passed_over: the newer sessions whose models were not good enough, newest first.
+    """
+    inputs = {} if fingerprint is None else {"bundle": fingerprint}
+    newer = " ".join(passed_over)
+    return {**inputs, "passed_over": newer} if newer else inputs
 
 
 @dataclass(frozen=True)

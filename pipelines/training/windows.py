@@ -17,7 +17,7 @@ from pipelines.calendar.training_plan import TrainingWindow
 from pipelines.errors import NotFiniteError, ProcessorStateError
 from pipelines.market import input_versions
 from pipelines.market.market import LABEL_NAME, Market
-from pipelines.training.processors import ProcessorState, load_state
+from pipelines.training.processors import ProcessorState, load_state, to_index
 from pipelines.warehouse.warehouse import Partitions
 
 if TYPE_CHECKING:
@@ -163,11 +163,3 @@ def require_processors(
             f"with another processor state than the one in force ({processors[:12]}); materialize "
             f"dataset_infer and dataset_learn from {stale[0]} to {stale[-1]} again"
         )
-
-
-def to_index(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Flat rows with date and instrument -> rows (datetime, instrument), flat columns."""
-    index = pd.MultiIndex.from_arrays(
-        [rows["date"], rows["instrument"]], names=["datetime", "instrument"]
-    )
-    return rows[list(columns)].set_axis(index, axis=0)
