@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from pipelines.bars.quarantine import PRICES
 from pipelines.market.market import Market
+from pipelines.sources.base import PRICES
 from pipelines.warehouse.warehouse import Partitions
 
 

@@ -27,11 +27,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.config.quarantine import RULES, Policy
+from pipelines.sources.base import PRICES
 
 Bools: TypeAlias = NDArray[np.bool_]
 Floats: TypeAlias = NDArray[np.float64]
 
-PRICES = ("open", "high", "low", "close")
 JOIN = "; "
 
 

@@ -15,7 +15,6 @@ import yaml
 from pipelines.onboarding.training_windows import Plan
 
 _COMMENT_AT = 32
-_WIDTH = 100
 
 
 @dataclass(frozen=True)

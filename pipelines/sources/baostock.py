@@ -6,7 +6,6 @@ ever restated. Suspended sessions come as rows with `tradestatus` 0 and are left
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +35,6 @@ FIELDS = (
 TOLERANCE = 1e-6
 """Prices are published to the tick: two equal ones are equal, this is for the division."""
 NOT_LOGGED_IN, NETWORK = "10001001", "10002"  # the latter begins the codes of network errors
-
-History = Callable[[str, str], pd.DataFrame]
 
 
 def baostock_bars(settings: BaostockSource, sessions: Sessions, folder: Path) -> DownloadedBars:

@@ -7,13 +7,11 @@ from typing import Protocol, runtime_checkable
 
 import pandas as pd
 
+PRICES = ("open", "high", "low", "close")
 RAW_COLUMNS = (
     "date",
     "instrument",
-    "open",
-    "high",
-    "low",
-    "close",
+    *PRICES,
     "volume",
     "amount",
     "adj_ratio",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,14 @@ from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.columns import Columns
 from pipelines.sources.session_dates import session_keys
 from pipelines.sources.table_file import read_events
-from pipelines.sources.tabular import Bars
+from pipelines.sources.tabular import TableBars
 
 BEGINNING, END = "1900-01-01", "2999-12-31"
 _PARAMETER = re.compile(r"(?<!:):(start|end)\b")
 _DUCKDB = "duckdb:///"
 
 
-class SqlBars:
+class SqlBars(TableBars):
     """Bars of a market that lies in a database.
 
     Args:
@@ -44,21 +44,9 @@ class SqlBars:
     """
 
     def __init__(self, settings: SqlSource, *, needs_amount: bool = False) -> None:
+        super().__init__(settings.basis, partial(read_events, settings.basis))
         self._settings = settings
-        self._bars = Bars(self._rows, settings.basis, partial(read_events, settings.basis))
         self._columns = Columns(settings, needs_amount=needs_amount)
-
-    def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions.
-
-        Raises:
-            SourceError: the database or the query fails, or a column is not in its result.
-        """
-        return self._bars.fetch(keys)
-
-    def fetch_span(self, first: str, last: str) -> pd.DataFrame:
-        """Bars of all days from one to another; see `fetch` for what is raised."""
-        return self._bars.fetch_span(first, last)
 
     def days(self, first: str | None = None) -> pd.Series[int]:
         """Bars a day, by session key in order."""

@@ -28,7 +28,7 @@ from pipelines.sources.columns import Columns
 from pipelines.sources.file_formats import FORMATS, CsvStyle, Wanted, read_file
 from pipelines.sources.session_dates import session_keys
 from pipelines.sources.table_file import read_events
-from pipelines.sources.tabular import Bars
+from pipelines.sources.tabular import TableBars
 from pipelines.warehouse.partition_file import fingerprint
 
 _READERS = 4
@@ -61,7 +61,7 @@ class _Changed(Exception):
     """A file was replaced or removed while it was read."""
 
 
-class FilesBars:
+class FilesBars(TableBars):
     """Bars of a market that lies in files.
 
     Args:
@@ -70,8 +70,8 @@ class FilesBars:
     """
 
     def __init__(self, settings: FilesSource, *, needs_amount: bool = False) -> None:
+        super().__init__(settings.basis, partial(read_events, settings.basis))
         self._settings = settings
-        self._bars = Bars(self._rows, settings.basis, partial(read_events, settings.basis))
         given = () if settings.from_name is None else (settings.from_name,)
         self._columns = Columns(
             settings,
@@ -81,19 +81,6 @@ class FilesBars:
             given=given,
         )
         self._style = CsvStyle(settings.delimiter, settings.encoding)
-
-    def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions.
-
-        Raises:
-            SourceError: no such files, a file that cannot be read, a column that is not there, a
-                date or number that cannot be read, or files that keep changing.
-        """
-        return self._bars.fetch(keys)
-
-    def fetch_span(self, first: str, last: str) -> pd.DataFrame:
-        """Bars of all days from one to another; see `fetch` for what is raised."""
-        return self._bars.fetch_span(first, last)
 
     def days(self, first: str | None = None) -> pd.Series[int]:
         """Bars a day, by session key in order."""

@@ -20,13 +20,12 @@ import pandas as pd
 
 from pipelines.config.sources import QlibBinSource
 from pipelines.errors import SourceError
-from pipelines.sources.base import RAW_COLUMNS
+from pipelines.sources.base import PRICES, RAW_COLUMNS
 from pipelines.sources.corporate_actions import level_ratios
 from pipelines.warehouse.partition_file import fingerprint
 from rnn_core.data.bin_files import ProviderError
 from rnn_core.data.qlib_bins import QlibProvider
 
-PRICES = ("open", "high", "low", "close")
 FIELDS = (*PRICES, "volume")
 OPTIONAL = ("vwap", "factor")
 _INSTRUMENTS = 500  # read at once

@@ -8,49 +8,47 @@ about a fortnight and a newly listed name costs one look through the history.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from pipelines.config.sources import NUMBERS, Basis
-from pipelines.sources.base import BASIS, RAW_COLUMNS
+from pipelines.sources.base import BASIS, PRICES, RAW_COLUMNS
 from pipelines.sources.corporate_actions import event_ratios, level_ratios, preclose_ratios
 
 _LOOK_BACK_DAYS = (14, 90)  # calendar days; then everything
-_PRICES = ("open", "high", "low", "close")
-
-Events = Callable[[], tuple[pd.DataFrame | None, pd.DataFrame | None]]
 
 
-class Rows(Protocol):
-    """Rows of a table in our names and units (see `columns.Columns.bars`)."""
-
-    def __call__(
-        self, first: str | None, last: str, only: Iterable[str] | None = None
-    ) -> pd.DataFrame:
-        """Rows from one day to another, both included; `only` names the numbers needed."""
-        ...
-
-
-class Bars:
-    """Bars of sessions from the rows of a table.
+class TableBars(ABC):
+    """Bars of a market that lies in a table, wherever it is kept.
 
     Args:
-        rows: gives them.
-        basis: how splits and dividends show in them.
+        basis: how splits and dividends show in the table.
         events: reads the tables of splits and of dividends, where the basis names them.
     """
 
-    def __init__(self, rows: Rows, basis: Basis, events: Events) -> None:
-        self._rows, self._basis, self._events = rows, basis, events
+    def __init__(
+        self, basis: Basis, events: Callable[[], tuple[pd.DataFrame | None, pd.DataFrame | None]]
+    ) -> None:
+        self._basis, self._events = basis, events
+
+    @abstractmethod
+    def _rows(
+        self, first: str | None, last: str | None, only: Iterable[str] | None = None
+    ) -> pd.DataFrame:
+        """Rows from one day to another, both included, in our names and units.
+
+        `Columns.bars` makes them; `only` names the numbers needed.
+        """
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
         """Bars of the given sessions, as `base.BarSource.fetch`.
 
         Raises:
-            SourceError: the table cannot be read.
+            SourceError: the table cannot be read, lacks a column, or holds a date or number that
+                cannot be read.
         """
         rows = self.fetch_span(min(keys), max(keys))
         return rows[rows["date"].isin(set(keys))]
@@ -131,7 +129,7 @@ def _as_traded(rows: pd.DataFrame, basis: Basis) -> pd.DataFrame:
     if basis.prices == "adjusted":
         rows = rows.copy()
         factor = 1.0 / rows[BASIS] if basis.inverse else rows[BASIS]
-        for name in _PRICES:
+        for name in PRICES:
             rows[name] = rows[name] / factor
         rows["volume"] = rows["volume"] * factor
     return rows

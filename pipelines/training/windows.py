@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -19,9 +18,7 @@ from pipelines.market import input_versions
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.training.processors import ProcessorState, load_state, to_index
 from pipelines.warehouse.warehouse import Partitions
-
-if TYPE_CHECKING:
-    from rnn_core.data import TSDataSampler
+from rnn_core.data import TSDataSampler, require_finite
 
 FILL = "ffill+bfill"  # how qlib's models fill sessions on which a name has no row
 
@@ -52,8 +49,6 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         ProcessorStateError: its partitions were normalised with different processor states.
         NotFiniteError: a feature is NaN or infinite somewhere in it.
     """
-    from rnn_core.data import TSDataSampler
-
     window = input_versions.learning_window(market, as_of)
     state = load_state(market)
     require_processors(market, "dataset_infer", window.context, state.hash, needed_by)
@@ -110,8 +105,6 @@ def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> T
     Raises:
         NotFiniteError: a feature is NaN or infinite somewhere in them.
     """
-    from rnn_core.data import TSDataSampler
-
     frame = to_index(infer.frame, [*market.dataset_columns])
     _require_finite(frame, "predictions")
     member = to_index(infer.frame, ["member"])["member"].astype(bool)
@@ -131,8 +124,6 @@ def _require_finite(features: pd.DataFrame, needed_by: str) -> None:
     Raises:
         NotFiniteError: with the columns, counts and first dates.
     """
-    from rnn_core.data import require_finite
-
     try:
         require_finite(features)
     except ValueError as error:
