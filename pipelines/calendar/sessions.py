@@ -7,7 +7,7 @@ sessions, not calendar days. Windows count in sessions, positions from the marke
 from __future__ import annotations
 
 import datetime as dt
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 from zoneinfo import ZoneInfo
@@ -22,11 +22,12 @@ class Sessions:
     """The trading sessions of a market as `YYYY-MM-DD` keys, in order.
 
     Attributes:
-        keys: every session from the market's start to its end, or to the end of what the calendar
-            knows (about a year ahead).
-        timezone: of the calendar; a session's partition exists from the midnight after it.
-        opens: time of day at which trading begins, `HH:MM`, where no exchange's calendar says it
-            (sessions of a file or of the data, see `calendars.py`).
+        calendar: the calendar's name, for messages.
+        keys: every session from the market's start to its end, or to the end of the calendar's
+            knowledge (about a year ahead).
+        timezone: the calendar's; a session's partition exists from the midnight after it.
+        opens: the time of day at which trading begins, `HH:MM`; None where an exchange's calendar
+            says it.
     """
 
     calendar: str
@@ -93,10 +94,10 @@ class Sessions:
             ConfigError: no session follows.
         """
         text = str(day)
-        found = next((key for key in self.keys if key >= text), None)
-        if found is None:
+        position = bisect_left(self.keys, text)
+        if position == len(self.keys):
             raise ConfigError(f"no session at or after {text}: the last one is {self.keys[-1]}")
-        return found
+        return self.keys[position]
 
     def at_or_before(self, day: dt.date | str) -> str:
         """The last session that is not after `day`.
@@ -105,10 +106,10 @@ class Sessions:
             ConfigError: no session precedes.
         """
         text = str(day)
-        found = next((key for key in reversed(self.keys) if key <= text), None)
-        if found is None:
+        position = bisect_right(self.keys, text)
+        if position == 0:
             raise ConfigError(f"no session at or before {text}: the first one is {self.keys[0]}")
-        return found
+        return self.keys[position - 1]
 
     def between(self, first: str, last: str) -> tuple[str, ...]:
         """The sessions from one to another, both included."""
@@ -128,7 +129,7 @@ class Sessions:
         """The sessions that are over at a moment: the midnight after them has passed there.
 
         Args:
-            moment: with a time zone.
+            moment: a moment with a time zone.
         """
         today = moment.astimezone(ZoneInfo(self.timezone)).date().isoformat()
         return self.keys[: bisect_left(self.keys, today)]

@@ -1,4 +1,4 @@
-"""The sections of a market's YAML that say which days are sessions, and who is a member on them."""
+"""The sections `market.calendar` and `market.universe` of the YAML: session days and members."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pipelines.errors import did_you_mean
 def _calendar_name(name: str) -> str:
     import exchange_calendars
 
-    known = exchange_calendars.get_calendar_names()
-    if name not in known:
-        raise ValueError(f"unknown calendar {name!r}; {did_you_mean(name, known)}")
+    names = exchange_calendars.get_calendar_names()
+    if name not in names:
+        raise ValueError(f"unknown calendar {name!r}; {did_you_mean(name, names)}")
     return name
 
 
@@ -27,12 +27,12 @@ TimeOfDay = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
 class OwnCalendar(Section):
-    """What calendars that are no exchange's share."""
+    """The keys that a calendar of a file and one of the data share."""
 
     opens: Annotated[TimeOfDay, How] = "09:30"
 
     def identity(self) -> dict[str, Any]:
-        """What makes another calendar of it."""
+        """The keys whose change makes it another calendar."""
         return self.model_dump(mode="json", by_alias=True)
 
 
@@ -45,17 +45,17 @@ class FileCalendar(OwnCalendar):
 
 
 class DataCalendar(OwnCalendar):
-    """Sessions are the days that have bars."""
+    """Sessions that are the days with bars."""
 
     from_: Literal["data"] = Field(alias="from")
     timezone: TimeZone
     min_instruments: PositiveInt = 1
 
 
-def _calendar_tag(given: Any) -> str:
-    if isinstance(given, FileCalendar) or (isinstance(given, dict) and "file" in given):
+def _calendar_tag(value: Any) -> str:
+    if isinstance(value, FileCalendar) or (isinstance(value, dict) and "file" in value):
         return "calendar_file"
-    if isinstance(given, DataCalendar | dict):
+    if isinstance(value, DataCalendar | dict):
         return "calendar_data"
     return "calendar_name"
 
@@ -80,10 +80,10 @@ class UniverseOfProvider(Section):
     market: str
 
 
-def _universe_tag(given: Any) -> str:
-    if isinstance(given, UniverseOfProvider) or (isinstance(given, dict) and "market" in given):
+def _universe_tag(value: Any) -> str:
+    if isinstance(value, UniverseOfProvider) or (isinstance(value, dict) and "market" in value):
         return "universe_market"
-    return "universe_spans" if isinstance(given, UniverseSpans | dict) else "universe_all"
+    return "universe_spans" if isinstance(value, UniverseSpans | dict) else "universe_all"
 
 
 UniverseConfig = Annotated[
@@ -98,7 +98,7 @@ def check_days(closed: Iterable[dt.date], extra: Iterable[dt.date]) -> None:
     """Refuse a day that is declared both closed and a session.
 
     Raises:
-        ValueError: naming them.
+        ValueError: a day is declared both; the message names it.
     """
     both = sorted(set(closed) & set(extra))
     if both:

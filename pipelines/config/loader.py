@@ -1,7 +1,7 @@
-"""Reading the YAML of a market, and saying what is wrong with one.
+"""Read the YAML of a market, and turn what is wrong with it into a readable error.
 
-pydantic finds the problems; this module adds what a person needs of an error: the path and line
-in the file, and the nearest name for a misspelling.
+pydantic finds the problems; this module adds their path and line in the file, and the nearest name
+for a misspelling.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ TAGGED: dict[str, type[Section] | None] = {
 
 
 def config_path(name_or_path: str | os.PathLike[str] | None = None) -> Path:
-    """The YAML of a market by its path, or by the name of one that ships with the package.
+    """The path of a market's YAML, from a path or from the name of a shipped one.
 
     Args:
         name_or_path: a file, or a name such as `sample`; None reads `$RNN_CONFIG`, else `sample`.
@@ -65,17 +65,17 @@ def config_path(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     Raises:
         ConfigError: neither such a file nor such a shipped name exists.
     """
-    given = str(name_or_path or os.environ.get(ENV_CONFIG) or DEFAULT_CONFIG)
-    path = Path(given)
+    name = str(name_or_path or os.environ.get(ENV_CONFIG) or DEFAULT_CONFIG)
+    path = Path(name)
     if path.is_file():
         return path
-    shipped = CONFIGS / f"{given}.yaml"
+    shipped = CONFIGS / f"{name}.yaml"
     if shipped.is_file():
         return shipped
-    names = [p.stem for p in CONFIGS.glob("*.yaml")]
+    shipped_names = [p.stem for p in CONFIGS.glob("*.yaml")]
     raise ConfigError(
-        f"no configuration {given!r}: neither a file nor the name of a shipped one; "
-        f"{did_you_mean(given, names)}"
+        f"no configuration {name!r}: neither a file nor the name of a shipped one; "
+        f"{did_you_mean(name, shipped_names)}"
     )
 
 
@@ -97,13 +97,13 @@ def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryCo
 
 
 def _no_date(text: str) -> str:
-    """Where a text first has a day that is none; empty where it does not look like one."""
+    """The line of the first day in a text that no calendar has; empty if there is no such day."""
     for number, line in enumerate(text.splitlines(), start=1):
-        for found in _DAY.findall(line.partition("#")[0]):
+        for day in _DAY.findall(line.partition("#")[0]):
             try:
-                dt.date(*map(int, found.split("-")))
+                dt.date(*map(int, day.split("-")))
             except ValueError:
-                return f": line {number} has the day {found}, which is none"
+                return f": line {number} has the day {day}, which is none"
     return ""
 
 
@@ -111,8 +111,8 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
     """Validate a configuration that is already a mapping.
 
     Raises:
-        ConfigError: naming `where`, and for every problem its path, its line in `text` and, for a
-            misspelling, the nearest name.
+        ConfigError: the message names `where`, and for every problem its path, its line in `text`
+            and, for a misspelling, the nearest name.
     """
     if not isinstance(raw, dict):
         raise ConfigError(f"{where}: expected a mapping of sections, got {type(raw).__name__}")
@@ -125,16 +125,16 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
 
 
 def _anchored(raw: Any, folder: Path) -> Any:
-    """The mapping with the files that it names relative to the YAML."""
+    """The mapping, with every relative path made absolute from the folder of the YAML."""
     sections = raw if isinstance(raw, dict) else {}
     features = sections.get("features")
     anchor_paths(sections.get("market"), folder)
     if isinstance(sections.get("warehouse"), str):
         sections["warehouse"] = anchored(sections["warehouse"], folder)
     if isinstance(features, dict):
-        given = features.get("set")
-        if isinstance(given, str) and Path(given).suffix.lower() in ENDINGS:
-            features["set"] = anchored(given, folder)
+        feature_set = features.get("set")
+        if isinstance(feature_set, str) and Path(feature_set).suffix.lower() in ENDINGS:
+            features["set"] = anchored(feature_set, folder)
     return raw
 
 
@@ -142,9 +142,9 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     """One line for one problem: `models.lstm (line 40): …`."""
     loc = tuple(part for part in error["loc"] if part not in TAGGED)
     place = ".".join(str(part) for part in loc) or "(top)"
-    known = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
-    if known is not None:
-        place += f" (line {known})"
+    line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
+    if line is not None:
+        place += f" (line {line})"
     if error["type"] == "extra_forbidden":
         section = _section_at(error["loc"][:-1])
         hint = did_you_mean(str(loc[-1]), _keys(section)) if section else "remove it"
@@ -152,10 +152,10 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     if error["type"] == "missing":
         return f"{place}: required, but not given"
     message = error["msg"].removeprefix("Value error, ")
-    given = error.get("input")
-    plain = isinstance(given, str | int | float | bool | dt.date) and "\n" not in message
-    shown = f" (given: {given!r})" if plain else ""
-    return f"{place}: {message}{shown}"
+    value = error.get("input")
+    plain = isinstance(value, str | int | float | bool | dt.date) and "\n" not in message
+    suffix = f" (given: {value!r})" if plain else ""
+    return f"{place}: {message}{suffix}"
 
 
 def _keys(section: type[BaseModel]) -> Iterator[str]:
@@ -164,7 +164,7 @@ def _keys(section: type[BaseModel]) -> Iterator[str]:
 
 
 def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The section that the path `loc` of the YAML leads to, where that is one."""
+    """The section at the path `loc` of the YAML; None if the path leads to a value."""
     section: type[BaseModel] = FactoryConfig
     for part in loc:
         if part in TAGGED:

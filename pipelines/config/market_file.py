@@ -1,4 +1,4 @@
-"""What the YAML of a market holds: sections, types, defaults and what must hold between them.
+"""The whole YAML of a market: its small sections, and the rules between sections.
 
 Every value is validated before anything runs. What the keys mean stands as comments in
 `shipped/sample.yaml`; `loader.py` reads a file and turns what is wrong into a readable error.
@@ -30,10 +30,10 @@ from rnn_core.features import FeatureSet, parse
 
 
 def _check_universe(source: Section, universe: Section | str) -> None:
-    """Refuse the universe of a provider where the source is none.
+    """Refuse the universe of a qlib provider for a source that is no qlib provider.
 
     Raises:
-        ValueError: saying what else there is.
+        ValueError: the message says how to name the file instead.
     """
     if isinstance(universe, UniverseOfProvider) and not isinstance(source, QlibBinSource):
         raise ValueError(
@@ -43,7 +43,7 @@ def _check_universe(source: Section, universe: Section | str) -> None:
 
 
 class MarketConfig(Section):
-    """Where bars come from, on which sessions, and who is a member."""
+    """The source of bars, the sessions and the members of the universe."""
 
     source: SourceConfig
     calendar: CalendarConfig
@@ -78,7 +78,7 @@ class PinConfig(Section):
 
 
 class TrainingConfig(Section):
-    """When models are trained, on which sessions, and on what."""
+    """The rhythm, the windows and the device of training."""
 
     first_trained: dt.date
     window_sessions: PositiveInt = 750
@@ -115,7 +115,7 @@ class PortfolioSettings(Section):
 
 
 class EvaluationSettings(Section):
-    """How predictions are scored."""
+    """Settings of the scoring of predictions."""
 
     quantiles: Annotated[int, Field(ge=2)] = 5
 
@@ -172,17 +172,17 @@ class ScheduleConfig(Section):
 
 
 class AlertsConfig(Section):
-    """What is told of a failed run besides the log line; the program is run without a shell."""
+    """The program that is told of a failed run; it is run without a shell."""
 
     on_failure: tuple[str, ...] = ()
     timeout_seconds: PositiveInt = 60
 
     @field_validator("on_failure", mode="before")
     @classmethod
-    def _words(cls, given: Any) -> Any:
-        if isinstance(given, str):
+    def _words(cls, value: Any) -> Any:
+        if isinstance(value, str):
             raise ValueError("expected the program and its arguments as a list: [notify, --urgent]")
-        return () if given is None else given
+        return () if value is None else value
 
 
 class FactoryConfig(Section):
@@ -225,8 +225,8 @@ class FactoryConfig(Section):
         Raises:
             ValueError: every feature reads $vwap, and market.vwap is none.
         """
-        given: FeatureSet = self.features.set
-        return given.without_field("vwap") if self.market.vwap == "none" else given
+        configured: FeatureSet = self.features.set
+        return configured.without_field("vwap") if self.market.vwap == "none" else configured
 
     @cached_property
     def dataset_columns(self) -> tuple[str, ...]:

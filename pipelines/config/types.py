@@ -1,4 +1,4 @@
-"""What the sections of a market's YAML share."""
+"""Types that the sections of the YAML share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Severity = Literal["block", "warn", "off"]  # wrong data stops here, is named, or is let pass
 How = Field(exclude=True)
-"""Marks a key that says how bars are got: not part of what they are."""
+"""Marks a key that says how bars are got, and nothing of what they are."""
 
 
 def _timezone(name: str) -> str:
@@ -42,6 +42,6 @@ EPOCHS = {
 
 
 class Section(BaseModel):
-    """A mapping of the YAML: unknown keys are errors, values do not change after loading."""
+    """A mapping of the YAML: an unknown key is an error, and no value changes after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

@@ -1,4 +1,4 @@
-"""The folders and files of a market's state."""
+"""Name the folders and files of a market's state."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ENV_DATA = "RNN_DATA_DIR"
 
 
 def data_root() -> Path:
-    """Where markets keep their state: `$RNN_DATA_DIR`, else `data/` of the project or here."""
-    given = os.environ.get(ENV_DATA)
-    if given:
-        return Path(given).absolute()
+    """The folder of all markets' state: `$RNN_DATA_DIR`, else `data/` of the project or here."""
+    folder = os.environ.get(ENV_DATA)
+    if folder:
+        return Path(folder).absolute()
     project = Path(__file__).resolve().parents[2]
     base = project if (project / "workspace.yaml").is_file() else Path.cwd()
     return base / "data"
@@ -21,7 +21,7 @@ def data_root() -> Path:
 
 @dataclass(frozen=True)
 class Paths:
-    """All state of a market lies under one folder."""
+    """The folders and files of a market, all below one folder."""
 
     root: Path
 
@@ -57,10 +57,10 @@ class Paths:
 
     @property
     def calendar(self) -> Path:
-        """The sessions seen so far, where the calendar is derived from the data."""
+        """The ledger of sessions, if the calendar is derived from the data."""
         return self.root / "calendar.json"
 
     @property
     def downloads(self) -> Path:
-        """Bars of a vendor over the network, so that each is asked for once."""
+        """Bars of a vendor over the network, so that none is asked for twice."""
         return self.root / "downloads"

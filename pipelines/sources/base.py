@@ -1,4 +1,4 @@
-"""The contract of a source of daily bars."""
+"""The contract of a source of daily bars: protocols, columns and names that sources share."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ RAW_COLUMNS = (
 )
 
 BASIS = "basis"
-"""Our name of the column that carries the price basis, in rows on their way to bars."""
+"""Our name of the column that carries the price basis, in rows that become bars."""
 
 NOTHING = ("", "-", "--", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None")
-"""Texts that stand for no number."""
+"""Texts that stand for a missing number."""
 
 
 class BarSource(Protocol):
@@ -36,25 +36,25 @@ class BarSource(Protocol):
     """
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions, rows in any order."""
+        """Return the bars of some sessions, rows in any order."""
         ...
 
 
 @runtime_checkable
 class SpanSource(Protocol):
-    """A source that can be asked for days, sessions or not: rows off the calendar are seen."""
+    """A source that can be asked for any days, so that rows off the calendar are seen."""
 
     def fetch_span(self, first: str, last: str) -> pd.DataFrame:
-        """Bars of all days from one to another, both included, otherwise as `BarSource.fetch`."""
+        """Return the bars of all days of a span, both ends included, as `BarSource.fetch` does."""
         ...
 
 
 @runtime_checkable
 class DatedSource(Protocol):
-    """A source that knows its days: what is late is told from what is absent."""
+    """A source that knows its days, so that late bars are told from absent ones."""
 
     def days(self, first: str | None = None) -> pd.Series[int]:
-        """Bars a day, by session key in order, from `first` on.
+        """Return the number of bars a day, by session key in order, from `first` on.
 
         Raises:
             SourceError: the data cannot be reached or read.
@@ -67,7 +67,7 @@ class FingerprintedSource(Protocol):
     """A source that can tell cheaply whether it has changed at all."""
 
     def fingerprint(self) -> str:
-        """A digest that changes with the data; contents need not be read.
+        """Return a digest that changes with the data; contents need not be read.
 
         Raises:
             SourceError: the data cannot be reached.

@@ -1,9 +1,7 @@
-"""From a table as a vendor writes it to bars in our names, types and units.
+"""Translate a vendor's table into our column names, types and units.
 
-Dates become session keys (`YYYY-MM-DD`) whatever they were: dates, time stamps with or without a
-time zone, texts, integers. A time stamp with a time zone has a day only once it is said where, so
-`timezone` is asked for rather than guessed; a date that cannot be read is an error that shows it,
-never a row less. Prices, however wrong, pass: the rules of `quarantine.py` judge them.
+Dates become session keys (`session_dates.py`). Prices, however wrong, pass: the rules of
+`bars/quarantine.py` judge them.
 """
 
 from __future__ import annotations
@@ -24,14 +22,14 @@ from rnn_core.panel.frames import near_matches
 
 
 class Columns:
-    """What the columns of a table mean.
+    """The meaning of a table's columns.
 
     Args:
         source: the section of the YAML.
-        needs_amount: whether bars without an amount are of no use.
-        thousands: separator of thousands in numbers that are text.
-        decimal: their decimal point.
-        given: our names of columns that do not come from the table (from file names).
+        needs_amount: refuse a table without an amount.
+        thousands: the separator of thousands in numbers that are text.
+        decimal: the decimal point in them.
+        from_names: our names of the columns that come from file names.
     """
 
     def __init__(
@@ -41,70 +39,56 @@ class Columns:
         needs_amount: bool = False,
         thousands: str | None = None,
         decimal: str = ".",
-        given: Iterable[str] = (),
+        from_names: Iterable[str] = (),
     ) -> None:
-        self._source = source
+        self._source, self.date_format = source, source.date_format
         self._thousands, self._decimal = thousands, decimal
-        self._given = frozenset(given)
+        self._from_names = frozenset(from_names)
         self._required = (*REQUIRED, "amount") if needs_amount else REQUIRED
         self._names = {ours: source.columns.get(ours, ours) for ours in COLUMNS}
         if source.basis.column is not None:
             self._names[BASIS] = source.basis.column
-
-    @property
-    def date(self) -> str:
-        """Their name of the date."""
-        return self._names["date"]
-
-    @property
-    def instrument(self) -> str:
-        """Their name of the instrument."""
-        return self._names["instrument"]
-
-    @property
-    def date_format(self) -> str | None:
-        """How dates are written."""
-        return self._source.date_format
+        self.date, self._instrument = self._names["date"], self._names["instrument"]
 
     def numeric(self, name: str) -> bool:
-        """Whether a column of theirs holds numbers in plain writing."""
+        """True if a column of the table holds numbers in plain writing."""
         plain = self._thousands is None and self._decimal == "."
         return plain and any(self._names.get(ours) == name for ours in (*NUMBERS, BASIS))
 
     def wanted(
-        self, there: Iterable[str], place: str, only: Iterable[str] | None = None
+        self, columns: Iterable[str], place: str, only: Iterable[str] | None = None
     ) -> list[str]:
-        """Their names of the columns to read.
+        """The table's names of the columns to read.
 
         Args:
-            there: the columns that the table has.
-            place: what the table is called in messages.
-            only: our names of those needed besides date and instrument (default all).
+            columns: the table's columns.
+            place: the table's name in messages.
+            only: our names of the columns needed besides date and instrument (default all).
 
         Raises:
             SourceError: a column is not there.
         """
-        there = list(there)
+        columns = list(columns)
         ours = {"date", "instrument", *(self._names if only is None else only)} & set(self._names)
         names: list[str] = []
         for name in self._names:  # our order
-            if name not in ours or name in self._given:
+            if name not in ours or name in self._from_names:
                 continue
             theirs = self._names[name]
-            if theirs in there:
+            if theirs in columns:
                 names.append(theirs)
             elif name in self._required or name in self._source.columns or name == BASIS:
-                raise SourceError(self._absence(name, theirs, there, place))
+                raise SourceError(self._absence(name, theirs, columns, place))
         for theirs in self._source.keep:
-            if theirs not in there:
+            if theirs not in columns:
                 raise SourceError(
                     f"{place} has no column {theirs!r} that source.keep names; "
-                    f"{did_you_mean(theirs, there)}"
+                    f"{did_you_mean(theirs, columns)}"
                 )
             names.append(theirs)
         return list(dict.fromkeys(names))
 
-    def _absence(self, name: str, theirs: str, there: list[str], place: str) -> str:
+    def _absence(self, name: str, theirs: str, columns: list[str], place: str) -> str:
         if name == BASIS:
             where = f"that source.basis names ({self._source.basis.kind})"
         elif name in self._source.columns:
@@ -113,19 +97,19 @@ class Columns:
             where = f"for {name}: write `{name}: THEIR NAME` under source.columns"
             if name == "amount":
                 where += ", or choose market.vwap: typical"
-        near = near_matches(theirs, there)  # `; did you mean …`, or nothing
-        has = ", ".join(there[:30]) or "none"
+        near = near_matches(theirs, columns)  # `; did you mean …`, or nothing
+        has = ", ".join(columns[:30]) or "none"
         return f"{place} has no column {theirs!r} {where}{near}; it has: {has}"
 
     def bars(
-        self, table: pa.Table, place: str, given: Mapping[str, str] | None = None
+        self, table: pa.Table, place: str, from_name: Mapping[str, str] | None = None
     ) -> pd.DataFrame:
         """Rows in our names and units.
 
         Args:
-            table: columns as `wanted` names them; more are ignored.
-            place: what the table is called in messages.
-            given: values of columns that do not come from the table: date as a key, instrument.
+            table: the columns that `wanted` names; others are ignored.
+            place: the table's name in messages.
+            from_name: value of a column that the file's name says: date as a key, or instrument.
 
         Returns:
             date (text key), instrument (text) and the numbers that the table has, float64, among
@@ -134,16 +118,16 @@ class Columns:
         Raises:
             SourceError: a date or a number cannot be read.
         """
-        given = given or {}
+        from_name = from_name or {}
         table = self._kept(table)
         out: dict[str, Any] = {}
         for name in ("date", "instrument"):
-            if name in given:
-                out[name] = pa.repeat(pa.scalar(given[name]), table.num_rows)
+            if name in from_name:
+                out[name] = pa.repeat(pa.scalar(from_name[name]), table.num_rows)
         if "date" not in out:
             out["date"] = self.keys(table[self.date], place)
         if "instrument" not in out:
-            out["instrument"] = table[self.instrument]
+            out["instrument"] = table[self._instrument]
         out["instrument"] = codes(out["instrument"], self._source.codes)
         for name in (*NUMBERS, BASIS):
             theirs = self._names.get(name)
@@ -164,16 +148,16 @@ class Columns:
         return session_keys(dates, form, zone, f"{place}, column {self.date}")
 
     def _kept(self, table: pa.Table) -> pa.Table:
-        """The rows whose columns have one of the values that `keep` names."""
+        """The rows whose columns hold one of the values that `keep` names."""
         for name, values in self._source.keep.items():
             column = table[name]
             if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-                chosen = pc.is_in(column.cast("float64"), pa.array([float(v) for v in values]))
+                is_kept = pc.is_in(column.cast("float64"), pa.array([float(v) for v in values]))
             elif pa.types.is_boolean(column.type):
-                chosen = pc.is_in(column, pa.array([bool(v) for v in values]))
+                is_kept = pc.is_in(column, pa.array([bool(v) for v in values]))
             else:
-                chosen = pc.is_in(column.cast("string"), pa.array([str(v) for v in values]))
-            table = table.filter(chosen)
+                is_kept = pc.is_in(column.cast("string"), pa.array([str(v) for v in values]))
+            table = table.filter(is_kept)
         return table
 
     def _number(self, column: pa.ChunkedArray, place: str) -> np.ndarray:

@@ -27,15 +27,15 @@ from pipelines.sources.yahoo import yahoo_bars
 
 
 def make_source(market: MarketConfig, sessions: Sessions | None, downloads: Path) -> BarSource:
-    """The source that a market's configuration names.
+    """Make the source that a market's configuration names.
 
     Args:
         market: the section of the YAML.
         sessions: the market's sessions; None while they are being derived from the source.
-        downloads: folder of the market's state where a vendor's bars are kept.
+        downloads: the folder of the market's state that keeps a vendor's bars.
 
     Raises:
-        ConfigError: the source cannot do without sessions.
+        ConfigError: `sessions` is None, and the source needs them.
     """
     source, needs_amount = market.source, market.vwap == "amount"
     if isinstance(source, FilesSource):

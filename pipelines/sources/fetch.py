@@ -14,7 +14,7 @@ from pipelines.sources.base import RAW_COLUMNS, BarSource, DatedSource, SpanSour
 
 
 def fetch_bars(source: BarSource, keys: Sequence[str]) -> pd.DataFrame:
-    """Bars of the given sessions, after confirming that every session has some.
+    """Fetch the bars of some sessions, and confirm that every session has some.
 
     Raises:
         BarsNotArrivedError: sessions later than the newest that the source has; those before it
@@ -22,23 +22,23 @@ def fetch_bars(source: BarSource, keys: Sequence[str]) -> pd.DataFrame:
         SourceError: a column is absent, a row belongs to a session that was not asked for, or a
             session has no row at all.
     """
-    frame, asked = _columns_of(source, source.fetch(keys)), set(keys)
-    given = set(frame["date"].unique())
-    if given - asked:
+    frame, sessions = _columns_of(source, source.fetch(keys)), set(keys)
+    days = set(frame["date"].unique())
+    if days - sessions:
         raise SourceError(
-            f"{type(source).__name__} gave bars of {name_sessions(given - asked)}, which were not "
-            f"asked for"
+            f"{type(source).__name__} gave bars of {name_sessions(days - sessions)}, which were "
+            f"not asked for"
         )
-    if asked - given:
-        raise _absence(source, type(source).__name__, asked - given)
+    if sessions - days:
+        raise _absence(source, type(source).__name__, sessions - days)
     return frame.reset_index(drop=True)
 
 
 def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -> pd.DataFrame:
-    """Bars of the given sessions and, where the source can tell, rows dated on no session.
+    """Fetch the bars of some sessions and, if the source can tell, rows dated on no session.
 
-    A row off the calendar is seen with the session that follows it: that of a Saturday with
-    Monday's, however the range was cut. Before the market's first session nothing is looked for.
+    A row off the calendar comes with the session that follows it: a Saturday's with Monday's,
+    however the range was cut. Days before the market's first session are not asked for.
 
     Args:
         source: the bars.
@@ -46,7 +46,7 @@ def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -
         keys: sessions, in order.
 
     Returns:
-        `RAW_COLUMNS` and `session`, the key under which the row is stored.
+        `RAW_COLUMNS`, and `session`, the key of the partition that stores the row.
 
     Raises:
         BarsNotArrivedError, SourceError: as `fetch_bars`.
@@ -56,15 +56,15 @@ def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -
         return frame.assign(session=frame["date"])
     before = sessions.back(keys[0], 1)
     first = keys[0] if before is None else _day_after(before)
-    frame, asked = _columns_of(source, source.fetch_span(first, keys[-1])), set(keys)
+    frame, session_keys = _columns_of(source, source.fetch_span(first, keys[-1])), set(keys)
     at, days = pd.factorize(frame["date"])
-    seen_with = [day if day in sessions else sessions.at_or_after(day) for day in days]
-    wanted = np.array([key in asked for key in seen_with], dtype=bool)
-    absent = asked - set(days)
-    if absent:
-        raise _absence(source, type(source).__name__, absent)
-    frame["session"] = pd.Series(np.array(seen_with, dtype=object)[at], frame.index, dtype="str")
-    return frame[wanted[at]].reset_index(drop=True)
+    stored_with = [day if day in sessions else sessions.at_or_after(day) for day in days]
+    is_wanted = np.array([key in session_keys for key in stored_with], dtype=bool)
+    empty_keys = session_keys - set(days)
+    if empty_keys:
+        raise _absence(source, type(source).__name__, empty_keys)
+    frame["session"] = pd.Series(np.array(stored_with, dtype=object)[at], frame.index, dtype="str")
+    return frame[is_wanted[at]].reset_index(drop=True)
 
 
 def _day_after(key: str) -> str:
@@ -72,22 +72,22 @@ def _day_after(key: str) -> str:
 
 
 def _columns_of(source: BarSource, frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that the contract names.
+    """Select the columns that the contract names.
 
     Raises:
         SourceError: one is absent.
     """
-    absent = [c for c in RAW_COLUMNS if c not in frame.columns]
-    if absent:
+    absent_columns = [c for c in RAW_COLUMNS if c not in frame.columns]
+    if absent_columns:
         raise SourceError(
-            f"{type(source).__name__} gave no column {', '.join(absent)}; expected "
+            f"{type(source).__name__} gave no column {', '.join(absent_columns)}; expected "
             f"{', '.join(RAW_COLUMNS)}"
         )
     return frame[list(RAW_COLUMNS)]
 
 
 def _absence(source: BarSource, name: str, missing: set[str]) -> SourceError:
-    """What to say of sessions without a bar: late, or absent."""
+    """The error for sessions without a bar: their bars are late, or absent."""
     newest = None
     if isinstance(source, DatedSource):
         newest = _newest(source, min(missing))
@@ -109,10 +109,10 @@ def _absence(source: BarSource, name: str, missing: set[str]) -> SourceError:
 
 
 def _newest(source: DatedSource, key: str) -> str | None:
-    """The newest session that a source has; the weeks before `key` are looked at first."""
+    """The newest session that a source has; the weeks before `key` are searched first."""
     near = str((pd.Timestamp(key) - pd.Timedelta(days=60)).date())
     for first in (near, None):
-        there = source.days(first)
-        if len(there):
-            return str(there.index[-1])
+        days = source.days(first)
+        if len(days):
+            return str(days.index[-1])
     return None

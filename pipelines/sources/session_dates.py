@@ -1,8 +1,8 @@
-"""Session keys (`YYYY-MM-DD`) from a column of dates, however they are written.
+"""Read session keys (`YYYY-MM-DD`) from a column of dates, whatever its type and form.
 
 Dates may be dates, time stamps with or without a time zone, texts or integers. A time stamp with
-a time zone has a day only once it is said where, so the time zone is asked for rather than
-guessed; a date that cannot be read is an error that shows it, never a row less.
+a time zone has a day only in a place, so its time zone is asked for rather than guessed. A date
+that cannot be read is an error that shows it, never a row less.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def session_keys(
     *,
     optional: bool = False,
 ) -> pa.Array:
-    """Dates, however they are written, as text keys.
+    """Turn dates of any type and form into text keys.
 
     Args:
         values: dates, time stamps, text or integers.
         form: a strptime form, one of `EPOCHS`, or None for ISO dates and typed columns.
-        zone: time zone in which the day of a time stamp with a zone, or of an epoch, is read.
-        place: what the column is called in messages.
-        optional: whether a date may be missing.
+        zone: the time zone in which a time stamp with a zone, or an epoch, has its day.
+        place: the column's name in messages.
+        optional: allow missing dates.
 
     Returns:
         `YYYY-MM-DD`, one a row.
@@ -51,9 +51,9 @@ def session_keys(
     days = _days(distinct, values.dictionary.type, form, zone, place)
     wrong = np.flatnonzero(days.isna())
     if len(wrong) or (values.null_count and not optional):
-        shown = ", ".join(repr(distinct.iloc[k]) for k in wrong[:3]) or "an empty one"
+        examples = ", ".join(repr(distinct.iloc[k]) for k in wrong[:3]) or "an empty one"
         raise SourceError(
-            f"{place}: dates that cannot be read, such as {shown}; expected "
+            f"{place}: dates that cannot be read, such as {examples}; expected "
             f"{form or 'ISO dates such as 2024-01-31'}; set source.date_format, as in "
             f"'%d/%m/%Y' or epoch_ms"
         )

@@ -1,7 +1,7 @@
-"""The simulated source: a seeded market of any size with a planted, recoverable signal.
+"""Simulate the bars of a seeded market of any size with a planted, recoverable signal.
 
-For scale, and for tests that know the answer. The bars of a session depend on the seed and the
-sessions before it alone, so a longer span begins with the same bits.
+The source serves trials at scale and tests that know the answer. The bars of a session depend on
+the seed and the sessions before it alone, so a longer span begins with the same bits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SimulatedBars:
         self._sessions = sessions
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions."""
+        """Return the bars of some sessions."""
         return self._bars[self._bars["date"].isin(set(keys))]
 
     @cached_property

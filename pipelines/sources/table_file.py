@@ -1,7 +1,7 @@
-"""Small tables beside the bars: splits, dividends, membership, a calendar's column.
+"""Read small tables beside the bars: splits, dividends, membership, a calendar's column.
 
-CSV or Parquet, read whole. Dates become session keys; what cannot be read is an error that shows
-it.
+A table is CSV or Parquet and is read whole. Its dates become session keys; a value that cannot be
+read is an error that shows it.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ def read_table(
     dates: Sequence[str] = DATES,
     optional: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Columns of a CSV or Parquet file, dates as session keys.
+    """Read columns of a CSV or Parquet file, dates as session keys.
 
     Args:
         path: the file.
-        columns: the columns wanted.
-        what: what the file is for, for messages: a key of the YAML.
-        dates: those that are dates.
-        optional: dates that may be missing.
+        columns: the columns to read.
+        what: the purpose of the file, for messages: a key of the YAML.
+        dates: the columns that are dates.
+        optional: the dates that may be missing.
 
     Raises:
         SourceError: no such file, another ending, no such column, or a date that cannot be read.
     """
     table = _load(path, what, dates)
-    absent = [name for name in columns if name not in table.column_names]
-    if absent:
+    absent_columns = [name for name in columns if name not in table.column_names]
+    if absent_columns:
         raise SourceError(
-            f"{what}: {path} has no column {absent[0]!r}, expected {', '.join(columns)}; "
-            f"{did_you_mean(absent[0], table.column_names)}"
+            f"{what}: {path} has no column {absent_columns[0]!r}, expected {', '.join(columns)}; "
+            f"{did_you_mean(absent_columns[0], table.column_names)}"
         )
     out = {}
     for name in columns:
@@ -62,13 +62,13 @@ def read_table(
 
 
 def read_events(basis: Basis) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
-    """The tables of splits and of dividends that a price basis names; None for one that it lacks.
+    """Read the tables of splits and of dividends that a price basis names; None for no table.
 
     Returns:
         date, instrument and value, each.
 
     Raises:
-        SourceError: as `read_table`, or a value that is no positive number.
+        SourceError: as `read_table`, or a value is no positive number.
     """
     return (
         _events(basis.splits, "ratio", "source.basis.splits"),

@@ -1,9 +1,9 @@
-"""Bars out of a table: the rows asked for, what came before them, and their `adj_ratio`.
+"""Make bars from the rows of a table, with `adj_ratio` from the rows before them.
 
-A bar's ratio needs the instrument's previous row, which may lie a day back or, after a long
-suspension, years. Rows before the range are looked through in stretches that grow until every
-instrument has one or the data ends, and only in the columns that matter, so a day's fetch reads
-about a fortnight and a newly listed name costs one look through the history.
+A bar's ratio needs the instrument's previous row, which lies a day back or, after a long
+suspension, years. Rows before the range are searched in stretches that grow until every instrument
+has one or the data ends, and only in the columns that matter. So a day's fetch reads about a
+fortnight, and a newly listed name costs one pass over the history.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class TableBars(ABC):
     def _rows(
         self, first: str | None, last: str | None, only: Iterable[str] | None = None
     ) -> pd.DataFrame:
-        """Rows from one day to another, both included, in our names and units.
+        """Return the rows of a span of days, both ends included, in our names and units.
 
         `Columns.bars` makes them; `only` names the numbers needed.
         """
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions, as `base.BarSource.fetch`.
+        """Return the bars of some sessions, as `base.BarSource.fetch`.
 
         Raises:
             SourceError: the table cannot be read, lacks a column, or holds a date or number that
@@ -54,16 +54,16 @@ class TableBars(ABC):
         return rows[rows["date"].isin(set(keys))]
 
     def fetch_span(self, first: str, last: str) -> pd.DataFrame:
-        """Bars of all days from one to another, as `base.SpanSource.fetch_span`.
+        """Return the bars of all days of a span, as `base.SpanSource.fetch_span`.
 
         Raises:
-            SourceError: the table cannot be read.
+            SourceError: as `fetch`.
         """
         rows = self._rows(first, last)
         ratio = np.ones(len(rows))
-        named = rows["instrument"].notna().to_numpy()  # the others are set aside later
-        if named.any():
-            ratio[named] = self._ratios(rows[named], first)
+        has_instrument = rows["instrument"].notna().to_numpy()  # the others are set aside later
+        if has_instrument.any():
+            ratio[has_instrument] = self._ratios(rows[has_instrument], first)
         rows["adj_ratio"] = ratio
         for name in NUMBERS:
             if name not in rows:
@@ -92,30 +92,30 @@ class TableBars(ABC):
 
     def _level(self, rows: pd.DataFrame) -> np.ndarray:
         """Adjusted price ÷ price."""
-        given = rows[BASIS].to_numpy()
+        basis = rows[BASIS].to_numpy()
         with np.errstate(divide="ignore", invalid="ignore"):
             if self._basis.kind == "adj_close":
-                return np.asarray(given / rows["close"].to_numpy())
-            return np.asarray(1.0 / given if self._basis.inverse else given)
+                return np.asarray(basis / rows["close"].to_numpy())
+            return np.asarray(1.0 / basis if self._basis.inverse else basis)
 
     def _earlier(self, rows: pd.DataFrame, first: str, only: list[str]) -> pd.DataFrame:
-        """The last row with something to say before `first`, of each instrument in `rows`."""
-        wanted = set(rows["instrument"].unique())
+        """The last informative row before `first` of each instrument in `rows`."""
+        instruments = set(rows["instrument"].unique())
         end = str((pd.Timestamp(first) - pd.Timedelta(days=1)).date())
-        found: list[pd.DataFrame] = [rows.iloc[:0][["date", "instrument", *only]]]
+        parts: list[pd.DataFrame] = [rows.iloc[:0][["date", "instrument", *only]]]
         for days in (*_LOOK_BACK_DAYS, None):
             start = None if days is None else _days_before(first, days)
             before = self._rows(start, end, only)
-            before = before[before["instrument"].isin(wanted) & self._says_something(before)]
+            before = before[before["instrument"].isin(instruments) & self._is_informative(before)]
             newest = before.groupby("instrument")["date"].transform("max")
-            found.append(before[before["date"] == newest])
-            wanted -= set(before["instrument"].unique())
-            if not wanted:
+            parts.append(before[before["date"] == newest])
+            instruments -= set(before["instrument"].unique())
+            if not instruments:
                 break
-        return pd.concat(found)
+        return pd.concat(parts)
 
-    def _says_something(self, rows: pd.DataFrame) -> pd.Series[bool]:
-        """Whether a row can be the previous one of a later bar."""
+    def _is_informative(self, rows: pd.DataFrame) -> pd.Series[bool]:
+        """True for rows that can be the previous one of a later bar."""
         if self._basis.kind == "preclose":
             return (rows["close"] > 0) | (rows["volume"] > 0)
         if self._basis.kind == "events":

@@ -34,7 +34,7 @@ TRANSIENT_ERRNOS = frozenset(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an error, or one that it was raised from, may be gone at the next try."""
+    """True if an error, or one that it was raised from, may be gone at the next try."""
     return any(_passes(e) for e in _chain(error))
 
 
