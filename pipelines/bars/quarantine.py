@@ -89,11 +89,8 @@ def _contradicted(bars: pd.DataFrame) -> Bools:
 
 def any_of(broken: Mapping[str, Bools], names: Sequence[str], rows: int) -> Bools:
     """The rows that break one of some rules, [R]."""
-    out = np.zeros(rows, dtype=bool)
-    for name in names:
-        if name in broken:
-            out |= broken[name]
-    return out
+    masks = (broken[name] for name in names if name in broken)
+    return np.asarray(np.any([np.zeros(rows, dtype=bool), *masks], axis=0))
 
 
 def jumps(

@@ -10,11 +10,29 @@ import datetime as dt
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from pipelines.errors import ConfigError
+
+
+def exchange_calendar(name: str, start: dt.date | str) -> Any:
+    """The calendar of an exchange, from a day on.
+
+    Raises:
+        ConfigError: the calendar does not reach back to that day.
+    """
+    import exchange_calendars  # it takes a second to import
+
+    lead = pd.Timestamp(start) - pd.Timedelta(days=14)  # a calendar needs a session before
+    try:
+        return exchange_calendars.get_calendar(name, start=lead)
+    except ValueError as error:
+        raise ConfigError(
+            f"calendar {name} cannot be evaluated from {lead.date()} on: {error}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -43,15 +61,7 @@ class Sessions:
             ConfigError: the calendar does not reach back to `start`, or there is no session
                 between the dates.
         """
-        import exchange_calendars
-
-        lead = pd.Timestamp(start) - pd.Timedelta(days=14)  # a calendar needs a session before
-        try:
-            table = exchange_calendars.get_calendar(calendar, start=lead)
-        except ValueError as error:
-            raise ConfigError(
-                f"calendar {calendar} cannot be evaluated from {lead.date()} on: {error}"
-            ) from error
+        table = exchange_calendar(calendar, start)
         last = table.last_session if end is None else min(pd.Timestamp(end), table.last_session)
         days = table.sessions_in_range(pd.Timestamp(start), last)
         if days.empty:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from pipelines.calendar.sessions import Sessions
+from pipelines.calendar.sessions import Sessions, exchange_calendar
 
 
 def served_until(sessions: Sessions, key: str) -> pd.Timestamp:
@@ -82,8 +82,5 @@ def _exchange_next(sessions: Sessions, key: str) -> pd.Series | None:
 @lru_cache(maxsize=4)
 def _exchange_times(calendar: str, first: str) -> pd.DataFrame:
     """`open` and `close` by session, UTC, from a market's first session to the calendar's end."""
-    import exchange_calendars
-
-    lead = pd.Timestamp(first) - pd.Timedelta(days=14)
-    schedule: pd.DataFrame = exchange_calendars.get_calendar(calendar, start=lead).schedule
+    schedule: pd.DataFrame = exchange_calendar(calendar, first).schedule
     return schedule[["open", "close"]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +146,9 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
         place += f" (line {line})"
     if error["type"] == "extra_forbidden":
         section = _section_at(error["loc"][:-1])
-        hint = did_you_mean(str(loc[-1]), _keys(section)) if section else "remove it"
+        fields = section.model_fields if section else {}
+        keys = [field.alias or name for name, field in fields.items()]
+        hint = did_you_mean(str(loc[-1]), keys) if section else "remove it"
         return f"{place}: unknown key; {hint}"
     if error["type"] == "missing":
         return f"{place}: required, but not given"
@@ -156,11 +157,6 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     plain = isinstance(value, str | int | float | bool | dt.date) and "\n" not in message
     suffix = f" (given: {value!r})" if plain else ""
     return f"{place}: {message}{suffix}"
-
-
-def _keys(section: type[BaseModel]) -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        yield field.alias or name
 
 
 def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pipelines.config.calendar import (
     CalendarConfig,
@@ -27,6 +27,11 @@ from pipelines.config.quarantine import QuarantineConfig
 from pipelines.config.sources import QlibBinSource, SourceConfig
 from pipelines.config.types import PositiveInt, Section, Share
 from rnn_core.features import FeatureSet, parse
+
+# `gru:` with nothing after it means all defaults.
+ModelEntry = Annotated[
+    dict[str, Any], BeforeValidator(lambda entry: {} if entry is None else entry)
+]
 
 
 def _check_universe(source: Section, universe: Section | str) -> None:
@@ -194,20 +199,12 @@ class FactoryConfig(Section):
     features: FeaturesConfig = Field(default_factory=FeaturesConfig)
     dataset: DatasetConfig
     training: TrainingConfig
-    models: dict[str, dict[str, Any]]
+    models: dict[str, ModelEntry]
     checks: ChecksConfig = ChecksConfig()
     evaluation: EvaluationSettings = EvaluationSettings()
     portfolio: PortfolioSettings = PortfolioSettings()
     schedule: ScheduleConfig = ScheduleConfig()
     alerts: AlertsConfig = AlertsConfig()
-
-    @field_validator("models", mode="before")
-    @classmethod
-    def _empty_entries(cls, models: Any) -> Any:
-        """`gru:` with nothing after it means all defaults."""
-        if isinstance(models, dict):
-            return {name: {} if entry is None else entry for name, entry in models.items()}
-        return models
 
     @field_validator("models")
     @classmethod

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +21,10 @@ REQUIRED = ("date", "instrument", "open", "high", "low", "close", "volume")
 COLUMNS = (*REQUIRED, "amount")
 """Our names of the columns that a table of bars can have."""
 NUMBERS = tuple(name for name in COLUMNS if name not in ("date", "instrument"))
+
+
+_Way = Literal["adjusted", "ratio", "factor", "adj_close", "preclose", "events"]
+_WAYS: tuple[_Way, ...] = get_args(_Way)[:-1]  # those with a key of their own
 
 
 class Basis(Section):
@@ -58,8 +62,7 @@ class Basis(Section):
 
     @model_validator(mode="after")
     def _one(self) -> Basis:
-        ways = [k for k in ("adjusted", "ratio", "factor", "adj_close", "preclose")
-                 if getattr(self, k) is not None]  # fmt: skip
+        ways: list[str] = [way for way in _WAYS if getattr(self, way) is not None]
         if self.splits is not None or self.dividends is not None:
             ways.append("splits and dividends")
         if len(ways) != 1:
@@ -72,12 +75,9 @@ class Basis(Section):
         return self
 
     @property
-    def kind(self) -> Literal["adjusted", "ratio", "factor", "adj_close", "preclose", "events"]:
+    def kind(self) -> _Way:
         """The way that is named."""
-        for name in ("adjusted", "ratio", "factor", "adj_close", "preclose"):
-            if getattr(self, name) is not None:
-                return name
-        return "events"
+        return next((way for way in _WAYS if getattr(self, way) is not None), "events")
 
     @property
     def column(self) -> str | None:

@@ -55,7 +55,7 @@ def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -
         frame = fetch_bars(source, keys)
         return frame.assign(session=frame["date"])
     before = sessions.back(keys[0], 1)
-    first = keys[0] if before is None else _day_after(before)
+    first = keys[0] if before is None else str(dt.date.fromisoformat(before) + dt.timedelta(days=1))
     frame, session_keys = _columns_of(source, source.fetch_span(first, keys[-1])), set(keys)
     at, days = pd.factorize(frame["date"])
     stored_with = [day if day in sessions else sessions.at_or_after(day) for day in days]
@@ -65,10 +65,6 @@ def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -
         raise _absence(source, type(source).__name__, empty_keys)
     frame["session"] = pd.Series(np.array(stored_with, dtype=object)[at], frame.index, dtype="str")
     return frame[is_wanted[at]].reset_index(drop=True)
-
-
-def _day_after(key: str) -> str:
-    return str(dt.date.fromisoformat(key) + dt.timedelta(days=1))
 
 
 def _columns_of(source: BarSource, frame: pd.DataFrame) -> pd.DataFrame:

@@ -62,7 +62,7 @@ class QlibBars:
             SourceError: as `fetch`.
         """
         try:
-            provider = self._provider()
+            provider = QlibProvider(self._settings.path)
             calendar = provider.calendar
             if calendar.searchsorted(pd.Timestamp(first)) == calendar.searchsorted(
                 pd.Timestamp(last), side="right"
@@ -80,7 +80,7 @@ class QlibBars:
     def days(self, first: str | None = None) -> pd.Series[int]:
         """Return the provider's sessions in order, each with the number of all instruments."""
         try:
-            provider = self._provider()
+            provider = QlibProvider(self._settings.path)
             calendar, count = provider.calendar, sum(map(len, self._groups(provider).values()))
         except (ProviderError, OSError) as error:
             raise SourceError(f"qlib_bin: {error}") from error
@@ -96,9 +96,6 @@ class QlibBars:
         except OSError as error:
             raise SourceError(f"qlib_bin: cannot read {path}: {error}") from error
         return fingerprint([str(path), stat.st_size, stat.st_mtime_ns])
-
-    def _provider(self) -> QlibProvider:
-        return QlibProvider(self._settings.path)
 
     def _groups(self, provider: QlibProvider) -> dict[tuple[str, ...], list[str]]:
         """Codes by the optional fields for which they have files."""

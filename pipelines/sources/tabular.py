@@ -8,6 +8,7 @@ fortnight, and a newly listed name costs one pass over the history.
 
 from __future__ import annotations
 
+import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 
@@ -101,10 +102,11 @@ class TableBars(ABC):
     def _earlier(self, rows: pd.DataFrame, first: str, only: list[str]) -> pd.DataFrame:
         """The last informative row before `first` of each instrument in `rows`."""
         instruments = set(rows["instrument"].unique())
-        end = str((pd.Timestamp(first) - pd.Timedelta(days=1)).date())
+        day = dt.date.fromisoformat(first)
+        end = str(day - dt.timedelta(days=1))
         parts: list[pd.DataFrame] = [rows.iloc[:0][["date", "instrument", *only]]]
         for days in (*_LOOK_BACK_DAYS, None):
-            start = None if days is None else _days_before(first, days)
+            start = None if days is None else str(day - dt.timedelta(days=days))
             before = self._rows(start, end, only)
             before = before[before["instrument"].isin(instruments) & self._is_informative(before)]
             newest = before.groupby("instrument")["date"].transform("max")
@@ -133,7 +135,3 @@ def _as_traded(rows: pd.DataFrame, basis: Basis) -> pd.DataFrame:
             rows[name] = rows[name] / factor
         rows["volume"] = rows["volume"] * factor
     return rows
-
-
-def _days_before(key: str, days: int) -> str:
-    return str((pd.Timestamp(key) - pd.Timedelta(days=days)).date())
