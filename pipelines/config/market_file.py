@@ -140,14 +140,10 @@ class ScheduleConfig(Section):
     @field_validator("cron")
     @classmethod
     def _valid_cron(cls, cron: str) -> str:
-        import dagster as dg  # heavy, and only a schedule that is configured needs it
+        from dagster._utils.schedules import is_valid_cron_string
 
-        try:
-            dg.ScheduleDefinition(job_name="daily", cron_schedule=cron)
-        except dg.DagsterInvalidDefinitionError:
-            raise ValueError(
-                f"not a cron string: {cron!r}; expected five fields, as '30 0 * * *'"
-            ) from None
+        if not is_valid_cron_string(cron):
+            raise ValueError(f"not a cron string: {cron!r}; expected five fields, as '30 0 * * *'")
         return cron
 
     @field_validator("every_minutes")
