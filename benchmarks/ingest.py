@@ -45,7 +45,7 @@ def files(path: Path) -> None:
     from pipelines.instance.home import dagster_instance
     from pipelines.market.market import Market
     from pipelines.operations.runs import run_assets
-    from pipelines.sources.base import fetch_bars
+    from pipelines.sources.fetch import fetch_bars
 
     raw = yaml.safe_load((CONFIGS / "us_files.yaml").read_text())
     raw["market"]["source"]["path"] = str(path)
@@ -86,7 +86,7 @@ def provider(root: Path, instruments: int, sessions: int) -> list[str]:
 
 def qlib(instruments: int, sessions: int, stretch: int) -> None:
     from pipelines.config.sources import QlibBinSource
-    from pipelines.sources.base import fetch_bars
+    from pipelines.sources.fetch import fetch_bars
     from pipelines.sources.qlib_bin import QlibBars
 
     with tempfile.TemporaryDirectory() as folder:

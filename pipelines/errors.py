@@ -1,8 +1,10 @@
-"""The errors people see: each says what was given, what was expected and what to do next."""
+"""The errors that people see; every message says the value, the expectation and the remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+from rnn_core.suggestions import near_matches
 
 
 class PipelineError(Exception):
@@ -14,17 +16,17 @@ class ConfigError(PipelineError):
 
 
 class SourceError(PipelineError):
-    """A source of bars gave nothing, or not what its contract promises."""
+    """A source of bars gave nothing, or broke its contract."""
 
 
 class MissingPackageError(SourceError):
     """A source needs a package that is not installed, or not in a version that it can use.
 
     Args:
-        kind: of the source, as the YAML names it.
-        package: what is missing.
-        extra: of this project that brings it.
-        error: what importing it raised.
+        kind: the source's kind, as the YAML names it.
+        package: the missing package.
+        extra: the extra of this project that brings it.
+        error: the error of the import.
     """
 
     def __init__(self, kind: str, package: str, extra: str, error: ImportError) -> None:
@@ -35,7 +37,7 @@ class MissingPackageError(SourceError):
 
 
 class BarsNotArrivedError(SourceError):
-    """Sessions later than the newest that the source has: ask again later."""
+    """The sessions lie after the newest one that the source has: ask again later."""
 
 
 class WarehouseError(PipelineError):
@@ -43,7 +45,7 @@ class WarehouseError(PipelineError):
 
 
 class MissingSessionsError(PipelineError):
-    """Sessions that an asset looks back on are not in the warehouse."""
+    """The warehouse lacks sessions that an asset looks back on."""
 
 
 class ProcessorStateError(PipelineError):
@@ -51,12 +53,12 @@ class ProcessorStateError(PipelineError):
 
 
 class ModelNotTrainedError(PipelineError):
-    """The bundle of the anchor session in force does not exist, or is not the one expected."""
+    """The bundle of the anchor session in force is absent, damaged or of another configuration."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """A hint naming the nearest of `choices`, or the choices themselves where none is near."""
-    from rnn_core.suggestions import near_matches
+    """A hint that names the nearest of `choices`, or all of them if none is near."""
+    """A hint that names the nearest of `choices`, or all of them if none is near."""
 
     names = sorted(choices)
     near = near_matches(word, names).removeprefix("; ")
@@ -76,4 +78,4 @@ class CheckFailedError(PipelineError):
 
 
 class NotFiniteError(PipelineError):
-    """Features with NaN or infinities on their way into a model."""
+    """Features on their way into a model hold NaN or infinities."""

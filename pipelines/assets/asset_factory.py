@@ -16,7 +16,7 @@ from pipelines.assets.check_results import check_spec
 from pipelines.assets.freshness import freshness_policy
 from pipelines.assets.materialize import materialize
 from pipelines.assets.partitions import check_sessions
-from pipelines.assets.retries import is_transient, retry_later
+from pipelines.assets.retries import retry_later
 from pipelines.assets.run import Results, Run
 from pipelines.errors import BarsNotArrivedError, PipelineError, SourceError, name_sessions
 from pipelines.instance.locks import writer_lock
@@ -25,6 +25,7 @@ from pipelines.instance.progress import progress
 from pipelines.instance.run_history import waits_for_bars_tag
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage, by_model
+from pipelines.sources.transient import is_transient
 from pipelines.staleness.served import Served
 from pipelines.warehouse.catalog import refresh_catalog
 from pipelines.warehouse.schemas import Table

@@ -33,7 +33,7 @@ from pipelines.errors import MissingSessionsError, SourceError, WarehouseError, 
 from pipelines.market.input_versions import ohlcv_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage
-from pipelines.sources.base import fetch_sessions
+from pipelines.sources.fetch import fetch_sessions
 from pipelines.warehouse.arrow_rows import from_columns
 from pipelines.warehouse.schemas import OHLCV, OHLCV_QUARANTINE, Table
 

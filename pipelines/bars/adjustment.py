@@ -1,9 +1,9 @@
-"""From bars as a source gives them to bars that the rest may trust: factors, members, adjustment.
+"""Compute adjustment factors, and adjust bars by them.
 
 The adjustment factor is the cumulative product of `adj_ratio` since the instrument's first bar in
-the warehouse and runs through bars that are set aside (`quarantine.py`), so a split on a day with a
-bad tick is not lost. A factor once stored does not change when a later dividend is paid:
-yesterday's partition stays valid.
+the warehouse. It runs through bars that are set aside (`quarantine.py`), so a split on a day with a
+bad tick is not lost. A stored factor does not change when a later dividend is paid: yesterday's
+partition stays valid.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from pipelines.bars.quarantine import PRICES
 from pipelines.market.market import Market
+from pipelines.sources.base import PRICES
 from pipelines.warehouse.warehouse import Partitions
 
 
 def adjustment_factors(bars: pd.DataFrame, prior: pd.Series) -> pd.Series:
-    """adj_factor of every bar: the prior factor times the ratios since, in order.
+    """Compute the adj_factor of every bar: the prior factor times the ratios since, in order.
 
     Args:
         bars: rows with date, instrument, adj_ratio; quarantined ones included.
-        prior: last factor before the first session of `bars`, by instrument; an instrument
-            without one starts here at 1.0.
+        prior: the last factor before the first session of `bars`, by instrument; an instrument
+            without one starts at 1.0.
 
     Returns:
         Factors by row of `bars`; the same bits whether sessions come alone or in a range, and
@@ -48,7 +48,7 @@ def adjustment_factors(bars: pd.DataFrame, prior: pd.Series) -> pd.Series:
 
 
 def adjusted(bars: pd.DataFrame, vwap: Literal["amount", "typical", "none"]) -> pd.DataFrame:
-    """Bars on the adjusted basis that features are computed from.
+    """Put bars on the adjusted basis that features are computed from.
 
     Args:
         bars: rows of `ohlcv`.
@@ -73,7 +73,7 @@ def adjusted(bars: pd.DataFrame, vwap: Literal["amount", "typical", "none"]) -> 
 def load_bars(
     market: Market, keys: Sequence[str], needed_by: str
 ) -> tuple[pd.DataFrame, Partitions]:
-    """Adjusted bars of some sessions, and the partitions that they came from.
+    """Read the adjusted bars of some sessions, and the partitions that they came from.
 
     Args:
         market: the market.

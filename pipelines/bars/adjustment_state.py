@@ -1,12 +1,12 @@
-"""What a session's bars build on: each instrument's last adjustment factor and last close.
+"""Carry each instrument's last adjustment factor and last close from session to session.
 
-A session keeps a fingerprint of what entered it among its inputs, so that sessions that were made
-again in front of it with other factors, by a run that was cut off before it reached it, are seen.
+This state enters a session, which keeps a fingerprint of it among its inputs. So a session shows as
+outdated if those before it were made again with other factors by a run that was cut off.
 
-Both come from the instrument's newest row before the session, a bar or one that was set aside, so
-one look back serves both. It goes over stretches of growing length until every instrument is found
-or the market's start is reached: the run of one day mostly reads one partition. Within a range that
-is made in stretches, what leaves one enters the next without being read again.
+Factor and close come from the instrument's newest row before the session, a bar or one that was set
+aside, so one look back serves both. The look back goes over stretches of growing length until every
+instrument is found or the market's start is reached: the run of one day mostly reads one partition.
+In a range that is made in stretches, the state passes from one stretch to the next in memory.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _OF_TABLE = {
 
 
 class Carry:
-    """What enters a session, by instrument.
+    """The state that enters a session, by instrument.
 
     Args:
         market: the market.
         earlier: all sessions before the first one that is made, in order.
-        intact: whether the files of a session can be read; one where they cannot is passed over.
-            Without it such a session is an error.
+        intact: tells whether the files of a session can be read; other sessions are passed over.
+            By default a session that cannot be read is an error.
     """
 
     def __init__(
@@ -45,74 +45,74 @@ class Carry:
         self._known = pd.DataFrame(columns=list(CARRIED), dtype="float64")
         self._looked_for: set[str] = set()
 
-    def into(self, wanted: set[str]) -> pd.DataFrame:
-        """What enters the next sessions.
+    def into(self, instruments: set[str]) -> pd.DataFrame:
+        """Return the state that enters the next sessions.
 
         Args:
-            wanted: instruments of these sessions.
+            instruments: the instruments of these sessions.
 
         Returns:
-            `adj_factor` and `last_close` (NaN where no bar was ever fit to be compared with) by
-            instrument; one never seen before is absent.
+            `adj_factor` and `last_close` (NaN if no bar was ever fit for comparison) by instrument;
+            an instrument that was never seen before is absent.
         """
-        left = wanted - self._looked_for
-        self._looked_for |= left
-        left -= set(self._known.index)
+        unknown = instruments - self._looked_for
+        self._looked_for |= unknown
+        unknown -= set(self._known.index)
         end, length = len(self._earlier), 1
-        while end > 0 and left:
+        while end > 0 and unknown:
             keys = [key for key in self._earlier[max(0, end - length) : end] if self._intact(key)]
             if keys:
-                found = last_rows(self._market, keys)
-                self._take(found[found.index.isin(left)])
-                left -= set(found.index)
+                newest = last_rows(self._market, keys)
+                self._take(newest[newest.index.isin(unknown)])
+                unknown -= set(newest.index)
             end, length = end - length, length * 4
         return self._known
 
     def leave(self, bars: pd.DataFrame) -> None:
-        """Take what leaves sessions that are made.
+        """Take over the state that leaves sessions which were made.
 
         Args:
             bars: their rows in order, with instrument, adj_factor and last_close.
         """
-        named = bars.dropna(subset="instrument").drop_duplicates("instrument", keep="last")
-        self._take(named.set_index("instrument")[list(CARRIED)])
+        newest = bars.dropna(subset="instrument").drop_duplicates("instrument", keep="last")
+        self._take(newest.set_index("instrument")[list(CARRIED)])
 
     def _take(self, rows: pd.DataFrame) -> None:
-        kept = self._known[~self._known.index.isin(rows.index)]
-        self._known = pd.concat([kept, rows]) if len(kept) else rows
+        others = self._known[~self._known.index.isin(rows.index)]
+        self._known = pd.concat([others, rows]) if len(others) else rows
 
 
 def with_entering(rows: pd.DataFrame, prior: pd.DataFrame) -> pd.DataFrame:
-    """Rows with what entered their session of their instrument, in columns `STATES`.
+    """Add the state that entered each row's session, in the columns `STATES`.
 
     Args:
-        rows: of consecutive sessions, those of an instrument and session oldest first: session,
-            instrument, adj_factor, last_close.
-        prior: what enters the first session, by instrument, as of `Carry.into`.
+        rows: rows of consecutive sessions, those of an instrument and session oldest first:
+            session, instrument, adj_factor, last_close.
+        prior: the state that enters the first session, by instrument, as of `Carry.into`.
 
     Returns:
-        The rows; NaN where an instrument was never seen before.
+        The rows; NaN for an instrument that was never seen before.
     """
     keys = ["instrument", "session"]
     newest = rows.dropna(subset="instrument").drop_duplicates(keys, keep="last")
     newest = newest.sort_values(keys, kind="stable")
     before = newest.groupby("instrument")[list(CARRIED)].shift()
     first = ~newest["instrument"].duplicated()
-    entered = prior.reindex(newest.loc[first, "instrument"])
-    before.loc[first] = entered[list(CARRIED)].to_numpy(dtype="float64")
+    prior_rows = prior.reindex(newest.loc[first, "instrument"])
+    before.loc[first] = prior_rows[list(CARRIED)].to_numpy(dtype="float64")
     before.columns = pd.Index(STATES)
-    found = pd.concat([newest[keys], before], axis=1)
-    return rows.merge(found, on=keys, how="left").set_axis(rows.index)
+    entered_rows = pd.concat([newest[keys], before], axis=1)
+    return rows.merge(entered_rows, on=keys, how="left").set_axis(rows.index)
 
 
 def last_rows(market: Market, keys: Sequence[str]) -> pd.DataFrame:
-    """The newest row of each instrument in some sessions: `adj_factor`, `last_close`."""
+    """The state of each instrument's newest row in some sessions: `adj_factor`, `last_close`."""
     rows = stored_rows(market, keys).dropna(subset=["instrument", "adj_factor"])
     return rows.drop_duplicates("instrument", keep="last").set_index("instrument")[list(CARRIED)]
 
 
 def stored_rows(market: Market, keys: Sequence[str]) -> pd.DataFrame:
-    """All rows of some sessions, bars and those set aside, oldest first.
+    """Read all rows of some sessions, bars and those set aside, oldest first.
 
     Returns:
         session (datetime64), instrument, bar_date, adj_factor, last_close.

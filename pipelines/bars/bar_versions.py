@@ -1,10 +1,9 @@
-"""What a session of `ohlcv` is made from: bars as the source gave them, and the members.
+"""Fingerprint the inputs of a session of `ohlcv`: its bars, its members and the state before it.
 
 The bars' fingerprint can be compared only by asking the source again (`restated_sessions`), which
-is done by command: a vendor's history may be slow or metered. The members' fingerprint follows
-from the stored instruments and the configured universe, so a changed universe shows by itself; so
-does that of what entered the session (`adjustment_state.py`), if sessions before it are other than
-they were.
+happens by command: a vendor's history may be slow or metered. The members' fingerprint follows from
+the stored instruments and the configured universe, so a changed universe shows by itself. So does
+the state that entered the session (`adjustment_state.py`), if sessions before it have changed.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ from pipelines.errors import MissingSessionsError, WarehouseError
 from pipelines.market.input_versions import ENTERING, MEMBERS, SOURCE_BARS
 from pipelines.market.market import Market
 from pipelines.market.membership import membership
-from pipelines.sources.base import RAW_COLUMNS, fetch_sessions
+from pipelines.sources.base import RAW_COLUMNS
+from pipelines.sources.fetch import fetch_sessions
 from pipelines.warehouse.partition_file import fingerprint, sha256
 
 _TABLES = ("ohlcv", "ohlcv_quarantine")  # together they hold every bar of the source
@@ -28,7 +28,7 @@ _CHUNK = 250  # sessions asked of the source at once
 
 
 def in_order(bars: pd.DataFrame) -> pd.DataFrame:
-    """Bars by date and so by session, in an order that does not depend on the source's."""
+    """Sort bars by date and so by session, in an order that does not depend on the source's."""
     return bars.sort_values(list(RAW_COLUMNS), kind="stable", ignore_index=True)
 
 
@@ -39,8 +39,8 @@ def bar_inputs(
 
     Args:
         market: the market.
-        bars: rows as of `sources.base.fetch_sessions`, in order, with `member` (bool) and what
-            `carry.with_entering` adds.
+        bars: rows as of `fetch_sessions`, in order, with `member` (bool) and the columns that
+            `with_entering` adds.
         keys: the sessions.
     """
     hashes, entering = bar_hashes(bars, keys), _entering_hashes(market, bars, keys)
@@ -54,7 +54,7 @@ def bar_inputs(
 
 
 def bar_hashes(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:
-    """Fingerprint of each session's bars as the source gave them; `bars` in order."""
+    """The fingerprint of each session's bars as the source gave them; `bars` in order."""
     hashes = pd.util.hash_pandas_object(bars[list(RAW_COLUMNS)], index=False).to_numpy()
     return {key: sha256(hashes[rows].tobytes()) for key, rows in rows_of(bars, keys).items()}
 
@@ -64,7 +64,7 @@ def _members_hash(instruments: Iterable[str]) -> str:
 
 
 def rows_of(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, slice]:
-    """Where the rows of each session lie in `bars` in order."""
+    """The slice of each session's rows in `bars`, which are in order."""
     dates = bars["session"].to_numpy(dtype="datetime64[D]")
     days = np.array(keys, dtype="datetime64[D]")
     starts, ends = (np.searchsorted(dates, days, side=side) for side in ("left", "right"))
@@ -72,53 +72,53 @@ def rows_of(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, slice]:
 
 
 def _entering_hashes(market: Market, rows: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:
-    """Fingerprint of what entered each session, by name; `rows` with what `with_entering` adds.
+    """The fingerprint of the state that entered each session; `rows` as of `with_entering`.
 
     Closes decide only where a jump sets a bar aside. Values are taken to the seven digits of a
     float32: a source may give factors whose last digits differ from one day to the next.
     """
     states = STATES if "jump" in market.config.market.quarantine.set_aside else STATES[:1]
-    named = rows.dropna(subset="instrument").drop_duplicates(["session", "instrument"])
-    named = named.sort_values(["session", "instrument"], kind="stable", ignore_index=True)
-    names = named["instrument"].to_numpy(dtype=object)
-    values = named[list(states)].to_numpy(dtype="float32")
+    distinct = rows.dropna(subset="instrument").drop_duplicates(["session", "instrument"])
+    distinct = distinct.sort_values(["session", "instrument"], kind="stable", ignore_index=True)
+    names = distinct["instrument"].to_numpy(dtype=object)
+    values = distinct[list(states)].to_numpy(dtype="float32")
     return {
         key: sha256("\n".join(names[at]).encode() + values[at].tobytes())
-        for key, at in rows_of(named, keys).items()
+        for key, at in rows_of(distinct, keys).items()
     }
 
 
 def inputs_now(
     market: Market, keys: Sequence[str], intact: Callable[[str], bool]
 ) -> dict[str, dict[str, str]]:
-    """What sessions would be made from now, as far as the warehouse knows.
+    """The inputs that sessions would have now, as far as the warehouse knows.
 
-    A session on the way that is absent or damaged is passed over: it is made again itself.
+    A session in between that is absent or damaged is passed over: it is made again itself.
 
     Args:
         market: the market.
-        keys: sessions whose bars, and bars set aside, are there and intact, in order.
-        intact: whether both files of a session can be read.
+        keys: sessions whose bars, and bars set aside, are intact, in order.
+        intact: tells whether both files of a session can be read.
 
     Returns:
         By session `members` among its stored bars, under the present universe, and `entering`.
     """
     if not keys:
         return {}
-    there = set(market.warehouse.sessions(_TABLES[1]))
-    there &= set(market.warehouse.sessions(_TABLES[0]))
-    known = [key for key in market.sessions.keys if key in there and key <= keys[-1]]
-    earlier = [key for key in known if key < keys[0]]
-    between = [key for key in known if key >= keys[0] and intact(key)]
+    stored = set(market.warehouse.sessions(_TABLES[1]))
+    stored &= set(market.warehouse.sessions(_TABLES[0]))
+    sessions = [key for key in market.sessions.keys if key in stored and key <= keys[-1]]
+    earlier = [key for key in sessions if key < keys[0]]
+    between = [key for key in sessions if key >= keys[0] and intact(key)]
     rows = stored_rows(market, between)
     names = set(rows["instrument"].dropna())
     rows = with_entering(rows, Carry(market, earlier, intact).into(names))
     entering = _entering_hashes(market, rows, keys)
-    named = rows[["session", "instrument"]].dropna()
-    named["date"] = named.pop("session").dt.strftime("%Y-%m-%d")
-    member = membership(named, market.universe)
+    bars = rows[["session", "instrument"]].dropna()
+    bars["date"] = bars.pop("session").dt.strftime("%Y-%m-%d")
+    member = membership(bars, market.universe)
     members: dict[str, list[str]] = {key: [] for key in between}
-    for day, instrument in zip(named["date"][member], named["instrument"][member], strict=True):
+    for day, instrument in zip(bars["date"][member], bars["instrument"][member], strict=True):
         members[day].append(instrument)
     return {
         key: {"members": _members_hash(members[key]), "entering": entering[key]} for key in keys
@@ -126,24 +126,24 @@ def inputs_now(
 
 
 def first_unchained(market: Market, keys: Sequence[str], carry: Carry) -> str | None:
-    """The first stored session that was made from something else than would enter it.
+    """The first stored session that another state entered than would enter it now.
 
     Args:
         market: the market.
-        keys: sessions that are there, in order; those from the first damaged one on are not looked
-            at, as what they build on is not known.
-        carry: what leaves the sessions before them; used up.
+        keys: stored sessions, in order; those from the first damaged one on are not compared, since
+            the state that they build on is unknown.
+        carry: the state that leaves the sessions before them; it is used up.
     """
     for start in range(0, len(keys), _CHUNK):
-        asked = keys[start : start + _CHUNK]
-        whole = _are_readable(market, asked)
-        part = asked if whole else list(takewhile(lambda k: _are_readable(market, [k]), asked))
-        if not part:
+        chunk = keys[start : start + _CHUNK]
+        whole = _are_readable(market, chunk)
+        readable = chunk if whole else list(takewhile(lambda k: _are_readable(market, [k]), chunk))
+        if not readable:
             return None
-        rows = stored_rows(market, part)
+        rows = stored_rows(market, readable)
         rows = with_entering(rows, carry.into(set(rows["instrument"].dropna())))
-        entering = _entering_hashes(market, rows, part)
-        for key in part:
+        entering = _entering_hashes(market, rows, readable)
+        for key in readable:
             info = market.warehouse.info("ohlcv", key)
             if info is None or info.provenance.inputs.get("entering") != entering[key]:
                 return key
@@ -154,7 +154,7 @@ def first_unchained(market: Market, keys: Sequence[str], carry: Carry) -> str | 
 
 
 def _are_readable(market: Market, keys: Sequence[str]) -> bool:
-    """Whether both files of every session are there and intact."""
+    """True if both files of every session are intact."""
     try:
         for table in _TABLES:
             market.warehouse.digests(table, keys, needed_by="ohlcv")

@@ -1,4 +1,4 @@
-"""Judge bars: adjustment factor, membership, broken rules and what becomes of each bar."""
+"""Judge bars: adjustment factor, membership, broken rules, and the verdict on each bar."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pipelines.market.membership import membership
 
 
 def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
-    """Bars with their factor, membership and what becomes of them.
+    """Add to bars their adjustment factor, their membership, and the verdict of the rules.
 
     Args:
         market: the market.
         bars: rows as of `fetch_sessions`, in order.
-        carry: what enters them.
+        carry: the state that enters them.
 
     Returns:
-        The bars, and `adj_factor`, `last_close`, `member`, `rule`, `policy`, `aside`, and what
-        `carry.with_entering` adds.
+        The bars, and `adj_factor`, `last_close`, `member`, `rule`, `policy`, `aside`, and the
+        columns that `with_entering` adds.
     """
     quarantine = market.config.market.quarantine
     prior = carry.into(set(bars["instrument"].dropna()))
@@ -30,14 +30,14 @@ def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
     stands = ~any_of(broken, quarantine.set_aside, len(bars))
     close = (bars["close"] * factor).to_numpy(dtype="float64")
     broken["jump"], last = jumps(bars, close, stands, prior["last_close"], quarantine.jump_limit)
-    found = verdict(broken, quarantine.policies)
+    verdicts = verdict(broken, quarantine.policies)
     by_session = bars[["instrument"]].assign(date=bars["session"])
     bars = bars.assign(
         adj_factor=factor,
         last_close=last,
         member=membership(by_session, market.universe),
-        rule=pd.Series(found.rule, bars.index, dtype="str"),
-        policy=pd.Series(found.policy, bars.index, dtype="str"),
-        aside=found.aside,
+        rule=pd.Series(verdicts.rule, bars.index, dtype="str"),
+        policy=pd.Series(verdicts.policy, bars.index, dtype="str"),
+        aside=verdicts.aside,
     )
     return with_entering(bars, prior)

@@ -1,13 +1,13 @@
-"""The rules that a bar may break, by name, and what becomes of one that does.
+"""Find the bars that break a rule, and set them aside or accept them by policy.
 
-A bar that breaks a rule is never repaired. It is set aside in `ohlcv_quarantine`, as it was given,
-or kept as a bar, warned of and counted: `market.quarantine` of the YAML says which, rule by rule
-(`quarantine.py`). Some rules leave no choice: what they find cannot be stored as a bar, or
-nothing downstream could use it; `RULES` gives the reason.
+A bar that breaks a rule is never repaired. It is set aside in `ohlcv_quarantine` as the source gave
+it, or kept as a bar, warned of and counted: `market.quarantine` of the YAML decides rule by rule
+(`config/quarantine.py`). Some rules leave no choice, since their bars cannot be stored or are of no
+use downstream; `RULES` gives the reason.
 
-`jump` alone looks at two bars: the adjusted close and that of the instrument's newest earlier bar
-that no other rule sets aside, so that a split that the source states is none, and a bad tick that
-is set aside is none on its way back. A bar set aside for its jump alone stands for the next
+`jump` alone compares two bars: the adjusted close with that of the instrument's newest earlier bar
+that no other rule sets aside. So a split that the source states is no jump, and neither is the way
+back from a bad tick that was set aside. A bar set aside for its jump alone counts in the next
 comparison: a level that has shifted for good is one jump, not one every session.
 
 `future_date` is never met by the ingest, which asks for nothing later than the newest closed
@@ -27,16 +27,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.config.quarantine import RULES, Policy
+from pipelines.sources.base import PRICES
 
 Bools: TypeAlias = NDArray[np.bool_]
 Floats: TypeAlias = NDArray[np.float64]
 
-PRICES = ("open", "high", "low", "close")
 JOIN = "; "
 
 
 def broken_rules(bars: pd.DataFrame) -> dict[str, Bools]:
-    """The rows that break each rule that looks at one session; all but `future_date` and `jump`.
+    """Find the rows that break each rule that needs one session: all but `future_date` and `jump`.
 
     Args:
         bars: rows as of `sources.base.BarSource`; with a column `session`, the partition of each,
@@ -89,17 +89,14 @@ def _contradicted(bars: pd.DataFrame) -> Bools:
 
 def any_of(broken: Mapping[str, Bools], names: Sequence[str], rows: int) -> Bools:
     """The rows that break one of some rules, [R]."""
-    out = np.zeros(rows, dtype=bool)
-    for name in names:
-        if name in broken:
-            out |= broken[name]
-    return out
+    masks = (broken[name] for name in names if name in broken)
+    return np.asarray(np.any([np.zeros(rows, dtype=bool), *masks], axis=0))
 
 
 def jumps(
     bars: pd.DataFrame, adjusted_close: Floats, stands: Bools, prior: pd.Series, limit: float
 ) -> tuple[Bools, Floats]:
-    """The rows whose adjusted close jumped, and the close that the next row is compared with.
+    """Find the rows whose adjusted close jumped, and the close for the next comparison.
 
     A jump is a rise by more than `limit` or a fall of the same size in logarithms: below 1 ÷ (1 +
     limit) of what it was, so that 1:2 and 2:1 are equally far.
@@ -108,12 +105,12 @@ def jumps(
         bars: rows with date and instrument, in any order; of several equal ones the first stands.
         adjusted_close: close × adj_factor, [R].
         stands: rows that no other rule sets aside, [R].
-        prior: the adjusted close before the first row, by instrument; absent where there is none.
+        prior: the adjusted close before the first row, by instrument; absent if there is none.
         limit: simple return.
 
     Returns:
-        Whether each row jumped, and the newest close that stands up to and including it, NaN for
-        none, [R].
+        A mask of the rows that jumped, and the newest close that stands up to and including each
+        row, NaN for none, [R].
     """
     code, names = pd.factorize(bars["instrument"])  # -1 for none
     day, _ = pd.factorize(bars["date"], sort=True)
@@ -135,12 +132,12 @@ def jumps(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of each row, [R].
+    """The verdict on each row, [R].
 
     Attributes:
-        rule: the names of the rules that it breaks, joined by `; `; empty for a good one.
-        policy: the policy of each of them, likewise.
-        aside: whether it is set aside.
+        rule: the names of the rules that the row breaks, joined by `; `; empty for a good row.
+        policy: the policy of each of these rules, joined likewise.
+        aside: True for a row that is set aside.
     """
 
     rule: NDArray[np.object_]
@@ -168,22 +165,22 @@ def verdict(broken: Mapping[str, Bools], policies: Mapping[str, Policy]) -> Verd
 
 
 def counts(rules: Sequence[str]) -> dict[str, int]:
-    """How many rows break each rule, in the order of `RULES`; rules that none breaks are left out.
+    """Count the rows that break each rule, in the order of `RULES`, rules without a row left out.
 
     Args:
         rules: joined names, one text a row.
     """
-    named = [name for text in rules if text for name in text.split(JOIN)]
-    return {name: named.count(name) for name in RULES if name in named}
+    names = [name for text in rules if text for name in text.split(JOIN)]
+    return {name: names.count(name) for name in RULES if name in names}
 
 
 def examples(rows: pd.DataFrame, limit: int = 5) -> str:
-    """`LNT: low_above_body; DHR: missing_price … (7 in all)`: rows for a log line.
+    """Show some rows in a log line: `LNT: low_above_body, DHR: missing_price … (7 in all)`.
 
     Args:
         rows: with instrument and rule.
-        limit: rows shown.
+        limit: the most rows to show.
     """
-    shown = [f"{r.instrument}: {r.rule}" for r in rows.head(limit).itertuples()]
+    lines = [f"{r.instrument}: {r.rule}" for r in rows.head(limit).itertuples()]
     more = f" … ({len(rows)} in all)" if len(rows) > limit else ""
-    return ", ".join(shown) + more
+    return ", ".join(lines) + more

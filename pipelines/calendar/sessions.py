@@ -7,10 +7,11 @@ sessions, not calendar days. Windows count in sessions, positions from the marke
 from __future__ import annotations
 
 import datetime as dt
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -18,16 +19,34 @@ import pandas as pd
 from pipelines.errors import ConfigError
 
 
+def exchange_calendar(name: str, start: dt.date | str) -> Any:
+    """The calendar of an exchange, from a day on.
+
+    Raises:
+        ConfigError: the calendar does not reach back to that day.
+    """
+    import exchange_calendars  # it takes a second to import
+
+    lead = pd.Timestamp(start) - pd.Timedelta(days=14)  # a calendar needs a session before
+    try:
+        return exchange_calendars.get_calendar(name, start=lead)
+    except ValueError as error:
+        raise ConfigError(
+            f"calendar {name} cannot be evaluated from {lead.date()} on: {error}"
+        ) from error
+
+
 @dataclass(frozen=True)
 class Sessions:
     """The trading sessions of a market as `YYYY-MM-DD` keys, in order.
 
     Attributes:
-        keys: every session from the market's start to its end, or to the end of what the calendar
-            knows (about a year ahead).
-        timezone: of the calendar; a session's partition exists from the midnight after it.
-        opens: time of day at which trading begins, `HH:MM`, where no exchange's calendar says it
-            (sessions of a file or of the data, see `calendars.py`).
+        calendar: the calendar's name, for messages.
+        keys: every session from the market's start to its end, or to the end of the calendar's
+            knowledge (about a year ahead).
+        timezone: the calendar's; a session's partition exists from the midnight after it.
+        opens: the time of day at which trading begins, `HH:MM`; None where an exchange's calendar
+            says it.
     """
 
     calendar: str
@@ -43,15 +62,7 @@ class Sessions:
             ConfigError: the calendar does not reach back to `start`, or there is no session
                 between the dates.
         """
-        import exchange_calendars
-
-        lead = pd.Timestamp(start) - pd.Timedelta(days=14)  # a calendar needs a session before
-        try:
-            table = exchange_calendars.get_calendar(calendar, start=lead)
-        except ValueError as error:
-            raise ConfigError(
-                f"calendar {calendar} cannot be evaluated from {lead.date()} on: {error}"
-            ) from error
+        table = exchange_calendar(calendar, start)
         last = table.last_session if end is None else min(pd.Timestamp(end), table.last_session)
         days = table.sessions_in_range(pd.Timestamp(start), last)
         if days.empty:
@@ -94,10 +105,10 @@ class Sessions:
             ConfigError: no session follows.
         """
         text = str(day)
-        found = next((key for key in self.keys if key >= text), None)
-        if found is None:
+        position = bisect_left(self.keys, text)
+        if position == len(self.keys):
             raise ConfigError(f"no session at or after {text}: the last one is {self.keys[-1]}")
-        return found
+        return self.keys[position]
 
     def at_or_before(self, day: dt.date | str) -> str:
         """The last session that is not after `day`.
@@ -106,10 +117,10 @@ class Sessions:
             ConfigError: no session precedes.
         """
         text = str(day)
-        found = next((key for key in reversed(self.keys) if key <= text), None)
-        if found is None:
+        position = bisect_right(self.keys, text)
+        if position == 0:
             raise ConfigError(f"no session at or before {text}: the first one is {self.keys[0]}")
-        return found
+        return self.keys[position - 1]
 
     def between(self, first: str, last: str) -> tuple[str, ...]:
         """The sessions from one to another, both included."""
@@ -139,7 +150,7 @@ class Sessions:
         """The sessions that are over at a moment: the midnight after them has passed there.
 
         Args:
-            moment: with a time zone.
+            moment: a moment with a time zone.
         """
         today = moment.astimezone(ZoneInfo(self.timezone)).date().isoformat()
         return self.keys[: bisect_left(self.keys, today)]

@@ -1,4 +1,4 @@
-"""The moments between which a session's scores can be traded on, in UTC.
+"""The last moment at which a session's scores can be traded on, in UTC.
 
 A score of session D can be traded on until the next session opens. Where trading does not pause,
 so that the next session has begun by the midnight that ends D (a market round the clock, futures
@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from pipelines.calendar.sessions import Sessions
+from pipelines.calendar.sessions import Sessions, exchange_calendar
 
 
 def served_until(sessions: Sessions, key: str) -> pd.Timestamp:
@@ -28,12 +28,12 @@ def served_until(sessions: Sessions, key: str) -> pd.Timestamp:
     opens = next_open(sessions, key)
     if opens > _midnight_after(sessions, key):
         return opens
-    known = None if sessions.opens is not None else _exchange_next(sessions, key)
-    return opens + pd.Timedelta(days=1) if known is None else pd.Timestamp(known["close"])
+    session = None if sessions.opens is not None else _exchange_next(sessions, key)
+    return opens + pd.Timedelta(days=1) if session is None else pd.Timestamp(session["close"])
 
 
 def served_means(sessions: Sessions) -> str:
-    """What makes a prediction a served one in this market, in words."""
+    """The condition under which a prediction counts as served in this market, in words."""
     key = sessions.keys[-1]
     pauses = next_open(sessions, key) > _midnight_after(sessions, key)
     if pauses:
@@ -60,8 +60,8 @@ def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
     tomorrow = f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}"
     if sessions.opens is not None:
         return sessions.at(after or tomorrow, sessions.opens)
-    known = _exchange_next(sessions, key)
-    return sessions.at(after or tomorrow) if known is None else pd.Timestamp(known["open"])
+    session = _exchange_next(sessions, key)
+    return sessions.at(after or tomorrow) if session is None else pd.Timestamp(session["open"])
 
 
 def _exchange_next(sessions: Sessions, key: str) -> pd.Series | None:
@@ -73,17 +73,14 @@ def _exchange_next(sessions: Sessions, key: str) -> pd.Series | None:
     times = _exchange_times(sessions.calendar, sessions.first)
     at = sessions.position(key) + 1
     if at < len(sessions):
-        found = times[times.index == pd.Timestamp(sessions.keys[at])]
+        sessions_after = times[times.index == pd.Timestamp(sessions.keys[at])]
     else:
-        found = times[times.index > pd.Timestamp(key)]
-    return None if found.empty else found.iloc[0]
+        sessions_after = times[times.index > pd.Timestamp(key)]
+    return None if sessions_after.empty else sessions_after.iloc[0]
 
 
 @lru_cache(maxsize=4)
 def _exchange_times(calendar: str, first: str) -> pd.DataFrame:
     """`open` and `close` by session, UTC, from a market's first session to the calendar's end."""
-    import exchange_calendars
-
-    lead = pd.Timestamp(first) - pd.Timedelta(days=14)
-    schedule: pd.DataFrame = exchange_calendars.get_calendar(calendar, start=lead).schedule
+    schedule: pd.DataFrame = exchange_calendar(calendar, first).schedule
     return schedule[["open", "close"]]

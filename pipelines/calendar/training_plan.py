@@ -13,7 +13,7 @@ from pipelines.errors import ConfigError
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Which sessions train, and which model is in force at each: a pure function of the calendar.
+    """The training sessions of a model, and the model in force at each session.
 
     Session s retrains iff (position(s) − position(first_trained)) mod retrain_every = 0.
 
@@ -27,7 +27,7 @@ class TrainingPlan:
     pin: tuple[str, str] | None = None
 
     def trains(self, key: str) -> bool:
-        """Whether a model is trained in the partition of this session."""
+        """True if a model is trained in the partition of this session."""
         if key < self.first_trained or self.is_pinned(key):
             return False
         return self._offset(key) == 0
@@ -46,7 +46,7 @@ class TrainingPlan:
         return (self.sessions.position(key) - start) % self.retrain_every
 
     def is_pinned(self, key: str) -> bool:
-        """Whether a rollback is in force at this session."""
+        """True if a rollback is in force at this session."""
         return self.pin is not None and key >= self.pin[0]
 
 
@@ -76,10 +76,10 @@ def training_window(
     label_lag: int,
     step_len: int,
 ) -> TrainingWindow:
-    """What a model as of `as_of` is trained and validated on.
+    """The sessions that a model as of `as_of` is trained and validated on.
 
-    Rows matured in the last `window_sessions` sessions, so decisions up to `as_of` − lag; the
-    newest `valid_sessions` decisions are held out; a training decision t is dropped unless its
+    Rows count that matured in the last `window_sessions` sessions: decisions up to `as_of` − lag.
+    The newest `valid_sessions` decisions are held out. A training decision t is dropped unless its
     label had matured before the first held-out decision v: t + lag < v.
 
     Raises:

@@ -42,8 +42,8 @@ def _run(args: argparse.Namespace) -> int:
         except PipelineError as error:
             return _report(str(path), [str(error)], [])
         found = problems_of(market)
-    if found.look is not None and len(found.look.kept):
-        for line in summary_lines(found.look, config.market.quarantine.policies):
+    if found.profile is not None and len(found.profile.kept):
+        for line in summary_lines(found.profile, config.market.quarantine.policies):
             sys.stdout.write(f"{line}\n")
     return _report(str(path), found.problems, found.remarks)
 

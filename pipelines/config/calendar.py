@@ -1,4 +1,4 @@
-"""The sections of a market's YAML that say which days are sessions, and who is a member on them."""
+"""The sections `market.calendar` and `market.universe` of the YAML: session days and members."""
 
 from __future__ import annotations
 
@@ -6,44 +6,33 @@ import datetime as dt
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from pipelines.config.types import PositiveInt, Section
+from pipelines.config.types import How, PositiveInt, Section, TimeZone
 from pipelines.errors import did_you_mean
-
-How = Field(exclude=True)
-"""Marks a key that says how bars are got: not part of what they are."""
 
 
 def _calendar_name(name: str) -> str:
     import exchange_calendars
 
-    known = exchange_calendars.get_calendar_names()
-    if name not in known:
-        raise ValueError(f"unknown calendar {name!r}; {did_you_mean(name, known)}")
-    return name
-
-
-def _timezone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError(f"unknown time zone; {did_you_mean(name, available_timezones())}")
+    names = exchange_calendars.get_calendar_names()
+    if name not in names:
+        raise ValueError(f"unknown calendar {name!r}; {did_you_mean(name, names)}")
     return name
 
 
 CalendarName = Annotated[str, AfterValidator(_calendar_name)]
-TimeZone = Annotated[str, AfterValidator(_timezone)]
 TimeOfDay = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
 class OwnCalendar(Section):
-    """What calendars that are no exchange's share."""
+    """The keys that a calendar of a file and one of the data share."""
 
     opens: Annotated[TimeOfDay, How] = "09:30"
 
     def identity(self) -> dict[str, Any]:
-        """What makes another calendar of it."""
+        """The keys whose change makes it another calendar."""
         return self.model_dump(mode="json", by_alias=True)
 
 
@@ -56,17 +45,17 @@ class FileCalendar(OwnCalendar):
 
 
 class DataCalendar(OwnCalendar):
-    """Sessions are the days that have bars."""
+    """Sessions that are the days with bars."""
 
     from_: Literal["data"] = Field(alias="from")
     timezone: TimeZone
     min_instruments: PositiveInt = 1
 
 
-def _calendar_tag(given: Any) -> str:
-    if isinstance(given, FileCalendar) or (isinstance(given, dict) and "file" in given):
+def _calendar_tag(value: Any) -> str:
+    if isinstance(value, FileCalendar) or (isinstance(value, dict) and "file" in value):
         return "calendar_file"
-    if isinstance(given, DataCalendar | dict):
+    if isinstance(value, DataCalendar | dict):
         return "calendar_data"
     return "calendar_name"
 
@@ -91,10 +80,10 @@ class UniverseOfProvider(Section):
     market: str
 
 
-def _universe_tag(given: Any) -> str:
-    if isinstance(given, UniverseOfProvider) or (isinstance(given, dict) and "market" in given):
+def _universe_tag(value: Any) -> str:
+    if isinstance(value, UniverseOfProvider) or (isinstance(value, dict) and "market" in value):
         return "universe_market"
-    return "universe_spans" if isinstance(given, UniverseSpans | dict) else "universe_all"
+    return "universe_spans" if isinstance(value, UniverseSpans | dict) else "universe_all"
 
 
 UniverseConfig = Annotated[
@@ -109,7 +98,7 @@ def check_days(closed: Iterable[dt.date], extra: Iterable[dt.date]) -> None:
     """Refuse a day that is declared both closed and a session.
 
     Raises:
-        ValueError: naming them.
+        ValueError: a day is declared both; the message names it.
     """
     both = sorted(set(closed) & set(extra))
     if both:

@@ -1,4 +1,4 @@
-"""Thresholds and severities of the checks: the section `checks` of a market's YAML.
+"""The section `checks` of the YAML: thresholds and severities of the asset checks.
 
 `block` keeps wrong data from flowing on, `warn` names it in the UI and the log, `off` does not
 look. A threshold belongs to the check beside it.
@@ -14,7 +14,7 @@ from pipelines.config.types import PositiveInt, Section, Severity, Share
 
 
 class BarChecks(Section):
-    """`ohlcv`: what of a session's bars has arrived."""
+    """Checks of `ohlcv`: the share of a session's bars that arrived and that are sound."""
 
     coverage: Severity = "block"
     min_coverage: Share = 0.8  # of the median number of names over the sessions before
@@ -24,7 +24,7 @@ class BarChecks(Section):
 
 
 class FeatureChecks(Section):
-    """The features of a session."""
+    """Checks of a session's features."""
 
     finite: Severity = "block"
     nan_share: Severity = "warn"
@@ -33,14 +33,14 @@ class FeatureChecks(Section):
 
 
 class DatasetChecks(Section):
-    """`dataset_learn`: the rows that matured at a session."""
+    """Checks of `dataset_learn`, the rows that matured at a session."""
 
     cross_section: Severity = "warn"
     min_names: PositiveInt = 2
 
 
 class ModelChecks(Section):
-    """Whether a trained model is put in force, and how old it may become."""
+    """Checks that put a trained model in force or keep it out, and of a model's age."""
 
     beats_constant: Severity = "block"
     margin: Annotated[float, Field(ge=0.0)] = 0.0
@@ -53,7 +53,7 @@ class ModelChecks(Section):
 
 
 class PredictionChecks(Section):
-    """The scores of a session."""
+    """Checks of a session's scores."""
 
     coverage: Severity = "block"
     min_coverage: Share = 0.9  # of the members with a bar
@@ -62,7 +62,7 @@ class PredictionChecks(Section):
 
 
 class EvaluationChecks(Section):
-    """What became of the scores."""
+    """Checks of evaluated scores."""
 
     ic_decay: Literal["warn", "off"] = "warn"
     recent_sessions: PositiveInt = 60
@@ -70,7 +70,7 @@ class EvaluationChecks(Section):
 
 
 class ChecksConfig(Section):
-    """Checks of every stage."""
+    """The checks of every asset."""
 
     bars: BarChecks = BarChecks()
     features: FeatureChecks = FeatureChecks()

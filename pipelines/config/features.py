@@ -1,16 +1,16 @@
-"""What a market asks of its feature set, beyond that it can be read.
+"""The section `features` of the YAML: feature set, semantics and label expression.
 
-A feature must be known at the close of its session, read what adjusted bars have, and be a column
-that SQL can tell from the others.
+A feature must be known at the close of its session, read only fields of adjusted bars, and have a
+name that SQL can tell from the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipelines.config.types import PositiveInt, Section
 from pipelines.errors import did_you_mean
@@ -26,6 +26,60 @@ from rnn_core.features import (
 KEYS = ("date", "instrument", "member")  # the columns beside the features
 
 
+def checked_set(value: Any) -> FeatureSet:
+    """The feature set that the YAML describes.
+
+    Args:
+        value: `alpha158`, `alpha360`, the path of a YAML file, a mapping as such a file holds, or
+            a set.
+
+    Raises:
+        ValueError: the set cannot be read, looks ahead, reads a field that bars do not have, or
+            has a name that SQL cannot tell from another.
+    """
+    if isinstance(value, FeatureSet):
+        features = value
+    elif isinstance(value, str | Path | dict):
+        try:
+            features = load_feature_set(value)
+        except OSError as error:
+            raise ValueError(f"cannot read {value}: {error.strerror}") from error
+    else:
+        raise ValueError(
+            f"expected alpha158, alpha360, the path of a .yaml file or a mapping, got {value!r}"
+        )
+    for name, node in zip(features, features.nodes, strict=True):
+        if node.look_ahead:
+            raise ValueError(
+                f"{name} = {features[name]} reads {node.look_ahead} sessions ahead, which nobody "
+                f"knows at its session's close: write Ref with a positive number of sessions; "
+                f"what is to be predicted belongs into features.label"
+            )
+    require_fields(features.fields)
+    names = {name: name for name in KEYS}
+    for name in features:
+        other = names.setdefault(name.lower(), name)
+        if other != name or name in KEYS:
+            what = "a column of every table" if other in KEYS else "another feature"
+            raise ValueError(
+                f"{name} cannot be told from {other}, {what}, in SQL, where case does not count: "
+                f"rename it"
+            )
+    return features
+
+
+def require_fields(fields: Iterable[str]) -> None:
+    """Refuse fields that adjusted bars do not have.
+
+    Raises:
+        ValueError: the message names the first such field and the nearest known one.
+    """
+    for name in sorted(set(fields) - set(ALPHA158_FIELDS)):
+        raise ValueError(
+            f"no field ${name} in adjusted bars; {did_you_mean(name, ALPHA158_FIELDS)}"
+        )
+
+
 class FeaturesConfig(Section):
     """The feature set and the label expression.
 
@@ -33,15 +87,12 @@ class FeaturesConfig(Section):
     holds, and is a `rnn_core.features.FeatureSet` once loaded.
     """
 
-    set: Any = Field(default="alpha158", validate_default=True)
+    set: Annotated[Any, AfterValidator(checked_set)] = Field(
+        default="alpha158", validate_default=True
+    )
     semantics: Literal["strict", "qlib"] = "strict"
     min_periods: PositiveInt = 1
     label: str = "Ref($close, -2)/Ref($close, -1) - 1"
-
-    @field_validator("set")
-    @classmethod
-    def _loads(cls, given: Any) -> FeatureSet:
-        return checked_set(given)
 
     @field_validator("label")
     @classmethod
@@ -67,64 +118,13 @@ class FeaturesConfig(Section):
         return self
 
 
-def checked_set(given: Any) -> FeatureSet:
-    """The feature set that the YAML describes.
-
-    Args:
-        given: `alpha158`, `alpha360`, the path of a YAML file, a mapping as such a file holds, or
-            a set.
-
-    Raises:
-        ValueError: it cannot be read, looks ahead, reads a field that bars do not have, or has a
-            name that SQL cannot tell from another.
-    """
-    if isinstance(given, FeatureSet):
-        features = given
-    elif isinstance(given, str | Path | dict):
-        try:
-            features = load_feature_set(given)
-        except OSError as error:
-            raise ValueError(f"cannot read {given}: {error.strerror}") from error
-    else:
-        raise ValueError(
-            f"expected alpha158, alpha360, the path of a .yaml file or a mapping, got {given!r}"
-        )
-    for name, node in zip(features, features.nodes, strict=True):
-        if node.look_ahead:
-            raise ValueError(
-                f"{name} = {features[name]} reads {node.look_ahead} sessions ahead, which nobody "
-                f"knows at its session's close: write Ref with a positive number of sessions; "
-                f"what is to be predicted belongs into features.label"
-            )
-    require_fields(features.fields)
-    seen: dict[str, str] = {name: name for name in KEYS}
-    for name in features:
-        other = seen.setdefault(name.lower(), name)
-        if other != name or name in KEYS:
-            what = "a column of every table" if other in KEYS else "another feature"
-            raise ValueError(
-                f"{name} cannot be told from {other}, {what}, in SQL, where case does not count: "
-                f"rename it"
-            )
-    return features
-
-
-def require_fields(fields: Iterable[str]) -> None:
-    """Refuse fields that adjusted bars do not have.
-
-    Raises:
-        ValueError: naming the first, with the nearest one that there is.
-    """
-    for name in sorted(set(fields) - set(ALPHA158_FIELDS)):
-        raise ValueError(
-            f"no field ${name} in adjusted bars; {did_you_mean(name, ALPHA158_FIELDS)}"
-        )
-
-
 def identity(features: FeatureSet) -> object:
-    """What tells a set from others in provenance: the formulas, or the name of one of qlib's."""
+    """The identity of a set in provenance: its formulas, or the name of one of qlib's sets."""
     pairs = list(features.items())
-    for name, known in (("alpha158", ALPHA158_EXPRESSIONS), ("alpha360", ALPHA360_EXPRESSIONS)):
-        if pairs == list(known.items()):
+    for name, expressions in (
+        ("alpha158", ALPHA158_EXPRESSIONS),
+        ("alpha360", ALPHA360_EXPRESSIONS),
+    ):
+        if pairs == list(expressions.items()):
             return name
     return pairs

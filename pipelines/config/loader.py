@@ -1,7 +1,7 @@
-"""Reading the YAML of a market, and saying what is wrong with one.
+"""Read the YAML of a market, and turn what is wrong with it into a readable error.
 
-pydantic finds the problems; this module adds what a person needs of an error: the path and line
-in the file, and the nearest name for a misspelling.
+pydantic finds the problems; this module adds their path and line in the file, and the nearest name
+for a misspelling.
 """
 
 from __future__ import annotations
@@ -9,26 +9,54 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipelines.config.calendar import DataCalendar, FileCalendar, UniverseOfProvider, UniverseSpans
 from pipelines.config.market_file import FactoryConfig
-from pipelines.config.sources import TAGGED, anchor_paths, anchored
+from pipelines.config.sources import (
+    BaostockSource,
+    BokehSampleSource,
+    FilesSource,
+    QlibBinSource,
+    SimulatedSource,
+    SqlSource,
+    YahooSource,
+    anchor_paths,
+    anchored,
+)
 from pipelines.config.text_files import read_text
+from pipelines.config.types import Section
 from pipelines.errors import ConfigError, did_you_mean
+from rnn_core.features.set_file import ENDINGS, UniqueKeyLoader
 
 CONFIGS = Path(__file__).parent / "shipped"
 DEFAULT_CONFIG = "sample"
 ENV_CONFIG = "RNN_CONFIG"
 _DAY = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b")
+TAGGED: dict[str, type[Section] | None] = {
+    "bokeh_sample": BokehSampleSource,
+    "simulated": SimulatedSource,
+    "files": FilesSource,
+    "qlib_bin": QlibBinSource,
+    "sql": SqlSource,
+    "yahoo": YahooSource,
+    "baostock": BaostockSource,
+    "calendar_name": None,
+    "calendar_file": FileCalendar,
+    "calendar_data": DataCalendar,
+    "universe_all": None,
+    "universe_spans": UniverseSpans,
+    "universe_market": UniverseOfProvider,
+}
+"""Members of the unions of sections, by the name that pydantic puts into the path of an error."""
 
 
 def config_path(name_or_path: str | os.PathLike[str] | None = None) -> Path:
-    """The YAML of a market by its path, or by the name of one that ships with the package.
+    """The path of a market's YAML, from a path or from the name of a shipped one.
 
     Args:
         name_or_path: a file, or a name such as `sample`; None reads `$RNN_CONFIG`, else `sample`.
@@ -36,17 +64,17 @@ def config_path(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     Raises:
         ConfigError: neither such a file nor such a shipped name exists.
     """
-    given = str(name_or_path or os.environ.get(ENV_CONFIG) or DEFAULT_CONFIG)
-    path = Path(given)
+    name = str(name_or_path or os.environ.get(ENV_CONFIG) or DEFAULT_CONFIG)
+    path = Path(name)
     if path.is_file():
         return path
-    shipped = CONFIGS / f"{given}.yaml"
+    shipped = CONFIGS / f"{name}.yaml"
     if shipped.is_file():
         return shipped
-    names = [p.stem for p in CONFIGS.glob("*.yaml")]
+    shipped_names = [p.stem for p in CONFIGS.glob("*.yaml")]
     raise ConfigError(
-        f"no configuration {given!r}: neither a file nor the name of a shipped one; "
-        f"{did_you_mean(given, names)}"
+        f"no configuration {name!r}: neither a file nor the name of a shipped one; "
+        f"{did_you_mean(name, shipped_names)}"
     )
 
 
@@ -56,8 +84,6 @@ def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryCo
     Raises:
         ConfigError: the file is not YAML, or a key, type, date order or name in it is wrong.
     """
-    from rnn_core.features.set_file import UniqueKeyLoader
-
     path = config_path(name_or_path)
     text = read_text(path, "the configuration")
     try:
@@ -70,13 +96,13 @@ def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryCo
 
 
 def _no_date(text: str) -> str:
-    """Where a text first has a day that is none; empty where it does not look like one."""
+    """The line of the first day in a text that no calendar has; empty if there is no such day."""
     for number, line in enumerate(text.splitlines(), start=1):
-        for found in _DAY.findall(line.partition("#")[0]):
+        for day in _DAY.findall(line.partition("#")[0]):
             try:
-                dt.date(*map(int, found.split("-")))
+                dt.date(*map(int, day.split("-")))
             except ValueError:
-                return f": line {number} has the day {found}, which is none"
+                return f": line {number} has the day {day}, which is none"
     return ""
 
 
@@ -84,8 +110,8 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
     """Validate a configuration that is already a mapping.
 
     Raises:
-        ConfigError: naming `where`, and for every problem its path, its line in `text` and, for a
-            misspelling, the nearest name.
+        ConfigError: the message names `where`, and for every problem its path, its line in `text`
+            and, for a misspelling, the nearest name.
     """
     if not isinstance(raw, dict):
         raise ConfigError(f"{where}: expected a mapping of sections, got {type(raw).__name__}")
@@ -98,52 +124,43 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
 
 
 def _anchored(raw: Any, folder: Path) -> Any:
-    """The mapping with the files that it names relative to the YAML."""
-    from rnn_core.features.set_file import ENDINGS
-
+    """The mapping, with every relative path made absolute from the folder of the YAML."""
     sections = raw if isinstance(raw, dict) else {}
     features = sections.get("features")
     anchor_paths(sections.get("market"), folder)
     if isinstance(sections.get("warehouse"), str):
         sections["warehouse"] = anchored(sections["warehouse"], folder)
     if isinstance(features, dict):
-        given = features.get("set")
-        if isinstance(given, str) and Path(given).suffix.lower() in ENDINGS:
-            features["set"] = anchored(given, folder)
+        feature_set = features.get("set")
+        if isinstance(feature_set, str) and Path(feature_set).suffix.lower() in ENDINGS:
+            features["set"] = anchored(feature_set, folder)
     return raw
 
 
 def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     """One line for one problem: `models.lstm (line 40): …`."""
-    loc = tuple(part for part in error["loc"] if part not in _UNION_TAGS)
+    loc = tuple(part for part in error["loc"] if part not in TAGGED)
     place = ".".join(str(part) for part in loc) or "(top)"
-    known = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
-    if known is not None:
-        place += f" (line {known})"
+    line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
+    if line is not None:
+        place += f" (line {line})"
     if error["type"] == "extra_forbidden":
         section = _section_at(error["loc"][:-1])
-        hint = did_you_mean(str(loc[-1]), _keys(section)) if section else "remove it"
+        fields = section.model_fields if section else {}
+        keys = [field.alias or name for name, field in fields.items()]
+        hint = did_you_mean(str(loc[-1]), keys) if section else "remove it"
         return f"{place}: unknown key; {hint}"
     if error["type"] == "missing":
         return f"{place}: required, but not given"
     message = error["msg"].removeprefix("Value error, ")
-    given = error.get("input")
-    plain = isinstance(given, str | int | float | bool | dt.date) and "\n" not in message
-    shown = f" (given: {given!r})" if plain else ""
-    return f"{place}: {message}{shown}"
-
-
-# Members of unions whose name pydantic puts into the path of an error.
-_UNION_TAGS = frozenset(TAGGED)
-
-
-def _keys(section: type[BaseModel]) -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        yield field.alias or name
+    value = error.get("input")
+    plain = isinstance(value, str | int | float | bool | dt.date) and "\n" not in message
+    suffix = f" (given: {value!r})" if plain else ""
+    return f"{place}: {message}{suffix}"
 
 
 def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The section that the path `loc` of the YAML leads to, where that is one."""
+    """The section at the path `loc` of the YAML; None if the path leads to a value."""
     section: type[BaseModel] = FactoryConfig
     for part in loc:
         if part in TAGGED:

@@ -1,4 +1,4 @@
-"""What the YAML of a market holds: sections, types, defaults and what must hold between them.
+"""The whole YAML of a market: its small sections, and the rules between sections.
 
 Every value is validated before anything runs. What the keys mean stands as comments in
 `shipped/sample.yaml`; `loader.py` reads a file and turns what is wrong into a readable error.
@@ -11,21 +11,44 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from pipelines.config.calendar import CalendarConfig, UniverseConfig, check_days
+from pipelines.config.calendar import (
+    CalendarConfig,
+    UniverseConfig,
+    UniverseOfProvider,
+    check_days,
+)
 from pipelines.config.checks import ChecksConfig
 from pipelines.config.features import FeaturesConfig
 from pipelines.config.models import model_spec
 from pipelines.config.processors import DatasetConfig, build_chain, output_columns
 from pipelines.config.quarantine import QuarantineConfig
-from pipelines.config.sources import SourceConfig, check_universe
+from pipelines.config.sources import QlibBinSource, SourceConfig
 from pipelines.config.types import PositiveInt, Section, Share
 from rnn_core.features import FeatureSet, parse
 
+# `gru:` with nothing after it means all defaults.
+ModelEntry = Annotated[
+    dict[str, Any], BeforeValidator(lambda entry: {} if entry is None else entry)
+]
+
+
+def _check_universe(source: Section, universe: Section | str) -> None:
+    """Refuse the universe of a qlib provider for a source that is no qlib provider.
+
+    Raises:
+        ValueError: the message says how to name the file instead.
+    """
+    if isinstance(universe, UniverseOfProvider) and not isinstance(source, QlibBinSource):
+        raise ValueError(
+            f"universe market {universe.market!r} is a file of a qlib provider, and the source is "
+            f"none (kind: qlib_bin); give the file itself, `universe: {{spans: FILE}}`"
+        )
+
 
 class MarketConfig(Section):
-    """Where bars come from, on which sessions, and who is a member."""
+    """The source of bars, the sessions and the members of the universe."""
 
     source: SourceConfig
     calendar: CalendarConfig
@@ -40,7 +63,7 @@ class MarketConfig(Section):
     @model_validator(mode="after")
     def _order(self) -> MarketConfig:
         check_days(self.closed, self.extra_sessions)
-        check_universe(self.source, self.universe)
+        _check_universe(self.source, self.universe)
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"end {self.end} must come after start {self.start}")
         return self
@@ -60,7 +83,7 @@ class PinConfig(Section):
 
 
 class TrainingConfig(Section):
-    """When models are trained, on which sessions, and on what."""
+    """The rhythm, the windows and the device of training."""
 
     first_trained: dt.date
     window_sessions: PositiveInt = 750
@@ -97,7 +120,7 @@ class PortfolioSettings(Section):
 
 
 class EvaluationSettings(Section):
-    """How predictions are scored."""
+    """Settings of the scoring of predictions."""
 
     quantiles: Annotated[int, Field(ge=2)] = 5
 
@@ -117,14 +140,10 @@ class ScheduleConfig(Section):
     @field_validator("cron")
     @classmethod
     def _valid_cron(cls, cron: str) -> str:
-        import dagster as dg  # heavy, and only a schedule that is configured needs it
+        from dagster._utils.schedules import is_valid_cron_string
 
-        try:
-            dg.ScheduleDefinition(job_name="daily", cron_schedule=cron)
-        except dg.DagsterInvalidDefinitionError:
-            raise ValueError(
-                f"not a cron string: {cron!r}; expected five fields, as '30 0 * * *'"
-            ) from None
+        if not is_valid_cron_string(cron):
+            raise ValueError(f"not a cron string: {cron!r}; expected five fields, as '30 0 * * *'")
         return cron
 
     @field_validator("every_minutes")
@@ -154,17 +173,17 @@ class ScheduleConfig(Section):
 
 
 class AlertsConfig(Section):
-    """What is told of a failed run besides the log line; the program is run without a shell."""
+    """The program that is told of a failed run; it is run without a shell."""
 
     on_failure: tuple[str, ...] = ()
     timeout_seconds: PositiveInt = 60
 
     @field_validator("on_failure", mode="before")
     @classmethod
-    def _words(cls, given: Any) -> Any:
-        if isinstance(given, str):
+    def _words(cls, value: Any) -> Any:
+        if isinstance(value, str):
             raise ValueError("expected the program and its arguments as a list: [notify, --urgent]")
-        return () if given is None else given
+        return () if value is None else value
 
 
 class FactoryConfig(Section):
@@ -176,20 +195,12 @@ class FactoryConfig(Section):
     features: FeaturesConfig = Field(default_factory=FeaturesConfig)
     dataset: DatasetConfig
     training: TrainingConfig
-    models: dict[str, dict[str, Any]]
+    models: dict[str, ModelEntry]
     checks: ChecksConfig = ChecksConfig()
     evaluation: EvaluationSettings = EvaluationSettings()
     portfolio: PortfolioSettings = PortfolioSettings()
     schedule: ScheduleConfig = ScheduleConfig()
     alerts: AlertsConfig = AlertsConfig()
-
-    @field_validator("models", mode="before")
-    @classmethod
-    def _empty_entries(cls, models: Any) -> Any:
-        """`gru:` with nothing after it means all defaults."""
-        if isinstance(models, dict):
-            return {name: {} if entry is None else entry for name, entry in models.items()}
-        return models
 
     @field_validator("models")
     @classmethod
@@ -207,8 +218,8 @@ class FactoryConfig(Section):
         Raises:
             ValueError: every feature reads $vwap, and market.vwap is none.
         """
-        given: FeatureSet = self.features.set
-        return given.without_field("vwap") if self.market.vwap == "none" else given
+        configured: FeatureSet = self.features.set
+        return configured.without_field("vwap") if self.market.vwap == "none" else configured
 
     @cached_property
     def dataset_columns(self) -> tuple[str, ...]:

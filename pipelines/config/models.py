@@ -1,4 +1,4 @@
-"""What a model entry of the YAML means, checked without importing torch.
+"""The section `models` of the YAML: one entry a model, checked without importing torch.
 
 `rnn_core.models.families` holds one frozen dataclass of hyper-parameters a family, with qlib's
 benchmark values as defaults; an entry of the YAML overrides them. An entry may name its `family`,
@@ -50,28 +50,28 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
     """
     if not name.isidentifier() or not name.islower():
         raise ValueError(f"model name {name!r} must be lower-case letters, digits and _")
-    given = dict(entry or {})
-    family_name = str(given.pop("family", name))
+    settings = dict(entry or {})
+    family_name = str(settings.pop("family", name))
     if family_name not in MODEL_FAMILIES:
         raise ValueError(
             f"{name}: unknown family {family_name!r}; {did_you_mean(family_name, MODEL_FAMILIES)}"
         )
-    own = {key: given.pop(key) for key in OVERRIDES if key in given}
+    own = {key: settings.pop(key) for key in OVERRIDES if key in settings}
     for key, value in own.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}: {key} is {value!r}, expected a whole number of 1 or more")
     family = MODEL_FAMILIES[family_name]
     hyper_names = {field.name for field in fields(family.hyper)}
     trainer_names = {field.name for field in fields(TrainerConfig)} - MARKET_WIDE
-    unknown = [key for key in given if key not in hyper_names | trainer_names]
+    unknown = [key for key in settings if key not in hyper_names | trainer_names]
     if unknown:
         hint = did_you_mean(unknown[0], hyper_names | trainer_names | {"family", *OVERRIDES})
         raise ValueError(f"{name}: unknown key {unknown[0]!r}; {hint}")
     try:
-        hyper = family.resolve({k: v for k, v in given.items() if k in hyper_names})
+        hyper = family.resolve({k: v for k, v in settings.items() if k in hyper_names})
         family.hyper(**hyper)
         trainer = TrainerConfig.for_family(
-            family_name, **{k: v for k, v in given.items() if k in trainer_names}
+            family_name, **{k: v for k, v in settings.items() if k in trainer_names}
         )
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error

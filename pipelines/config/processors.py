@@ -1,4 +1,4 @@
-"""The section `dataset` of a market's YAML: fit window, processors and window length.
+"""The section `dataset` of the YAML: fit window, processors and window length.
 
 Infer processors see only features and learn processors only the label, so a processor of one list
 that names the other group is refused here, before anything is fitted.
@@ -76,24 +76,26 @@ def build_chain(
     """
     chain = []
     for entry in entries:
+        # The entry names a known processor of this list's group.
         if entry.name not in PROCESSORS:
             hint = did_you_mean(entry.name, PROCESSORS)
             raise ValueError(f"unknown processor {entry.name!r}; {hint}")
         accepted = inspect.signature(PROCESSORS[entry.name]).parameters
-        given = dict(entry.kwargs)
-        if given.get("fields_group", group) != group:
+        kwargs = dict(entry.kwargs)
+        if kwargs.get("fields_group", group) != group:
             raise ValueError(
-                f"{entry.name}: fields_group {given['fields_group']!r} in the processors of the "
+                f"{entry.name}: fields_group {kwargs['fields_group']!r} in the processors of the "
                 f"{group}s; expected {group!r}"
             )
-        filled: dict[str, Any] = {
+        # Keys that the YAML leaves out are filled in, where the processor takes them.
+        defaults: dict[str, Any] = {
             "fields_group": group,
             "fit_start_time": str(dataset.fit_start),
             "fit_end_time": str(dataset.fit_end),
         }
-        given |= {k: v for k, v in filled.items() if k in accepted and k not in given}
+        kwargs |= {k: v for k, v in defaults.items() if k in accepted and k not in kwargs}
         try:
-            chain.append(make_processor(entry.name, given))
+            chain.append(make_processor(entry.name, kwargs))
         except (KeyError, TypeError) as error:
             raise ValueError(str(error.args[0])) from error
     if group == "feature":
@@ -106,7 +108,7 @@ def build_chain(
 
 
 def output_columns(chain: ProcessorChain, columns: Sequence[str], group: str) -> tuple[str, ...]:
-    """Names that a chain leaves of a group's columns; needs no fitted state.
+    """The names of a group's columns that a chain leaves; the chain need not be fitted.
 
     Raises:
         ValueError: the chain names a column that the group lacks.
@@ -122,9 +124,9 @@ def output_columns(chain: ProcessorChain, columns: Sequence[str], group: str) ->
 
 
 def input_columns(chain: ProcessorChain, columns: Sequence[str]) -> tuple[str, ...]:
-    """The columns that a chain has to be given: a leading FilterCol needs only its own."""
+    """The columns that a chain reads: a leading FilterCol reads only its own."""
     first = next(iter(chain), None)
     if isinstance(first, FilterCol):
-        kept = set(first.col_list)
-        return tuple(name for name in columns if name in kept)
+        names = set(first.col_list)
+        return tuple(name for name in columns if name in names)
     return tuple(columns)

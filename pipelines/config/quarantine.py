@@ -1,7 +1,7 @@
-"""The section `market.quarantine` of a market's YAML: what becomes of bars that break a rule.
+"""The section `market.quarantine` of the YAML: the rules for bars, and a policy for each.
 
-One policy a rule: `quarantine` sets the bar aside, `accept` keeps it, with a warning in the log and
-a count in the partition's metadata. What each rule says is in `quarantine.RULES`.
+`quarantine` sets the bar aside, `accept` keeps it, with a warning in the log and a count in the
+partition's metadata. `RULES` is the one table of rules; `bars/quarantine.py` applies it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Policy = Literal["quarantine", "accept"]
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule.
+    """A rule that a bar may break.
 
     Attributes:
         says: what a bar that breaks it is.
@@ -69,7 +69,7 @@ OPTIONAL = tuple(name for name, rule in RULES.items() if not rule.why_aside)
 
 
 class QuarantineConfig(Section):
-    """A policy a rule, and how far a close may move."""
+    """A policy for every rule, and the largest move of a close that is no jump."""
 
     no_instrument: Aside = "quarantine"
     missing_price: Aside = "quarantine"
@@ -91,10 +91,10 @@ class QuarantineConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _known(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        for name, policy in given.items():
+    def _known(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for name, policy in values.items():
             if name == "jump_limit":
                 continue
             if name not in RULES:
@@ -113,7 +113,7 @@ class QuarantineConfig(Section):
                     f"{name}: accept is not possible: {RULES[name].why_aside}; leave it out. "
                     f"accept goes with {', '.join(OPTIONAL)}"
                 )
-        return given
+        return values
 
     @property
     def policies(self) -> dict[str, Policy]:

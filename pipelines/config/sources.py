@@ -1,51 +1,34 @@
-"""The sections of a market's YAML that say where bars come from.
+"""The section `market.source` of the YAML: one class a kind of source.
 
-Two kinds of keys: what the bars *are* (columns, price basis, codes) is part of a warehouse's
-identity and of `ohlcv`'s configuration hash; how they are *got* (paths, credentials, pace) is left
-out of both by `How`, so a moved folder or a new password makes no other market and stales nothing.
+Keys that say what the bars *are* (columns, price basis, codes) belong to a warehouse's identity and
+to the configuration hash of `ohlcv`. Keys that say how bars are *got* (paths, credentials, pace)
+are left out of both by `How`: a moved folder or a new password makes no other market and no stale
+partition.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.config.calendar import (
-    DataCalendar,
-    FileCalendar,
-    How,
-    TimeZone,
-    UniverseOfProvider,
-    UniverseSpans,
-)
-from pipelines.config.types import PositiveInt, Section, Share
+from pipelines.config.types import EPOCHS, How, PositiveInt, Section, Share, TimeZone
 from pipelines.errors import did_you_mean
 
 REQUIRED = ("date", "instrument", "open", "high", "low", "close", "volume")
 COLUMNS = (*REQUIRED, "amount")
-"""What a table of bars can be asked for, in our names."""
+"""Our names of the columns that a table of bars can have."""
+NUMBERS = tuple(name for name in COLUMNS if name not in ("date", "instrument"))
 
 
-class Epoch(NamedTuple):
-    """A count since 1970-01-01 UTC: its unit as Arrow writes it, and how many make a second."""
-
-    unit: str
-    per_second: int
-
-
-EPOCHS = {
-    "epoch_s": Epoch("s", 1),
-    "epoch_ms": Epoch("ms", 10**3),
-    "epoch_us": Epoch("us", 10**6),
-    "epoch_ns": Epoch("ns", 10**9),
-}
+_Way = Literal["adjusted", "ratio", "factor", "adj_close", "preclose", "events"]
+_WAYS: tuple[_Way, ...] = get_args(_Way)[:-1]  # those with a key of their own
 
 
 class Basis(Section):
-    """How what was paid out and split shows in the data; exactly one way is named.
+    """The price basis: how splits and dividends show in the data; exactly one way is named.
 
     `adjusted`: prices are adjusted already. A column: `ratio` is our adj_ratio itself, `factor` a
     cumulative factor (adjusted = price × factor; `inverse`: price ÷ factor), `adj_close` the
@@ -66,26 +49,25 @@ class Basis(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _word(cls, given: Any) -> Any:
-        if given == "adjusted":
+    def _word(cls, value: Any) -> Any:
+        if value == "adjusted":
             return {"adjusted": True}
-        if isinstance(given, str):
+        if isinstance(value, str):
             raise ValueError(
-                f"{given!r} is no price basis; expected `adjusted`, or one of {{factor: COLUMN}}, "
+                f"{value!r} is no price basis; expected `adjusted`, or one of {{factor: COLUMN}}, "
                 f"{{adj_close: COLUMN}}, {{preclose: COLUMN}}, {{ratio: COLUMN}}, "
                 f"{{splits: FILE, dividends: FILE}}"
             )
-        return given
+        return value
 
     @model_validator(mode="after")
     def _one(self) -> Basis:
-        named = [k for k in ("adjusted", "ratio", "factor", "adj_close", "preclose")
-                 if getattr(self, k) is not None]  # fmt: skip
+        ways: list[str] = [way for way in _WAYS if getattr(self, way) is not None]
         if self.splits is not None or self.dividends is not None:
-            named.append("splits and dividends")
-        if len(named) != 1:
+            ways.append("splits and dividends")
+        if len(ways) != 1:
             raise ValueError(
-                f"names {' and '.join(named) or 'no price basis'}; expected exactly one of "
+                f"names {' and '.join(ways) or 'no price basis'}; expected exactly one of "
                 f"adjusted, ratio, factor, adj_close, preclose, or splits and dividends"
             )
         if (self.prices == "adjusted" or self.inverse) and self.factor is None:
@@ -93,12 +75,9 @@ class Basis(Section):
         return self
 
     @property
-    def kind(self) -> Literal["adjusted", "ratio", "factor", "adj_close", "preclose", "events"]:
-        """Which way."""
-        for name in ("adjusted", "ratio", "factor", "adj_close", "preclose"):
-            if getattr(self, name) is not None:
-                return name
-        return "events"
+    def kind(self) -> _Way:
+        """The way that is named."""
+        return next((way for way in _WAYS if getattr(self, way) is not None), "events")
 
     @property
     def column(self) -> str | None:
@@ -126,7 +105,7 @@ class SimulatedSource(Section):
 
 
 class TableSource(Section):
-    """What every table of bars is told apart by: columns, dates, codes, units, price basis."""
+    """The keys of every table of bars: columns, dates, codes, units, price basis."""
 
     columns: dict[str, str] = Field(default_factory=dict)
     basis: Basis
@@ -138,26 +117,26 @@ class TableSource(Section):
 
     @field_validator("columns", "scale")
     @classmethod
-    def _ours(cls, given: dict[str, Any]) -> dict[str, Any]:
-        for name in given:
+    def _ours(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name in values:
             if name not in COLUMNS:
                 raise ValueError(
                     f"{name!r} is no column of ours (they map ours to yours, "
                     f"`close: Last`); {did_you_mean(name, COLUMNS)}"
                 )
-        return given
+        return values
 
     @field_validator("date_format")
     @classmethod
-    def _format(cls, given: str | None) -> str | None:
-        if given is not None and given not in EPOCHS and "%" not in given:
+    def _format(cls, value: str | None) -> str | None:
+        if value is not None and value not in EPOCHS and "%" not in value:
             raise ValueError(f"expected a form such as '%d/%m/%Y', or {', '.join(EPOCHS)}")
-        return given
+        return value
 
     @field_validator("keep")
     @classmethod
-    def _listed(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {name: v if isinstance(v, list) else [v] for name, v in given.items()}
+    def _listed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: v if isinstance(v, list) else [v] for name, v in values.items()}
 
 
 class FilesSource(TableSource):
@@ -175,14 +154,14 @@ class FilesSource(TableSource):
 
     @field_validator("name_pattern")
     @classmethod
-    def _compiles(cls, given: str | None) -> str | None:
+    def _compiles(cls, value: str | None) -> str | None:
         try:
-            groups = 1 if given is None else re.compile(given).groups
+            groups = 1 if value is None else re.compile(value).groups
         except re.error as error:
             raise ValueError(f"no regular expression: {error}") from error
         if groups != 1:
             raise ValueError("expected one group in parentheses, as in 'bars_(.+)'")
-        return given
+        return value
 
     @model_validator(mode="after")
     def _names(self) -> FilesSource:
@@ -212,17 +191,17 @@ class SqlSource(TableSource):
     @field_validator("query")
     @classmethod
     def _bounds(cls, query: str) -> str:
-        absent = [p for p in (":start", ":end") if not re.search(rf"(?<!:){p}\b", query)]
-        if absent:
+        unbound = [p for p in (":start", ":end") if not re.search(rf"(?<!:){p}\b", query)]
+        if unbound:
             raise ValueError(
-                f"has no {' and no '.join(absent)}: the first and the last day wanted are bound "
+                f"has no {' and no '.join(unbound)}: the first and the last day wanted are bound "
                 f"to them, as in `WHERE day BETWEEN :start AND :end`"
             )
         return query.strip().rstrip(";")
 
 
 class NetworkSource(Section):
-    """What every vendor over the network shares: whose bars, and at what pace they are asked."""
+    """The keys of every vendor over the network: its symbols, and the pace of asking."""
 
     symbols: Annotated[tuple[str, ...] | Path, How]
     attempts: Annotated[PositiveInt, How] = 5
@@ -257,28 +236,11 @@ SourceConfig = Annotated[
 
 
 def source_label(source: Section) -> str:
-    """Kind and file of a source, for people: `files us.parquet`; not where the file lies."""
+    """The kind and file of a source, for people: `files us.parquet`, without the folder."""
     path = getattr(source, "path", None)
     name = "" if path is None else f" {str(path).rstrip('/').rsplit('/', 1)[-1]}"
     return f"{getattr(source, 'kind', '')}{name}"
 
-
-TAGGED: dict[str, type[Section] | None] = {
-    "bokeh_sample": BokehSampleSource,
-    "simulated": SimulatedSource,
-    "files": FilesSource,
-    "qlib_bin": QlibBinSource,
-    "sql": SqlSource,
-    "yahoo": YahooSource,
-    "baostock": BaostockSource,
-    "calendar_name": None,
-    "calendar_file": FileCalendar,
-    "calendar_data": DataCalendar,
-    "universe_all": None,
-    "universe_spans": UniverseSpans,
-    "universe_market": UniverseOfProvider,
-}
-"""Members of the unions above, by the name that pydantic puts into the path of an error."""
 
 _PATHS = (
     ("source", "path"),
@@ -306,16 +268,3 @@ def anchor_paths(market: Any, folder: Path) -> None:
 def anchored(path: str, folder: Path) -> str:
     """A path as seen from a folder; a URL as it is."""
     return path if "://" in path else str(folder.absolute() / Path(path).expanduser())
-
-
-def check_universe(source: Section, universe: Section | str) -> None:
-    """Refuse the universe of a provider where the source is none.
-
-    Raises:
-        ValueError: saying what else there is.
-    """
-    if isinstance(universe, UniverseOfProvider) and not isinstance(source, QlibBinSource):
-        raise ValueError(
-            f"universe market {universe.market!r} is a file of a qlib provider, and the source is "
-            f"none (kind: qlib_bin); give the file itself, `universe: {{spans: FILE}}`"
-        )

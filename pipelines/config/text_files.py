@@ -1,4 +1,4 @@
-"""Text files that people write: configurations, lists of days, members and symbols."""
+"""Read the text files that people write: configurations, lists of days, members and symbols."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def read_text(path: Path, what: str, error: type[PipelineError] = ConfigError) -
 
     Args:
         path: the file.
-        what: what it is for, for the message: a key of the YAML.
-        error: what is raised.
+        what: the purpose of the file, for the message: a key of the YAML.
+        error: the class of error to raise.
 
     Raises:
         PipelineError: `error`: the file cannot be read, or is not UTF-8.

@@ -1,14 +1,14 @@
-"""The sessions of a market: of an exchange's calendar, of a file, or the days that have bars.
+"""Find the sessions of a market: from an exchange's calendar, a file, or the days with bars.
 
-Everything counts in sessions, so a session that appears or vanishes in the past would shift every
-ordinal after it: which sessions train, which model is in force. A calendar of an exchange changes
-by a new release only. A calendar derived from data would change whenever the data is restated, so
-what was seen is kept in the market's state and is the truth from then on: later days are added, a
-day that has no bars any more stays, and a day inserted into the past is an error that names it.
+Training and serving count in sessions, so a session that appears or vanishes in the past would
+shift every later one: the sessions that train, the model in force. An exchange's calendar changes
+by a new release only. A calendar derived from data would change whenever the data is restated, so a
+ledger in the market's state keeps its sessions and is the truth from then on: later days are added,
+a day that has lost its bars stays, and a day inserted into the past is an error that names it.
 
-Beyond the newest bar such a calendar is a guess, the weekdays of the last weeks for a year ahead;
-partitions and schedule need some future. A holiday is among them until a later day has bars or
-`market.closed` names it; a session asked for on such a day "has not arrived yet".
+Beyond the newest bar such a calendar is a guess, the weekdays of the last weeks for a year ahead,
+since partitions and the schedule need some future. A holiday is among them until a later day has
+bars or `market.closed` names it; the bars of such a session "have not arrived yet".
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pipelines.warehouse.partition_file import fingerprint
 from pipelines.warehouse.store import atomic_write
 
 WEEKS_SEEN = 8
-"""A weekday on which there were bars in more than half of these weeks is one of sessions."""
+"""A weekday with bars in more than half of these weeks is a usual session day."""
 DAYS_AHEAD = 366
 
 logger = logging.getLogger(__name__)
@@ -51,9 +51,9 @@ def market_sessions(
 
     Args:
         market: the section of the YAML.
-        ledger: file of the market's state that keeps a derived calendar.
-        source: gives the bars' source; called only where the calendar is derived from them.
-        begun: whether there are bars in the warehouse; before that nothing counts on the ledger.
+        ledger: the file of the market's state that keeps a derived calendar.
+        source: gives the source of bars; called only if the calendar is derived from them.
+        begun: tells whether the warehouse has bars; before that the ledger does not bind.
         today: a derived calendar's present day (default: now, in its time zone).
 
     Raises:
@@ -63,21 +63,18 @@ def market_sessions(
     """
     calendar = market.calendar
     if isinstance(calendar, str):
-        return with_exceptions(
-            Sessions.of(calendar, market.start, market.end), market.closed, market.extra_sessions,
-            market.start, market.end,
-        )  # fmt: skip
-    if isinstance(calendar, FileCalendar):
-        name, keys = str(calendar.file), file_sessions(calendar)
+        sessions = Sessions.of(calendar, market.start, market.end)
     else:
-        now = today or pd.Timestamp.now(tz=calendar.timezone).date()
-        name = "the data's calendar"
-        known = _known(calendar, market, ledger, source, begun, now)
-        keys = known + ahead(known, market.end, now)
-    first, last = str(market.start), "9999" if market.end is None else str(market.end)
-    sessions = Sessions(
-        name, calendar.timezone, tuple(key for key in keys if first <= key <= last), calendar.opens
-    )
+        if isinstance(calendar, FileCalendar):
+            name, keys = str(calendar.file), file_sessions(calendar)
+        else:
+            now = today or pd.Timestamp.now(tz=calendar.timezone).date()
+            name = "the data's calendar"
+            known = _known(calendar, market, ledger, source, begun, now)
+            keys = known + ahead(known, market.end, now)
+        first, last = str(market.start), "9999" if market.end is None else str(market.end)
+        inside = tuple(key for key in keys if first <= key <= last)
+        sessions = Sessions(name, calendar.timezone, inside, calendar.opens)
     return with_exceptions(sessions, market.closed, market.extra_sessions, market.start, market.end)
 
 
@@ -88,20 +85,20 @@ def with_exceptions(
     start: dt.date,
     end: dt.date | None,
 ) -> Sessions:
-    """Sessions less those on which the market was closed after all, and with special ones.
+    """Take the declared closed days from the sessions, and add the declared special ones.
 
     Raises:
-        ConfigError: none is left.
+        ConfigError: no session is left.
     """
-    inside = {str(day) for day in extra if start <= day and (end is None or day <= end)}
-    keys = sorted((set(sessions.keys) | inside) - {str(day) for day in closed})
+    special = {str(day) for day in extra if start <= day and (end is None or day <= end)}
+    keys = sorted((set(sessions.keys) | special) - {str(day) for day in closed})
     if not keys:
         raise ConfigError(f"{sessions.calendar} has no session between {start} and {end}")
     return replace(sessions, keys=tuple(keys))
 
 
 def file_sessions(calendar: FileCalendar) -> list[str]:
-    """The sessions that a file lists, in order.
+    """Read the sessions that a file lists, in order.
 
     Raises:
         ConfigError: the file is absent, holds none, or a line of it is no date.
@@ -148,67 +145,67 @@ def _known(
     begun: Callable[[], bool],
     today: dt.date,
 ) -> list[str]:
-    """The sessions seen so far, what is new in the data added and kept."""
-    kept, given = _read_ledger(ledger), source()
-    if not isinstance(given, DatedSource):
+    """The sessions of the ledger and the new ones of the data, which the ledger then keeps."""
+    content, bar_source = _read_ledger(ledger), source()
+    if not isinstance(bar_source, DatedSource):
         raise ConfigError(
             f"market.calendar: the source {market.source.kind} does not tell the days that it "
             f"has; name an exchange's calendar or a file"
         )
-    seen = [] if kept is None else kept["sessions"]
+    known: list[str] = content["sessions"]
     try:
-        mark = _mark(given, calendar, market, today)
-        if seen and mark is not None and kept is not None and kept["fingerprint"] == mark:
-            return list(seen)
-        counts = given.days(str(market.start))
+        mark = _mark(bar_source, calendar, market, today)
+        if known and mark is not None and content["fingerprint"] == mark:
+            return known
+        counts = bar_source.days(str(market.start))
     except SourceError as error:
-        if not seen:
+        if not known:
             raise ConfigError(
                 f"market.calendar is derived from the data, which has to be there: {error}"
             ) from error
         logger.warning("the calendar is the one last seen, the data cannot be read: %s", error)
-        return list(seen)
+        return known
     counts = counts[counts >= calendar.min_instruments]
-    found = [key for key in counts.index if key < str(today)]
+    days = [key for key in counts.index if key < str(today)]
     declared = {str(day) for day in (*market.closed, *market.extra_sessions)}
-    known = merged(seen if begun() else [], found, declared, ledger)
-    if not known:
+    sessions = merged(known if begun() else [], days, declared, ledger)
+    if not sessions:
         raise ConfigError(
             f"market.calendar: the data has no day with {calendar.min_instruments} instruments "
             f"from {market.start} on"
         )
-    _write_ledger(ledger, {"fingerprint": mark, "sessions": known})
-    return known
+    _write_ledger(ledger, {"fingerprint": mark, "sessions": sessions})
+    return sessions
 
 
 def _mark(
     source: BarSource, calendar: DataCalendar, market: MarketConfig, today: dt.date
 ) -> str | None:
-    """What must be as it was for the ledger to need no look at the data; None for never."""
+    """A fingerprint whose equality means that the ledger is up to date; None if there is none."""
     if not isinstance(source, FingerprintedSource):
         return None
-    known = [str(today), str(market.start), calendar.min_instruments]
-    return fingerprint([source.fingerprint(), *known])
+    conditions = [str(today), str(market.start), calendar.min_instruments]
+    return fingerprint([source.fingerprint(), *conditions])
 
 
 def merged(
-    known: Sequence[str], found: Sequence[str], declared: set[str], ledger: Path
+    known: Sequence[str], days: Sequence[str], declared: set[str], ledger: Path
 ) -> list[str]:
-    """The known sessions and the later ones among those found.
+    """The known sessions, and the later ones among the days with bars.
 
     Args:
-        known: sessions seen before, in order.
-        found: days with bars now, in order.
-        declared: days that the YAML declares closed or special; about them it decides.
-        ledger: named in the error.
+        known: sessions of the ledger, in order.
+        days: days with bars now, in order.
+        declared: days that the YAML declares closed or special; the YAML decides about them.
+        ledger: the ledger's file, for the error.
 
     Raises:
         SourceError: the data has bars on a day before the newest known session that was none.
     """
     if not known:
-        return list(found)
-    newest, held = known[-1], set(known) | declared
-    inserted = [key for key in found if key <= newest and key not in held]
+        return list(days)
+    newest, accepted = known[-1], set(known) | declared
+    inserted = [key for key in days if key <= newest and key not in accepted]
     if inserted:
         raise SourceError(
             f"the data now has bars of {name_sessions(inserted)}, which was no session when later "
@@ -217,7 +214,7 @@ def merged(
             f"market.extra_sessions and make what follows again, or remove {ledger} and the "
             f"warehouse to start over"
         )
-    return [*known, *(key for key in found if key > newest)]
+    return [*known, *(key for key in days if key > newest)]
 
 
 def ahead(known: Sequence[str], end: dt.date | None, today: dt.date) -> list[str]:
@@ -231,28 +228,28 @@ def ahead(known: Sequence[str], end: dt.date | None, today: dt.date) -> list[str
 
 
 def usual_weekdays(known: Sequence[str]) -> list[int]:
-    """The weekdays of sessions, 0 for Monday; a Saturday now and then is not one."""
+    """The usual weekdays of sessions, 0 for Monday; a Saturday now and then is none."""
     days = pd.DatetimeIndex(list(known))
     begin = max(days[0], days[-1] - pd.Timedelta(days=7 * WEEKS_SEEN - 1))
-    seen = days[days >= begin].day_of_week.value_counts()
+    counts = days[days >= begin].day_of_week.value_counts()
     possible = pd.date_range(begin, days[-1]).day_of_week.value_counts()
-    return sorted(int(w) for w in seen.index if 2 * seen[w] > possible[w])
+    return sorted(int(w) for w in counts.index if 2 * counts[w] > possible[w])
 
 
-def _read_ledger(ledger: Path) -> dict[str, Any] | None:
-    """What was seen before.
+def _read_ledger(ledger: Path) -> dict[str, Any]:
+    """Read the ledger's `fingerprint` and `sessions`; None and no session if it is absent.
 
     Raises:
         ConfigError: the file is damaged.
     """
     try:
-        kept = json.loads(ledger.read_text(encoding="utf-8"))
-        sessions = [str(dt.date.fromisoformat(key)) for key in kept["sessions"]]
+        content = json.loads(ledger.read_text(encoding="utf-8"))
+        sessions = [str(dt.date.fromisoformat(key)) for key in content["sessions"]]
         if sessions != sorted(set(sessions)):
             raise ValueError("the sessions do not ascend")
-        return {"fingerprint": kept["fingerprint"], "sessions": sessions}
+        return {"fingerprint": content["fingerprint"], "sessions": sessions}
     except FileNotFoundError:
-        return None
+        return {"fingerprint": None, "sessions": []}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{ledger}, the calendar seen so far, cannot be read: {error}; restore it from a "

@@ -1,4 +1,4 @@
-"""One market, assembled from its YAML: what every asset of its graph is given."""
+"""Assemble a market from its YAML: sessions, training plan, source, warehouse, models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pipelines.errors import ConfigError
 from pipelines.market.calendars import market_sessions
 from pipelines.market.membership import read_universe
 from pipelines.market.paths import Paths, data_root
-from pipelines.sources import BarSource, make_source
+from pipelines.sources.base import BarSource
+from pipelines.sources.factory import make_source
 from pipelines.warehouse.store import Store
 from pipelines.warehouse.warehouse import Warehouse
 from rnn_core.features import Expression, FeatureSet, parse
@@ -30,9 +31,9 @@ class Market:
 
     Args:
         config: the validated YAML.
-        root: folder for the market's state (default `data/NAME`).
-        source: bars, where another source than the configured one is to be used.
-        named: how a command names the configuration; None for the default one.
+        root: the folder of the market's state (default `data/NAME`).
+        source: a source of bars that replaces the configured one.
+        named: the configuration as a command names it; None for the default one.
     """
 
     def __init__(
@@ -61,12 +62,12 @@ class Market:
         )
 
     def command(self, words: str) -> str:
-        """A command of `rnn-pipelines` as it is typed for this market, to be pasted."""
-        chosen = f" --config {shlex.quote(self._named)}" if self._named else ""
-        return f"rnn-pipelines {words}{chosen}"
+        """A command of `rnn-pipelines` for this market, ready to be pasted."""
+        option = f" --config {shlex.quote(self._named)}" if self._named else ""
+        return f"rnn-pipelines {words}{option}"
 
     def opened_anew(self) -> Market:
-        """The same market as its state is now, where that was changed beneath this one."""
+        """The same market with its present state, after that was changed beneath this object."""
         return Market(self.config, root=self.paths.root, source=self._source, named=self._named)
 
     def plan_of(self, model: str) -> TrainingPlan:
@@ -75,7 +76,7 @@ class Market:
         return self.plan if own is None else replace(self.plan, retrain_every=own)
 
     def _pin(self) -> tuple[str, str] | None:
-        """The rollback in sessions.
+        """The configured rollback as two sessions; None for none.
 
         Raises:
             ConfigError: it leads to a session before the first trained one, or to itself.
@@ -93,10 +94,10 @@ class Market:
         return since, as_of
 
     def _identity(self) -> dict[str, Any]:
-        """What makes this warehouse another one: the base of every adjustment factor."""
+        """The identity of the warehouse: the facts that every adjustment factor builds on."""
         market = self.config.market
-        given = market.calendar
-        calendar = given if isinstance(given, str) else given.identity()
+        section = market.calendar
+        calendar = section if isinstance(section, str) else section.identity()
         return {
             "name": self.config.name,
             "source": market.source.model_dump(mode="json"),
@@ -106,7 +107,7 @@ class Market:
 
     @cached_property
     def source(self) -> BarSource:
-        """The bars' source."""
+        """The source of bars."""
         return self._source or make_source(self.config.market, self.sessions, self.paths.downloads)
 
     def _sessions(self) -> Sessions:
@@ -120,10 +121,10 @@ class Market:
         )
 
     def sessions_now(self) -> Sessions:
-        """The sessions as a process that starts now would know them.
+        """The sessions that a process which starts now would find.
 
-        An exchange's calendar changes by a release only; one of a file or of the data may change
-        while this process lives: a guessed day ahead turns out to be a holiday.
+        An exchange's calendar changes by a release only. A calendar of a file or of the data may
+        change while this process lives: a guessed day ahead turns out to be a holiday.
 
         Raises:
             ConfigError: the calendar's file is absent or wrong.
@@ -179,10 +180,10 @@ class Market:
 
     @cached_property
     def feature_formulas(self) -> dict[str, str]:
-        """Their names and formulas, in order."""
+        """The names and formulas of the features, in order."""
         return dict(self.feature_set)
 
     @property
     def dataset_columns(self) -> tuple[str, ...]:
-        """Features left after the infer processors, in the frame's order."""
+        """The features that the infer processors leave, in the frame's order."""
         return self.config.dataset_columns

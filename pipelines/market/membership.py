@@ -1,11 +1,11 @@
-"""Point-in-time membership of a universe, from the files in which people keep it.
+"""Read the point-in-time membership of a universe from the files in which people keep it.
 
     spans       text, `instrument start end` a line (qlib's instruments files), or a table with
                 these columns; a missing end is still a member
     lists       a table with the columns date and instrument: who was a member on some days, such
                 as the constituents at each month's end; a list holds until the next one
 
-All become spans (instrument, start, end), both days included.
+Both become spans (instrument, start, end), both days included.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WHAT = "market.universe.spans"
 
 
 def read_universe(market: MarketConfig) -> Any:
-    """`all`, or the spans of the configured universe.
+    """Read the configured universe: `all`, or spans.
 
     Raises:
         ConfigError: a file is absent, or wrong.
@@ -47,7 +47,7 @@ def read_universe(market: MarketConfig) -> Any:
 
 
 def read_spans(path: Path) -> pd.DataFrame:
-    """Membership spans from a file in qlib's instruments format.
+    """Read membership spans from a file in qlib's instruments format.
 
     Raises:
         ConfigError: the file is absent, or a line is not `instrument start end`.
@@ -71,7 +71,7 @@ def read_spans(path: Path) -> pd.DataFrame:
 
 
 def provider_spans(root: Path, market: str) -> pd.DataFrame:
-    """The spans of `instruments/MARKET.txt` of a qlib provider folder, codes in upper case.
+    """Read `instruments/MARKET.txt` of a qlib provider folder as spans, codes in upper case.
 
     Raises:
         ConfigError: no such folder or file, or a line of it is wrong.
@@ -90,7 +90,7 @@ def provider_spans(root: Path, market: str) -> pd.DataFrame:
 
 
 def table_spans(path: Path) -> pd.DataFrame:
-    """Spans from a CSV or Parquet file of spans, or of lists by date.
+    """Read spans from a CSV or Parquet file of spans, or of lists by date.
 
     Raises:
         ConfigError: the file cannot be read, has other columns, or a span ends before it starts.
@@ -110,8 +110,8 @@ def table_spans(path: Path) -> pd.DataFrame:
 
 
 def _spans(path: Path, names: list[str]) -> pd.DataFrame:
-    wanted = [name for name in ("instrument", "start", "end") if name in names]
-    spans = read_table(path, wanted, _WHAT, optional=("end",))
+    columns = [name for name in ("instrument", "start", "end") if name in names]
+    spans = read_table(path, columns, _WHAT, optional=("end",))
     if "end" not in spans:
         spans["end"] = FOREVER
     spans["end"] = spans["end"].fillna(FOREVER)
@@ -126,10 +126,10 @@ def _spans(path: Path, names: list[str]) -> pd.DataFrame:
 
 
 def spans_of_lists(lists: pd.DataFrame) -> pd.DataFrame:
-    """Spans from lists: a member of a list is one until the day before the next list.
+    """Turn lists into spans: a list's members hold until the day before the next list.
 
     Args:
-        lists: date and instrument.
+        lists: rows of date and instrument.
 
     Returns:
         instrument, start, end; lists in a row make one span, the last list holds on.
@@ -155,7 +155,7 @@ def spans_of_lists(lists: pd.DataFrame) -> pd.DataFrame:
 def membership(
     bars: pd.DataFrame, universe: Literal["all"] | pd.DataFrame
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether each bar's instrument is a member on its session.
+    """Tell for each bar whether its instrument is a member on its session.
 
     Args:
         bars: rows with date and instrument.

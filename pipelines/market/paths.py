@@ -1,66 +1,44 @@
-"""The folders and files of a market's state."""
+"""Name the folders and files of a market's state."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 ENV_DATA = "RNN_DATA_DIR"
 
 
 def data_root() -> Path:
-    """Where markets keep their state: `$RNN_DATA_DIR`, else `data/` of the project or here."""
-    given = os.environ.get(ENV_DATA)
-    if given:
-        return Path(given).absolute()
+    """The folder of all markets' state: `$RNN_DATA_DIR`, else `data/` of the project or here."""
+    folder = os.environ.get(ENV_DATA)
+    if folder:
+        return Path(folder).absolute()
     project = Path(__file__).resolve().parents[2]
     base = project if (project / "workspace.yaml").is_file() else Path.cwd()
     return base / "data"
 
 
-@dataclass(frozen=True)
 class Paths:
-    """All state of a market lies under one folder."""
+    """The folders and files of a market, all below one folder.
 
-    root: Path
+    Attributes:
+        dagster: DAGSTER_HOME, Dagster's record of runs and materializations.
+        warehouse: Parquet, one file a table and session.
+        catalog: the DuckDB file of views that people open.
+        models: model bundles, `MODEL/SESSION/`.
+        reports: tables and plots of the reports.
+        page: the report as one page, beside those of the other markets of the data root.
+        calendar: the ledger of sessions, if the calendar is derived from the data.
+        downloads: bars of a vendor over the network, so that none is asked for twice.
+    """
 
-    @property
-    def dagster(self) -> Path:
-        """DAGSTER_HOME: Dagster's record of runs and materializations."""
-        return self.root / "dagster"
-
-    @property
-    def warehouse(self) -> Path:
-        """Parquet, one file a table and session."""
-        return self.root / "warehouse"
-
-    @property
-    def catalog(self) -> Path:
-        """The DuckDB file of views that people open."""
-        return self.root / "warehouse.duckdb"
-
-    @property
-    def models(self) -> Path:
-        """Model bundles: `MODEL/SESSION/`."""
-        return self.root / "models"
-
-    @property
-    def reports(self) -> Path:
-        """Tables and plots of the reports."""
-        return self.root / "reports"
-
-    @property
-    def page(self) -> Path:
-        """The report as one page, beside those of the other markets of the data root."""
-        return self.root.parent / "reports" / f"{self.root.name}.html"
-
-    @property
-    def calendar(self) -> Path:
-        """The sessions seen so far, where the calendar is derived from the data."""
-        return self.root / "calendar.json"
-
-    @property
-    def downloads(self) -> Path:
-        """Bars of a vendor over the network, so that each is asked for once."""
-        return self.root / "downloads"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.dagster = root / "dagster"
+        self.warehouse = root / "warehouse"
+        self.catalog = root / "warehouse.duckdb"
+        self.models = root / "models"
+        self.reports = root / "reports"
+        self.page = root.parent / "reports" / f"{root.name}.html"
+        self.calendar = root / "calendar.json"
+        self.downloads = root / "downloads"

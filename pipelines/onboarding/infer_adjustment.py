@@ -1,8 +1,8 @@
-"""What the prices of a stranger's bars are, as traded or adjusted, and what its `amount` is.
+"""Infer whether prices are as traded or adjusted, and the units of `amount`.
 
-Every guess is a comparison of the numbers with what they would be: a factor that makes the steps of
-prices smaller is one of prices as traded; an amount that lies between low and high for each share
-is turnover in the currency of the price.
+Every inference compares the numbers with the alternatives: a factor that makes the steps of prices
+smaller belongs to prices as traded; an amount that lies between low and high for each share is
+turnover in the currency of the price.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Steps:
 
 
 def factor_kind(bars: pd.DataFrame) -> dict[str, object]:
-    """How a factor goes with the prices: keys beside `factor: COLUMN` of the basis.
+    """Infer the relation of a factor to prices: the keys beside `factor: COLUMN` of the basis.
 
     Args:
         bars: date, instrument, close and `adj_ratio` computed as if the prices were as traded.
@@ -45,22 +45,22 @@ def factor_kind(bars: pd.DataFrame) -> dict[str, object]:
     before = rows.groupby("instrument")["close"].shift()
     step = np.log((rows["close"] / before).to_numpy(dtype="float64"))
     event = np.log(rows["adj_ratio"].where(rows["adj_ratio"] > 0).to_numpy(dtype="float64"))
-    told = (np.abs(event) > _EVENT) & np.isfinite(step)
-    if not told.any():
+    is_event = (np.abs(event) > _EVENT) & np.isfinite(step)
+    if not is_event.any():
         return {}
     kinds: list[tuple[float, dict[str, object]]] = [  # what the price moved besides the event
-        (float(np.median(np.abs(step + event)[told])), {}),
-        (float(np.median(np.abs(step)[told])), {"prices": "adjusted"}),
-        (float(np.median(np.abs(step - event)[told])), {"inverse": True}),
+        (float(np.median(np.abs(step + event)[is_event])), {}),
+        (float(np.median(np.abs(step)[is_event])), {"prices": "adjusted"}),
+        (float(np.median(np.abs(step - event)[is_event])), {"inverse": True}),
     ]
     return min(kinds, key=lambda kind: kind[0])[1]
 
 
 def split_like(bars: pd.DataFrame) -> list[Steps]:
-    """Steps between two closes that are near the ratio of a split, in order of size.
+    """Find the steps between two closes that are near the ratio of a split, in order of size.
 
     Args:
-        bars: date, instrument, close and adj_ratio (1.0 where nothing is stated).
+        bars: date, instrument, close and adj_ratio (1.0 if no event is stated).
     """
     rows = bars[(bars["close"] > 0) & np.isfinite(bars["close"])]
     rows = rows.sort_values(["instrument", "date"])
@@ -70,20 +70,20 @@ def split_like(bars: pd.DataFrame) -> list[Steps]:
     near = np.zeros(len(rows), dtype=bool)
     for split in SPLITS:
         near |= ((size / split - 1.0).abs() < _NEAR).to_numpy()
-    found = rows[near].assign(ratio=ratio[near], size=size[near]).sort_values(
+    steps = rows[near].assign(ratio=ratio[near], size=size[near]).sort_values(
         ["size", "instrument"], ascending=[False, True]
     )  # fmt: skip
-    return [Steps(str(r.instrument), str(r.date), float(r.ratio)) for r in found.itertuples()]
+    return [Steps(str(r.instrument), str(r.date), float(r.ratio)) for r in steps.itertuples()]
 
 
 def amount_scale(bars: pd.DataFrame) -> dict[str, float] | None:
-    """Units that make `amount` the turnover of `volume` shares; None where none do.
+    """Find the units that make `amount` the turnover of `volume` shares; None if none do.
 
     Args:
-        bars: low, high, volume, amount as given.
+        bars: low, high, volume, amount as the data has them.
 
     Returns:
-        Factors other than 1 of `volume` and `amount`.
+        The factors other than 1 of `volume` and `amount`.
     """
     rows = bars[(bars["volume"] > 0) & (bars["amount"] > 0) & (bars["low"] > 0)]
     if rows.empty:

@@ -1,7 +1,7 @@
-"""What the columns of a stranger's table mean, from their names and first values.
+"""Infer the meaning of a stranger's columns from their names and first values.
 
-Names are compared without case, spaces and punctuation. Where values cannot decide (03/04/2020)
-nothing is guessed: the error says which flag decides.
+Names are compared without case, spaces and punctuation. Ambiguous values (03/04/2020) are not
+guessed: the error says which flag decides.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "ratio": ("adjratio",),
     "tradestatus": ("tradestatus", "tradingstatus"),
 }  # fmt: skip
-"""What may be in a table, in our words, and what others call it."""
+"""Columns of a table in our words, and the names that others give them."""
 
 REQUIRED = ("open", "high", "low", "close", "volume")
 _ZONES = ("UTC", "America/New_York", "Europe/London", "Asia/Shanghai", "Asia/Tokyo")
@@ -46,30 +46,30 @@ _EPOCHS = ((1e8, 1e10, "epoch_s"), (1e11, 1e13, "epoch_ms"), (1e14, 1e16, "epoch
 _QLIB_CODE = re.compile(r"^((sh|sz|bj)[.]?\d{6}|\d{6}[.](sh|sz|ss|bj|xshg|xshe))$", re.IGNORECASE)
 
 
-def guess_columns(there: Iterable[str]) -> dict[str, str]:
-    """Our word -> their name, of the columns that are recognised; the first spelling wins."""
-    plain = {name: re.sub(r"[\W_]+", "", name.lower()) for name in there}
-    found: dict[str, str] = {}
+def guess_columns(columns: Iterable[str]) -> dict[str, str]:
+    """Recognise columns: our word -> their name; the first spelling wins."""
+    plain = {name: re.sub(r"[\W_]+", "", name.lower()) for name in columns}
+    recognised: dict[str, str] = {}
     for ours, spellings in NAMES.items():
         for spelling in spellings:
-            match = next((name for name, text in plain.items() if text == spelling), None)
-            if match is not None and match not in found.values():
-                found[ours] = match
+            column = next((name for name, text in plain.items() if text == spelling), None)
+            if column is not None and column not in recognised.values():
+                recognised[ours] = column
                 break
-    return found
+    return recognised
 
 
-def missing_columns(found: Mapping[str, str], *, files: int) -> list[str]:
-    """What a table of bars cannot do without and does not have; names of files may say one."""
-    absent = [name for name in REQUIRED if name not in found]
-    keys = [name for name in ("date", "instrument") if name not in found]
-    if len(keys) == 2 or (keys and files < 2):
-        absent = [*keys, *absent]
-    return absent
+def missing_columns(recognised: Mapping[str, str], *, files: int) -> list[str]:
+    """Find the required columns that a table lacks; names of files may supply one of two."""
+    missing_names = [name for name in REQUIRED if name not in recognised]
+    missing_keys = [name for name in ("date", "instrument") if name not in recognised]
+    if len(missing_keys) == 2 or (missing_keys and files < 2):
+        missing_names = [*missing_keys, *missing_names]
+    return missing_names
 
 
 def guess_dates(kind: pa.DataType, values: Sequence[Any], column: str) -> dict[str, str]:
-    """`date_format` and `timezone` of a date column, those that have to be said.
+    """Infer `date_format` and `timezone` of a date column, as far as it needs them.
 
     Args:
         kind: the column's type.
@@ -121,7 +121,7 @@ def _of_numbers(numbers: Sequence[float], column: str) -> dict[str, str]:
 
 
 def _zone(moments: pd.DatetimeIndex) -> str:
-    """The first time zone in which every moment is a midnight, else UTC."""
+    """Find the first time zone in which every moment is a midnight, else UTC."""
     for zone in _ZONES:
         local = moments.tz_convert(zone)
         if len(local) and bool((local == local.normalize()).all()):
@@ -135,12 +135,12 @@ def _parses(texts: Sequence[str], form: str) -> bool:
 
 
 def guess_codes(values: Iterable[Any]) -> str:
-    """`qlib` for codes of mainland China's exchanges, else `as_is`."""
+    """Infer the style of codes: `qlib` for mainland China's exchanges, else `as_is`."""
     names = [str(v) for v in values]
     return "qlib" if names and all(_QLIB_CODE.match(name) for name in names) else "as_is"
 
 
 def is_status(values: Iterable[Any]) -> bool:
-    """Whether a column says 1 of rows that traded and 0 of the others."""
-    seen = {str(v) for v in values}
-    return seen <= {"0", "1", "0.0", "1.0"} and bool(seen & {"1", "1.0"})
+    """True if a column says 1 for rows that traded and 0 for the others."""
+    texts = {str(v) for v in values}
+    return texts <= {"0", "1", "0.0", "1.0"} and bool(texts & {"1", "1.0"})

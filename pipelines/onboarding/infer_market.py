@@ -1,7 +1,7 @@
-"""From data to the draft of its YAML: every choice with what it rests on.
+"""Infer the draft of a market's YAML from its data, with the evidence for every choice.
 
-The order is that of what depends on what: columns, then days, then the calendar, then prices, then
-windows. A person's word (`Wishes`) goes before every guess.
+Each step builds on those before it: columns, days, calendar, prices, windows. A person's word
+(`Wishes`) goes before every inference.
 """
 
 from __future__ import annotations
@@ -29,22 +29,24 @@ from pipelines.onboarding.infer_calendar import (
 from pipelines.onboarding.infer_source import Described, describe
 from pipelines.onboarding.training_windows import plan_windows
 from pipelines.onboarding.yaml_template import Draft
+from pipelines.sources.files import FilesBars
+from pipelines.sources.qlib_bin import QlibBars
 
 _MOST_EXCEPTIONS = 40  # days listed in the YAML; more, and the calendar is not the market's
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a person said.
+    """The wishes of a person, by flags of the command.
 
     Attributes:
-        kind: of the source.
-        path: of the data.
+        kind: the source's kind.
+        path: the path of the data.
         calendar: a name of `exchange_calendars`, or `data`.
-        name: of the market.
+        name: the market's name.
         universe: a file of membership, or the name of one of a qlib provider.
         columns: our name -> theirs.
-        date_format: how dates are written.
+        date_format: the form of dates.
     """
 
     kind: str
@@ -57,26 +59,28 @@ class Wishes:
 
 
 def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
-    """The draft of a market's YAML, and lines that say what it rests on.
+    """Infer the draft of a market's YAML, and lines of evidence for people.
 
     Raises:
         SourceError: the data cannot be read.
-        ConfigError: it has too few sessions, or no calendar goes with it.
+        ConfigError: the data has too few sessions, or no calendar fits it.
     """
-    found = describe(
+    # The columns of the source come first, then its days.
+    description = describe(
         wishes.kind, wishes.path, columns=wishes.columns, date_format=wishes.date_format
     )
-    notes = list(found.notes)
-    counts = _source(found.section).days()
+    notes = list(description.notes)
+    counts = _source(description.section).days()
     today = str(pd.Timestamp.now().date())
     counts = counts[(counts > 0) & (counts.index < today)]
     if counts.empty:
         raise SourceError(f"{wishes.path} has no row dated before today")
+    # The calendar decides which days are sessions, the bars decide the price basis.
     fit = _calendar(counts, wishes.calendar, notes)
     days = market_days(counts)
-    named = fit.name if fit is not None else _derived(counts, found.section)
-    bars = _bars(found, days)
-    section, vwap, remarks = _prices(found, bars, notes)
+    calendar = fit.name if fit is not None else _derived(counts, description.section)
+    bars = _bars(description, days)
+    section, vwap, remarks = _prices(description, bars, notes)
     closed = fit.absent if fit is not None else ()
     if closed:
         remarks["closed"] = "the data has no row at all on them"
@@ -88,12 +92,12 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
         data=f"{bars['instrument'].nunique():,} names, {keys[0]} to {keys[-1]}, from "
         f"{wishes.path.rstrip('/').rsplit('/', 1)[-1]}.",
         source=section,
-        calendar=named,
+        calendar=calendar,
         closed=closed,
         extra=extra,
         start=keys[0],
         end=keys[-1],
-        universe=_universe(wishes, found, notes),
+        universe=_universe(wishes, description, notes),
         vwap=vwap,
         plan=plan_windows(keys),
         names=int(per_day.median()),
@@ -103,7 +107,7 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
 
 
 def market_name(path: str) -> str:
-    """A name for a market from the name of its data."""
+    """Derive a market's name from the name of its data."""
     last = path.rstrip("/").rsplit("/", 1)[-1]
     if any(c in last for c in "*?[") and "/" in path:
         last = path.rstrip("/").rsplit("/", 2)[-2]
@@ -112,23 +116,20 @@ def market_name(path: str) -> str:
 
 
 def _source(section: Mapping[str, Any]) -> Any:
-    from pipelines.sources.files import FilesBars
-    from pipelines.sources.qlib_bin import QlibBars
-
     config = TypeAdapter[Any](SourceConfig).validate_python(dict(section))
     return QlibBars(config) if config.kind == "qlib_bin" else FilesBars(config)
 
 
-def _calendar(counts: pd.Series[int], asked: str | None, notes: list[str]) -> CalendarFit | None:
-    """The calendar, None for one derived from the data."""
-    if asked == "data":
+def _calendar(counts: pd.Series[int], wish: str | None, notes: list[str]) -> CalendarFit | None:
+    """The fitting calendar; None if sessions are to be derived from the data."""
+    if wish == "data":
         return None
-    if asked:
-        require_known(asked)
-    fits = [fit_calendar(counts, asked)] if asked else best_calendars(counts)
+    if wish:
+        require_known(wish)
+    fits = [fit_calendar(counts, wish)] if wish else best_calendars(counts)
     best = fits[0] if fits else None
     others = ", ".join(f"{fit.name} {fit.share:.1%}" for fit in fits[1:3])
-    if best is None or (not best.fits and asked is None):
+    if best is None or (not best.fits and wish is None):
         shown = f"the best are {best.name} {best.share:.1%}, {others}" if best else "none is known"
         notes.append(f"calendar   from the data: no exchange's fits its days ({shown})")
         return None
@@ -159,9 +160,9 @@ def _derived(counts: pd.Series[int], section: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _bars(found: Described, days: list[str]) -> pd.DataFrame:
-    """All bars between the first and the last market day."""
-    bars: pd.DataFrame = _source(found.section).fetch_span(days[0], days[-1])
+def _bars(description: Described, days: list[str]) -> pd.DataFrame:
+    """Fetch all bars between the first and the last market day."""
+    bars: pd.DataFrame = _source(description.section).fetch_span(days[0], days[-1])
     bars = bars[bars["instrument"].notna() & bars["date"].isin(set(days))]
     if bars.empty:
         raise SourceError("the data has no row that names an instrument")
@@ -169,10 +170,10 @@ def _bars(found: Described, days: list[str]) -> pd.DataFrame:
 
 
 def _prices(
-    found: Described, bars: pd.DataFrame, notes: list[str]
+    description: Described, bars: pd.DataFrame, notes: list[str]
 ) -> tuple[dict[str, Any], str, dict[str, str]]:
-    """The section with basis and units, vwap, and remarks for the YAML."""
-    section, remarks = dict(found.section), {}
+    """Complete the section by basis and units; returns it, vwap, and remarks for the YAML."""
+    section, remarks = dict(description.section), {}
     if section["kind"] == "qlib_bin":
         vwap = "amount" if np.isfinite(bars["amount"]).mean() > 0.5 else "typical"
         notes.append("prices     × factor, as qlib stores them")
@@ -185,6 +186,7 @@ def _prices(
         events = int((bars["adj_ratio"] - 1.0).abs().gt(1e-3).sum())
         shown = ", ".join(f"{k}: {v}" for k, v in section["basis"].items())
         notes.append(f"prices     basis {{{shown}}}: {events:,} splits, dividends and the like")
+    # Steps like splits are named, and never turned into events.
     splits = split_like(bars)
     if basis == "adjusted":
         notes.append("prices     no column tells of splits or dividends: taken as adjusted already")
@@ -193,18 +195,19 @@ def _prices(
         shown = ", ".join(f"{s.instrument} {s.date} ({s.ratio:.3g}:1)" for s in splits[:5])
         notes.append(f"           steps like splits that nothing states: {len(splits)}, {shown}"
                      f"{' …' if len(splits) > 5 else ''}; look at them (rule jump)")  # fmt: skip
-    units = amount_scale(bars) if "amount" in found.columns else None
+    # vwap is amount ÷ volume only if that lies inside the bars.
+    units = amount_scale(bars) if "amount" in description.columns else None
     if units is None:
         why = ("amount ÷ volume does not lie between low and high, so it is no turnover"
-               if "amount" in found.columns else "there is no turnover")  # fmt: skip
+               if "amount" in description.columns else "there is no turnover")  # fmt: skip
         notes.append(f"vwap       typical, (high + low + close) ÷ 3: {why}")
         remarks["vwap"] = _TYPICAL
         if "amount" in section.get("columns", {}):
             section["columns"] = {k: v for k, v in section["columns"].items() if k != "amount"}
         return section, "typical", remarks
-    said = ", ".join(f"{name} × {unit:g}" for name, unit in units.items())
+    scales = ", ".join(f"{name} × {unit:g}" for name, unit in units.items())
     notes.append(
-        f"vwap       amount ÷ volume, which lies in the bars{f' ({said})' if said else ''}"
+        f"vwap       amount ÷ volume, which lies in the bars{f' ({scales})' if scales else ''}"
     )
     if units:
         section["scale"] = units
@@ -214,14 +217,14 @@ def _prices(
 _TYPICAL = "no turnover: (high + low + close) ÷ 3"
 
 
-def _universe(wishes: Wishes, found: Described, notes: list[str]) -> Any:
-    key = "market" if found.section["kind"] == "qlib_bin" else "spans"
+def _universe(wishes: Wishes, description: Described, notes: list[str]) -> Any:
+    key = "market" if description.section["kind"] == "qlib_bin" else "spans"
     if wishes.universe is not None:  # a file as seen from here; the YAML may lie elsewhere
         file = key == "spans"
         return {key: anchored(wishes.universe, Path.cwd()) if file else wishes.universe}
-    if len(found.spans) == 1:
-        notes.append(f"universe   {found.spans[0]}")
-        return {key: found.spans[0]}
-    if found.spans:
-        notes.append(f"universe   all; also there: {', '.join(found.spans)} (--universe)")
+    if len(description.spans) == 1:
+        notes.append(f"universe   {description.spans[0]}")
+        return {key: description.spans[0]}
+    if description.spans:
+        notes.append(f"universe   all; also there: {', '.join(description.spans)} (--universe)")
     return "all"

@@ -1,7 +1,7 @@
-"""The section `market.source` of data that nobody has described yet.
+"""Infer the section `market.source` of data that nobody has described yet.
 
-Files say their columns, types and first rows; a qlib provider folder says everything by its layout.
-Databases and vendors over the network are not looked at: their configurations ship with the
+Files show their columns, types and first rows; a qlib provider folder shows everything by its
+layout. Databases and vendors over the network are not examined: their configurations ship with the
 package.
 """
 
@@ -22,6 +22,7 @@ from pipelines.onboarding.infer_columns import (
     missing_columns,
 )
 from pipelines.onboarding.sniff import distinct_dates, peek
+from pipelines.sources.qlib_bin import QlibBars
 
 KINDS = ("files", "qlib_bin")
 _MARKS = ("ratio", "preclose", "factor", "adj_close")  # of a basis, the surest first
@@ -29,13 +30,13 @@ _MARKS = ("ratio", "preclose", "factor", "adj_close")  # of a basis, the surest 
 
 @dataclass(frozen=True)
 class Described:
-    """A source as far as its columns go.
+    """A source as its columns describe it.
 
     Attributes:
-        section: `market.source`, the basis being the surest that a column names, else `adjusted`.
-        columns: our word -> their name, of all that is recognised.
+        section: `market.source`, with the surest basis that a column names, else `adjusted`.
+        columns: our word -> their name, for all recognised columns.
         notes: lines for a person.
-        spans: files of membership that lie beside the data, or universes of a provider.
+        spans: files of membership beside the data, or universes of a provider.
     """
 
     section: Mapping[str, Any]
@@ -51,16 +52,16 @@ def describe(
     columns: Mapping[str, str] | None = None,
     date_format: str | None = None,
 ) -> Described:
-    """The section for data at a path.
+    """Infer the section for the data at a path.
 
     Args:
         kind: `files` or `qlib_bin`.
-        path: of the data, as seen from here.
-        columns: our name -> theirs, where a person said so.
-        date_format: how dates are written, where a person said so.
+        path: the path of the data, seen from the working folder.
+        columns: our name -> theirs, as far as a person said.
+        date_format: the form of dates, if a person said it.
 
     Raises:
-        ConfigError: another kind.
+        ConfigError: `kind` is another kind.
         SourceError: there is no such data, or columns of bars are not found in it.
     """
     whole = anchored(path, Path.cwd())
@@ -75,75 +76,78 @@ def describe(
     )
 
 
-def _files(path: str, named: dict[str, str], date_format: str | None) -> Described:
-    seen = peek(path)
-    there = seen.head.column_names
-    for ours, theirs in named.items():
-        if theirs not in there:
+def _files(path: str, wishes: dict[str, str], date_format: str | None) -> Described:
+    # A person's columns come first; the others are recognised by name.
+    sample = peek(path)
+    columns = sample.head.column_names
+    for ours, theirs in wishes.items():
+        if theirs not in columns:
             raise SourceError(
-                f"--column {ours}={theirs}: {seen.path} has no such column; "
-                f"{did_you_mean(theirs, there)}"
+                f"--column {ours}={theirs}: {sample.path} has no such column; "
+                f"{did_you_mean(theirs, columns)}"
             )
-    left = [name for name in there if name not in named.values()]
-    found = {**guess_columns(left), **named}
-    absent = missing_columns(found, files=seen.files)
-    if absent:
+    others = [name for name in columns if name not in wishes.values()]
+    names = {**guess_columns(others), **wishes}
+    missing = missing_columns(names, files=sample.files)
+    if missing:
         raise SourceError(
-            f"{seen.path} has the columns {', '.join(there)}: none is recognised as "
-            f"{', '.join(absent)}; name them, --column {absent[0]}=THEIR_NAME"
+            f"{sample.path} has the columns {', '.join(columns)}: none is recognised as "
+            f"{', '.join(missing)}; name them, --column {missing[0]}=THEIR_NAME"
         )
+    # The section names only keys that differ from their defaults.
     section: dict[str, Any] = {"kind": "files", "path": path}
-    if seen.form == "csv":
-        section |= {"delimiter": seen.delimiter} if seen.delimiter != "," else {}
-        section |= {"encoding": seen.encoding} if seen.encoding != "utf-8" else {}
-    from_name = next((name for name in ("instrument", "date") if name not in found), None)
+    if sample.form == "csv":
+        section |= {"delimiter": sample.delimiter} if sample.delimiter != "," else {}
+        section |= {"encoding": sample.encoding} if sample.encoding != "utf-8" else {}
+    from_name = next((name for name in ("instrument", "date") if name not in names), None)
     if from_name is not None:
         section["from_name"] = from_name
-    differ = {ours: found[ours] for ours in COLUMNS if ours in found and found[ours] != ours}
+    differ = {ours: names[ours] for ours in COLUMNS if ours in names and names[ours] != ours}
     if differ:
         section["columns"] = differ
     if date_format is not None:
         section["date_format"] = date_format
         section |= {"timezone": "UTC"} if date_format.startswith("epoch") else {}
-    elif "date" in found:
-        kind = seen.head.schema.field(found["date"]).type
-        values = seen.head[found["date"]].unique().drop_null().to_pylist()
+    elif "date" in names:
+        kind = sample.head.schema.field(names["date"]).type
+        values = sample.head[names["date"]].unique().drop_null().to_pylist()
         try:
-            section |= guess_dates(kind, values, found["date"])
+            section |= guess_dates(kind, values, names["date"])
         except SourceError:  # the beginning may hold one month; the whole column may tell
-            section |= guess_dates(kind, distinct_dates(seen, path, found["date"]), found["date"])
-    if "instrument" in found:
-        codes = guess_codes(seen.head[found["instrument"]].unique().drop_null().to_pylist())
+            section |= guess_dates(kind, distinct_dates(sample, path, names["date"]), names["date"])
+    if "instrument" in names:
+        codes = guess_codes(sample.head[names["instrument"]].unique().drop_null().to_pylist())
         section |= {"codes": codes} if codes != "as_is" else {}
-    notes = [_recognised(there, found, from_name)]
-    status = found.get("tradestatus")
-    if status is not None and is_status(seen.head[status].unique().drop_null().to_pylist()):
+    # Rows that did not trade are left out, and the price basis is the surest column.
+    notes = [_recognised(columns, names, from_name)]
+    status = names.get("tradestatus")
+    if status is not None and is_status(sample.head[status].unique().drop_null().to_pylist()):
         section["keep"] = {status: 1}
         notes.append(f"kept       rows whose {status} is 1; the others did not trade")
-    st = next((name for name in there if name.lower() in ("isst", "is_st")), None)
+    st = next((name for name in columns if name.lower() in ("isst", "is_st")), None)
     if st is not None:
         notes.append(
             f"           names under special treatment are in; `{st}: 0` under keep ends it"
         )
-    mark = next((name for name in _MARKS if name in found), None)
-    section["basis"] = "adjusted" if mark is None else {mark: found[mark]}
-    return Described(section, found, tuple(notes), _spans_beside(path))
+    mark = next((name for name in _MARKS if name in names), None)
+    section["basis"] = "adjusted" if mark is None else {mark: names[mark]}
+    return Described(section, names, tuple(notes), _spans_beside(path))
 
 
-def _recognised(there: list[str], found: Mapping[str, str], from_name: str | None) -> str:
-    said = ", ".join(a if a == b else f"{a} = {b}" for a, b in found.items())
-    said += f", {from_name} = the name of the file" if from_name else ""
-    rest = [name for name in there if name not in found.values()]
-    return f"columns    {said}{'; not used: ' + ', '.join(rest) if rest else ''}"
+def _recognised(columns: list[str], recognised: Mapping[str, str], from_name: str | None) -> str:
+    text = ", ".join(a if a == b else f"{a} = {b}" for a, b in recognised.items())
+    text += f", {from_name} = the name of the file" if from_name else ""
+    rest = [name for name in columns if name not in recognised.values()]
+    return f"columns    {text}{'; not used: ' + ', '.join(rest) if rest else ''}"
 
 
 _BESIDE = ("universe", "members", "membership", "constituents", "instruments")
 
 
 def _spans_beside(path: str) -> tuple[str, ...]:
-    """Files beside the data whose name says that they hold members.
+    """Find files beside the data whose names say that they hold members.
 
-    Beside a folder, not in it: whatever table lies in a folder of bars is read as bars.
+    A folder of bars is not searched itself: every table in it is read as bars.
     """
     if "://" in path or any(c in path for c in "*?["):
         return ()
@@ -159,8 +163,6 @@ def _spans_beside(path: str) -> tuple[str, ...]:
 
 
 def _provider(path: str) -> Described:
-    from pipelines.sources.qlib_bin import QlibBars
-
     source = QlibBars(QlibBinSource(kind="qlib_bin", path=path))
     try:
         source.days()

@@ -1,4 +1,4 @@
-"""The YAML of a new market, loaded and held against all of its data before anybody sees it."""
+"""Propose the YAML of a new market, after checking it against all of its data."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Proposal:
     """A YAML to be written.
 
     Attributes:
-        name: of the market.
-        text: of the YAML.
-        lines: what was found, for a person.
-        start: first session.
-        end: last session.
+        name: the market's name.
+        text: the text of the YAML.
+        lines: the findings, for a person.
+        start: the first session.
+        end: the last session.
     """
 
     name: str
@@ -44,35 +44,35 @@ def propose(wishes: Wishes) -> Proposal:
 
     Raises:
         SourceError: the data cannot be read.
-        ConfigError: it is too little, or the YAML would not load.
+        ConfigError: the data is too little, or the YAML would not load.
     """
     draft, notes = assemble(wishes)
     config = _load(draft_yaml(draft), draft.name)
     with tempfile.TemporaryDirectory() as folder:
-        found = problems_of(Market(config, root=Path(folder)))
+        findings = problems_of(Market(config, root=Path(folder)))
     lines = [*notes]
-    if found.look is not None:
-        lines += summary_lines(found.look, config.market.quarantine.policies)
+    if findings.profile is not None:
+        lines += summary_lines(findings.profile, config.market.quarantine.policies)
         checks = config.checks.bars
-        share, when = found.look.least_share(checks.history_sessions)
+        share, when = findings.profile.least_share(checks.history_sessions)
         if share < checks.min_coverage:
             lowered = max(_STEP, round(math.floor(share / _STEP) * _STEP, 2))
             draft = replace(draft, min_coverage=lowered)
             lines.append(
                 f"coverage   {when} has {share:.0%} of the usual names: min_coverage is {lowered}"
             )
-            found.problems = [p for p in found.problems if "min_coverage" not in p]
+            findings.problems = [p for p in findings.problems if "min_coverage" not in p]
             if share < lowered:  # nothing lower would find a fault in any session
-                found.problems.append(
+                findings.problems.append(
                     f"checks.bars.min_coverage: {lowered} is the least that is proposed, and "
-                    f"{when} has {int(found.look.kept[when])} names, {share:.1%} of the usual: the "
-                    f"ingest would stop there; bring the others, or name the day under "
+                    f"{when} has {int(findings.profile.kept[when])} names, {share:.1%} of the "
+                    f"usual: the ingest would stop there; bring the others, or name the day under "
                     f"market.closed"
                 )
     text = draft_yaml(draft)
     _load(text, draft.name)
-    lines += [f"remark     {remark}" for remark in found.remarks]
-    lines += [f"problem    {problem}" for problem in found.problems]
+    lines += [f"remark     {remark}" for remark in findings.remarks]
+    lines += [f"problem    {problem}" for problem in findings.problems]
     plan = draft.plan
     lines.append(
         f"training   from {plan.first_trained} on, every {plan.retrain_every} sessions, on "

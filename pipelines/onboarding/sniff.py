@@ -1,7 +1,7 @@
-"""The first rows of files of bars, before anything is known of them.
+"""Read the first rows of files of bars whose form is unknown.
 
-Only the first file is opened, and of it only the beginning; `distinct_dates` reads one whole column
-where the beginning cannot tell how dates are written.
+Only the beginning of the first file is read; `distinct_dates` reads one whole column if the
+beginning cannot tell the form of dates.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _DELIMITERS = ",;\t|"
 
 @dataclass(frozen=True)
 class Peek:
-    """What the first file shows.
+    """The first rows of the first file, and its form.
 
     Attributes:
-        files: how many there are.
-        path: the first one, on its filesystem.
+        files: the number of files.
+        path: the first file, on its filesystem.
         form: `parquet`, `csv` or `feather`.
         head: its first rows; a CSV's values are text.
-        delimiter: of a CSV.
-        encoding: of a CSV.
+        delimiter: the delimiter of a CSV.
+        encoding: the encoding of a CSV.
     """
 
     files: int
@@ -47,10 +47,10 @@ class Peek:
 
 
 def peek(path: str) -> Peek:
-    """Look at the files of a path, a folder, a pattern or a URL.
+    """Read the first rows of a file, a folder, a pattern or a URL.
 
     Raises:
-        SourceError: there is no such file, or the first one cannot be read or, a CSV, has no rows.
+        SourceError: there is no such file, or the first one cannot be read or has no rows.
     """
     refs = FilesBars(FilesSource.model_validate(
         {"kind": "files", "path": path, "basis": "adjusted"}
@@ -77,14 +77,14 @@ def peek(path: str) -> Peek:
     return Peek(len(refs), first.path, first.form, head)
 
 
-def distinct_dates(seen: Peek, path: str, column: str) -> list[Any]:
-    """The distinct values of a column over the first file."""
+def distinct_dates(first_file: Peek, path: str, column: str) -> list[Any]:
+    """Read the distinct values of a column in the whole first file."""
     fs, _ = fsspec.core.url_to_fs(path)
-    if seen.form == "csv":
-        table = _csv(fs, seen.path, seen.delimiter, seen.encoding, [column])
+    if first_file.form == "csv":
+        table = _csv(fs, first_file.path, first_file.delimiter, first_file.encoding, [column])
     else:
-        with fs.open(seen.path, "rb") as file:
-            if seen.form == "parquet":
+        with fs.open(first_file.path, "rb") as file:
+            if first_file.form == "parquet":
                 table = pq.read_table(file, columns=[column])
             else:
                 table = ipc.open_file(file).read_all()
@@ -93,7 +93,7 @@ def distinct_dates(seen: Peek, path: str, column: str) -> list[Any]:
 
 
 def _style(fs: Any, path: str) -> tuple[str, str]:
-    """Delimiter and encoding of a CSV, from its beginning."""
+    """Guess the delimiter and the encoding of a CSV from its beginning."""
     with fs.open(path, "rb", compression="infer") as file:
         raw: bytes = file.read(_BLOCK_BYTES)
     if sum(bool(line.strip()) for line in raw.splitlines()) < 2:
@@ -117,7 +117,7 @@ def _rowless(path: str) -> SourceError:
 
 
 def _csv(fs: Any, path: str, delimiter: str, encoding: str, only: list[str] | None) -> pa.Table:
-    """The first block of a CSV, or some columns of all of it, as text."""
+    """Read the first block of a CSV, or some columns of all of it, as text."""
     read = pcsv.ReadOptions(encoding=encoding, block_size=_BLOCK_BYTES if only is None else None)
     parse = pcsv.ParseOptions(delimiter=delimiter)
     with fs.open(path, "rb", compression="infer") as file:

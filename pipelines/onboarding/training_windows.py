@@ -1,7 +1,7 @@
-"""Windows that fit a history: from when to when processors are fitted and models are trained.
+"""Choose windows that fit a history: the fit window of processors, the windows of training.
 
-Of T sessions the first 60 give features their full history; then comes what the first model learns
-from, and the last third, at least half a year, is scored by models trained before it.
+The first 60 of T sessions give features their full history. The first model learns from those that
+follow, and the last third, at least half a year, is scored by models trained before it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Plan:
 
 
 def plan_windows(keys: Sequence[str]) -> Plan:
-    """Windows for a history.
+    """Choose the windows for a history.
 
     Args:
         keys: its sessions, in order.
 
     Raises:
-        ConfigError: it is too short, saying how many sessions are needed.
+        ConfigError: the history is too short; the message says how many sessions are needed.
     """
     total = len(keys)
     if total < NEEDED:

@@ -1,7 +1,7 @@
-"""The YAML of a new market, with a comment at every key, as the shipped ones have.
+"""Write the YAML of a new market, with a comment at every key, as the shipped ones have.
 
-What depends on the place (costs, price limits, sessions a year) comes with the calendar; what
-depends on the data (spans, windows, names held) is given.
+The calendar decides figures of the place (costs, price limits, sessions a year); the draft brings
+those of the data (spans, windows, names held).
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import yaml
 from pipelines.onboarding.training_windows import Plan
 
 _COMMENT_AT = 32
-_WIDTH = 100
 
 
 @dataclass(frozen=True)
 class Place:
-    """What trading costs at a place, and how often it trades."""
+    """The costs of trading at a place, and its periods a year."""
 
     currency: str
     open_cost: float
@@ -39,16 +38,16 @@ PLACES: Mapping[str, Place] = {
                   close_means="share of the value sold: the same and stamp duty"),
     "24/7": Place("dollars", 0.001, 0.001, 0.0, None, 365, account=1e6),
 }  # fmt: skip
-"""By calendar; the figures of the configurations that ship with the package."""
+"""Places by calendar, with the figures of the configurations that ship with the package."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Everything that the YAML says.
+    """The content of the YAML.
 
     Attributes:
-        name: of the market.
-        data: one line on what was looked at.
+        name: the market's name.
+        data: one line on the data.
         source: the section `market.source`, without comments of its own.
         calendar: a name, or the section of a calendar derived from the data.
         closed: sessions of the calendar that have no bar.
@@ -59,8 +58,8 @@ class Draft:
         vwap: `amount` or `typical`.
         plan: windows.
         names: instruments of a usual session.
-        min_coverage: of the usual number of names, where the default would stop the ingest.
-        remarks: what a person should look at, by key of `market`.
+        min_coverage: share of the usual number of names, if the default would stop the ingest.
+        remarks: remarks for a person, by key of `market`.
     """
 
     name: str
@@ -105,7 +104,7 @@ _BASIS = {
 
 
 def draft_yaml(draft: Draft) -> str:
-    """The text of the YAML."""
+    """Write the text of the YAML."""
     plan, place = draft.plan, PLACES.get(str(draft.calendar), ELSEWHERE)
     topk = max(1, min(50, draft.names // 5))
     lines = [
@@ -223,9 +222,9 @@ def _source(source: Mapping[str, Any], remark: str | None) -> list[str]:
         if isinstance(value, Mapping):
             lines.append(_line(f"    {key}:", comment))
             for name, inner in value.items():
-                told = _BASIS.get(name, "") if key == "basis" else f"our {name}"
-                told = "this value" if key == "keep" else told
-                lines.append(_line(f"      {_scalar(name)}: {_scalar(inner)}", told))
+                comment_of_key = _BASIS.get(name, "") if key == "basis" else f"our {name}"
+                comment_of_key = "this value" if key == "keep" else comment_of_key
+                lines.append(_line(f"      {_scalar(name)}: {_scalar(inner)}", comment_of_key))
         else:
             lines.append(_line(f"    {key}: {_scalar(value)}", comment))
     return lines

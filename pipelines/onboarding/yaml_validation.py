@@ -1,7 +1,7 @@
-"""What would stop a market, or make its scores worth nothing: every problem at once, one a line.
+"""Find every problem that would stop a market or make its scores worthless, all at once.
 
-`problems_of` asks the market and its data the questions that a run would come upon one by one,
-hours apart. A problem says what is given, what is expected and what to do; a remark lets it run.
+`problems_of` checks the market and its data for problems that a run would meet one by one, hours
+apart. A problem says the value, the expectation and the remedy; a remark stops nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipelines.config.sources import NetworkSource
 from pipelines.errors import ConfigError, PipelineError, name_sessions
 from pipelines.market.input_versions import learning_window
 from pipelines.market.market import Market
-from pipelines.onboarding.profile import Look, look_at
+from pipelines.onboarding.profile import Profile, profile_market
 
 _LEAST_FIT = 20  # sessions of the fit window
 _LONGEST_BREAK = 12  # calendar days without a session
@@ -23,52 +23,54 @@ _UNKNOWN = 5  # names shown
 
 
 @dataclass
-class Found:
-    """What was found.
+class Findings:
+    """The findings about a market.
 
     Attributes:
-        problems: of each of them a run would stop or be worthless.
-        remarks: what a person may want to know.
-        look: the data; None where it was not or could not be looked at.
+        problems: problems, each of which would stop a run or make it worthless.
+        remarks: remarks for a person.
+        profile: the profile of the data; None if the data was not or could not be read.
     """
 
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    look: Look | None = None
+    profile: Profile | None = None
 
 
-def problems_of(market: Market, today: str | None = None) -> Found:
-    """Ask everything; nothing is written.
+def problems_of(market: Market, today: str | None = None) -> Findings:
+    """Check everything; nothing is written.
 
     Args:
         market: the market.
         today: the present day (default: now).
     """
-    found = Found()
+    findings = Findings()
     for question in (_spans, _windows, _universe):
-        _ask(found, question, market)
+        _ask(findings, question, market)
     if isinstance(market.config.market.source, NetworkSource):
-        found.remarks.append(
+        findings.remarks.append(
             f"source: {market.config.market.source.kind} is asked over the network, and was not: "
             f"the first backfill does"
         )
-        return found
+        return findings
     try:
-        found.look = look_at(market, today)
+        findings.profile = profile_market(market, today)
     except PipelineError as error:
-        found.problems.append(f"market.source: {error}")
-        return found
+        findings.problems.append(f"market.source: {error}")
+        return findings
     for question_of_data in (_sessions, _coverage, _members, _amounts, _portfolio):
-        _ask(found, question_of_data, market, found.look)
-    found.remarks += _remarks(market, found.look)
-    return found
+        _ask(findings, question_of_data, market, findings.profile)
+    findings.remarks += _remarks(market, findings.profile)
+    return findings
 
 
-def _ask(found: Found, question: Callable[..., Iterator[str]], *about: Market | Look) -> None:
+def _ask(
+    findings: Findings, question: Callable[..., Iterator[str]], *about: Market | Profile
+) -> None:
     try:
-        found.problems += list(question(*about))
+        findings.problems += list(question(*about))
     except PipelineError as error:
-        found.problems.append(str(error))
+        findings.problems.append(str(error))
 
 
 # --- the configuration and the calendar ------------------------------------------------------
@@ -76,8 +78,8 @@ def _ask(found: Found, question: Callable[..., Iterator[str]], *about: Market | 
 
 def _spans(market: Market) -> Iterator[str]:
     end, sessions = market.config.market.end, market.sessions
-    known = pd.Timestamp(sessions.keys[-1])
-    if end is not None and (pd.Timestamp(end) - known).days > _LONGEST_BREAK:
+    last = pd.Timestamp(sessions.keys[-1])
+    if end is not None and (pd.Timestamp(end) - last).days > _LONGEST_BREAK:
         yield (
             f"market.end: {end} is given, and calendar {sessions.calendar} is known to "
             f"{sessions.keys[-1]}; end there, or leave market.end out for a market that goes on"
@@ -118,27 +120,27 @@ def _universe(market: Market) -> Iterator[str]:
 # --- the data --------------------------------------------------------------------------------
 
 
-def _sessions(market: Market, look: Look) -> Iterator[str]:
-    if not look.sessions:
+def _sessions(market: Market, profile: Profile) -> Iterator[str]:
+    if not profile.sessions:
         yield (
             f"market.start: {market.config.market.start} is given, and no session of the market "
             f"has closed yet; choose an earlier one"
         )
         return
-    if look.kept.empty:
+    if profile.kept.empty:
         yield (
-            f"market.source: no row of {look.sessions[0]} to {look.sessions[-1]}; expected bars of "
-            f"these sessions: check source.path and the dates"
+            f"market.source: no row of {profile.sessions[0]} to {profile.sessions[-1]}; expected "
+            f"bars of these sessions: check source.path and the dates"
         )
         return
-    newest = look.kept.index[-1]
-    late = [key for key in look.absent if key > newest]
-    early = [key for key in look.absent if key < look.kept.index[0]]
-    inside = [key for key in look.absent if key not in {*late, *early}]
+    newest = profile.kept.index[-1]
+    late = [key for key in profile.absent if key > newest]
+    early = [key for key in profile.absent if key < profile.kept.index[0]]
+    inside = [key for key in profile.absent if key not in {*late, *early}]
     if early:
         yield (
             f"market.start: {market.config.market.start} is given, and the data begins on "
-            f"{look.kept.index[0]} ({len(early)} sessions later); set market.start to it"
+            f"{profile.kept.index[0]} ({len(early)} sessions later); set market.start to it"
         )
     if late and market.config.market.end is not None:
         yield (
@@ -150,40 +152,40 @@ def _sessions(market: Market, look: Look) -> Iterator[str]:
             f"market.calendar: {name_sessions(inside)} are sessions of {market.sessions.calendar} "
             f"without any row; bring their bars, or name them under market.closed"
         )
-    if look.spoiled:
+    if profile.spoiled:
         yield (
-            f"market.source: every row of {name_sessions(look.spoiled)} is set aside; look at "
+            f"market.source: every row of {name_sessions(profile.spoiled)} is set aside; look at "
             f"them, or accept their rule under market.quarantine"
         )
 
 
-def _coverage(market: Market, look: Look) -> Iterator[str]:
+def _coverage(market: Market, profile: Profile) -> Iterator[str]:
     checks = market.config.checks.bars
-    share, when = look.least_share(checks.history_sessions)
+    share, when = profile.least_share(checks.history_sessions)
     if checks.coverage == "block" and share < checks.min_coverage:
         yield (
             f"checks.bars.min_coverage: {checks.min_coverage} is given, and {when} has "
-            f"{int(look.kept[when])} names, {share:.0%} of the usual: the ingest would stop there; "
-            f"bring the others, or lower it to {int(share * 100) / 100}"
+            f"{int(profile.kept[when])} names, {share:.0%} of the usual: the ingest would stop "
+            f"there; bring the others, or lower it to {int(share * 100) / 100}"
         )
 
 
-def _members(market: Market, look: Look) -> Iterator[str]:
+def _members(market: Market, profile: Profile) -> Iterator[str]:
     spans = market.universe
-    if isinstance(spans, str) or look.names.empty:
+    if isinstance(spans, str) or profile.names.empty:
         return
-    named = set(spans["instrument"][(spans["end"] >= look.sessions[0])
-                                    & (spans["start"] <= look.sessions[-1])])  # fmt: skip
-    unknown = sorted(named - set(look.names.index))
+    members = set(spans["instrument"][(spans["end"] >= profile.sessions[0])
+                                    & (spans["start"] <= profile.sessions[-1])])  # fmt: skip
+    unknown = sorted(members - set(profile.names.index))
     if unknown:
-        shown = ", ".join(unknown[:_UNKNOWN]) + (" …" if len(unknown) > _UNKNOWN else "")
+        examples = ", ".join(unknown[:_UNKNOWN]) + (" …" if len(unknown) > _UNKNOWN else "")
         yield (
-            f"market.universe: {len(unknown)} of its {len(named)} names have no bar ({shown}); the "
-            f"data has names such as {', '.join(list(look.names.index)[:3])}: bring their bars, or "
-            f"write both alike (source.codes)"
+            f"market.universe: {len(unknown)} of its {len(members)} names have no bar "
+            f"({examples}); the data has names such as {', '.join(list(profile.names.index)[:3])}: "
+            f"bring their bars, or write both alike (source.codes)"
         )
     first = str(market.config.dataset.fit_start)
-    empty = [str(key) for key in look.members.index[look.members == 0] if key >= first]
+    empty = [str(key) for key in profile.members.index[profile.members == 0] if key >= first]
     if empty:
         yield (
             f"market.universe: no member has a bar on {name_sessions(empty)}; expected members "
@@ -191,20 +193,20 @@ def _members(market: Market, look: Look) -> Iterator[str]:
         )
 
 
-def _amounts(market: Market, look: Look) -> Iterator[str]:
-    if market.config.market.vwap == "amount" and look.rows:
-        missing = look.missing.get("amount", 0)
-        if missing > 0.5 * look.rows:
+def _amounts(market: Market, profile: Profile) -> Iterator[str]:
+    if market.config.market.vwap == "amount" and profile.rows:
+        missing = profile.missing.get("amount", 0)
+        if missing > 0.5 * profile.rows:
             yield (
-                f"market.vwap: amount is given, and {missing:,} of {look.rows:,} rows have no "
+                f"market.vwap: amount is given, and {missing:,} of {profile.rows:,} rows have no "
                 f"amount; map the column (source.columns), or choose typical"
             )
 
 
-def _portfolio(market: Market, look: Look) -> Iterator[str]:
-    if look.members.empty or look.members.median() == 0:
+def _portfolio(market: Market, profile: Profile) -> Iterator[str]:
+    if profile.members.empty or profile.members.median() == 0:
         return
-    usual, topk = int(look.members.median()), market.config.portfolio.topk
+    usual, topk = int(profile.members.median()), market.config.portfolio.topk
     if topk > usual:
         yield (
             f"portfolio.topk: {topk} is given, and a usual session has {usual} members; expected "
@@ -212,26 +214,27 @@ def _portfolio(market: Market, look: Look) -> Iterator[str]:
         )
 
 
-def _remarks(market: Market, look: Look) -> list[str]:
-    said, quantiles = [], market.config.evaluation.quantiles
-    if len(look.members) and quantiles > look.members.median() > 0:
-        said.append(
-            f"evaluation.quantiles: {quantiles} are more than the {int(look.members.median())} "
+def _remarks(market: Market, profile: Profile) -> list[str]:
+    remarks, quantiles = [], market.config.evaluation.quantiles
+    if len(profile.members) and quantiles > profile.members.median() > 0:
+        remarks.append(
+            f"evaluation.quantiles: {quantiles} are more than the {int(profile.members.median())} "
             f"members of a usual session; some stay empty"
         )
-    if look.strays:
-        said.append(
-            f"{sum(look.strays.values()):,} rows on {name_sessions(look.strays)}, which are no "
-            f"sessions: set aside as off_calendar; if one was, name it under market.extra_sessions"
+    if profile.strays:
+        remarks.append(
+            f"{sum(profile.strays.values()):,} rows on {name_sessions(profile.strays)}, which are "
+            f"no sessions: set aside as off_calendar; if one was, name it under "
+            f"market.extra_sessions"
         )
-    if look.before:
-        said.append(f"{look.before:,} rows before market.start are not read")
-    if look.after:
-        said.append(f"{look.after:,} rows after market.end are not read")
-    if look.future:
-        said.append(
-            f"{sum(look.future.values()):,} rows dated in the future "
-            f"({name_sessions(look.future)}) are not read before these sessions are over; look "
+    if profile.before:
+        remarks.append(f"{profile.before:,} rows before market.start are not read")
+    if profile.after:
+        remarks.append(f"{profile.after:,} rows after market.end are not read")
+    if profile.future:
+        remarks.append(
+            f"{sum(profile.future.values()):,} rows dated in the future "
+            f"({name_sessions(profile.future)}) are not read before these sessions are over; look "
             f"whether day and month are swapped"
         )
-    return said
+    return remarks

@@ -21,7 +21,7 @@ from pipelines.errors import PipelineError
 from pipelines.market.input_versions import learning_window
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.market.stage import Kind, Stage, by_model
-from pipelines.training.windows import to_index
+from pipelines.training.processors import to_index
 
 _MOST_FITS = 12  # of the ridge regression, spread evenly over the trained sessions
 

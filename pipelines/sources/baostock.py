@@ -1,4 +1,4 @@
-"""A-shares from baostock: bars as traded, with the previous close as the exchange restates it.
+"""Bars of A-shares from baostock, as traded, with the previous close that the exchange restates.
 
 `adj_ratio` is the previous close ÷ `preclose`, so no table of dividends is needed and no history is
 ever restated. Suspended sessions come as rows with `tradestatus` 0 and are left out.
@@ -6,7 +6,6 @@ ever restated. Suspended sessions come as rows with `tradestatus` 0 and are left
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,8 @@ from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.base import RAW_COLUMNS
 from pipelines.sources.columns import code_of
 from pipelines.sources.corporate_actions import preclose_ratios
-from pipelines.sources.downloads import DownloadedBars, read_symbols
-from pipelines.sources.network import Pace, VendorBusyError
+from pipelines.sources.downloads import DownloadedBars, downloaded_bars
+from pipelines.sources.network import VendorBusyError
 
 FIELDS = (
     "date",
@@ -37,35 +36,25 @@ TOLERANCE = 1e-6
 """Prices are published to the tick: two equal ones are equal, this is for the division."""
 NOT_LOGGED_IN, NETWORK = "10001001", "10002"  # the latter begins the codes of network errors
 
-History = Callable[[str, str], pd.DataFrame]
-
 
 def baostock_bars(settings: BaostockSource, sessions: Sessions, folder: Path) -> DownloadedBars:
-    """The source of the given symbols; what was got is kept in `folder`."""
+    """The source of the configured symbols; its answers are kept in `folder`."""
     history = BaostockClient()
 
     def get(symbol: str, first: str) -> pd.DataFrame:
         return traded_bars(symbol, history(vendor_code(symbol), first))
 
-    return DownloadedBars(
-        "baostock",
-        read_symbols(settings.symbols),
-        get,
-        folder,
-        Pace.of(settings),
-        max_failed=settings.max_failed,
-        today=lambda: pd.Timestamp.now(tz=sessions.timezone).date(),
-    )
+    return downloaded_bars("baostock", settings, get, folder, sessions.timezone)
 
 
 class BaostockClient:
-    """baostock's daily bars of a code from a day on: the one place that knows the client."""
+    """Ask baostock for the daily bars of a code from a day on; no other place knows its client."""
 
     def __init__(self) -> None:
         self._ready = False
 
     def __call__(self, code: str, first: str) -> pd.DataFrame:
-        """The columns `FIELDS` as text.
+        """Return the columns `FIELDS` as text.
 
         Raises:
             MissingPackageError: baostock is not installed.
@@ -79,17 +68,17 @@ class BaostockClient:
         if not self._ready:
             _require_success(baostock.login(), "login")
             self._ready = True
-        found = baostock.query_history_k_data_plus(
+        answer = baostock.query_history_k_data_plus(
             code, ",".join(FIELDS), start_date=first, frequency="d", adjustflag="3"
         )
-        if found.error_code == NOT_LOGGED_IN:
+        if answer.error_code == NOT_LOGGED_IN:
             self._ready = False
-        _require_success(found, code)
+        _require_success(answer, code)
         rows = []
-        while found.next():
-            rows.append(found.get_row_data())
-        _require_success(found, code)  # a page that failed ends the rows as well
-        return pd.DataFrame(rows, columns=list(found.fields))
+        while answer.next():
+            rows.append(answer.get_row_data())
+        _require_success(answer, code)  # a page that failed ends the rows as well
+        return pd.DataFrame(rows, columns=list(answer.fields))
 
 
 def _require_success(answer: object, what: str) -> None:

@@ -1,28 +1,27 @@
-"""What a source of bars promises, and the check that it keeps the promise."""
+"""The contract of a source of daily bars: protocols, columns and names that sources share."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import pandas as pd
 
-from pipelines.calendar.sessions import Sessions
-from pipelines.errors import BarsNotArrivedError, SourceError, name_sessions
-
+PRICES = ("open", "high", "low", "close")
 RAW_COLUMNS = (
     "date",
     "instrument",
-    "open",
-    "high",
-    "low",
-    "close",
+    *PRICES,
     "volume",
     "amount",
     "adj_ratio",
 )
+
+BASIS = "basis"
+"""Our name of the column that carries the price basis, in rows that become bars."""
+
+NOTHING = ("", "-", "--", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None")
+"""Texts that stand for a missing number."""
 
 
 class BarSource(Protocol):
@@ -31,31 +30,31 @@ class BarSource(Protocol):
     `fetch` returns one row a bar with the columns `RAW_COLUMNS`: `date` the session key as text,
     prices in currency as traded, `volume` in shares, `amount` in currency (NaN where unknown), and
     `adj_ratio`: the close of the instrument's previous row divided by that close restated to this
-    bar's basis (2:1 split 2.0, no event 1.0; `price_basis` computes it). A suspended instrument has
-    no row. A bar has the same bits whatever range it is fetched in, so long ranges may be fetched
-    in stretches.
+    bar's basis (2:1 split 2.0, no event 1.0; `corporate_actions` computes it). A suspended
+    instrument has no row. A bar has the same bits whatever range it is fetched in, so long ranges
+    may be fetched in stretches.
     """
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions, rows in any order."""
+        """Return the bars of some sessions, rows in any order."""
         ...
 
 
 @runtime_checkable
 class SpanSource(Protocol):
-    """A source that can be asked for days, sessions or not: rows off the calendar are seen."""
+    """A source that can be asked for any days, so that rows off the calendar are seen."""
 
     def fetch_span(self, first: str, last: str) -> pd.DataFrame:
-        """Bars of all days from one to another, both included, otherwise as `BarSource.fetch`."""
+        """Return the bars of all days of a span, both ends included, as `BarSource.fetch` does."""
         ...
 
 
 @runtime_checkable
 class DatedSource(Protocol):
-    """A source that knows its days: what is late is told from what is absent."""
+    """A source that knows its days, so that late bars are told from absent ones."""
 
     def days(self, first: str | None = None) -> pd.Series[int]:
-        """Bars a day, by session key in order, from `first` on.
+        """Return the number of bars a day, by session key in order, from `first` on.
 
         Raises:
             SourceError: the data cannot be reached or read.
@@ -68,114 +67,9 @@ class FingerprintedSource(Protocol):
     """A source that can tell cheaply whether it has changed at all."""
 
     def fingerprint(self) -> str:
-        """A digest that changes with the data; contents need not be read.
+        """Return a digest that changes with the data; contents need not be read.
 
         Raises:
             SourceError: the data cannot be reached.
         """
         ...
-
-
-def fetch_bars(source: BarSource, keys: Sequence[str]) -> pd.DataFrame:
-    """Bars of the given sessions, after confirming that every session has some.
-
-    Raises:
-        BarsNotArrivedError: sessions later than the newest that the source has; those before it
-            are all there.
-        SourceError: a column is absent, a row belongs to a session that was not asked for, or a
-            session has no row at all.
-    """
-    frame, asked = _columns_of(source, source.fetch(keys)), set(keys)
-    given = set(frame["date"].unique())
-    if given - asked:
-        raise SourceError(
-            f"{type(source).__name__} gave bars of {name_sessions(given - asked)}, which were not "
-            f"asked for"
-        )
-    if asked - given:
-        raise _absence(source, type(source).__name__, asked - given)
-    return frame.reset_index(drop=True)
-
-
-def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -> pd.DataFrame:
-    """Bars of the given sessions and, where the source can tell, rows dated on no session.
-
-    A row off the calendar is seen with the session that follows it: that of a Saturday with
-    Monday's, however the range was cut. Before the market's first session nothing is looked for.
-
-    Args:
-        source: the bars.
-        sessions: the market's calendar.
-        keys: sessions, in order.
-
-    Returns:
-        `RAW_COLUMNS` and `session`, the key under which the row is stored.
-
-    Raises:
-        BarsNotArrivedError, SourceError: as `fetch_bars`.
-    """
-    if not isinstance(source, SpanSource):
-        frame = fetch_bars(source, keys)
-        return frame.assign(session=frame["date"])
-    before = sessions.back(keys[0], 1)
-    first = keys[0] if before is None else _day_after(before)
-    frame, asked = _columns_of(source, source.fetch_span(first, keys[-1])), set(keys)
-    at, days = pd.factorize(frame["date"])
-    seen_with = [day if day in sessions else sessions.at_or_after(day) for day in days]
-    wanted = np.array([key in asked for key in seen_with], dtype=bool)
-    absent = asked - set(days)
-    if absent:
-        raise _absence(source, type(source).__name__, absent)
-    frame["session"] = pd.Series(np.array(seen_with, dtype=object)[at], frame.index, dtype="str")
-    return frame[wanted[at]].reset_index(drop=True)
-
-
-def _day_after(key: str) -> str:
-    return str(dt.date.fromisoformat(key) + dt.timedelta(days=1))
-
-
-def _columns_of(source: BarSource, frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that the contract names.
-
-    Raises:
-        SourceError: one is absent.
-    """
-    absent = [c for c in RAW_COLUMNS if c not in frame.columns]
-    if absent:
-        raise SourceError(
-            f"{type(source).__name__} gave no column {', '.join(absent)}; expected "
-            f"{', '.join(RAW_COLUMNS)}"
-        )
-    return frame[list(RAW_COLUMNS)]
-
-
-def _absence(source: BarSource, name: str, missing: set[str]) -> SourceError:
-    """What to say of sessions without a bar: late, or absent."""
-    newest = None
-    if isinstance(source, DatedSource):
-        newest = _newest(source, min(missing))
-        holes = {key for key in missing if newest is not None and key <= newest}
-        if newest is not None and not holes:
-            return BarsNotArrivedError(
-                f"{name} has no bar at all for {name_sessions(missing)}: the newest session that "
-                f"it has is {newest}, so the data has not arrived yet; nothing was written, run "
-                f"it again once it is there"
-            )
-        missing = holes or missing
-    span = "" if newest is None else f", though it reaches {newest}"
-    return SourceError(
-        f"{name} has no bar at all for {name_sessions(missing)}{span}: the data has not arrived, "
-        f"or the source does not cover it; nothing was written, run the range again once it is "
-        f"there, end market.end before it, or name days on which the market was closed after all "
-        f"under market.closed"
-    )
-
-
-def _newest(source: DatedSource, key: str) -> str | None:
-    """The newest session that a source has; the weeks before `key` are looked at first."""
-    near = str((pd.Timestamp(key) - pd.Timedelta(days=60)).date())
-    for first in (near, None):
-        there = source.days(first)
-        if len(there):
-            return str(there.index[-1])
-    return None

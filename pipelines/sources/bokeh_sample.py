@@ -1,4 +1,4 @@
-"""The embedded sample: five real US stocks from `bokeh-sampledata` (BSD-3; public-domain data).
+"""Bars of the sample market: five US stocks of `bokeh-sampledata` (BSD-3; public-domain data).
 
 AAPL, IBM, MSFT, GOOG and FB, 2000-03-01 to 2013-03-01, unadjusted with an adjusted close: real
 splits, a listing in mid-sample (GOOG, 2004-08-19) and a late one (FB, 2012-05-18). It needs no
@@ -27,11 +27,11 @@ class BokehSampleBars:
     """Bars of the sample market; adj_ratio is the step of adjclose/close, as Yahoo publishes it."""
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions."""
+        """Return the bars of some sessions."""
         return self._bars[self._bars["date"].isin(set(keys))]
 
     def days(self, first: str | None = None) -> pd.Series[int]:
-        """Bars a day, by session key in order."""
+        """Return the number of bars a day, by session key in order."""
         counts = self._bars["date"].value_counts().sort_index()
         return counts if first is None else counts[counts.index >= first]
 

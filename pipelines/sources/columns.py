@@ -1,14 +1,11 @@
-"""From a table as a vendor writes it to bars in our names, types and units.
+"""Translate a vendor's table into our column names, types and units.
 
-Dates become session keys (`YYYY-MM-DD`) whatever they were: dates, time stamps with or without a
-time zone, texts, integers. A time stamp with a time zone has a day only once it is said where, so
-`timezone` is asked for rather than guessed; a date that cannot be read is an error that shows it,
-never a row less. Prices, however wrong, pass: the rules of `quarantine.py` judge them.
+Dates become session keys (`session_dates.py`). Prices, however wrong, pass: the rules of
+`bars/quarantine.py` judge them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,29 +14,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.config.sources import COLUMNS, EPOCHS, REQUIRED, TableSource
+from pipelines.config.sources import COLUMNS, NUMBERS, REQUIRED, TableSource
 from pipelines.errors import SourceError, did_you_mean
+from pipelines.sources.base import BASIS, NOTHING
+from pipelines.sources.session_dates import session_keys
 from rnn_core.suggestions import near_matches
-
-BASIS = "basis"
-"""Our name of the column that carries the price basis."""
-
-NUMBERS = tuple(c for c in COLUMNS if c not in ("date", "instrument"))
-NOTHING = ("", "-", "--", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None")
-"""Texts that stand for no number."""
-
-_ZONED = re.compile(r"\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})$")
 
 
 class Columns:
-    """What the columns of a table mean.
+    """The meaning of a table's columns.
 
     Args:
         source: the section of the YAML.
-        needs_amount: whether bars without an amount are of no use.
-        thousands: separator of thousands in numbers that are text.
-        decimal: their decimal point.
-        given: our names of columns that do not come from the table (from file names).
+        needs_amount: refuse a table without an amount.
+        thousands: the separator of thousands in numbers that are text.
+        decimal: the decimal point in them.
+        from_names: our names of the columns that come from file names.
     """
 
     def __init__(
@@ -49,70 +39,56 @@ class Columns:
         needs_amount: bool = False,
         thousands: str | None = None,
         decimal: str = ".",
-        given: Iterable[str] = (),
+        from_names: Iterable[str] = (),
     ) -> None:
-        self._source = source
+        self._source, self.date_format = source, source.date_format
         self._thousands, self._decimal = thousands, decimal
-        self._given = frozenset(given)
+        self._from_names = frozenset(from_names)
         self._required = (*REQUIRED, "amount") if needs_amount else REQUIRED
         self._names = {ours: source.columns.get(ours, ours) for ours in COLUMNS}
         if source.basis.column is not None:
             self._names[BASIS] = source.basis.column
-
-    @property
-    def date(self) -> str:
-        """Their name of the date."""
-        return self._names["date"]
-
-    @property
-    def instrument(self) -> str:
-        """Their name of the instrument."""
-        return self._names["instrument"]
-
-    @property
-    def date_format(self) -> str | None:
-        """How dates are written."""
-        return self._source.date_format
+        self.date, self._instrument = self._names["date"], self._names["instrument"]
 
     def numeric(self, name: str) -> bool:
-        """Whether a column of theirs holds numbers in plain writing."""
+        """True if a column of the table holds numbers in plain writing."""
         plain = self._thousands is None and self._decimal == "."
         return plain and any(self._names.get(ours) == name for ours in (*NUMBERS, BASIS))
 
     def wanted(
-        self, there: Iterable[str], place: str, only: Iterable[str] | None = None
+        self, columns: Iterable[str], place: str, only: Iterable[str] | None = None
     ) -> list[str]:
-        """Their names of the columns to read.
+        """The table's names of the columns to read.
 
         Args:
-            there: the columns that the table has.
-            place: what the table is called in messages.
-            only: our names of those needed besides date and instrument (default all).
+            columns: the table's columns.
+            place: the table's name in messages.
+            only: our names of the columns needed besides date and instrument (default all).
 
         Raises:
             SourceError: a column is not there.
         """
-        there = list(there)
+        columns = list(columns)
         ours = {"date", "instrument", *(self._names if only is None else only)} & set(self._names)
         names: list[str] = []
         for name in self._names:  # our order
-            if name not in ours or name in self._given:
+            if name not in ours or name in self._from_names:
                 continue
             theirs = self._names[name]
-            if theirs in there:
+            if theirs in columns:
                 names.append(theirs)
             elif name in self._required or name in self._source.columns or name == BASIS:
-                raise SourceError(self._absence(name, theirs, there, place))
+                raise SourceError(self._absence(name, theirs, columns, place))
         for theirs in self._source.keep:
-            if theirs not in there:
+            if theirs not in columns:
                 raise SourceError(
                     f"{place} has no column {theirs!r} that source.keep names; "
-                    f"{did_you_mean(theirs, there)}"
+                    f"{did_you_mean(theirs, columns)}"
                 )
             names.append(theirs)
         return list(dict.fromkeys(names))
 
-    def _absence(self, name: str, theirs: str, there: list[str], place: str) -> str:
+    def _absence(self, name: str, theirs: str, columns: list[str], place: str) -> str:
         if name == BASIS:
             where = f"that source.basis names ({self._source.basis.kind})"
         elif name in self._source.columns:
@@ -121,19 +97,19 @@ class Columns:
             where = f"for {name}: write `{name}: THEIR NAME` under source.columns"
             if name == "amount":
                 where += ", or choose market.vwap: typical"
-        near = near_matches(theirs, there)  # `; did you mean …`, or nothing
-        has = ", ".join(there[:30]) or "none"
+        near = near_matches(theirs, columns)  # `; did you mean …`, or nothing
+        has = ", ".join(columns[:30]) or "none"
         return f"{place} has no column {theirs!r} {where}{near}; it has: {has}"
 
     def bars(
-        self, table: pa.Table, place: str, given: Mapping[str, str] | None = None
+        self, table: pa.Table, place: str, from_name: Mapping[str, str] | None = None
     ) -> pd.DataFrame:
         """Rows in our names and units.
 
         Args:
-            table: columns as `wanted` names them; more are ignored.
-            place: what the table is called in messages.
-            given: values of columns that do not come from the table: date as a key, instrument.
+            table: the columns that `wanted` names; others are ignored.
+            place: the table's name in messages.
+            from_name: value of a column that the file's name says: date as a key, or instrument.
 
         Returns:
             date (text key), instrument (text) and the numbers that the table has, float64, among
@@ -142,16 +118,16 @@ class Columns:
         Raises:
             SourceError: a date or a number cannot be read.
         """
-        given = given or {}
+        from_name = from_name or {}
         table = self._kept(table)
         out: dict[str, Any] = {}
         for name in ("date", "instrument"):
-            if name in given:
-                out[name] = pa.repeat(pa.scalar(given[name]), table.num_rows)
+            if name in from_name:
+                out[name] = pa.repeat(pa.scalar(from_name[name]), table.num_rows)
         if "date" not in out:
             out["date"] = self.keys(table[self.date], place)
         if "instrument" not in out:
-            out["instrument"] = table[self.instrument]
+            out["instrument"] = table[self._instrument]
         out["instrument"] = codes(out["instrument"], self._source.codes)
         for name in (*NUMBERS, BASIS):
             theirs = self._names.get(name)
@@ -172,16 +148,16 @@ class Columns:
         return session_keys(dates, form, zone, f"{place}, column {self.date}")
 
     def _kept(self, table: pa.Table) -> pa.Table:
-        """The rows whose columns have one of the values that `keep` names."""
+        """The rows whose columns hold one of the values that `keep` names."""
         for name, values in self._source.keep.items():
             column = table[name]
             if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-                chosen = pc.is_in(column.cast("float64"), pa.array([float(v) for v in values]))
+                is_kept = pc.is_in(column.cast("float64"), pa.array([float(v) for v in values]))
             elif pa.types.is_boolean(column.type):
-                chosen = pc.is_in(column, pa.array([bool(v) for v in values]))
+                is_kept = pc.is_in(column, pa.array([bool(v) for v in values]))
             else:
-                chosen = pc.is_in(column.cast("string"), pa.array([str(v) for v in values]))
-            table = table.filter(chosen)
+                is_kept = pc.is_in(column.cast("string"), pa.array([str(v) for v in values]))
+            table = table.filter(is_kept)
         return table
 
     def _number(self, column: pa.ChunkedArray, place: str) -> np.ndarray:
@@ -203,86 +179,6 @@ class Columns:
                 f"(source.thousands, source.decimal), or map another column"
             ) from error
         return values
-
-
-def session_keys(
-    values: pa.ChunkedArray | pa.Array,
-    form: str | None,
-    zone: str | None,
-    place: str,
-    *,
-    optional: bool = False,
-) -> pa.Array:
-    """Dates, however they are written, as text keys.
-
-    Args:
-        values: dates, time stamps, text or integers.
-        form: a strptime form, one of `EPOCHS`, or None for ISO dates and typed columns.
-        zone: time zone in which the day of a time stamp with a zone, or of an epoch, is read.
-        place: what the column is called in messages.
-        optional: whether a date may be missing.
-
-    Returns:
-        `YYYY-MM-DD`, one a row.
-
-    Raises:
-        SourceError: a date is missing or cannot be read, or a time zone has to be said.
-    """
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    if not pa.types.is_dictionary(values.type):
-        values = values.dictionary_encode()
-    distinct = values.dictionary.to_pandas()
-    days = _days(distinct, values.dictionary.type, form, zone, place)
-    wrong = np.flatnonzero(days.isna())
-    if len(wrong) or (values.null_count and not optional):
-        shown = ", ".join(repr(distinct.iloc[k]) for k in wrong[:3]) or "an empty one"
-        raise SourceError(
-            f"{place}: dates that cannot be read, such as {shown}; expected "
-            f"{form or 'ISO dates such as 2024-01-31'}; set source.date_format, as in "
-            f"'%d/%m/%Y' or epoch_ms"
-        )
-    keys = pa.array(days.dt.strftime("%Y-%m-%d").to_numpy(dtype=object), pa.string())
-    return keys.take(values.indices)
-
-
-def _days(
-    distinct: pd.Series[Any], kind: pa.DataType, form: str | None, zone: str | None, place: str
-) -> pd.Series[Any]:
-    if form in EPOCHS:
-        stamps = pa.array(pd.to_numeric(distinct, errors="coerce"), from_pandas=True)
-        moments = stamps.cast("int64").cast(pa.timestamp(EPOCHS[form].unit, "UTC"))
-        return _in_zone(moments.to_pandas(), zone or "UTC", place)
-    if pa.types.is_timestamp(kind) and kind.tz is not None:
-        return _in_zone(pd.to_datetime(distinct, utc=True), zone, place)
-    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        return pd.to_datetime(distinct, errors="coerce")
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        if form is None:
-            raise SourceError(
-                f"{place} holds numbers such as {distinct.iloc[0] if len(distinct) else 0}: say "
-                f"what they are, source.date_format: '%Y%m%d' or {', '.join(EPOCHS)}"
-            )
-        distinct = distinct.map(lambda x: f"{int(x)}" if x == x else "")
-    text = distinct.astype("str").str.strip()
-    if form is None and text.str.contains(_ZONED).any():
-        return _in_zone(
-            pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce"), zone, place
-        )
-    parsed = pd.to_datetime(text, format=form or "ISO8601", errors="coerce")
-    if isinstance(parsed.dtype, pd.DatetimeTZDtype):
-        return _in_zone(parsed, zone, place)
-    return parsed
-
-
-def _in_zone(moments: pd.Series[Any], zone: str | None, place: str) -> pd.Series[Any]:
-    if zone is None:
-        raise SourceError(
-            f"{place} holds times with a time zone, and their day depends on where one stands: "
-            f"set source.timezone to the market's, as in America/New_York"
-        )
-    local: pd.Series[Any] = moments.dt.tz_convert(zone).dt.tz_localize(None)
-    return local
 
 
 def codes(values: pa.ChunkedArray | pa.Array, style: str) -> pa.Array:

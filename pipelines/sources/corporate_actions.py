@@ -1,4 +1,4 @@
-"""From the price basis of the data to `adj_ratio`: what splits and dividends did to a bar.
+"""Compute `adj_ratio`, the effect of splits and dividends on a bar, from the price basis.
 
 `adj_ratio` of a bar is the close of the instrument's previous row divided by that close restated
 to this bar's basis: 2:1 split 2.0, no event 1.0. Data says it in one of these ways:
@@ -13,9 +13,9 @@ The previous row is the newest earlier one that can say something, however far b
 bar's ratio has the same bits whatever range it was fetched in. Ratios come from neighbouring rows
 alone: a vendor that rescales its whole history at the next dividend changes none of them.
 
-What cannot be known is never guessed into an event: a bar without its own factor or preclose has
-NaN (and is set aside by `quarantine.broken_rules`), a bar after one without a usable close has
-1.0, and bars of one session that contradict each other have 1.0 and are passed over.
+An unknown is never guessed into an event: a bar without its own factor or preclose has NaN (and
+`quarantine.broken_rules` sets it aside), a bar after one without a usable close has 1.0, and bars
+of one session that contradict each other have 1.0 and are passed over.
 
 Shape letters: R rows, G groups of rows of one instrument and session.
 """

@@ -1,10 +1,10 @@
-"""Bars from a database: a query with the bound parameters :start and :end.
+"""Read bars from a database by a query with the bound parameters :start and :end.
 
-Any database of SQLAlchemy, and DuckDB by its own package, so that it needs no further driver. The
-query is the user's and gets its days bound, never pasted in: as dates (SQLite, which has none, as
-ISO text), or as `date_format` writes them. It is also asked for the weeks before a range where the
-price basis needs previous rows. `$NAME` and `${NAME}` in the URL are
-taken from the environment when it connects, so that no password has to stand in a YAML.
+Any database of SQLAlchemy works, and DuckDB by its own package, without a further driver. The
+query is the user's; its days are bound, never pasted in: as dates (for SQLite, which has none, as
+ISO text), or as `date_format` writes them. The query also runs for the weeks before a range if the
+price basis needs previous rows. `$NAME` and `${NAME}` in the URL come from the environment, so that
+no password has to stand in a YAML.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,42 +22,34 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.config.sources import EPOCHS, SqlSource
+from pipelines.config.sources import SqlSource
+from pipelines.config.types import EPOCHS
 from pipelines.errors import MissingPackageError, SourceError
-from pipelines.sources.columns import Columns, session_keys
-from pipelines.sources.tabular import Bars
+from pipelines.sources.columns import Columns
+from pipelines.sources.session_dates import session_keys
+from pipelines.sources.table_file import read_events
+from pipelines.sources.tabular import TableBars
 
 BEGINNING, END = "1900-01-01", "2999-12-31"
 _PARAMETER = re.compile(r"(?<!:):(start|end)\b")
 _DUCKDB = "duckdb:///"
 
 
-class SqlBars:
+class SqlBars(TableBars):
     """Bars of a market that lies in a database.
 
     Args:
         settings: the section of the YAML.
-        needs_amount: whether bars without an amount are of no use (`vwap: amount`).
+        needs_amount: refuse a table without an amount (`vwap: amount`).
     """
 
     def __init__(self, settings: SqlSource, *, needs_amount: bool = False) -> None:
+        super().__init__(settings.basis, partial(read_events, settings.basis))
         self._settings = settings
         self._columns = Columns(settings, needs_amount=needs_amount)
 
-    def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions.
-
-        Raises:
-            SourceError: the database or the query fails, or a column is not in its result.
-        """
-        return Bars(self._rows, self._settings.basis).fetch(keys)
-
-    def fetch_span(self, first: str, last: str) -> pd.DataFrame:
-        """Bars of all days from one to another; see `fetch` for what is raised."""
-        return Bars(self._rows, self._settings.basis).fetch_span(first, last)
-
     def days(self, first: str | None = None) -> pd.Series[int]:
-        """Bars a day, by session key in order."""
+        """Return the number of bars a day, by session key in order."""
         name = self._quoted(self._columns.date)
         counting = (
             f"SELECT {name} AS day, COUNT(*) AS bars FROM ({self._settings.query}) AS found "  # noqa: S608 - the user's own query
@@ -85,7 +78,7 @@ class SqlBars:
         return _ask_sqlalchemy(url, query, bound)
 
     def _bound(self, key: str, url: str, *, closing: bool = False) -> Any:
-        """A day as the query's columns hold days; of an epoch the first or last moment of it."""
+        """A day in the form of the query's columns; an epoch's first or last moment of that day."""
         day, form = dt.date.fromisoformat(key), self._settings.date_format
         if form in EPOCHS:
             zone = ZoneInfo(self._settings.timezone or "UTC")
@@ -135,8 +128,8 @@ def _ask_sqlalchemy(url: str, query: str, bound: dict[str, Any]) -> pa.Table:
         raise SourceError(message) from ConnectionError(message)
     try:
         with connection:
-            found = connection.execute(sqlalchemy.text(query), bound)
-            names, rows = list(found.keys()), found.fetchall()
+            result = connection.execute(sqlalchemy.text(query), bound)
+            names, rows = list(result.keys()), result.fetchall()
     except sqlalchemy.exc.DBAPIError as error:
         lost = ConnectionError(_first_line(error)) if error.connection_invalidated else error
         raise SourceError(f"source.query failed: {_first_line(error)}") from lost
@@ -153,8 +146,8 @@ def _ask_sqlalchemy(url: str, query: str, bound: dict[str, Any]) -> pa.Table:
 def _column(values: list[Any]) -> pa.Array:
     """Values of a result as Arrow; exact decimals become doubles, mixed numbers too.
 
-    Where texts are among numbers (SQLite takes any value in any column) all are text: `Columns`
-    knows which texts stand for no number, and names the column that holds another.
+    Numbers mixed with texts (SQLite takes any value in any column) become texts: `Columns` knows
+    the texts that stand for no number, and names the column that holds another.
     """
     try:
         array = pa.array(values)

@@ -1,6 +1,6 @@
-"""Bars of a vendor, symbol by symbol, each kept in the market's state once it was got.
+"""Download the bars of a vendor symbol by symbol, and keep each symbol in the market's state.
 
-An interrupted download goes on where it stopped, and a daily run asks for what is new alone. A
+An interrupted download goes on from its last symbol, and a daily run asks for new bars only. A
 symbol's file holds bars as traded with their `adj_ratio`, so it stays right when the vendor
 restates its adjusted history at the next dividend: new rows are asked for together with the last
 one that is held, and the ratio between the two comes from that one answer.
@@ -24,6 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.config.sources import NetworkSource
 from pipelines.config.text_files import read_text
 from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.base import RAW_COLUMNS
@@ -40,15 +41,15 @@ logger = logging.getLogger(__name__)
 
 
 class GetBars(Protocol):
-    """Asks a vendor for one symbol."""
+    """A function that asks a vendor for one symbol."""
 
     def __call__(self, symbol: str, first: str) -> pd.DataFrame:
-        """Bars as `RAW_COLUMNS` from a day to the newest, none where there is none.
+        """Return bars as `RAW_COLUMNS` from a day to the newest; no row if there is none.
 
         The `adj_ratio` of the first row is not used.
 
         Raises:
-            OSError: the network failed; what may pass by itself as `network.may_pass` knows it.
+            OSError: the network failed; `network.may_pass` tells whether a retry may help.
             VendorBusyError: the vendor could not answer now.
             SourceError: it does not answer for this symbol.
             MissingPackageError: no symbol can be asked for.
@@ -58,12 +59,12 @@ class GetBars(Protocol):
 
 @dataclass(frozen=True)
 class Held:
-    """What is held of a symbol.
+    """The stored bars of a symbol.
 
     Attributes:
         rows: bars, by date.
-        first: day from which it was asked for; None where never.
-        until: newest day about which the last answer stands.
+        first: the day from which the vendor was asked; None if it never was.
+        until: the newest day that the last answer covers.
     """
 
     rows: pd.DataFrame
@@ -71,7 +72,7 @@ class Held:
     until: str = ""
 
     def covers(self, first: str, last: str) -> bool:
-        """Whether nothing has to be asked for these days."""
+        """True if the vendor need not be asked for these days."""
         return self.first is not None and self.first <= first and last <= self.until
 
 
@@ -84,12 +85,12 @@ class DownloadedBars:
 
     Args:
         vendor: its name, for messages.
-        symbols: in the vendor's writing.
+        symbols: symbols in the vendor's writing.
         get: asks for one symbol.
-        folder: where what was got is kept.
-        pace: how fast and how patiently to ask.
-        max_failed: share of the symbols that may fail with no more than a warning.
-        today: the present day in the market's time zone.
+        folder: the folder of the stored bars.
+        pace: the pace and the patience of asking.
+        max_failed: the share of symbols that may fail with no more than a warning.
+        today: gives the present day in the market's time zone.
         asker: makes the calls (default: by `pace`).
     """
 
@@ -110,14 +111,14 @@ class DownloadedBars:
         self._ask = asker or Asker(pace)
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions; asks for what is not held.
+        """Return the bars of some sessions; the vendor is asked for those that are not stored.
 
         Raises:
-            SourceError: more symbols failed than may, what was got of the others is kept; or the
-                client is not installed, or what it gave cannot be kept.
+            SourceError: more symbols failed than `max_failed` allows (the bars of the others are
+                kept), the client is not installed, or its answer cannot be stored.
         """
         first, last = min(keys), max(keys)
-        asked: set[str] = set(keys)
+        sessions: set[str] = set(keys)
         failed: dict[str, BaseException] = {}
         parts, in_a_row = [_nothing()], 0
         for symbol in self._symbols:
@@ -132,12 +133,12 @@ class DownloadedBars:
                 if in_a_row == GIVE_UP_AFTER:
                     break
                 continue
-            parts.append(held.rows[held.rows["date"].isin(asked)])
+            parts.append(held.rows[held.rows["date"].isin(sessions)])
         self._report(failed, gave_up=in_a_row == GIVE_UP_AFTER)
         return pd.concat(parts, ignore_index=True)
 
     def days(self, first: str | None = None) -> pd.Series[int]:
-        """Bars a day among what is held, by session key in order."""
+        """Return the number of stored bars a day, by session key in order."""
         counts: pd.Series[int] = pd.Series(dtype="int64")
         for symbol in self._symbols:
             counts = counts.add(self._held(symbol).rows["date"].value_counts(), fill_value=0)
@@ -147,20 +148,20 @@ class DownloadedBars:
     # --- one symbol --------------------------------------------------------------------------
 
     def _extended(self, symbol: str, held: Held, first: str) -> Held:
-        """What is held after asking for what is not, which is then kept."""
+        """Ask the vendor for the days that are not stored, and store its answer."""
         anew = held.first is None or first < held.first
         since = first if anew or held.first is None else held.first
         if not anew and len(held.rows):
             newest = str(held.rows["date"].iloc[-1])
-            given = self._asked(symbol, newest)
-            if len(given) and given["date"].iloc[0] != newest:
+            answer = self._asked(symbol, newest)
+            if len(answer) and answer["date"].iloc[0] != newest:
                 anew = True  # the row that joins old and new is gone: all of it again
         if anew or not len(held.rows):
             start = pd.Timestamp(since) - pd.Timedelta(days=MARGIN_DAYS)
-            given = self._asked(symbol, str(start.date()))
-            rows = given
+            answer = self._asked(symbol, str(start.date()))
+            rows = answer
         else:
-            rows = pd.concat([held.rows, given[given["date"] > newest]], ignore_index=True)
+            rows = pd.concat([held.rows, answer[answer["date"] > newest]], ignore_index=True)
         today = self._today()
         settled = str(today - dt.timedelta(days=SETTLED_DAYS))
         rows = rows[(rows["date"] >= since) & (rows["date"] < str(today))].reset_index(drop=True)
@@ -173,8 +174,8 @@ class DownloadedBars:
         """The vendor's answer, by date.
 
         Raises:
-            _SymbolFailed: there is none for this symbol. What concerns every symbol, and mistakes
-                of ours, pass through.
+            _SymbolFailed: there is none for this symbol. Errors that concern every symbol, and our
+                own mistakes, pass through.
         """
         what = f"{self._vendor} {symbol} from {first}"
         try:
@@ -214,10 +215,10 @@ class DownloadedBars:
         return self._folder / f"{quote(symbol, safe='')}.parquet"
 
     def _report(self, failed: dict[str, BaseException], *, gave_up: bool) -> None:
-        """One word on all that failed: a warning, or the error.
+        """Report all symbols that failed: by one warning, or by the error.
 
         Raises:
-            SourceError: more failed than may, or the vendor is down.
+            SourceError: more failed than `max_failed` allows, or the vendor is down.
         """
         if not failed:
             return
@@ -237,8 +238,37 @@ class DownloadedBars:
         logger.warning("%s; their bars are absent", what)
 
 
+def downloaded_bars(
+    vendor: str, settings: NetworkSource, get: GetBars, folder: Path, zone: str
+) -> DownloadedBars:
+    """The source that a section of the YAML describes.
+
+    Args:
+        vendor: its name, for messages.
+        settings: the section.
+        get: asks for one symbol.
+        folder: the folder of the stored bars.
+        zone: the market's time zone.
+
+    Raises:
+        SourceError: the file of symbols cannot be read, or there is no symbol.
+    """
+    pace = Pace(
+        settings.attempts, settings.wait_seconds, settings.max_wait_seconds, settings.per_minute
+    )
+    return DownloadedBars(
+        vendor,
+        read_symbols(settings.symbols),
+        get,
+        folder,
+        pace,
+        max_failed=settings.max_failed,
+        today=lambda: pd.Timestamp.now(tz=zone).date(),
+    )
+
+
 def read_symbols(symbols: tuple[str, ...] | Path) -> tuple[str, ...]:
-    """The symbols of a section: the list, or the file with one a line.
+    """The symbols of a section: its list, or the lines of its file.
 
     Raises:
         SourceError: the file cannot be read, or there is no symbol.

@@ -1,10 +1,10 @@
-"""One file of bars to an Arrow table, reading as little of it as the asked days need.
+"""Read one file of bars into an Arrow table, and no more of it than the days need.
 
 Parquet and Feather are filtered by pyarrow's datasets: row groups whose statistics exclude the
 days are not read. A CSV has no such index and is parsed in blocks, of which only the rows and
 columns wanted are kept. The filter is a coarse one in the column's own type (a day of slack for
-time zones); the exact one is on session keys, later. Where dates are text or numbers, all of the
-column is looked at first: what is no date at all must be an error, not a row that no filter finds.
+time zones); the exact one is on session keys, later. A column of dates that are text or numbers is
+checked as a whole first: a value that is no date must be an error, not a row that no filter finds.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.dataset as ds
 
-from pipelines.config.sources import EPOCHS
-from pipelines.sources.columns import NOTHING
+from pipelines.config.types import EPOCHS
+from pipelines.sources.base import NOTHING
 
 FORMATS = {
     ".parquet": "parquet",
@@ -37,7 +37,7 @@ _BLOCK_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class CsvStyle:
-    """How a CSV is written."""
+    """The writing of a CSV file."""
 
     delimiter: str = ","
     encoding: str = "utf-8"
@@ -45,17 +45,17 @@ class CsvStyle:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to read of a file.
+    """The part of a file that is to be read.
 
     Attributes:
-        columns: gives their names of the columns wanted, from those that the file has; raises
-            where one is not there.
-        numeric: whether a column holds numbers in plain writing.
-        date: their name of the date column, None where the file has none.
-        date_format: how its dates are written, None for ISO and typed columns.
-        check: raises where a value of the date column is no date.
-        first: first day, None for the beginning.
-        last: last day, None for the end.
+        columns: selects the file's names of the columns to read from all of its columns; raises
+            an error if one is absent.
+        numeric: tells whether a column holds numbers in plain writing.
+        date: the file's name of the date column; None if it has none.
+        date_format: the form of its dates; None for ISO dates and typed columns.
+        check: raises an error if a value of the date column is no date.
+        first: the first day; None for the beginning.
+        last: the last day; None for the end.
     """
 
     columns: Callable[[Sequence[str]], list[str]]
@@ -67,29 +67,31 @@ class Wanted:
     last: str | None
 
 
-def read_file(filesystem: Any, path: str, form: str, style: CsvStyle, wanted: Wanted) -> pa.Table:
-    """The wanted columns of a file, and of its rows at least those of the wanted days.
+def read_file(
+    filesystem: Any, path: str, form: str, style: CsvStyle, selection: Wanted
+) -> pa.Table:
+    """Read columns of a file, and at least the rows of the days that are to be read.
 
     Raises:
         OSError: the file cannot be read.
-        pyarrow.ArrowException: it is not what its format says.
+        pyarrow.ArrowException: its content is not of its format.
     """
     if form == "csv":
-        return _read_csv(filesystem, path, style, wanted)
+        return _read_csv(filesystem, path, style, selection)
     kind = ds.ParquetFileFormat() if form == "parquet" else ds.IpcFileFormat()
     fragment = kind.make_fragment(path, filesystem=filesystem)
     schema = fragment.physical_schema
-    names = wanted.columns(schema.names)
-    if wanted.date is None:
+    names = selection.columns(schema.names)
+    if selection.date is None:
         return fragment.to_table(schema=schema, columns=names)
-    typed = schema.field(wanted.date).type
+    typed = schema.field(selection.date).type
     if not (pa.types.is_timestamp(typed) or pa.types.is_date(typed)):
-        wanted.check(fragment.to_table(schema=schema, columns=[wanted.date])[wanted.date])
-    chosen = day_filter(typed, wanted)
-    return fragment.to_table(schema=schema, columns=names, filter=chosen)
+        selection.check(fragment.to_table(schema=schema, columns=[selection.date])[selection.date])
+    row_filter = day_filter(typed, selection)
+    return fragment.to_table(schema=schema, columns=names, filter=row_filter)
 
 
-def _read_csv(filesystem: Any, path: str, style: CsvStyle, wanted: Wanted) -> pa.Table:
+def _read_csv(filesystem: Any, path: str, style: CsvStyle, selection: Wanted) -> pa.Table:
     parse = pcsv.ParseOptions(delimiter=style.delimiter)
     with filesystem.open_input_stream(path) as stream:
         head = pcsv.open_csv(
@@ -100,9 +102,9 @@ def _read_csv(filesystem: Any, path: str, style: CsvStyle, wanted: Wanted) -> pa
                 column_types={}, strings_can_be_null=False, check_utf8=False
             ),
         )
-        there = head.schema.names
-    names = wanted.columns(there)
-    types = {name: pa.float64() if wanted.numeric(name) else pa.string() for name in names}
+        header = head.schema.names
+    names = selection.columns(header)
+    types = {name: pa.float64() if selection.numeric(name) else pa.string() for name in names}
     options = pcsv.ConvertOptions(
         include_columns=names, column_types=types, null_values=list(NOTHING)
     )
@@ -114,38 +116,38 @@ def _read_csv(filesystem: Any, path: str, style: CsvStyle, wanted: Wanted) -> pa
             parse_options=parse,
             convert_options=options,
         )
-        chosen = None if wanted.date is None else day_filter(pa.string(), wanted)
+        row_filter = None if selection.date is None else day_filter(pa.string(), selection)
         for batch in reader:
             block = pa.Table.from_batches([batch])
-            if wanted.date is not None:
-                wanted.check(block[wanted.date])
-            blocks.append(block if chosen is None else block.filter(chosen))
+            if selection.date is not None:
+                selection.check(block[selection.date])
+            blocks.append(block if row_filter is None else block.filter(row_filter))
         schema = reader.schema
     return pa.concat_tables(blocks) if blocks else schema.empty_table()
 
 
-def day_filter(kind: pa.DataType, wanted: Wanted) -> pc.Expression | None:
-    """A filter on the date column in its own type; None where its order is not that of days."""
-    bounds = _bounds(kind, wanted)
-    if bounds is None or wanted.date is None:
+def day_filter(kind: pa.DataType, selection: Wanted) -> pc.Expression | None:
+    """A filter on the date column in its own type; None if its order is not that of days."""
+    bounds = _bounds(kind, selection)
+    if bounds is None or selection.date is None:
         return None
     low, high = bounds
-    field, chosen = pc.field(wanted.date), None
+    field, row_filter = pc.field(selection.date), None
     if low is not None:
-        chosen = field >= low
+        row_filter = field >= low
     if high is not None:
-        chosen = field < high if chosen is None else chosen & (field < high)
-    if chosen is None:
+        row_filter = field < high if row_filter is None else row_filter & (field < high)
+    if row_filter is None:
         return None
     # Rows without a date pass: they are an error later, not rows less.
-    return chosen | field.is_null()
+    return row_filter | field.is_null()
 
 
-def _bounds(kind: pa.DataType, wanted: Wanted) -> tuple[Any, Any] | None:
-    """Where the days begin, and where those after them do."""
-    low = None if wanted.first is None else dt.date.fromisoformat(wanted.first)
-    high = None if wanted.last is None else dt.date.fromisoformat(wanted.last)
-    slack, form = dt.timedelta(days=1), wanted.date_format
+def _bounds(kind: pa.DataType, selection: Wanted) -> tuple[Any, Any] | None:
+    """The bound below the first day, and the bound above the last."""
+    low = None if selection.first is None else dt.date.fromisoformat(selection.first)
+    high = None if selection.last is None else dt.date.fromisoformat(selection.last)
+    slack, form = dt.timedelta(days=1), selection.date_format
     ends = (None if low is None else low - slack, None if high is None else high + 2 * slack)
     if pa.types.is_date(kind):
         return _each(ends, lambda day: pa.scalar(day, kind))

@@ -1,7 +1,7 @@
-"""Bars from files: CSV, Parquet or Feather; one for all, one a symbol, or one a day.
+"""Read bars from CSV, Parquet or Feather files: one for all, one a symbol, or one a day.
 
-Where a file lies says nothing about the bars, so a folder, a glob, a single file and an object
-store read alike (any URL that fsspec knows). Only the files, row groups and columns that the asked
+The place of a file says nothing about the bars, so a folder, a glob, a single file and an object
+store read alike (any URL that fsspec knows). Only the files, row groups and columns that the
 days need are read. A file that is replaced meanwhile is noticed by its size and time and read
 again: old rows and new ones are never mixed.
 """
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import fsspec
@@ -23,9 +24,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.config.sources import FilesSource
 from pipelines.errors import SourceError
-from pipelines.sources.columns import Columns, session_keys
+from pipelines.sources.columns import Columns
 from pipelines.sources.file_formats import FORMATS, CsvStyle, Wanted, read_file
-from pipelines.sources.tabular import Bars
+from pipelines.sources.session_dates import session_keys
+from pipelines.sources.table_file import read_events
+from pipelines.sources.tabular import TableBars
 from pipelines.warehouse.partition_file import fingerprint
 
 _READERS = 4
@@ -42,10 +45,10 @@ class FileRef:
     """A file of bars.
 
     Attributes:
-        path: on its filesystem.
+        path: the path on its filesystem.
         form: `parquet`, `csv` or `feather`.
-        marks: what changes when the file is replaced.
-        value: the instrument or day that its name says, where names say one.
+        marks: attributes that change if the file is replaced.
+        value: the instrument or day in its name; None if names say neither.
     """
 
     path: str
@@ -58,53 +61,41 @@ class _Changed(Exception):
     """A file was replaced or removed while it was read."""
 
 
-class FilesBars:
+class FilesBars(TableBars):
     """Bars of a market that lies in files.
 
     Args:
         settings: the section of the YAML.
-        needs_amount: whether bars without an amount are of no use (`vwap: amount`).
+        needs_amount: refuse a table without an amount (`vwap: amount`).
     """
 
     def __init__(self, settings: FilesSource, *, needs_amount: bool = False) -> None:
+        super().__init__(settings.basis, partial(read_events, settings.basis))
         self._settings = settings
-        given = () if settings.from_name is None else (settings.from_name,)
+        from_names = () if settings.from_name is None else (settings.from_name,)
         self._columns = Columns(
             settings,
             needs_amount=needs_amount,
             thousands=settings.thousands,
             decimal=settings.decimal,
-            given=given,
+            from_names=from_names,
         )
         self._style = CsvStyle(settings.delimiter, settings.encoding)
 
-    def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions.
-
-        Raises:
-            SourceError: no such files, a file that cannot be read, a column that is not there, a
-                date or number that cannot be read, or files that keep changing.
-        """
-        return Bars(self._rows, self._settings.basis).fetch(keys)
-
-    def fetch_span(self, first: str, last: str) -> pd.DataFrame:
-        """Bars of all days from one to another; see `fetch` for what is raised."""
-        return Bars(self._rows, self._settings.basis).fetch_span(first, last)
-
     def days(self, first: str | None = None) -> pd.Series[int]:
-        """Bars a day, by session key in order."""
+        """Return the number of bars a day, by session key in order."""
         return self._rows(first, None, ())["date"].value_counts().sort_index()
 
     def fingerprint(self) -> str:
-        """Digest of the names, sizes and times of all files."""
+        """Return the digest of the names, sizes and times of all files."""
         refs = self.files()
         return fingerprint([[ref.path, ref.marks] for ref in refs])
 
     def files(self) -> list[FileRef]:
-        """All files, in order of their paths.
+        """List all files, in order of their paths.
 
         Raises:
-            SourceError: there is none, or what kind of file one is cannot be told.
+            SourceError: there is none, or the format of one cannot be told.
         """
         return self._listed(None, None)
 
@@ -124,7 +115,7 @@ class FilesBars:
         return rows[inside.to_numpy()].reset_index(drop=True)
 
     def _steadily(self, read: Callable[[], T]) -> T:
-        """Read again where a file was replaced meanwhile."""
+        """Read again if a file was replaced meanwhile."""
         for attempt in range(_ATTEMPTS):
             try:
                 return read()
@@ -166,7 +157,7 @@ class FilesBars:
         only: tuple[str, ...] | None,
     ) -> pd.DataFrame:
         dated = self._settings.from_name != "date"
-        wanted = Wanted(
+        selection = Wanted(
             columns=lambda there: self._columns.wanted(there, ref.path, only),
             numeric=self._columns.numeric,
             date=self._columns.date if dated else None,
@@ -176,14 +167,12 @@ class FilesBars:
             last=last,
         )
         try:
-            table = read_file(arrow, ref.path, ref.form, self._style, wanted)
+            table = read_file(arrow, ref.path, ref.form, self._style, selection)
         except (OSError, pa.ArrowException) as error:
             raise SourceError(f"{ref.path} cannot be read as {ref.form}: {error}") from error
         name = self._settings.from_name
-        given: dict[str, str] = {}
-        if name is not None and ref.value is not None:
-            given[name] = ref.value
-        return self._columns.bars(table, ref.path, given)
+        from_name = {} if name is None or ref.value is None else {str(name): ref.value}
+        return self._columns.bars(table, ref.path, from_name)
 
     # --- which files -------------------------------------------------------------------------
 
@@ -192,34 +181,34 @@ class FilesBars:
         return fs, path
 
     def _found(self) -> dict[str, dict[str, Any]]:
-        """All files by path, with what the filesystem says of each."""
+        """All files by path, with the attributes that the filesystem gives."""
         fs, path = self._where()
         fs.invalidate_cache()
         try:
             if any(c in path for c in "*?["):
-                found = fs.glob(path, detail=True)
+                entries = fs.glob(path, detail=True)
             elif fs.isdir(path):
-                found = {p: i for p, i in fs.find(path, detail=True).items() if _form(p)}
+                entries = {p: i for p, i in fs.find(path, detail=True).items() if _form(p)}
             else:
-                found = {path: fs.info(path)}
+                entries = {path: fs.info(path)}
         except FileNotFoundError:
-            found = {}
+            entries = {}
         return {
             name: info
-            for name, info in sorted(found.items())
+            for name, info in sorted(entries.items())
             if info["type"] == "file" and not _hidden(name, path)
         }
 
     def _listed(self, first: str | None, last: str | None) -> list[FileRef]:
         """The files that can hold the days, in order of their paths."""
-        found = self._found()
+        entries = self._found()
         refs = [
             ref
-            for name, info in found.items()
+            for name, info in entries.items()
             for ref in [self._ref(name, info)]
             if _holds(ref, self._settings.from_name, first, last)
         ]
-        if not found:
+        if not entries:
             raise SourceError(
                 f"no file of bars at {self._settings.path}: set market.source.path to a file, a "
                 f"folder or a pattern such as bars/*.parquet (relative to the YAML), or a URL"
@@ -235,7 +224,7 @@ class FilesBars:
         return FileRef(path, form, _marks(info), self._value(path))
 
     def _value(self, path: str) -> str | None:
-        """What the file's name says of all its rows."""
+        """The instrument or day in a file's name, which holds for all of its rows."""
         settings = self._settings
         if settings.from_name is None:
             return None
@@ -255,7 +244,7 @@ class FilesBars:
         return str(keys[0].as_py())
 
     def _require_unchanged(self, refs: Sequence[FileRef]) -> None:
-        """Listed again in the same way, the files that were read are what they were."""
+        """List the files again, and confirm that those that were read are unchanged."""
         now = self._found()
         for ref in refs:
             if ref.path not in now or _marks(now[ref.path]) != ref.marks:
@@ -269,12 +258,12 @@ def _form(path: str) -> str | None:
 
 
 def _hidden(path: str, root: str) -> bool:
-    """Whether a name starts with a dot or an underscore, as of files that are being written."""
+    """True if a name starts with a dot or an underscore, as of files that are being written."""
     return path != root and path.rsplit("/", 1)[-1].startswith((".", "_"))
 
 
 def _holds(ref: FileRef, from_name: str | None, first: str | None, last: str | None) -> bool:
-    """Whether a file can hold rows of the days."""
+    """True if a file can hold rows of the days."""
     if from_name != "date" or ref.value is None:
         return True
     return (first is None or ref.value >= first) and (last is None or ref.value <= last)

@@ -1,9 +1,9 @@
-"""Asking a vendor over the network: at a pace, again after what passes, and for how long.
+"""Ask a vendor over the network at a pace, with retries and a limit of patience.
 
-Calls are spaced so that no more than `per_minute` are made. What may pass by itself (a dropped
-connection, a time-out, HTTP 429 and 5xx, a vendor that says it is busy) is tried again after waits
-that double, spread at random so that two markets do not come back in step; a `Retry-After` of the
-vendor is honoured. Everything else is raised at once: an unknown symbol stays unknown.
+Calls are spaced so that no more than `per_minute` are made. A call whose failure is transient (a
+dropped connection, a time-out, HTTP 429 and 5xx, a vendor that says it is busy) is made again after
+waits that double, spread at random so that two markets do not come back in step; a `Retry-After` of
+the vendor is honoured. Any other error is raised at once: an unknown symbol stays unknown.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipelines.assets.retries import is_transient
-from pipelines.config.sources import NetworkSource
+from pipelines.sources.transient import is_transient
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may be gone at the next try."""
@@ -26,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 class VendorBusyError(Exception):
-    """The vendor could not answer now; what an adapter makes of its client's own errors.
+    """The vendor could not answer now; an adapter raises it for its client's own errors.
 
     Args:
-        message: what the client said.
-        retry_after: seconds that the vendor asks to wait, where it says so.
+        message: the client's message.
+        retry_after: seconds that the vendor asks to wait; None if it does not say.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -40,13 +39,13 @@ class VendorBusyError(Exception):
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast to ask and how patiently.
+    """The pace and the patience of asking.
 
     Attributes:
-        attempts: calls at most, the first included.
-        wait_seconds: before the second call; doubled before each further one.
-        max_wait_seconds: but never longer than this.
-        per_minute: calls a minute at most.
+        attempts: the most calls, the first included.
+        wait_seconds: the wait before the second call; it doubles before each further one.
+        max_wait_seconds: the longest wait.
+        per_minute: the most calls a minute.
     """
 
     attempts: int
@@ -54,17 +53,12 @@ class Pace:
     max_wait_seconds: float
     per_minute: float
 
-    @classmethod
-    def of(cls, source: NetworkSource) -> Pace:
-        """The pace that a section of the YAML sets."""
-        return cls(source.attempts, source.wait_seconds, source.max_wait_seconds, source.per_minute)
-
     def wait(self, failures: int, error: BaseException, chance: float) -> float:
-        """Seconds to wait after so many failed calls.
+        """Return the seconds to wait after a number of failed calls.
 
         Args:
             failures: calls that failed, 1 after the first.
-            error: of the last one.
+            error: the error of the last one.
             chance: uniform in [0, 1): the wait is between half and all of its length.
         """
         length: float = min(self.wait_seconds * 2 ** min(failures - 1, 30), self.max_wait_seconds)
@@ -75,10 +69,10 @@ class Asker:
     """Makes calls at a pace.
 
     Args:
-        pace: how fast, how patiently.
+        pace: the pace and the patience.
         sleep: waits some seconds.
-        clock: seconds that only grow.
-        chance: uniform in [0, 1).
+        clock: gives seconds that only grow.
+        chance: gives a number uniform in [0, 1).
     """
 
     def __init__(
@@ -94,14 +88,17 @@ class Asker:
         self._next = float("-inf")
 
     def __call__(self, call: Callable[[], T], what: str) -> T:
-        """The result of a call.
+        """Make a call, and make it again after a transient failure.
 
         Args:
             call: asks the vendor.
-            what: what is asked for, for the log.
+            what: the subject of the call, for the log.
+
+        Returns:
+            The result of the call.
 
         Raises:
-            Exception: of the last attempt, or of the first that would not pass by itself.
+            Exception: the error of the last attempt, or the first that is not transient.
         """
         for failures in range(1, self._pace.attempts + 1):
             self._take_turn()
@@ -123,7 +120,7 @@ class Asker:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether an error of a call may be gone at the next try."""
+    """True if an error of a call may be gone at the next try."""
     status = http_status(error)
     if status is not None:
         return status in BUSY
@@ -140,10 +137,10 @@ def http_status(error: BaseException) -> int | None:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Seconds that the vendor asks to wait, where the error says so."""
-    given = getattr(error, "retry_after", None)
-    if given is not None:
-        return float(given)
+    """The seconds that the vendor asks to wait; None if the error does not say."""
+    seconds = getattr(error, "retry_after", None)
+    if seconds is not None:
+        return float(seconds)
     headers = getattr(error, "headers", None) or getattr(
         getattr(error, "response", None), "headers", None
     )

@@ -1,12 +1,12 @@
-"""Bars from a qlib provider folder as it lies on disk.
+"""Read bars from a qlib provider folder.
 
-qlib stores prices × factor and volume ÷ factor, and the factor. Here they are turned back into
+qlib stores prices × factor and volume ÷ factor, and the factor. This module turns them back into
 bars as traded, with `adj_ratio` from the steps of the factor; without a factor file prices are
-taken as adjusted, ratio 1.0. `amount` is vwap × volume where there is a vwap. Values are float32
-on disk, so a price as traded is right to about seven digits.
+taken as adjusted, ratio 1.0. `amount` is vwap × volume if there is a vwap. Values are float32 on
+disk, so a price as traded is right to about seven digits.
 
-Instruments are read in stretches and only the bytes of the asked sessions: memory follows the
-rows asked for, so long ranges are best fetched in stretches of sessions.
+Instruments are read in stretches, and only the bytes of the sessions: memory follows the number of
+rows, so long ranges are best fetched in stretches of sessions.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ import pandas as pd
 
 from pipelines.config.sources import QlibBinSource
 from pipelines.errors import SourceError
-from pipelines.sources.base import RAW_COLUMNS
+from pipelines.sources.base import PRICES, RAW_COLUMNS
 from pipelines.sources.corporate_actions import level_ratios
 from pipelines.warehouse.partition_file import fingerprint
 from rnn_core.data.bin_files import ProviderError
 from rnn_core.data.qlib_bins import QlibProvider
 
-PRICES = ("open", "high", "low", "close")
 FIELDS = (*PRICES, "volume")
 OPTIONAL = ("vwap", "factor")
 _INSTRUMENTS = 500  # read at once
@@ -38,7 +37,7 @@ class QlibBars:
 
     Args:
         settings: the section of the YAML.
-        needs_amount: whether bars without an amount are of no use (`vwap: amount`).
+        needs_amount: refuse a folder without vwap files (`vwap: amount`).
     """
 
     def __init__(self, settings: QlibBinSource, *, needs_amount: bool = False) -> None:
@@ -46,7 +45,7 @@ class QlibBars:
         self._needs_amount = needs_amount
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions.
+        """Return the bars of some sessions.
 
         Raises:
             SourceError: no such folder, a damaged file, or a field without one.
@@ -57,15 +56,15 @@ class QlibBars:
         return rows[rows["date"].isin(set(keys))]
 
     def fetch_span(self, first: str, last: str) -> pd.DataFrame:
-        """Bars of all days of the provider's calendar from one to another.
+        """Return the bars of all days of the provider's calendar in a span.
 
         Raises:
             SourceError: as `fetch`.
         """
         try:
-            provider = self._provider()
-            there = provider.calendar
-            if there.searchsorted(pd.Timestamp(first)) == there.searchsorted(
+            provider = QlibProvider(self._settings.path)
+            calendar = provider.calendar
+            if calendar.searchsorted(pd.Timestamp(first)) == calendar.searchsorted(
                 pd.Timestamp(last), side="right"
             ):
                 return pd.DataFrame(columns=list(RAW_COLUMNS))
@@ -79,9 +78,9 @@ class QlibBars:
         return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
     def days(self, first: str | None = None) -> pd.Series[int]:
-        """The provider's sessions in order, each with the number of all instruments."""
+        """Return the provider's sessions in order, each with the number of all instruments."""
         try:
-            provider = self._provider()
+            provider = QlibProvider(self._settings.path)
             calendar, count = provider.calendar, sum(map(len, self._groups(provider).values()))
         except (ProviderError, OSError) as error:
             raise SourceError(f"qlib_bin: {error}") from error
@@ -90,7 +89,7 @@ class QlibBars:
         return days if first is None else days[days.index >= first]
 
     def fingerprint(self) -> str:
-        """Digest of the calendar file's size and time, which a dump renews last."""
+        """Return the digest of the calendar file's size and time; a dump renews it last."""
         path = Path(self._settings.path) / "calendars" / "day.txt"
         try:
             stat = path.stat()
@@ -98,20 +97,17 @@ class QlibBars:
             raise SourceError(f"qlib_bin: cannot read {path}: {error}") from error
         return fingerprint([str(path), stat.st_size, stat.st_mtime_ns])
 
-    def _provider(self) -> QlibProvider:
-        return QlibProvider(self._settings.path)
-
     def _groups(self, provider: QlibProvider) -> dict[tuple[str, ...], list[str]]:
-        """Codes by the optional fields that they have files of."""
-        wanted = None
+        """Codes by the optional fields for which they have files."""
+        codes = None
         if self._settings.instruments is not None:
-            wanted = set(provider.instruments(self._settings.instruments).instruments)
-            wanted = {code.upper() for code in wanted}
+            listed = provider.instruments(self._settings.instruments)
+            codes = {code.upper() for code in listed.instruments}
         groups: dict[tuple[str, ...], list[str]] = {}
         top = provider.root / "features"
         for entry in sorted(os.scandir(top), key=lambda e: e.name) if top.is_dir() else []:
             code = entry.name.upper().removeprefix("_QLIB_")
-            if not entry.is_dir() or (wanted is not None and code not in wanted):
+            if not entry.is_dir() or (codes is not None and code not in codes):
                 continue
             names = {name.lower() for name in os.listdir(entry.path)}  # noqa: PTH208 - names only
             fields = tuple(f for f in OPTIONAL if f"{f}.day.bin" in names)
@@ -124,7 +120,7 @@ class QlibBars:
         if not groups:
             raise ProviderError(
                 f"{top} holds no instrument"
-                + ("" if wanted is None else f" of {self._settings.instruments}")
+                + ("" if codes is None else f" of {self._settings.instruments}")
             )
         return groups
 
@@ -163,7 +159,7 @@ class QlibBars:
         rows: pd.DataFrame,
         factor: pd.Series[float],
     ) -> np.ndarray:
-        """Steps of the factor since the newest earlier session that has one."""
+        """The steps of the factor since the newest earlier session that has one."""
         names = ["date", "instrument"]
         earlier = self._earlier_factors(provider, codes, first)
         chain = pd.concat([earlier, rows[names].assign(factor=factor)], ignore_index=True)
@@ -174,29 +170,29 @@ class QlibBars:
     def _earlier_factors(
         self, provider: QlibProvider, codes: list[str], first: str
     ) -> pd.DataFrame:
-        """date, instrument and factor: the last known one before a session."""
+        """The last known factor before a session: date, instrument, factor."""
         calendar = provider.calendar
         stop = int(calendar.searchsorted(pd.Timestamp(first)))
-        found = [pd.DataFrame({"date": [], "instrument": [], "factor": []}).astype(
+        parts = [pd.DataFrame({"date": [], "instrument": [], "factor": []}).astype(
             {"date": "str", "instrument": "str"})]  # fmt: skip
-        left, end = list(codes), stop
+        codes_left, end = list(codes), stop
         for length in (*_LOOK_BACK_SESSIONS, stop):
             start = max(0, stop - length)
-            if start >= end or not left:
+            if start >= end or not codes_left:
                 continue
-            panel = provider.panel(left, calendar[start], calendar[end - 1], ("factor",))
+            panel = provider.panel(codes_left, calendar[start], calendar[end - 1], ("factor",))
             values = panel.fields["factor"].astype("float64")  # [N, T]
-            known = np.isfinite(values) & (values > 0)
-            has = known.any(axis=1)
-            at = known.shape[1] - 1 - known[:, ::-1].argmax(axis=1)  # [N], the last known
-            found.append(pd.DataFrame({
-                "date": panel.sessions[at[has]].strftime("%Y-%m-%d"),
-                "instrument": panel.instruments[has].to_numpy(),
-                "factor": values[has, at[has]],
+            is_known = np.isfinite(values) & (values > 0)
+            has_factor = is_known.any(axis=1)
+            at = is_known.shape[1] - 1 - is_known[:, ::-1].argmax(axis=1)  # [N], the last known
+            parts.append(pd.DataFrame({
+                "date": panel.sessions[at[has_factor]].strftime("%Y-%m-%d"),
+                "instrument": panel.instruments[has_factor].to_numpy(),
+                "factor": values[has_factor, at[has_factor]],
             }))  # fmt: skip
-            left = [str(code) for code in panel.instruments[~has]]
+            codes_left = [str(code) for code in panel.instruments[~has_factor]]
             end = start
-        return pd.concat(found, ignore_index=True)
+        return pd.concat(parts, ignore_index=True)
 
 
 def _stretches(codes: list[str]) -> list[list[str]]:

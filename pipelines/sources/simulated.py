@@ -1,7 +1,7 @@
-"""The simulated source: a seeded market of any size with a planted, recoverable signal.
+"""Simulate the bars of a seeded market of any size with a planted, recoverable signal.
 
-For scale, and for tests that know the answer. The bars of a session depend on the seed and the
-sessions before it alone, so a longer span begins with the same bits.
+The source serves trials at scale and tests that know the answer. The bars of a session depend on
+the seed and the sessions before it alone, so a longer span begins with the same bits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pandas as pd
 from pipelines.calendar.sessions import Sessions
 from pipelines.config.sources import SimulatedSource
 from pipelines.sources.base import RAW_COLUMNS
+from rnn_core.data.simulate import simulate_market
 
 
 class SimulatedBars:
@@ -29,13 +30,11 @@ class SimulatedBars:
         self._sessions = sessions
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions."""
+        """Return the bars of some sessions."""
         return self._bars[self._bars["date"].isin(set(keys))]
 
     @cached_property
     def _bars(self) -> pd.DataFrame:
-        from rnn_core.data.simulate import simulate_market
-
         s = self._settings
         bars = simulate_market(
             s.instruments,

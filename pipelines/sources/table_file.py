@@ -1,7 +1,7 @@
-"""Small tables beside the bars: splits, dividends, membership, a calendar's column.
+"""Read small tables beside the bars: splits, dividends, membership, a calendar's column.
 
-CSV or Parquet, read whole. Dates become session keys; what cannot be read is an error that shows
-it.
+A table is CSV or Parquet and is read whole. Its dates become session keys; a value that cannot be
+read is an error that shows it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
+from pipelines.config.sources import Basis
 from pipelines.errors import SourceError, did_you_mean
-from pipelines.sources.columns import session_keys
+from pipelines.sources.session_dates import session_keys
 
 TABLE_ENDINGS = (".csv", ".parquet")
 DATES = ("date", "start", "end")
@@ -28,24 +29,24 @@ def read_table(
     dates: Sequence[str] = DATES,
     optional: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Columns of a CSV or Parquet file, dates as session keys.
+    """Read columns of a CSV or Parquet file, dates as session keys.
 
     Args:
         path: the file.
-        columns: the columns wanted.
-        what: what the file is for, for messages: a key of the YAML.
-        dates: those that are dates.
-        optional: dates that may be missing.
+        columns: the columns to read.
+        what: the purpose of the file, for messages: a key of the YAML.
+        dates: the columns that are dates.
+        optional: the dates that may be missing.
 
     Raises:
         SourceError: no such file, another ending, no such column, or a date that cannot be read.
     """
     table = _load(path, what, dates)
-    absent = [name for name in columns if name not in table.column_names]
-    if absent:
+    absent_columns = [name for name in columns if name not in table.column_names]
+    if absent_columns:
         raise SourceError(
-            f"{what}: {path} has no column {absent[0]!r}, expected {', '.join(columns)}; "
-            f"{did_you_mean(absent[0], table.column_names)}"
+            f"{what}: {path} has no column {absent_columns[0]!r}, expected {', '.join(columns)}; "
+            f"{did_you_mean(absent_columns[0], table.column_names)}"
         )
     out = {}
     for name in columns:
@@ -60,12 +61,23 @@ def read_table(
     return frame
 
 
-def read_events(path: Path | None, value: str, what: str) -> pd.DataFrame | None:
-    """A table of splits or dividends: date, instrument and `value`.
+def read_events(basis: Basis) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Read the tables of splits and of dividends that a price basis names; None for no table.
+
+    Returns:
+        date, instrument and value, each.
 
     Raises:
-        SourceError: as `read_table`, or a value that is no positive number.
+        SourceError: as `read_table`, or a value is no positive number.
     """
+    return (
+        _events(basis.splits, "ratio", "source.basis.splits"),
+        _events(basis.dividends, "amount", "source.basis.dividends"),
+    )
+
+
+def _events(path: Path | None, value: str, what: str) -> pd.DataFrame | None:
+    """A table of one kind of event."""
     if path is None:
         return None
     events = read_table(path, ("date", "instrument", value), what)

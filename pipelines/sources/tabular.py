@@ -1,70 +1,70 @@
-"""Bars out of a table: the rows asked for, what came before them, and their `adj_ratio`.
+"""Make bars from the rows of a table, with `adj_ratio` from the rows before them.
 
-A bar's ratio needs the instrument's previous row, which may lie a day back or, after a long
-suspension, years. Rows before the range are looked through in stretches that grow until every
-instrument has one or the data ends, and only in the columns that matter, so a day's fetch reads
-about a fortnight and a newly listed name costs one look through the history.
+A bar's ratio needs the instrument's previous row, which lies a day back or, after a long
+suspension, years. Rows before the range are searched in stretches that grow until every instrument
+has one or the data ends, and only in the columns that matter. So a day's fetch reads about a
+fortnight, and a newly listed name costs one pass over the history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+import datetime as dt
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from pipelines.config.sources import Basis
-from pipelines.sources.base import RAW_COLUMNS
-from pipelines.sources.columns import BASIS, NUMBERS
+from pipelines.config.sources import NUMBERS, Basis
+from pipelines.sources.base import BASIS, PRICES, RAW_COLUMNS
 from pipelines.sources.corporate_actions import event_ratios, level_ratios, preclose_ratios
-from pipelines.sources.table_file import read_events
 
 _LOOK_BACK_DAYS = (14, 90)  # calendar days; then everything
-_PRICES = ("open", "high", "low", "close")
 
 
-class Rows(Protocol):
-    """Rows of a table in our names and units (see `columns.Columns.bars`)."""
-
-    def __call__(
-        self, first: str | None, last: str, only: Iterable[str] | None = None
-    ) -> pd.DataFrame:
-        """Rows from one day to another, both included; `only` names the numbers needed."""
-        ...
-
-
-class Bars:
-    """Bars of sessions from the rows of a table.
+class TableBars(ABC):
+    """Bars of a market that lies in a table, wherever it is kept.
 
     Args:
-        rows: gives them.
-        basis: how splits and dividends show in them.
+        basis: how splits and dividends show in the table.
+        events: reads the tables of splits and of dividends, where the basis names them.
     """
 
-    def __init__(self, rows: Rows, basis: Basis) -> None:
-        self._rows, self._basis = rows, basis
+    def __init__(
+        self, basis: Basis, events: Callable[[], tuple[pd.DataFrame | None, pd.DataFrame | None]]
+    ) -> None:
+        self._basis, self._events = basis, events
+
+    @abstractmethod
+    def _rows(
+        self, first: str | None, last: str | None, only: Iterable[str] | None = None
+    ) -> pd.DataFrame:
+        """Return the rows of a span of days, both ends included, in our names and units.
+
+        `Columns.bars` makes them; `only` names the numbers needed.
+        """
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Bars of the given sessions, as `base.BarSource.fetch`.
+        """Return the bars of some sessions, as `base.BarSource.fetch`.
 
         Raises:
-            SourceError: the table cannot be read.
+            SourceError: the table cannot be read, lacks a column, or holds a date or number that
+                cannot be read.
         """
         rows = self.fetch_span(min(keys), max(keys))
         return rows[rows["date"].isin(set(keys))]
 
     def fetch_span(self, first: str, last: str) -> pd.DataFrame:
-        """Bars of all days from one to another, as `base.SpanSource.fetch_span`.
+        """Return the bars of all days of a span, as `base.SpanSource.fetch_span`.
 
         Raises:
-            SourceError: the table cannot be read.
+            SourceError: as `fetch`.
         """
         rows = self._rows(first, last)
         ratio = np.ones(len(rows))
-        named = rows["instrument"].notna().to_numpy()  # the others are set aside later
-        if named.any():
-            ratio[named] = self._ratios(rows[named], first)
+        has_instrument = rows["instrument"].notna().to_numpy()  # the others are set aside later
+        if has_instrument.any():
+            ratio[has_instrument] = self._ratios(rows[has_instrument], first)
         rows["adj_ratio"] = ratio
         for name in NUMBERS:
             if name not in rows:
@@ -88,37 +88,36 @@ class Bars:
             preclose = chain[BASIS].to_numpy()
             return preclose_ratios(chain, preclose, tolerance=basis.tolerance)
         if basis.kind == "events":
-            splits = read_events(basis.splits, "ratio", "source.basis.splits")
-            dividends = read_events(basis.dividends, "amount", "source.basis.dividends")
-            return event_ratios(chain, splits, dividends)
+            return event_ratios(chain, *self._events())
         return level_ratios(chain, self._level(chain), tolerance=basis.tolerance)
 
     def _level(self, rows: pd.DataFrame) -> np.ndarray:
         """Adjusted price ÷ price."""
-        given = rows[BASIS].to_numpy()
+        basis = rows[BASIS].to_numpy()
         with np.errstate(divide="ignore", invalid="ignore"):
             if self._basis.kind == "adj_close":
-                return np.asarray(given / rows["close"].to_numpy())
-            return np.asarray(1.0 / given if self._basis.inverse else given)
+                return np.asarray(basis / rows["close"].to_numpy())
+            return np.asarray(1.0 / basis if self._basis.inverse else basis)
 
     def _earlier(self, rows: pd.DataFrame, first: str, only: list[str]) -> pd.DataFrame:
-        """The last row with something to say before `first`, of each instrument in `rows`."""
-        wanted = set(rows["instrument"].unique())
-        end = str((pd.Timestamp(first) - pd.Timedelta(days=1)).date())
-        found: list[pd.DataFrame] = [rows.iloc[:0][["date", "instrument", *only]]]
+        """The last informative row before `first` of each instrument in `rows`."""
+        instruments = set(rows["instrument"].unique())
+        day = dt.date.fromisoformat(first)
+        end = str(day - dt.timedelta(days=1))
+        parts: list[pd.DataFrame] = [rows.iloc[:0][["date", "instrument", *only]]]
         for days in (*_LOOK_BACK_DAYS, None):
-            start = None if days is None else _days_before(first, days)
+            start = None if days is None else str(day - dt.timedelta(days=days))
             before = self._rows(start, end, only)
-            before = before[before["instrument"].isin(wanted) & self._says_something(before)]
+            before = before[before["instrument"].isin(instruments) & self._is_informative(before)]
             newest = before.groupby("instrument")["date"].transform("max")
-            found.append(before[before["date"] == newest])
-            wanted -= set(before["instrument"].unique())
-            if not wanted:
+            parts.append(before[before["date"] == newest])
+            instruments -= set(before["instrument"].unique())
+            if not instruments:
                 break
-        return pd.concat(found)
+        return pd.concat(parts)
 
-    def _says_something(self, rows: pd.DataFrame) -> pd.Series[bool]:
-        """Whether a row can be the previous one of a later bar."""
+    def _is_informative(self, rows: pd.DataFrame) -> pd.Series[bool]:
+        """True for rows that can be the previous one of a later bar."""
         if self._basis.kind == "preclose":
             return (rows["close"] > 0) | (rows["volume"] > 0)
         if self._basis.kind == "events":
@@ -132,11 +131,7 @@ def _as_traded(rows: pd.DataFrame, basis: Basis) -> pd.DataFrame:
     if basis.prices == "adjusted":
         rows = rows.copy()
         factor = 1.0 / rows[BASIS] if basis.inverse else rows[BASIS]
-        for name in _PRICES:
+        for name in PRICES:
             rows[name] = rows[name] / factor
         rows["volume"] = rows["volume"] * factor
     return rows
-
-
-def _days_before(key: str, days: int) -> str:
-    return str((pd.Timestamp(key) - pd.Timedelta(days=days)).date())

@@ -1,4 +1,4 @@
-"""Bars from Yahoo Finance through the package `yfinance`.
+"""Read bars from Yahoo Finance through the package `yfinance`.
 
 Yahoo restates its whole history at every split (prices and volumes) and at every dividend (the
 adjusted close). Bars as traded come back by undoing the splits that follow a bar; `adj_ratio` is
@@ -23,35 +23,27 @@ from pipelines.config.sources import YahooSource
 from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.base import RAW_COLUMNS
 from pipelines.sources.corporate_actions import level_ratios
-from pipelines.sources.downloads import DownloadedBars, read_symbols
-from pipelines.sources.network import Pace, VendorBusyError
+from pipelines.sources.downloads import DownloadedBars, downloaded_bars
+from pipelines.sources.network import VendorBusyError
 
 TOLERANCE = 1e-5
-"""Of a step of adjusted close ÷ close: Yahoo publishes both in single precision."""
+"""Tolerance of a step of adjusted close ÷ close: Yahoo publishes both in single precision."""
 TIMEOUT_SECONDS = 30
 RATE_LIMIT_SECONDS = 60.0
 
 
 def yahoo_bars(settings: YahooSource, sessions: Sessions, folder: Path) -> DownloadedBars:
-    """The source of the given symbols; what was got is kept in `folder`."""
+    """The source of the configured symbols; its answers are kept in `folder`."""
     zone = sessions.timezone
 
     def get(symbol: str, first: str) -> pd.DataFrame:
         return traded_bars(symbol, yfinance_history(symbol, first), zone)
 
-    return DownloadedBars(
-        "yahoo",
-        read_symbols(settings.symbols),
-        get,
-        folder,
-        Pace.of(settings),
-        max_failed=settings.max_failed,
-        today=lambda: pd.Timestamp.now(tz=zone).date(),
-    )
+    return downloaded_bars("yahoo", settings, get, folder, zone)
 
 
 def yfinance_history(symbol: str, first: str) -> pd.DataFrame:
-    """yfinance's daily history of a symbol from a day on: the one place that knows the client.
+    """Ask yfinance for the daily history of a symbol; no other place knows its client.
 
     Returns:
         Open, High, Low, Close, Adj Close, Volume, Stock Splits by time; empty for no bars.
@@ -89,7 +81,7 @@ def yfinance_history(symbol: str, first: str) -> pd.DataFrame:
 
 
 def traded_bars(symbol: str, history: pd.DataFrame, zone: str) -> pd.DataFrame:
-    """Bars as traded from Yahoo's history, which must reach to the present.
+    """Turn Yahoo's history, which must reach to the present, into bars as traded.
 
     Args:
         symbol: the instrument.
@@ -101,11 +93,11 @@ def traded_bars(symbol: str, history: pd.DataFrame, zone: str) -> pd.DataFrame:
     """
     if history.empty:
         return pd.DataFrame(columns=list(RAW_COLUMNS))
-    wanted = ("Open", "High", "Low", "Close", "Adj Close", "Volume")
-    absent = [name for name in wanted if name not in history.columns]
-    if absent:
+    names = ("Open", "High", "Low", "Close", "Adj Close", "Volume")
+    absent_names = [name for name in names if name not in history.columns]
+    if absent_names:
         raise SourceError(
-            f"yfinance gave no column {', '.join(absent)} for {symbol}, only "
+            f"yfinance gave no column {', '.join(absent_names)} for {symbol}, only "
             f"{', '.join(map(str, history.columns))}: another version of it is needed"
         )
     history = history.sort_index()
@@ -114,7 +106,7 @@ def traded_bars(symbol: str, history: pd.DataFrame, zone: str) -> pd.DataFrame:
     split = _splits(history)
     following = np.append(np.cumprod(split[::-1])[::-1][1:], 1.0)  # product of later splits
     rows: dict[str, Any] = {"date": days.strftime("%Y-%m-%d"), "instrument": symbol}
-    for ours, theirs in zip(("open", "high", "low", "close"), wanted[:4], strict=True):
+    for ours, theirs in zip(("open", "high", "low", "close"), names[:4], strict=True):
         rows[ours] = history[theirs].to_numpy(dtype="float64") * following
     rows["volume"] = history["Volume"].to_numpy(dtype="float64") / following
     rows["amount"] = np.nan
@@ -129,5 +121,5 @@ def _splits(history: pd.DataFrame) -> np.ndarray:
     """New shares for an old one on each day, 1 for no split."""
     if "Stock Splits" not in history.columns:
         return np.ones(len(history))
-    given = history["Stock Splits"].to_numpy(dtype="float64")
-    return np.where(np.isfinite(given) & (given > 0), given, 1.0)
+    ratios = history["Stock Splits"].to_numpy(dtype="float64")
+    return np.where(np.isfinite(ratios) & (ratios > 0), ratios, 1.0)

@@ -1,8 +1,8 @@
-"""The fitted processors of a market: built from its YAML, fitted once, kept as JSON with a hash.
+"""Keep the fitted processors of a market as JSON with a hash, and translate frames for them.
 
 The chains work on qlib's frames, rows (datetime, instrument) and columns (group, name); tables of
-the warehouse are flat. This module is the seam between the two. In the pipeline infer processors
-see only features and learn processors only the label.
+the warehouse are flat. This module is the seam between the two. Infer processors see only features,
+and learn processors only the label.
 """
 
 from __future__ import annotations
@@ -23,29 +23,34 @@ from rnn_core.data import ProcessorChain
 STATE_FILE = "processors.json"
 
 
-def to_qlib(rows: pd.DataFrame, group: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Flat rows with date and instrument -> rows (datetime, instrument), columns (group, name)."""
+def to_index(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Turn flat rows with date and instrument into rows (datetime, instrument), flat columns."""
     index = pd.MultiIndex.from_arrays(
         [rows["date"], rows["instrument"]], names=["datetime", "instrument"]
     )
-    frame = rows[list(columns)].set_axis(index, axis=0)
+    return rows[list(columns)].set_axis(index, axis=0)
+
+
+def to_qlib(rows: pd.DataFrame, group: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Turn flat rows into qlib's: rows (datetime, instrument), columns (group, name)."""
+    frame = to_index(rows, columns)
     frame.columns = pd.MultiIndex.from_product([[group], list(columns)])
     return frame
 
 
 def from_qlib(frame: pd.DataFrame) -> pd.DataFrame:
-    """The inverse of `to_qlib`: flat columns after `date` and `instrument`."""
+    """Invert `to_qlib`: flat columns after `date` and `instrument`."""
     flat = frame.droplevel(0, axis=1)
     return flat.reset_index().rename(columns={"datetime": "date"})
 
 
 @dataclass(frozen=True)
 class ProcessorState:
-    """Both fitted chains and what they were fitted on.
+    """Both fitted chains, and the origin of their fit.
 
     Attributes:
-        config: hash of the processor lists and fit window of the YAML that it was fitted for.
-        inputs: fingerprint of the features and labels of the fit window.
+        config: the hash of the configured processors and fit window at the time of the fit.
+        inputs: fingerprints of the features and the labels of the fit window.
     """
 
     infer: ProcessorChain
@@ -55,7 +60,7 @@ class ProcessorState:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of both chains: what a partition normalised with them records."""
+        """SHA-256 of both chains; a partition that they normalised records it."""
         return fingerprint([self.infer.hash, self.learn.hash])
 
     def to_json(self) -> str:
@@ -75,7 +80,7 @@ class ProcessorState:
         """Rebuild a state.
 
         Raises:
-            ProcessorStateError: the text is not one, or its hash does not match.
+            ProcessorStateError: the text is no state, or its hash does not match.
         """
         try:
             raw = json.loads(text)
@@ -127,7 +132,7 @@ def stored_state(store: Store) -> ProcessorState | None:
 
 
 def load_state(market: Market) -> ProcessorState:
-    """The fitted processors in force.
+    """Load the fitted processors in force.
 
     Raises:
         ProcessorStateError: they were never fitted, were fitted for another configuration, or the

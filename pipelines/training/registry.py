@@ -1,4 +1,4 @@
-"""Where a market's model bundles lie, and which of them is in force at a session."""
+"""Find a market's model bundles, and the one in force at a session."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def bundle_name(model: str, as_of: str) -> str:
-    """Folder of a bundle below the market's models folder: `lstm/2012-07-02`."""
+    """The folder of a bundle below the market's models folder: `lstm/2012-07-02`."""
     return f"{model}/{as_of}"
 
 
 def bundle_path(market: Market, model: str, as_of: str) -> Path:
-    """Folder of the bundle that the session `as_of` trains."""
+    """The folder of the bundle that the session `as_of` trains."""
     return market.paths.models / bundle_name(model, as_of)
 
 
@@ -36,7 +36,7 @@ def _load(path: Path, stamp: int) -> Bundle:
 
 
 def find_bundle(market: Market, model: str, as_of: str) -> Bundle | None:
-    """The verified bundle of a session, or None where none was trained.
+    """Load and verify the bundle of a session; None if no model was trained.
 
     Raises:
         BundleError: its files are damaged.
@@ -49,10 +49,11 @@ def find_bundle(market: Market, model: str, as_of: str) -> Bundle | None:
 
 
 def require_bundle(market: Market, model: str, as_of: str, needed_by: str) -> Bundle:
-    """The verified bundle of a session.
+    """Load and verify the bundle of a session.
 
     Raises:
-        ModelNotTrainedError: none was trained or its files are damaged, naming the key to run.
+        ModelNotTrainedError: no model was trained or its files are damaged; the message names the
+            key to run.
     """
     from rnn_core.training import BundleError
 
@@ -85,8 +86,8 @@ class InForce:
 
     Attributes:
         as_of: the session whose partition trained it.
-        bundle: of that session.
-        passed_over: reasons by newer session, newest first, whose models were not good enough.
+        bundle: its bundle.
+        passed_over: reasons against the models of newer sessions, newest first.
     """
 
     as_of: str
@@ -99,7 +100,7 @@ class NoneInForce:
     """Every model trained so far was not good enough.
 
     Attributes:
-        passed_over: reasons by session, newest first.
+        passed_over: reasons against the models by session, newest first.
     """
 
     passed_over: dict[str, tuple[str, ...]]
@@ -107,11 +108,11 @@ class NoneInForce:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What decides whether a bundle may serve.
+    """A bundle that may serve.
 
     Attributes:
-        manifest: of the bundle; empty where it cannot be read.
-        misfit: see `misfit`; empty where there is none.
+        manifest: its manifest; empty if it cannot be read.
+        misfit: the reason of the function `misfit`; empty if there is none.
     """
 
     manifest: Mapping[str, Any]
@@ -121,13 +122,13 @@ class Candidate:
 def misfit(
     market: Market, config: Mapping[str, Any], manifest: Mapping[str, Any], processors: str | None
 ) -> str:
-    """Why a bundle cannot score the windows that the market makes now; empty where it can.
+    """The reason why a bundle cannot score the market's present windows; empty if it can.
 
     Args:
         market: the market.
-        config: what the bundle was trained with.
-        manifest: of the bundle.
-        processors: hash of the state in force; None where it is not known.
+        config: the configuration that the bundle was trained with.
+        manifest: the bundle's manifest.
+        processors: the hash of the processor state in force; None if it is unknown.
     """
     now = {
         "step_len": market.config.dataset.step_len,
@@ -145,20 +146,21 @@ def misfit(
 def newest_good(
     market: Market, model: str, key: str, look: Callable[[str], Candidate]
 ) -> tuple[str | None, dict[str, tuple[str, ...]]]:
-    """The newest session at or before one whose model may serve, and the newer ones passed over.
+    """Find the newest model at or before a session that may serve: the rule of the model in force.
 
-    First comes the anchor of the plan, then every older bundle that is there, newest first, also
-    one of another rhythm or other hyper-parameters: it was good enough to serve before. A pinned
-    model is served whatever the checks say: it was named by a person.
+    The anchor of the plan comes first, then every older bundle, newest first, also one of another
+    rhythm or other hyper-parameters: it was good enough to serve before. A pinned model is served
+    whatever the checks say: a person named it.
 
     Args:
         market: the market.
         model: its name.
         key: a session at or after the first trained one.
-        look: what is known of the bundle of a session.
+        look: gives the bundle of a session.
 
     Returns:
-        The session, None where no model may serve; reasons by session, newest first.
+        The session that trained it, None if no model may serve, and the reasons against the newer
+        ones by session, newest first.
     """
     plan, checks = market.plan_of(model), market.config.checks.model
     anchor = plan.anchor(key)
@@ -166,11 +168,13 @@ def newest_good(
     if anchor is None:
         return None, passed_over
     for as_of in (anchor, *_older(market, model, anchor)):
-        found = look(as_of)
+        candidate = look(as_of)
         if plan.is_pinned(key):
             return as_of, passed_over
         reasons = (
-            (found.misfit,) if found.misfit else model_verdict(checks, found.manifest).blocking
+            (candidate.misfit,)
+            if candidate.misfit
+            else model_verdict(checks, candidate.manifest).blocking
         )
         if not reasons:
             return as_of, passed_over
@@ -191,40 +195,41 @@ def _older(market: Market, model: str, anchor: str) -> Iterator[str]:
 def in_force(
     market: Market, model: str, key: str, needed_by: str, processors: str | None = None
 ) -> InForce | NoneInForce:
-    """The newest model at or before a session that passes its blocking checks.
+    """Load the newest model at or before a session that passes its blocking checks.
 
     Args:
         market: the market.
         model: its name.
         key: a session at or after the first trained one.
-        needed_by: for the message.
-        processors: hash of the state in force; None compares none.
+        needed_by: the reader, for the error.
+        processors: the hash of the processor state in force; None compares none.
 
     Raises:
         ModelNotTrainedError: the bundle of the session's anchor is absent, damaged or does not fit
-            the market as it is configured, naming the key to run.
+            the present configuration; the message names the key to run.
     """
     plan = market.plan_of(model)
     anchor = plan.anchor(key)
     bundles: dict[str, Bundle] = {}
 
     def look(as_of: str) -> Candidate:
+        # An older bundle that is damaged or does not fit is passed over; the anchor's is needed.
         older = None if as_of == anchor else _readable(market, model, as_of)
         if as_of != anchor and older is None:
             return Candidate({}, "is damaged")
         bundle = older or require_bundle(market, model, as_of, needed_by)
         bundles[as_of] = bundle
-        found = misfit(market, bundle.config, bundle.manifest, processors)
-        if as_of == anchor and found:
+        reason = misfit(market, bundle.config, bundle.manifest, processors)
+        if as_of == anchor and reason:
             remedy = (
                 "name another session in training.pin, or go back to that configuration"
                 if plan.is_pinned(key)
                 else f"materialize {model}_model of {as_of} again first"
             )
             raise ModelNotTrainedError(
-                f"{needed_by} serves the {model} model of {as_of}, which {found}; {remedy}"
+                f"{needed_by} serves the {model} model of {as_of}, which {reason}; {remedy}"
             )
-        return Candidate(bundle.manifest, found)
+        return Candidate(bundle.manifest, reason)
 
     as_of, passed_over = newest_good(market, model, key, look)
     if as_of is None:
@@ -233,7 +238,7 @@ def in_force(
 
 
 def _readable(market: Market, model: str, as_of: str) -> Bundle | None:
-    """The bundle of a session; None where its files are damaged or it is gone."""
+    """The bundle of a session; None if it is damaged or absent."""
     from rnn_core.training import BundleError
 
     try:

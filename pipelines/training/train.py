@@ -1,4 +1,4 @@
-"""Train one model as of one session and put its bundle in place."""
+"""Train a model as of a session, and put its bundle in place."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ CODE_VERSION = "2"  # of everything that decides a model's weights
 
 @dataclass(frozen=True)
 class Trained:
-    """A bundle in place, and how it came there.
+    """A bundle in place, and the results of its training.
 
     Attributes:
-        results: of the trainings, one a seed; none where a bundle of the same fingerprints was
-            kept.
+        results: results of the trainings, one a seed; empty if a bundle of the same fingerprints
+            was kept.
     """
 
     bundle: Bundle
@@ -75,32 +75,35 @@ def ensure_trained(
     is_history: bool = False,
     anew: bool = False,
 ) -> Trained:
-    """The bundle of a session: kept where its fingerprints match, trained otherwise.
+    """Keep the bundle of a session if its fingerprints match, and train it otherwise.
 
     Args:
         market: the market.
         spec: the model.
         as_of: the anchor session.
-        log: told what is done.
+        log: takes a line on the progress.
         on_epoch: called after every epoch with the seed.
-        is_history: keep a bundle of the present configuration on whatever data: it has served.
-        anew: train whatever is there.
+        is_history: the model has served: keep a bundle of the present configuration whatever its
+            data.
+        anew: train in any case.
 
     Raises:
         MissingSessionsError: a session of the training window is not in the warehouse.
         TrainingDivergedError: a score, weight or input was not finite.
     """
+    # A bundle of the same configuration and data needs no training.
     config = training_config(market, spec)
-    kept = None if anew else _kept(market, spec, as_of, config, log, is_history)
-    if kept is not None:
+    present = None if anew else _kept(market, spec, as_of, config, log, is_history)
+    if present is not None:
         log(f"{spec.name} as of {as_of}: the bundle is up to date, not trained again")
-        return Trained(kept)
+        return Trained(present)
     data = training_data(market, as_of, f"{spec.name}_model")
     window = data.window
     log(
         f"{spec.name} as of {as_of}: {len(data.train)} samples {' … '.join(window.train)}, "
         f"validated on {len(data.valid)} of {' … '.join(window.valid)}"
     )
+    # An interrupted training goes on from the checkpoints of its seeds.
     checkpoints = market.paths.models / ".checkpoints" / spec.name / as_of
     identity = fingerprint([config, data.fingerprint])
     with training_lock(market, market.config.training.device, on_wait=log):
@@ -121,9 +124,9 @@ def _kept(
     log: Callable[[str], None],
     is_history: bool,
 ) -> Bundle | None:
-    """The bundle of a session if its configuration and data are those of now.
+    """The bundle of a session, if its configuration and data equal the present ones.
 
-    That of a model which has served stays on the data it had, if it fits the processors of now.
+    A bundle that has served stays on its data, if it fits the present processors.
     """
     from rnn_core.training import BundleError
 
@@ -187,10 +190,11 @@ def _publish(
     as_of: str,
     results: Sequence[FitResult],
 ) -> Bundle:
-    """Put the bundle in place, with what validation says about it."""
+    """Put the bundle in place, with the facts of its validation."""
     from rnn_core.models import MeanEnsemble
     from rnn_core.training import save_bundle, validation_facts
 
+    # The validation facts are those of the networks together, as they will serve.
     seeds = seeds_of(market, spec)
     networks = [result.network for result in results]
     facts = validation_facts(
@@ -229,6 +233,7 @@ def _publish(
         "valid_rank_ic": facts.rank_ic if math.isfinite(facts.rank_ic) else None,
         "versions": library_versions(),
     }
+    # The verdict of today's thresholds is kept for people; serving asks for it anew.
     verdict = model_verdict(market.config.checks.model, manifest)
     history = pd.concat(
         [r.history.assign(seed=seed) for seed, r in zip(seeds, results, strict=True)],
@@ -254,7 +259,7 @@ def _publish(
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what decides a model's bits."""
+    """The versions of the libraries that decide a model's bits."""
     from importlib.metadata import version
 
     return {name: version(name) for name in ("numpy", "torch", "rnn-signal-factory")}

@@ -1,4 +1,4 @@
-"""Windows for training and serving, cut from the warehouse.
+"""Cut the windows for training and serving from the warehouse.
 
 One `TSDataSampler` serves both halves of training: every bar's features left-joined with the
 processed label as last column, samples being the rows that have one. Serving builds the same
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -17,23 +16,21 @@ from pipelines.calendar.training_plan import TrainingWindow
 from pipelines.errors import NotFiniteError, ProcessorStateError
 from pipelines.market import input_versions
 from pipelines.market.market import LABEL_NAME, Market
-from pipelines.training.processors import ProcessorState, load_state
+from pipelines.training.processors import ProcessorState, load_state, to_index
 from pipelines.warehouse.warehouse import Partitions
-
-if TYPE_CHECKING:
-    from rnn_core.data import TSDataSampler
+from rnn_core.data import TSDataSampler, require_finite
 
 FILL = "ffill+bfill"  # how qlib's models fill sessions on which a name has no row
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model as of one session is trained on.
+    """The data that a model as of one session is trained on.
 
     Attributes:
-        fingerprint: hash over the digests of every partition that went in.
-        processors: the state that all of them were made with.
-        label_mean: mean processed label of the training samples: the best constant they suggest.
+        fingerprint: the hash over the digests of all partitions that were read.
+        processors: the processor state that all of them were made with.
+        label_mean: the mean processed label of the training samples: the best constant prediction.
     """
 
     train: TSDataSampler
@@ -50,10 +47,9 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
     Raises:
         MissingSessionsError: a session of the window is not in the warehouse.
         ProcessorStateError: its partitions were normalised with different processor states.
-        NotFiniteError: a feature is NaN or infinite somewhere in it.
+        NotFiniteError: a feature of it is NaN or infinite.
     """
-    from rnn_core.data import TSDataSampler
-
+    # All partitions of the window were made with the processor state in force.
     window = input_versions.learning_window(market, as_of)
     state = load_state(market)
     require_processors(market, "dataset_infer", window.context, state.hash, needed_by)
@@ -65,6 +61,7 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         needed_by=needed_by,
         columns=["instrument", "decision_date", "label"],
     )
+    # A row of features gets its processed label, NaN if it has none.
     columns = list(market.dataset_columns)
     labels = learn.frame.drop(columns="date").rename(
         columns={"decision_date": "date", "label": LABEL_NAME}
@@ -75,6 +72,7 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
     )
     frame = to_index(rows, [*columns, LABEL_NAME])
     _require_finite(frame[columns], needed_by)
+    # One sampler serves both halves; rows with a label are its samples.
     sampler = TSDataSampler(
         frame,
         pd.Timestamp(window.train[0]),
@@ -112,21 +110,19 @@ def training_fingerprint(
 
 
 def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> TSDataSampler:
-    """Windows of members that end at each session of `keys`.
+    """Cut the windows of members that end at each session of `keys`.
 
     Args:
         market: the market.
-        infer: `dataset_infer` of the sessions and the window's length before them.
-        keys: sessions to score.
+        infer: rows of `dataset_infer`, of the sessions and the window's length before them.
+        keys: the sessions to score.
 
     Returns:
-        The sampler over members' rows of those sessions.
+        The sampler over the members' rows of these sessions.
 
     Raises:
-        NotFiniteError: a feature is NaN or infinite somewhere in them.
+        NotFiniteError: a feature of them is NaN or infinite.
     """
-    from rnn_core.data import TSDataSampler
-
     frame = to_index(infer.frame, [*market.dataset_columns])
     _require_finite(frame, "predictions")
     member = to_index(infer.frame, ["member"])["member"].astype(bool)
@@ -141,13 +137,11 @@ def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> T
 
 
 def _require_finite(features: pd.DataFrame, needed_by: str) -> None:
-    """The finite gate: a NaN or an infinity would spread through the weights.
+    """Refuse NaN and infinities, which would spread through the weights.
 
     Raises:
-        NotFiniteError: with the columns, counts and first dates.
+        NotFiniteError: the message names columns, counts and first dates.
     """
-    from rnn_core.data import require_finite
-
     try:
         require_finite(features)
     except ValueError as error:
@@ -164,7 +158,7 @@ def require_processors(
 
     Raises:
         MissingSessionsError: a session is absent.
-        ProcessorStateError: one was made with another state; the message names the repair.
+        ProcessorStateError: a partition was made with another state; the message names the remedy.
     """
     market.warehouse.require(table, keys, needed_by)
     stale = []
@@ -178,11 +172,3 @@ def require_processors(
             f"with another processor state than the one in force ({processors[:12]}); materialize "
             f"dataset_infer and dataset_learn from {stale[0]} to {stale[-1]} again"
         )
-
-
-def to_index(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Flat rows with date and instrument -> rows (datetime, instrument), flat columns."""
-    index = pd.MultiIndex.from_arrays(
-        [rows["date"], rows["instrument"]], names=["datetime", "instrument"]
-    )
-    return rows[list(columns)].set_axis(index, axis=0)

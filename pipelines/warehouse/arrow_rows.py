@@ -1,8 +1,8 @@
-"""Rows on their way into a partition: the Arrow table that is written, checked and in order.
+"""Turn rows into the Arrow table of a partition: checked, sorted, NaN as null.
 
-An asset hands a frame, or an Arrow table where it makes partitions by the thousand: a pandas frame
-of 160 columns costs more than the Parquet file. NaN becomes null here, once, whatever the way in:
-a null is what SQL expects of a missing number, and readers get NaN back.
+An asset passes a frame, or an Arrow table if it makes partitions by the thousand: a pandas frame of
+160 columns costs more than the Parquet file. NaN becomes null here, once, for frames and tables
+alike: SQL expects a null for a missing number, and readers get NaN back.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RowsError(ValueError):
 
 
 def from_columns(table: Table, columns: Sequence[Any]) -> pa.Table:
-    """The Arrow table of arrays given in the table's order; NaN and None become null.
+    """Make the Arrow table of arrays in the table's order; NaN and None become null.
 
     Raises:
         pa.ArrowException: a value does not fit its type, or lengths differ.
@@ -39,10 +39,10 @@ def from_columns(table: Table, columns: Sequence[Any]) -> pa.Table:
 
 
 def columns_of(block: NDArray[np.float32]) -> list[pa.Array]:
-    """Each row of a block [F, N] as a column, NaN as null; the block may not change afterwards.
+    """Make a column of each row of a block [F, N], NaN as null; the block may not change later.
 
-    One Arrow array over the block's own memory, cut into columns: converting 160 of them one by
-    one takes three times as long, and each time the interpreter's lock, which writers want.
+    The columns are slices of one Arrow array over the block's own memory: converting 160 of them
+    one by one takes three times as long, and takes the interpreter's lock, which writers need.
     """
     flat = block.reshape(-1)  # [F·N]
     valid = np.packbits(~np.isnan(flat), bitorder="little")
@@ -53,7 +53,7 @@ def columns_of(block: NDArray[np.float32]) -> list[pa.Array]:
 
 
 def ordered_rows(table: Table, rows: Rows) -> pa.Table:
-    """Rows with exactly the table's columns, none missing that must not be, sorted by `sort_by`.
+    """Check that rows have exactly the table's columns and required values, and sort them.
 
     Args:
         table: columns and order.

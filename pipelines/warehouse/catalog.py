@@ -1,11 +1,10 @@
-"""The DuckDB catalog that people open: `duckdb data/sample/warehouse.duckdb`.
+"""Build the DuckDB catalog that people open: `duckdb data/sample/warehouse.duckdb`.
 
-It holds only views over the Parquet files, one per table, plus `latest_signal`, `evaluations` (of
-all models), `provenance` (what every partition was made from, out of its footer) and, for a table
-of which something served was made again, `TABLE_revisions` with what it was (`revisions.py`). No
-step of the pipeline needs it; it is rebuilt under a temporary name and swapped into place whenever
-a table appears, so a person's open shell blocks nothing. Views do not verify digests: SQL typed by
-people reads the files as they are.
+The catalog holds only views over the Parquet files: one a table, `latest_signal`, `evaluations` (of
+all models), `provenance` (every partition's inputs, from its footer) and `TABLE_revisions` for a
+table with revisions (`revisions.py`). No step of the pipeline needs the catalog. Whenever a table
+appears, it is rebuilt under a temporary name and swapped into place, so an open shell blocks
+nothing. Views verify no digest: SQL that people type reads the files as they are.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pipelines.warehouse.store import PART, Store
 
 
 def latest_signal_sql(predictions: Mapping[str, str]) -> str:
-    """The newest scored session of every model: date, model, instrument, score, rank (1 = best).
+    """SQL of the newest scored session of every model, with the rank of each score (1 = best).
 
     Args:
         predictions: model name -> its prediction table.
@@ -42,7 +41,7 @@ def latest_signal_sql(predictions: Mapping[str, str]) -> str:
 
 
 def evaluations_sql(tables: Mapping[str, str]) -> str:
-    """Every evaluated session of every model.
+    """SQL of every evaluated session of every model.
 
     Args:
         tables: model name -> its evaluation table.
@@ -54,10 +53,10 @@ def evaluations_sql(tables: Mapping[str, str]) -> str:
 
 
 def provenance_sql(patterns: Mapping[str, str]) -> str:
-    """What every partition was made from: asset, date, versions, status, inputs, digest.
+    """SQL of every partition's provenance: asset, date, versions, status, inputs, digest.
 
-    `inputs` is a JSON object: of a prediction the fingerprint of the model's pointer and of the
-    features; of a model the fingerprint of its bundle.
+    `inputs` is a JSON object: a prediction's holds the fingerprints of the model's pointer and of
+    the features, a model's that of its bundle.
 
     Args:
         patterns: table -> glob of its files, quoted.
@@ -90,11 +89,11 @@ def refresh_catalog(
         evaluations: model name -> its evaluation table.
 
     Returns:
-        Whether it was rebuilt.
+        True if the catalog was rebuilt.
     """
     tables = [t for t in store.tables() if t.isidentifier() and store.has_partitions(t)]
-    wanted = _views(store, tables, predictions, evaluations)
-    if path.is_file() and _recorded(path) == wanted:
+    views = _views(store, tables, predictions, evaluations)
+    if path.is_file() and _recorded(path) == views:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
@@ -102,10 +101,10 @@ def refresh_catalog(
         with contextlib.closing(duckdb.connect(str(temporary))) as connection:
             if not store.is_local:
                 connection.register_filesystem(store.fs)
-            for name, sql in wanted.items():
+            for name, sql in views.items():
                 connection.execute(f'CREATE VIEW "{name}" AS {sql}')
             connection.execute("CREATE TABLE _views (name VARCHAR, sql VARCHAR)")
-            connection.executemany("INSERT INTO _views VALUES (?, ?)", list(wanted.items()))
+            connection.executemany("INSERT INTO _views VALUES (?, ?)", list(views.items()))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -146,12 +145,12 @@ def _views(
 
 
 def _pattern(store: Store, table: str) -> str:
-    """Every partition of a table, as a quoted glob."""
+    """A quoted glob of every partition of a table."""
     return f"{_literal(store, table)}/date=*/{PART}"
 
 
 def _literal(store: Store, *parts: str) -> str:
-    """A folder for a quoted glob: quotes, stars and brackets of its path stand for themselves."""
+    """A folder in a quoted glob, so that its quotes, stars and brackets stand for themselves."""
     return re.sub(r"([*?\[])", r"[\1]", store.url(*parts)).replace("'", "''")
 
 

@@ -1,12 +1,13 @@
-"""One partition as one Parquet file that proves its own integrity.
+"""Encode a partition as one Parquet file that proves its own integrity.
 
-What:   rows, the provenance of the partition and a digest of the file travel in one file, so one
-        rename publishes all three and a reader can never see them disagree.
-How:    the footer carries two key-value pairs: `rnn.provenance` (canonical JSON) and `rnn.digest`,
-        written as 64 zeros and then overwritten in place with the SHA-256 of the file that had
-        the zeros. Verifying zeroes them again and compares.
-Trade:  the whole file is hashed on reading (about 1 GB/s). In exchange a single flipped byte,
-        which DuckDB and pyarrow accept silently by default, is an error.
+Rows, the provenance of the partition and a digest of the file travel in one file, so one rename
+publishes all three, and a reader never sees them disagree.
+
+The footer carries two key-value pairs: `rnn.provenance` (canonical JSON) and `rnn.digest`, which is
+written as 64 zeros and then overwritten in place with the SHA-256 of the file that had the zeros.
+Verifying zeroes them again and compares. The price is a hash of the whole file on reading (about
+1 GB/s); in exchange a single flipped byte, which DuckDB and pyarrow accept silently by default, is
+an error.
 
 Pages are lz4 without column statistics: floats hardly compress, dates are folders, and writing
 160 columns costs half of what zstd with statistics does.
@@ -39,13 +40,13 @@ class DamagedFileError(ValueError):
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a partition was made from.
+    """The origin of a partition: code, configuration and inputs.
 
     Attributes:
-        asset: key of the asset that wrote it.
+        asset: the key of the asset that wrote the partition.
         code_version: the asset's hand-bumped version.
-        config: SHA-256 of just the configuration that the asset uses.
-        inputs: fingerprint of everything read, by name (a table, `processors`, a bundle).
+        config: SHA-256 of the configuration that the asset uses, and of no other.
+        inputs: fingerprint of every input by name (a table, `processors`, a bundle).
         status: `ok`, or why the partition has no rows.
     """
 
@@ -62,10 +63,10 @@ class Provenance:
 
 @dataclass(frozen=True)
 class PartitionInfo:
-    """What the footer of a partition says.
+    """The footer of a partition.
 
     Attributes:
-        digest: fingerprint of the partition: SHA-256 of its file with the digest blanked.
+        digest: the partition's fingerprint: SHA-256 of its file with the digest blanked.
     """
 
     rows: int
@@ -79,7 +80,7 @@ def canonical_json(value: Any) -> str:
 
 
 def sha256(*parts: str | bytes) -> str:
-    """SHA-256 over parts, each closed by a newline so that no two lists read the same."""
+    """SHA-256 over parts, each closed by a newline so that no two lists hash alike."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part)
@@ -110,26 +111,26 @@ def encode(rows: pa.Table, provenance: Provenance) -> tuple[bytes, str]:
 
 
 def verify(raw: bytes) -> str:
-    """The digest of a partition file, after confirming that the bytes still have it.
+    """Confirm that a partition file has the digest in its footer, and return the digest.
 
     Raises:
         DamagedFileError: no digest is found, or another one than the bytes have.
     """
     at = _digest_position(raw)
-    stored = raw[at : at + 64]
+    digest = raw[at : at + 64]
     actual = hashlib.sha256(raw[:at])
     actual.update(_BLANK)
     actual.update(raw[at + 64 :])
-    if stored != actual.hexdigest().encode():
+    if digest != actual.hexdigest().encode():
         raise DamagedFileError(
             f"its bytes hash to {actual.hexdigest()[:12]}…, its footer says "
-            f"{stored[:12].decode(errors='replace')}…"
+            f"{digest[:12].decode(errors='replace')}…"
         )
-    return stored.decode()
+    return digest.decode()
 
 
 def read_info(source: Any) -> PartitionInfo:
-    """The footer of a partition file, from a path or an open binary file; nothing is verified.
+    """Read the footer of a partition file, a path or an open binary file, without verifying it.
 
     Raises:
         DamagedFileError: the footer is not one that `encode` wrote.

@@ -1,10 +1,10 @@
-"""What was served and has been made again since, kept beside the warehouse's tables.
+"""Keep served partitions and bundles that were made again since, as revisions.
 
-A revision is the file as it was, its provenance and digest inside, under
+A revision is the former file with its provenance and digest, under
 `.revisions/TABLE/date=…/rev-N.parquet`: outside the tables' folders, so that no glob over a table
-finds it. The catalog shows it as the view `TABLE_revisions`, with the column `revision`; revision
-1 is what was served first. Keeping the same bytes twice is refused, so an interrupted run that is
-started again keeps one.
+finds it. The catalog shows it in the view `TABLE_revisions`, with the column `revision`; revision
+1 was served first. The same bytes are not kept twice, so an interrupted run that is started again
+keeps one revision.
 
 The bundle of a model that is trained anew is kept as `models/.revisions/MODEL/SESSION/FINGERPRINT`:
 the scores of a revision name the fingerprint of the model that gave them.
@@ -31,7 +31,7 @@ _REVISION = re.compile(r"rev-(\d+)\.parquet$")
 
 
 def keep(store: Store, table: str, key: str) -> int | None:
-    """Keep the partition that is there now as its next revision.
+    """Keep the present partition as its next revision.
 
     Args:
         store: the warehouse's files.
@@ -39,17 +39,17 @@ def keep(store: Store, table: str, key: str) -> int | None:
         key: the session.
 
     Returns:
-        The revision's number; None where its newest revision has the same bytes already.
+        The revision's number; None if the newest revision has the same bytes already.
 
     Raises:
         FileNotFoundError: there is no such partition.
         OSError: the revision cannot be written.
     """
     data = store.read(table, f"date={key}", PART)
-    there = numbers(store, table, key)
-    if there and store.read(*part(table, key, there[-1])) == data:
+    revisions = numbers(store, table, key)
+    if revisions and store.read(*part(table, key, revisions[-1])) == data:
         return None
-    number = (there[-1] if there else 0) + 1
+    number = (revisions[-1] if revisions else 0) + 1
     store.write(data, *part(table, key, number))
     if store.is_local:  # when it was made: `sync` tells by that what was served
         stat = Path(store.path(table, f"date={key}", PART)).stat()
@@ -58,34 +58,34 @@ def keep(store: Store, table: str, key: str) -> int | None:
 
 
 def drop_unchanged(store: Store, table: str, keys: Iterable[str]) -> list[str]:
-    """Remove newest revisions whose bytes are in place still or again; returns their sessions.
+    """Remove newest revisions whose bytes are still or again in place; returns their sessions.
 
-    The file in place gets back the time of the one that was kept: it is the same file.
+    The file in place gets the time of the revision: both are the same file.
     """
     dropped = []
     for key in keys:
-        there = numbers(store, table, key)
+        revisions = numbers(store, table, key)
         try:
             current = store.read(table, f"date={key}", PART)
         except FileNotFoundError:
             continue
-        if there and store.read(*part(table, key, there[-1])) == current:
-            kept = store.path(*part(table, key, there[-1]))
+        if revisions and store.read(*part(table, key, revisions[-1])) == current:
+            revision = store.path(*part(table, key, revisions[-1]))
             if store.is_local:
-                stat = Path(kept).stat()
+                stat = Path(revision).stat()
                 in_place = store.path(table, f"date={key}", PART)
                 os.utime(in_place, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-            store.fs.rm(kept)
+            store.fs.rm(revision)
             dropped.append(key)
     return dropped
 
 
 def first_rows(store: Store, table: str, key: str) -> pd.DataFrame:
-    """What a partition that has revisions held at first.
+    """Read the first revision of a partition.
 
     Raises:
         FileNotFoundError: it has none.
-        DamagedFileError: the bytes of the first are not those that were written.
+        DamagedFileError: its bytes are not those that were written.
     """
     raw = store.read(*part(table, key, numbers(store, table, key)[0]))
     verify(raw)
@@ -94,13 +94,13 @@ def first_rows(store: Store, table: str, key: str) -> pd.DataFrame:
 
 
 def first_written(store: Store, table: str, key: str) -> float:
-    """When the oldest version of a partition that is kept was written, seconds since 1970.
+    """The time at which the oldest kept version of a partition was written, seconds since 1970.
 
     Raises:
         FileNotFoundError: there is no such partition.
     """
-    kept = numbers(store, table, key)
-    parts = part(table, key, kept[0]) if kept else (table, f"date={key}", PART)
+    revisions = numbers(store, table, key)
+    parts = part(table, key, revisions[0]) if revisions else (table, f"date={key}", PART)
     if store.is_local:
         return Path(store.path(*parts)).stat().st_mtime
     when: float = store.fs.modified(store.path(*parts)).timestamp()
@@ -112,8 +112,8 @@ def numbers(store: Store, table: str, key: str) -> list[int]:
     folder = store.path(FOLDER, table, f"date={key}")
     if not store.fs.exists(folder):
         return []
-    found = (_REVISION.search(str(path)) for path in store.fs.ls(folder, detail=False))
-    return sorted(int(match.group(1)) for match in found if match)
+    matches = (_REVISION.search(str(path)) for path in store.fs.ls(folder, detail=False))
+    return sorted(int(match.group(1)) for match in matches if match)
 
 
 def tables(store: Store) -> list[str]:
@@ -136,37 +136,37 @@ def _files(store: Store, table: str) -> list[str]:
 
 
 def part(table: str, key: str, number: int) -> tuple[str, ...]:
-    """Where a revision lies below the warehouse's root."""
+    """The path of a revision below the warehouse's root."""
     return FOLDER, table, f"date={key}", f"rev-{number}.parquet"
 
 
 def keep_bundle(models: Path, model: str, as_of: str) -> None:
-    """Keep a bundle beside the market's models; nothing happens where it is not there.
+    """Keep a bundle beside the market's models; a bundle that does not exist is passed over.
 
     Raises:
         OSError: the copy cannot be written; nothing is left behind.
     """
-    kept = _kept_bundle(models, model, as_of)
-    if kept is None or kept.exists():
+    copy = _kept_bundle(models, model, as_of)
+    if copy is None or copy.exists():
         return
-    temporary = kept.with_name(f".{kept.name}.part")
+    temporary = copy.with_name(f".{copy.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         shutil.copytree(models / model / as_of, temporary)
-        temporary.rename(kept)
+        temporary.rename(copy)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def drop_unchanged_bundle(models: Path, model: str, as_of: str) -> None:
     """Remove the copy of a bundle that is still in force."""
-    kept = _kept_bundle(models, model, as_of)
-    if kept is not None:
-        shutil.rmtree(kept, ignore_errors=True)
+    copy = _kept_bundle(models, model, as_of)
+    if copy is not None:
+        shutil.rmtree(copy, ignore_errors=True)
 
 
 def _kept_bundle(models: Path, model: str, as_of: str) -> Path | None:
-    """Where the bundle in force would be kept; None where there is none that says what it is."""
+    """The folder of a bundle's copy; None if the bundle is absent or has no fingerprint."""
     manifest = models / model / as_of / "manifest.json"
     try:
         fingerprint = str(json.loads(manifest.read_bytes())["fingerprint"])

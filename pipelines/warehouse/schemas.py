@@ -1,4 +1,4 @@
-"""The columns of every table: one place that writing, reading, metadata and documentation share."""
+"""Define the columns of every table, for writing, reading, metadata and documentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its Arrow type and what it holds, with units."""
+    """A column: its Arrow type, its meaning and its unit."""
 
     name: str
     type: pa.DataType

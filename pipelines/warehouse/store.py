@@ -1,7 +1,7 @@
-"""Bytes under a root: a local folder, or any fsspec URL.
+"""Read and write files under a root: a local folder, or any fsspec URL.
 
 Writes are all-or-nothing: on a local disk a temporary name is moved into place; on an object
-store a put is atomic as it is. The warehouse above this knows tables, this knows files.
+store a put is atomic in itself. The warehouse knows tables, the store only files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PART = "part-0.parquet"
 
 
 def remove_leftovers(root: Path) -> int:
-    """Remove temporary files and folders of processes that were killed; returns how many."""
+    """Remove temporary files and folders of processes that were killed, and return their number."""
     removed = 0
     for path in list(root.glob("**/.*.tmp")):
         writer = writer_of(path)
@@ -49,7 +49,7 @@ def _is_running(pid: int) -> bool:
 
 
 class Store:
-    """Files of `TABLE/date=…/part-0.parquet` and a few at the root.
+    """The files `TABLE/date=…/part-0.parquet`, and a few at the root.
 
     Args:
         url: a local path, or a URL such as `s3://bucket/prefix` whose filesystem fsspec knows.
@@ -62,7 +62,7 @@ class Store:
         self.prefix = "" if self.is_local else f"{protocol}://"
 
     def is_below(self, folder: Path) -> bool:
-        """Whether everything here lies in a local folder."""
+        """True if the whole store lies in a local folder."""
         return self.is_local and Path(self.root).resolve().is_relative_to(folder.resolve())
 
     def path(self, *parts: str) -> str:
@@ -70,11 +70,11 @@ class Store:
         return "/".join((self.root.rstrip("/"), *parts))
 
     def url(self, *parts: str) -> str:
-        """The path as DuckDB is given it."""
+        """The path in the form that DuckDB reads."""
         return self.prefix + self.path(*parts)
 
     def read(self, *parts: str) -> bytes:
-        """The content of a file.
+        """Read a file.
 
         Raises:
             FileNotFoundError: there is none.
@@ -96,15 +96,15 @@ class Store:
             self.fs.pipe_file(self.path(*parts), data)
 
     def exists(self, *parts: str) -> bool:
-        """Whether the file is there."""
+        """True if the file exists."""
         return bool(self.fs.exists(self.path(*parts)))
 
     def open(self, *parts: str) -> Any:
-        """The file opened for reading bytes."""
+        """Open a file for reading bytes."""
         return self.fs.open(self.path(*parts), "rb")
 
     def tables(self) -> list[str]:
-        """Names of the folders below the root."""
+        """The names of the folders below the root."""
         if not self.fs.exists(self.root):
             return []
         entries = self.fs.ls(self.root, detail=True)
@@ -113,7 +113,7 @@ class Store:
         )
 
     def has_partitions(self, table: str) -> bool:
-        """Whether a table has any file; a folder alone may be what a killed writer left."""
+        """True if a table has a file; a killed writer may leave a folder alone."""
         if self.is_local:
             return next(Path(self.path(table)).glob(f"date=*/{PART}"), None) is not None
         return bool(self.partitions(table))

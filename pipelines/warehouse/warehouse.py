@@ -1,10 +1,10 @@
-"""The warehouse: one verified Parquet file per table and session, read through DuckDB.
+"""Write and read the warehouse: one verified Parquet file a table and session.
 
-What:   writing is atomic and idempotent (same rows and provenance, same bytes); reading verifies
-        the digest of every file it touches, names every session that is missing, and pushes
-        columns and dates down to DuckDB in an in-memory connection.
-Trade:  DuckDB is the engine, never the truth: the catalog that people open holds only views
-        (`catalog.py`), so an open shell blocks no run and a lost catalog costs nothing.
+Writing is atomic and idempotent: the same rows and provenance give the same bytes. Reading verifies
+the digest of every file that it touches, names every missing session, and pushes columns and dates
+down to DuckDB in an in-memory connection. DuckDB is the engine, never the truth: the catalog that
+people open holds only views (`catalog.py`), so an open shell blocks no run and a lost catalog costs
+nothing.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Partitions:
     """Rows of several partitions.
 
     Attributes:
-        frame: column `date` (datetime64[ns], the session), then the columns asked for, sorted by
-            session and the file's own order.
+        frame: column `date` (datetime64[ns], the session), then the columns that were read, sorted
+            by session and the file's own order.
         digests: digest of each partition, by session key.
     """
 
@@ -64,8 +64,8 @@ class Warehouse:
 
     Args:
         url: local folder or fsspec URL.
-        identity: what this warehouse is a warehouse of; recorded at the first write, and any
-            other identity is refused afterwards.
+        identity: the market that the warehouse belongs to; the first write records it, and later
+            writes of another market are refused.
     """
 
     def __init__(self, url: str | Path, identity: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ class Warehouse:
             name: the table's folder (several tables may share a schema).
             key: the session, `YYYY-MM-DD`.
             rows: exactly the table's columns, rows in any order (`rows.ordered_rows`).
-            provenance: what the rows were made from.
+            provenance: the origin of the rows.
 
         Raises:
             WarehouseError: the columns differ, a value does not fit its type, the warehouse
@@ -113,11 +113,11 @@ class Warehouse:
     def write_each(
         self, table: Table, name: str, parts: Iterable[tuple[str, Rows, Provenance]]
     ) -> Iterator[tuple[str, PartitionInfo]]:
-        """Write partitions of one table in parallel, giving each in order once it is in place.
+        """Write partitions of one table in parallel, and yield each in order once it is in place.
 
-        `parts` is asked for the next while earlier ones are being written, at most `_IN_FLIGHT`
-        ahead: making and writing overlap, and memory does not grow with the range. Once an error
-        is seen no further write is begun; see `write` for what is raised.
+        The next of `parts` is made while earlier ones are written, at most `_IN_FLIGHT` ahead:
+        making and writing overlap, and memory does not grow with the range. After an error no
+        further write begins; `write` lists the errors.
         """
         jobs: deque[tuple[str, Future[PartitionInfo]]] = deque()
         with ThreadPoolExecutor(_WRITERS) as pool:
@@ -141,24 +141,26 @@ class Warehouse:
         return dict(self.write_each(table, name, parts))
 
     def _claim(self) -> None:
-        """Record the market at the first write; refuse a warehouse of another one."""
+        """Record the market at the first write; refuse a warehouse of another market."""
         if self._recorded:
             return
         try:
             if not self.store.exists(_IDENTITY):
                 self.store.write(self._identity.encode(), _IDENTITY)
-            found = self.store.read(_IDENTITY).decode()
+            recorded = self.store.read(_IDENTITY).decode()
         except OSError as error:
             raise WarehouseError(
                 f"cannot write to the warehouse {self.store.root}: {error}; check that it is a "
                 f"folder and writable, or set RNN_DATA_DIR to another place"
             ) from error
-        if found != self._identity:
-            theirs, ours = json.loads(found), json.loads(self._identity)
+        if recorded != self._identity:
+            theirs, ours = json.loads(recorded), json.loads(self._identity)
             differ = sorted(k for k in theirs | ours if theirs.get(k) != ours.get(k))
-            shown = "; ".join(f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} here" for k in differ)
+            differences = "; ".join(
+                f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} here" for k in differ
+            )
             raise WarehouseError(
-                f"{self.store.root} is the warehouse of another market ({shown}); give this "
+                f"{self.store.root} is the warehouse of another market ({differences}); give this "
                 f"configuration another name, or delete that folder to start over"
             )
         self._recorded = True
@@ -166,11 +168,11 @@ class Warehouse:
     # --- reading -----------------------------------------------------------------------------
 
     def sessions(self, name: str) -> list[str]:
-        """The sessions of a table that are there, in order."""
+        """The sessions of a table that have a partition, in order."""
         return self.store.partitions(name)
 
     def info(self, name: str, key: str) -> PartitionInfo | None:
-        """The footer of a partition, or None where it was never written.
+        """The footer of a partition, or None if it was never written.
 
         Raises:
             WarehouseError: its footer is damaged.
@@ -188,13 +190,13 @@ class Warehouse:
             return None
 
     def require(self, name: str, keys: Sequence[str], needed_by: str) -> None:
-        """Confirm that partitions are there.
+        """Confirm that partitions exist.
 
         Raises:
-            MissingSessionsError: naming the absent sessions and the range to run first.
+            MissingSessionsError: sessions are absent; the message names the range to run first.
         """
-        there = set(self.sessions(name))
-        missing = [key for key in keys if key not in there]
+        sessions = set(self.sessions(name))
+        missing = [key for key in keys if key not in sessions]
         if missing:
             raise MissingSessionsError(
                 f"{needed_by} reads {name} of {len(keys)} sessions, {keys[0]} to {keys[-1]}, and "
@@ -210,13 +212,13 @@ class Warehouse:
         needed_by: str,
         columns: Sequence[str] | None = None,
     ) -> Partitions:
-        """Rows of the given sessions, every file verified.
+        """Read the rows of some sessions, and verify every file.
 
         Args:
             name: the table.
-            keys: sessions; each must be there.
-            needed_by: who asks, for the error.
-            columns: the columns wanted (default all); `date` is always first.
+            keys: the sessions; each must exist.
+            needed_by: the reader, for the error.
+            columns: the columns to read (default all); `date` is always first.
 
         Raises:
             MissingSessionsError: a session is absent.
@@ -238,14 +240,14 @@ class Warehouse:
         self, name: str, keys: Sequence[str], needed_by: str, columns: Sequence[str] | None
     ) -> pd.DataFrame:
         self._require_same_columns(name, keys, needed_by)
-        wanted = (
+        selection = (
             "* EXCLUDE (date, file_row_number)"
             if columns is None
             else ", ".join(map(_quoted, columns))
         )
         paths = [self.store.url(name, f"date={key}", PART) for key in keys]
         query = (
-            f"SELECT date, {wanted} FROM read_parquet($paths, hive_partitioning=true, "  # noqa: S608 - identifiers are quoted, values bound
+            f"SELECT date, {selection} FROM read_parquet($paths, hive_partitioning=true, "  # noqa: S608 - identifiers are quoted, values bound
             "hive_types={'date': DATE}, file_row_number=true) ORDER BY date, file_row_number"
         )
         try:
@@ -265,7 +267,7 @@ class Warehouse:
         return frame  # type: ignore[no-any-return]
 
     def _require_same_columns(self, name: str, keys: Sequence[str], needed_by: str) -> None:
-        """DuckDB takes the first file's columns and passes over what others have besides."""
+        """Refuse files of different columns: DuckDB reads only the columns of the first."""
         of_path = {key: self._columns.get(self._path(name, key)) for key in keys}
         odd = [key for key in keys if of_path[key] != of_path[keys[0]]]
         if odd:
@@ -276,14 +278,14 @@ class Warehouse:
             )
 
     def _unchanged(self, name: str, digests: Mapping[str, str]) -> bool:
-        """Whether no other process replaced a file between its verification and now."""
+        """True if no other process replaced a file since its verification."""
         return all(
             self._stamp(path) is None or self._verified[path][:2] == self._stamp(path)
             for path in (self._path(name, key) for key in digests)
         )
 
     def digests(self, name: str, keys: Sequence[str], *, needed_by: str) -> dict[str, str]:
-        """Digest of each partition, every file verified; see `read` for what is raised."""
+        """Verify every file and return the digest of each partition; raises as `read` does."""
         self.require(name, keys, needed_by)
         with ThreadPoolExecutor(_READERS) as pool:
             return dict(zip(keys, pool.map(lambda k: self._verify(name, k), keys), strict=True))
@@ -291,9 +293,9 @@ class Warehouse:
     def _verify(self, name: str, key: str) -> str:
         path = self._path(name, key)
         stamp = self._stamp(path)
-        known = self._verified.get(path)
-        if known is not None and stamp is not None and known[:2] == stamp:
-            return known[2]
+        verified = self._verified.get(path)
+        if verified is not None and stamp is not None and verified[:2] == stamp:
+            return verified[2]
         try:
             raw = self.store.read(name, f"date={key}", PART)
             digest = verify(raw)
@@ -335,7 +337,7 @@ def _close(engine: list[duckdb.DuckDBPyConnection]) -> None:
 
 
 def _asset(table: str) -> str:
-    """The asset that writes a table: what an error may ask for."""
+    """The asset that writes a table, for an error that asks for its materialization."""
     return table.removesuffix("_quarantine")
 
 

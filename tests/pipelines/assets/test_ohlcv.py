@@ -15,7 +15,7 @@ from pipelines.config.loader import CONFIGS, parse_config
 from pipelines.errors import SourceError
 from pipelines.market.market import Market
 from pipelines.operations.runs import RunFailedError, run_assets
-from pipelines.sources.base import fetch_sessions
+from pipelines.sources.fetch import fetch_sessions
 from pipelines.staleness.survey import survey
 from tests.pipelines.conftest import make_market, materialize, partition_bytes
 from tests.pipelines.dirty_market import (

@@ -3,61 +3,16 @@
 from __future__ import annotations
 
 import errno
-from urllib.error import HTTPError, URLError
 
 import dagster as dg
-import duckdb
 import pytest
 
 from pipelines.assets import retries
-from pipelines.assets.retries import TRANSIENT_POLICY, is_transient
+from pipelines.assets.retries import TRANSIENT_POLICY
 from pipelines.build import build_definitions
-from pipelines.errors import SourceError, WarehouseError
+from pipelines.errors import SourceError
 from pipelines.operations.runs import RunFailedError, run_assets
 from tests.pipelines.conftest import ChangedBars, make_market
-
-
-def raised_from(error: BaseException, cause: BaseException) -> BaseException:
-    error.__cause__ = cause
-    return error
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        TimeoutError("timed out"),
-        ConnectionResetError(errno.ECONNRESET, "reset"),
-        OSError(errno.EIO, "Input/output error"),
-        OSError(errno.ESTALE, "Stale file handle"),
-        URLError(TimeoutError("timed out")),
-        duckdb.IOException("could not read"),
-        duckdb.HTTPException("503"),
-        raised_from(WarehouseError("cannot read"), OSError(errno.ETIMEDOUT, "timed out")),
-    ],
-    ids=repr,
-)
-def test_what_passes_by_itself(error):
-    assert is_transient(error)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        FileNotFoundError(errno.ENOENT, "no such file"),
-        PermissionError(errno.EACCES, "permission denied"),
-        OSError(errno.ENOSPC, "no space left on device"),
-        URLError("unknown url type"),
-        HTTPError("http://localhost", 404, "Not Found", None, None),
-        duckdb.BinderException("no such column"),
-        SourceError("no bar at all"),
-        raised_from(SourceError("no such file"), FileNotFoundError(errno.ENOENT, "no such file")),
-        ValueError("nobody foresaw this"),
-        KeyboardInterrupt(),
-    ],
-    ids=repr,
-)
-def test_what_would_fail_the_same_way_again(error):
-    assert not is_transient(error)
 
 
 def test_waits_double_and_differ():

@@ -20,7 +20,7 @@ from pipelines.onboarding.infer_market import market_name
 from pipelines.onboarding.infer_source import describe
 from pipelines.onboarding.sniff import peek
 from pipelines.onboarding.training_windows import NEEDED
-from pipelines.sources.base import fetch_sessions
+from pipelines.sources.fetch import fetch_sessions
 from tests.pipelines.onboarding.conftest import SESSIONS
 
 

@@ -12,7 +12,7 @@ import yaml
 from pipelines.cli.main import main
 from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
-from pipelines.onboarding.profile import look_at
+from pipelines.onboarding.profile import profile_market
 from pipelines.onboarding.yaml_validation import problems_of
 from tests.pipelines.conftest import merged
 from tests.pipelines.onboarding.conftest import SESSIONS
@@ -50,10 +50,10 @@ def found(file: Path, changes: dict[str, Any], **kwargs: Any):
 def test_a_market_without_fault_has_no_problem(file, bars):
     result = found(file, {})
     assert (result.problems, result.remarks) == ([], [])
-    assert result.look.rows == len(bars)
-    assert result.look.rules == {}
+    assert result.profile.rows == len(bars)
+    assert result.profile.rules == {}
     expected = 419 - bars.groupby("instrument").size()
-    gaps = result.look.gaps()
+    gaps = result.profile.gaps()
     assert gaps.sum() <= expected.sum()
     assert gaps.max() > 0
     assert not (file.parent / "state").exists(), "nothing is written"
@@ -116,7 +116,7 @@ def test_problems_of_the_rows(file, bars):
     assert f"{KEYS[30]} are sessions of XNYS without any row" in said
     assert f"every row of {KEYS[31]} is set aside" in said
     assert "checks.bars.min_coverage: 0.7 is given, and" in said
-    assert result.look.rules == {"zero_volume": 10, "off_calendar": 1, "future_date": 1}
+    assert result.profile.rules == {"zero_volume": 10, "off_calendar": 1, "future_date": 1}
     remarks = "\n".join(result.remarks)
     assert "1 rows on 2018-01-06, which are no sessions: set aside as off_calendar" in remarks
     assert "1 rows before market.start are not read" in remarks
@@ -130,9 +130,9 @@ def test_stretches_see_what_the_whole_sees(file, bars, monkeypatch):
     late = (rows["instrument"] == "S0002") & (rows["date"] >= KEYS[100])
     rows.loc[late, ["open", "high", "low", "close"]] /= 3.0
     rows.to_parquet(file, index=False)
-    whole = found(file, {}).look
+    whole = found(file, {}).profile
     monkeypatch.setattr("pipelines.onboarding.profile.STRETCH", 50)
-    parts = found(file, {}).look
+    parts = found(file, {}).profile
     assert whole.rules == parts.rules == {"jump": 1}
     pd.testing.assert_frame_equal(whole.names, parts.names)
     pd.testing.assert_series_equal(whole.kept, parts.kept)
@@ -140,7 +140,7 @@ def test_stretches_see_what_the_whole_sees(file, bars, monkeypatch):
 
 def test_a_market_that_has_not_begun(file):
     market = Market(parse_config(valid(file)), root=file.parent / "state")
-    look = look_at(market, today=KEYS[0])
+    look = profile_market(market, today=KEYS[0])
     assert (look.sessions, look.rows) == ((), 0)
     result = problems_of(market, today=KEYS[0])
     assert any("no session of the market has closed yet" in line for line in result.problems)

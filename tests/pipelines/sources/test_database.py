@@ -9,12 +9,12 @@ import duckdb
 import pandas as pd
 import pytest
 
-from pipelines.assets.retries import is_transient
 from pipelines.config.loader import parse_config
 from pipelines.config.sources import SqlSource
 from pipelines.errors import BarsNotArrivedError, ConfigError, SourceError
-from pipelines.sources.base import fetch_bars
 from pipelines.sources.database import SqlBars
+from pipelines.sources.fetch import fetch_bars
+from pipelines.sources.transient import is_transient
 from tests.pipelines.conftest import TINY, merged
 from tests.pipelines.sources.conftest import DAYS
 from tests.pipelines.sources.test_files import check

@@ -16,7 +16,8 @@ import pytest
 from pipelines.bars.quarantine import broken_rules
 from pipelines.errors import BarsNotArrivedError, SourceError
 from pipelines.sources import files as files_module
-from pipelines.sources.base import RAW_COLUMNS, fetch_bars
+from pipelines.sources.base import RAW_COLUMNS
+from pipelines.sources.fetch import fetch_bars
 from tests.pipelines.sources.conftest import DAYS, in_order
 
 BARS = ["date", "instrument", "open", "high", "low", "close", "volume", "amount"]

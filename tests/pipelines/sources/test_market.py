@@ -12,12 +12,12 @@ import yaml
 
 from pipelines.build import build_definitions
 from pipelines.calendar.sessions import Sessions
-from pipelines.config.loader import CONFIGS, load_config, parse_config
-from pipelines.config.sources import TAGGED, SimulatedSource, anchored
+from pipelines.config.loader import CONFIGS, TAGGED, load_config, parse_config
+from pipelines.config.sources import SimulatedSource, anchored
 from pipelines.errors import ConfigError, SourceError
 from pipelines.market.market import Market
 from pipelines.operations.runs import RunFailedError
-from pipelines.sources.base import fetch_bars
+from pipelines.sources.fetch import fetch_bars
 from pipelines.sources.simulated import SimulatedBars
 from tests.pipelines.conftest import TINY, make_market, materialize, merged
 

@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 
 from pipelines.errors import BarsNotArrivedError, SourceError
-from pipelines.sources.base import fetch_bars
 from pipelines.sources.downloads import GIVE_UP_AFTER, DownloadedBars, read_symbols
+from pipelines.sources.fetch import fetch_bars
 from pipelines.sources.network import Asker, Pace, VendorBusyError, may_pass
 from pipelines.sources.yahoo import traded_bars
 from tests.pipelines.sources.conftest import DAYS, in_order

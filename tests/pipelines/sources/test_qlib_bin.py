@@ -11,7 +11,7 @@ import pytest
 from pipelines.config.sources import QlibBinSource
 from pipelines.errors import BarsNotArrivedError, ConfigError, SourceError
 from pipelines.market.membership import provider_spans
-from pipelines.sources.base import fetch_bars
+from pipelines.sources.fetch import fetch_bars
 from pipelines.sources.qlib_bin import QlibBars
 from tests.pipelines.sources.conftest import DAYS, in_order
 

@@ -9,7 +9,7 @@ import pytest
 from pipelines.bars.adjustment import adjusted, adjustment_factors
 from pipelines.bars.quarantine import broken_rules
 from pipelines.config.sources import FilesSource, QlibBinSource
-from pipelines.sources.base import fetch_bars
+from pipelines.sources.fetch import fetch_bars
 from pipelines.sources.files import FilesBars
 from pipelines.sources.qlib_bin import QlibBars
 

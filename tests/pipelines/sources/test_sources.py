@@ -13,8 +13,9 @@ from pipelines.bars.quarantine import broken_rules
 from pipelines.calendar.sessions import Sessions
 from pipelines.config.sources import SimulatedSource
 from pipelines.errors import SourceError
-from pipelines.sources.base import RAW_COLUMNS, fetch_bars
+from pipelines.sources.base import RAW_COLUMNS
 from pipelines.sources.bokeh_sample import BokehSampleBars
+from pipelines.sources.fetch import fetch_bars
 from pipelines.sources.simulated import SimulatedBars
 
 SAMPLE = Sessions.of("XNYS", dt.date(2000, 3, 1), dt.date(2013, 3, 1))

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from pipelines.calendar.sessions import Sessions
-from pipelines.sources.base import SpanSource, fetch_sessions
+from pipelines.sources.base import SpanSource
+from pipelines.sources.fetch import fetch_sessions
 from pipelines.sources.simulated import SimulatedBars
 from tests.pipelines.sources import test_database, test_qlib_bin
 from tests.pipelines.sources.conftest import DAYS, in_order

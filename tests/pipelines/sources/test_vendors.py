@@ -15,7 +15,7 @@ from pipelines.calendar.sessions import Sessions
 from pipelines.config.sources import BaostockSource, YahooSource
 from pipelines.errors import SourceError
 from pipelines.sources import baostock, yahoo
-from pipelines.sources.base import fetch_bars
+from pipelines.sources.fetch import fetch_bars
 from pipelines.sources.network import VendorBusyError
 from tests.pipelines.sources.conftest import DAYS, in_order
 

@@ -1,0 +1,114 @@
+"""Fetch the bars of sessions from a source, and check that it keeps its contract."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from pipelines.calendar.sessions import Sessions
+from pipelines.errors import BarsNotArrivedError, SourceError, name_sessions
+from pipelines.sources.base import RAW_COLUMNS, BarSource, DatedSource, SpanSource
+
+
+def fetch_bars(source: BarSource, keys: Sequence[str]) -> pd.DataFrame:
+    """Fetch the bars of some sessions, and confirm that every session has some.
+
+    Raises:
+        BarsNotArrivedError: sessions later than the newest that the source has; those before it
+            are all there.
+        SourceError: a column is absent, a row belongs to a session that was not asked for, or a
+            session has no row at all.
+    """
+    frame, sessions = _columns_of(source, source.fetch(keys)), set(keys)
+    days = set(frame["date"].unique())
+    if days - sessions:
+        raise SourceError(
+            f"{type(source).__name__} gave bars of {name_sessions(days - sessions)}, which were "
+            f"not asked for"
+        )
+    if sessions - days:
+        raise _absence(source, type(source).__name__, sessions - days)
+    return frame.reset_index(drop=True)
+
+
+def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -> pd.DataFrame:
+    """Fetch the bars of some sessions and, if the source can tell, rows dated on no session.
+
+    A row off the calendar comes with the session that follows it: a Saturday's with Monday's,
+    however the range was cut. Days before the market's first session are not asked for.
+
+    Args:
+        source: the bars.
+        sessions: the market's calendar.
+        keys: sessions, in order.
+
+    Returns:
+        `RAW_COLUMNS`, and `session`, the key of the partition that stores the row.
+
+    Raises:
+        BarsNotArrivedError, SourceError: as `fetch_bars`.
+    """
+    if not isinstance(source, SpanSource):
+        frame = fetch_bars(source, keys)
+        return frame.assign(session=frame["date"])
+    before = sessions.back(keys[0], 1)
+    first = keys[0] if before is None else str(dt.date.fromisoformat(before) + dt.timedelta(days=1))
+    frame, session_keys = _columns_of(source, source.fetch_span(first, keys[-1])), set(keys)
+    at, days = pd.factorize(frame["date"])
+    stored_with = [day if day in sessions else sessions.at_or_after(day) for day in days]
+    is_wanted = np.array([key in session_keys for key in stored_with], dtype=bool)
+    empty_keys = session_keys - set(days)
+    if empty_keys:
+        raise _absence(source, type(source).__name__, empty_keys)
+    frame["session"] = pd.Series(np.array(stored_with, dtype=object)[at], frame.index, dtype="str")
+    return frame[is_wanted[at]].reset_index(drop=True)
+
+
+def _columns_of(source: BarSource, frame: pd.DataFrame) -> pd.DataFrame:
+    """Select the columns that the contract names.
+
+    Raises:
+        SourceError: one is absent.
+    """
+    absent_columns = [c for c in RAW_COLUMNS if c not in frame.columns]
+    if absent_columns:
+        raise SourceError(
+            f"{type(source).__name__} gave no column {', '.join(absent_columns)}; expected "
+            f"{', '.join(RAW_COLUMNS)}"
+        )
+    return frame[list(RAW_COLUMNS)]
+
+
+def _absence(source: BarSource, name: str, missing: set[str]) -> SourceError:
+    """The error for sessions without a bar: their bars are late, or absent."""
+    newest = None
+    if isinstance(source, DatedSource):
+        newest = _newest(source, min(missing))
+        holes = {key for key in missing if newest is not None and key <= newest}
+        if newest is not None and not holes:
+            return BarsNotArrivedError(
+                f"{name} has no bar at all for {name_sessions(missing)}: the newest session that "
+                f"it has is {newest}, so the data has not arrived yet; nothing was written, run "
+                f"it again once it is there"
+            )
+        missing = holes or missing
+    span = "" if newest is None else f", though it reaches {newest}"
+    return SourceError(
+        f"{name} has no bar at all for {name_sessions(missing)}{span}: the data has not arrived, "
+        f"or the source does not cover it; nothing was written, run the range again once it is "
+        f"there, end market.end before it, or name days on which the market was closed after all "
+        f"under market.closed"
+    )
+
+
+def _newest(source: DatedSource, key: str) -> str | None:
+    """The newest session that a source has; the weeks before `key` are searched first."""
+    near = str((pd.Timestamp(key) - pd.Timedelta(days=60)).date())
+    for first in (near, None):
+        days = source.days(first)
+        if len(days):
+            return str(days.index[-1])
+    return None
