@@ -1,1 +1,5 @@
-"""One module a stage of the graph; each asset reads, calls one function, writes, reports."""
+"""The stages of the graph, and what turns a stage into a Dagster asset.
+
+A module makes one kind of asset; `stages` lists them all. Deciding what is stale belongs to
+`staleness`, schedules and sensors to `automation`. Dagster's concepts: assets, asset checks.
+"""

@@ -1,7 +1,7 @@
-"""`rnn-pipelines qrun CONFIG.yaml`: a qlib workflow file as it is, without qlib.
+"""`qrun`: run a qlib workflow file as it is, without qlib, and print how it goes.
 
-What a person sees of it: what was asked for, what was loaded, an epoch a line, and at the end the
-figures by which qlib's benchmarks are compared. The work is `rnn_core.workflow`'s.
+A person sees the request, the loaded data, an epoch a line, and at the end the figures by which
+qlib's benchmarks are compared. The work is done by `rnn_core.workflow`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.errors import PipelineError
+from pipelines.operations.console import make_console
 
 if TYPE_CHECKING:
     from rnn_core.training.trainer import EpochReport
@@ -45,7 +46,6 @@ def run_command(args: argparse.Namespace, console: Console | None = None) -> int
         WorkflowFailedError: the file asks for what is not supported, the provider lacks something,
             the training diverged, or the folder cannot be written.
     """
-    from pipelines.operations.console import make_console
     from rnn_core.workflow import (
         WorkflowError,
         default_folder,
