@@ -1,6 +1,6 @@
-"""Alpha158 and Alpha360 of a whole market: qlib's feature sets of every bar.
+"""Alpha158 and Alpha360 of a whole market: qlib's feature sets for every bar.
 
-Nothing here but the sets: the formulas are those of `layout`, evaluated as any other expressions.
+The formulas are those of `layout`; `evaluate` computes them like any other expressions.
 
 Layout: [F, N, T] float32, so a feature of one instrument is one contiguous run.
 """
@@ -32,7 +32,7 @@ def alpha158_panel(
         panel: the market, with open, high, low, close, volume and vwap (adjusted).
         semantics: "strict" (each value a function of the 61 sessions ending at its own; see
             docs/deviations.md) or "qlib" (pyqlib 0.9.7's numbers).
-        threads: how many to use; by default one per available core. The result does not depend
+        threads: number of threads; by default one per available core. The result does not depend
             on it.
         out: array to write into, [158, N, T] float32, C-contiguous.
 
@@ -115,5 +115,5 @@ def alpha360(
 
 @lru_cache(maxsize=1)
 def _alpha158() -> FeatureSet:
-    """The parsed set."""
+    """Parse the set once."""
     return alpha158_set()

@@ -1,14 +1,15 @@
-"""Expressions to numbers, on whole markets: the one way from formulas to features.
+"""Evaluation of expressions on whole markets: the only way from formulas to features.
 
-A set of expressions is evaluated together, chunk by chunk of instruments on a plain pool of
-threads. What works on a chunk knows nothing of other instruments and releases the interpreter's
-lock, so the result depends neither on the number of threads nor on the chunks, several callers may
-run at once, and memory beyond the result is a constant. (numba's own `parallel=True` was the
-alternative; its default layer aborts the process when two threads enter it.)
+A set of expressions is evaluated together, one chunk of instruments after the other, on a plain
+pool of threads. A chunk knows nothing of other instruments and its kernels release the
+interpreter's lock, so the result depends neither on the number of threads nor on the chunks,
+several callers may run at once, and memory beyond the result is a constant. (numba's own
+`parallel=True` was the alternative; its default layer aborts the process when two threads enter
+it.)
 
-Semantics. `strict` (`strict.engine`): float64, an infinity is missing as soon as it arises, a
-session without a row has no value for a window or a reference to see, every window is computed
-afresh. `qlib` (`qlib.interpreter`): pyqlib 0.9.7's numbers. docs/semantics.md lists the operators.
+Semantics. `strict` (`strict.engine`): float64, an infinity is missing as soon as it arises, windows
+and references see no value on a session without a row, every window is computed afresh. `qlib`
+(`qlib.interpreter`): pyqlib 0.9.7's numbers. docs/semantics.md lists the operators.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ CHUNK_CELLS = 40_000
 """Bars per chunk: enough to make calls cheap, few enough to spread a market over the threads."""
 
 BUFFER_VALUES = 3_000_000
-"""Values of a chunk on their way into a long frame, 12 MB: they do not leave the last cache."""
+"""Values of a chunk for a long frame, 12 MB: they do not leave the last cache."""
 
 Run = Callable[[int, int, Array, int], None]
-"""Evaluates the instruments first .. last-1 into an [F, *, T] array, the first at a place."""
+"""Function that evaluates the instruments first .. last-1 into an [F, *, T] array, at a place."""
 
 
 def evaluate(
@@ -59,14 +60,14 @@ def evaluate(
         panel: the market; it must reach `look_back` sessions before and `look_ahead` after the
             sessions of interest.
         nodes: F expressions.
-        out: [F, N, T] float32 or float64, C-contiguous; written whole. NaN where there is no
-            value; conditions as 0 and 1.
+        out: [F, N, T] float32 or float64, C-contiguous; every cell is written. A missing value is
+            NaN, conditions are 0 and 1.
         semantics: "strict" or "qlib".
-        threads: how many to use; by default one per available core. The result does not depend
+        threads: number of threads; by default one per available core. The result does not depend
             on it.
-        min_periods: fewest values a window needs for a result (operators that need more by
-            nature keep their own); strict semantics only.
-        everywhere: strict semantics: keep what the formula gives where there is no row.
+        min_periods: fewest values that a window needs for a result (operators that need more by
+            nature keep their own minimum); strict semantics only.
+        everywhere: keep the formula's values on cells without a row; strict semantics only.
 
     Raises:
         ValueError: on an unknown semantics, a field or an instrument that the panel lacks, a
@@ -94,10 +95,10 @@ def evaluate_frame(
     threads: int | None = None,
     min_periods: int = 1,
 ) -> pd.DataFrame:
-    """Evaluate expressions on a panel into a long frame, without a dense array of them in between.
+    """Evaluate expressions on a panel into a long frame, without a dense array in between.
 
     Args:
-        panel, nodes, semantics, threads, min_periods: as for `evaluate`.
+        panel, nodes, semantics, threads, min_periods: see `evaluate`.
         names: the F column names.
 
     Returns:
@@ -127,13 +128,13 @@ def expression_panel(
     """Evaluate one expression on a panel.
 
     Args:
-        panel: as for `evaluate`.
+        panel: see `evaluate`.
         expression: a parsed expression, or its text.
         semantics: "strict" or "qlib"; see the module.
 
     Returns:
-        [N, T], float64 in strict semantics and float32 in qlib's (conditions as 0 and 1). Cells
-        of absent rows hold whatever the formula gives there; `Panel.to_frame` leaves them out.
+        [N, T], float64 in strict semantics and float32 in qlib's (conditions as 0 and 1). Cells of
+        absent rows hold the formula's values; `Panel.to_frame` leaves them out.
 
     Raises:
         ExpressionError: if the text cannot be read.
@@ -173,9 +174,9 @@ def compute_features(
     """
     features = list(features)
     names = [name for name, _ in features]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"the names {twice} are given twice: every column needs its own")
+    repeats = sorted({name for name in names if names.count(name) > 1})
+    if repeats:
+        raise ValueError(f"the names {repeats} are given twice: every column needs its own")
     panel = bars if isinstance(bars, Panel) else Panel.from_frame(bars)
     nodes = [parse(text) for _, text in features]
     return evaluate_frame(
@@ -184,7 +185,7 @@ def compute_features(
 
 
 def available_cores() -> int:
-    """Cores this process may run on."""
+    """Return the number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -193,7 +194,7 @@ def available_cores() -> int:
 def _prepare(
     panel: Panel, nodes: Sequence[Expression], semantics: str, min_periods: int, everywhere: bool
 ) -> Run:
-    """What evaluates chunks, or an error on what cannot be evaluated."""
+    """Return the function that evaluates chunks, or raise for an invalid request."""
     if semantics not in ("strict", "qlib"):
         raise ValueError(f"semantics={semantics!r}, expected one of ['qlib', 'strict']")
     if min_periods < 1:
@@ -217,7 +218,7 @@ def _prepare(
 def _share(
     work: Callable[[int, int], None], instruments: int, step: int, threads: int | None
 ) -> None:
-    """Do the instruments on a pool of threads, in chunks of at most `step`."""
+    """Run chunks of at most `step` instruments on a pool of threads."""
     if threads is not None and threads < 1:
         raise ValueError(f"threads={threads}, expected at least 1 (or None for one per core)")
     workers = threads or available_cores()

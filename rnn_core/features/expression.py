@@ -1,13 +1,13 @@
-"""The nodes of an expression: immutable, hashable, with their reach known when they are made.
+"""Nodes of an expression: immutable, hashable, with look-back and look-ahead.
 
-Equal sub-expressions are equal keys, so an evaluator that remembers results by node computes each
-once, within one expression and across a list of them.
+Equal sub-expressions are equal keys, so an evaluator that stores results by node computes each
+once, within one expression and across several.
 
-Reach: a node that is to be known at session 0 visits its arguments at other sessions. `look_back`
-and `look_ahead` are the furthest sessions visited by any node below, so the array of
-`look_back + 1 + look_ahead` sessions around D is enough to evaluate the expression at D. An
-expression that reads all of history has a look-back of `UNBOUNDED`.
-qlib: get_extended_window_size, which adds up every shift and so asks for more where shifts cancel.
+Reach: the value of a node at session D reads its arguments at other sessions. `look_back` and
+`look_ahead` are the furthest sessions that any node below reads, so the `look_back + 1 +
+look_ahead` sessions around D are enough to evaluate the expression at D. An expression that reads
+all of history has a look-back of `UNBOUNDED`.
+qlib: get_extended_window_size, which adds up every shift and so needs more where shifts cancel.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Expression:
 
     @property
     def is_condition(self) -> bool:
-        """Whether it gives true or false, not numbers."""
+        """True if the expression gives true or false instead of numbers."""
         return False
 
 
@@ -64,7 +64,7 @@ class Field(Expression):
 
 @dataclass(frozen=True)
 class Text(Expression):
-    """A quoted name, as of an instrument."""
+    """A quoted name, such as an instrument's."""
 
     value: str
 
@@ -86,7 +86,7 @@ class Call(Expression):
         back = max((a.look_back - first for a in series), default=0)
         conditions = operator.numbers == "conditions" and series[0].is_condition
         if conditions or operator.numbers == "always":
-            back = max(back, LISTED)  # it looks for rows there, not for values of its argument
+            back = max(back, LISTED)  # it reads rows there, no values of its argument
         ahead = max((a.look_ahead + last for a in series), default=0)
         object.__setattr__(self, "look_back", min(max(0, back), UNBOUNDED))
         object.__setattr__(self, "look_ahead", max(0, ahead))
@@ -100,7 +100,7 @@ class Call(Expression):
 
     @property
     def constants(self) -> tuple[float, ...]:
-        """Numbers that say how far or how much: offset, window, share."""
+        """The numeric settings of the operator: offset, window, share."""
         kinds = OPERATORS[self.name].arguments
         return tuple(
             argument.value
@@ -110,7 +110,7 @@ class Call(Expression):
 
     @property
     def is_condition(self) -> bool:
-        """Whether it gives true or false, not numbers."""
+        """True if the operator gives true or false instead of numbers."""
         return OPERATORS[self.name].result == "condition"
 
     def __str__(self) -> str:

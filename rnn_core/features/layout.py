@@ -1,14 +1,14 @@
-"""Names, order and formulas of qlib's feature sets: one table for the sets, frames and lineage.
+"""Names, order and formulas of qlib's feature sets: one table for sets, frames and lineage.
 
-Why a table: the order of the columns is part of qlib's contract (models are trained on positions),
-so it is written once. The formula of each name is text in qlib's expression language; nothing here
-parses or computes it, and `qlib_sets` checks what a person asks for.
+The order of the columns is part of qlib's contract (models are trained on positions), so this table
+is the only place that states it. The formula of each name is text in qlib's expression language;
+this module neither parses nor computes it, and `qlib_sets` checks a person's options.
 
 Shape letters of this package: `T` sessions, `N` instruments, `F` features, `C` instruments of one
 chunk, `R` rows of a frame.
 
 qlib: contrib/data/loader.py, Alpha158DL (9 shapes of the bar, prices, volumes, 29 families of
-rolling features) and Alpha360DL; contrib/data/handler.py for what of them a handler uses.
+rolling features) and Alpha360DL; contrib/data/handler.py for the options of the handlers.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ALPHA158_LABEL: tuple[str, str] = ("LABEL0", "Ref($close, -2)/Ref($close, -1) - 
 """Name and formula of qlib's label: the return from the close of t+1 to that of t+2."""
 
 ALPHA158VWAP_LABEL: tuple[str, str] = ("LABEL0", "Ref($vwap, -2)/Ref($vwap, -1) - 1")
-"""The same of average prices (qlib: Alpha158vwap)."""
+"""Name and formula of the label of average prices (qlib: Alpha158vwap)."""
 
 PRICES: tuple[str, ...] = ("OPEN", "HIGH", "LOW", "CLOSE", "VWAP")
-"""Fields that a price group may hold, which is qlib's default for it."""
+"""Fields that a price group may hold; qlib's default is all of them."""
 
 ALPHA158_PRICES: tuple[str, ...] = ("OPEN", "HIGH", "LOW", "VWAP")
-"""Those of the handler Alpha158, which leaves out the close over itself."""
+"""Fields of the handler Alpha158, which leaves out the close over itself."""
 
 LAGS: tuple[int, ...] = (0, 1, 2, 3, 4)
 """qlib's default lags of a price or volume group, in sessions."""
@@ -101,22 +101,22 @@ ROLLING_FAMILIES: Mapping[str, str] = MappingProxyType(
 SWITCHES: Mapping[str, str] = MappingProxyType(
     {"LOW" if family == "MIN" else family: family for family in ROLLING_FAMILIES}
 )
-"""What qlib's `include` and `exclude` call a family, in order: LOW for MIN, else its own name."""
+"""Names of the families in qlib's `include` and `exclude`, in order: LOW for MIN, else the same."""
 
 
 def price_features(fields: Iterable[str], lags: Iterable[int]) -> dict[str, str]:
-    """Prices of some sessions ago over the close: OPEN0, OPEN1 and so on, field by field."""
+    """Return past prices over the close: OPEN0, OPEN1 and so on, field by field."""
     lags = tuple(lags)
     return {f"{field}{d}": f"{_past(field.lower(), d)}/$close" for field in fields for d in lags}
 
 
 def volume_features(lags: Iterable[int]) -> dict[str, str]:
-    """Volumes of some sessions ago over the present one: VOLUME0, VOLUME1 and so on."""
+    """Return past volumes over the present one: VOLUME0, VOLUME1 and so on."""
     return {f"VOLUME{d}": f"{_past('volume', d)}/($volume+1e-12)" for d in lags}
 
 
 def rolling_features(families: Iterable[str], windows: Iterable[int]) -> dict[str, str]:
-    """Rolling features, family by family, each over all windows."""
+    """Return rolling features, family by family, each over all windows."""
     windows = tuple(windows)
     return {
         f"{family}{d}": ROLLING_FAMILIES[family].format(d=d) for family in families for d in windows
@@ -124,7 +124,7 @@ def rolling_features(families: Iterable[str], windows: Iterable[int]) -> dict[st
 
 
 def _past(field: str, d: int) -> str:
-    """A field of `d` sessions ago."""
+    """Write a field of `d` sessions ago."""
     return f"Ref(${field}, {d})" if d else f"${field}"
 
 
@@ -160,4 +160,4 @@ ALPHA158_20: tuple[str, ...] = (
         "KLOW",
     ),
 )
-"""The 20 of Alpha158 that qlib's benchmarks of LSTM and GRU keep (examples/benchmarks)."""
+"""The 20 features of Alpha158 in qlib's benchmarks of LSTM and GRU (examples/benchmarks)."""

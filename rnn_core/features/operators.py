@@ -1,11 +1,11 @@
-"""The operators of the expression language: one table of arity and reach, without their numbers.
+"""The operators of the expression language: one table of arity and reach.
 
-The parser checks an expression against it and the nodes take their look-back from it. What an
-operator computes is told twice, once for each semantics: `machine` (strict) and `qlib`.
+The parser checks an expression against the table, and the nodes take their look-back from it. The
+numbers are computed elsewhere, once for each semantics: `strict` and `qlib`.
 
 Windows. N >= 1 is the last N sessions; N = 0 is everything up to the session (pandas' expanding);
-0 < N < 1 is exponential weighting with alpha = N, which only Mean and EMA have: pyqlib accepts it
-for every rolling operator and silently gives the exponential mean.
+0 < N < 1 is exponential weighting with alpha = N, which only Mean and EMA have: pyqlib accepts such
+an N for every rolling operator and silently gives the exponential mean.
 
 qlib: data/ops.py. Greater and Less are the larger and the smaller of two values; Gt and Lt compare.
 """
@@ -37,41 +37,41 @@ TAIL = 1e-8
 
 
 def decay_of(window: float) -> float:
-    """Alpha of an exponential window: the number itself below 1, else 2/(N+1), pandas' span."""
+    """Return alpha of an exponential window: N itself below 1, else 2/(N+1), pandas' span."""
     return window if window < 1 else 2.0 / (window + 1.0)
 
 
 def decay_sessions(window: float) -> int:
-    """Sessions whose weight (1 - alpha)^k is above `TAIL`."""
+    """Count the sessions whose weight (1 - alpha)^k is above `TAIL`."""
     alpha = decay_of(window)
     return 1 if alpha >= 1 else max(1, math.ceil(math.log(TAIL) / math.log1p(-alpha)))
 
 
 def _same_session(*_: float) -> tuple[int, int]:
-    """Element-wise operators read the session of the result."""
+    """Reach of element-wise operators, which read the session of the result."""
     return 0, 0
 
 
 def _shift(n: float) -> tuple[int, int]:
-    """Ref reads exactly one session, or the first of all."""
+    """Reach of Ref, which reads exactly one session, or the first of all."""
     return (-int(n), -int(n)) if n else (-UNBOUNDED, 0)
 
 
 def _change(n: float) -> tuple[int, int]:
-    """Delta reads its own session and that of Ref."""
+    """Reach of Delta, which reads its own session and that of Ref."""
     first, last = _shift(n)
     return min(first, 0), max(last, 0)
 
 
 def _window(n: float, *_: float) -> tuple[int, int]:
-    """A window reads its sessions."""
+    """Reach of a window, which reads its sessions."""
     if n == 0:
         return -UNBOUNDED, 0
     return 1 - (int(n) if n >= 1 else decay_sessions(n)), 0
 
 
 def _exponential(n: float) -> tuple[int, int]:
-    """EMA reads as far as its weights matter."""
+    """Reach of EMA, which reads as far as its weights matter."""
     return (1 - decay_sessions(n), 0) if n else (-UNBOUNDED, 0)
 
 

@@ -1,9 +1,9 @@
-"""Text to expression: a Pratt parser for qlib's language.
+"""A Pratt parser for qlib's expression language.
 
 Precedence and associativity are Python's, because qlib evaluates the text as Python: comparisons
 bind loosest, then `|`, `&`, `+ -`, `* /`, unary minus, `**` (from the right). So `$a > 1 & $b > 2`
-means `$a > (1 & $b) > 2`; it is refused, as is every chain of comparisons, and the message says to
-write parentheses. Arithmetic on constants is done here, so `Ref($close, 2*5)` is fine.
+means `$a > (1 & $b) > 2`. The parser refuses this, as every chain of comparisons, and the message
+advises parentheses. Arithmetic on constants is done here, so `Ref($close, 2*5)` is fine.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def parse(text: str) -> Expression:
         text: e.g. "Ref($close, -2)/Ref($close, -1) - 1".
 
     Returns:
-        Its graph, equal sub-expressions being one object.
+        The graph of the expression; equal sub-expressions are one object.
 
     Raises:
         ExpressionError: if the text is not an expression of the language; the message points at
@@ -83,7 +83,7 @@ class _Parser:
 
     @property
     def token(self) -> Token:
-        """The token to be read next."""
+        """The next token."""
         return self.tokens[self.position]
 
     def error(self, problem: str, at: int | None = None) -> ExpressionError:
@@ -95,13 +95,13 @@ class _Parser:
         return token
 
     def shared(self, node: Expression, at: int) -> Expression:
-        """The one object that stands for this sub-expression."""
+        """Return the one object that stands for a sub-expression."""
         if node.depth > MAX_DEPTH:
             raise self.error(f"more than {MAX_DEPTH} operations deep: split it up", at)
         return self.known.setdefault(node, node)
 
     def operand_above(self, binding: int) -> Expression:
-        """Everything from here on that binds more tightly than `binding`."""
+        """Read all operations from here on that bind more tightly than `binding`."""
         start = self.token.at
         left = self.prefix()
         while self.token.kind == "symbol" and self.token.text in INFIX:
@@ -122,7 +122,7 @@ class _Parser:
     def infix(
         self, name: str, symbol: Token, left: tuple[Expression, int], right: tuple[Expression, int]
     ) -> Expression:
-        """An operation written between its operands, done at once if both are constants."""
+        """Build an operation between two operands; constants are computed at once."""
         a, b = left[0], right[0]
         if isinstance(a, Number) and isinstance(b, Number) and name in FOLD:
             try:
@@ -135,7 +135,7 @@ class _Parser:
         return self.call(name, symbol, [left, right])
 
     def prefix(self) -> Expression:
-        """A number, a field, a call, a parenthesis or a signed operand."""
+        """Read a number, a field, a call, a parenthesis or a signed operand."""
         token = self.take()
         if token.kind == "number":
             return self.shared(Number(float(token.text)), token.at)
@@ -160,11 +160,11 @@ class _Parser:
             return inside
         if token.kind == "name":
             return self.named(token)
-        found = "the end" if token.kind == "end" else repr(token.text)
-        raise self.error(f"expected a number, a field or an operator, found {found}", token.at)
+        text = "the end" if token.kind == "end" else repr(token.text)
+        raise self.error(f"expected a number, a field or an operator, found {text}", token.at)
 
     def named(self, token: Token) -> Expression:
-        """A call by name."""
+        """Read a call by name."""
         if token.text not in OPERATORS:
             if self.token.text != "(":
                 raise self.error(f"a field is written ${token.text}", token.at)
@@ -186,7 +186,7 @@ class _Parser:
         return self.call(token.text, token, arguments)
 
     def call(self, name: str, token: Token, arguments: list[tuple[Expression, int]]) -> Expression:
-        """A checked call."""
+        """Check and build a call."""
         kinds = OPERATORS[name].arguments
         if len(arguments) != len(kinds):
             raise self.error(
@@ -209,16 +209,16 @@ class _Parser:
 
     def close(self, opening: Token) -> None:
         if self.token.text != ")":
-            found = repr(self.token.text) if self.token.text else "the end"
+            text = repr(self.token.text) if self.token.text else "the end"
             raise self.error(
-                f"expected `)` for the `(` at character {opening.at + 1}, found {found}"
+                f"expected `)` for the `(` at character {opening.at + 1}, found {text}"
             )
         self.take()
         self.nesting -= 1
 
 
 def _misfit(argument: Expression, kind: Argument, least: int) -> str:
-    """What is wrong with an argument, empty if nothing."""
+    """Describe the fault of an argument; empty if there is none."""
     number = argument.value if isinstance(argument, Number) else math.nan
     whole = number.is_integer()
     if kind == "sessions" and not whole:

@@ -1,7 +1,7 @@
-"""The feature kernels' part of `rnn_core/warm.py`.
+"""Compilation of the feature kernels, for `rnn_core/warm.py`.
 
-Compiles what Alpha158 needs in both semantics, from float32 and from float64 bars, into arrays and
-into frames.
+`warm` compiles the kernels of Alpha158 in both semantics, for float32 and float64 bars, for arrays
+and frames.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""qlib's two feature sets, with the options that its loaders take.
+"""qlib's two feature sets, with the options of its loaders.
 
-Where qlib silently ignores a name that it does not know, or repeats a column, this is an error.
-The formulas and their order are those of `layout`.
+An unknown name, which qlib silently ignores, and a repeated column are errors. The formulas and
+their order are those of `layout`.
 
 qlib: contrib/data/loader.py, Alpha158DL.get_feature_config and Alpha360DL.get_feature_config.
 """
@@ -32,27 +32,28 @@ def alpha158_set(
     volume: Group = None,
     rolling: Group = True,
 ) -> FeatureSet:
-    """Alpha158 with qlib's options; by default the 158 features of qlib's handler.
+    """Build Alpha158 with qlib's options; by default the 158 features of qlib's handler.
 
-    A group is left out by None or False, and is what the handler has by True. A mapping holds
-    qlib's options, those left out being the loader's defaults (for prices not the handler's).
+    None or False leave a group out; True gives the handler's group. A mapping holds qlib's options;
+    a missing option has the loader's default (which for prices is not the handler's).
 
     Args:
         kbar: the nine shapes of the bar.
         price: {"windows": lags in sessions, by default 0 to 4; "feature": of OPEN, HIGH, LOW,
             CLOSE and VWAP, by default all}: OPEN0, OPEN1, ..., field by field.
         volume: {"windows": lags in sessions, by default 0 to 4}: VOLUME0, VOLUME1, ...
-        rolling: {"windows": by default 5, 10, 20, 30, 60; "include": the families to have, by
-            default all; "exclude": those not to have}. Families are in qlib's order whatever
-            that of the lists, and named as qlib's switches: MIN5 and its like belong to LOW.
+        rolling: {"windows": by default 5, 10, 20, 30, 60; "include": the families to keep, by
+            default all; "exclude": the families to drop}. The order of the families is qlib's,
+            whatever the order of the lists, and their names are qlib's switches: LOW for MIN5, ...
 
     Returns:
         The set, in qlib's order: kbar, price, volume, rolling.
 
     Raises:
-        ValueError: on an unknown option or name (qlib ignores both), something listed twice, a
-            negative lag, a window below 1, or nothing left.
+        ValueError: on an unknown option or name (qlib ignores both), a repeated entry, a negative
+            lag, a window below 1, or an empty set.
     """
+    # The groups in qlib's order: bar shapes, prices, volumes, rolling features.
     features: dict[str, str] = {}
     if _options("kbar", kbar, ()) is not None:
         features |= layout.KBAR
@@ -66,12 +67,12 @@ def alpha158_set(
         features |= layout.volume_features(lags)
     if (options := _options("rolling", rolling, ("windows", "include", "exclude"))) is not None:
         windows = _sessions("rolling.windows", options.get("windows", layout.WINDOWS), least=1)
-        wanted = _switches("rolling.include", options.get("include"), tuple(layout.SWITCHES))
-        unwanted = _switches("rolling.exclude", options.get("exclude"), ())
+        include = _switches("rolling.include", options.get("include"), tuple(layout.SWITCHES))
+        exclude = _switches("rolling.exclude", options.get("exclude"), ())
         families = [
             family
             for switch, family in layout.SWITCHES.items()
-            if switch in wanted and switch not in unwanted
+            if switch in include and switch not in exclude
         ]
         features |= layout.rolling_features(families, windows)
     return FeatureSet(features, name="Alpha158")
@@ -79,33 +80,33 @@ def alpha158_set(
 
 @lru_cache(maxsize=1)
 def alpha360_set() -> FeatureSet:
-    """The 360 features of qlib's handler Alpha360: prices and volumes of the last 60 sessions."""
+    """Build the 360 features of qlib's handler Alpha360: prices and volumes of 60 sessions."""
     return FeatureSet(layout.ALPHA360_EXPRESSIONS, name="Alpha360")
 
 
-def _options(group: str, given: Any, known: Sequence[str]) -> Mapping[str, Any] | None:
-    """The options of a group, None where it is off."""
-    if given is None or given is False:
+def _options(group: str, value: Any, known: Sequence[str]) -> Mapping[str, Any] | None:
+    """Return the options of a group; None if the group is off."""
+    if value is None or value is False:
         return None
-    if given is True:
+    if value is True:
         return {}
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{group} is {given!r}, expected true, false or a mapping of options")
-    for key in given:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{group} is {value!r}, expected true, false or a mapping of options")
+    for key in value:
         if key not in known:
             options = f"known: {', '.join(known)}" if known else "it has none"
             raise ValueError(f"{group} has no option {key!r}{near_matches(key, known)}; {options}")
-    return given
+    return value
 
 
-def _listed(place: str, given: Any) -> list[Any]:
-    """A list without anything twice; a bare text is refused, which qlib searches for letters."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ValueError(f"{place} is {given!r}, expected a list")
-    values = list(given)
-    twice = [value for n, value in enumerate(values) if value in values[:n]]
-    if twice:
-        raise ValueError(f"{place} lists {twice[0]!r} twice: every column needs its own name")
+def _listed(place: str, entries: Any) -> list[Any]:
+    """Check a list for repeats; a bare text is an error, which qlib searches for letters."""
+    if isinstance(entries, str) or not isinstance(entries, Iterable):
+        raise ValueError(f"{place} is {entries!r}, expected a list")
+    values = list(entries)
+    repeats = [value for n, value in enumerate(values) if value in values[:n]]
+    if repeats:
+        raise ValueError(f"{place} lists {repeats[0]!r} twice: every column needs its own name")
     return values
 
 
@@ -117,32 +118,32 @@ def _check_names(place: str, names: Iterable[Any], known: Collection[str]) -> No
             raise ValueError(f"{place} has no {name!r}{hint}")
 
 
-def _prices(place: str, given: Any) -> list[str]:
-    """Names of price fields, which qlib takes in any case."""
-    names = [name.upper() if isinstance(name, str) else name for name in _listed(place, given)]
+def _prices(place: str, entries: Any) -> list[str]:
+    """Check names of price fields, which qlib takes in any case."""
+    names = [name.upper() if isinstance(name, str) else name for name in _listed(place, entries)]
     _check_names(place, names, layout.PRICES)
     return _listed(place, names)
 
 
-def _switches(place: str, given: Any, default: Sequence[str]) -> Sequence[str]:
-    """Names of families as qlib's switches."""
-    if given is None:
+def _switches(place: str, entries: Any, default: Sequence[str]) -> Sequence[str]:
+    """Check names of families, as qlib's switches."""
+    if entries is None:
         return default
-    names = _listed(place, given)
+    names = _listed(place, entries)
     if "MIN" in names:
         raise ValueError(f"{place} has no 'MIN': qlib's switch of MIN5, MIN10, ... is 'LOW'")
     _check_names(place, names, layout.SWITCHES)
     return names
 
 
-def _sessions(place: str, given: Any, *, least: int) -> list[int]:
-    """Lags or windows: whole numbers of sessions."""
-    values = _listed(place, given)
+def _sessions(place: str, entries: Any, *, least: int) -> list[int]:
+    """Check lags or windows: whole numbers of sessions."""
+    values = _listed(place, entries)
     for value in values:
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not whole or value < least:
-            why = "; a negative lag would look ahead" * (whole and least == 0)
+            hint = "; a negative lag would look ahead" * (whole and least == 0)
             raise ValueError(
-                f"{place} holds {value!r}, expected whole numbers of sessions from {least} on{why}"
+                f"{place} holds {value!r}, expected whole numbers of sessions from {least} on{hint}"
             )
     return [int(value) for value in values]

@@ -1,11 +1,11 @@
-"""Feature sets as people write them: the name of one, a YAML file, or the mapping that it holds.
+"""Feature sets as people write them: a name, a YAML file, or the mapping in such a file.
 
     set: alpha158                     # or alpha360; kbar, price, volume and rolling are its options
     rolling: {windows: [5, 10]}
     features:                         # own features, after those of the set
       GAP: "$open/Ref($close, 1)-1"
 
-Every mistake is an error that says where it is: the file, the name and the character.
+Every mistake is an error that names its place: the file, the name and the character.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ ENDINGS = (".yaml", ".yml")
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, where YAML would keep the last silently."""
+    """A safe loader that refuses a repeated key, of which YAML would keep the last silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node."""
-        seen: set[Any] = set()
+        """Build the mapping of a node."""
+        keys: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if key in seen:
+            if key in keys:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is written twice", key_node.start_mark
                 )
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -47,9 +47,9 @@ def load_feature_set(source: str | Path | Mapping[str, Any]) -> FeatureSet:
 
     Args:
         source: "alpha158", "alpha360", the path of a YAML file, or a mapping as such a file holds:
-            `set` (one of the two names), with alpha158 its options `kbar`, `price`, `volume` and
-            `rolling` (see `alpha158_set`), and `features`, name to expression, which come after
-            those of the set. One of `set` and `features` is needed.
+            `set` (one of the two names), for alpha158 its options `kbar`, `price`, `volume` and
+            `rolling` (see `alpha158_set`), and `features`, name to expression, whose columns come
+            after those of the set. One of `set` and `features` is needed.
 
     Returns:
         The set.
@@ -57,7 +57,7 @@ def load_feature_set(source: str | Path | Mapping[str, Any]) -> FeatureSet:
     Raises:
         ExpressionError: if an expression cannot be read; the message names the file and the
             feature and points at the character.
-        ValueError: on anything else that is wrong, with the nearest name of a misspelt one.
+        ValueError: on any other fault; the message suggests names near a misspelt one.
         OSError: if the file cannot be read.
     """
     if isinstance(source, Mapping):
@@ -76,30 +76,30 @@ def load_feature_set(source: str | Path | Mapping[str, Any]) -> FeatureSet:
     return _from_mapping(content, f"{path}: ")
 
 
-def _from_mapping(given: Any, where: str) -> FeatureSet:
-    """The set that a mapping describes; `where` begins every message."""
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{where}expected a mapping with `set` or `features`, found {given!r}")
-    for key in given:
+def _from_mapping(content: Any, where: str) -> FeatureSet:
+    """Build the set that a mapping describes; `where` begins every message."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{where}expected a mapping with `set` or `features`, found {content!r}")
+    for key in content:
         if key not in KEYS:
             hint = near_matches(key, KEYS) or f"; expected one of {', '.join(KEYS)}"
             raise ValueError(f"{where}unknown key {key!r}{hint}")
-    named, own = given.get("set"), given.get("features")
-    options = {key: given[key] for key in OPTIONS if key in given}
-    if options and named != "alpha158":
-        found = "is not given" if named is None else f"is {named!r}"
+    base_name, own = content.get("set"), content.get("features")
+    options = {key: content[key] for key in OPTIONS if key in content}
+    if options and base_name != "alpha158":
+        state = "is not given" if base_name is None else f"is {base_name!r}"
         raise ValueError(
-            f"{where}{', '.join(options)} configure the set alpha158, and `set` {found}: write"
+            f"{where}{', '.join(options)} configure the set alpha158, and `set` {state}: write"
             " `set: alpha158`"
         )
-    if named is None and own is None:
+    if base_name is None and own is None:
         raise ValueError(f"{where}neither `set` ({' or '.join(SETS)}) nor `features` is given")
     if own is not None and not isinstance(own, Mapping):
         raise ValueError(f"{where}features: expected names with expressions, found {own!r}")
-    if named is None:
+    if base_name is None:
         return FeatureSet(own or {}, name=f"{where}features")
     try:
-        base = _named(named, options)
+        base = _named(base_name, options)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from error
     if own is None:
@@ -107,14 +107,14 @@ def _from_mapping(given: Any, where: str) -> FeatureSet:
     for name in own:
         if name in base:
             raise ValueError(
-                f"{where}features: {name} is a feature of {named} already: give yours another name"
+                f"{where}features: {name} is a feature of {base_name} already: rename yours"
             )
     added = FeatureSet(own, name=f"{where}features")
     return FeatureSet([*base.items(), *added.items()], name=f"{base.name} with own features")
 
 
 def _named(name: Any, options: Mapping[str, Any]) -> FeatureSet:
-    """One of qlib's sets."""
+    """Build one of qlib's sets."""
     if name == "alpha158":
         return alpha158_set(**options)
     if name == "alpha360":

@@ -1,8 +1,8 @@
-"""Feature sets: an ordered list of named expressions, with what it reads and how far it looks.
+"""Feature sets: an ordered list of named expressions, with their fields and their reach.
 
-A set knows before any bar is read which fields it needs and how far it looks, so a pipeline can
-load exactly that and refuse a set that looks ahead. Its expressions are parsed once, when it is
-made. `qlib_sets` makes qlib's own, `set_file` reads those that people write.
+A set knows its fields and its reach before any bar is read, so a pipeline can load exactly these
+bars and refuse a set that looks ahead. A set parses its expressions once, when it is made.
+`qlib_sets` makes qlib's sets, `set_file` reads those that people write.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class FeatureSet(Mapping[str, str]):
 
     Args:
         features: name to expression, or (name, expression) pairs.
-        name: what to call the set in messages.
+        name: the set's name in messages.
 
     Attributes:
-        name: as given.
+        name: the set's name.
         names: the F column names, in order.
         nodes: the F parsed expressions.
         fields: names of the fields that they read.
@@ -40,7 +40,7 @@ class FeatureSet(Mapping[str, str]):
 
     Raises:
         ExpressionError: if an expression cannot be read; the message names the feature.
-        ValueError: on no feature at all, a name given twice or one that is not text.
+        ValueError: on an empty set, a repeated name, or a name that is not text.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class FeatureSet(Mapping[str, str]):
         return len(self._texts)
 
     def __eq__(self, other: object) -> bool:
-        """Same names with the same texts in the same order."""
+        """True for the same names with the same texts in the same order."""
         return isinstance(other, FeatureSet) and [*self.items()] == [*other.items()]
 
     def __hash__(self) -> int:
@@ -103,29 +103,32 @@ class FeatureSet(Mapping[str, str]):
 
     @cached_property
     def shortest_window(self) -> int | None:
-        """Sessions of the shortest window that a feature looks at; None where none does.
+        """Sessions of the shortest window of any feature; None if there is no window.
 
-        More `min_periods` than this leave a column without any value. All of history and
+        With more `min_periods` than this a column has no value at all. All of history and
         exponential weights have no length.
         """
         return min((n for node in self.nodes for n in _lengths(node)), default=None)
 
     def without_field(self, field: str) -> FeatureSet:
-        """The set without the features that read a field that a market lacks.
+        """Return the set without the features that read a field.
+
+        Args:
+            field: a field that a market lacks.
 
         Raises:
-            ValueError: if every feature reads it.
+            ValueError: if every feature reads the field.
         """
         if field not in self.fields:
             return self
-        kept = [
+        features = [
             (name, text)
             for (name, text), node in zip(self.items(), self.nodes, strict=True)
             if field not in node.fields
         ]
-        if not kept:
+        if not features:
             raise ValueError(f"{self.name}: every feature reads ${field}, so none is left")
-        return FeatureSet(kept, name=self.name)
+        return FeatureSet(features, name=self.name)
 
 
 def set_panel(
@@ -203,7 +206,7 @@ def compute_set(
 
 
 def _check_fields(panel: Panel, features: FeatureSet) -> None:
-    """Refuse a panel without the set's fields: a silent column of NaN is worse than an error."""
+    """Refuse a panel without the set's fields; a silent column of NaN would be worse."""
     missing = sorted(features.fields - set(panel.fields))
     if missing:
         hint = (
@@ -218,7 +221,7 @@ def _check_fields(panel: Panel, features: FeatureSet) -> None:
 
 
 def _lengths(node: Expression) -> Iterator[int]:
-    """Lengths of the windows in an expression."""
+    """Yield the lengths of the windows in an expression."""
     if not isinstance(node, Call):
         return
     for argument, kind in zip(node.arguments, OPERATORS[node.name].arguments, strict=True):

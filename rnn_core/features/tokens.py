@@ -1,7 +1,7 @@
-"""Characters of an expression to tokens, and the error that points at one of them.
+"""A tokenizer of expressions, and the error that points at a character.
 
 qlib: utils/__init__.py parse_field rewrites the text with regular expressions and hands it to
-`eval`; here nothing is ever evaluated as Python.
+`eval`; this library never evaluates an expression as Python.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _FOREIGN = {
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be read or computed; the message shows where.
+    """An expression cannot be read or computed; the message points at the character.
 
     Args:
-        problem: what is wrong and what to do.
+        problem: the fault, and the remedy.
         text: the whole expression.
         at: position of the character in question.
     """

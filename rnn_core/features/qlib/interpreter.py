@@ -1,24 +1,24 @@
-"""Any expression in the qlib semantics, for one chunk of instruments: pyqlib 0.9.7's numbers.
+"""Evaluation in the qlib semantics, for one chunk of instruments: pyqlib 0.9.7's numbers.
 
-The dtypes are part of it: raw fields are float32 and arithmetic between them stays float32 (ties,
-and so ranks and masks, depend on it); every rolling statistic reads and returns float64; the
+The dtypes are part of the numbers: raw fields are float32 and arithmetic between them stays float32
+(which decides ties, and so ranks and masks); every rolling statistic reads and returns float64; the
 result is cast at the end. Windows start at an instrument's first row and count its suspended
 sessions, and values exist on suspended sessions too; outside its span all is NaN.
 
-Where it does not follow pyqlib:
-- History begins with the panel. pyqlib loads only what an expression's windows ask for before the
-  first session wanted, so there whatever remembers more (N=0, exponential weights, regressions,
-  running sums) depends on the query.
-- `Mask` of an instrument with another span: pyqlib refuses to compare the two, to choose between
-  them and to correlate them; here what one lacks is missing.
+It differs from pyqlib in five points:
+- History begins with the panel. pyqlib loads only as many sessions before the first requested one
+  as an expression's windows need, so there every operator that remembers more (N=0, exponential
+  weights, regressions, running sums) depends on the query.
+- `Mask` of an instrument with another span: pyqlib refuses to compare, choose between and correlate
+  the two; here the sessions that one lacks are missing.
 - A shifted condition is a number or missing. In pyqlib it is a Python object, of which Log is
   refused, and the larger of a missing one and a value is the value.
-- Corr and Cov over all of history (N=0) fail in pyqlib; here they are pandas' expanding ones, no
-  window being masked as flat.
+- Corr and Cov over all of history (N=0) fail in pyqlib; here they are pandas' expanding ones, and
+  no window is masked as flat.
 - An unknown field or instrument is an error, not an empty column.
 
-Why step by step with numpy and small kernels, and not one fused pass: each step is then the
-operation that pyqlib does, in its dtype, so the rounding agrees without being thought about.
+Each step is a numpy call or a small kernel, not a part of one fused pass: it is then pyqlib's own
+operation in pyqlib's dtype, so the rounding agrees by itself.
 
 qlib: ops.py; data/data.py LocalExpressionProvider.expression (the final cast).
 """
@@ -50,9 +50,9 @@ def evaluate(
         panel: the market.
         nodes: the F expressions.
         first, last: range of instruments.
-        out: [F, *, T], float32 for pyqlib's numbers, float64 for them before the final cast; the
-            rows of the range are overwritten whole, NaN outside an instrument's span.
-        place: where in `out` the first of them goes.
+        out: [F, *, T], float32 for pyqlib's numbers, float64 for the numbers before the final cast.
+            Every cell of the range is written, NaN outside an instrument's span.
+        place: position in `out` of the first instrument.
 
     Raises:
         ValueError: on a field that the panel lacks, an unknown instrument, or conditions where
@@ -79,7 +79,7 @@ class _Chunk:
     stop: Positions
 
     def field(self, name: str) -> Series:
-        """A field as float32, missing where there is no row."""
+        """Read a field as float32, missing without a row."""
         fields = self.panel.fields
         if name not in fields:
             raise ValueError(f"no field ${name} in the panel: it has {sorted(fields)}")
@@ -90,7 +90,7 @@ class _Chunk:
 
 
 def _run(chunk: _Chunk, steps: Plan, out: Array | None) -> Series:
-    """Run the steps; write those that are wanted, return the last."""
+    """Run the steps, write the requested results, and return the last one."""
     values: dict[int, Any] = {}
     result: Any = None
     for s, step in enumerate(steps):
@@ -107,7 +107,7 @@ def _run(chunk: _Chunk, steps: Plan, out: Array | None) -> Series:
 
 
 def _value(chunk: _Chunk, step: Step, values: dict[int, Any]) -> Any:
-    """What one step gives."""
+    """Compute the value of one step."""
     if step.function is None:
         if len(step.constants) == 1:
             return chunk.field(*step.constants)
@@ -123,7 +123,7 @@ def _value(chunk: _Chunk, step: Step, values: dict[int, Any]) -> Any:
 
 
 def _seen(panel: Panel, code: str, inner: Plan) -> Series:
-    """The value of an expression on one instrument, for all others to see.
+    """Evaluate an expression on one instrument, for all others to read.
 
     pyqlib finds the instrument's files by its code in lower case.
     """

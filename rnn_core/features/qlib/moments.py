@@ -1,9 +1,9 @@
 """Skewness, kurtosis and exponential means of the qlib semantics: pandas' recurrences.
 
-pandas runs sums of the first three or four powers through the windows, after taking the rounded
-mean of the whole series off (so that a later value can change the last digits of an earlier one).
-Differences of such sums lose most of their digits when a window hardly moves, so only the same
-recurrence from the same first session gives the same numbers. Not for new work.
+pandas subtracts the rounded mean of the whole series (so a later value can change the last digits
+of an earlier one) and runs sums of the first three or four powers through the windows. Differences
+of such sums lose most of their digits when a window hardly moves, so only the same recurrence from
+the same first session gives the same numbers. Not for new work.
 
 Sources: pandas 2.3, _libs/window/aggregations (skew, kurt, ewm with adjust, NaN not ignored).
 """
@@ -24,7 +24,7 @@ SMALL = 1e-14
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _offset(x: Array, limit: float) -> float:
-    """The rounded mean of a series, 0 if its least value lies `limit` or more below its mean."""
+    """Return a series' rounded mean, 0 if its least value is `limit` or more below the mean."""
     total = 0.0
     least = np.inf
     n = 0
@@ -56,7 +56,7 @@ def _add_powers(value: float, sums: Array, lost: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _take_powers(value: float, sums: Array, lost: Array) -> None:
-    """Take value, value², ... out of compensated sums."""
+    """Subtract value, value², ... from compensated sums."""
     power = 1.0
     for k in range(sums.shape[0]):
         power *= value
@@ -68,7 +68,7 @@ def _take_powers(value: float, sums: Array, lost: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _skew(n: int, run: int, sums: Array) -> float:
-    """Skewness of n values from their power sums."""
+    """Compute the skewness of n values from their power sums."""
     if n < 3:
         return np.nan
     if run >= n:
@@ -85,7 +85,7 @@ def _skew(n: int, run: int, sums: Array) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _kurt(n: int, run: int, sums: Array) -> float:
-    """Excess kurtosis of n values from their power sums."""
+    """Compute the excess kurtosis of n values from their power sums."""
     if n < 4:
         return np.nan
     if run >= n:
@@ -106,7 +106,7 @@ def _kurt(n: int, run: int, sums: Array) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _powers(x: Array, start: Array, length: int, order: int, limit: float, out: Array) -> None:
-    """Skewness (order 3) or kurtosis (order 4) of each window."""
+    """Compute skewness (order 3) or kurtosis (order 4) of each window."""
     sums, gained, lost = np.empty(order), np.empty(order), np.empty(order)
     for i in range(x.shape[0]):
         first = start[i]
@@ -134,7 +134,7 @@ def _powers(x: Array, start: Array, length: int, order: int, limit: float, out: 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def running_skew(x: Array, start: Array, length: int, out: Array) -> None:
-    """Skewness of each window: 0 for equal values, NaN for fewer than 3 or nearly equal ones.
+    """Skewness of each window: 0 for equal values, NaN for nearly equal ones or fewer than 3.
 
     Args:
         x: [C, T] float64, NaN where missing and after an instrument's last session.
@@ -147,7 +147,7 @@ def running_skew(x: Array, start: Array, length: int, out: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def running_kurt(x: Array, start: Array, length: int, out: Array) -> None:
-    """Excess kurtosis of each window: -3 for equal values, NaN for fewer than 4 or nearly equal.
+    """Excess kurtosis of each window: -3 for equal values, NaN for nearly equal or fewer than 4.
 
     Args:
         x: [C, T] float64, NaN where missing and after an instrument's last session.

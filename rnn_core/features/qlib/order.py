@@ -1,9 +1,10 @@
-"""Quantiles, medians and ranks from sorted windows.
+"""Quantiles, medians and ranks from sorted windows, in the qlib semantics.
 
-Each window is kept sorted: a session takes one value out and puts one in, shifting only what lies
+Each window is kept sorted: a session removes one value and inserts one, and shifts only the values
 between them. Order statistics are exact, so unlike a sum they cannot drift, and a window that slid
-here equals the same window sorted afresh, bit for bit. (`strict.ordered` is faster and gives the
-same quantiles; this one has pyqlib's median and serves several statistics with one sort.)
+to its place equals the same window sorted afresh, bit for bit. (`strict.ordered` is faster and
+gives the same quantiles; this module has pyqlib's median and serves several statistics with one
+sort.)
 
 Rules (qlib: ops.py Quantile, Rank, which are pandas' rolling kernels): missing values are left
 out; the quantile at q interpolates linearly at position q (n-1) of the sorted values; the rank is
@@ -24,7 +25,7 @@ Array = NDArray[Any]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _lower(window: Array, n: int, value: float) -> int:
-    """How many of the n sorted values are below `value`."""
+    """Count the values below `value` among n sorted values."""
     low, high = 0, n
     while low < high:
         middle = (low + high) >> 1
@@ -37,10 +38,10 @@ def _lower(window: Array, n: int, value: float) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _slide(window: Array, n: int, leaving: float, entering: float) -> tuple[int, int]:
-    """Take one value out of a sorted window and put one in; NaN stands for none.
+    """Remove one value from a sorted window and insert one; NaN stands for none.
 
     Returns:
-        The new length, and the lower position of the value that entered (-1 if none did).
+        The new length, and the lower position of the inserted value (-1 if there is none).
     """
     if leaving == leaving:
         hole = _lower(window, n, leaving)
@@ -67,7 +68,7 @@ def _slide(window: Array, n: int, leaving: float, entering: float) -> tuple[int,
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _quantile(window: Array, n: int, q: float) -> float:
-    """The q-quantile of n sorted values, interpolated linearly."""
+    """Compute the q-quantile of n sorted values by linear interpolation."""
     position = q * (n - 1)
     below = int(position)
     value: float = window[below]
@@ -78,7 +79,7 @@ def _quantile(window: Array, n: int, q: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def statistics(x: Array, start: Array, length: int, wanted: Array, out: Array) -> None:
-    """Several order statistics of each window, which is sorted once for all of them.
+    """Compute several order statistics of each window, with one sort for all of them.
 
     Args:
         x: [C, T] float64, NaN where missing.

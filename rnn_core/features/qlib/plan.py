@@ -1,9 +1,9 @@
-"""Expressions to a list of steps on values, each different step once (qlib semantics).
+"""A plan of steps for expressions in the qlib semantics, each different step once.
 
 Operators share more than sub-expressions: Std, Rsquare and Corr of one series need one variance,
 Slope, Rsquare and Resi one regression, Max and IdxMax one scan. So operators are taken apart into
-steps, and a step is known by its function and what it is given. The plan also says after which
-step a value is not needed any more, so that few arrays are alive at a time.
+steps, and the key of a step is its function and its arguments. The plan also names the last reader
+of each value, so that few arrays are alive at a time.
 
 A plan is immutable and knows no market: threads share it. The trade is this second small language
 between the expression and the kernels.
@@ -34,13 +34,13 @@ class Step:
     """One function call.
 
     Args:
-        function: of the operands and then the constants; None to read a field or an instrument,
-            which the constants name.
-        operands: steps whose values it takes, and constants in their places.
+        function: takes the operands, then the constants; None reads a field or an instrument, which
+            the constants name.
+        operands: numbers of steps, for their values, and constants in their places.
         constants: window, share, sign; (field,) or (instrument, plan).
-        node: the expression it belongs to, for messages.
-        frees: steps whose values nobody needs after this one.
-        rows: positions in the list of expressions that it is the value of.
+        node: the step's expression, for messages.
+        frees: steps whose values no later step needs.
+        rows: positions in the list of expressions whose value the step gives.
     """
 
     function: Callable[..., Any] | None
@@ -56,7 +56,7 @@ Plan = tuple[Step, ...]
 
 @lru_cache(maxsize=32)
 def plan(nodes: tuple[Expression, ...]) -> Plan:
-    """The steps that give the values of the nodes.
+    """Plan the steps that give the values of the nodes.
 
     Args:
         nodes: parsed expressions.
@@ -82,24 +82,24 @@ def plan(nodes: tuple[Expression, ...]) -> Plan:
 
 
 def pick(values: tuple[Series, ...], which: int) -> Series:
-    """One of the results of a kernel that has several."""
+    """Return one of the results of a kernel with several."""
     return values[which]
 
 
 class _Builder:
-    """Steps so far, and where to find them."""
+    """The steps so far, and their numbers."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.known: dict[Any, int] = {}
         self.values: dict[Expression, int] = {}
-        self.wanted: dict[int, list[float]] = {}
+        self.statistics: dict[int, list[float]] = {}
         self.node: Expression = Number(0.0)
 
     def step(
         self, function: Callable[..., Any] | None, *operands: Operand, constants: Any = ()
     ) -> int:
-        """The number of a step, added unless it is there."""
+        """Return the number of a step, added if it is new."""
         # A constant and a step of the same number are equal keys unless their types are told.
         key = (function, tuple((type(o), o) for o in operands), constants)
         if key not in self.known:
@@ -108,7 +108,7 @@ class _Builder:
         return self.known[key]
 
     def value(self, node: Expression) -> int:
-        """The step that gives the value of a field or a call."""
+        """Return the step that gives the value of a field or a call."""
         if node not in self.values:
             self.values[node] = self._made(node)
         return self.values[node]
@@ -137,15 +137,15 @@ class _Builder:
         return self._rolling(node.name, series[0], *node.constants)
 
     def _rolling(self, name: str, raw: int, window: float, share: float = 0.0) -> int:
-        """An operator on the windows of one value."""
+        """Add an operator on the windows of one value."""
         n = int(window)
         if name in ("Slope", "Rsquare", "Resi"):
             lines = self.step(roll.line, self.step(widened, raw), constants=(n,))
             which = ("Slope", "Rsquare", "Resi").index(name)
-            found = self.step(pick, lines, constants=(which,))
+            result = self.step(pick, lines, constants=(which,))
             if name == "Rsquare" and n:  # Over all of history pyqlib forgets the mask.
-                found = self.step(roll.unflat, found, self._deviation(raw, n))
-            return found
+                result = self.step(roll.unflat, result, self._deviation(raw, n))
+            return result
         if name == "Count":
             return self.step(roll.total, self.step(roll.present, raw), constants=(n,))
         x = self.step(prepared, raw)
@@ -164,18 +164,18 @@ class _Builder:
         return self.step(WINDOWED[name], x, constants=(n,))
 
     def _sorted(self, x: int, n: int, statistic: float) -> int:
-        """An order statistic; which ones to take is only known when all steps are."""
+        """Add an order statistic; the complete list of them is known only at the end."""
         windows = self.step(roll.sorted_windows, x, constants=(n,))
-        wanted = self.wanted.setdefault(windows, [])
-        if statistic not in wanted:
-            wanted.append(statistic)
-        return self.step(pick, windows, constants=(wanted.index(statistic),))
+        statistics = self.statistics.setdefault(windows, [])
+        if statistic not in statistics:
+            statistics.append(statistic)
+        return self.step(pick, windows, constants=(statistics.index(statistic),))
 
     def finished(self) -> list[Step]:
-        """The steps, told which order statistics to take."""
-        for s, wanted in self.wanted.items():
+        """Return the steps, with the list of order statistics filled in."""
+        for s, statistics in self.statistics.items():
             step = self.steps[s]
-            self.steps[s] = replace(step, constants=(*step.constants, tuple(wanted)))
+            self.steps[s] = replace(step, constants=(*step.constants, tuple(statistics)))
         return self.steps
 
     def _deviation(self, raw: int, n: int) -> int:
@@ -183,7 +183,7 @@ class _Builder:
         return self.step(roll.root, self.step(roll.variance, x, constants=(n,)))
 
     def _pair(self, name: str, left: int, right: int, n: int) -> int:
-        """Cov and Corr: of the sessions on which both values are finite."""
+        """Add Cov or Corr, over the sessions on which both values are finite."""
         a = self.step(prepared, self.step(roll.paired, left, right))
         b = self.step(prepared, self.step(roll.paired, right, left))
         means = [
@@ -194,10 +194,10 @@ class _Builder:
         if name == "Cov":
             return cov
         variances = [self.step(roll.variance, x, constants=(n,)) for x in (a, b)]
-        found = self.step(roll.correlation, cov, *variances)
+        result = self.step(roll.correlation, cov, *variances)
         if n == 0:
-            return found
-        return self.step(roll.unflat, found, self._deviation(left, n), self._deviation(right, n))
+            return result
+        return self.step(roll.unflat, result, self._deviation(left, n), self._deviation(right, n))
 
 
 WINDOWED: Mapping[str, Callable[..., Series]] = MappingProxyType(

@@ -1,9 +1,9 @@
-"""Operators on single sessions, and shifts, in the qlib semantics: numpy in pyqlib's dtypes.
+"""Operators on single sessions, and shifts, in the qlib semantics, with pyqlib's dtypes.
 
-The dtypes are part of the numbers: fields are float32 and a constant does not widen them, so ties
-and everything that counts them depend on it; a comparison gives bool and is false where a value is
-missing. Conditions in arithmetic do what pandas does with bool: they add as `or` and multiply as
-`and`, turn into numbers beside a number, and cannot be subtracted, divided or raised.
+The dtypes are part of the numbers: fields are float32 and a constant does not widen them, which
+decides ties and all that counts them; a comparison gives bool and is false for a missing value.
+Conditions in arithmetic follow pandas' bool: they add as `or` and multiply as `and`, turn into
+numbers beside a number, and cannot be subtracted, divided or raised.
 
 qlib: ops.py NpElemOperator, NpPairOperator, If, Ref, Delta.
 """
@@ -23,7 +23,7 @@ Function = Callable[..., Series]
 
 
 def _lifted(function: Callable[..., Any], *, keep_conditions: bool = False) -> Function:
-    """A numpy function as one of values and constants."""
+    """Turn a numpy function into one of values and constants."""
 
     def apply(*operands: Series | float) -> Series:
         ready, start, stop = meet(operands, keep_conditions=keep_conditions)
@@ -33,7 +33,7 @@ def _lifted(function: Callable[..., Any], *, keep_conditions: bool = False) -> F
 
 
 def _refused(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """A function of two operands that pandas refuses for two conditions, though numpy does not."""
+    """Refuse two conditions, as pandas does, though numpy would take them."""
 
     def apply(a: Any, b: Any) -> Any:
         if all(getattr(x, "dtype", None) == np.bool_ for x in (a, b)):
@@ -44,12 +44,12 @@ def _refused(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _power(a: Any, b: Any) -> Any:
-    """Power as the operator `**`, whose results for squares and roots differ from np.power's."""
+    """Raise a to b by the operator `**`, whose squares and roots differ from np.power's."""
     return a**b
 
 
 def _sign(x: Array) -> Array:
-    """Sign in float32, whatever the dtype of x."""
+    """Return the sign in float32, whatever the dtype of x."""
     signs: Array = np.sign(x.astype(np.float32))
     return signs
 
@@ -83,7 +83,7 @@ ELEMENTWISE: Mapping[str, Function] = MappingProxyType(
 
 
 def ref(series: Series, sessions: int) -> Series:
-    """The value `sessions` earlier (later if negative; 0: on the first session of the span).
+    """Return the value `sessions` earlier (later if negative; 0: first session of the span).
 
     A shifted condition is a number, missing where there was no session.
     """
@@ -107,12 +107,12 @@ def ref(series: Series, sessions: int) -> Series:
 
 
 def delta(series: Series, sessions: int) -> Series:
-    """The change since the value that `ref` gives; of conditions too, except since the first."""
+    """Return the change since `ref`'s value; also of conditions, except since the first."""
     earlier = _first(series) if sessions == 0 else ref(series, sessions).values
     return series.like(series.values - earlier)
 
 
 def _first(series: Series) -> Array:
-    """The value on the first session of the span, [C, 1]."""
+    """Return the value on the first session of the span, [C, 1]."""
     at = np.minimum(series.start, series.values.shape[1] - 1)
     return np.take_along_axis(series.values, at[:, None], axis=1)

@@ -1,13 +1,13 @@
-"""Rolling statistics of the qlib semantics: the same recurrences from the same first bar.
+"""Rolling statistics of the qlib semantics: pandas' and pyqlib's own recurrences.
 
 pyqlib takes means, sums and deviations from pandas (compensated running sums, Welford's update run
-forwards and backwards) and regressions from running sums of its own. Each carries the rounding of
-all bars since the first one, and its masks compare such numbers with thresholds, so the only way
-to agree on every row is to run the same recurrence. Not for new work: in the strict semantics a
-window is computed afresh.
+forwards and backwards) and regressions from running sums of its own. Each recurrence carries the
+rounding of all bars since the first one, and pyqlib's masks compare such numbers with thresholds,
+so only the same recurrence agrees on every row. Not for new work: the strict semantics computes a
+window afresh.
 
-Here a value is missing where it is NaN. Callers turn infinities into NaN, as pandas does before
-every rolling statistic, but not before a regression, which one infinity poisons for good.
+A missing value is NaN. Callers turn infinities into NaN, as pandas does before every rolling
+statistic, but not before a regression, which one infinity poisons for good.
 
 Sources: pandas 2.3, _libs/window/aggregations (sum, mean, var); qlib: data/_libs/rolling.pyx
 (Slope, Resi, Rsquare), ops.py (IdxMax, IdxMin).
@@ -44,6 +44,7 @@ def running_sum(x: Array, start: Array, length: int, mean: bool, out: Array) -> 
         n = negative = run = 0
         previous = np.nan
         for t in range(first, x.shape[1]):
+            # The value that leaves, then the one that enters, each with its own compensation.
             if t - length >= first:
                 old = x[i, t - length]
                 if old == old:
@@ -63,6 +64,7 @@ def running_sum(x: Array, start: Array, length: int, mean: bool, out: Array) -> 
                 total = z
                 run = run + 1 if new == previous else 1
                 previous = new
+            # Windows of one repeated value are exact, and a mean keeps the sign of its values.
             if n == 0:
                 value = np.nan
             elif not mean:
@@ -78,7 +80,7 @@ def running_sum(x: Array, start: Array, length: int, mean: bool, out: Array) -> 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def running_var(x: Array, start: Array, length: int, out: Array) -> None:
-    """Sample variance of each window by Welford's update, forwards for new values, back for old.
+    """Sample variance of each window by Welford's update, added forwards, removed backwards.
 
     Args:
         x: [C, T] float64.
@@ -94,6 +96,7 @@ def running_var(x: Array, start: Array, length: int, out: Array) -> None:
         n = run = 0
         previous = np.nan
         for t in range(first, x.shape[1]):
+            # The value that leaves, then the one that enters.
             if t - length >= first:
                 old = x[i, t - length]
                 if old == old:
@@ -147,6 +150,7 @@ def running_line(
         residual[i, :first] = np.nan
         n = sx = sxx = sy = syy = sxy = 0.0
         for t in range(first, y.shape[1]):
+            # Every position moves down by one; then one value leaves and one enters.
             sxy -= sy
             sxx = sxx + n - 2.0 * sx
             sx -= n
@@ -164,6 +168,7 @@ def running_line(
                 sy += new
                 syy += new * new
                 sxy += length * new
+            # The line through the window, from its sums.
             above = n * sxy - sx * sy
             below = n * sxx - sx * sx
             b = above / below
@@ -211,10 +216,10 @@ def growing_line(y: Array, start: Array, slope: Array, rsquare: Array, residual:
 def running_extreme(
     x: Array, start: Array, length: int, sign: float, value: Array, position: Array
 ) -> None:
-    """Extreme of each window and its position, the first missing value counting as the extreme.
+    """Extreme of each window and its position; the first missing value counts as the extreme.
 
-    The extreme itself passes missing values over; its position does not (`np.argmax` answers with
-    the first NaN). Positions count from 1 at the oldest slot; the oldest of equals wins. A window
+    The extreme itself skips missing values; its position does not (`np.argmax` returns the first
+    NaN). Positions count from 1 at the oldest slot; the oldest of equals wins. A window
     is searched afresh only when the extreme has left it.
 
     Args:
@@ -232,6 +237,7 @@ def running_extreme(
         at = -1
         missing = first
         for t in range(first, x.shape[1]):
+            # The newest session alone is compared, unless the extreme has left the window.
             oldest = max(first, t - length + 1)
             begin = t
             if at < oldest:
@@ -242,6 +248,7 @@ def running_extreme(
                 if v == v and (at < 0 or v > best):
                     best = v
                     at = s
+            # The first missing value of the window takes the extreme's place.
             missing = max(missing, oldest)
             while missing <= t and x[i, missing] == x[i, missing]:
                 missing += 1

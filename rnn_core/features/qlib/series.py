@@ -1,13 +1,13 @@
-"""A value on the way through the qlib semantics: numbers, and the sessions they exist on.
+"""Values of the qlib semantics: numbers, and the sessions on which they exist.
 
 pyqlib computes on one pandas series for each instrument, whose index is the instrument's span. Here
-a chunk of instruments is one array, so the span travels beside it. It decides where windows begin
-and what a shift may read; what an array holds outside the span is nobody's business, so arithmetic
-never cleans up after itself. Only `Mask` gives a value another span than its instrument's: the one
+a chunk of instruments is one array, so the span travels beside the array. The span decides where
+windows begin and which sessions a shift may read; cells outside the span may hold anything, so
+arithmetic never clears them. Only `Mask` gives a value a span other than its instrument's: the one
 row of the named instrument, which meets the others by broadcasting.
 
-Where two spans meet, the result reaches over both and is missing where either is (pandas aligns
-the two indexes; qlib: data/base.py Expression.load).
+The result of two spans covers both, and is missing on sessions that either lacks (pandas aligns the
+two indexes; qlib: data/base.py Expression.load).
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ class Series:
     stop: Positions
 
     def like(self, values: Array) -> Series:
-        """Other values on the same span."""
+        """Return other values on the same span."""
         return Series(values, self.start, self.stop)
 
 
 def spans(present: NDArray[np.bool_]) -> tuple[Positions, NDArray[np.bool_]]:
-    """Position of each instrument's first row, T if it has none, and its span as a mask [C, T]."""
+    """Return the position of each instrument's first row, T without rows, and its span, [C, T]."""
     start, stop = limits(present)
     at = np.arange(present.shape[1])
     return start, (at >= start[:, None]) & (at < stop[:, None])
 
 
 def limits(present: NDArray[np.bool_]) -> tuple[Positions, Positions]:
-    """Position of each instrument's first row and the one after its last; T and 0 without rows."""
+    """Return each instrument's first position and that after its last row; T and 0 without rows."""
     sessions = present.shape[1]
     some = present.any(axis=1)
     start = np.where(some, present.argmax(axis=1) if sessions else 0, sessions)
@@ -58,7 +58,7 @@ def limits(present: NDArray[np.bool_]) -> tuple[Positions, Positions]:
 
 
 def blanked(series: Series, *, keep_conditions: bool = False) -> Array:
-    """The values with those outside the span missing (false, if conditions are to stay so)."""
+    """Return the values, missing outside the span (or false, with `keep_conditions`)."""
     at = np.arange(series.values.shape[1])
     inside = (at >= series.start[:, None]) & (at < series.stop[:, None])
     if series.values.dtype != np.bool_:
@@ -69,7 +69,7 @@ def blanked(series: Series, *, keep_conditions: bool = False) -> Array:
 def meet(
     operands: tuple[Series | float, ...], *, keep_conditions: bool = False
 ) -> tuple[list[Any], Positions, Positions]:
-    """Operands made ready for numpy: their values, and the span of the result.
+    """Prepare operands for numpy: their values, and the span of the result.
 
     Args:
         operands: values and constants, at least one of them a value.
@@ -93,12 +93,12 @@ def meet(
 
 
 def widened(series: Series) -> Series:
-    """As float64, infinities as they are: what pyqlib's own regressions are given."""
+    """Convert to float64 and keep infinities, as pyqlib does for its own regressions."""
     return series.like(series.values.astype(np.float64))
 
 
 def prepared(series: Series) -> Series:
-    """As float64, infinities missing, nothing after the span: what pandas' kernels are given."""
+    """Convert to float64 without infinities or values after the span, as for pandas' kernels."""
     values = series.values.astype(np.float64)
     if series.values.dtype != np.bool_:
         values[np.isinf(values)] = np.nan

@@ -1,8 +1,8 @@
-"""Statistics that pyqlib computes window by window in Python: WMA, Mad and EMA over all history.
+"""Statistics that pyqlib computes window by window: WMA, Mad and EMA over all history.
 
-They sum with numpy, whose sums run in eight strands over blocks of up to 128 numbers; the same
-order of additions gives the same bits. There is no recurrence, so a step costs its window, and
-N=0 the square of the history.
+pyqlib sums with numpy, whose sums run in eight strands over blocks of up to 128 numbers; the same
+order of additions gives the same bits. There is no recurrence, so a step costs its window, and N=0
+costs the square of the history.
 
 qlib: ops.py Mad, WMA, EMA; numpy: pairwise summation of add.reduce, nanmean, nansum.
 """
@@ -110,7 +110,7 @@ def mean_deviation(x: Array, start: Array, length: int, out: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def linear_mean(x: Array, start: Array, length: int, out: Array) -> None:
-    """Mean of the values times 1 .. m / (1 + .. + m), m being the sessions in the window.
+    """Mean of the values times 1 .. m / (1 + .. + m), for m sessions in the window.
 
     The weights sum to 1 and the mean divides by the number of values besides, so a constant c
     gives c / m; missing values keep their weight.
@@ -151,7 +151,7 @@ def growing_exponential(x: Array, start: Array, out: Array) -> None:
     out[...] = np.nan
     longest = x.shape[1] - int(start.min(initial=x.shape[1]))
     held = np.empty(x.shape[1])
-    # By numpy and here, because its powers are not those of the C library to the last bit.
+    # numpy computes the weights: its powers differ from the C library's in the last bit.
     for m in range(1, longest + 1):
         weights = (1 - 2 / (1 + m)) ** np.arange(m)[::-1]
         weights /= weights.sum()
@@ -160,7 +160,7 @@ def growing_exponential(x: Array, start: Array, out: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _weigh(x: Array, start: Array, weights: Array, held: Array, out: Array) -> None:
-    """The sum of m weighted values, on the m-th session of each instrument."""
+    """Sum m weighted values, on the m-th session of each instrument."""
     m = weights.shape[0]
     for i in range(x.shape[0]):
         t = start[i] + m - 1

@@ -1,6 +1,6 @@
 """The instruction set that `program` writes and `machine` runs: operations, groups, statistics.
 
-Plain integers, because compiled kernels see module constants as constants.
+The codes are plain integers, because compiled kernels take module constants as constants.
 """
 
 from __future__ import annotations
@@ -43,4 +43,4 @@ FIELDS = 2
 """The first field."""
 
 GEOMETRY_ROWS = 6
-"""Rows per level that depend on which values are there, not on what they are."""
+"""Rows per level that depend on the places of the values, not on the values."""

@@ -1,7 +1,7 @@
 """Element-wise operations on blocks of sessions: the inner loops of `machine`.
 
-A run of operations goes through a few hundred sessions at a time, so what it hands from one
-operation to the next stays in the first-level cache. Each operation is one contiguous loop and
+A run of operations goes through a few hundred sessions at a time, so the values between two
+operations stay in the first-level cache. Each operation is one contiguous loop and
 applies the rule of the strict semantics on the way: a result that is infinite is missing, a
 comparison with a missing value is false (!= is true).
 
@@ -30,13 +30,13 @@ MAX_FLOAT64 = 1.7976931348623157e308
 
 @njit(nogil=True, error_model="numpy")
 def _finite(value: float) -> float:
-    """The value, or NaN if it is infinite."""
+    """Return the value, or NaN if it is infinite."""
     return value if abs(value) <= MAX_FLOAT64 else np.nan
 
 
 @njit(nogil=True, error_model="numpy")
 def _arithmetic(op: int, a: Array, b: Array, out: Array) -> None:
-    """Two numbers to a number."""
+    """Combine two numbers into a number."""
     n = out.shape[0]
     if op == codes.ADD:
         for j in range(n):
@@ -65,7 +65,7 @@ def _arithmetic(op: int, a: Array, b: Array, out: Array) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def _logic(op: int, a: Array, b: Array, out: Array) -> None:
-    """Two numbers, or two conditions, to a condition (1 or 0)."""
+    """Combine two numbers, or two conditions, into a condition (1 or 0)."""
     n = out.shape[0]
     if op == codes.GT:
         for j in range(n):
@@ -95,7 +95,7 @@ def _logic(op: int, a: Array, b: Array, out: Array) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def _single(op: int, a: Array, out: Array) -> None:
-    """One number, or condition, to another."""
+    """Map one number or condition to another."""
     n = out.shape[0]
     if op == codes.ABS:
         for j in range(n):
@@ -114,15 +114,15 @@ def _single(op: int, a: Array, out: Array) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def _choose(condition: Array, yes: Array, no: Array, out: Array) -> None:
-    """`yes` where the condition is not 0, `no` where it is, missing where it is missing."""
+    """Return `yes` for a condition other than 0, `no` for 0, missing for a missing one."""
     for j in range(out.shape[0]):
-        chosen = no[j] if condition[j] == 0.0 else yes[j]
-        out[j] = chosen if condition[j] == condition[j] else np.nan
+        value = no[j] if condition[j] == 0.0 else yes[j]
+        out[j] = value if condition[j] == condition[j] else np.nan
 
 
 @njit(nogil=True, error_model="numpy")
 def _shift(row: Array, present: Array, earlier: int, start: int, out: Array) -> None:
-    """The value `earlier` sessions before (after, if negative), missing where there was no row."""
+    """Return the value `earlier` sessions before (after, if negative), missing without a row."""
     sessions = row.shape[0]
     for j in range(out.shape[0]):
         t = start + j - earlier
@@ -133,7 +133,7 @@ def _shift(row: Array, present: Array, earlier: int, start: int, out: Array) -> 
 
 @njit(nogil=True, error_model="numpy")
 def _store32(a: Array, keep: Array, out: Array) -> None:
-    """Into float32, missing where there is no row or the number does not fit."""
+    """Store as float32, missing without a row or if the number does not fit."""
     for j in range(out.shape[0]):
         value = a[j] if keep[j] > 0.0 and abs(a[j]) <= MAX_FLOAT32 else np.nan
         out[j] = np.float32(value)
@@ -141,14 +141,14 @@ def _store32(a: Array, keep: Array, out: Array) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def _store64(a: Array, keep: Array, out: Array) -> None:
-    """Into float64, missing where there is no row."""
+    """Store as float64, missing without a row."""
     for j in range(out.shape[0]):
         out[j] = a[j] if keep[j] > 0.0 else np.nan
 
 
 @njit(nogil=True, error_model="numpy")
 def _operand(k: int, start: int, stop: int, ws: Array, registers: Array) -> Array:
-    """A block of a row of the workspace (k >= 0) or a register (k < 0)."""
+    """Return a block of a row of the workspace (k >= 0) or of a register (k < 0)."""
     return ws[k, start:stop] if k >= 0 else registers[-1 - k, : stop - start]
 
 
@@ -172,8 +172,8 @@ def run(
         ws: [rows, T].
         registers: [R, BLOCK], among them the constants.
         everywhere: store values of absent rows too.
-        span: the sessions to store, first and last+1 within `ws`, and where the first goes.
-        instrument: its place in the result.
+        span: the sessions to store, first and last+1 within `ws`, and the place of the first.
+        instrument: the instrument's place in the result.
         out32, out64: [F, N, T]; the one without features is not written.
     """
     sessions = ws.shape[1]
@@ -183,6 +183,7 @@ def run(
         for k in range(ops.shape[0]):
             op, d = ops[k, 0], ops[k, 1]
             a = _operand(ops[k, 2], start, stop, ws, registers)
+            # The part of the block that belongs to the result.
             if op == codes.STORE:
                 low, high = max(start, first), min(stop, last)
                 if low >= high:
@@ -197,6 +198,7 @@ def run(
                 else:
                     _store64(value, keep, out64[d, instrument, at : at + high - low])
                 continue
+            # The codes are ordered by the number and kind of operands.
             out = _operand(d, start, stop, ws, registers)
             if op <= codes.LESS:
                 _arithmetic(op, a, _operand(ops[k, 3], start, stop, ws, registers), out)

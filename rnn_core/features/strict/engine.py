@@ -1,8 +1,8 @@
-"""Runs a program of the strict semantics over a market, instruments in chunks, sessions in pieces.
+"""Running of a strict program over a market: instruments in chunks, sessions in pieces.
 
-A piece is as many sessions as keep an instrument's workspace in the second-level cache, with the
-look-back of the set in front. Cutting changes no bit: a value depends on the sessions that its
-expression names and on nothing else. A set that reads all of history gets it in one piece.
+A piece holds as many sessions as keep an instrument's workspace in the second-level cache, with the
+look-back of the set in front. Cutting changes no bit: a value depends only on the sessions that its
+expression names. A set that reads all of history gets one piece.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def prepare(
     Args:
         panel: the market.
         nodes: F expressions.
-        least: fewest values a window needs for a result.
-        everywhere: keep what the formula gives where there is no row.
+        least: fewest values that a window needs for a result.
+        everywhere: keep the formula's values on cells without a row.
 
     Returns:
-        What evaluates the instruments first .. last-1 into an [F, *, T] float32 or float64 array,
-        the first of them at a place; from any thread.
+        A function for any thread, which evaluates the instruments first .. last-1 into an [F, *, T]
+        float32 or float64 array, the first of them at a place.
 
     Raises:
         ValueError: on an instrument of `Mask` that the panel lacks.
@@ -60,12 +60,14 @@ def prepare(
 
     def run(first: int, last: int, out: Array, place: int) -> None:
         present = panel.present[first:last]
+        # The inputs of the chunk: cleaned fields, and series of other instruments.
         raw = np.empty((len(program.inputs), last - first, sessions))  # [fields, C, T]
         for row, name in enumerate(program.inputs):
             if isinstance(name, str):
                 machine.clean(panel.fields[name][first:last], present, raw[row])
             else:
                 raw[row] = others[name]
+        # A workspace that another call has finished with, or a new one.
         try:
             memory, registers = idle.get_nowait()
         except Empty:
@@ -96,7 +98,7 @@ def prepare(
 
 
 def _workspace(program: Program, longest: int) -> tuple[Array, Array]:
-    """Rows for the longest piece, and registers with the constants filled in."""
+    """Allocate rows for the longest piece, and registers with the constants filled in."""
     memory = np.empty((program.rows + machine.PADS) * (longest + machine.MARGIN))
     registers = np.empty((program.registers, BLOCK))
     registers[: len(program.constants)] = np.array(program.constants)[:, None]
@@ -104,7 +106,7 @@ def _workspace(program: Program, longest: int) -> tuple[Array, Array]:
 
 
 def _pieces(nodes: Sequence[Expression], sessions: int) -> NDArray[np.int64]:
-    """[P, 4] sessions to load and to store: pieces of the history, each with what it looks at."""
+    """Cut the history, [P, 4]: sessions to load, with the reach of the set, and to store."""
     back = max((node.look_back for node in nodes), default=0)
     ahead = max((node.look_ahead for node in nodes), default=0)
     size = sessions if back >= UNBOUNDED else max(PIECE - back - ahead, 4 * (back + ahead), 1)
@@ -117,7 +119,7 @@ def _pieces(nodes: Sequence[Expression], sessions: int) -> NDArray[np.int64]:
 
 
 def _other_instruments(panel: Panel, program: Program, least: int) -> dict[Call, Array]:
-    """The series that `Mask` takes from one instrument and gives to all, [T] each."""
+    """Compute the series that `Mask` takes from one instrument and gives to all, [T] each."""
     series = {}
     for node in program.inputs:
         if isinstance(node, Call):
@@ -130,7 +132,7 @@ def _other_instruments(panel: Panel, program: Program, least: int) -> dict[Call,
 
 
 def _place(panel: Panel, name: str) -> int:
-    """Place of an instrument by its code, in any case of letters.
+    """Find an instrument by its code, in any case of letters.
 
     Raises:
         ValueError: if there is none; the message names near ones.
@@ -145,7 +147,7 @@ def _place(panel: Panel, name: str) -> int:
 
 
 def _only(panel: Panel, place: int) -> Panel:
-    """One instrument of a panel."""
+    """Return one instrument of a panel."""
     fields = {name: values[place : place + 1] for name, values in panel.fields.items()}
     return Panel(
         panel.sessions,

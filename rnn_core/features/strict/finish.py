@@ -1,7 +1,7 @@
-"""The last step of a statistic: from what was merged to the number asked for.
+"""The last step of a statistic: from the merged parts to the requested number.
 
-Rules: a statistic of fewer values than it needs, or than are asked for, is missing; a series that
-does not vary has no correlation and no share of explained variance. qlib: ops.py Std, Slope,
+Rules: a statistic of fewer values than it needs, or than the caller requires, is missing; a series
+that does not vary has no correlation and no share of explained variance. qlib: ops.py Std, Slope,
 Rsquare, Resi, Corr, IdxMax; pandas' rolling kernels.
 """
 
@@ -24,13 +24,13 @@ def moment(
     stat: int, x: Array, m: Array, q: Array, c: Array, n: Array, k: Array, kk: Array,
     least: int, out: Array,
 ) -> None:  # fmt: skip
-    """A statistic of one series from its mean m, squares q, products c with the lag.
+    """Compute a statistic of one series from mean m, squares q, products c with the lag.
 
     With b = c / kk the slope over the lag, the line at lag 0 is m - b k.
 
     Args:
         stat: MEAN, VAR, STD, SLOPE, RSQUARE or RESI.
-        x, m, q, c: [T] the series and what was merged from it.
+        x, m, q, c: [T] the series and its merged parts.
         n, k, kk: [T] number of values, their mean lag, squares of the lags.
         least: fewest values for a result.
         out: [T].
@@ -62,7 +62,7 @@ def moment(
 
 @njit(nogil=True, error_model="numpy")
 def comoment(stat: int, ws: Array, c: int, n: Array, least: int, out: Array) -> None:
-    """CORR or COV from the five rows of `comoments` at c; fewer than two pairs give nothing."""
+    """Compute CORR or COV from the five rows of `comoments` at c, for two pairs or more."""
     mx, qx, my, qy, xy = ws[c], ws[c + 1], ws[c + 2], ws[c + 3], ws[c + 4]
     two = max(least, 2)
     if stat == codes.COV:
@@ -78,7 +78,7 @@ def comoment(stat: int, ws: Array, c: int, n: Array, least: int, out: Array) -> 
 
 @njit(nogil=True, error_model="numpy")
 def total(stat: int, s: Array, n: Array, least: int, out: Array) -> None:
-    """SUM, COUNT or SHARE from a sum s over n values or sessions."""
+    """Compute SUM, COUNT or SHARE from a sum s over n values or sessions."""
     for t in range(out.shape[0]):
         value = n[t] if stat == codes.COUNT else (s[t] if stat == codes.SUM else s[t] / n[t])
         out[t] = value if n[t] >= least or stat == codes.COUNT else np.nan
@@ -88,7 +88,7 @@ def total(stat: int, s: Array, n: Array, least: int, out: Array) -> None:
 def place(
     stat: int, sign: float, v: Array, p: Array, window: Array, n: Array, least: int, out: Array
 ) -> None:
-    """The extreme v itself, or its place counted from 1 at the oldest session of the window."""
+    """Return the extreme v, or its place counted from 1 at the oldest session of the window."""
     for t in range(out.shape[0]):
         value = window[t] - p[t] if stat == codes.POSITION else sign * v[t]
         enough = v[t] > -np.inf and (least <= 1 or n[t] >= least)

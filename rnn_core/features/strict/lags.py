@@ -1,8 +1,8 @@
 """Statistics that take a pass over the lags of every window, one instrument at a time.
 
-Mean absolute deviation, skewness, kurtosis and the weighted means are seldom asked for and have no
-short merge, so each window is walked from its newest lag to its oldest, once for the mean and once
-about it. The inner loops run over sessions; the order depends on the window alone.
+Mean absolute deviation, skewness, kurtosis and the weighted means are rare and have no short merge,
+so each window is walked from its newest lag to its oldest, once for the mean and once about the
+mean. The inner loops run over sessions; the order depends on the window alone.
 
 Sources: Joanes & Gill (1998) for the unbiased skewness G1 and kurtosis G2 (pandas' skew and kurt);
 qlib: ops.py Mad, WMA and EMA with N = 0 for the weights.
@@ -27,7 +27,7 @@ float32 bars (6e-8), below one tick of any quoted price, and free of the scale o
 
 @njit(nogil=True, error_model="numpy")
 def _means(x: Array, length: int, n: Array, mean: Array) -> None:
-    """Number and mean of the values of every window."""
+    """Compute number and mean of the values of every window."""
     for t in range(x.shape[0]):
         n[t] = 0.0
         mean[t] = 0.0
@@ -42,7 +42,7 @@ def _means(x: Array, length: int, n: Array, mean: Array) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def _deviation(x: Array, length: int, least: int, pad: Array, out: Array) -> None:
-    """Mean absolute deviation from the mean."""
+    """Compute the mean absolute deviation from the mean."""
     n, mean = pad[0, : x.shape[0]], pad[1, : x.shape[0]]
     _means(x, length, n, mean)
     for t in range(x.shape[0]):
@@ -58,7 +58,7 @@ def _deviation(x: Array, length: int, least: int, pad: Array, out: Array) -> Non
 
 @njit(nogil=True, error_model="numpy")
 def _shape(x: Array, length: int, power: int, least: int, pad: Array, out: Array) -> None:
-    """Unbiased skewness (power 3) or excess kurtosis (power 4); a constant has no shape."""
+    """Compute unbiased skewness (power 3) or excess kurtosis (power 4); a constant has none."""
     sessions = x.shape[0]
     n, mean, square = pad[0, :sessions], pad[1, :sessions], pad[2, :sessions]
     _means(x, length, n, mean)
@@ -87,7 +87,7 @@ def _shape(x: Array, length: int, power: int, least: int, pad: Array, out: Array
 
 @njit(nogil=True, error_model="numpy")
 def _weighted(x: Array, window: Array, length: int, least: int, pad: Array, out: Array) -> None:
-    """Mean with weights 1, 2, .. from the oldest session of the window to the newest.
+    """Compute the mean with weights 1, 2, .. from the oldest session of the window to the newest.
 
     `window` [T] gives its number of sessions.
     """
@@ -110,7 +110,7 @@ def _weighted(x: Array, window: Array, length: int, least: int, pad: Array, out:
 
 @njit(nogil=True, error_model="numpy")
 def _growing_ema(x: Array, window: Array, least: int, pad: Array, out: Array) -> None:
-    """Mean of all history with weights a^lag, a = 1 - 2/(1 + sessions since the first row)."""
+    """Compute the mean of all history with weights a^lag, a = 1 - 2/(1 + sessions so far)."""
     sessions = x.shape[0]
     n, weights = pad[0, :sessions], pad[1, :sessions]
     for t in range(x.shape[0]):
@@ -134,13 +134,13 @@ def _growing_ema(x: Array, window: Array, least: int, pad: Array, out: Array) ->
 def lagged(
     stat: int, x: Array, window: Array, length: int, least: int, pad: Array, out: Array
 ) -> None:
-    """A statistic of this module.
+    """Compute a statistic of this module.
 
     Args:
         stat: MAD, SKEW, KURT, WMA or GROWING_EMA.
         x: [T] float64, NaN where missing.
         window: [T] sessions of each window, from `merged.slots`.
-        length: of the window in sessions.
+        length: window in sessions.
         least: fewest values for a result.
         pad: [3, at least T] scratch.
         out: [T].

@@ -1,10 +1,10 @@
-"""Expressions to values: what there is to compute, equal parts once.
+"""Lowering of expressions to values, equal parts once.
 
 A value is a field, a constant, an element-wise operation on values, or a statistic. Statistics are
 gathered into groups: all windows of all statistics of one series that share their work.
 
-Rule of the strict semantics that is settled here: a session without a row has no value for a
-window, a reference or a condition to see (EXIST, HOLD), whatever the formula gives there.
+This module applies a rule of the strict semantics: windows, references and conditions see no value
+on a session without a row (EXIST, HOLD), whatever the formula gives there.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ STATISTICS = {
 OF_CONDITIONS = {"Mean": codes.SHARE, "Sum": codes.SUM, "Count": codes.COUNT}
 LINES = (codes.SLOPE, codes.RSQUARE, codes.RESI)
 NEED_VALUES = ("Add", "Sub", "Mul", "Div", "Greater", "Less", "Abs", "Sign", "Log", "Delta")
-"""Operators that give nothing where an argument is missing."""
+"""Operators without a result if an argument is missing."""
 
 Key = tuple[Any, ...]
 Value = int
@@ -73,7 +73,7 @@ Value = int
 
 @dataclass(eq=False)
 class Group:
-    """Statistics that share their work: all windows of one kind, series and, if it has one, q."""
+    """Statistics that share their work: all windows of one kind, series and q, if it has one."""
 
     kind: int
     operands: tuple[Value, ...]
@@ -83,7 +83,7 @@ class Group:
 
 
 class Lowering:
-    """Expressions to values and groups."""
+    """The values and groups of a set of expressions."""
 
     def __init__(self, history: int) -> None:
         self.history = history
@@ -93,14 +93,14 @@ class Lowering:
         self.groups: dict[Key, Group] = {}
 
     def value(self, *key: Any) -> Value:
-        """The one value of this kind."""
+        """Return the one value of this kind."""
         if key not in self.places:
             self.places[key] = len(self.values)
             self.values.append(key)
         return self.places[key]
 
     def lower(self, node: Expression) -> Value:
-        """The value of an expression."""
+        """Return the value of an expression."""
         if node not in self.nodes:
             if isinstance(node, Number):
                 self.nodes[node] = self.value("constant", node.value)
@@ -113,33 +113,33 @@ class Lowering:
         return self.nodes[node]
 
     def call(self, node: Call) -> Value:
-        """The value of an operator on its arguments."""
+        """Return the value of an operator on its arguments."""
         if node.name in ELEMENTWISE:
             return self.op(ELEMENTWISE[node.name], *(self.lower(a) for a in node.arguments))
         if node.name == "Mask":
             return self.value("input", node)
         if node.name in ("Ref", "Delta"):
             sessions = int(node.constants[0])
-            x, seen = self.lower(node.arguments[0]), self.seen(node.arguments[0])
+            x, series = self.lower(node.arguments[0]), self.seen(node.arguments[0])
             earlier = (
-                self.op(codes.SHIFT, seen, sessions) if sessions else self.op(codes.FIRST, seen)
+                self.op(codes.SHIFT, series, sessions) if sessions else self.op(codes.FIRST, series)
             )
             return earlier if node.name == "Ref" else self.op(codes.SUB, x, earlier)
         return self.statistic(node)
 
     def op(self, code: int, *operands: int) -> Value:
-        """An element-wise operation on values."""
+        """Return the value of an element-wise operation."""
         return self.value("op", code, *operands)
 
     def seen(self, node: Expression) -> Value:
-        """A series as windows and references see it: nothing where there is no row."""
+        """Return a series for windows and references: missing on sessions without a row."""
         x = self.lower(node)
         if node.is_condition:
             return self.op(codes.HOLD, x)
         return x if _needs_row(node) else self.op(codes.EXIST, x)
 
     def statistic(self, node: Call) -> Value:
-        """The value of a rolling operator, noted in its group."""
+        """Return the value of a rolling operator, and note the statistic in its group."""
         series = node.series
         operands = tuple(self.seen(a) for a in series)
         window, constant = node.constants[0], 0.0
@@ -175,7 +175,7 @@ class Lowering:
 
 
 def _needs_row(node: Expression) -> bool:
-    """Whether a series is missing by itself where there is no row."""
+    """True if a series is missing by itself on a session without a row."""
     if isinstance(node, Field):
         return True
     if isinstance(node, Call) and node.name in NEED_VALUES:

@@ -1,11 +1,11 @@
-"""The engine of the strict semantics: carries out a `program` for a chunk of instruments.
+"""The machine of the strict semantics: it runs a `program` for a chunk of instruments.
 
 One instrument at a time goes through all instructions in a workspace that stays in the second-level
 cache; the only traffic with memory is the bars in and the features out. The whole of it is compiled
 and runs without the interpreter's lock, so threads over chunks of instruments scale.
 
-What a value depends on: the sessions its expression names and nothing else. So a market may be cut
-into any chunks of instruments and any pieces of sessions, each with its look-back in front.
+A value depends only on the sessions that its expression names. So a market may be cut into any
+chunks of instruments and any pieces of sessions, each with its look-back in front.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from rnn_core.kernel_sources import sources_digest
 Array = NDArray[Any]
 
 PADS = 4
-"""Rows of `MARGIN` more than the sessions, as scratch of single kernels."""
+"""Scratch rows of single kernels, each `MARGIN` longer than the sessions."""
 
 MARGIN = 9
-"""What a sorted window needs around its values: an end on either side, and whole vectors."""
+"""Room of a sorted window around its values: an end on either side, and whole vectors."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def clean(values: Array, present: Array, out: Array) -> None:
-    """A field as float64, missing where absent or infinite, no negative zero (it sorts by chance).
+    """Convert a field to float64: missing if absent or infinite, no negative zero (for sorting).
 
     Args:
         values: [C, T] float32 or float64.
@@ -46,13 +46,13 @@ def clean(values: Array, present: Array, out: Array) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def _load(raw: Array, present: Array, i: int, start: int, ws: Array) -> None:
-    """Rows and fields of one instrument from `start` on; raw [fields, C, T], present [C, T]."""
+    """Load rows and fields of an instrument from `start` on; raw [fields, C, T], present [C, T]."""
     sessions = ws.shape[1]
     ahead = sessions
     for t in range(sessions - 1, -1, -1):
-        there = present[i, start + t]
-        ahead = t if there else ahead
-        ws[codes.PRESENT, t] = 1.0 if there else 0.0
+        exists = present[i, start + t]
+        ahead = t if exists else ahead
+        ws[codes.PRESENT, t] = 1.0 if exists else 0.0
         ws[codes.NEXT, t] = ahead
     for f in range(raw.shape[0]):
         row = ws[codes.FIELDS + f]
@@ -65,10 +65,10 @@ def _group(
     code: Array, levels: Array, requests: Array, params: Array, least: int, known: Array, ws: Array,
     pad: Array,
 ) -> None:  # fmt: skip
-    """One family of statistics of one series, all its windows.
+    """Compute one family of statistics of one series, over all its windows.
 
-    Inlined before it is compiled: all that it calls is then optimised once less, which takes a
-    quarter off the time of a first call.
+    numba inlines it before compiling: its callees are then optimised once less, which saves a
+    quarter of the time of a first call.
 
     Args:
         code: kind, series, second series, first and last+1 level, first and last+1 request,
@@ -86,6 +86,7 @@ def _group(
     steps = levels[code[3] : code[4]]
     asked = requests[code[5] : code[6]]
     sessions = x.shape[0]
+    # Pairs count only where both series have a value.
     if kind == codes.COMOMENTS:
         left, right = pad[0, :sessions], pad[1, :sessions]
         for t in range(sessions):
@@ -93,6 +94,7 @@ def _group(
             left[t] = x[t] if both else np.nan
             right[t] = y[t] if both else np.nan
         x, y = left, right
+    # The geometry of the values, unless an earlier group had values in the same places.
     geo = 0
     if code[7] >= 0:
         geo = code[10]
@@ -103,12 +105,14 @@ def _group(
         if state == 0 or (lines and state == 1):
             merged.geometry(x, steps, lines, ws, geo)
             known[code[7]] = 2 if lines else 1
+    # Kinds without merged parts.
     if kind == codes.QUANTILES:
         ordered.quantiles(x, asked[0, 1], asked, params, least, ws, pad)
         return
     if kind == codes.RANKS:
         ordered.ranks(x, steps, asked, least, ws, geo, pad)
         return
+    # The merged parts of all windows.
     if kind == codes.MOMENTS:
         merged.moments(x, steps, flag == 1, ws, geo, base)
     elif kind == codes.COMOMENTS:
@@ -119,6 +123,7 @@ def _group(
         merged.extremes(x, steps, -1.0 if flag & 1 else 1.0, flag & 2 != 0, ws, base)
     elif kind == codes.DECAYED:
         merged.decayed(x, steps, params[asked[0, 3]], ws, base)
+    # The requested statistics, from the parts.
     window = pad[3, :sessions]
     for r in range(asked.shape[0]):
         stat, level, out = asked[r, 0], asked[r, 1], ws[asked[r, 2]]
@@ -149,6 +154,7 @@ def _group(
             c = base + 2 * level
             for t in range(sessions):
                 out[t] = ws[c, t] / ws[c + 1, t] if ws[c + 1, t] > 0.0 else np.nan
+    # An infinity is missing.
     for r in range(asked.shape[0]):
         out = ws[asked[r, 2]]
         for t in range(sessions):
@@ -156,10 +162,10 @@ def _group(
 
 
 def _cached(sources: str) -> Any:
-    """`execute` with a compile cache that knows the sources of all it calls.
+    """Compile `execute` with a cache that knows the sources of all its callees.
 
-    numba recompiles a cached function when its own file has changed, but not when a function from
-    another file has; a value that the function closes over is part of the key.
+    numba recompiles a cached function when its own file changes, but not when the file of a callee
+    does; a value that the function closes over is part of the key.
     """
 
     @njit(cache=True, nogil=True, error_model="numpy")
@@ -188,7 +194,7 @@ def _cached(sources: str) -> Any:
             code: [I, 11] instructions; RUN has the first and last+1 of its operations.
             ops: [*, 5] operations.
             levels: [*, 3] levels of the windows.
-            requests: [*, 4] statistics asked for.
+            requests: [*, 4] requested statistics.
             params: constants of the statistics.
             raw: [fields, C, T] float64, cleaned.
             present: [C, T] bool.
@@ -197,7 +203,7 @@ def _cached(sources: str) -> Any:
             pieces: [P, 4] first and last+1 session to load, first and last+1 to store.
             first: place of the chunk's first instrument in the result.
             memory: workspace, at least (rows + PADS) x (longest piece + MARGIN).
-            rows: of the program.
+            rows: the program's rows of the workspace.
             registers: [R, BLOCK] with the constants filled in.
             known: [G] scratch for the states of the geometries.
             out32, out64: [F, N, T]; exactly one has features.

@@ -1,12 +1,13 @@
 """Statistics of nested windows by merging, one instrument at a time.
 
-Each kernel fills rows of a workspace, level by level as `windows.levels` lists them: a level of N
-sessions at t is merged from a newer part ending at t and an older one ending `lag` sessions before.
+Each kernel fills rows of a workspace, level by level as `rolling_windows.levels` lists them: a
+level of N sessions at t is merged from a newer part ending at t and an older one ending `lag`
+sessions before.
 The loops run over sessions and are contiguous, so they vectorise; the order of operations at t
 depends on nothing but the window, so a value has the same bits wherever the series starts.
 
-How often each value occurs, and where, is the `geometry`: it depends only on which values are
-there, so it is worked out once for all series that are missing in the same places.
+The `geometry` holds the number of values of each window and their places. It depends only on the
+places of missing values, so it is computed once for all series that miss the same ones.
 
 Numerics: means, sums of squares about the mean and cross products are merged as deviations between
 the parts (Chan, Golub & LeVeque 1983; Pebay 2008), sums of non-negative terms that lose nothing
@@ -31,7 +32,7 @@ Array = NDArray[Any]
 
 @njit(nogil=True, error_model="numpy")
 def merge_counts(na: Array, nb: Array, lag: int, n: Array, older: Array, cross: Array) -> None:
-    """Numbers of values of a window, the older part's share of them, and na nb / n.
+    """Merge numbers of values of a window, the older part's share of them, and na nb / n.
 
     Args:
         na, nb: [T] numbers of values of the newer and the older part.
@@ -65,7 +66,7 @@ def merge_lags(
     q: Array,
     step: Array,
 ) -> None:
-    """Mean lag of the values, squares about it, and the cross term that a regression needs.
+    """Merge mean lags, squares about them, and the cross term that a regression needs.
 
     Args:
         ka, kb: [T] mean lags of the parts.
@@ -100,7 +101,7 @@ def merge_moments(
     m: Array,
     q: Array,
 ) -> None:
-    """Mean m and sum of squares q about it; [T] each, `a` newer, `b` older."""
+    """Merge mean m and sum of squares q about it; [T] each, `a` newer, `b` older."""
     head = min(lag, m.shape[0])
     for t in range(head):
         m[t] = ma[t]
@@ -123,7 +124,7 @@ def merge_moments(
 def merge_products(
     ma: Array, mb: Array, ca: Array, cb: Array, lag: int, step: Array, c: Array
 ) -> None:
-    """Products c of the deviations of a series and the lag; `step` from `merge_lags`."""
+    """Merge products c of the deviations of a series and the lag; `step` from `merge_lags`."""
     head = min(lag, c.shape[0])
     for t in range(head):
         c[t] = ca[t]
@@ -144,7 +145,7 @@ def merge_pairs(
     cross: Array,
     c: Array,
 ) -> None:
-    """Products c of the deviations of two series with means x and y."""
+    """Merge products c of the deviations of two series with means x and y."""
     head = min(lag, c.shape[0])
     for t in range(head):
         c[t] = ca[t]
@@ -155,7 +156,7 @@ def merge_pairs(
 
 @njit(nogil=True, error_model="numpy")
 def merge_sums(a: Array, b: Array, lag: int, weight: float, s: Array) -> None:
-    """Sums s = newer + weight x older."""
+    """Merge sums: s = newer + weight x older."""
     head = min(lag, s.shape[0])
     for t in range(head):
         s[t] = a[t]
@@ -166,7 +167,7 @@ def merge_sums(a: Array, b: Array, lag: int, weight: float, s: Array) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def merge_extremes(a: Array, b: Array, lag: int, v: Array) -> None:
-    """The larger of the two parts' maxima."""
+    """Take the larger of the two parts' maxima."""
     head = min(lag, v.shape[0])
     for t in range(head):
         v[t] = a[t]
@@ -177,7 +178,7 @@ def merge_extremes(a: Array, b: Array, lag: int, v: Array) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def merge_positions(a: Array, b: Array, pa: Array, pb: Array, lag: int, v: Array, p: Array) -> None:
-    """The larger of the two parts' maxima v and its lag p; of equals the older one wins."""
+    """Take the larger of the two parts' maxima v and its lag p; of equals the older one wins."""
     head = min(lag, v.shape[0])
     for t in range(head):
         v[t] = a[t]
@@ -190,11 +191,11 @@ def merge_positions(a: Array, b: Array, pa: Array, pb: Array, lag: int, v: Array
 
 @njit(nogil=True, error_model="numpy")
 def slots(ahead: Array, length: int, out: Array) -> None:
-    """Sessions of the window of every session: as many as the name has history, up to `length`.
+    """Count the sessions of each window: the instrument's history, up to `length`.
 
     Args:
         ahead: [T] first session from each on that has a row.
-        length: the most there can be.
+        length: the most sessions of a window.
         out: [T], 0 where the last `length`, or the last LISTED + 1, sessions have no row.
     """
     reach = min(max(length - 1, LISTED), out.shape[0])
@@ -207,12 +208,12 @@ def slots(ahead: Array, length: int, out: Array) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def geometry(x: Array, levels: Array, lines: bool, ws: Array, base: int) -> None:
-    """Numbers of values and their places for every level of a series.
+    """Compute numbers of values and their places for every level of a series.
 
     Args:
         x: [T] float64, NaN where missing.
-        levels: [K, 3] from `windows.levels`.
-        lines: whether a regression needs the lags too.
+        levels: [K, 3] from `rolling_windows.levels`.
+        lines: True if a regression needs the lags too.
         ws: [rows, T] workspace; `GEOMETRY_ROWS` per level from `base` on are written: number,
             older share, cross; mean lag, squares of the lags, step.
         base: the first row.
@@ -237,7 +238,7 @@ def geometry(x: Array, levels: Array, lines: bool, ws: Array, base: int) -> None
 
 @njit(nogil=True, error_model="numpy")
 def same_places(x: Array, n: Array) -> bool:
-    """Whether a series has its values where `n` is 1 and misses them where it is 0."""
+    """True if a series has values exactly where `n` is 1."""
     different = 0
     for t in range(x.shape[0]):
         different += (1.0 if x[t] == x[t] else 0.0) != n[t]
@@ -246,12 +247,12 @@ def same_places(x: Array, n: Array) -> bool:
 
 @njit(nogil=True, error_model="numpy")
 def moments(x: Array, levels: Array, lines: bool, ws: Array, geo: int, base: int) -> None:
-    """Mean, squares about it and products with the lag, for every level.
+    """Compute mean, squares about it and products with the lag, for every level.
 
     Args:
         x: [T] float64, NaN where missing.
         levels: [K, 3].
-        lines: whether the products are needed.
+        lines: True if the products are needed.
         ws: [rows, T]; 3 rows per level from `base` on are written.
         geo: first row of the geometry of x.
         base: the first row to write.
@@ -273,7 +274,7 @@ def moments(x: Array, levels: Array, lines: bool, ws: Array, geo: int, base: int
 
 @njit(nogil=True, error_model="numpy")
 def comoments(x: Array, y: Array, levels: Array, ws: Array, geo: int, base: int) -> None:
-    """Means and squares of two series and the products of their deviations, for every level.
+    """Compute means, squares and products of deviations of two series, for every level.
 
     Args:
         x, y: [T] float64, both NaN where either is missing.
@@ -303,7 +304,7 @@ def comoments(x: Array, y: Array, levels: Array, ws: Array, geo: int, base: int)
 
 @njit(nogil=True, error_model="numpy")
 def sums(x: Array, levels: Array, ws: Array, base: int) -> None:
-    """Sum of the values there are, for every level; one row per level from `base` on."""
+    """Sum the values, for every level; one row per level from `base` on."""
     for t in range(x.shape[0]):
         ws[base, t] = x[t] if x[t] == x[t] else 0.0
     for k in range(1, levels.shape[0]):
@@ -313,11 +314,11 @@ def sums(x: Array, levels: Array, ws: Array, base: int) -> None:
 
 @njit(nogil=True, error_model="numpy")
 def decayed(x: Array, levels: Array, alpha: float, ws: Array, base: int) -> None:
-    """Sums of the values and of their weights (1 - alpha)^lag; two rows per level."""
+    """Sum the values and their weights (1 - alpha)^lag; two rows per level."""
     for t in range(x.shape[0]):
-        there = x[t] == x[t]
-        ws[base, t] = x[t] if there else 0.0
-        ws[base + 1, t] = 1.0 if there else 0.0
+        valid = x[t] == x[t]
+        ws[base, t] = x[t] if valid else 0.0
+        ws[base + 1, t] = 1.0 if valid else 0.0
     for k in range(1, levels.shape[0]):
         lag = levels[levels[k, 1], 0]
         weight = (1.0 - alpha) ** lag
@@ -328,13 +329,13 @@ def decayed(x: Array, levels: Array, alpha: float, ws: Array, base: int) -> None
 
 @njit(nogil=True, error_model="numpy")
 def extremes(x: Array, levels: Array, sign: float, places: bool, ws: Array, base: int) -> None:
-    """Maximum of sign x value and its lag, for every level; two rows per level.
+    """Compute the maximum of sign x value and its lag, for every level; two rows per level.
 
     Args:
         x: [T] float64, NaN where missing.
         levels: [K, 3].
         sign: 1 for the maximum, -1 for the minimum.
-        places: whether the lags are needed.
+        places: True if the lags are needed.
         ws: [rows, T]; the maximum is -inf where there is no value.
         base: the first row to write.
     """

@@ -1,4 +1,4 @@
-"""Values to a schedule: groups of statistics, and runs of element-wise operations between them.
+"""The schedule of a program: groups of statistics, with runs of element-wise operations between.
 
 The outputs are walked in order; each group is put in front of the first output that needs it, and
 everything element-wise in between becomes one run.
@@ -18,7 +18,7 @@ class Run:
     """Element-wise operations carried out together.
 
     Args:
-        values: what they give.
+        values: their results.
         stores: feature and value of each output written here.
         order: ("op", place in `values`) or ("store", place in `stores`), one after the other.
     """
@@ -29,10 +29,10 @@ class Run:
 
 
 class Schedule:
-    """Items in order, with who makes and who last reads each value.
+    """Items in order, with the maker and the last reader of each value.
 
     Args:
-        lowering: what there is to compute.
+        lowering: the values and groups to compute.
         outputs: the value of each feature.
     """
 
@@ -52,11 +52,11 @@ class Schedule:
 
     @property
     def now(self) -> int:
-        """Place of the item under way."""
+        """Place of the current item."""
         return len(self.items) - 1
 
     def run(self) -> Run:
-        """The run under way."""
+        """Return the current run, or begin one."""
         last = self.items[-1]
         if not isinstance(last, Run):
             last = Run()
@@ -64,13 +64,13 @@ class Schedule:
         return last
 
     def read(self, value: Value) -> None:
-        """Note that the item under way reads a value."""
+        """Note that the current item reads a value."""
         self.used[value] = self.now
         if self.values[value][0] == "op" and self.made[value] != self.now:
             self.whole.add(value)
 
     def need(self, value: Value) -> None:
-        """Schedule whatever gives a value."""
+        """Schedule the computation of a value."""
         kind, *rest = self.values[value]
         if kind in ("input", "constant") or value in self.made:
             return
@@ -94,7 +94,7 @@ class Schedule:
             self.whole.add(operands[0])
 
     def finish(self, value: Value) -> None:
-        """Begin a new run if the one under way is what computes `value`."""
+        """Begin a new run if the current one computes `value`."""
         if self.made.get(value) == self.now:
             self.items.append(Run())
 

@@ -1,13 +1,13 @@
 """Quantiles from a sorted window, and ranks, one instrument at a time.
 
-The window is kept sorted: each session takes one value out and puts one in. Both are done to every
-place at once, by comparing each place with its neighbours, so there is nothing to search, nothing
-to predict and the loop vectorises: 10 to 20 ns a session for up to 60 values, where an insertion
+The window is kept sorted: each session removes one value and inserts one. The kernel does both to
+every place at once, by comparing each place with its neighbours, so there is no search and no
+branch to predict, and the loop vectorises: 10 to 20 ns a session for up to 60 values; an insertion
 by binary search and shifting takes 140. Order statistics are exact, so unlike a sum they cannot
 drift, and a window that slid here equals the same window sorted afresh, bit for bit.
 
-A rank needs no order, only how many values lie below the newest: a pass over the lags, contiguous
-over sessions, counts that for all windows at once.
+A rank needs no order, only the number of values below the newest: a pass over the lags, contiguous
+over sessions, counts them for all windows at once.
 
 Rules (qlib: ops.py Quantile, Med, Rank, which are pandas' rolling kernels): missing values are left
 out; the quantile at q interpolates linearly at position q (n-1) of the sorted values; the rank is
@@ -29,7 +29,7 @@ Array = NDArray[Any]
 
 @njit(nogil=True, error_model="numpy")
 def _exchange(old: Array, leaving: float, entering: float, new: Array, size: int) -> None:
-    """Take one value out of a sorted window and put one in; +inf stands for none.
+    """Remove one value from a sorted window and insert one; +inf stands for none.
 
     Args:
         old: [size + 2], -inf, the sorted values, +inf up to the end.
@@ -49,7 +49,7 @@ def _exchange(old: Array, leaving: float, entering: float, new: Array, size: int
 def quantiles(
     x: Array, length: int, requests: Array, params: Array, least: int, ws: Array, pad: Array
 ) -> None:
-    """Quantiles of the windows of one length.
+    """Compute quantiles of the windows of one length.
 
     Args:
         x: [T] float64, NaN where missing, never infinite.
@@ -88,13 +88,13 @@ def quantiles(
 def ranks(
     x: Array, levels: Array, requests: Array, least: int, ws: Array, geo: int, pad: Array
 ) -> None:
-    """Ranks of the newest values in windows of several lengths, in one pass over the lags.
+    """Rank the newest values in windows of several lengths, in one pass over the lags.
 
-    Of the earlier values, those below the newest count twice and its equals once.
+    Earlier values below the newest count twice, its equals once.
 
     Args:
         x: [T] float64, NaN where missing.
-        levels: [K, 3] from `windows.levels`.
+        levels: [K, 3] from `rolling_windows.levels`.
         requests: [Q, 4]: any, level, row to write, any; in ascending order of the level.
         least: fewest values for a result.
         ws: [rows, T] workspace.

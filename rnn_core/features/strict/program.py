@@ -1,8 +1,8 @@
 """A set of expressions as one program for `machine`.
 
-`lowering` says what to compute and `schedule` in which order; here every value gets a place: a
-register if it lives inside one run, otherwise a row of the workspace, both handed on as soon as
-they are free, so the workspace stays small enough for the cache.
+`lowering` finds the values to compute and `op_schedule` their order. This module gives every value
+a place: a register if it lives inside one run, otherwise a row of the workspace. Free places are
+used again at once, so the workspace stays small enough for the cache.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Program:
-    """What `machine.execute` carries out.
+    """A program for `machine.execute`.
 
     Args:
-        inputs: what to load, one row each: names of fields, and for `Mask` its whole expression.
+        inputs: inputs, one row each: names of fields, and for `Mask` its whole expression.
         code, ops, levels, requests, params: see `machine`.
         constants: values of the first registers.
-        registers: how many there are.
-        rows: of the workspace.
-        geometries: how many.
+        registers: number of registers.
+        rows: number of rows of the workspace.
+        geometries: number of geometries.
     """
 
     inputs: tuple[str | Call, ...]
@@ -65,7 +65,7 @@ def compile_program(nodes: tuple[Expression, ...], history: int, least: int) -> 
 
     Args:
         nodes: the outputs, in order.
-        history: window that stands for all of history, from `windows.covering`.
+        history: window that stands for all of history, from `rolling_windows.covering`.
         least: fewest values for a statistic; more than 1 makes extremes count theirs.
 
     Returns:
@@ -77,7 +77,7 @@ def compile_program(nodes: tuple[Expression, ...], history: int, least: int) -> 
 
 
 class _Allocator:
-    """A schedule to rows, registers and arrays."""
+    """Places for the values of a schedule: rows, registers and arrays."""
 
     def __init__(self, schedule: Schedule, least: int) -> None:
         self.schedule = schedule
@@ -120,7 +120,7 @@ class _Allocator:
         return self.finished()
 
     def finished(self) -> Program:
-        """Give geometries and scratch their rows, behind the others."""
+        """Assign rows to geometries and scratch, behind the others."""
         base = self.row_count
         first: list[int] = []
         for chain in self.geometries:
@@ -144,7 +144,7 @@ class _Allocator:
         )
 
     def row(self, value: Value) -> int:
-        """A row for a value."""
+        """Assign a row to a value."""
         if not self.free_rows:
             self.free_rows.append(self.row_count)
             self.row_count += 1
@@ -152,7 +152,7 @@ class _Allocator:
         return self.rows[value]
 
     def register(self, value: Value) -> int:
-        """A register for a value."""
+        """Assign a register to a value."""
         if not self.free_registers:
             self.free_registers.append(self.register_count)
             self.register_count += 1
@@ -160,11 +160,11 @@ class _Allocator:
         return self.registers[value]
 
     def operand(self, value: Value) -> int:
-        """How an operation names a value."""
+        """Return the number by which an operation reads a value."""
         return self.rows[value] if value in self.rows else -1 - self.registers[value]
 
     def run(self, item: Run) -> None:
-        """Operations of a run; a register is free again after the last that reads it."""
+        """Write the operations of a run; a register is free again after its last reader."""
         start = len(self.ops)
         last: dict[Value, int] = {}
         for step, (kind, k) in enumerate(item.order):
@@ -177,14 +177,14 @@ class _Allocator:
                 self.ops.append((codes.STORE, feature, self.operand(value), 0, 0))
             else:
                 value = item.values[k]
-                _, code, *given = self.values[value]
+                _, code, *arguments = self.values[value]
                 target = (
                     self.row(value) if value in self.schedule.whole else -1 - self.register(value)
                 )
-                named = [self.operand(v) for v in operands]
+                numbers = [self.operand(v) for v in operands]
                 if code == codes.SHIFT:
-                    named.append(given[1])
-                self.ops.append((code, target, *named, *[0] * (3 - len(named))))
+                    numbers.append(arguments[1])
+                self.ops.append((code, target, *numbers, *[0] * (3 - len(numbers))))
             for operand in set(operands):
                 temporary = self.values[operand][0] == "op" and operand in self.registers
                 if last[operand] == step and temporary:
@@ -192,14 +192,14 @@ class _Allocator:
         self.code.append([codes.RUN, start, len(self.ops), *[0] * 8])
 
     def read(self, item: Run, kind: str, k: int) -> tuple[Value, ...]:
-        """The values that a step of a run reads."""
+        """Return the values that a step of a run reads."""
         if kind == "store":
             return (item.stores[k][1],)
         _, code, *operands = self.values[item.values[k]]
         return tuple(operands[:1] if code == codes.SHIFT else operands)
 
     def group(self, item: Group) -> None:
-        """A group's windows, requests and rows."""
+        """Write a group's windows, requests and rows."""
         chain: tuple[tuple[int, int, int], ...] = ()
         kind = item.kind
         if kind in SCRATCH:
@@ -227,7 +227,7 @@ class _Allocator:
         self.requests.extend(requests)
 
     def param(self, value: float) -> int:
-        """Where a constant of a statistic is kept."""
+        """Return the place of a statistic's constant."""
         if value not in self.params:
             self.params.append(value)
         return self.params.index(value)

@@ -1,11 +1,11 @@
-"""How a window is put together from shorter ones, the same way for every session and every set.
+"""Composition of a window from shorter ones, the same for every session and every set.
 
-A statistic of N sessions is merged from those of its newest A and the N - A before them, both of
-which many windows share: Alpha158's 5, 10, 20, 30 and 60 sessions take 8 merges in all, where
-adding value by value takes 60. Each window is thereby computed afresh, in an order that depends on
-nothing but N: not on where the series starts, not on which other windows are asked for. Merging
-with a part that has no values changes nothing, so a window of 2^k sessions over a shorter history
-is that history, and stays so while it grows.
+A statistic of N sessions is merged from those of its newest A sessions and the N - A before them,
+and many windows share these parts: Alpha158's 5, 10, 20, 30 and 60 sessions take 8 merges in all,
+adding value by value takes 60. So each window is computed afresh, in an order that depends only on
+N: neither on the start of the series nor on the other requested windows. A merge with a part
+without values changes nothing, so a window of 2^k sessions over a shorter history is that history,
+and stays so while it grows.
 
 The split: an even N into halves; an odd one into the largest of 2^k and 5·2^k below it, and the
 rest (windows are mostly counted in fives).
@@ -23,7 +23,7 @@ Level = tuple[int, int, int]
 
 
 def split(length: int) -> tuple[int, int]:
-    """The newer and the older part of a window of 2 sessions or more."""
+    """Split a window of 2 sessions or more into its newer and its older part."""
     if length % 2 == 0:
         return length // 2, length // 2
     power = 1 << ((length - 1).bit_length() - 1)  # the largest 2^k below an odd length
@@ -33,7 +33,7 @@ def split(length: int) -> tuple[int, int]:
 
 
 def levels(lengths: Iterable[int]) -> tuple[Level, ...]:
-    """Every window needed to make some windows, from the shortest (1 session) to the longest.
+    """List the windows needed for some windows, from the shortest (1 session) to the longest.
 
     Args:
         lengths: sessions, at least 1 each.
@@ -57,5 +57,5 @@ def levels(lengths: Iterable[int]) -> tuple[Level, ...]:
 
 
 def covering(sessions: int) -> int:
-    """The window of all history over `sessions` sessions: the least power of two that holds it."""
+    """Return the window that stands for all of history: the least power of two that covers it."""
     return 1 << max(sessions - 1, 0).bit_length()
