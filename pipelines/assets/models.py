@@ -25,14 +25,17 @@ from pipelines.instance.progress import progress
 from pipelines.market.market import Market
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
-from pipelines.training.registry import InForce, bundle_name, histories_of, in_force, require_bundle
-from pipelines.training.train import (
+from pipelines.training.registry import (
     CODE_VERSION,
-    Trained,
-    ensure_trained,
+    InForce,
+    bundle_name,
+    histories_of,
+    in_force,
+    require_bundle,
     seeds_of,
     training_config,
 )
+from pipelines.training.train import Trained, ensure_trained
 from pipelines.warehouse.partition_file import fingerprint
 from pipelines.warehouse.schemas import MODEL
 

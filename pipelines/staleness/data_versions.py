@@ -28,8 +28,7 @@ from pipelines.market import input_versions
 from pipelines.market.market import Market
 from pipelines.staleness.served import Served
 from pipelines.training.processors import ProcessorState, load_state
-from pipelines.training.registry import Candidate, bundle_path, misfit, newest_good
-from pipelines.training.train import training_config
+from pipelines.training.registry import Candidate, bundle_path, misfit, newest_good, training_config
 from pipelines.warehouse.partition_file import (
     DamagedFileError,
     PartitionInfo,
