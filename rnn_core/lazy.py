@@ -42,7 +42,13 @@ def attach_stub(
     """
     stub = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8"))
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
-    homes = {alias.name: str(node.module) for node in imports for alias in node.names}
+    homes: dict[str, str] = {}
+    for node in imports:
+        home = str(node.module)
+        names = [alias.name for alias in node.names]
+        # All names of another package whose names load on first use.
+        listed = import_module(home).__all__ if names == ["*"] else names
+        homes |= dict.fromkeys(listed, home)
 
     def load(name: str) -> Any:
         if name not in homes:

@@ -64,13 +64,13 @@ def read_tree(root: Path, *packages: str) -> dict[str, Module]:
         modules[name] = Module(name, path, text, ast.parse(text))
         if (stub := path.with_suffix(".pyi")).exists():
             stubs[name] = ast.parse(stub.read_text(encoding="utf-8"))
-    homes = {
-        (name, alias.name): str(node.module)
-        for name, stub in stubs.items()
-        for node in stub.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
+    homes: dict[tuple[str, str], str] = {}
+    for name, stub in sorted(stubs.items(), reverse=True):  # a star stands for a package's names
+        for node in (node for node in stub.body if isinstance(node, ast.ImportFrom)):
+            for alias in node.names:
+                starred = {n: m for (p, n), m in homes.items() if p == node.module}
+                found = starred if alias.name == "*" else {alias.name: str(node.module)}
+                homes |= {(name, n): module for n, module in found.items()}
     for module in modules.values():
         trees = [module.tree, *([stubs[module.name]] if module.name in stubs else [])]
         module.imports = [

@@ -27,20 +27,17 @@ from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
 from pipelines.training.registry import (
+    CODE_VERSION,
     InForce,
     NoneInForce,
     bundle_name,
     histories_of,
     in_force,
     require_bundle,
-)
-from pipelines.training.train import (
-    CODE_VERSION,
-    Trained,
-    ensure_trained,
     seeds_of,
     training_config,
 )
+from pipelines.training.train import Trained, ensure_trained
 from pipelines.warehouse.partition_file import fingerprint
 from pipelines.warehouse.schemas import MODEL
 

@@ -94,7 +94,7 @@ def make_ohlcv(run: Run) -> None:
     earlier = market.sessions.keys[: market.sessions.position(run.keys[0])]
     if earlier:
         market.warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
-    stretches, carry = chunks(run.keys, _STRETCH), Carry(market, earlier)
+    stretches, carry = chunks(run.keys, _STRETCH), Carry(market.warehouse, earlier)
     there = market.warehouse.sessions("ohlcv")
     if len(stretches) == 1 or not any(key > stretches[0][-1] for key in there):
         for bars, keys in _sound(run, earlier, stretches, carry):
@@ -231,8 +231,8 @@ def _require_unbroken_chain(run: Run, carry: Carry) -> None:
         return
     decide = list(CARRIED if "jump" in market.config.market.quarantine.set_aside else CARRIED[:1])
     try:
-        names = set(carry.into(set()).index) | set(last_rows(market, [last]).index)
-        stored = Carry(market, [key for key in there if key <= last]).into(names)
+        names = set(carry.into(set()).index) | set(last_rows(market.warehouse, [last]).index)
+        stored = Carry(market.warehouse, [key for key in there if key <= last]).into(names)
     except (MissingSessionsError, WarehouseError):
         # A file that this run replaces cannot be read: those after it say what they were made from.
         odd = first_unchained(market, later, carry)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from pipelines.market.market import Market
+from pipelines.warehouse.warehouse import Warehouse
 
 CARRIED = ("adj_factor", "last_close")
 STATES = tuple(f"entering_{name}" for name in CARRIED)
@@ -29,7 +29,7 @@ class Carry:
     """The state that enters a session, by instrument.
 
     Args:
-        market: the market.
+        warehouse: the market's warehouse.
         earlier: all sessions before the first one that is made, in order.
         intact: tells whether the files of a session can be read; other sessions are passed over.
             By default a session that cannot be read is an error.
@@ -37,11 +37,11 @@ class Carry:
 
     def __init__(
         self,
-        market: Market,
+        warehouse: Warehouse,
         earlier: Sequence[str],
         intact: Callable[[str], bool] = lambda key: True,
     ) -> None:
-        self._market, self._earlier, self._intact = market, earlier, intact
+        self._warehouse, self._earlier, self._intact = warehouse, earlier, intact
         self._known = pd.DataFrame(columns=list(CARRIED), dtype="float64")
         self._looked_for: set[str] = set()
 
@@ -62,7 +62,7 @@ class Carry:
         while end > 0 and unknown:
             keys = [key for key in self._earlier[max(0, end - length) : end] if self._intact(key)]
             if keys:
-                newest = last_rows(self._market, keys)
+                newest = last_rows(self._warehouse, keys)
                 self._take(newest[newest.index.isin(unknown)])
                 unknown -= set(newest.index)
             end, length = end - length, length * 4
@@ -105,13 +105,13 @@ def with_entering(rows: pd.DataFrame, prior: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(entered_rows, on=keys, how="left").set_axis(rows.index)
 
 
-def last_rows(market: Market, keys: Sequence[str]) -> pd.DataFrame:
+def last_rows(warehouse: Warehouse, keys: Sequence[str]) -> pd.DataFrame:
     """The state of each instrument's newest row in some sessions: `adj_factor`, `last_close`."""
-    rows = stored_rows(market, keys).dropna(subset=["instrument", "adj_factor"])
+    rows = stored_rows(warehouse, keys).dropna(subset=["instrument", "adj_factor"])
     return rows.drop_duplicates("instrument", keep="last").set_index("instrument")[list(CARRIED)]
 
 
-def stored_rows(market: Market, keys: Sequence[str]) -> pd.DataFrame:
+def stored_rows(warehouse: Warehouse, keys: Sequence[str]) -> pd.DataFrame:
     """Read all rows of some sessions, bars and those set aside, oldest first.
 
     Returns:
@@ -123,7 +123,7 @@ def stored_rows(market: Market, keys: Sequence[str]) -> pd.DataFrame:
     """
     parts = []
     for table, columns in _OF_TABLE.items():
-        rows = market.warehouse.read(table, keys, needed_by="ohlcv", columns=columns).frame
+        rows = warehouse.read(table, keys, needed_by="ohlcv", columns=columns).frame
         if table == "ohlcv":
             rows = rows.assign(bar_date=rows["date"], last_close=rows["close"] * rows["adj_factor"])
         parts.append(rows[["date", "instrument", "bar_date", *CARRIED]])

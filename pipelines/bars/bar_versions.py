@@ -110,9 +110,9 @@ def inputs_now(
     sessions = [key for key in market.sessions.keys if key in stored and key <= keys[-1]]
     earlier = [key for key in sessions if key < keys[0]]
     between = [key for key in sessions if key >= keys[0] and intact(key)]
-    rows = stored_rows(market, between)
+    rows = stored_rows(market.warehouse, between)
     names = set(rows["instrument"].dropna())
-    rows = with_entering(rows, Carry(market, earlier, intact).into(names))
+    rows = with_entering(rows, Carry(market.warehouse, earlier, intact).into(names))
     entering = _entering_hashes(market, rows, keys)
     bars = rows[["session", "instrument"]].dropna()
     bars["date"] = bars.pop("session").dt.strftime("%Y-%m-%d")
@@ -140,7 +140,7 @@ def first_unchained(market: Market, keys: Sequence[str], carry: Carry) -> str | 
         readable = chunk if whole else list(takewhile(lambda k: _are_readable(market, [k]), chunk))
         if not readable:
             return None
-        rows = stored_rows(market, readable)
+        rows = stored_rows(market.warehouse, readable)
         rows = with_entering(rows, carry.into(set(rows["instrument"].dropna())))
         entering = _entering_hashes(market, rows, readable)
         for key in readable:

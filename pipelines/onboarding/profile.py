@@ -103,7 +103,7 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
     if isinstance(source, DatedSource):
         sessions = _days(profile, source.days(), market, now)
     # Bars are judged stretch by stretch, as the ingest does.
-    carry, parts, members, names = Carry(market, ()), [], [], []
+    carry, parts, members, names = Carry(market.warehouse, ()), [], [], []
     missing = dict.fromkeys(VALUES, 0)
     for start in range(0, len(sessions), STRETCH):
         stretch = list(sessions[start : start + STRETCH])

@@ -35,8 +35,7 @@ from pipelines.market.input_versions import (
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Absent, External, Kind, Outdated, Stage, Version
 from pipelines.staleness.served import Served
-from pipelines.training.registry import Candidate, bundle_path, misfit, newest_good
-from pipelines.training.train import training_config
+from pipelines.training.registry import Candidate, bundle_path, misfit, newest_good, training_config
 from pipelines.warehouse.partition_file import (
     DamagedFileError,
     PartitionInfo,

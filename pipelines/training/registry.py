@@ -1,4 +1,4 @@
-"""Find a market's model bundles, and the one in force at a session."""
+"""Find a market's model bundles, the one in force at a session, and what they must match."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.config.models import ModelSpec
 from pipelines.errors import ModelNotTrainedError
 from pipelines.market.market import Market
 from pipelines.training.promotion import model_verdict
@@ -16,6 +17,32 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rnn_core.training import Bundle
+
+CODE_VERSION = "2"  # of everything that decides a model's weights
+
+
+def seeds_of(market: Market, spec: ModelSpec) -> range:
+    """The seeds of a model's networks: seed, seed + 1, ..."""
+    training = market.config.training
+    return range(training.seed, training.seed + (spec.seeds or training.seeds))
+
+
+def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
+    """The configuration that decides a model's weights."""
+    training = market.config.training
+    return {
+        "code_version": CODE_VERSION,
+        "family": spec.family,
+        "hyper": dict(spec.hyper),
+        "training": dict(spec.training),
+        "seeds": list(seeds_of(market, spec)),
+        "precision": training.precision,
+        "step_len": market.config.dataset.step_len,
+        "window_sessions": training.window_sessions,
+        "valid_sessions": training.valid_sessions,
+        "columns": list(market.dataset_columns),
+        "label": market.config.features.label,
+    }
 
 
 def bundle_name(model: str, as_of: str) -> str:

@@ -18,14 +18,12 @@ from pipelines.market.input_versions import learning_window
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
-from pipelines.training.registry import bundle_path, find_bundle
+from pipelines.training.registry import bundle_path, find_bundle, seeds_of, training_config
 from pipelines.training.windows import TrainingData, training_data, training_fingerprint
 from pipelines.warehouse.partition_file import fingerprint
 
 if TYPE_CHECKING:
     from rnn_core.training import Bundle, EpochReport, FitResult
-
-CODE_VERSION = "2"  # of everything that decides a model's weights
 
 
 @dataclass(frozen=True)
@@ -39,30 +37,6 @@ class Trained:
 
     bundle: Bundle
     results: tuple[FitResult, ...] = ()
-
-
-def seeds_of(market: Market, spec: ModelSpec) -> range:
-    """The seeds of a model's networks: seed, seed + 1, ..."""
-    training = market.config.training
-    return range(training.seed, training.seed + (spec.seeds or training.seeds))
-
-
-def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
-    """The configuration that decides a model's weights."""
-    training = market.config.training
-    return {
-        "code_version": CODE_VERSION,
-        "family": spec.family,
-        "hyper": dict(spec.hyper),
-        "training": dict(spec.training),
-        "seeds": list(seeds_of(market, spec)),
-        "precision": training.precision,
-        "step_len": market.config.dataset.step_len,
-        "window_sessions": training.window_sessions,
-        "valid_sessions": training.valid_sessions,
-        "columns": list(market.dataset_columns),
-        "label": market.config.features.label,
-    }
 
 
 def ensure_trained(

@@ -12,24 +12,7 @@ from rnn_core.data.handler import DK_L as DK_L
 from rnn_core.data.handler import DK_R as DK_R
 from rnn_core.data.handler import DataHandlerLP as DataHandlerLP
 from rnn_core.data.handlers import make_handler as make_handler
-from rnn_core.data.processors.chain import PROCESSORS as PROCESSORS
-from rnn_core.data.processors.chain import ProcessorChain as ProcessorChain
-from rnn_core.data.processors.chain import make_processor as make_processor
-from rnn_core.data.processors.column_processors import DropCol as DropCol
-from rnn_core.data.processors.column_processors import DropnaLabel as DropnaLabel
-from rnn_core.data.processors.column_processors import DropnaProcessor as DropnaProcessor
-from rnn_core.data.processors.column_processors import Fillna as Fillna
-from rnn_core.data.processors.column_processors import FilterCol as FilterCol
-from rnn_core.data.processors.column_processors import TanhProcess as TanhProcess
-from rnn_core.data.processors.cross_sectional import CSRankNorm as CSRankNorm
-from rnn_core.data.processors.cross_sectional import CSZFillna as CSZFillna
-from rnn_core.data.processors.cross_sectional import CSZScoreNorm as CSZScoreNorm
-from rnn_core.data.processors.cross_sectional import ProcessInf as ProcessInf
-from rnn_core.data.processors.fitted import MinMaxNorm as MinMaxNorm
-from rnn_core.data.processors.fitted import RobustZScoreNorm as RobustZScoreNorm
-from rnn_core.data.processors.fitted import ZScoreNorm as ZScoreNorm
-from rnn_core.data.processors.processor import Processor as Processor
-from rnn_core.data.processors.survivors import TimeRangeFlt as TimeRangeFlt
+from rnn_core.data.processors import *
 from rnn_core.data.qlib_bins import QlibProvider as QlibProvider
 from rnn_core.data.sampler import TSDataSampler as TSDataSampler
 from rnn_core.data.simulate import planted_score as planted_score
