@@ -17,17 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.config.calendar import DataCalendar, FileCalendar, UniverseOfProvider, UniverseSpans
 from pipelines.config.market_file import FactoryConfig
-from pipelines.config.sources import (
-    BaostockSource,
-    BokehSampleSource,
-    FilesSource,
-    QlibBinSource,
-    SimulatedSource,
-    SqlSource,
-    YahooSource,
-    anchor_paths,
-    anchored,
-)
+from pipelines.config.sources import SOURCES, anchor_paths, anchored
 from pipelines.config.text_files import read_text
 from pipelines.config.types import Section
 from pipelines.errors import ConfigError, did_you_mean
@@ -38,13 +28,7 @@ DEFAULT_CONFIG = "sample"
 ENV_CONFIG = "RNN_CONFIG"
 _DAY = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b")
 TAGGED: dict[str, type[Section] | None] = {
-    "bokeh_sample": BokehSampleSource,
-    "simulated": SimulatedSource,
-    "files": FilesSource,
-    "qlib_bin": QlibBinSource,
-    "sql": SqlSource,
-    "yahoo": YahooSource,
-    "baostock": BaostockSource,
+    **SOURCES,
     "calendar_name": None,
     "calendar_file": FileCalendar,
     "calendar_data": DataCalendar,

@@ -235,6 +235,13 @@ SourceConfig = Annotated[
 ]
 
 
+SOURCES: dict[str, type[Section]] = {
+    get_args(source.model_fields["kind"].annotation)[0]: source
+    for source in get_args(get_args(SourceConfig)[0])
+}
+"""The section of every source, by its `kind`."""
+
+
 def source_label(source: Section) -> str:
     """The kind and file of a source, for people: `files us.parquet`, without the folder."""
     path = getattr(source, "path", None)
