@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import dagster as dg
@@ -91,7 +92,8 @@ def file_market(
 
 def ingest(market: Market, *spans: tuple[str, str]) -> dg.DagsterInstance:
     keys = market.sessions.keys
-    instance = dg.DagsterInstance.ephemeral()
+    market.paths.root.mkdir(parents=True, exist_ok=True)
+    instance = open_record(Path(mkdtemp(prefix="record-", dir=market.paths.root)))
     for first, last in spans or ((keys[0], keys[-1]),):
         materialize(market, ["ohlcv"], first, last, instance)
     return instance

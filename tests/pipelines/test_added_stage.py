@@ -30,7 +30,7 @@ from pipelines.operations.sync import sync_record
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
 from pipelines.warehouse.schemas import Column, Table
-from tests.pipelines.conftest import market_of, partition_bytes
+from tests.pipelines.conftest import market_of, own_record, partition_bytes
 from tests.pipelines.finished_markets import backfill, restated
 from tests.pipelines.ticks import NEW_YORK
 
@@ -209,7 +209,7 @@ def test_the_catalog_and_an_empty_record_have_them(market):
                 f"SELECT count(DISTINCT date) FROM {table}"  # noqa: S608 - names of this file
             ).fetchone()
             assert count == len(trained(market))
-    with dg.DagsterInstance.ephemeral() as instance:
+    with own_record() as instance:
         synced = sync_record(market, stages(market), instance)
     for name in ADDED:
         assert list(synced.recorded[name]) == trained(market)

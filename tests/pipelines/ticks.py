@@ -22,20 +22,6 @@ def defs_of(market):
     return build_definitions(market)
 
 
-def open_record(folder):
-    """A Dagster record on disk, its events stored as the shipped `dagster.yaml` has it.
-
-    Schedules ask for a record that another process could open.
-    """
-    folder.mkdir(exist_ok=True)
-    events = {
-        "module": "pipelines.instance.event_log",
-        "class": "LocalEventLogStorage",
-        "config": {"base_dir": str(folder / "events")},
-    }
-    return dg.DagsterInstance.local_temp(str(folder), overrides={"event_log_storage": events})
-
-
 def tick(market, instance, now):
     schedule = defs_of(market).resolve_schedule_def("daily_retraining")
     return evaluate(schedule, instance, now)

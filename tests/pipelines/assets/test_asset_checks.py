@@ -13,7 +13,7 @@ from pipelines.assets.check_results import shown_figures
 from pipelines.build import build_definitions
 from pipelines.market.market import Market
 from pipelines.operations.runs import RunFailedError
-from tests.pipelines.conftest import ChangedBars, make_market, materialize, model_assets
+from tests.pipelines.conftest import ChangedBars, make_market, materialize, model_assets, own_record
 from tests.pipelines.finished_markets import copy_of, put_on_record
 
 DATA = ["ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn"]
@@ -44,7 +44,7 @@ def test_a_partial_arrival_is_not_published(tmp_path: Path) -> None:
     market = make_market(
         tmp_path, {"checks": {"bars": {"min_coverage": 0.8}}}, source=_missing(plain, keys[4], 0.5)
     )
-    with dg.DagsterInstance.ephemeral() as instance:
+    with own_record() as instance:
         materialize(market, ["ohlcv"], keys[0], keys[3], instance)
         with pytest.raises(RunFailedError, match=rf"{keys[4]} did not pass coverage.*of the usual"):
             materialize(market, ["ohlcv"], keys[4], keys[4], instance)
@@ -63,7 +63,7 @@ def test_a_warning_is_recorded_and_lets_the_session_pass(tmp_path: Path) -> None
         {"checks": {"bars": {"min_coverage": 0.8, "coverage": "warn"}}},
         source=_missing(plain, keys[4], 0.5),
     )
-    with dg.DagsterInstance.ephemeral() as instance:
+    with own_record() as instance:
         materialize(market, ["ohlcv"], keys[0], keys[9], instance)
         assert market.warehouse.sessions("ohlcv") == list(keys[:10])
         found = _records(instance, "ohlcv", "coverage")
@@ -87,7 +87,7 @@ def test_infinite_features_stop_before_they_are_written(tmp_path: Path) -> None:
         },
     )
     keys = market.sessions.keys
-    with dg.DagsterInstance.ephemeral() as instance:
+    with own_record() as instance:
         with pytest.raises(RunFailedError, match=r"did not pass finite.*1 columns hold.*BIG \d"):
             materialize(market, ["ohlcv", "alpha158"], keys[0], keys[4], instance)
         assert market.warehouse.sessions("alpha158") == []
@@ -115,7 +115,7 @@ def test_a_column_that_goes_missing_is_named(tmp_path: Path) -> None:
         },
         source=ChangedBars(plain.source, change),
     )
-    with dg.DagsterInstance.ephemeral() as instance:
+    with own_record() as instance:
         materialize(market, ["ohlcv", "alpha158"], keys[0], keys[29], instance)
         assert _records(instance, "alpha158", "nan_share")[0].passed
         materialize(market, ["ohlcv", "alpha158"], keys[30], keys[30], instance)
@@ -128,7 +128,7 @@ def test_a_column_that_goes_missing_is_named(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def checked(finished: Market, tmp_path_factory: pytest.TempPathFactory):
     """A finished market whose newest sessions were made again, so that its checks are on record."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    with own_record() as instance:
         market = copy_of(finished, tmp_path_factory.mktemp("checked") / "tiny")
         put_on_record(market, instance)
         keys = market.sessions.keys
@@ -160,7 +160,7 @@ def test_a_run_that_checks_nothing_repeats_the_newest_result(finished, tmp_path)
     market = make_market(root, {"checks": {"model": {"beats_constant": "block", "margin": 10.0}}})
     key = market.sessions.keys[-1]
     job = build_definitions(market).resolve_job_def("daily")
-    with dg.DagsterInstance.ephemeral() as instance:
+    with own_record() as instance:
         put_on_record(market, instance)
         for _ in range(3):
             job.execute_in_process(instance=instance, partition_key=key, raise_on_error=False)
@@ -178,7 +178,7 @@ def test_nothing_checked_is_never_passed(finished, tmp_path) -> None:
     market = copy_of(finished, tmp_path / "tiny")
     key = market.sessions.keys[-1]
     job = build_definitions(market).resolve_job_def("daily")
-    with dg.DagsterInstance.ephemeral() as instance:
+    with own_record() as instance:
         put_on_record(market, instance)
         assert job.execute_in_process(instance=instance, partition_key=key).success
         (found,) = _records(instance, "alpha158", "finite")  # blocks where a feature is infinite
@@ -191,7 +191,7 @@ def test_an_old_failure_does_not_block_a_run_that_made_nothing(finished, tmp_pat
     market = copy_of(finished, tmp_path / "tiny")
     key = market.sessions.keys[-1]
     job = build_definitions(market).resolve_job_def("daily")
-    with dg.DagsterInstance.ephemeral() as instance:
+    with own_record() as instance:
         put_on_record(market, instance)
         instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(

@@ -15,14 +15,14 @@ from pipelines.reports.signal_report import SIGNAL_TABLE, seed_figures, signal_r
 from pipelines.training.promotion import Verdict, model_verdict
 from pipelines.training.registry import InForce, NoneInForce, find_bundle, in_force
 from rnn_core.evaluation import calc_ic
-from tests.pipelines.conftest import make_market, materialize, run_everything
+from tests.pipelines.conftest import make_market, materialize, own_record, run_everything
 
 LAST = "2020-05-15"
 
 
 @pytest.fixture(scope="module")
 def instance():
-    with dg.DagsterInstance.ephemeral() as made:
+    with own_record() as made:
         yield made
 
 

@@ -17,7 +17,7 @@ from pipelines.market.market import Market
 from pipelines.operations.runs import RunFailedError, run_assets
 from pipelines.sources.fetch import fetch_sessions
 from pipelines.staleness.survey import survey
-from tests.pipelines.conftest import make_market, materialize, partition_bytes
+from tests.pipelines.conftest import make_market, materialize, own_record, partition_bytes
 from tests.pipelines.dirty_market import (
     DAY,
     MONDAY,
@@ -257,7 +257,7 @@ def test_accepted_bars_are_stored_and_the_rest_can_use_them(dirt, tmp_path, vwap
     rules = ("high_below_low", "low_above_body", "high_below_body", "zero_volume",
              "negative_amount", "bad_adj_ratio")  # fmt: skip
     market = file_market(tmp_path, bars, vwap=vwap, **dict.fromkeys(rules, "accept"))
-    with dg.DagsterInstance.ephemeral() as instance:
+    with own_record() as instance:
         run_assets(build_definitions(market), instance, DATA,
                    (market.sessions.first, market.sessions.keys[-1]))  # fmt: skip
     assert set(aside_of(market).values()) == set(expected.values()) - {*rules, "jump"}

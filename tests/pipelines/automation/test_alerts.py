@@ -24,8 +24,8 @@ from pipelines.instance.run_history import (
     waits_for_bars_tag,
 )
 from pipelines.operations.runs import run_assets
-from tests.pipelines.conftest import ChangedBars, make_market
-from tests.pipelines.ticks import CRON, add_run, defs_of, open_record
+from tests.pipelines.conftest import ChangedBars, make_market, open_record
+from tests.pipelines.ticks import CRON, add_run, defs_of
 
 
 @pytest.fixture

@@ -9,16 +9,9 @@ import pytest
 
 from pipelines.automation.new_models import newcomers
 from pipelines.market.stage import Kind, Stage
-from tests.pipelines.conftest import make_market
+from tests.pipelines.conftest import make_market, open_record
 from tests.pipelines.finished_markets import copy_of, put_on_record
-from tests.pipelines.ticks import (
-    NEW_YORK,
-    defs_of,
-    keys_of,
-    mark_done,
-    open_record,
-    tick,
-)
+from tests.pipelines.ticks import NEW_YORK, defs_of, keys_of, mark_done, tick
 
 FOURTH = {"family": "gru", "hidden_size": 4, "num_layers": 1, "n_epochs": 1, "batch_size": 64}
 ADDED = {"models": {"gru2": FOURTH}}

@@ -26,7 +26,7 @@ from pipelines.config.loader import parse_config
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner
 from pipelines.instance.run_history import PARTITION, RANGE_END, RANGE_START
 from pipelines.market.market import Market
-from tests.pipelines.conftest import TINY, make_market, merged, partition_bytes
+from tests.pipelines.conftest import TINY, make_market, merged, open_record, partition_bytes
 from tests.pipelines.ticks import (
     CRON,
     NEW_YORK,
@@ -35,7 +35,6 @@ from tests.pipelines.ticks import (
     evaluate,
     keys_of,
     mark_done,
-    open_record,
     tick,
 )
 

@@ -26,8 +26,8 @@ from pipelines.automation.drop_folder import Watch, look_at
 from pipelines.automation.schedule import schedule_is_on
 from pipelines.errors import ConfigError
 from pipelines.instance.run_history import PARTITION
-from tests.pipelines.conftest import make_market
-from tests.pipelines.ticks import CRON, NEW_YORK, add_run, defs_of, mark_done, open_record
+from tests.pipelines.conftest import make_market, open_record
+from tests.pipelines.ticks import CRON, NEW_YORK, add_run, defs_of, mark_done
 
 SUCCESS = dg.DagsterRunStatus.SUCCESS
 

@@ -25,18 +25,9 @@ from pipelines.instance.run_history import (
     waits_for_bars_tag,
 )
 from pipelines.training.train import ensure_trained
-from tests.pipelines.conftest import ChangedBars, make_market
+from tests.pipelines.conftest import ChangedBars, make_market, open_record
 from tests.pipelines.finished_markets import copy_of
-from tests.pipelines.ticks import (
-    CRON,
-    LAST,
-    add_run,
-    defs_of,
-    keys_of,
-    mark_done,
-    open_record,
-    tick,
-)
+from tests.pipelines.ticks import CRON, LAST, add_run, defs_of, keys_of, mark_done, tick
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from pipelines.config.market_file import MarketConfig
 from pipelines.errors import ConfigError, SourceError
 from pipelines.market.calendars import ahead, market_sessions, usual_weekdays
 from pipelines.market.market import Market
-from tests.pipelines.conftest import TINY, make_market, merged
-from tests.pipelines.ticks import mark_done, open_record
+from tests.pipelines.conftest import TINY, make_market, merged, open_record
+from tests.pipelines.ticks import mark_done
 
 TODAY = dt.date(2024, 3, 20)
 FROM_DATA = {"from": "data", "timezone": "Asia/Shanghai"}

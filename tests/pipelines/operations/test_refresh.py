@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 
-import dagster as dg
 import duckdb
 import pytest
 from rich.console import Console
@@ -18,7 +17,13 @@ from pipelines.operations.sync import sync_record
 from pipelines.staleness.status_report import status_report
 from pipelines.warehouse import revisions
 from pipelines.warehouse.partition_file import verify
-from tests.pipelines.conftest import make_market, partition_bytes, run_data, run_everything
+from tests.pipelines.conftest import (
+    make_market,
+    own_record,
+    partition_bytes,
+    run_data,
+    run_everything,
+)
 from tests.pipelines.finished_markets import copy_of, made_on_the_evening, restated, stamps
 
 LATE = 88  # a session after the fit window, within the windows of the last ones
@@ -42,7 +47,7 @@ def fresh(tmp_path_factory):
     plain = make_market(root / "plain")
     source = restated(plain, plain.sessions.keys[LATE]).source
     market = make_market(root / "tiny", source=source)
-    with dg.DagsterInstance.ephemeral() as record:
+    with own_record() as record:
         run_everything(market, record)
     return partition_bytes(market)
 
