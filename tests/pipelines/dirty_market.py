@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
-from tests.pipelines.conftest import TINY, make_market, materialize, merged
+from tests.pipelines.conftest import TINY, make_market, materialize, merged, open_record
 
 SATURDAY, MONDAY = "2020-02-08", "2020-02-10"
 DAY = "2020-02-12"
