@@ -1,7 +1,7 @@
-"""Files that a reader sees whole: the old content or the new, never a part.
+"""Atomic writes: a reader sees the old content of a file or the new, never a part.
 
-Content is written under a temporary name in the same folder and renamed. The name tells which
-process wrote it, so what a killed one left behind can be told from what is being written now:
+Content is written under a temporary name in the same folder and renamed. The name holds the
+writer's process, so the leftovers of a killed process differ from files that are being written:
 
     .NAME.PID.HEX.tmp
 """

@@ -1,4 +1,4 @@
-"""Arguments of the estimators: names and defaults of qlib's classes, checked when they are given.
+"""Arguments of the estimators: names and defaults of qlib's classes, with their checks.
 
 A family's arguments are one frozen dataclass. It is the signature of the estimator, what is
 written to a bundle, and what is read back.

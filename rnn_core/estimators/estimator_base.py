@@ -1,4 +1,4 @@
-"""What the estimators share: a dataset in, the one trainer, scores out.
+"""The base of the estimators: a dataset in, the one trainer, scores out.
 
 The order of things is fit -> one trainer call for each seed -> members; predict -> the members'
 scores -> their mean. Nothing is kept on the estimator before all networks are trained, so one
@@ -55,7 +55,7 @@ _OF_THE_TRAINER = [f.name for f in dataclasses.fields(TrainerConfig)]
 
 
 class Estimator:
-    """What the estimators share.
+    """The base of the estimators.
 
     Args:
         n_epochs: most passes over the training rows.

@@ -43,7 +43,7 @@ FILL = "ffill+bfill"
 
 
 class Dataset(Protocol):
-    """What an estimator asks of a dataset; `DatasetH` and `TSDatasetH` answer it."""
+    """The interface of a dataset for estimators; `DatasetH` and `TSDatasetH` have it."""
 
     def prepare(self, segments: Any, /, *, col_set: Any, data_key: Any) -> Any:
         """The rows of a segment (a name, or a slice of sessions), as a sampler or a frame."""
@@ -246,7 +246,7 @@ def require_same_columns(
 
 
 def row_weights(reweighter: Reweighter, windows: Windows) -> NDArray[np.float64]:
-    """What a reweighter gives, in the order of the samples.
+    """Return a reweighter's weights, in the order of the samples.
 
     Args:
         reweighter: is given what `prepare` returned.

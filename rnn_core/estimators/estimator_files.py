@@ -1,4 +1,4 @@
-"""A fitted estimator as files: one bundle a network, in place all at once.
+"""A fitted estimator as files: one bundle a network, moved into place together.
 
 One network is one bundle at the path itself, so `load_bundle` reads it too. An ensemble is a
 folder of them, `member_00`, `member_01`, ... Either is written beside and moved into place, and
@@ -45,7 +45,7 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """What the files of an estimator hold.
+    """The content of an estimator's files.
 
     Attributes:
         estimator: name of its class.
@@ -156,7 +156,7 @@ def load_members(path: str | Path) -> Saved:
         path: as it was saved.
 
     Returns:
-        What was saved.
+        The content of the files.
 
     Raises:
         BundleError: no estimator there, or a damaged one.

@@ -1,10 +1,10 @@
-"""The market a portfolio trades in, and the account it keeps: prices, refusals, cash and costs.
+"""The market of a portfolio, and its account: prices, refusals, cash and costs.
 
-What: `Market` turns bars into dense tables that answer in one look-up whether a name can be traded
+`Market` turns bars into dense tables that answer in one look-up whether a name can be traded
 on a session and at what price; `Book` holds cash and positions and applies the fee rules.
-Why apart from the strategy: these are the exchange's and the broker's rules (qlib:
+They stand apart from the strategy, because they are the rules of exchange and broker (qlib:
 backtest/exchange.py, backtest/position.py, backtest/account.py), the same for any strategy.
-The trade: amounts are adjusted shares, fractions unless a lot is given. Lots count shares as
+Amounts are adjusted shares, fractions unless a lot is given. Lots count shares as
 traded, so they need each bar's adjustment factor (adjusted price / price as traded), as in qlib.
 
 Shapes: `T` sessions of the bars, `N` instruments.

@@ -135,7 +135,7 @@ def _keys(
 def positions(
     index: pd.MultiIndex, sessions: pd.DatetimeIndex, instruments: pd.Index
 ) -> tuple[IntArray, IntArray]:
-    """Where each row of a (datetime, instrument) index lies on two axes; -1 where on neither."""
+    """Return each row's positions on the two axes, -1 for a label that an axis lacks."""
     session = sessions.get_indexer(index.levels[0])[np.asarray(index.codes[0])]
     name = instruments.get_indexer(index.levels[1])[np.asarray(index.codes[1])]
     return session.astype(np.intp), name.astype(np.intp)

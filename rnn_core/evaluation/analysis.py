@@ -1,11 +1,11 @@
-"""Everything there is to say about one signal, from one call: `signal_analysis`.
+"""The analysis of one signal in one call: `signal_analysis`.
 
-What: one row a session (IC, rank IC, quantile returns, hit rate, turnover, autocorrelation), and
-summaries of it with plain and Newey-West errors, by year, month and group, and over horizons.
-How: scores and labels are laid out once as [T, N] tables; all statistics are array operations on
-blocks of sessions, none a Python call per session.
-What is undefined is NaN and is told in `notes`, never a 0: a session without predictions or without
-labels yet, one name, constant scores. Labels are raw returns.
+The result has one row a session (IC, rank IC, quantile returns, hit rate, turnover,
+autocorrelation), and summaries with plain and Newey-West errors, by year, month and group, and over
+horizons. Scores and labels are laid out once as [T, N] tables; all statistics are array operations
+on blocks of sessions, none a Python call per session.
+An undefined figure is NaN, never 0, and `notes` explains it: a session without predictions or
+without labels yet, one name, constant scores. Labels are raw returns.
 
 Shapes: `T` sessions, `N` instruments, `Q` quantiles.
 """
@@ -39,7 +39,7 @@ from rnn_core.evaluation.cross_section import (
 from rnn_core.evaluation.decay import check_horizons, empty_decay, ic_decay
 from rnn_core.evaluation.inference import mean_test
 
-# What a statistic is without skill; None where there is nothing to test.
+# Value of a statistic without skill; None if there is no test.
 _NULLS: dict[str, float | None] = {
     "ic": 0.0, "rank_ic": 0.0, "long_short": 0.0, "mean_label": 0.0, "hit_rate": 0.5,
     "turnover": None, "autocorrelation": None,
@@ -229,7 +229,7 @@ def _quantiles(sessions: pd.DataFrame, quantiles: int, lags: int | None) -> pd.D
 
 
 def _notes(sessions: pd.DataFrame, x: FloatArray, y: FloatArray, min_names: int) -> list[str]:
-    """What is undefined, and on how many sessions."""
+    """Note the undefined statistics, and on how many sessions."""
     silent = sessions["scored"] == 0
     blank = (sessions["n"] == 0) & ~silent
     few = (sessions["n"] > 0) & (sessions["n"] < min_names)

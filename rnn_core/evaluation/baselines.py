@@ -1,10 +1,9 @@
-"""What a model has to beat: three scores that cost nothing.
+"""Baselines that a model has to beat: three scores that cost nothing.
 
-What: short-term reversal and momentum from the bars alone, and a ridge regression on the very
-features the model is trained on, in closed form. A network that is no better than these has learned
-nothing that is worth its upkeep.
-Why ridge and not plain least squares: Alpha158's columns are close to collinear. The penalty is one
-number, a fixed one that is stated, or the best of a short list on validation rows.
+They are short-term reversal and momentum from the bars alone, and a ridge regression on the model's
+own features, in closed form. A network that is no better than these is not worth its upkeep. The
+regression is ridge and not plain least squares, because Alpha158's columns are close to collinear.
+The penalty is one number, either fixed or the best of a short list on validation rows.
 
 Shapes: `S` rows, `F` features, `T` sessions, `N` instruments.
 """

@@ -1,9 +1,9 @@
-"""The same statistics by period and by group of names: where and when a signal works.
+"""Statistics by period and by group of names, which show where and when a signal works.
 
-What: means, ratios and Newey-West tests of daily statistics within a year or a month; and ICs
-inside each group of names (sector, size bucket), every group a cross-section of its own.
-Why inside: a signal that only tells sectors apart has no IC within them, and one that works in
-small names alone shows it here and not in the mean.
+`by_period` gives means, ratios and Newey-West tests of daily statistics within a year or a month;
+`by_group` gives ICs inside each group of names (sector, size bucket), every group a cross-section
+of its own. A signal that only tells sectors apart has no IC within them, and a signal that works in
+small names alone shows this in its groups and not in the mean.
 
 Shapes: `T` sessions, `N` instruments, `G` groups.
 """

@@ -1,12 +1,12 @@
-"""Signals side by side, and whether their difference is more than luck.
+"""Comparison of signals, with tests of their differences.
 
-What: `compare_signals` sets models, their ensemble and trivial baselines on one sample, with the
-spread over seeds, and tests every difference in mean IC.
-Why one sample: a mean IC over more names or other days is another quantity. By default only rows
-that every signal has are compared, and the notes say how many that leaves out.
-Why paired: the ICs of two signals on a day move together, so their daily difference is far less
-noisy than either. It is tested by a Newey-West t and by a circular block bootstrap, which assumes
-no normal distribution; where the two disagree, believe neither.
+`compare_signals` sets models, their ensemble and trivial baselines on one sample, with the spread
+over seeds, and tests every difference in mean IC.
+The sample is common, because a mean IC over more names or other days is another quantity: by
+default only rows that every signal has are compared, and the notes count the other rows.
+The tests are paired, because the ICs of two signals on a day move together, so that their daily
+difference is far less noisy than either. A Newey-West t and a circular block bootstrap, which
+assumes no normal distribution, test the difference; if the two disagree, believe neither.
 A model with several seeds enters with the mean over seeds of each daily figure; ratios such as ICIR
 are means of the seeds' own, since the mean series is smoother than any training. The spread over
 seeds is in `seeds`. The ensemble is the mean over models of the cross-sectional rank (in (0, 1)) of

@@ -1,9 +1,9 @@
-"""Statistics of one cross-section a row: ranks, correlations, score buckets, for all rows at once.
+"""Statistics of cross-sections, one a row: ranks, correlations, score buckets, all rows at once.
 
-What: the only place where a correlation, a rank or a bucket mean is computed; `signal`,
-`analysis`, `decay` and `compare` lay their data out and call it. A row is a session, or a session
+No other module computes a correlation, a rank or a bucket mean: `signal_metrics`, `analysis`,
+`decay` and `compare` lay their data out and call this one. A row is a session, or a session
 and a group; its columns are names, NaN where there is none.
-Why sums run in column order (`_total`): adding the zeros of absent names changes no bit, so a
+Sums run in column order (`_total`): adding the zeros of absent names changes no bit, so a
 session has the same numbers alone, among ten years of others, and in any layout that keeps the
 order of its names. Numpy's own row sums are pairwise and depend on the width of the table.
 
@@ -249,7 +249,7 @@ def hit_rates(x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def session_statistics(x: FloatArray, y: FloatArray, quantiles: int, min_names: int = 2) -> Columns:
-    """What is recorded about a cross-section of scores and returns.
+    """Compute the statistics of cross-sections of scores and returns.
 
     Args:
         x: [R, W] scores.

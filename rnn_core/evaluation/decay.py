@@ -1,13 +1,13 @@
-"""How long a signal lasts: its IC against the returns of 1, 2, ... sessions.
+"""The decay of a signal: its IC against the returns of 1, 2, ... sessions.
 
-What: the label of horizon h is the return from the close of t + 1 to the close of t + 1 + h, the
+The label of horizon h is the return from the close of t + 1 to the close of t + 1 + h, the
 position a score of t can have at the earliest, held for h sessions; h = 1 is the usual label.
 Sessions are those of the bars; a name without a bar on either of the two has no label.
-How: 20 horizons of ten years and 500 names are 25 million pairs to rank. The scores of a block of
+20 horizons of ten years and 500 names are 25 million pairs to rank. The scores of a block of
 sessions are sorted once and the closes laid out in that order, so that per horizon only the
 returns are left to sort (`_Sorted`); blocks run on a few threads, which changes no bit. Values
 agree with `calc_ic` to round-off.
-The trade: labels of h sessions overlap, so neighbouring daily ICs share h - 1 of them. The standard
+Labels of h sessions overlap, so neighbouring daily ICs share h - 1 of them. The standard
 errors therefore use h - 1 lags at least.
 
 Shapes: `T` sessions, `N` instruments, `H` horizons.

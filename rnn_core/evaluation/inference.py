@@ -1,11 +1,11 @@
-"""Is a mean different from zero: standard errors and intervals for series with memory.
+"""Tests of a mean: standard errors and intervals for series with memory.
 
-What: the plain standard error, the one of Newey & West (1987) that allows for autocorrelation, and
+The module has the plain standard error, that of Newey & West (1987) for autocorrelated series, and
 a circular block bootstrap (Politis & Romano 1992) for the mean of a daily series.
-Why: daily ICs of overlapping labels, or of a slow signal, are correlated; plain errors are then too
-small. The bootstrap assumes no normal distribution and is the check on the other.
-The trade: sessions without a value are left out and their neighbours count as adjacent, which
-understates a gap; a long gap is rare and reported with the day count.
+Daily ICs of overlapping labels, or of a slow signal, are correlated; plain errors are then too
+small. The bootstrap assumes no normal distribution and checks the Newey-West error.
+Sessions without a value are left out and their neighbours count as adjacent, which understates a
+gap; a long gap is rare and reported with the day count.
 
 Shapes: `T` values.
 """

@@ -1,8 +1,8 @@
 """Figures of daily evaluations: IC over time and returns by score quantile.
 
-What: each function takes frames by model and returns a `matplotlib.figure.Figure` of 900 pixels
-width. Titles say what is shown and give the figures people look for, axes carry units, a model has
-the same colour everywhere (`rnn_core.evaluation.render`), or the one given as `colors`.
+Each function takes frames by model and returns a `matplotlib.figure.Figure` of 900 pixels width.
+Titles name the content and its main figures, axes carry units, a model has the same colour
+everywhere (`rnn_core.evaluation.render`), or the one given as `colors`.
 The figures of summaries are in `plots_signal`, of trainings in `plots_training`, of portfolios in
 `plots_portfolio`.
 Returns accumulate by addition, as in qlib's reports: a straight line is a steady edge.

@@ -1,9 +1,8 @@
-"""The figure of coverage: how many names have a bar, by session, over a market's whole span.
+"""The figure of coverage: the number of names with a bar, by session, over a market's span.
 
-What: heat maps of months by days, in which a session that is not there, a vendor's bad week or a
-universe that shrinks is seen at once.
-Why counts and not names: a market of thousands of names has the same page as one of five, and the
-cell of a session is never thinner than a pixel for thirty years.
+Heat maps of months by days show a missing session, a vendor's bad week or a shrinking universe at
+a glance. They show counts and not names, so a market of thousands of names has the same page as one
+of five, and the cell of a session is never thinner than a pixel for thirty years.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figures of portfolios: equity with benchmark and drawdown, and what is held.
+"""Figures of portfolios: equity with benchmark and drawdown, and the holdings.
 
 Returns accumulate by addition, as in qlib's reports: a straight line is a steady edge.
 """

@@ -1,11 +1,11 @@
 """The TopkDropout portfolio: hold about k names, every session swap the worst few for better ones.
 
-What: a long-only backtest of a signal with costs, suspensions and price limits, whose daily report
+It is a long-only backtest of a signal with costs, suspensions and price limits. Its daily report
 has qlib's columns and, with `semantics="qlib"`, qlib's numbers (qlib: contrib/strategy/
 signal_strategy.py TopkDropoutStrategy run by backtest_daily).
-How: rankings, prices and refusals of all sessions are laid out as [T, N] tables beforehand; what is
+Rankings, prices and refusals of all sessions are laid out as [T, N] tables beforehand; what is
 left is one short loop over sessions, because an account depends on its own past.
-The trade: amounts are fractions of adjusted shares unless `trade_unit` names a lot.
+Amounts are fractions of adjusted shares unless `trade_unit` names a lot.
 
 Rules of session t, which uses the signal of session t - 1 only:
 1. Rank names by score; those not held that rank best are candidates, `n_drop + topk - held` of
@@ -17,13 +17,13 @@ Rules of session t, which uses the signal of session t - 1 only:
 Without a signal on t - 1 nothing is traded. A name without a bar, suspended or delisted, keeps its
 last close and its place in the portfolio until it can be sold; the result's notes name it.
 
-Where "strict" repairs "qlib":
+Repairs of "strict":
 - `n_drop=0`: qlib's "last 0" of a list is all of it, so it sells everything; strict sells nothing.
 - A name whose score is NaN is bought by qlib when better candidates run out, by strict never.
 - `only_tradable` with more names held than `topk`: qlib's count of names to buy can fall below
   zero and then means "all but the last few"; strict takes zero.
-Where neither can equal qlib: several held names without a score, and no candidate, are ranked by
-qlib in the order of a Python set, which changes from run to run; here in instrument order. qlib
+Differences of both from qlib: qlib ranks several held names without a score, with no candidate, in
+the order of a Python set, which changes from run to run; here they rank in instrument order. qlib
 compares its stored float32 change with the limit; here the change comes from the closes given.
 
 Shapes: `T` sessions of the bars, `N` instruments.
@@ -56,7 +56,7 @@ REPORT_COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class PortfolioResult:
-    """What a backtest leaves.
+    """The result of a backtest.
 
     Attributes:
         config: the settings it ran with.

@@ -1,4 +1,4 @@
-"""Settings of the TopkDropout backtest, validated when they are made.
+"""Settings of the TopkDropout backtest, with their validation.
 
 Names and defaults are qlib's benchmark settings, so a qlib workflow's `strategy` and `backtest`
 sections map one to one. What each does is told by `rnn_core.evaluation.portfolio`.

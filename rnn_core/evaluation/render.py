@@ -1,7 +1,7 @@
-"""How figures look and how they become files: one palette, one style, deterministic PNG.
+"""The look of figures and their files: one palette, one style, deterministic PNG.
 
-What: the style shared by `rnn_core.evaluation.plots`, and the writing of a figure to PNG.
-Why not pyplot: it keeps global figures and picks a backend from the environment; a figure made
+All modules of plots share the style and the writer of PNG files.
+pyplot is not used: it keeps global figures and picks a backend from the environment; a figure made
 from `matplotlib.figure.Figure` is garbage like any object and always rendered by Agg. The style is
 applied with the library's defaults underneath, so a person's matplotlibrc changes nothing and the
 same figure gives the same bytes on the same matplotlib.

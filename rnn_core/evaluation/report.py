@@ -1,9 +1,9 @@
-"""One page that says whether a signal can be trusted: `html_report`, and its pictures one by one.
+"""One page about a signal, `html_report`, and its pictures one by one.
 
-What: the tables of `signal_analysis`, `topk_dropout` and `compare_signals` as a self-contained HTML
-page; `report_figures` gives the same pictures as PNG for a user interface.
-Why one colour table for the whole report: a model must be the same colour in every picture, also
-where only some of the models are shown.
+`html_report` shows the tables of `signal_analysis`, `topk_dropout` and `compare_signals` on one
+self-contained page; `report_figures` gives the same pictures as PNG for a user interface.
+The whole report has one colour table, so that a model has the same colour in every picture, even if
+a picture shows only some models.
 Nothing in the page depends on time, host or order of calls: same tables, same bytes.
 """
 

@@ -1,6 +1,6 @@
-"""The pieces a report page is put together from: tables, pictures, lists, one style.
+"""The pieces of a report page: tables, pictures, lists, one style.
 
-What: functions from data to HTML text. Every text is escaped; pictures are data URIs, so a page is
+The functions turn data into HTML text. Every text is escaped; pictures are data URIs, so a page is
 one file that needs no other, no network and no script, and can be mailed or archived.
 """
 

@@ -1,6 +1,6 @@
 """Risk figures of a series of returns, in qlib's convention.
 
-What: mean, deviation, annualised return, information ratio and maximum drawdown (qlib:
+The figures are mean, deviation, annualised return, information ratio and maximum drawdown (qlib:
 contrib/evaluate.py risk_analysis). Two things of that convention surprise people and are kept,
 because published tables rest on them: returns add up ("sum" is the default, "product" compounds),
 and a year of daily data has 238 sessions, the Chinese count, whatever the market. The count is

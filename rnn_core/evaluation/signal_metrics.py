@@ -1,11 +1,11 @@
-"""How well scores order the returns that followed: IC, rank IC, quantile and long-short returns.
+"""Metrics of scores against the returns that followed: IC, rank IC, quantiles, long-short.
 
-What: metrics of a cross-section, one number per session, and their summary over sessions. The
+They are metrics of a cross-section, one number per session, and summaries over sessions. The
 numbers agree with qlib's `calc_ic` and `calc_long_short_return` (qlib: contrib/eva/alpha.py) and
 are computed for all sessions at once instead of by a Python call per day.
-Why one kernel (`rnn_core.evaluation.cross_section`): `evaluate_session` (a pipeline partition) and
-`calc_ic` (a notebook over ten years) run the same sums in the same order, so their numbers for a
-session are equal to the last bit.
+All share the kernel `rnn_core.evaluation.cross_section`: `evaluate_session` (a pipeline partition)
+and `calc_ic` (a notebook over ten years) run the same sums in the same order, so their numbers for
+a session are equal to the last bit.
 Labels are raw returns, never rank-normalised ones.
 
 Shapes: `S` rows, `T` sessions, `Q` quantiles.

@@ -6,8 +6,8 @@ torch's library exports the standard Fortran entry `sgemm_` of the BLAS that it 
 on x86); compiled code calls that address. numba's own `np.dot` would bring SciPy and another BLAS
 with threads of its own.
 
-Where there is no such entry, or it fails a trial product, the address is 0 and callers compute
-another way.
+If there is no such entry, or it fails a trial product, the address is 0 and callers compute another
+way.
 """
 
 from __future__ import annotations
@@ -118,10 +118,10 @@ def product(
 
 @cache
 def sgemm_address() -> int:
-    """Where `sgemm_` is, tried on a small product.
+    """Find the address of `sgemm_`, tried on a small product.
 
     Returns:
-        0 where torch's library exports none that computes it.
+        The address; 0 if torch's library exports no entry that computes the product.
     """
     for file in sorted((Path(torch.__file__).parent / "lib").glob("*torch_cpu.*")):
         try:

@@ -1,4 +1,4 @@
-"""Several trained networks of one family as one: the score is the mean of theirs.
+"""Several trained networks of one family as one, whose score is the mean of theirs.
 
 Networks that differ in nothing but their seed differ in their errors, and the mean of their scores
 has less of them (qlib's published figures are over 20 seeds for that reason). As a module an

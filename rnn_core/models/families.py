@@ -1,4 +1,4 @@
-"""The table of model families: what a name means, with qlib's benchmark settings as defaults.
+"""The table of model families: network, hyper-parameters and qlib's benchmark settings.
 
 A family is a network class, its hyper-parameters as a frozen dataclass, and how it is trained
 unless a config says otherwise. Everything that deals with a model by name (the trainer's

@@ -1,12 +1,12 @@
-"""Recurrent layers on the CPU, compiled: what `nn.GRU` and `nn.LSTM` compute, in less time.
+"""Recurrent layers on the CPU, compiled: the values of `nn.GRU` and `nn.LSTM` in less time.
 
 torch's GRU runs a dozen small operations a step and records each for the way back; its LSTM is
 fused, in kernels that reach half of what the products alone would take. Here a layer is one node
 of the graph (`fused_layers.py`). Values agree with torch's to rounding.
 
-The modules stay torch's, with their parameters and names; this only computes what they would.
-Where it does not apply, an accelerator, another precision, dropout between layers while training,
-the module itself runs.
+The modules stay torch's, with their parameters and names; this code only computes their states. If
+it does not apply (an accelerator, another precision, dropout between layers while training), the
+module itself runs.
 
 Shapes: `L` window length, `B` batch, `I` input width, `H` units.
 """
@@ -101,7 +101,7 @@ def run_layers(
 
 
 def run(rnn: nn.GRU | nn.LSTM, steps: Tensor) -> States:
-    """What a module would compute; ask `can_fuse` first.
+    """Compute the states that a module would compute; ask `can_fuse` first.
 
     Args:
         rnn: the module.

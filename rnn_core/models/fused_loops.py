@@ -1,4 +1,4 @@
-"""A recurrent layer's way there and back, compiled whole: products by BLAS, the rest by loops.
+"""A recurrent layer forward and backward, compiled whole: products by BLAS, loops for the rest.
 
 Everything lies with the batch innermost, states as [H, B], gates as [4H, B]: a gate is then one
 piece of memory, for the loops of `fused_kernels.py` and as an operand of a product alike. A step's

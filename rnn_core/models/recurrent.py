@@ -1,4 +1,4 @@
-"""What LSTM and GRU share: a recurrent stack, and a linear head on its last step.
+"""The common part of LSTM and GRU: a recurrent stack, and a linear head on its last step.
 
     [B, L, F] -> rnn -> [B, L, H] -> last session -> Linear(H, 1) -> [B]
 

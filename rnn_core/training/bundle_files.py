@@ -1,4 +1,4 @@
-"""The files of a bundle: their bytes when written, and the check of every byte when read.
+"""The files of a bundle: their bytes for writing, and a check of every byte for reading.
 
 Equal contents must give equal bytes, since the fingerprint is taken over them. So: JSON with
 sorted keys, YAML in the order given, Parquet without pandas' note on its own version, weights in

@@ -1,4 +1,4 @@
-"""Checkpoints: one file, replaced after every epoch, that an interrupted training goes on from.
+"""Checkpoints: one file, replaced after every epoch, from which an interrupted training goes on.
 
 The file is in safetensors format. Tensors: the network's weights, the best weights so far, the
 optimizer's moments. Header: one JSON text with the history and the identity of the training.
@@ -103,7 +103,7 @@ def training_identity(
     device: torch.device,
     row_weights: Tensor | None = None,
 ) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be gone on from.
+    """Return the facts that must be equal for a training to go on from a checkpoint.
 
     Args:
         config: settings of the training, JSON-able.

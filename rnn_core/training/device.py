@@ -1,4 +1,4 @@
-"""Where a training runs, why, and which of the device's freedoms it may use.
+"""The device of a training: its choice, the reason, and repeatable kernels.
 
 On an accelerator three things decide whether a second run gives the same bits: the choice of
 kernels by timing, kernels that add in no fixed order, and TF32, which keeps 10 bits of a factor's

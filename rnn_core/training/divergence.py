@@ -1,4 +1,4 @@
-"""Finding out where a training went wrong: in the input, in the weights, or in the loss.
+"""The cause of a diverged training: the input, the weights, or the loss.
 
 A NaN spreads: from one cell of one window to the loss, from there to every weight, and at the end
 all that is left is a score of NaN. So three facts of every step are kept: is the input finite,

@@ -1,4 +1,4 @@
-"""Keeping freed memory in the process between the steps of a training.
+"""Settings of malloc that keep freed memory in the process between the steps of a training.
 
 A step allocates and frees some tens of megabytes. glibc gives large blocks back to the system at
 once and asks for them again at the next step, and every page is then cleared anew: 40 % of the
@@ -7,8 +7,8 @@ faults against 0.1). glibc raises its two thresholds by itself as large blocks a
 32 MiB for a block and 64 MiB for the top of a heap, but a training may never make it do so. Here
 they are set to these two ends at once. Nothing else changes, so nothing is put back.
 
-Where the environment says otherwise (MALLOC_* or GLIBC_TUNABLES), or the C library is not glibc,
-nothing is done.
+If the environment sets them (MALLOC_* or GLIBC_TUNABLES), or the C library is not glibc, nothing is
+done.
 """
 
 from __future__ import annotations

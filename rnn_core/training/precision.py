@@ -1,4 +1,4 @@
-"""In which precision an accelerator computes, by name, and nothing left to the library's defaults.
+"""The precision of an accelerator's products, by name, never by the library's default.
 
     float32    every product in IEEE single precision
     tf32       products of matrices keep 10 bits of a factor's mantissa, sums are float32
@@ -21,7 +21,7 @@ import torch
 
 
 def effective_precision(device: torch.device, wanted: str) -> str:
-    """What a training on a device really computes in.
+    """Return the precision in which a training on a device really computes.
 
     Args:
         device: where it runs.

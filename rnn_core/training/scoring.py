@@ -1,4 +1,4 @@
-"""Scores of windows, and the validation score that is made of them.
+"""Scores of windows, and the validation score of a network.
 
 A row's score must not depend on the rows beside it, to the last bit: a pipeline scores one
 session alone today and the same session inside a range tomorrow, and the files must be equal.

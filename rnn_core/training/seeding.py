@@ -1,4 +1,4 @@
-"""Where every random number of a training comes from.
+"""The random numbers of a training, all from one seed.
 
 The contract, for one seed, one kind of CPU and one version of torch: the same bits, in any
 process and however many trainings ran before, and no draw from or change to the process's own
@@ -41,7 +41,7 @@ def seeded_network(build: Callable[[], Network], seed: int) -> Network:
         seed: whole number of 0 or more.
 
     Returns:
-        What `build` returned. The process's generator is as it was before the call.
+        The network. The process's generator is as it was before the call.
     """
     with _forked_generators([]):
         torch.default_generator.manual_seed(seed)

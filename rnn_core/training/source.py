@@ -1,7 +1,7 @@
-"""What training and prediction need from a source of windows.
+"""The protocol of a source of windows, for training and prediction.
 
-`rnn_core.data.TSDataSampler` is the one in use; the protocol is here so that neither package
-needs to import the other, and so that a test can bring ten lines of its own.
+`rnn_core.data.TSDataSampler` fulfils the protocol. It stands here so that neither package needs to
+import the other, and so that a test can bring ten lines of its own.
 
 Shapes: `S` samples, `B` batch, `L` window length in sessions, `F` columns of a window.
 """

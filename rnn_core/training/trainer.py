@@ -59,7 +59,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What the callback is told after an epoch.
+    """The facts of an epoch, for the callback.
 
     Args:
         epoch: from 0.

@@ -1,4 +1,4 @@
-"""Settings of one training, checked when they are made.
+"""Settings of one training, with their validation.
 
 A wrong setting should fail before an hour of training, not after it, so every field is checked
 here, by type as well as by range: PyYAML reads `1e-3` as text, and `True` passes for a 1.

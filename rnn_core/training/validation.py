@@ -1,4 +1,4 @@
-"""What validation says about a trained model before it is put in force.
+"""The verdict of validation on a trained model, before the model is put in force.
 
 The scores of all members on the held-out rows, averaged as they will be served, against what needs
 no model: the constant that the training labels suggest. A network whose scores hardly vary, or

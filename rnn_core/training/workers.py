@@ -1,4 +1,4 @@
-"""Threads that each run whole pieces of a batch, in place of threads inside every operation.
+"""Threads that each run whole pieces of a batch, instead of threads inside every operation.
 
 Small recurrent networks gain little from threads inside an operation: 40 dependent steps of a
 fraction of a millisecond, with a barrier after each. Cutting the batch into shards of at most 256

@@ -1,4 +1,4 @@
-"""From what a workflow asks for to what it runs on: dataset, bars of the backtest, benchmark.
+"""The inputs of a workflow's run: dataset, bars of the backtest, benchmark.
 
 Everything is loaded and checked before the training begins, so that a benchmark that is not there
 is told in seconds and not after a night.
@@ -67,7 +67,7 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What a run works on.
+    """The inputs of a run.
 
     Attributes:
         dataset: of the workflow.
@@ -215,7 +215,7 @@ def _dataset(
 
 
 def _segment(dataset: DatasetH, name: str) -> Segment:
-    """What is in a segment; nothing is an error."""
+    """Describe the content of a segment; an empty one is an error."""
     bounds = slice(*dataset.segments[name])
     key = "infer" if name == "test" else "learn"
     rows = dataset.handler.fetch(bounds, col_set="label", data_key=key).index
@@ -283,8 +283,8 @@ def _benchmark(
 ) -> pd.Series[Any] | None:
     """Mean simple return of the codes on each session.
 
-    Where a code has no close the return is that over the sessions without one, in strict
-    semantics; in qlib's it is missing, on the session after it too. A mean over nothing is 0.
+    In strict semantics the return after sessions without a close is the return over these sessions;
+    in qlib's it is missing, on the next session too. A mean over no code is 0.
     """
     returns = []
     for code in codes:

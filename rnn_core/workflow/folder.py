@@ -1,4 +1,4 @@
-"""The folder of a run: everything that came out, as plain files.
+"""The folder of a run: all its results, as plain files.
 
     config.yaml                        the workflow file as it was given
     run.json                           seed, device, segments, overrides, versions
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def default_folder(config: str | Path, now: dt.datetime) -> Path:
-    """Where a run goes unless it is said: `qruns/<name of the file>/<time>`.
+    """Return the default folder of a run: `qruns/<name of the file>/<time>`.
 
     Args:
         config: path of the workflow file.

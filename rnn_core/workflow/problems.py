@@ -1,8 +1,8 @@
-"""What is wrong with a workflow file, all of it at once.
+"""The problems of a workflow file, all of them in one error.
 
-A file is read key by key through `Section`s. What a section is not asked for is a problem, and so
-is a value that is not among those supported; each is noted with the path of its key and the line
-in the file, and the reading goes on, so that one error lists everything.
+A file is read key by key through `Section`s. A key that no reader asks for is a problem, and so is
+an unsupported value. Each problem is noted with the path of its key and its line in the file, and
+the reading goes on, so that one error lists everything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a workflow file to what it asks for: every key read, every problem in one error.
+"""A reader of workflow files: every key is read, and one error lists every problem.
 
 Classes are named in explicit tables; `module_path` is compared with the modules that qlib's files
 name, and nothing is ever imported by it. Keys at the top that qlib itself does not read (`market`,
@@ -65,7 +65,7 @@ def read_workflow(
         vwap: "typical" stands (high + low + close) / 3 in where the provider has no vwap.
 
     Returns:
-        What the file asks for.
+        The workflow.
 
     Raises:
         WorkflowError: anything that is not supported, all of it in one message.

@@ -34,7 +34,7 @@ def read_dataset(given: Section, semantics: Semantics) -> DatasetSpec:
         semantics: "qlib" or "strict", of the processors.
 
     Returns:
-        What was asked for; of use only if no problem was noted.
+        The dataset's specification, valid only if no problem was noted.
     """
     name = given.choice("class", tuple(DATASETS))
     given.choice("module_path", DATASET_MODULES, None)

@@ -1,8 +1,8 @@
-"""The section `task.record`: which analyses of the scores, checked.
+"""The section `task.record`: the analyses of the scores, checked.
 
-The defaults of strategy, exchange and account are qlib's, those that hang on the region included.
-What the backtest here has no part for (other strategies, nested executors, price impact) is a
-problem, never left out silently.
+The defaults of strategy, exchange and account are qlib's, including those that depend on the
+region. Anything that the backtest does not have (other strategies, nested executors, price impact)
+is a problem, never left out silently.
 
 Rules matched: qlib workflow/record_temp.py, backtest/exchange.py `Exchange`,
 contrib/strategy/signal_strategy.py `TopkDropoutStrategy`, config.py `_default_region_config`.
@@ -76,7 +76,7 @@ def read_records(
         semantics: "qlib" or "strict", of the portfolio.
 
     Returns:
-        What was asked for; of use only if no problem was noted.
+        The analyses, valid only if no problem was noted.
     """
     records = [given] if isinstance(given, Mapping) else given or []
     if not isinstance(records, list):

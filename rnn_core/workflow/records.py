@@ -1,7 +1,7 @@
-"""The analyses that a workflow's records ask for, as tables and plain numbers.
+"""The analyses of a workflow's records, as tables and plain numbers.
 
-What they are is told by `rnn_core.evaluation`; here they are put together as qlib's records are:
-IC and rank IC by session, and the risk of the portfolio's excess return with and without costs.
+`rnn_core.evaluation` computes them; this module puts them together as qlib's records do: IC and
+rank IC by session, and the risk of the portfolio's excess return with and without costs.
 
 Rule matched: qlib workflow/record_temp.py `SigAnaRecord`, `PortAnaRecord`.
 """
@@ -54,7 +54,7 @@ class SignalAnalysis:
 
 @dataclass(frozen=True, eq=False)
 class PortfolioAnalysis:
-    """What the scores would have earned.
+    """The earnings of the scores in a backtest.
 
     Attributes:
         result: daily report and positions.

@@ -60,7 +60,7 @@ class Watcher:
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """What a run left.
+    """The results of a run.
 
     Attributes:
         folder: where it lies.
@@ -94,7 +94,7 @@ def run_workflow(
         watcher: is told how it goes.
 
     Returns:
-        What was written.
+        The results.
 
     Raises:
         WorkflowError: the folder is taken, the provider lacks something, the settings do not fit
@@ -161,7 +161,7 @@ def _raw_label(material: Material) -> pd.Series[Any]:
 
 
 def _record(spec: WorkflowSpec, material: Material, model: estimators.Estimator) -> dict[str, Any]:
-    """What the other files of the folder do not hold."""
+    """Return the facts of a run that its other files do not hold."""
     return {
         "format": FORMAT,
         "workflow": spec.document.path.name,

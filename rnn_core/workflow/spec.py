@@ -1,7 +1,7 @@
-"""What a workflow asks for, checked: plain frozen values that the run is made from.
+"""The specification of a workflow: plain frozen values, checked.
 
-The names are those of the file; what each means is said where it is used: `rnn_core.data` for
-handler and dataset, `rnn_core.models` for the model, `rnn_core.evaluation` for the analyses.
+The names are those of the file; their meaning is documented in `rnn_core.data` for handler and
+dataset, in `rnn_core.estimators` for the model, in `rnn_core.evaluation` for the analyses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Region = Literal["cn", "us"]
 
 @dataclass(frozen=True)
 class ProviderSpec:
-    """Where the bars come from.
+    """The source of the bars.
 
     Attributes:
         uri: folder of the provider.
