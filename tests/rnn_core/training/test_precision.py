@@ -47,6 +47,10 @@ def test_products_are_as_named_and_settings_put_back(name: str, tf32: bool) -> N
     assert [setting.allow_tf32 for setting in settings] == before
 
 
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="oneDNN has no bfloat16 layers on this processor",
+)
 def test_mixed_precision_keeps_gradients_in_float32(
     make_source: Callable, make_network: Callable
 ) -> None:
