@@ -7,15 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
 from pipelines.build import build_definitions
 from pipelines.errors import WarehouseError
-from pipelines.instance import locks
+from pipelines.instance import file_lock, locks
 from pipelines.instance.locks import training_lock, writer_lock
 from pipelines.operations.runs import run_assets
 from tests.pipelines.conftest import make_market
@@ -24,9 +25,9 @@ PREAMBLE = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from pipelines.instance import locks
+from pipelines.instance import file_lock, locks
 market = SimpleNamespace(paths=SimpleNamespace(root=Path(sys.argv[1])))
-locks._POLL_SECONDS = 0.005
+file_lock.POLL_SECONDS = 0.005
 locks.accelerator_id = lambda device: "GPU-0"
 def say(text): print(text, flush=True)
 """
@@ -70,7 +71,7 @@ def process(script: str, *arguments: str | Path) -> subprocess.Popen[str]:
 @pytest.fixture
 def holding(tmp_path, monkeypatch):
     """Starts a process and comes back once it holds its lock; what lives on is killed."""
-    monkeypatch.setattr(locks, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(file_lock, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(locks, "accelerator_id", lambda device: "GPU-0")
     started: list[subprocess.Popen[str]] = []
 
@@ -141,10 +142,13 @@ def test_who_waits_is_told_for_whom(holding, market, monkeypatch):
         def note(self, asset, text):
             noted.append((asset, text))
 
+    def release(text):
+        told.append(text)
+        holder.kill()
+
     monkeypatch.setattr(locks, "progress", Sink)
-    monkeypatch.setattr(locks.time, "sleep", lambda seconds: holder.kill())
     with writer_lock(market, "gru_model", run_id="run2"), training_lock(
-        market, "cuda", on_wait=told.append
+        market, "cuda", on_wait=release
     ):  # fmt: skip
         mine = json.loads((market.paths.root.parent / ".locks" / "gpu-GPU-0.lock").read_text())
     text = (
@@ -156,20 +160,22 @@ def test_who_waits_is_told_for_whom(holding, market, monkeypatch):
     assert mine == {"pid": os.getpid(), "run_id": "run2", "asset": "gru_model"}
 
 
-def test_waiting_can_be_interrupted(holding, market, monkeypatch):
-    holding(HOLD_WRITER, "ohlcv")
+def test_waiting_can_be_interrupted(holding, market):
+    """Ctrl-C comes while the process sleeps between two looks."""
+    holder = holding(HOLD_WRITER, "ohlcv")
 
-    def interrupted(seconds):
-        signal.raise_signal(signal.SIGINT)
+    def interrupt(text):
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 
-    monkeypatch.setattr(locks.time, "sleep", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored under nohup
     try:
-        with pytest.raises(KeyboardInterrupt), writer_lock(market, "ohlcv"):
+        with pytest.raises(KeyboardInterrupt), writer_lock(market, "ohlcv", on_wait=interrupt):
             pytest.fail("the lock is held by another process")
     finally:
         signal.signal(signal.SIGINT, before)
-    assert not locks._open
+    holder.kill()
+    holder.wait()
+    assert is_free(lambda told: writer_lock(market, "ohlcv", on_wait=told))
 
 
 def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(holding, market):
@@ -199,11 +205,12 @@ def test_a_run_waits_for_the_writer_of_its_asset(holding, market, instance, monk
     key = market.sessions.first
     seen: list[bool] = []
 
-    def sleep(seconds):
-        seen.append((market.paths.warehouse / "ohlcv").exists())
-        holder.kill()
+    class Sink(type(locks.progress())):
+        def note(self, asset, text):
+            seen.append((market.paths.warehouse / "ohlcv").exists())
+            threading.Timer(0.3, holder.kill).start()
 
-    monkeypatch.setattr(locks.time, "sleep", sleep)
+    monkeypatch.setattr(locks, "progress", Sink)
     run_id = run_assets(build_definitions(market), instance, ["ohlcv"], (key, key))
     assert seen and not any(seen)
     logged = [entry.user_message for entry in instance.all_logs(run_id)]
@@ -237,12 +244,22 @@ def test_an_accelerator_is_told_by_its_uuid(monkeypatch):
 
 def test_the_lock_of_a_process_that_ends_is_taken_at_the_next_look(holding, market, monkeypatch):
     holder = holding(HOLD_WRITER, "ohlcv")
-    pauses = []
-    monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(file_lock, "POLL_SECONDS", 0.5)
+    ended: list[float] = []
 
     def release(text: str) -> None:
         holder.kill()
         holder.wait()
+        ended.append(time.monotonic())
 
     with writer_lock(market, "ohlcv", on_wait=release):
-        assert pauses == [locks._POLL_SECONDS]
+        assert 0.5 <= time.monotonic() - ended[0] < 1.0  # one look, not two
+
+
+def test_a_lock_that_the_same_thread_holds_is_an_error_and_no_wait_for_ever(market):
+    with (
+        writer_lock(market, "ohlcv"),
+        pytest.raises(RuntimeError, match="Deadlock"),
+        writer_lock(market, "ohlcv"),
+    ):
+        pytest.fail("the lock is held")
