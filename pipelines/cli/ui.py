@@ -1,4 +1,4 @@
-"""`rnn-pipelines ui`: the Dagster UI over the market's record."""
+"""`rnn-pipelines ui`: the Dagster UI over a market's record, with the daemon of its schedule."""
 
 from __future__ import annotations
 
@@ -22,19 +22,24 @@ def add_command(commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from pipelines.config.loader import ENV_CONFIG, config_path
-    from pipelines.instance.home import dagster_instance, prepare_workspace
+    from pipelines.instance.home import complete_home, dagster_instance, prepare_workspace
     from pipelines.instance.orphaned_runs import sweep_orphans
-    from pipelines.instance.ui_lock import claim_ui, require_port
+    from pipelines.instance.ui_lock import HOST, claim_ui, require_port
+    from pipelines.instance.ui_process import supervise
+    from pipelines.operations.console import make_console
 
     path, market = config_path(args.config), market_of(args)
-    require_port(args.port)
-    claim_ui(market, args.port)
-    with dagster_instance(market) as instance:
-        sweep_orphans(instance)
-    os.environ[ENV_CONFIG] = str(path.absolute())
-    workspace = str(prepare_workspace(market))
     program = Path(sys.executable).with_name("dg")
     if not program.is_file():
         raise PipelineError("the UI needs the extra `ui`: pip install 'rnn-signal-factory[ui]'")
-    where = ["--workspace", workspace, "--host", "127.0.0.1", "--port", str(args.port)]
-    os.execv(program, [str(program), "dev", *where])  # noqa: S606 - our own interpreter's dg
+    require_port(args.port)
+    with claim_ui(market, args.port) as claim:
+        for line in complete_home(market):
+            make_console().print(line, soft_wrap=True, highlight=False)
+        with dagster_instance(market) as instance:
+            sweep_orphans(instance)
+        os.environ[ENV_CONFIG] = str(path.absolute())
+        files = [word for file in prepare_workspace(market) for word in ("--workspace", str(file))]
+        return supervise(
+            [str(program), "dev", *files, "--host", HOST, "--port", str(args.port)], claim
+        )

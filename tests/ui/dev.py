@@ -277,13 +277,13 @@ def running(config: Path, environment: Mapping[str, str], log: Path) -> Iterator
 
 
 def end(process: subprocess.Popen[bytes], patience: float = 60.0) -> list[int]:
-    """Ctrl-C for a session of processes, and SIGKILL for what is left of it.
+    """`kill` for the command that leads a session, and SIGKILL for what is left of the session.
 
     Returns:
         The processes that had to be killed.
     """
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGINT)
+        process.terminate()
     ends = time.monotonic() + patience
     while time.monotonic() < ends and (process.poll() is None or session_of(process.pid)):
         time.sleep(POLL_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,14 +15,15 @@ from pipelines.errors import PipelineError
 from pipelines.instance.ui_lock import HOST, claim_ui, require_port
 from tests.conftest import ROOT
 
-CLAIM_AND_EXEC = textwrap.dedent(
+CLAIM_AND_START = textwrap.dedent(
     """
-    import os, sys
+    import sys
     from pathlib import Path
     from pipelines.instance.ui_lock import claim_ui
+    from pipelines.instance.ui_process import supervise
     from tests.pipelines.conftest import make_market
-    claim_ui(make_market(Path(sys.argv[1])), 3123)
-    os.execv("/bin/sh", ["sh", "-c", "echo held; exec sleep 60"])
+    with claim_ui(make_market(Path(sys.argv[1])), 3123) as claim:
+        supervise(["/bin/sh", "-c", "echo $$; exec sleep 60"], claim)
     """
 )
 
@@ -40,20 +42,31 @@ def test_a_port_that_is_taken_or_none_is_refused():
 
 
 def test_a_second_ui_of_a_market_is_refused_as_long_as_the_first_lives(market):
-    """The first has become another program, as `dg dev`."""
+    """The first is a command and the program that it has started; each of them holds the claim."""
     first = subprocess.Popen(
-        [sys.executable, "-c", CLAIM_AND_EXEC, str(market.paths.root)],
+        [sys.executable, "-c", CLAIM_AND_START, str(market.paths.root)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert first.stdout is not None
+    program = int(first.stdout.readline())
+    said = f"a UI of tiny runs already: process {first.pid}, http://127.0.0.1:3123"
+
+    def is_refused() -> None:
+        with pytest.raises(PipelineError, match=said), claim_ui(market, 3000):
+            pytest.fail("two UIs of one market")
+
     try:
-        assert first.stdout is not None
-        assert first.stdout.readline() == "held\n"
-        said = f"a UI of tiny runs already: process {first.pid}, http://127.0.0.1:3123"
-        with pytest.raises(PipelineError, match=said):
-            claim_ui(market, 3000)
-    finally:
+        is_refused()
         first.kill()
         first.wait()
-    os.close(claim_ui(market, 3000))
+        is_refused()
+    finally:
+        first.kill()
+        os.kill(program, signal.SIGKILL)
+    first.stdout.read()  # to the end, which comes once nobody holds the pipe
+    with claim_ui(market, 3000):
+        assert (market.paths.root / ".ui.lock").read_text() == (
+            f'{{"pid": {os.getpid()}, "port": 3000}}'
+        )
