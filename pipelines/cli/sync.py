@@ -19,14 +19,14 @@ def add_command(commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from pipelines.assets.stages import stages
-    from pipelines.instance.home import dagster_instance
+    from pipelines.instance.home import complete_home, dagster_instance
     from pipelines.operations.console import make_console
     from pipelines.operations.sync import sync_lines, sync_record
 
-    market = market_of(args)
+    market, console = market_of(args), make_console()
+    lines = complete_home(market)
     with dagster_instance(market) as instance:
         synced = sync_record(market, stages(market), instance)
-    console = make_console()
-    for line in sync_lines(synced):
+    for line in [*lines, *sync_lines(synced)]:
         console.print(line, soft_wrap=True, highlight=False)
     return 0

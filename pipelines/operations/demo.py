@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -19,7 +19,7 @@ from pipelines.assets.materialize import CURRENT_TAG, KEEP, SERVED_TAG
 from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
-from pipelines.instance.home import dagster_instance
+from pipelines.instance.home import dagster_instance, owned_files
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
@@ -70,8 +70,20 @@ def _emptied(market: Market) -> Market:
             f"--fresh: what is stale is made again in any case"
         )
     if root.exists():
-        shutil.rmtree(root)
+        _clear(root, owned_files(market))
     return market.opened_anew()  # a calendar derived from the data keeps its sessions in the state
+
+
+def _clear(folder: Path, kept: Collection[Path]) -> None:
+    """Delete a folder but for some files, and the folders that hold them."""
+    if not any(path.is_relative_to(folder) for path in kept):
+        shutil.rmtree(folder)
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            _clear(path, kept)
+        elif path not in kept:
+            path.unlink()
 
 
 def _run_stages(

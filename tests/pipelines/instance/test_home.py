@@ -1,37 +1,93 @@
-"""DAGSTER_HOME, and the UI that starts from any folder with the workspace in it."""
+"""DAGSTER_HOME and the UI's code locations. Oracle: Dagster's own reading of the files."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
 from pipelines.cli.main import main
-from pipelines.errors import WarehouseError
-from pipelines.instance.home import prepare_home, prepare_workspace
+from pipelines.errors import ConfigError, WarehouseError
+from pipelines.instance.home import (
+    dagster_instance,
+    prepare_home,
+    prepare_workspace,
+    reading_instance,
+)
 from tests.pipelines.conftest import TINY
 
+OLD_WORKSPACE = """\
+# What the webserver and the daemon load; written by `rnn-pipelines ui`.
+load_from:
+  - python_module:
+      module_name: pipelines.definitions
+      location_name: pipelines
+"""
+OWN = "load_from:\n  - python_file: {relative_path: mine.py, location_name: mine}\n"
 
-def test_the_workspace_names_the_code_location_and_is_written_once(market, monkeypatch):
+
+@pytest.fixture(autouse=True)
+def no_home(monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", "")
-    path = prepare_workspace(market)
+
+
+def names(market) -> list[str]:
+    return sorted(path.name for path in market.paths.dagster.iterdir())
+
+
+def test_the_workspace_names_the_code_location_and_is_written_once(market):
+    (path,) = prepare_workspace(market)
     assert path.parent == market.paths.dagster
     (entry,) = yaml.safe_load(path.read_text())["load_from"]
     module = entry["python_module"]
     assert module == {"module_name": "pipelines.definitions", "location_name": "pipelines"}
     before = path.stat().st_mtime_ns, path.stat().st_ino
-    assert prepare_workspace(market) == path
+    assert prepare_workspace(market) == [path]
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
     assert prepare_home(market) == path.parent
-    assert sorted(p.name for p in path.parent.iterdir()) == ["dagster.yaml", "workspace.yaml"]
+    assert names(market) == ["dagster.yaml", "generated_workspace.yaml"]
 
 
 def test_it_is_the_one_at_the_root_of_the_project(market):
     shipped = Path(__file__).parents[3] / "workspace.yaml"
-    written = prepare_workspace(market)
+    (written,) = prepare_workspace(market)
     assert yaml.safe_load(written.read_text()) == yaml.safe_load(shipped.read_text())
+
+
+def test_the_workspace_of_an_earlier_release_goes(market):
+    """It would load the project's location a second time."""
+    home = prepare_home(market)
+    (home / "workspace.yaml").write_text(OLD_WORKSPACE)
+    assert prepare_workspace(market) == [home / "generated_workspace.yaml"]
+    assert names(market) == ["dagster.yaml", "generated_workspace.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        (OWN, ["generated_workspace.yaml", "workspace.yaml"]),
+        ("", ["generated_workspace.yaml", "workspace.yaml"]),
+        (OLD_WORKSPACE + OWN.removeprefix("load_from:\n"), ["workspace.yaml"]),
+        ("load_from:\n  - python_module: pipelines.definitions\n", ["workspace.yaml"]),
+    ],
+)
+def test_the_owners_workspace_stays_and_no_location_is_loaded_twice(market, text, files):
+    own = prepare_home(market) / "workspace.yaml"
+    own.write_text(text)
+    before = own.stat()
+    assert [path.name for path in prepare_workspace(market)] == files
+    assert own.read_text() == text
+    assert (own.stat().st_mtime_ns, own.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_a_workspace_that_is_no_yaml_is_named(market):
+    own = prepare_home(market) / "workspace.yaml"
+    own.write_text("load_from: [\n")
+    with pytest.raises(ConfigError, match=r"workspace\.yaml, line 2: .*correct the file"):
+        prepare_workspace(market)
 
 
 def test_a_home_that_cannot_be_made_says_what_to_do(market):
@@ -42,21 +98,80 @@ def test_a_home_that_cannot_be_made_says_what_to_do(market):
             prepare(market)
 
 
+@pytest.mark.parametrize("opened", [dagster_instance, reading_instance])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run_retries: {enabled: maybe}\n", r"dagster\.yaml: .*run_retries.*correct the file"),
+        ("storage: {custom: {module: nowhere, class: A, config: {}}}\n", "import module nowhere"),
+    ],
+)
+def test_settings_that_dagster_refuses_are_named(market, opened, text, said):
+    (prepare_home(market) / "dagster.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=f"(?s)Dagster cannot open .*{said}"), opened(market):
+        pytest.fail("there is no such instance")
+
+
+def test_an_event_log_of_before_the_move_is_named_with_the_way_out(market):
+    path = prepare_home(market) / "dagster.yaml"
+    path.write_text(path.read_text().replace("pipelines.instance.", "pipelines.") + "# mine\n")
+    said = "write module pipelines.instance.event_log and class LocalEventLogStorage"
+    with pytest.raises(ConfigError, match=said), dagster_instance(market):
+        pytest.fail("the module is gone")
+
+
+def test_the_owners_log_bucket_is_used_by_commands_too(market):
+    path = prepare_home(market) / "dagster.yaml"
+    with dagster_instance(market) as instance:
+        assert type(instance.compute_log_manager).__name__ == "NoOpComputeLogManager"
+    folder = market.paths.root / "logs"
+    local = "dagster._core.storage.local_compute_log_manager, class: LocalComputeLogManager"
+    own = f"compute_logs: {{module: {local}, config: {{base_dir: {folder}}}}}\n"
+    path.write_text(path.read_text() + own)
+    with dagster_instance(market) as instance:
+        assert type(instance.compute_log_manager).__name__ == "LocalComputeLogManager"
+
+
+def start_ui(folder, monkeypatch, *arguments: str) -> tuple[int, list[str]]:
+    """The command `ui` in a folder with a YAML; gives its status and the program it started."""
+    (folder / "mine.yaml").write_text(yaml.safe_dump(TINY))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("RNN_DATA_DIR", str(folder / "data"))
+    monkeypatch.setenv("RNN_CONFIG", "")
+    started = []
+    monkeypatch.setattr(
+        "pipelines.instance.ui_process.supervise",
+        lambda command, *descriptors: started.append((command, descriptors)) or 9,
+    )
+    status = main(["ui", "--config", "mine.yaml", *arguments])
+    ((command, (claim,)),) = started
+    assert claim > 2
+    return status, list(command)
+
+
 def test_the_ui_starts_outside_the_project(tmp_path, monkeypatch):
     """`dg dev` is given the workspace and the whole path of the YAML, whatever the folder."""
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(TINY))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path / "data"))
-    for name in ("DAGSTER_HOME", "RNN_CONFIG"):
-        monkeypatch.setenv(name, "")
-    started = []
-    monkeypatch.setattr(os, "execv", lambda program, words: started.append((program, words)))
-    main(["ui", "--config", "mine.yaml", "--port", "3210"])
-    ((program, words),) = started
-    assert program.name == "dg"
+    status, words = start_ui(tmp_path, monkeypatch, "--port", "3210")
+    assert status == 9
+    assert Path(words[0]).name == "dg"
     assert words[1] == "dev"
     workspace = Path(words[words.index("--workspace") + 1])
-    assert workspace == tmp_path / "data" / "tiny" / "dagster" / "workspace.yaml"
+    assert workspace == tmp_path / "data" / "tiny" / "dagster" / "generated_workspace.yaml"
     assert workspace.is_file()
     assert words[words.index("--port") + 1] == "3210"
     assert os.environ["RNN_CONFIG"] == str(tmp_path / "mine.yaml")
+    assert os.environ["DAGSTER_HOME"] == str(workspace.parent)
+
+
+def test_the_ui_loads_the_owners_locations_and_says_what_it_added(tmp_path, monkeypatch, capfd):
+    home = tmp_path / "data" / "tiny" / "dagster"
+    home.mkdir(parents=True)
+    (home / "workspace.yaml").write_text(OWN)
+    (home / "dagster.yaml").write_text("run_retries: {enabled: true, max_retries: 2}\n")
+    _, words = start_ui(tmp_path, monkeypatch)
+    files = [words[i + 1] for i, word in enumerate(words) if word == "--workspace"]
+    assert files == [str(home / "generated_workspace.yaml"), str(home / "workspace.yaml")]
+    added = "telemetry, nux, event_log_storage, concurrency, run_monitoring, retention"
+    assert f"dagster.yaml: added {added}; every other key" in capfd.readouterr().out
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.run_retries_max_retries == 2
