@@ -31,8 +31,12 @@ def add_config(command: argparse.ArgumentParser) -> None:
     )
 
 
-def market_of(args: argparse.Namespace) -> Market:
+def market_of(args: argparse.Namespace, *, read_only: bool = False) -> Market:
     """The market that `--config` names.
+
+    Args:
+        args: of the command.
+        read_only: the command writes nothing.
 
     Raises:
         ConfigError: there is no such configuration, or it is wrong.
@@ -40,4 +44,5 @@ def market_of(args: argparse.Namespace) -> Market:
     from pipelines.config.loader import ENV_CONFIG, load_config
     from pipelines.market.market import Market
 
-    return Market(load_config(args.config), named=args.config or os.environ.get(ENV_CONFIG))
+    named = args.config or os.environ.get(ENV_CONFIG)
+    return Market(load_config(args.config), named=named, read_only=read_only)

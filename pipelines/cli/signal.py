@@ -26,7 +26,7 @@ def _run(args: argparse.Namespace) -> int:
     from pipelines.assets.stages import stages
     from pipelines.market.stage import Kind, by_model
 
-    market = market_of(args)
+    market = market_of(args, read_only=True)
     if args.date is not None:
         _require_session(market.sessions, args.date)
         if args.date < market.plan.first_trained:

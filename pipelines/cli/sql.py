@@ -22,7 +22,7 @@ def add_command(commands: Any) -> None:
 def _run(args: argparse.Namespace) -> int:
     import duckdb
 
-    market = market_of(args)
+    market = market_of(args, read_only=True)
     if not market.paths.catalog.is_file():
         raise PipelineError(
             f"there is no catalog at {market.paths.catalog} yet; `{market.command('demo')}` makes "

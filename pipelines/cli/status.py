@@ -38,12 +38,12 @@ def add_command(commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from pipelines.assets.stages import stages
-    from pipelines.instance.home import dagster_instance
+    from pipelines.instance.home import reading_instance
     from pipelines.operations.console import make_console
     from pipelines.staleness.status_report import status_report
 
-    market = market_of(args)
-    with dagster_instance(market) as instance:
+    market = market_of(args, read_only=True)
+    with reading_instance(market) as instance:
         report = status_report(market, stages(market), instance, check_source=args.check_source)
     if args.json:
         sys.stdout.write(json.dumps(report.to_dict(), indent=2) + "\n")

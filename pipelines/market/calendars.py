@@ -46,6 +46,8 @@ def market_sessions(
     source: Callable[[], BarSource],
     begun: Callable[[], bool] = lambda: True,
     today: dt.date | None = None,
+    *,
+    keep: bool = True,
 ) -> Sessions:
     """The sessions of a market between its start and end, with its declared exceptions.
 
@@ -55,6 +57,7 @@ def market_sessions(
         source: gives the source of bars; called only if the calendar is derived from them.
         begun: tells whether the warehouse has bars; before that the ledger does not bind.
         today: a derived calendar's present day (default: now, in its time zone).
+        keep: write a derived calendar into the ledger.
 
     Raises:
         ConfigError: the calendar cannot be evaluated, its file is absent or wrong, there is no
@@ -70,7 +73,7 @@ def market_sessions(
         else:
             now = today or pd.Timestamp.now(tz=calendar.timezone).date()
             name = "the data's calendar"
-            known = _known(calendar, market, ledger, source, begun, now)
+            known = _known(calendar, market, ledger, source, begun, now, keep)
             keys = known + ahead(known, market.end, now)
         first, last = str(market.start), "9999" if market.end is None else str(market.end)
         inside = tuple(key for key in keys if first <= key <= last)
@@ -144,8 +147,9 @@ def _known(
     source: Callable[[], BarSource],
     begun: Callable[[], bool],
     today: dt.date,
+    keep: bool,
 ) -> list[str]:
-    """The sessions of the ledger and the new ones of the data, which the ledger then keeps."""
+    """The sessions of the ledger and the new ones of the data, which the ledger keeps if asked."""
     content, bar_source = _read_ledger(ledger), source()
     if not isinstance(bar_source, DatedSource):
         raise ConfigError(
@@ -174,7 +178,8 @@ def _known(
             f"market.calendar: the data has no day with {calendar.min_instruments} instruments "
             f"from {market.start} on"
         )
-    _write_ledger(ledger, {"fingerprint": mark, "sessions": sessions})
+    if keep:
+        _write_ledger(ledger, {"fingerprint": mark, "sessions": sessions})
     return sessions
 
 

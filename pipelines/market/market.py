@@ -34,6 +34,7 @@ class Market:
         root: the folder of the market's state (default `data/NAME`).
         source: a source of bars that replaces the configured one.
         named: the configuration as a command names it; None for the default one.
+        read_only: keep nothing, not even a calendar that is derived from the data.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class Market:
         root: Path | None = None,
         source: BarSource | None = None,
         named: str | None = None,
+        read_only: bool = False,
     ) -> None:
         self.config = config
+        self._read_only = read_only
         self._named = named
         self.paths = Paths((root or data_root() / config.name).absolute())
         training = config.training
@@ -68,7 +71,13 @@ class Market:
 
     def opened_anew(self) -> Market:
         """The same market with its present state, after that was changed beneath this object."""
-        return Market(self.config, root=self.paths.root, source=self._source, named=self._named)
+        return Market(
+            self.config,
+            root=self.paths.root,
+            source=self._source,
+            named=self._named,
+            read_only=self._read_only,
+        )
 
     def plan_of(self, model: str) -> TrainingPlan:
         """The plan of one model: the market's, or with the model's own `retrain_every`."""
@@ -118,6 +127,7 @@ class Market:
             self.paths.calendar,
             lambda: self._source or make_source(market, None, self.paths.downloads),
             lambda: Store(where).has_partitions("ohlcv"),
+            keep=not self._read_only,
         )
 
     def sessions_now(self) -> Sessions:
