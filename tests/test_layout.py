@@ -240,7 +240,8 @@ def inner_imports(modules: dict[str, Module], room: str) -> list[str]:
 
     A function may import a module of its own package where that loads an optional library which
     the function's module does not load. `pipelines` may import all of `rnn_core` so, which brings
-    numba or torch. `importlib.metadata` scans the installed packages.
+    numba or torch, and `dagster` itself, a second that commands without it save.
+    `importlib.metadata` scans the installed packages.
     """
     faults = []
     for name, module in modules.items():
@@ -253,7 +254,7 @@ def inner_imports(modules: dict[str, Module], room: str) -> list[str]:
             if root == name.split(".")[0]:
                 fine = bool(loaded(modules, i.target) - loaded(modules, name))
             else:
-                fine = root in OPTIONAL or root == "rnn_core"
+                fine = root in OPTIONAL | {"rnn_core", "dagster"}
             if not fine:
                 faults.append(f"{name}:{i.line} {i.target}")
     return list(dict.fromkeys(faults))

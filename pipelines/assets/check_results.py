@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from pipelines.errors import name_sessions
+from pipelines.instance.materializations import newest_evaluation
 from pipelines.market.stage import Check, Finding
 
 _DIGITS = 5  # significant ones of a figure
@@ -60,7 +60,7 @@ def unchecked_result(
         check: the check.
         keys: the sessions of the run.
     """
-    newest = _newest_evaluation(instance, asset, check.name)
+    newest = newest_evaluation(instance, asset, check.name)
     if newest is None:
         return dg.AssetCheckResult(
             check_name=check.name,
@@ -78,21 +78,6 @@ def unchecked_result(
         description=known.description,
         metadata={"checked in run": run_id[:8], **known.metadata},
     )
-
-
-def _newest_evaluation(
-    instance: dg.DagsterInstance, asset: str, check: str
-) -> tuple[str, dg.AssetCheckEvaluation] | None:
-    """The newest result of a check and its run: one row by an index, no scan of events."""
-    ended = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
-    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
-    for record in instance.event_log_storage.get_asset_check_execution_history(
-        key, limit=1, status=ended
-    ):
-        event = record.event.dagster_event if record.event is not None else None
-        if event is not None:
-            return record.run_id, event.asset_check_evaluation_data
-    return None
 
 
 def check_spec(check: Check, asset: str) -> dg.AssetCheckSpec:

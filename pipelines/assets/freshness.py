@@ -12,8 +12,8 @@ import datetime as dt
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from dagster._utils.schedules import get_next_cron_tick, get_smallest_cron_interval
 
+from pipelines.config.cron import next_tick
 from pipelines.market.market import Market
 
 _WEEKS_LOOKED_AT = 4
@@ -25,10 +25,12 @@ def freshness_policy(market: Market) -> dg.FreshnessPolicy | None:
         return None
     zone = market.sessions.timezone
     deadline = deadline_cron(market)
+    days = [int(day) for day in deadline.split()[-1].split(",")]
+    apart = min(
+        (later - day) % 7 or 7 for day, later in zip(days, days[1:] + days[:1], strict=True)
+    )
     return dg.FreshnessPolicy.cron(
-        deadline_cron=deadline,
-        lower_bound_delta=get_smallest_cron_interval(deadline, zone),
-        timezone=zone,
+        deadline_cron=deadline, lower_bound_delta=dt.timedelta(days=apart), timezone=zone
     )
 
 
@@ -43,7 +45,7 @@ def deadline_cron(market: Market) -> str:
     for key in market.sessions.keys[-5 * _WEEKS_LOOKED_AT :]:
         midnight = dt.datetime.fromisoformat(key) + dt.timedelta(days=1)
         local = midnight.replace(tzinfo=ZoneInfo(zone))
-        first = get_next_cron_tick(settings.cron, local, zone)
+        first = next_tick(settings.cron, local, zone)
         asked.append(first.replace(tzinfo=None) + late)  # on the wall clock, whatever the season
     weekdays = sorted({(moment.weekday() + 1) % 7 for moment in asked})  # cron counts from Sunday
     last = max(moment.time() for moment in asked)

@@ -18,12 +18,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import InstigatorStatus
-from dagster._utils.schedules import get_latest_completed_cron_tick
 
 from pipelines.assets.materialize import KEEP, SERVED_TAG
 from pipelines.automation.next_session import Outlook, SessionFailedError, look
+from pipelines.config.cron import last_tick
 from pipelines.config.market_file import ScheduleConfig
 from pipelines.instance.orphaned_runs import sweep_orphans
 from pipelines.market.market import Market
@@ -95,7 +93,7 @@ def _how_often(minutes: int) -> str:
 
 def last_cron(settings: ScheduleConfig, zone: str, now: dt.datetime) -> dt.datetime:
     """The newest time of `cron` that is not after `now`."""
-    return get_latest_completed_cron_tick(settings.cron, now, zone)
+    return last_tick(settings.cron, now, zone)
 
 
 def request(seen: Outlook, settings: ScheduleConfig, run_key: str | None = None) -> dg.RunRequest:
@@ -129,8 +127,6 @@ def without_newcomers(
 
 def schedule_is_on(instance: dg.DagsterInstance, settings: ScheduleConfig) -> bool:
     """Whether the schedule runs: what the UI's switch says, else the YAML."""
-    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
-    mine = [state.status for state in states if state.name == SCHEDULE]
-    if not mine or mine[0] == InstigatorStatus.DECLARED_IN_CODE:
-        return settings.enabled
-    return mine[0] == InstigatorStatus.RUNNING
+    states = instance.all_instigator_state()
+    switch = next((state.status.value for state in states if state.name == SCHEDULE), None)
+    return switch == "RUNNING" if switch in ("RUNNING", "STOPPED") else settings.enabled

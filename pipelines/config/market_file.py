@@ -20,6 +20,7 @@ from pipelines.config.calendar import (
     check_days,
 )
 from pipelines.config.checks import ChecksConfig
+from pipelines.config.cron import is_cron
 from pipelines.config.features import FeaturesConfig
 from pipelines.config.models import model_spec
 from pipelines.config.processors import DatasetConfig, build_chain, output_columns
@@ -140,9 +141,7 @@ class ScheduleConfig(Section):
     @field_validator("cron")
     @classmethod
     def _valid_cron(cls, cron: str) -> str:
-        from dagster._utils.schedules import is_valid_cron_string
-
-        if not is_valid_cron_string(cron):
+        if not is_cron(cron):
             raise ValueError(f"not a cron string: {cron!r}; expected five fields, as '30 0 * * *'")
         return cron
 

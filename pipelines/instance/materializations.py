@@ -1,10 +1,10 @@
-"""What is asked of and put into Dagster's event log past its own calls, which lack it or are slow.
+"""Direct SQL access to Dagster's event log, for what its public API lacks or does slowly.
 
-Partitions that are in the warehouse and not on record are recorded at the time at which their file
-was written, all of an asset in one transaction. All of Dagster's event logs (SQLite, Postgres, in
-memory) have these tables. Times of first materializations come from the column, not from thousands
-of deserialised events, some with pictures in them; taking partitions off the record is a call that
-Dagster has (`wipe_asset_partitions`) and none of its free storages knows.
+All of Dagster's event logs (SQLite, Postgres, in memory) have these tables. Times of first
+materializations come from the column, not from thousands of deserialised events, some with
+pictures in them. Partitions of the warehouse are recorded at the time of their file, all of an
+asset in one transaction. Dagster's own call to take partitions off the record,
+`wipe_asset_partitions`, is implemented by none of its free storages.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import dagster as dg
 import pandas as pd
 import sqlalchemy as db
 from dagster import DagsterEvent, DagsterEventType, EventLogEntry
-from dagster._core.definitions.data_version import CODE_VERSION_TAG
 from dagster._core.events import StepMaterializationData
 from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
 from dagster._core.storage.event_log.schema import AssetEventTagsTable
 
@@ -27,6 +27,7 @@ from pipelines.warehouse.partition_file import PartitionInfo
 from pipelines.warehouse.revisions import first_written
 from pipelines.warehouse.store import Store
 
+CODE_VERSION_TAG = "dagster/code_version"
 _FORGOTTEN = (
     DagsterEventType.ASSET_MATERIALIZATION,
     DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
@@ -37,43 +38,41 @@ _Value = TypeVar("_Value", str, int)
 
 
 def first_made(instance: dg.DagsterInstance, asset: str) -> dict[str, pd.Timestamp]:
-    """When each partition of an asset was first materialized, UTC, by session.
+    """Look up the times of first materialization of an asset's partitions, UTC, by session.
 
     Raises:
         PipelineError: the event log is not in SQL.
     """
     log = SqlEventLogStorageTable
-    query = (
-        db.select(log.c.partition, db.func.min(log.c.timestamp))
-        .where(log.c.asset_key == dg.AssetKey(asset).to_string())
-        .where(log.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
-        .where(log.c.partition.is_not(None))
-        .group_by(log.c.partition)
-    )
+    query = _materializations(asset, log.c.partition, db.func.min(log.c.timestamp))
+    query = query.where(log.c.partition.is_not(None)).group_by(log.c.partition)
     with _storage(instance).index_connection() as connection:
         rows = connection.execute(query).fetchall()
     return {key: pd.to_datetime(when, utc=True) for key, when in rows}
 
 
 def on_record(instance: dg.DagsterInstance, asset: str, keys: Sequence[str]) -> set[str]:
-    """Those of some sessions of an asset that have a materialization.
+    """Select the sessions of an asset that have a materialization.
 
     Raises:
         PipelineError: the event log is not in SQL.
     """
-    log = SqlEventLogStorageTable
-    found: set[str] = set()
+    partition = SqlEventLogStorageTable.c.partition
+    query = _materializations(asset, partition).distinct()
+    recorded: set[str] = set()
     with _storage(instance).index_connection() as connection:
         for part in _parts(keys):
-            query = (
-                db.select(log.c.partition)
-                .distinct()
-                .where(log.c.asset_key == dg.AssetKey(asset).to_string())
-                .where(log.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
-                .where(log.c.partition.in_(part))
-            )
-            found |= {row[0] for row in connection.execute(query)}
-    return found
+            recorded |= {row[0] for row in connection.execute(query.where(partition.in_(part)))}
+    return recorded
+
+
+def _materializations(asset: str, *columns: Any) -> Any:
+    log = SqlEventLogStorageTable
+    return (
+        db.select(*columns)
+        .where(log.c.asset_key == dg.AssetKey(asset).to_string())
+        .where(log.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
+    )
 
 
 def put_on_record(
@@ -89,7 +88,7 @@ def put_on_record(
     """
     events = []
     for key, info in partitions.items():
-        made = dg.AssetMaterialization(
+        materialization = dg.AssetMaterialization(
             asset_key=asset,
             partition=key,
             metadata=partition_metadata(key, info),
@@ -97,7 +96,7 @@ def put_on_record(
         )
         event = DagsterEvent(
             event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
-            event_specific_data=StepMaterializationData(made),
+            event_specific_data=StepMaterializationData(materialization),
             job_name=RUNLESS_JOB_NAME,
         )
         when = first_written(store, asset, key)
@@ -111,7 +110,7 @@ def put_on_record(
 
 
 def partition_metadata(key: str, info: PartitionInfo) -> dict[str, Any]:
-    """What the record says of a partition, from its footer."""
+    """Metadata of a recorded partition, from the footer of its file."""
     return {
         "dagster/row_count": info.rows,
         "session": key,
@@ -130,7 +129,7 @@ def forget(
         instance: the record.
         asset: whose partitions they are.
         keys: sessions.
-        but_of_run: a run whose events stay: one that is about to make them.
+        but_of_run: a run whose events stay, since it is about to make the partitions.
 
     Raises:
         PipelineError: the event log is not in SQL.
@@ -141,19 +140,40 @@ def forget(
     log, tags = SqlEventLogStorageTable, AssetEventTagsTable
     with storage.index_connection() as connection:
         for part in _parts(keys):
-            found = (
+            events = (
                 db.select(log.c.id)
                 .where(log.c.asset_key == asset_key.to_string())
                 .where(log.c.partition.in_(part))
                 .where(log.c.dagster_event_type.in_([kind.value for kind in _FORGOTTEN]))
             )
             if but_of_run is not None:
-                found = found.where(log.c.run_id != but_of_run)
-            ids = [row[0] for row in connection.execute(found)]
+                events = events.where(log.c.run_id != but_of_run)
+            ids = [row[0] for row in connection.execute(events)]
             for some in _parts(ids):
                 connection.execute(db.delete(tags).where(tags.c.event_id.in_(some)))
                 connection.execute(db.delete(log).where(log.c.id.in_(some)))
     storage.wipe_asset_cached_status(asset_key)
+
+
+def newest_evaluation(
+    instance: dg.DagsterInstance, asset: str, check: str
+) -> tuple[str, dg.AssetCheckEvaluation] | None:
+    """The newest result of a check and its run: one row by an index, no scan of events.
+
+    Args:
+        instance: the record.
+        asset: key of the asset.
+        check: name of the check.
+    """
+    ended = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+    for record in instance.event_log_storage.get_asset_check_execution_history(
+        key, limit=1, status=ended
+    ):
+        event = record.event.dagster_event if record.event is not None else None
+        if event is not None:
+            return record.run_id, event.asset_check_evaluation_data
+    return None
 
 
 def _parts(values: Sequence[_Value]) -> Iterator[list[_Value]]:

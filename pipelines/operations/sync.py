@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from pipelines.errors import name_sessions
 from pipelines.instance.materializations import forget, put_on_record
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Stage
 from pipelines.staleness.data_versions import StoredVersions
+
+DATA_VERSION_TAG = "dagster/data_version"
 
 
 @dataclass(frozen=True)
