@@ -57,7 +57,7 @@ class LocalEventLogStorage(SqliteEventLogStorage):
 
     @classmethod
     def config_type(cls) -> Any:
-        """What `dagster.yaml` may set."""
+        """The keys of the storage's `config` in `dagster.yaml`."""
         return {"base_dir": StringSource}
 
     @classmethod
@@ -68,12 +68,12 @@ class LocalEventLogStorage(SqliteEventLogStorage):
         return cls(config_value["base_dir"], inst_data)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store what `store_event` would, in one transaction of the run's database and the index.
+        """Store events as `store_event` does, in one transaction of run database and index.
 
-        The run's database commits first. Where that or anything before it fails neither has an
-        event, and Dagster stores them one by one. Where the index fails to commit after it, the
-        run's database has them already and gets each a second time: the log of that run shows them
-        twice, the index, which tells what is materialized, has each once.
+        The run's database commits first. If it fails, neither database has an event, and Dagster
+        stores them one by one. If the index fails to commit after it, the run's database has the
+        events already and gets each a second time: the log of that run shows them twice, while the
+        index, which says what is materialized, has each once.
 
         Args:
             events: of one run, in order.
@@ -120,7 +120,7 @@ class LocalEventLogStorage(SqliteEventLogStorage):
                 yield connection
 
     def _engine(self, shard: str) -> Engine:
-        """The open database of a shard; the one used longest ago is closed beyond the limit."""
+        """Open the database of a shard; beyond the limit close the one used longest ago."""
         engine = self._engines.get(shard)
         if engine is None or not Path(self.path_for_shard(shard)).exists():
             self._close(shard)

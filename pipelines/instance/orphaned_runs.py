@@ -1,11 +1,11 @@
-"""Runs whose process is gone.
+"""Runs whose process is gone: marked failed by the next command or tick of the schedule.
 
-A run carries the process that owns it in its tags: a command writes them when it starts the run,
-a run that the daemon launched is claimed by its first step. A process that was killed leaves its
-run STARTED for good, and holding its pool slot; the next command or tick of the schedule sees that
-the owner is gone, marks the run failed and frees the slot. Dagster itself notices only the death
-of a run whose code server lives on; where both were killed, as by a power cut, nothing but this
-does before `max_runtime_seconds`. A run that outlived its daemon is left to finish.
+A run names the process that owns it in its tags: a command writes them when it starts the run, and
+the first step claims a run that the daemon launched. A killed process leaves its run STARTED for
+good, and holding its pool slot; the sweep sees that the owner is gone, marks the run failed and
+frees the slot. Dagster itself notices only the death of a run whose code server lives on; where
+both were killed, as by a power cut, only the sweep notices before `max_runtime_seconds`. A run
+that outlived its daemon is left to finish.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _claimed: dict[str, str] = {}
 
 
 def owner() -> str:
-    """`host:pid:start`: a process that no other can be mistaken for."""
+    """Name this process as `host:pid:start`, which no other process shares."""
     return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
 
 
 def _started(pid: int) -> str:
     """The kernel's start tick of a process, so that a reused pid is another process.
 
-    One that has ended and was not reaped yet, as under a container's own init, has none.
+    A process that has ended and was not reaped, as under a container's own init, has none.
     """
     with contextlib.suppress(OSError, IndexError):
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -67,7 +67,7 @@ def _is_alive(tag: str) -> bool:
 
 
 def _is_inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, tag: str) -> bool:
-    """Whether the tag was copied from the run that this one executes again, not its own yet."""
+    """True if the tag was copied from the run that this run executes again."""
     parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
     return parent is not None and parent.tags.get(OWNER_TAG) == tag
 
@@ -75,8 +75,8 @@ def _is_inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, tag: str) ->
 def claim_run(context: dg.AssetExecutionContext) -> None:
     """Record this process as the owner of the run that it executes.
 
-    Only where one process executes the whole run: a step of the multiprocess executor dies with
-    its step.
+    Only a process that executes the whole run owns it: a process of the multiprocess executor ends
+    with its step.
     """
     executor = context.get_step_execution_context().job_def.executor_def.name
     run, mine = context.run, owner()
@@ -88,7 +88,7 @@ def claim_run(context: dg.AssetExecutionContext) -> None:
 
 
 def sweep_orphans(instance: dg.DagsterInstance) -> list[str]:
-    """Fail the runs whose owner is gone and free what they hold; returns their ids."""
+    """Fail the runs whose owner is gone and free their pool slots; returns their ids."""
     swept = []
     for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
         tag = run.tags.get(OWNER_TAG)
@@ -104,10 +104,9 @@ def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> Non
     """Clear up after runs whose process is gone: their status, their slots, their temporary files.
 
     Args:
-        market: the market, whose root and, where it lies elsewhere on a disk, warehouse are
-            cleared of what killed writers left.
+        market: the market, whose root and warehouse are cleared of the files of killed writers.
         instance: Dagster's record.
-        console: where it is said.
+        console: receives a line for each run.
     """
     swept = sweep_orphans(instance)
     for run_id in swept:

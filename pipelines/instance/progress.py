@@ -1,8 +1,8 @@
-"""Where long work says how far it is: a sink that assets report to and the command line draws.
+"""Progress of long work: assets report to a sink, and the command line draws it.
 
 Assets run in the same process as `rnn-pipelines`, which installs a live display for the duration
-of a run; in the UI's runs nothing is installed and the reports go nowhere (there the event log
-shows the same). A sink must not raise.
+of a run. In runs of the UI no sink is installed and the reports go nowhere; the event log shows
+the same there. A sink must not raise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 class ProgressSink(Protocol):
-    """Receives what the steps of a run report."""
+    """Receiver of the reports of a run's steps."""
 
     def start(self, asset: str, total: int) -> None:
         """An asset begins work on `total` partitions."""
@@ -22,7 +22,7 @@ class ProgressSink(Protocol):
         """One partition of an asset is finished."""
 
     def note(self, asset: str, text: str) -> None:
-        """What an asset is doing now, for instance an epoch of training."""
+        """The present work of an asset, for instance an epoch of training."""
 
     def finish(self, asset: str) -> None:
         """An asset is done."""

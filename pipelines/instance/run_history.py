@@ -1,13 +1,13 @@
-"""What Dagster's record of runs says about a session: who works on it, how often it failed, why.
+"""Runs of a session in Dagster's record: who works on it, how often it failed, and why.
 
 The record is the only memory of the automation: attempts are counted from the runs and their tags,
 so a run that a person launches counts like any other, and nothing can disagree with the UI. A
 successful run ends the count; so does a materialization of the session's evaluations by another
 run, a backfill say, since the session was done then.
 
-A run that found the source without the bars of its session says so by a tag. It is counted apart:
-nothing was tried, the session only waits. The tag's value names its run, as a re-execution from the
-UI inherits tags and may fail of something else.
+A tag marks a run that found the source without the bars of its session. Such a run is counted
+apart: nothing was tried, the session only waits. The tag's value names its run, as a re-execution
+from the UI inherits tags and may fail of something else.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from pipelines.instance.orphaned_runs import LIVE
-
-if TYPE_CHECKING:
-    from dagster_shared.error import SerializableErrorInfo
 
 WAITS_TAG = "rnn/waits_for"  # a failed run found that this had not arrived yet
 RANGE_START = "dagster/asset_partition_range_start"
@@ -50,12 +47,12 @@ class Attempts:
     """The failed runs of a session since its last successful one.
 
     Attributes:
-        count: how many tried; those for which the bars were not there are not among them.
-        run_id: the newest of all.
-        ended: when the newest ended.
-        reason: why, in the words of its failed steps.
-        late: how many found that the bars had not arrived.
-        late_since: when the first of those ended, if the newest run is one; else None.
+        count: runs that tried; a run that found no bars did not.
+        run_id: the newest run of all.
+        ended: end of the newest run.
+        reason: the words of its failed steps.
+        late: runs that found that the bars had not arrived.
+        late_since: end of the first late run, if the newest run is late; else None.
     """
 
     count: int
@@ -77,14 +74,14 @@ def waits_for_bars_tag(run_id: str) -> dict[str, str]:
 
 
 def waits_for_bars(run: dg.DagsterRun) -> bool:
-    """Whether a run itself, not one that it executes again, found that its bars are late."""
+    """True if the run itself, not one that it executes again, found that its bars are late."""
     return waits_for_bars_tag(run.run_id).items() <= run.tags.items()
 
 
 def failed_attempts(
     instance: dg.DagsterInstance, job: str, key: str, last_assets: Sequence[str] = ()
 ) -> Attempts | None:
-    """The failed runs of a job for one session; None where none failed since it was last done.
+    """Count the failed runs of a job for one session; None if none failed since it was last done.
 
     A run that a person canceled counts: it is not started again at once.
 
@@ -95,13 +92,13 @@ def failed_attempts(
         last_assets: the assets that end the graph; failures older than a materialization of one
             by another run are past.
     """
-    wanted = dg.RunsFilter(
+    ended = dg.RunsFilter(
         job_name=job,
         tags={PARTITION: key},
         statuses=[*ENDED_BADLY, dg.DagsterRunStatus.SUCCESS],
     )
     failed = []
-    for record in instance.get_run_records(wanted, limit=_RUNS_READ):
+    for record in instance.get_run_records(ended, limit=_RUNS_READ):
         if record.dagster_run.status == dg.DagsterRunStatus.SUCCESS:
             break
         failed.append(record)
@@ -124,15 +121,15 @@ def failed_attempts(
 def _last_done(
     instance: dg.DagsterInstance, key: str, assets: Iterable[str], failed: Sequence[dg.RunRecord]
 ) -> float:
-    """When one of the assets was last materialized by another run than the failed ones, else 0.
+    """Time of the newest materialization of the assets by a run that did not fail; 0 if none.
 
-    A failed run may have made some of them: that does not make the session done.
+    A failed run may have made some of them, which does not make the session done.
     """
     runs, newest = {record.dagster_run.run_id for record in failed}, 0.0
     for asset in assets:
-        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key])
-        made = instance.fetch_materializations(wanted, limit=len(runs) + 1).records
-        newest = max(newest, *(r.timestamp for r in made if r.run_id not in runs), 0.0)
+        partition = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key])
+        records = instance.fetch_materializations(partition, limit=len(runs) + 1).records
+        newest = max(newest, *(r.timestamp for r in records if r.run_id not in runs), 0.0)
     return newest
 
 
@@ -151,9 +148,9 @@ class RunsSince:
 
     Attributes:
         live: the newest run that waits or works, whenever it was launched.
-        succeeded: whether one ended well.
-        failures: how many failed or were canceled where none ended well.
-        failed: the newest of those.
+        succeeded: True if one ended well.
+        failures: number of failed or canceled runs, if none ended well.
+        failed: the newest failed or canceled run.
     """
 
     live: str | None
@@ -163,7 +160,7 @@ class RunsSince:
 
 
 def runs_since(instance: dg.DagsterInstance, job: str, moment: float) -> RunsSince:
-    """What became of the runs of a job that began at or after a moment.
+    """Sort the runs of a job that began at or after a moment.
 
     Args:
         instance: the record.
@@ -194,13 +191,13 @@ def _ended(record: dg.RunRecord) -> dt.datetime:
 
 
 def failure_reason(instance: dg.DagsterInstance, run_id: str, *, trace: bool = False) -> str:
-    """Why a run failed: what its failed steps said, else what ended it from outside.
+    """Say why a run failed, in the words of its failed steps, else of what ended it from outside.
 
     Args:
         instance: the record.
         run_id: the run.
-        trace: the stack trace of what the pipeline did not raise on purpose, too, and a line or
-            more for each step.
+        trace: add the stack trace of errors that the pipeline did not raise on purpose, and begin
+            a line for each step.
     """
     steps, ends = [], []
     for entry in instance.all_logs(run_id, of_type=_FAILURE_EVENTS):
@@ -214,30 +211,30 @@ def failure_reason(instance: dg.DagsterInstance, run_id: str, *, trace: bool = F
         if data.user_failure_data is not None and data.user_failure_data.description:
             steps.append(data.user_failure_data.description)
         elif data.error is not None:
-            steps.append(f"{event.step_key}: {_said(data.error, trace)}")
-    if not steps:  # the process died: what its code server saw of that
+            steps.append(f"{event.step_key}: {_message(data.error, trace)}")
+    if not steps:  # the process died, and its code server says how
         ends = _crashes(instance, run_id) or ends
     return ("\n" if trace else "; ").join(steps or ends) or "no reason was recorded"
 
 
-def _said(error: SerializableErrorInfo, trace: bool) -> str:
-    """What an error says: the first cause's message, or all of it below Dagster's own frame."""
+def _message(error: Any, trace: bool) -> str:
+    """The message of an error's first cause, or the whole trace below Dagster's own frame."""
     if trace:
-        return (error.cause or error).to_string()
+        return str((error.cause or error).to_string())
     while error.cause is not None:
         error = error.cause
-    return error.message.strip()
+    return str(error.message).strip()
 
 
 def _crashes(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """How the process of a run ended, in the words of the code server that launched it."""
+    """The end of a run's process, in the words of the code server that launched it."""
     events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
     texts = [entry.dagster_event.message or "" for entry in events if entry.dagster_event]
     return [text for text in texts if text.startswith(_CRASH)][-1:]
 
 
 def sessions_of(run: dg.DagsterRun, keys: Iterable[str]) -> set[str]:
-    """Which of the sessions a run works on, by its tags; range runs included."""
+    """Select the sessions that a run works on, by its tags; range runs included."""
     tags = run.tags
     if PARTITION in tags:
         return {tags[PARTITION]}
@@ -247,7 +244,7 @@ def sessions_of(run: dg.DagsterRun, keys: Iterable[str]) -> set[str]:
 
 
 def work_in_progress(instance: dg.DagsterInstance, keys: Collection[str]) -> str | None:
-    """What works on sessions of the market now, in words: a run or a backfill; None where nothing.
+    """Name a run or a backfill that works on sessions of the market now; None if there is none.
 
     Args:
         instance: the record.
@@ -272,6 +269,6 @@ def materialized_keys(instance: dg.DagsterInstance, assets: Iterable[str]) -> se
 def newest_run(
     instance: dg.DagsterInstance, job: str, statuses: Sequence[dg.DagsterRunStatus] = ()
 ) -> dg.RunRecord | None:
-    """The newest run of a job, of certain statuses where they are given."""
-    wanted = dg.RunsFilter(job_name=job, statuses=list(statuses))
-    return next(iter(instance.get_run_records(wanted, limit=1)), None)
+    """The newest run of a job, of any status or of certain ones."""
+    runs = dg.RunsFilter(job_name=job, statuses=list(statuses))
+    return next(iter(instance.get_run_records(runs, limit=1)), None)
