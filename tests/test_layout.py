@@ -266,12 +266,7 @@ def unmirrored(root: Path, package: str) -> list[str]:
     return [folder.name for folder in folders if not (root / package / folder.name).is_dir()]
 
 
-BOTH = [
-    "rnn_core",
-    pytest.param(
-        "pipelines", marks=pytest.mark.xfail(strict=False, reason="the rooms are being put apart")
-    ),
-]
+BOTH = ["rnn_core", "pipelines"]
 
 
 @pytest.mark.parametrize("package", BOTH)
@@ -279,7 +274,7 @@ def test_no_modules_import_one_another(package: str) -> None:
     assert circles(of(project(), package)) == []
 
 
-@pytest.mark.parametrize("package", ["rnn_core", "pipelines"])
+@pytest.mark.parametrize("package", BOTH)
 def test_no_two_modules_share_a_name(package: str) -> None:
     assert repeated_names(project(), package) == []
 
@@ -310,7 +305,7 @@ def test_the_pipeline_has_few_floors() -> None:
     assert len(chain) <= MOST_FLOORS, " > ".join(chain)
 
 
-@pytest.mark.parametrize("package", ["rnn_core", "pipelines"])
+@pytest.mark.parametrize("package", BOTH)
 def test_tests_mirror_the_rooms(package: str) -> None:
     assert unmirrored(ROOT, package) == []
 
