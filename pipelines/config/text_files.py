@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.errors import ConfigError, PipelineError
+from rnn_core import text_files
 
 
 def read_text(path: Path, what: str, error: type[PipelineError] = ConfigError) -> str:
-    """The content of a UTF-8 file.
+    """The content of a UTF-8 file, or of one whose byte order mark tells its encoding.
 
     Args:
         path: the file.
@@ -19,7 +20,7 @@ def read_text(path: Path, what: str, error: type[PipelineError] = ConfigError) -
         PipelineError: `error`: the file cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return text_files.read_text(path)
     except OSError as reason:
         raise error(f"{what}: cannot read {path}: {reason}") from reason
     except UnicodeDecodeError as reason:

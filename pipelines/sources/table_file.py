@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pipelines.config.sources import Basis
 from pipelines.errors import SourceError, did_you_mean
 from pipelines.sources.session_dates import session_keys
+from rnn_core.text_files import marked_encoding
 
 TABLE_ENDINGS = (".csv", ".parquet")
 DATES = ("date", "start", "end")
@@ -110,6 +111,9 @@ def _load(path: Path, what: str, dates: Sequence[str] = DATES) -> pa.Table:
         options = pcsv.ConvertOptions(
             column_types=texts, null_values=[""], strings_can_be_null=True
         )
-        return pcsv.read_csv(path, convert_options=options)
+        with path.open("rb") as file:
+            encoding = marked_encoding(file.read(4)) or "utf-8"
+        read = pcsv.ReadOptions(encoding="utf-8" if encoding == "utf-8-sig" else encoding)
+        return pcsv.read_csv(path, read_options=read, convert_options=options)
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{what}: cannot read {path}: {error}") from error

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rnn_core.text_files import read_text
+
 VALUE = np.dtype("<f4")
 """A value on disk: little-endian float32, 4 bytes."""
 
@@ -47,7 +49,7 @@ def read_calendar(root: Path) -> pd.DatetimeIndex:
             f"no calendar {path}, {folder} holds: {content or 'nothing'}. Only daily data "
             f"(day.txt) is read"
         )
-    rows = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [line.strip() for line in read_text(path).splitlines()]
     numbered = [(n, text) for n, text in enumerate(rows, start=1) if text]
     if not numbered:
         raise ProviderError(f"{path} is empty, expected one session a line")

@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.data.processors.processor import DateLike, session_label
+from rnn_core.text_files import read_text
 
 COLUMNS = ("instrument", "start", "end")
 
@@ -73,7 +74,7 @@ class Universe:
         path = Path(path)
         rows: list[list[str]] = []
         lines: list[int] = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_text(path).splitlines(), start=1):
             if not line.strip():
                 continue
             fields = [f.strip() for f in line.split("\t")]

@@ -19,6 +19,7 @@ import yaml
 from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet
 from rnn_core.suggestions import near_matches
+from rnn_core.text_files import read_text
 
 SETS = ("alpha158", "alpha360")
 OPTIONS = ("kbar", "price", "volume", "rolling")
@@ -70,7 +71,7 @@ def load_feature_set(source: str | Path | Mapping[str, Any]) -> FeatureSet:
         hint = near_matches(text, SETS) or f"; expected {' or '.join(SETS)}"
         raise ValueError(f"no feature set {text!r}{hint} (or the path of a .yaml file)")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        content = yaml.load(read_text(path), Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     return _from_mapping(content, f"{path}: ")

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from rnn_core.suggestions import near_matches
+from rnn_core.text_files import read_text
 from rnn_core.workflow.problems import Keys, WorkflowError
 
 _TAG = "tag:yaml.org,2002:"
@@ -103,7 +104,7 @@ def load_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
     if not path.is_file():
         raise WorkflowError(f"no workflow file {path}: give the path of a qlib workflow YAML")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except UnicodeDecodeError as error:
         raise WorkflowError(f"{path} is no UTF-8 text: {error}") from error
     template = _TEMPLATE.search(text)

@@ -1,0 +1,49 @@
+"""Text files with and without byte order marks. Oracle: Python's codecs that wrote them."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from rnn_core.data import Universe
+from rnn_core.data.bin_files import read_calendar
+from rnn_core.features.set_file import load_feature_set
+from rnn_core.text_files import read_text
+from rnn_core.workflow.yaml_document import load_document
+
+MARKED = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]  # all but the first write a mark
+
+
+@pytest.mark.parametrize("encoding", MARKED)
+def test_the_mark_is_taken_off(tmp_path, encoding):
+    path = tmp_path / "file.txt"
+    path.write_bytes("schön\r\n中国\n".encode(encoding))
+    assert read_text(path) == "schön\n中国\n"
+
+
+def test_utf_16_without_a_mark_is_no_utf_8(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_bytes("AAA\n".encode("utf-16-le"))
+    with pytest.raises(UnicodeDecodeError, match="zero byte, as of UTF-16"):
+        read_text(path)
+
+
+@pytest.mark.parametrize("encoding", MARKED)
+def test_instruments_and_days_keep_their_first_line(tmp_path, encoding):
+    path = tmp_path / "u.txt"
+    path.write_text("AAA\t2022-01-03\t2023-01-03\nBBB\t2022-01-03\t2023-01-03\n", encoding)
+    assert Universe.from_file(path).instruments == ["AAA", "BBB"]
+    (tmp_path / "calendars").mkdir()
+    (tmp_path / "calendars" / "day.txt").write_text("2022-01-03\n2022-01-04\n", encoding)
+    assert list(read_calendar(tmp_path)) == list(pd.to_datetime(["2022-01-03", "2022-01-04"]))
+
+
+@pytest.mark.parametrize("encoding", MARKED)
+def test_yaml_files_are_read(tmp_path, encoding):
+    path = tmp_path / "set.yaml"
+    path.write_text("features:\n  A: $close/$open\n", encoding)
+    assert list(load_feature_set(path).names) == ["A"]
+    work = tmp_path / "work.yaml"
+    work.write_text("qlib_init: {region: cn}\n", encoding)
+    document = load_document(work)
+    assert document.values["qlib_init"] == {"region": "cn"}  # noqa: PD011 - no frame
