@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.config.types import EPOCHS, How, PositiveInt, Section, Share, TimeZone
+from pipelines.config.types import EPOCH, EPOCHS, How, PositiveInt, Section, Share, TimeZone
 from pipelines.errors import did_you_mean
 
 REQUIRED = ("date", "instrument", "open", "high", "low", "close", "volume")
@@ -129,8 +129,9 @@ class TableSource(Section):
     @field_validator("date_format")
     @classmethod
     def _format(cls, value: str | None) -> str | None:
-        if value is not None and value not in EPOCHS and "%" not in value:
-            raise ValueError(f"expected a form such as '%d/%m/%Y', or {', '.join(EPOCHS)}")
+        words = (*EPOCHS, EPOCH)
+        if value is not None and value not in words and "%" not in value:
+            raise ValueError(f"expected a form such as '%d/%m/%Y', or {', '.join(words)}")
         return value
 
     @field_validator("keep")
@@ -151,6 +152,17 @@ class FilesSource(TableSource):
     decimal: Annotated[str, Field(min_length=1, max_length=1, exclude=True)] = "."
     thousands: Annotated[str | None, Field(min_length=1, max_length=1, exclude=True)] = None
     encoding: Annotated[str, How] = "utf-8"
+    skip_lines: Annotated[str | None, How] = None
+
+    @field_validator("skip_lines")
+    @classmethod
+    def _expression(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                re.compile(value)
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return value
 
     @field_validator("name_pattern")
     @classmethod
@@ -198,6 +210,15 @@ class SqlSource(TableSource):
                 f"to them, as in `WHERE day BETWEEN :start AND :end`"
             )
         return query.strip().rstrip(";")
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> SqlSource:
+        if self.date_format == EPOCH:
+            raise ValueError(
+                f"date_format: {EPOCH} is for files; :start and :end are bound in one unit: "
+                f"expected {', '.join(EPOCHS)}"
+            )
+        return self
 
 
 class NetworkSource(Section):

@@ -39,6 +39,8 @@ EPOCHS = {
     "epoch_us": Epoch("us", 10**6),
     "epoch_ns": Epoch("ns", 10**9),
 }
+EPOCH = "epoch"
+"""The form of moments whose unit differs by row: each tells it by its magnitude."""
 
 
 class Section(BaseModel):

@@ -6,6 +6,7 @@ Dates become session keys (`session_dates.py`). Prices, however wrong, pass: the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -142,10 +143,10 @@ class Columns:
                 frame[name] = out[name]
         return frame
 
-    def keys(self, dates: pa.ChunkedArray, place: str) -> pa.Array:
+    def keys(self, dates: pa.ChunkedArray, place: str, first_row: int = 0) -> pa.Array:
         """Session keys of the date column; see `session_keys`."""
         form, zone = self._source.date_format, self._source.timezone
-        return session_keys(dates, form, zone, f"{place}, column {self.date}")
+        return session_keys(dates, form, zone, f"{place}, column {self.date}", first_row=first_row)
 
     def _kept(self, table: pa.Table) -> pa.Table:
         """The rows whose columns hold one of the values that `keep` names."""
@@ -160,12 +161,39 @@ class Columns:
             table = table.filter(is_kept)
         return table
 
+    def _require_marks(self, text: pa.ChunkedArray, place: str) -> None:
+        """Confirm that numbers use the configured marks and no others.
+
+        Raises:
+            SourceError: a mark of thousands stands elsewhere than before three digits, or a point
+                is neither of the marks.
+        """
+        if self._thousands is not None:
+            mark, point = re.escape(self._thousands), re.escape(self._decimal)
+            grouped = rf"^[+-]?\d{{1,3}}({mark}\d{{2,3}})*{mark}\d{{3}}({point}\d*)?$"
+            odd = pc.and_(
+                pc.match_substring(text, self._thousands),
+                pc.invert(pc.match_substring_regex(text, grouped)),
+            )
+            name = f"thousands is {self._thousands!r}"
+        elif self._decimal != ".":
+            odd, name = pc.match_substring(text, "."), f"decimal is {self._decimal!r}"
+        else:
+            return
+        if pc.any(odd).as_py():
+            value = text.filter(odd)[0].as_py()
+            raise SourceError(
+                f"{place} holds {value!r}, and source.{name}: say how numbers are written "
+                f"(source.thousands, source.decimal), the same in all columns"
+            )
+
     def _number(self, column: pa.ChunkedArray, place: str) -> np.ndarray:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             text = pc.utf8_trim_whitespace(column)
             text = pc.if_else(pc.is_in(text, pa.array(NOTHING, text.type)), None, text)
+            self._require_marks(text, place)
             if self._thousands is not None:
                 text = pc.replace_substring(text, self._thousands, "")
             if self._decimal != ".":

@@ -10,6 +10,7 @@ checked as a whole first: a value that is no date must be an error, not a row th
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,21 @@ class CsvStyle:
 
     delimiter: str = ","
     encoding: str = "utf-8"
+    skip_lines: str | None = None
+
+
+def without_lines(content: bytes, encoding: str, skip_lines: str) -> bytes:
+    """Leave out the lines in which a regular expression is found; the rest keeps its bytes.
+
+    Raises:
+        OSError: the content is not of the encoding.
+    """
+    try:
+        lines = content.decode(encoding).splitlines(keepends=True)
+    except UnicodeDecodeError as error:
+        raise OSError(f"it is not {encoding}: {error}") from error
+    pattern = re.compile(skip_lines)
+    return "".join(x for x in lines if not pattern.search(x.rstrip("\r\n"))).encode(encoding)
 
 
 @dataclass(frozen=True)
@@ -53,7 +69,8 @@ class Wanted:
         numeric: tells whether a column holds numbers in plain writing.
         date: the file's name of the date column; None if it has none.
         date_format: the form of its dates; None for ISO dates and typed columns.
-        check: raises an error if a value of the date column is no date.
+        check: raises an error if a value of the date column is no date; it is also given the
+            number of rows before them.
         first: the first day; None for the beginning.
         last: the last day; None for the end.
     """
@@ -62,7 +79,7 @@ class Wanted:
     numeric: Callable[[str], bool]
     date: str | None
     date_format: str | None
-    check: Callable[[pa.ChunkedArray], object]
+    check: Callable[[pa.ChunkedArray, int], object]
     first: str | None
     last: str | None
 
@@ -86,14 +103,15 @@ def read_file(
         return fragment.to_table(schema=schema, columns=names)
     typed = schema.field(selection.date).type
     if not (pa.types.is_timestamp(typed) or pa.types.is_date(typed)):
-        selection.check(fragment.to_table(schema=schema, columns=[selection.date])[selection.date])
+        dates = fragment.to_table(schema=schema, columns=[selection.date])[selection.date]
+        selection.check(dates, 0)
     row_filter = day_filter(typed, selection)
     return fragment.to_table(schema=schema, columns=names, filter=row_filter)
 
 
 def _read_csv(filesystem: Any, path: str, style: CsvStyle, selection: Wanted) -> pa.Table:
     parse = pcsv.ParseOptions(delimiter=style.delimiter)
-    with filesystem.open_input_stream(path) as stream:
+    with _stream(filesystem, path, style) as stream:
         head = pcsv.open_csv(
             stream,
             read_options=pcsv.ReadOptions(block_size=_HEADER_BYTES, encoding=style.encoding),
@@ -109,7 +127,7 @@ def _read_csv(filesystem: Any, path: str, style: CsvStyle, selection: Wanted) ->
         include_columns=names, column_types=types, null_values=list(NOTHING)
     )
     blocks = []
-    with filesystem.open_input_stream(path) as stream:
+    with _stream(filesystem, path, style) as stream:
         reader = pcsv.open_csv(
             stream,
             read_options=pcsv.ReadOptions(block_size=_BLOCK_BYTES, encoding=style.encoding),
@@ -117,13 +135,23 @@ def _read_csv(filesystem: Any, path: str, style: CsvStyle, selection: Wanted) ->
             convert_options=options,
         )
         row_filter = None if selection.date is None else day_filter(pa.string(), selection)
+        rows = 0
         for batch in reader:
             block = pa.Table.from_batches([batch])
             if selection.date is not None:
-                selection.check(block[selection.date])
+                selection.check(block[selection.date], rows)
+            rows += block.num_rows
             blocks.append(block if row_filter is None else block.filter(row_filter))
         schema = reader.schema
     return pa.concat_tables(blocks) if blocks else schema.empty_table()
+
+
+def _stream(filesystem: Any, path: str, style: CsvStyle) -> Any:
+    stream = filesystem.open_input_stream(path)
+    if style.skip_lines is None:
+        return stream
+    with stream:
+        return pa.BufferReader(without_lines(stream.read(), style.encoding, style.skip_lines))
 
 
 def day_filter(kind: pa.DataType, selection: Wanted) -> pc.Expression | None:

@@ -80,7 +80,7 @@ class FilesBars(TableBars):
             decimal=settings.decimal,
             from_names=from_names,
         )
-        self._style = CsvStyle(settings.delimiter, settings.encoding)
+        self._style = CsvStyle(settings.delimiter, settings.encoding, settings.skip_lines)
 
     def days(self, first: str | None = None) -> pd.Series[int]:
         """Return the number of bars a day, by session key in order."""
@@ -162,14 +162,22 @@ class FilesBars(TableBars):
             numeric=self._columns.numeric,
             date=self._columns.date if dated else None,
             date_format=self._columns.date_format,
-            check=lambda dates: self._columns.keys(dates, ref.path),
+            check=lambda dates, row: self._columns.keys(dates, ref.path, row),
             first=first,
             last=last,
         )
         try:
             table = read_file(arrow, ref.path, ref.form, self._style, selection)
         except (OSError, pa.ArrowException) as error:
-            raise SourceError(f"{ref.path} cannot be read as {ref.form}: {error}") from error
+            hint = ""
+            if "conversion error" in str(error):
+                hint = (
+                    "; say how numbers are written (source.decimal, source.thousands), or which "
+                    "lines are no bars (source.skip_lines, a regular expression)"
+                )
+            elif "invalid UTF8" in str(error):
+                hint = "; say how the text is written, source.encoding, as in utf-16 or gb18030"
+            raise SourceError(f"{ref.path} cannot be read as {ref.form}: {error}{hint}") from error
         name = self._settings.from_name
         from_name = {} if name is None or ref.value is None else {str(name): ref.value}
         return self._columns.bars(table, ref.path, from_name)

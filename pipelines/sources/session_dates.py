@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines.config.types import EPOCHS
+from pipelines.config.types import EPOCH, EPOCHS
 from pipelines.errors import SourceError
 
 _ZONED = re.compile(r"\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})$")
@@ -27,15 +28,17 @@ def session_keys(
     place: str,
     *,
     optional: bool = False,
+    first_row: int | None = None,
 ) -> pa.Array:
     """Turn dates of any type and form into text keys.
 
     Args:
         values: dates, time stamps, text or integers.
-        form: a strptime form, one of `EPOCHS`, or None for ISO dates and typed columns.
+        form: a strptime form, one of `EPOCHS`, `EPOCH`, or None for ISO dates and typed columns.
         zone: the time zone in which a time stamp with a zone, or an epoch, has its day.
         place: the column's name in messages.
         optional: allow missing dates.
+        first_row: the number of rows of the table before these, for messages; None if unknown.
 
     Returns:
         `YYYY-MM-DD`, one a row.
@@ -48,22 +51,86 @@ def session_keys(
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
     distinct = values.dictionary.to_pandas()
+    if form in EPOCHS:
+        _require_unit(distinct, form, values, place, first_row)
     days = _days(distinct, values.dictionary.type, form, zone, place)
     wrong = np.flatnonzero(days.isna())
     if len(wrong) or (values.null_count and not optional):
         examples = ", ".join(repr(distinct.iloc[k]) for k in wrong[:3]) or "an empty one"
+        row = _row_of(values, wrong[0] if len(wrong) else None, first_row)
         raise SourceError(
-            f"{place}: dates that cannot be read, such as {examples}; expected "
+            f"{place}{row}: dates that cannot be read, such as {examples}; expected "
             f"{form or 'ISO dates such as 2024-01-31'}; set source.date_format, as in "
-            f"'%d/%m/%Y' or epoch_ms"
+            f"'%d/%m/%Y' or epoch_ms; lines of a CSV that are no bars, such as titles and "
+            f"totals, are left out by source.skip_lines"
         )
     keys = pa.array(days.dt.strftime("%Y-%m-%d").to_numpy(dtype=object), pa.string())
     return keys.take(values.indices)
 
 
+_OLD_SECONDS = 10**8  # 1973-03-03
+_FAR_SECONDS = 7_258_118_400  # 2200-01-01
+_NEAR_SECONDS = 90 * 86_400  # a moment in seconds read as milliseconds lies in early 1970
+_MINUTE_SECONDS = 60
+
+
+def _require_unit(
+    distinct: pd.Series[Any],
+    form: str,
+    values: pa.DictionaryArray,
+    place: str,
+    first_row: int | None,
+) -> None:
+    """Confirm that moments are of the stated unit.
+
+    A finer unit gives days after 2200. A coarser unit gives moments of early 1970 that are no
+    whole minutes; bars that are really that old are stamped on whole minutes, or just before them.
+
+    Raises:
+        SourceError: a moment is of another unit.
+    """
+    numbers = pd.to_numeric(distinct, errors="coerce").to_numpy(dtype="float64")
+    seconds = numbers / EPOCHS[form].per_second
+    past_minute = np.mod(seconds, _MINUTE_SECONDS)
+    is_odd = (past_minute >= 1) & (past_minute < _MINUTE_SECONDS - 1)
+    is_coarser = (seconds > 1) & (seconds < _NEAR_SECONDS) & is_odd
+    wrong = np.flatnonzero((seconds >= _FAR_SECONDS) | is_coarser)
+    if len(wrong):
+        value = distinct.iloc[wrong[0]]
+        unit = epoch_of(float(numbers[wrong[0]]))
+        raise SourceError(
+            f"{place}{_row_of(values, wrong[0], first_row)}: {value} is no moment in {form}"
+            f"{f', but one in {unit}' if unit else ''}: correct the value; where rows differ in "
+            f"their unit, source.date_format: epoch (--date-format epoch) tells the unit of each "
+            f"by its magnitude"
+        )
+
+
+def epoch_of(number: float) -> str | None:
+    """The unit in which a number is a moment between 1973 and 2200; None if in none."""
+    units = (u for u in EPOCHS if _OLD_SECONDS <= number / EPOCHS[u].per_second < _FAR_SECONDS)
+    return next(units, None)
+
+
+def _row_of(values: pa.DictionaryArray, code: Any, first_row: int | None) -> str:
+    """Say the first row of a distinct value, or of a missing one without a code."""
+    if first_row is None:
+        return ""
+    is_there = pc.is_null(values) if code is None else pc.equal(values.indices, int(code))
+    row = first_row + int(pc.index(is_there, True).as_py()) + 1
+    return f", row {row} below the header"
+
+
 def _days(
     distinct: pd.Series[Any], kind: pa.DataType, form: str | None, zone: str | None, place: str
 ) -> pd.Series[Any]:
+    if form == EPOCH:
+        numbers = pd.to_numeric(distinct, errors="coerce").astype("float64")
+        units = numbers.map(epoch_of)
+        per_second = units.map({unit: EPOCHS[unit].per_second for unit in EPOCHS})
+        seconds = np.floor(numbers / per_second.astype("float64"))
+        moments = pd.Series(pd.to_datetime(seconds, unit="s", utc=True))
+        return _in_zone(moments, zone or "UTC", place)
     if form in EPOCHS:
         stamps = pa.array(pd.to_numeric(distinct, errors="coerce"), from_pandas=True)
         moments = stamps.cast("int64").cast(pa.timestamp(EPOCHS[form].unit, "UTC"))
