@@ -35,6 +35,11 @@ def add_command(commands: Any) -> None:
         help="a column that is not recognised, as in close=Last (several times)",
     )
     command.add_argument("--date-format", metavar="FORM", help="as in '%%d/%%m/%%Y' or epoch_ms")
+    command.add_argument("--decimal", metavar="MARK", help="the decimal mark of a CSV")
+    command.add_argument("--thousands", metavar="MARK", help="the mark of thousands of a CSV")
+    command.add_argument(
+        "--skip-lines", metavar="REGEX", help="lines of a CSV that are no bars, as in '^(Total|#)'"
+    )
     command.add_argument("--out", type=Path, help="the YAML to write (default: NAME.yaml)")
     command.add_argument("--force", action="store_true", help="write over a file that is there")
     command.set_defaults(run=_run)
@@ -53,6 +58,7 @@ def _run(args: argparse.Namespace) -> int:
         universe=args.universe,
         columns=_columns(args.column),
         date_format=args.date_format,
+        writing=_writing(args),
     )
     proposal = propose(wishes)
     out = args.out or Path(f"{proposal.name}.yaml")
@@ -109,7 +115,7 @@ def _asked(args: argparse.Namespace, ask: Ask | None) -> tuple[str, str, str | N
                 f"{' and '.join(missing)} missing, and there is no terminal to ask on: "
                 f"rnn-pipelines init --source files|qlib_bin --path PATH [--calendar NAME] "
                 f"[--name NAME] [--universe FILE] [--column OURS=THEIRS] [--date-format FORM] "
-                f"[--out FILE] [--force]"
+                f"[--decimal MARK] [--thousands MARK] [--skip-lines REGEX] [--out FILE] [--force]"
             )
     else:
         ask = _answered(ask)
@@ -141,6 +147,28 @@ def kind_of(path: str) -> str:
     """What lies at a path: a folder with `features` and `calendars` is qlib's."""
     folder = Path(path).expanduser()
     return "qlib_bin" if (folder / "features").is_dir() else "files"
+
+
+def _writing(args: argparse.Namespace) -> dict[str, str]:
+    """Collect the keys of a CSV that flags give.
+
+    Raises:
+        PipelineError: a mark is not one character, or the expression is none.
+    """
+    import re
+
+    keys = ("decimal", "thousands", "skip_lines")
+    given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
+    for key in ("decimal", "thousands"):
+        if len(given.get(key, ".")) != 1:
+            raise PipelineError(f"--{key} {given[key]!r}: expected one character, as in ','")
+    if given.get("decimal", ".") == given.get("thousands"):
+        raise PipelineError(f"--thousands {given['thousands']!r} is the decimal mark as well")
+    try:
+        re.compile(given.get("skip_lines", ""))
+    except re.error as error:
+        raise PipelineError(f"--skip-lines: no regular expression: {error}") from error
+    return given
 
 
 def _columns(given: list[str]) -> dict[str, str]:

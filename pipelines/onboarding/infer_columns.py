@@ -10,10 +10,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from pipelines.config.types import EPOCH
 from pipelines.errors import SourceError
+from pipelines.sources.base import NOTHING
+from pipelines.sources.session_dates import epoch_of
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "date": ("date", "tradedate", "tradingdate", "day", "datetime", "time", "timestamp", "dt",
@@ -94,11 +98,7 @@ def guess_dates(kind: pa.DataType, values: Sequence[Any], column: str) -> dict[s
         return {"timezone": _zone(pd.DatetimeIndex(moments.dropna()))} if zoned else {}
     fitting = [form for form in _FORMS if _parses(texts, form)]
     if not fitting:
-        raise SourceError(
-            f"column {column} is taken for the date, and holds {', '.join(map(repr, texts[:3]))}: "
-            f"these are no dates that are known; name the date's column, --column date=NAME, or "
-            f"how it is written, --date-format '%d/%m/%Y'"
-        )
+        raise SourceError(_unknown_dates(texts, column))
     if len(fitting) > 1:
         raise SourceError(
             f"column {column} holds dates such as {texts[0]!r}, which may be "
@@ -107,15 +107,38 @@ def guess_dates(kind: pa.DataType, values: Sequence[Any], column: str) -> dict[s
     return {"date_format": fitting[0]}
 
 
+def _unknown_dates(texts: Sequence[str], column: str) -> str:
+    """Show the values that fail in the form which most values have."""
+    readable = [_readable(texts, form) for form in (None, *_FORMS)]
+    readable.append(np.array([re.fullmatch(r"\d{9,19}", text) is not None for text in texts]))
+    best = max(readable, key=lambda fits: int(fits.sum()))
+    odd = [text for text, fits in zip(texts, best, strict=True) if not fits]
+    shown = ", ".join(map(repr, odd[:3]))
+    if 2 * len(odd) < len(texts):
+        return (
+            f"column {column} is taken for the date, and holds {shown} among dates such as "
+            f"{texts[int(best.argmax())]!r}: lines that are no bars, such as titles and totals, "
+            f"are left out by source.skip_lines, --skip-lines REGEX"
+        )
+    return (
+        f"column {column} is taken for the date, and holds {shown}: these are no dates that are "
+        f"known; name the date's column, --column date=NAME, or how it is written, --date-format "
+        f"'%d/%m/%Y'"
+    )
+
+
 def _of_numbers(numbers: Sequence[float], column: str) -> dict[str, str]:
     if numbers and all(19000101 <= n <= 21001231 for n in numbers):
         return {"date_format": "%Y%m%d"}
     for low, high, form in _EPOCHS:
         if numbers and all(low <= n < high for n in numbers):
             return {"date_format": form, "timezone": "UTC"}
+    odd = [n for n in numbers if epoch_of(n) is None]
+    if numbers and not odd:
+        return {"date_format": EPOCH, "timezone": "UTC"}
     raise SourceError(
         f"column {column} is taken for the date, and holds numbers such as "
-        f"{numbers[0] if numbers else 'none'}: expected 20240131, or moments since 1970; say how "
+        f"{odd[0] if numbers else 'none'}: expected 20240131, or moments since 1970; say how "
         f"it is written with --date-format, or name the date's column, --column date=NAME"
     )
 
@@ -130,8 +153,96 @@ def _zone(moments: pd.DatetimeIndex) -> str:
 
 
 def _parses(texts: Sequence[str], form: str) -> bool:
-    parsed = pd.to_datetime(pd.Series(texts, dtype="str"), format=form, errors="coerce")
-    return len(texts) > 0 and bool(parsed.notna().all())
+    return len(texts) > 0 and bool(_readable(texts, form).all())
+
+
+def _readable(texts: Sequence[str], form: str | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Mark the texts that are dates in a form; None is ISO."""
+    parsed = pd.to_datetime(
+        pd.Series(texts, dtype="str"), format=form or "ISO8601", errors="coerce", utc=True
+    )
+    return parsed.notna().to_numpy()
+
+
+_NUMBER = re.compile(r"[+-]?\d[\d.,'\u00a0\u202f ]*(?:[eE][+-]?\d+)?")
+_GROUPS = ",.'\u00a0\u202f "  # marks between thousands
+
+
+def guess_numbers(values: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Infer `decimal` and `thousands` of a CSV's columns of numbers; nothing for plain numbers.
+
+    Args:
+        values: the texts of each column.
+
+    Raises:
+        SourceError: a text is no number, or 1,234 may be both 1234 and 1.234.
+    """
+    marked: set[str] = set()
+    decimals: set[str] = set()
+    groups: set[str] = set()
+    examples: dict[str, str] = {}
+    for column, texts in values.items():
+        for text in texts:
+            plain = text.strip()
+            if plain in NOTHING or _is_plain(plain):
+                continue
+            if _NUMBER.fullmatch(plain) is None:
+                raise SourceError(
+                    f"column {column} holds {text!r}, which is no number: write plain numbers "
+                    f"(no units, no currencies), or name another column, --column OURS=THEIRS; "
+                    f"lines that are no bars are left out by source.skip_lines, --skip-lines REGEX"
+                )
+            marks = [c for c in plain if c in _GROUPS]
+            marked |= set(marks)
+            for mark in set(marks):
+                examples.setdefault(mark, f"{text!r} (column {column})")
+            # The last of two kinds is the decimal mark; a repeated mark parts thousands.
+            last, tail = marks[-1], plain[plain.rindex(marks[-1]) + 1 :]
+            if len(set(marks)) > 1:
+                decimals.add(last)
+                groups |= set(marks) - {last}
+            elif len(marks) > 1:
+                groups.add(last)
+            elif len(tail) != 3 or not tail.isdigit() or plain.lstrip("+-").startswith("0"):
+                decimals.add(last)
+    if not marked:
+        return {}
+    decimal = next(iter(decimals)) if len(decimals) == 1 else None
+    if not decimals and len(marked) == 1 and (groups or _has_decimal_points(values)):
+        decimal = "." if marked != {"."} else ","
+    thousands = next(iter(marked - {decimal}), None)
+    is_clear = decimal in (".", ",") and len(marked - {decimal}) < 2 and decimal not in groups
+    if not is_clear:
+        shown = ", ".join(examples.values())
+        raise SourceError(
+            f"numbers are written as {shown}: which mark is the decimal one is not clear; say "
+            f"--decimal MARK and --thousands MARK (source.decimal, source.thousands)"
+        )
+    if decimal == "," and thousands is None and _has_points(values):
+        thousands = "."
+    section = {"decimal": decimal} if decimal == "," else {}
+    return section | ({"thousands": thousands} if thousands is not None else {})
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+def _has_decimal_points(values: Mapping[str, Sequence[str]]) -> bool:
+    """True if a point stands elsewhere than before three digits."""
+    return any(
+        _is_plain(text) and re.search(r"\.(?!\d{3}$)\d", text.strip()) is not None
+        for texts in values.values()
+        for text in texts
+    )
+
+
+def _has_points(values: Mapping[str, Sequence[str]]) -> bool:
+    return any("." in text for texts in values.values() for text in texts)
 
 
 def guess_codes(values: Iterable[Any]) -> str:

@@ -47,6 +47,7 @@ class Wishes:
         universe: a file of membership, or the name of one of a qlib provider.
         columns: our name -> theirs.
         date_format: the form of dates.
+        writing: keys of a CSV: `decimal`, `thousands`, `skip_lines`.
     """
 
     kind: str
@@ -56,6 +57,7 @@ class Wishes:
     universe: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     date_format: str | None = None
+    writing: Mapping[str, str] = field(default_factory=dict)
 
 
 def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
@@ -67,7 +69,11 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
     """
     # The columns of the source come first, then its days.
     description = describe(
-        wishes.kind, wishes.path, columns=wishes.columns, date_format=wishes.date_format
+        wishes.kind,
+        wishes.path,
+        columns=wishes.columns,
+        date_format=wishes.date_format,
+        writing=wishes.writing,
     )
     notes = list(description.notes)
     counts = _source(description.section).days()

@@ -7,21 +7,25 @@ package.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.config.sources import COLUMNS, QlibBinSource, anchored
+import pyarrow as pa
+
+from pipelines.config.sources import COLUMNS, NUMBERS, QlibBinSource, anchored
 from pipelines.errors import ConfigError, PipelineError, SourceError, did_you_mean
 from pipelines.onboarding.infer_columns import (
     guess_codes,
     guess_columns,
     guess_dates,
+    guess_numbers,
     is_status,
     missing_columns,
 )
-from pipelines.onboarding.sniff import distinct_dates, peek
+from pipelines.onboarding.sniff import Peek, distinct_dates, peek
 from pipelines.sources.qlib_bin import QlibBars
 
 KINDS = ("files", "qlib_bin")
@@ -51,6 +55,7 @@ def describe(
     *,
     columns: Mapping[str, str] | None = None,
     date_format: str | None = None,
+    writing: Mapping[str, str] | None = None,
 ) -> Described:
     """Infer the section for the data at a path.
 
@@ -59,6 +64,7 @@ def describe(
         path: the path of the data, seen from the working folder.
         columns: our name -> theirs, as far as a person said.
         date_format: the form of dates, if a person said it.
+        writing: keys of a CSV that a person said: `decimal`, `thousands`, `skip_lines`.
 
     Raises:
         ConfigError: `kind` is another kind.
@@ -66,7 +72,7 @@ def describe(
     """
     whole = anchored(path, Path.cwd())
     if kind == "files":
-        return _files(whole, dict(columns or {}), date_format)
+        return _files(whole, dict(columns or {}), date_format, dict(writing or {}))
     if kind == "qlib_bin":
         return _provider(whole)
     raise ConfigError(
@@ -76,9 +82,11 @@ def describe(
     )
 
 
-def _files(path: str, wishes: dict[str, str], date_format: str | None) -> Described:
+def _files(
+    path: str, wishes: dict[str, str], date_format: str | None, writing: dict[str, str]
+) -> Described:
     # A person's columns come first; the others are recognised by name.
-    sample = peek(path)
+    sample = peek(path, writing.get("skip_lines"))
     columns = sample.head.column_names
     for ours, theirs in wishes.items():
         if theirs not in columns:
@@ -88,7 +96,8 @@ def _files(path: str, wishes: dict[str, str], date_format: str | None) -> Descri
             )
     others = [name for name in columns if name not in wishes.values()]
     names = {**guess_columns(others), **wishes}
-    missing = missing_columns(names, files=sample.files)
+    folders = _folder_keys(sample.path, names)
+    missing = missing_columns({**names, **folders}, files=sample.files)
     if missing:
         raise SourceError(
             f"{sample.path} has the columns {', '.join(columns)}: none is recognised as "
@@ -99,9 +108,14 @@ def _files(path: str, wishes: dict[str, str], date_format: str | None) -> Descri
     if sample.form == "csv":
         section |= {"delimiter": sample.delimiter} if sample.delimiter != "," else {}
         section |= {"encoding": sample.encoding} if sample.encoding != "utf-8" else {}
+        section |= writing
+        if not writing.keys() & {"decimal", "thousands"}:
+            section |= guess_numbers(_texts(sample, names))
     from_name = next((name for name in ("instrument", "date") if name not in names), None)
     if from_name is not None:
         section["from_name"] = from_name
+    if from_name in folders:
+        section["name_pattern"] = rf"(?:^|/){re.escape(folders[from_name][0])}=([^/]+)/"
     differ = {ours: names[ours] for ours in COLUMNS if ours in names and names[ours] != ours}
     if differ:
         section["columns"] = differ
@@ -115,11 +129,14 @@ def _files(path: str, wishes: dict[str, str], date_format: str | None) -> Descri
             section |= guess_dates(kind, values, names["date"])
         except SourceError:  # the beginning may hold one month; the whole column may tell
             section |= guess_dates(kind, distinct_dates(sample, path, names["date"]), names["date"])
+    elif "date" in folders:
+        section |= guess_dates(pa.string(), [folders["date"][1]], "date of the folders")
     if "instrument" in names:
         codes = guess_codes(sample.head[names["instrument"]].unique().drop_null().to_pylist())
         section |= {"codes": codes} if codes != "as_is" else {}
     # Rows that did not trade are left out, and the price basis is the surest column.
-    notes = [_recognised(columns, names, from_name)]
+    place = f"the folder {folders[from_name][0]}=…" if from_name in folders else "the file"
+    notes = [_recognised(columns, names, from_name, place)]
     status = names.get("tradestatus")
     if status is not None and is_status(sample.head[status].unique().drop_null().to_pylist()):
         section["keep"] = {status: 1}
@@ -134,9 +151,40 @@ def _files(path: str, wishes: dict[str, str], date_format: str | None) -> Descri
     return Described(section, names, tuple(notes), _spans_beside(path))
 
 
-def _recognised(columns: list[str], recognised: Mapping[str, str], from_name: str | None) -> str:
+def _texts(sample: Peek, names: Mapping[str, str]) -> dict[str, list[str]]:
+    """The texts of the columns of numbers."""
+    marks = [name for name in _MARKS if name in names][:1]  # the others are not read
+    columns = {names[ours] for ours in (*NUMBERS, *marks) if ours in names}
+    return {name: sample.head[name].drop_null().to_pylist() for name in sorted(columns)}
+
+
+def _folder_keys(path: str, names: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The keys that folders such as `symbol=AAA` say: our word -> their name and the value.
+
+    Raises:
+        SourceError: folders say both the date and the instrument.
+    """
+    said = dict(re.findall(r"(?:^|/)([^/=]+)=([^/]+)(?=/)", path))
+    ours = guess_columns(said)
+    keys = {
+        name: (ours[name], said[ours[name]])
+        for name in ("date", "instrument")
+        if name in ours and name not in names
+    }
+    if len(keys) == 2:
+        raise SourceError(
+            f"{path}: date and instrument are both in the names of folders, and the files hold "
+            f"neither; one of the two is read from names (source.from_name): write the other "
+            f"into the files as a column"
+        )
+    return keys
+
+
+def _recognised(
+    columns: list[str], recognised: Mapping[str, str], from_name: str | None, place: str
+) -> str:
     text = ", ".join(a if a == b else f"{a} = {b}" for a, b in recognised.items())
-    text += f", {from_name} = the name of the file" if from_name else ""
+    text += f", {from_name} = the name of {place}" if from_name else ""
     rest = [name for name in columns if name not in recognised.values()]
     return f"columns    {text}{'; not used: ' + ', '.join(rest) if rest else ''}"
 

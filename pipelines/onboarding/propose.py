@@ -11,11 +11,12 @@ import yaml
 
 from pipelines.config.loader import parse_config
 from pipelines.config.market_file import FactoryConfig
+from pipelines.errors import ConfigError
 from pipelines.market.market import Market
 from pipelines.onboarding.infer_market import Wishes, assemble
 from pipelines.onboarding.profile_text import summary_lines
 from pipelines.onboarding.yaml_template import draft_yaml
-from pipelines.onboarding.yaml_validation import problems_of
+from pipelines.onboarding.yaml_validation import Findings, problems_of
 
 _STEP = 0.05  # in which min_coverage is lowered
 
@@ -51,6 +52,7 @@ def propose(wishes: Wishes) -> Proposal:
     with tempfile.TemporaryDirectory() as folder:
         findings = problems_of(Market(config, root=Path(folder)))
     lines = [*notes]
+    _require_bars(findings, config)
     if findings.profile is not None:
         lines += summary_lines(findings.profile, config.market.quarantine.policies)
         checks = config.checks.bars
@@ -79,6 +81,28 @@ def propose(wishes: Wishes) -> Proposal:
         f"{plan.window_sessions} sessions; processors on {plan.fit_start} … {plan.fit_end}"
     )
     return Proposal(draft.name, text, tuple(lines), draft.start, draft.end)
+
+
+def _require_bars(findings: Findings, config: FactoryConfig) -> None:
+    """Confirm that the rules keep some bars.
+
+    Raises:
+        ConfigError: every row is set aside.
+    """
+    profile = findings.profile
+    if profile is None or (len(profile.kept) and profile.kept.sum() > 0):
+        return
+    rules = ", ".join(
+        f"{name} {n:,} (such as {', '.join(profile.examples.get(name, [])[:2])})"
+        for name, n in profile.rules.items()
+    )
+    advice = "correct the data"
+    if "zero_volume" in profile.rules:
+        advice += ", or name a column that holds the volume, --column volume=NAME"
+    raise ConfigError(
+        f"no bar is left of {profile.rows:,} rows of {config.name}, and nothing was written: every "
+        f"row breaks a rule, {rules or 'none of them lies in a session'}; {advice}"
+    )
 
 
 def _load(text: str, name: str) -> FactoryConfig:
