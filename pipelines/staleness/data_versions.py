@@ -103,7 +103,7 @@ class TableVersions(Mapping[str, Version]):
             list(pool.map(self.info, candidates))
 
     def mark_outdated(self, keys: Iterable[str]) -> None:
-        """Note that sessions will be made again, so that nothing was made from their new files."""
+        """Note that sessions will be made again: nothing stored was made from their new files."""
         self._outdated |= set(keys)
 
     def __getitem__(self, key: str) -> Version:
