@@ -106,6 +106,7 @@ _BASIS = {
 def draft_yaml(draft: Draft) -> str:
     """Write the text of the YAML."""
     plan, place = draft.plan, PLACES.get(str(draft.calendar), ELSEWHERE)
+    # The place decides costs and price limits; the data decide windows and names held.
     topk = max(1, min(50, draft.names // 5))
     lines = [
         f"# {draft.data}",
@@ -134,6 +135,7 @@ def draft_yaml(draft: Draft) -> str:
         _line("    jump_limit: 0.5", "so much up, or down to less than 1 / (1 + jump_limit) of it"),
         "",
         "features:",
+        # Features, dataset and models are those of qlib's benchmarks, in strict semantics.
         _line("  set: alpha158", "qlib's 158 features"),
         _line("  semantics: strict",
               "strict repairs qlib's quirks (docs/deviations.md), or qlib"),
@@ -149,6 +151,7 @@ def draft_yaml(draft: Draft) -> str:
         *_PROCESSORS,
         "",
         "training:",
+        # Windows follow from the length of the data (`training_windows.py`).
         _line(f"  first_trained: {plan.first_trained}",
               "first session with a model; at or after fit_end"),
         _line(f"  window_sessions: {plan.window_sessions}",
@@ -167,6 +170,7 @@ def draft_yaml(draft: Draft) -> str:
         _line(f"  quantiles: {5 if draft.names >= 25 else 2}",
               "score buckets of the quantile returns"),
         "",
+        # Costs are those of the place, per side.
         _line("portfolio:", "TopkDropout, traded at the session after the score"),
         _line(f"  topk: {topk}", "names held"),
         _line(f"  n_drop: {max(1, topk // 10)}", "replaced a session at most"),
@@ -182,6 +186,7 @@ def draft_yaml(draft: Draft) -> str:
         _line(f"  periods_per_year: {place.periods_per_year}", "to annualise"),
         "",
         "schedule:",
+        # A person turns the schedule on, once bars arrive daily.
         _line("  enabled: false", "true turns the daily schedule on, once data comes daily"),
         _line('  cron: "30 0 * * *"', "in the calendar's time zone, after the session's midnight"),
     ]  # fmt: skip
