@@ -80,27 +80,6 @@ def unchecked_result(
     )
 
 
-<<<<<<< HEAD
-=======
-def _newest_evaluation(
-    instance: dg.DagsterInstance, asset: str, check: str
-) -> tuple[str, dg.AssetCheckEvaluation] | None:
-    """The newest result of a check and its run: one row by an index, no scan of events."""
-    final_statuses = {
-        AssetCheckExecutionRecordStatus.SUCCEEDED,
-        AssetCheckExecutionRecordStatus.FAILED,
-    }
-    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
-    for record in instance.event_log_storage.get_asset_check_execution_history(
-        key, limit=1, status=final_statuses
-    ):
-        event = record.event.dagster_event if record.event is not None else None
-        if event is not None:
-            return record.run_id, event.asset_check_evaluation_data
-    return None
-
-
->>>>>>> words1
 def check_spec(check: Check, asset: str) -> dg.AssetCheckSpec:
     """Dagster's spec of a check, blocking if the check's severity is `block`."""
     return dg.AssetCheckSpec(

@@ -45,13 +45,7 @@ def deadline_cron(market: Market) -> str:
     for key in market.sessions.keys[-5 * _WEEKS_LOOKED_AT :]:
         midnight = dt.datetime.fromisoformat(key) + dt.timedelta(days=1)
         local = midnight.replace(tzinfo=ZoneInfo(zone))
-<<<<<<< HEAD
         first = next_tick(settings.cron, local, zone)
-        asked.append(first.replace(tzinfo=None) + late)  # on the wall clock, whatever the season
-    weekdays = sorted({(moment.weekday() + 1) % 7 for moment in asked})  # cron counts from Sunday
-    last = max(moment.time() for moment in asked)
-=======
-        first = get_next_cron_tick(settings.cron, local, zone)
         deadlines.append(
             first.replace(tzinfo=None) + delay
         )  # on the wall clock, whatever the season
@@ -59,5 +53,4 @@ def deadline_cron(market: Market) -> str:
         {(moment.weekday() + 1) % 7 for moment in deadlines}
     )  # cron counts from Sunday
     last = max(moment.time() for moment in deadlines)
->>>>>>> words1
     return f"{last.minute} {last.hour} * * {','.join(map(str, weekdays))}"

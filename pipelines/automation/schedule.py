@@ -128,16 +128,7 @@ def without_newcomers(
 
 
 def schedule_is_on(instance: dg.DagsterInstance, settings: ScheduleConfig) -> bool:
-<<<<<<< HEAD
-    """Whether the schedule runs: what the UI's switch says, else the YAML."""
+    """True if the schedule runs: the switch of the UI decides, else the YAML."""
     states = instance.all_instigator_state()
     switch = next((state.status.value for state in states if state.name == SCHEDULE), None)
     return switch == "RUNNING" if switch in ("RUNNING", "STOPPED") else settings.enabled
-=======
-    """True if the schedule runs: the UI's switch decides, else the YAML."""
-    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
-    mine = [state.status for state in states if state.name == SCHEDULE]
-    if not mine or mine[0] == InstigatorStatus.DECLARED_IN_CODE:
-        return settings.enabled
-    return mine[0] == InstigatorStatus.RUNNING
->>>>>>> words1
