@@ -162,6 +162,7 @@ def event_ratios(
     Raises:
         SourceError: a dividend is not smaller than the close before it.
     """
+    # `last` is the close before each group, which the events of the day then restate.
     g = grouped(rows)
     close, _ = g.agreed(rows["close"].to_numpy(dtype="float64"))
     before = g.previous(np.isfinite(close))
@@ -171,10 +172,11 @@ def event_ratios(
         if at is None or at == g.first[at]:
             continue
         value = float(event.value)
-        if event.rank == 1:
+        if event.rank == 1:  # a split
             ratio[at] *= value
             last[at] /= value
             continue
+        # A dividend is a share of the close before it.
         if np.isnan(last[at]):
             continue
         if value >= last[at]:
