@@ -105,6 +105,7 @@ _BASIS = {
 
 def draft_yaml(draft: Draft) -> str:
     """Write the text of the YAML."""
+    # Sections stand in the order in which the pipeline uses them; costs come with the place.
     plan, place = draft.plan, PLACES.get(str(draft.calendar), ELSEWHERE)
     # The place decides costs and price limits; the data decide windows and names held.
     topk = max(1, min(50, draft.names // 5))
@@ -116,6 +117,7 @@ def draft_yaml(draft: Draft) -> str:
         "",
         _line(f"name: {_scalar(draft.name)}", f"all state lies under data/{draft.name}/"),
         "",
+        # The market: source, calendar, members and the policies of its bars.
         "market:",
         "  source:",
         *_source(draft.source, draft.remarks.get("basis")),
@@ -142,6 +144,7 @@ def draft_yaml(draft: Draft) -> str:
         "  label: Ref($close, -2)/Ref($close, -1) - 1   # return from the close of t+1 to that of "
         "t+2",
         "",
+        # The dataset and the training: windows of the plan.
         "dataset:",
         _line(f"  fit_start: {plan.fit_start}", "the processors' window: 60 sessions after the "
               "start, so that every"),
@@ -166,6 +169,7 @@ def draft_yaml(draft: Draft) -> str:
         *_MODELS,
         "",
         *_checks(draft.min_coverage),
+        # The evaluation and the portfolio: sizes follow the number of names.
         "evaluation:",
         _line(f"  quantiles: {5 if draft.names >= 25 else 2}",
               "score buckets of the quantile returns"),
