@@ -1,4 +1,4 @@
-"""The stages of a market as Dagster definitions: assets, jobs, the schedule and the sensors."""
+"""Dagster definitions of a market: assets, jobs, the schedule and the sensors of its stages."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pipelines.staleness.up_to_date_check import up_to_date_check
 
 
 def build_definitions(market: Market, stages: Sequence[Stage] | None = None) -> dg.Definitions:
-    """The code location of a market.
+    """Build the code location of a market.
 
     Args:
         market: the market.
-        stages: its stages, where they are at hand.
+        stages: its stages (default: made here).
     """
     stages = stages_of(market) if stages is None else stages
     days = partitions_definition(market.sessions, closed=market.config.market.end is not None)
@@ -47,10 +47,11 @@ def build_definitions(market: Market, stages: Sequence[Stage] | None = None) -> 
         new_files(market, stages, daily),
         failed_runs(market, daily),
     )
-    shown_on = next(stage.name for stage in stages if stage.kind is Kind.REPORT)
+    # A report has the check of the whole market, since a person opens it every day.
+    report = next(stage.name for stage in stages if stage.kind is Kind.REPORT)
     return dg.Definitions(
         assets=[asset_of(market, stage, stages, days) for stage in stages],
-        asset_checks=[up_to_date_check(market, stages, shown_on)],
+        asset_checks=[up_to_date_check(market, stages, report)],
         jobs=[daily, reports, refit],
         schedules=[daily_retraining(market, stages, daily)],
         sensors=[sensor for sensor in sensors if sensor is not None],

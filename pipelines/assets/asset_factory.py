@@ -1,4 +1,4 @@
-"""A stage as an asset of Dagster: partitions, policies, locks, retries and metadata.
+"""Asset factory: a stage as a Dagster asset with partitions, policies, lock and metadata.
 
 This is the one place where a stage becomes a Dagster definition. The body of every asset is the
 same: refuse sessions that are not over, take the asset's lock, make what is missing or stale
@@ -30,7 +30,7 @@ from pipelines.staleness.served import Served
 from pipelines.warehouse.catalog import refresh_catalog
 from pipelines.warehouse.schemas import Table
 
-# Single-run backfills are what the design rests on; that their parameter is in beta is known.
+# The design rests on single-run backfills, whose parameter is still in beta.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 
 OWNERS = ["team:research"]
@@ -43,7 +43,7 @@ def asset_of(
     stages: Sequence[Stage],
     days: dg.PartitionsDefinition[str],
 ) -> dg.AssetsDefinition:
-    """The Dagster asset of a stage.
+    """Build the Dagster asset of a stage.
 
     Args:
         market: the market.
@@ -55,6 +55,7 @@ def asset_of(
     @dg.asset(
         name=stage.name,
         group_name=stage.group or str(stage.kind),
+        # Dagster maps partitions by identity: stages read their look-back from the warehouse.
         deps=list(stage.deps),
         check_specs=[check_spec(c, stage.name) for c in stage.checks if c.severity != "off"],
         partitions_def=days if stage.tables else None,
@@ -72,6 +73,7 @@ def asset_of(
         results = Results(context, stage, keys)
         served = Served(market, stages, context.instance)
         run = Run(market, stage, keys, context.log, results, served)
+        # From here on an error still records the sessions that were finished.
         with _at_work(context, run):
             _require_closed(run)
             with writer_lock(
@@ -85,6 +87,7 @@ def asset_of(
             result = results.hand_over(_lineage(stage))
         if stage.tables:
             try:
+                # The partitions are in place: an old catalog is no reason to fail the run.
                 update_catalog(market, stages)
             except (duckdb.Error, OSError) as error:
                 context.log.warning(
@@ -97,13 +100,13 @@ def asset_of(
 
 @contextmanager
 def _at_work(context: dg.AssetExecutionContext, run: Run) -> Iterator[None]:
-    """Inside the block a stage is made: what was finished counts, whatever ends it."""
+    """Record the finished sessions of a stage, however the block ends."""
     name = run.stage.name
     progress().start(name, len(run.keys) or 1)
     try:
         claim_run(context)
         yield
-    except BaseException as error:  # an interruption too: what was written counts
+    except BaseException as error:  # an interruption too: written sessions count
         run.results.record_done()
         _raise_as_failure(context, name, error)
         raise
@@ -115,7 +118,7 @@ def _require_closed(run: Run) -> None:
     """Refuse sessions that are not over: their bars are not final.
 
     Raises:
-        SourceError: naming them.
+        SourceError: a session is not over; the message names it.
     """
     last = run.market.last_closed()
     early = [key for key in run.keys if key > last]
@@ -127,13 +130,13 @@ def _require_closed(run: Run) -> None:
 
 
 def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseException) -> None:
-    """Turn an error that passes by itself into a retry, and one of the pipeline into a failure.
+    """Turn a transient error into a retry, and an error of the pipeline into a failure.
 
-    Where the source does not have the bars yet the run says so by a tag, for the schedule.
+    A tag of the run tells the schedule that the source does not have the bars yet.
 
     Raises:
-        RetryRequested: the network or the file system failed, and not too often yet.
-        Failure: the pipeline raised it on purpose; it would fail the same way again.
+        RetryRequested: the network or the file system failed, and retries are left.
+        Failure: the pipeline raised the error on purpose; a retry would fail the same way.
     """
     if is_transient(error):
         raise retry_later(context) from error
@@ -144,11 +147,11 @@ def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseE
 
 
 def update_catalog(market: Market, stages: Sequence[Stage]) -> None:
-    """Show tables in the catalog that have appeared since it was built.
+    """Show tables in the catalog that have appeared since the catalog was built.
 
     Raises:
         duckdb.Error: the catalog cannot be built.
-        OSError: it cannot be written.
+        OSError: the catalog cannot be written.
     """
     refresh_catalog(
         market.paths.catalog,
@@ -178,7 +181,7 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 
 def _lineage(stage: Stage) -> dg.TableColumnLineage | None:
-    """The column lineage of a stage as Dagster wants it."""
+    """The column lineage of a stage in Dagster's type."""
     if stage.lineage is None:
         return None
     return dg.TableColumnLineage(

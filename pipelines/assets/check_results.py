@@ -1,7 +1,7 @@
-"""Checks as Dagster knows them: what is declared, and one result a check over a run's sessions.
+"""Dagster asset checks: their specs, and one result per check over the sessions of a run.
 
-Metadata is for the eye: figures have five significant digits, and a number whose plot over runs
-would say nothing is given as text. The files have all digits.
+Figures in metadata have five significant digits, and a number whose plot over runs says nothing is
+text. The files have all digits.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from pipelines.errors import name_sessions
 from pipelines.instance.materializations import newest_evaluation
 from pipelines.market.stage import Check, Finding
 
-_DIGITS = 5  # significant ones of a figure
+_DIGITS = 5  # significant digits of a figure
 
 
 def severity_of(check: Check) -> dg.AssetCheckSeverity:
-    """An error where a failure stops the session, else a warning."""
+    """ERROR for a check that blocks, else WARN."""
     block = check.severity == "block"
     return dg.AssetCheckSeverity.ERROR if block else dg.AssetCheckSeverity.WARN
 
 
 def check_result(check: Check, found: Mapping[str, Finding]) -> dg.AssetCheckResult:
-    """A check over all sessions of a run that were checked: one's figures, or how many failed."""
-    failed = sorted(key for key, finding in found.items() if not finding.passed)
-    said = f"{len(found) - len(failed)} of {len(found)} sessions passed"
-    # As text: the UI plots numbers over runs, and how many sessions a run had says nothing.
+    """The result over the checked sessions of a run: the figures of one, or how many failed."""
+    failures = sorted(key for key, finding in found.items() if not finding.passed)
+    text = f"{len(found) - len(failures)} of {len(found)} sessions passed"
+    # As text: the UI plots numbers over runs, and a plot of this count says nothing.
     metadata: dict[str, Any] = {"sessions": str(len(found))}
-    if failed:
-        said += f"; {name_sessions(failed)} did not: {found[failed[-1]].message}"
-        metadata["failed"] = name_sessions(failed)
+    if failures:
+        text += f"; {name_sessions(failures)} did not: {found[failures[-1]].message}"
+        metadata["failed"] = name_sessions(failures)
     elif len(found) == 1:
         metadata |= shown_figures(next(iter(found.values())).figures)
     return dg.AssetCheckResult(
         check_name=check.name,
-        passed=not failed,
+        passed=not failures,
         severity=severity_of(check),
-        description=said,
+        description=text,
         metadata=metadata,
     )
 
@@ -48,14 +48,14 @@ def check_result(check: Check, found: Mapping[str, Finding]) -> dg.AssetCheckRes
 def unchecked_result(
     instance: dg.DagsterInstance, asset: str, check: Check, keys: Sequence[str]
 ) -> dg.AssetCheckResult:
-    """The result of a check in a run that had nothing to check: what is known stays as it is.
+    """Repeat the newest result of a check in a run that had nothing to check.
 
-    Dagster requires a result of every declared check. One that passed would turn a failure green
-    by a run that found everything current, so the newest evaluation is repeated. It must not stop
-    this run, which did nothing wrong: a failure of a check that blocks is repeated as a warning.
+    Dagster requires a result of every declared check, and a pass would hide an earlier failure.
+    The failure of a blocking check is repeated as a warning: this run must not stop, since it did
+    nothing wrong.
 
     Args:
-        instance: the record.
+        instance: Dagster's record.
         asset: key of the asset.
         check: the check.
         keys: the sessions of the run.
@@ -81,7 +81,7 @@ def unchecked_result(
 
 
 def check_spec(check: Check, asset: str) -> dg.AssetCheckSpec:
-    """A check as the UI knows it: blocking where a failure stops what follows."""
+    """Dagster's spec of a check, blocking if the check's severity is `block`."""
     return dg.AssetCheckSpec(
         check.name,
         asset=asset,
@@ -91,12 +91,12 @@ def check_spec(check: Check, asset: str) -> dg.AssetCheckSpec:
 
 
 def shown_figures(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata with numbers as a person reads them: five significant digits, counts whole."""
+    """Round the figures of metadata to five significant digits; counts stay whole."""
     return {k: _rounded(v) if isinstance(v, float) else v for k, v in values.items()}
 
 
 def _rounded(value: float) -> float:
-    """To five significant digits; what has more in front of the point is made whole."""
+    """Round to five significant digits, and a value with more integer digits to a whole number."""
     if math.isfinite(value) and abs(value) >= 10**_DIGITS:
         return float(round(value))
     return float(f"{value:.{_DIGITS}g}")

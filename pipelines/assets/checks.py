@@ -1,7 +1,7 @@
 """Checks of partitions: pure functions from counts and shares to findings.
 
-An asset asks them before it writes. A finding of severity `block` stops the run before anything of
-the session is published; one of `warn` is shown beside the partition. `assets/base.py` turns
+An asset calls a check before it writes. A finding of severity `block` stops the run before anything
+of the session is published; one of `warn` is shown beside the partition. `check_results.py` turns
 findings into Dagster's check evaluations.
 """
 
@@ -20,12 +20,12 @@ FloatArray: TypeAlias = NDArray[np.float64]
 
 
 def coverage(names: int, earlier: Sequence[int], min_share: float) -> Finding:
-    """The number of names against the median of the sessions before.
+    """Compare the number of names with the median of the sessions before.
 
     Args:
-        names: of the session.
-        earlier: of the sessions before it; with none there is nothing to compare.
-        min_share: of the median at least.
+        names: number of names of the session.
+        earlier: numbers of the sessions before; without any the check passes.
+        min_share: smallest share of the median.
     """
     usual = median(earlier) if earlier else names
     share = names / usual if usual else 1.0
@@ -42,13 +42,13 @@ def coverage(names: int, earlier: Sequence[int], min_share: float) -> Finding:
 def quarantined(
     aside: int, bars: int, max_share: float, rules: Mapping[str, int] | None = None
 ) -> Finding:
-    """Bars set aside against all bars of the session.
+    """Compare the bars set aside with all bars of the session.
 
     Args:
         aside: bars set aside.
         bars: all bars.
-        max_share: of them at most.
-        rules: how many of those set aside break each rule.
+        max_share: largest share of bars set aside.
+        rules: number of bars set aside by each rule.
     """
     share = aside / bars if bars else 0.0
     shown = ", ".join(f"{name} {count}" for name, count in (rules or {}).items())
@@ -62,10 +62,10 @@ def quarantined(
 
 
 def finite(infinite: Mapping[str, int]) -> Finding:
-    """No value is infinite.
+    """Check that no value is infinite.
 
     Args:
-        infinite: number of infinite values by column, columns without any left out.
+        infinite: number of infinite values by column, columns without any are left out.
     """
     shown = ", ".join(f"{name} {count}" for name, count in list(infinite.items())[:5])
     return Finding(
@@ -84,13 +84,13 @@ def nan_rise(
     usual: FloatArray | None,
     max_rise: float,
 ) -> Finding:
-    """Each column's share of missing values against its recent mean.
+    """Compare each column's share of missing values with its recent mean.
 
     Args:
-        columns: F names.
-        shares: of the session, [F].
-        usual: mean of the sessions before, [F]; None where there are none.
-        max_rise: by how much a share may exceed its mean.
+        columns: names, [F].
+        shares: shares of the session, [F].
+        usual: means of the sessions before, [F]; None without any.
+        max_rise: largest rise of a share above its mean.
     """
     if usual is None:
         return Finding("nan_share", True, "no sessions before to compare with")
@@ -108,7 +108,7 @@ def nan_rise(
 
 
 def cross_section(names: int, least: int) -> Finding:
-    """Enough names for a cross-sectional label."""
+    """Check that enough names have a label to rank."""
     return Finding(
         "cross_section",
         names >= least,
@@ -118,7 +118,7 @@ def cross_section(names: int, least: int) -> Finding:
 
 
 def in_force_finding(passed_over: Mapping[str, Sequence[str]]) -> Finding:
-    """The newest model is the one in force.
+    """Check that the newest model is the one in force.
 
     Args:
         passed_over: reasons by newer anchor, newest first.
@@ -134,7 +134,7 @@ def in_force_finding(passed_over: Mapping[str, Sequence[str]]) -> Finding:
 
 
 def model_age(sessions: int, most: int, as_of: str) -> Finding:
-    """Sessions since the model in force was trained."""
+    """Check the number of sessions since the model in force was trained."""
     return Finding(
         "age",
         sessions <= most,
@@ -145,7 +145,7 @@ def model_age(sessions: int, most: int, as_of: str) -> Finding:
 
 
 def score_coverage(scores: int, members: int, min_share: float) -> Finding:
-    """Scores against members with a bar."""
+    """Compare the number of scores with that of members with a bar."""
     share = scores / members if members else 1.0
     return Finding(
         "coverage",
@@ -156,7 +156,7 @@ def score_coverage(scores: int, members: int, min_share: float) -> Finding:
 
 
 def score_spread(spread: float, scores: int) -> Finding:
-    """Scores of more than one name differ."""
+    """Check that scores of more than one name differ."""
     return Finding(
         "varied",
         scores < 2 or spread > 0.0,
@@ -167,7 +167,7 @@ def score_spread(spread: float, scores: int) -> Finding:
 
 
 def look_ahead(key: str, as_of: str, newest_label: str) -> Finding:
-    """The model scoring a session used no label that matured after it."""
+    """Check that the model of a session used no label that matured after the session."""
     return Finding(
         "look_ahead",
         as_of <= key and newest_label <= key,
@@ -178,12 +178,12 @@ def look_ahead(key: str, as_of: str, newest_label: str) -> Finding:
 
 
 def ic_decay(recent: Sequence[float], least: float, enough: int) -> Finding:
-    """Mean rank IC over recent sessions.
+    """Check the mean rank IC over recent sessions.
 
     Args:
-        recent: rank ICs of the recent sessions, undefined ones left out.
-        least: the mean at least.
-        enough: sessions from which on a mean says anything; with fewer the check passes.
+        recent: rank ICs of the recent sessions without undefined ones.
+        least: smallest mean.
+        enough: smallest number of sessions; with fewer the check passes.
     """
     mean = sum(recent) / len(recent) if recent else least
     return Finding(

@@ -1,9 +1,8 @@
-"""Which columns each column is made from, for the lineage in the UI.
+"""Column lineage: the columns that each column is made from, for the UI.
 
-A function of the configuration alone: the fields that a feature's expression reads, and what the
-adjusted fields are made of. Dagster reads column lineage from the newest materialization, so a run
-attaches it to its last session only: 158 features name some 500 columns, which is not repeated for
-every session of a backfill.
+The lineage follows from the configuration alone: the fields of a feature's expression, and the bar
+columns behind adjusted fields. Dagster reads it from the newest materialization, so a run attaches
+the lineage to its last session only: 158 features name some 500 columns.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ _VWAP_FROM = {"amount": ("amount", "volume"), "typical": ("high", "low", "close"
 
 
 def bar_columns(market: Market, fields: Iterable[str]) -> list[str]:
-    """The columns of `ohlcv` that adjusted fields are made of, in its order."""
-    needed = {"adj_factor"}
+    """The columns of `ohlcv` behind adjusted fields, in the order of the table."""
+    sources = {"adj_factor"}
     for field in fields:
-        needed |= set(_VWAP_FROM[market.config.market.vwap] if field == "vwap" else (field,))
+        sources |= set(_VWAP_FROM[market.config.market.vwap] if field == "vwap" else (field,))
     order = ("open", "high", "low", "close", "volume", "amount", "adj_factor")
-    return [name for name in order if name in needed]
+    return [name for name in order if name in sources]
 
 
 def feature_lineage(market: Market) -> Lineage:
@@ -54,8 +53,10 @@ def infer_lineage(market: Market) -> Lineage:
 
 def learn_lineage() -> Lineage:
     """`dataset_learn`: the labels, for members that have features."""
-    made = {"label": ["label"], "dataset_infer": ["member"]}
-    return _lineage({"label": made, "raw_label": made, "decision_date": {"label": ["label"]}})
+    label_sources = {"label": ["label"], "dataset_infer": ["member"]}
+    return _lineage(
+        {"label": label_sources, "raw_label": label_sources, "decision_date": {"label": ["label"]}}
+    )
 
 
 def prediction_lineage(market: Market, model: str) -> Lineage:
@@ -74,8 +75,8 @@ def prediction_lineage(market: Market, model: str) -> Lineage:
 
 def evaluation_lineage(model: str, columns: Iterable[str]) -> Lineage:
     """`{model}_evaluation`: every figure from scores and raw labels."""
-    made = {f"{model}_prediction": ["score"], "label": ["label"]}
-    return _lineage({name: made for name in columns if name not in ("decision_date", "as_of")})
+    sources = {f"{model}_prediction": ["score"], "label": ["label"]}
+    return _lineage({name: sources for name in columns if name not in ("decision_date", "as_of")})
 
 
 def _lineage(columns: Mapping[str, Mapping[str, Iterable[str]]]) -> Lineage:

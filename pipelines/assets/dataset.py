@@ -1,7 +1,7 @@
 """`processors`, `dataset_infer`, `dataset_learn`: normalised features and the rows to learn from.
 
 Learning and serving see the same rows: `dataset_infer` holds every bar, `dataset_learn` only adds
-a processed label to those of members whose label is known. Processors are fitted on members'
+a processed label to the rows of members with a known label. Processors are fitted on members'
 rows inside the fit window; a label enters a fit only if it had matured by its end.
 """
 
@@ -88,7 +88,7 @@ def fit_processors(run: Run) -> None:
 
 
 def recorded_state(market: Market) -> PartitionInfo | None:
-    """The provenance of the fitted state; None where the processors were never fitted.
+    """The provenance of the fitted state; None if the processors were never fitted.
 
     Raises:
         DamagedFileError: the file is damaged.
@@ -99,8 +99,8 @@ def recorded_state(market: Market) -> PartitionInfo | None:
         raise DamagedFileError(str(error)) from error
     if state is None:
         return None
-    made = Provenance(PROCESSORS, CODE_VERSION, state.config, state.inputs)
-    return PartitionInfo(0, state.hash, made)
+    provenance = Provenance(PROCESSORS, CODE_VERSION, state.config, state.inputs)
+    return PartitionInfo(0, state.hash, provenance)
 
 
 def fit_state(run: Run) -> ProcessorState:
@@ -130,8 +130,8 @@ def fit_state(run: Run) -> ProcessorState:
     learn = build_chain(dataset.learn_processors, dataset, group="label")
     learn.fit(to_qlib(rows, "label", [LABEL_NAME]))
     versions = {"alpha158": features.digests, "label": labels.digests}
-    made = run.provenance(WHOLE, versions)
-    return ProcessorState(infer, learn, made.config, dict(made.inputs))
+    provenance = run.provenance(WHOLE, versions)
+    return ProcessorState(infer, learn, provenance.config, dict(provenance.inputs))
 
 
 def _state_table(state: ProcessorState) -> str:
@@ -152,14 +152,16 @@ def dataset_infer_stage(market: Market) -> Stage:
     def make(run: Run) -> None:
         state = load_state(market)
         names = input_columns(state.infer, list(market.feature_formulas))
-        wanted = ["instrument", "member", *names]
+        columns = ["instrument", "member", *names]
+        # A chunk at a time, so that memory does not grow with the range.
         for keys in chunks(run.keys):
             parts = market.warehouse.read(
-                "alpha158", keys, needed_by=run.stage.name, columns=wanted
+                "alpha158", keys, needed_by=run.stage.name, columns=columns
             )
             versions = {"alpha158": parts.digests, PROCESSORS: {WHOLE: state.hash}}
             processed = from_qlib(state.infer.transform(to_qlib(parts.frame, "feature", names)))
             processed["member"] = _aligned(processed, parts.frame)
+            # Processors may drop every row of a session: its partition is empty and says so.
             by_session = {f"{key:%Y-%m-%d}": rows for key, rows in processed.groupby("date")}
             written = market.warehouse.write_many(
                 table,
@@ -208,7 +210,7 @@ def _nan_share(values: pd.DataFrame) -> float:
 
 
 def _aligned(processed: pd.DataFrame, source: pd.DataFrame) -> Any:
-    """`member` of the processed rows; processors may have dropped some."""
+    """`member` of the processed rows, of which processors may have dropped some."""
     keys = ["date", "instrument"]
     return (
         processed[keys]
@@ -248,7 +250,7 @@ def dataset_learn_stage(market: Market) -> Stage:
 
 
 def write_learning_rows(run: Run) -> None:
-    """Join matured labels with the members' features rows of their decision, and process them."""
+    """Join matured labels with members' rows of the decision session, and process the labels."""
     market, warehouse = run.market, run.market.warehouse
     state = load_state(market)
     for keys in chunks(run.keys):
@@ -259,14 +261,19 @@ def write_learning_rows(run: Run) -> None:
             PROCESSORS: {WHOLE: state.hash},
         }
         decisions = {key: market.decision_of(key) for key in keys}
-        asked = [d for d in decisions.values() if d is not None]
+        decision_keys = [d for d in decisions.values() if d is not None]
         by_session: dict[str, pd.DataFrame] = {}
-        if asked:
+        # The first decisions lie before the market's start: their sessions have no row and say so.
+        if decision_keys:
             infer = warehouse.read(
-                "dataset_infer", asked, needed_by=run.stage.name, columns=["instrument", "member"]
+                "dataset_infer",
+                decision_keys,
+                needed_by=run.stage.name,
+                columns=["instrument", "member"],
             )
             versions["dataset_infer"] = infer.digests
-            require_processors(market, "dataset_infer", asked, state.hash, run.stage.name)
+            # Rows that another state normalised must not be learned from.
+            require_processors(market, "dataset_infer", decision_keys, state.hash, run.stage.name)
             rows = _process(labels.frame, infer.frame, state)
             by_session = {f"{key:%Y-%m-%d}": part for key, part in rows.groupby("matured")}
         parts = [
@@ -281,6 +288,7 @@ def write_learning_rows(run: Run) -> None:
             )
             for key in keys
         ]
+        # Check before writing: a blocking check must leave nothing of its session behind.
         for key in keys:
             if decisions[key] is not None:
                 names = len(by_session.get(key, ()))

@@ -1,7 +1,7 @@
-"""`{name}_evaluation`: a row a session.
+"""`{name}_evaluation`: IC, rank IC and quantile returns of one decision, a row a session.
 
-Partition D scores the predictions of the decision whose labels matured at D. Where none were made,
-in the warm-up or because that session was never run, it holds no row and says so.
+Partition D scores the predictions of the decision whose labels matured at D. Without predictions
+(warm-up, or a session that was never run) the partition has no row, and its status says so.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def evaluation_stage(market: Market, spec: ModelSpec) -> Stage:
 
 
 def _check_decay(run: Run) -> None:
-    """The mean rank IC up to the newest session of a run, after it was written."""
+    """Check the mean rank IC up to the newest session of a run, after it was written."""
     market, checks = run.market, run.market.config.checks.evaluation
     if checks.ic_decay == "off":
         return
@@ -80,51 +80,56 @@ def _check_decay(run: Run) -> None:
 
 
 def _evaluate(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
+    """Write the evaluations of a chunk of sessions."""
     from rnn_core.evaluation import evaluate_session
 
     market, warehouse, table = run.market, run.market.warehouse, run.stage.tables[0]
     name = f"{spec.name}_prediction"
     labels = warehouse.read("label", keys, needed_by=run.stage.name)
     decisions = {key: market.decision_of(key) for key in keys}
-    there = set(warehouse.sessions(name))
-    asked = [d for d in decisions.values() if d in there]
-    predictions = warehouse.read(name, asked, needed_by=run.stage.name) if asked else None
+    # Only decisions whose prediction is stored are read; the others get no row.
+    stored_keys = set(warehouse.sessions(name))
+    decision_keys = [d for d in decisions.values() if d in stored_keys]
+    predictions = (
+        warehouse.read(name, decision_keys, needed_by=run.stage.name) if decision_keys else None
+    )
     scores = _by_session(predictions.frame) if predictions else {}
     returns = _by_session(labels.frame)
     versions = {"label": labels.digests, name: predictions.digests if predictions else {}}
     for key, decision in decisions.items():
         frame = table.empty()
         status = "ok"
-        shown: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         if decision is None or decision not in scores:
             status = f"no prediction was made for the decision of {decision or 'the warm-up'}"
         elif key not in returns:
             status = f"no label of {decision} matured"
         else:
-            scored, matured = scores[decision], returns[key]
+            score_rows, label_rows = scores[decision], returns[key]
+            # Scores of the decision meet the returns that matured at this session.
             row = evaluate_session(
-                scored.set_index("instrument")["score"],
-                matured.set_index("instrument")["label"],
+                score_rows.set_index("instrument")["score"],
+                label_rows.set_index("instrument")["label"],
                 quantiles=market.config.evaluation.quantiles,
             )
-            as_of = scored["as_of"].iloc[0]
+            as_of = score_rows["as_of"].iloc[0]
             frame = pd.DataFrame(
                 [
                     {
                         "decision_date": pd.Timestamp(decision),
                         "as_of": as_of,
                         **row,
-                        **_seed_ics(scored, matured),
+                        **_seed_ics(score_rows, label_rows),
                     }
                 ]
             )
-            shown = {"ic": row["ic"], "rank_ic": row["rank_ic"], "n": row["n"]}
+            figures = {"ic": row["ic"], "rank_ic": row["rank_ic"], "n": row["n"]}
         info = warehouse.write(table, table.name, key, frame, run.provenance(key, versions, status))
-        run.done(key, info, decision_date=decision or "none", **_finite(shown))
+        run.done(key, info, decision_date=decision or "none", **_finite(figures))
 
 
 def _seed_ics(scored: pd.DataFrame, matured: pd.DataFrame) -> dict[str, list[float] | None]:
-    """IC and rank IC of each network of an ensemble; None where there is one."""
+    """IC and rank IC of each network of an ensemble; None for a single network."""
     from rnn_core.evaluation import evaluate_session
 
     if scored["seed_scores"].isna().all():
@@ -140,5 +145,5 @@ def _by_session(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _finite(shown: dict[str, Any]) -> dict[str, Any]:
-    """Figures that the UI can plot: an undefined one is left out, never shown as 0."""
+    """Leave out undefined figures, which the UI must not show as 0."""
     return {k: v for k, v in shown.items() if v == v}

@@ -1,8 +1,8 @@
 """`alpha158` and `label`: features of a session's bars, and the return that matured with them.
 
-Both read their look-back from the warehouse, which first confirms that every session of it is
-there. In strict semantics a session's features have the same bits whatever range they are
-computed in, since every window is summed afresh.
+Both read their look-back from the warehouse, which first confirms that every session of the
+look-back is stored. In strict semantics a session's features have the same bits whatever range they
+are computed in, since every window is summed afresh.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def alpha158_stage(market: Market) -> Stage:
     checks = market.config.checks.features
 
     def make(run: Run) -> None:
+        # `shares` carries a figure of each session from the generator to its record.
         shares: dict[str, float] = {}
         history = _recent_shares(run)
         parts = (
@@ -53,6 +54,7 @@ def alpha158_stage(market: Market) -> Stage:
             for keys in chunks(run.keys)
             for part in feature_partitions(run, table, keys, shares, history)
         )
+        # The parts are a generator: each chunk is computed when its first session is written.
         for key, info in market.warehouse.write_each(table, table.name, parts):
             run.done(key, info, nan_share=shares.pop(key))
 
@@ -83,28 +85,28 @@ def alpha158_stage(market: Market) -> Stage:
 
 
 def describe_features(market: Market) -> str:
-    """What the asset `alpha158` of a market holds, for the UI."""
+    """Describe the asset `alpha158` of a market for the UI."""
     features = market.feature_set
     name = identity(market.config.features.set)
-    what = f"the set {name}" if isinstance(name, str) else "the configured set"
+    text = f"the set {name}" if isinstance(name, str) else "the configured set"
     back = features.look_back
-    before = "all" if back >= UNBOUNDED else f"up to {back}"
+    history = "all" if back >= UNBOUNDED else f"up to {back}"
     return (
-        f"The {len(features)} features of {what} for every bar, {market.config.features.semantics} "
-        f"semantics, from adjusted bars of this session and {before} before it. The asset keeps "
+        f"The {len(features)} features of {text} for every bar, {market.config.features.semantics} "
+        f"semantics, from adjusted bars of this session and {history} before it. The asset keeps "
         f"this name whatever the set. The column descriptions give each formula."
     )
 
 
 def features_config(market: Market) -> dict[str, object]:
-    """The configuration that the features use."""
+    """The configuration that decides the bytes of the features."""
     features = market.config.features
     config: dict[str, object] = {
         "set": identity(features.set),
         "semantics": features.semantics,
         "vwap": market.config.market.vwap,
     }
-    if features.min_periods > 1:  # 1 is what partitions without this key were made with
+    if features.min_periods > 1:  # partitions without this key were made with 1
         config["min_periods"] = features.min_periods
     return config
 
@@ -116,14 +118,14 @@ def feature_partitions(
     shares: dict[str, float],
     history: deque[NDArray[np.float64]],
 ) -> Iterator[tuple[str, pa.Table, Provenance]]:
-    """The partitions of consecutive sessions, computed together when the first is asked for.
+    """Compute the partitions of consecutive sessions together, when the first is asked for.
 
     Args:
         run: the run.
         table: the configured features.
         keys: the sessions.
-        shares: where the share of missing values of each session goes.
-        history: shares by column [F] of the sessions before, carried on.
+        shares: receives the share of missing values of each session.
+        history: shares by column [F] of the sessions before; each session adds its own.
 
     Raises:
         CheckFailedError: features of a session are infinite.
@@ -132,13 +134,14 @@ def feature_partitions(
     from rnn_core.features import set_panel
 
     market = run.market
-    needed = market.sessions.between(feature_window(market, keys[0])[0], keys[-1])
-    bars, parts = load_bars(market, needed, "alpha158")
+    # The window begins with the look-back of the first session.
+    window = market.sessions.between(feature_window(market, keys[0])[0], keys[-1])
+    bars, parts = load_bars(market, window, "alpha158")
     if "vwap" in market.feature_set.fields:
         _require_vwap(bars)
     bars["member"] = parts.frame["member"].to_numpy(dtype="float64")
-    panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
-    first = len(needed) - len(keys)  # what comes before is look-back
+    panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(window))
+    first = len(window) - len(keys)  # sessions before this one are look-back
     config = market.config.features
     by_session = _by_session(
         set_panel(
@@ -151,28 +154,29 @@ def feature_partitions(
     )
     instruments = panel.instruments.to_numpy(dtype=object)
     for t, (key, features) in enumerate(zip(keys, by_session, strict=True), start=first):
-        there = panel.present[:, t]
-        block = features[:, there]  # [F, N present]
+        # The check comes before the yield: a blocking one stops the session before it is written.
+        present = panel.present[:, t]
+        block = features[:, present]  # [F, N present]
         missing = np.isnan(block).mean(axis=1) if block.size else np.zeros(len(block))  # [F]
         _check(run, key, block, missing, history)
         history.append(missing)
         shares[key] = round(float(missing.mean()), 6)
-        member = panel.fields["member"][there, t] == 1.0
-        rows = from_columns(table, [instruments[there], member, *columns_of(block)])
+        member = panel.fields["member"][present, t] == 1.0
+        rows = from_columns(table, [instruments[present], member, *columns_of(block)])
         yield key, rows, run.provenance(key, {"ohlcv": parts.digests})
 
 
 def _recent_shares(run: Run) -> deque[NDArray[np.float64]]:
-    """Shares of missing values by column of the sessions before a run that are there, oldest first.
+    """Shares of missing values by column of the stored sessions before a run, oldest first.
 
-    Features of another set are none to compare with.
+    Features of another set do not count.
     """
     market, columns = run.market, list(run.market.feature_formulas)
     length = market.config.checks.features.history_sessions
     history: deque[NDArray[np.float64]] = deque(maxlen=length)
     before = market.sessions.window(run.keys[0], length + 1)[:-1]
-    there = set(market.warehouse.sessions("alpha158"))
-    keys = [key for key in before if key in there]
+    stored_keys = set(market.warehouse.sessions("alpha158"))
+    keys = [key for key in before if key in stored_keys]
     if keys:
         try:
             rows = market.warehouse.read(
@@ -193,7 +197,7 @@ def _check(
     missing: NDArray[np.float64],
     history: deque[NDArray[np.float64]],
 ) -> None:
-    """Infinite values and missing ones of a session's features [F, N]."""
+    """Check a session's features [F, N] for infinite and missing values."""
     columns = list(run.market.feature_formulas)
     infinite = np.isinf(block).sum(axis=1)  # [F]
     usual = np.asarray(history).mean(axis=0) if history else None
@@ -207,7 +211,7 @@ def _check(
 def _by_session(values: NDArray[np.float32], first: int) -> NDArray[np.float32]:
     """The features of the sessions from `first` on, [F, N, T] -> [T, F, N].
 
-    One feature at a time, so that what is read and what is written both stay in the cache.
+    The loop copies a feature at a time, so that source and target both stay in the cache.
     """
     features, n, t = values.shape
     out = np.empty((t - first, features, n), dtype=values.dtype)  # [T, F, N]
@@ -217,11 +221,11 @@ def _by_session(values: NDArray[np.float32], first: int) -> NDArray[np.float32]:
 
 
 def _require_vwap(bars: pd.DataFrame) -> None:
-    """No session is without any vwap, which would be a silent column of NaN."""
-    there = bars["vwap"].notna().groupby(bars["date"]).any()
-    if not there.all():
+    """Refuse a session without any vwap, which would be a silent column of NaN."""
+    has_vwap = bars["vwap"].notna().groupby(bars["date"]).any()
+    if not has_vwap.all():
         raise SourceError(
-            f"no bar of {there.index[~there][0]:%Y-%m-%d} has an amount, and market.vwap is "
+            f"no bar of {has_vwap.index[~has_vwap][0]:%Y-%m-%d} has an amount, and market.vwap is "
             f"`amount`; use a source that gives it, or set market.vwap to typical or none"
         )
 
@@ -257,17 +261,17 @@ def write_labels(run: Run) -> None:
 
 
 def label_partitions(run: Run, keys: tuple[str, ...]) -> Iterator[tuple[str, Rows, Provenance]]:
-    """The partitions of consecutive sessions, computed together when the first is asked for."""
+    """Compute the partitions of consecutive sessions together, when the first is asked for."""
     from rnn_core.data import Panel
     from rnn_core.features import expression_panel
 
     market, sessions = run.market, run.market.sessions
-    needed = sessions.between(label_window(market, keys[0])[0], keys[-1])
-    bars, parts = load_bars(market, needed, "label")
-    panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(needed))
+    window = sessions.between(label_window(market, keys[0])[0], keys[-1])
+    bars, parts = load_bars(market, window, "label")
+    panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(window))
     values = expression_panel(panel, market.label, semantics="strict")  # [N, T]
     instruments = panel.instruments.to_numpy(dtype=object)
-    position = {key: t for t, key in enumerate(needed)}
+    position = {key: t for t, key in enumerate(window)}
     for key in keys:
         versions = {"ohlcv": parts.digests}
         decision = market.decision_of(key)
@@ -275,9 +279,9 @@ def label_partitions(run: Run, keys: tuple[str, ...]) -> Iterator[tuple[str, Row
             yield key, LABEL.empty(), run.provenance(key, versions, no_label_yet(market))
             continue
         column = values[:, position[decision]].astype("float32")  # [N]
-        known = np.isfinite(column)
-        dates = np.full(int(known.sum()), decision, dtype="datetime64[D]")
-        rows = from_columns(LABEL, [instruments[known], dates, column[known]])
+        has_label = np.isfinite(column)
+        dates = np.full(int(has_label.sum()), decision, dtype="datetime64[D]")
+        rows = from_columns(LABEL, [instruments[has_label], dates, column[has_label]])
         yield key, rows, run.provenance(key, versions)
 
 

@@ -1,9 +1,9 @@
-"""By when the UI expects a session's scores and evaluations: hours after the schedule asks for it.
+"""Freshness policy: the time by which the UI expects the scores and evaluations of a session.
 
 The deadline is a cron time on the mornings after trading weekdays, derived from the calendar and
 the schedule's own cron, so a weekend is not late. A policy knows weekdays, not dates: on the
 morning after a holiday that falls on a weekday the assets show as late until the next session.
-What is exact, and what alerts, is the schedule; this is for the eye.
+The policy only marks assets in the UI; the schedule is exact and alerts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WEEKS_LOOKED_AT = 4
 
 
 def freshness_policy(market: Market) -> dg.FreshnessPolicy | None:
-    """The policy of the assets that end the graph; None where the schedule is off."""
+    """The policy of the assets that end the graph; None if the schedule is off."""
     if not market.config.schedule.enabled:
         return None
     zone = market.sessions.timezone
@@ -37,16 +37,20 @@ def freshness_policy(market: Market) -> dg.FreshnessPolicy | None:
 def deadline_cron(market: Market) -> str:
     """`MINUTE HOUR * * WEEKDAYS`: `late_after_hours` after the schedule first asks for a session.
 
-    Looked up for the newest sessions that are known: the weekdays on which they are asked for.
+    The weekdays are those on which the newest known sessions are asked for.
     """
     settings, zone = market.config.schedule, market.sessions.timezone
-    late = dt.timedelta(hours=settings.late_after_hours)
-    asked: list[dt.datetime] = []
+    delay = dt.timedelta(hours=settings.late_after_hours)
+    deadlines: list[dt.datetime] = []
     for key in market.sessions.keys[-5 * _WEEKS_LOOKED_AT :]:
         midnight = dt.datetime.fromisoformat(key) + dt.timedelta(days=1)
         local = midnight.replace(tzinfo=ZoneInfo(zone))
         first = next_tick(settings.cron, local, zone)
-        asked.append(first.replace(tzinfo=None) + late)  # on the wall clock, whatever the season
-    weekdays = sorted({(moment.weekday() + 1) % 7 for moment in asked})  # cron counts from Sunday
-    last = max(moment.time() for moment in asked)
+        deadlines.append(
+            first.replace(tzinfo=None) + delay
+        )  # on the wall clock, whatever the season
+    weekdays = sorted(
+        {(moment.weekday() + 1) % 7 for moment in deadlines}
+    )  # cron counts from Sunday
+    last = max(moment.time() for moment in deadlines)
     return f"{last.minute} {last.hour} * * {','.join(map(str, weekdays))}"

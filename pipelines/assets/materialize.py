@@ -2,9 +2,9 @@
 
 Every partitioned asset, whoever launches it (a command, the UI, the schedule), first compares its
 stored partitions with what it would write: same code version, configuration and inputs, and bytes
-that still have their digest. A current partition is recorded as materialized with the figures of
-when it was made, and its file is not touched. So a range that was cut off half-way and is run again
-does the other half, as one run of the whole range.
+that still have their digest. A current partition is recorded as materialized with its earlier
+figures, and its file is not touched. So a range that was cut off half-way and is run again makes
+the other half, as one run of the whole range.
 
 A stage that takes its data from outside asks its source, unless a command tells it by a tag to
 trust the stored bars. Two tags on a run say what the command wants:
@@ -12,15 +12,15 @@ trust the stored bars. Two tags on a run say what the command wants:
     rnn/current   keep: trust stored bars too;  ask: the source, as without the tag;
                   remake: make everything again, current or not
                   retrain: that, and train every model of the range anew
-    rnn/served    keep: leave what was served as it is, though its inputs changed since
+    rnn/served    keep: leave served partitions as they are, though their inputs changed since
 
 Before a served partition is written anew its file is kept as a revision (`revisions.py`), and so is
-a bundle that gave served scores. A served pointer stays where its bundle has to be trained again,
-since it is gone or cannot score any more: the sessions that follow need the bundle.
+a bundle that gave served scores. A served pointer stays even if its bundle has to be trained again,
+because it is gone or cannot score any more: the sessions that follow need the bundle.
 
 A partition that is stored and not on record, as after a lost DAGSTER_HOME, is put on record first,
 at the time at which its file was written. A prediction on record whose file is gone or damaged is
-taken off it: the one that is made in its place was not served.
+taken off the record: its replacement was not served.
 """
 
 from __future__ import annotations
@@ -54,49 +54,57 @@ def materialize(
         run: the run of a partitioned stage, with all the sessions that were asked for.
         stages: every stage of the market, upstream first.
         instance: Dagster's record.
-        tags: of the Dagster run.
+        tags: tags of the Dagster run.
     """
     stage, served = run.stage, run.predictions_served
     now = StoredVersions(run.market, stages, served if tags.get(SERVED_TAG) == KEEP else None)
     now.load(stage, run.keys)
-    stored = {key for key in run.keys if now.is_intact(stage, key)}
-    _mend_record(run, instance, now, stored)
+    stored_keys = {key for key in run.keys if now.is_intact(stage, key)}
+    # The record decides what was served, so it is mended before anything is compared.
+    _mend_record(run, instance, now, stored_keys)
     if stage.is_source and tags.get(CURRENT_TAG) == KEEP:
         now.load_bars(run.keys)
 
-    kept: set[str] = set()
+    kept_keys: set[str] = set()
     for key in run.keys:  # in order: a session may be made from the one before it
-        if key in stored and _is_kept(run, key, tags, now):
-            kept.add(key)
+        if key in stored_keys and _is_kept(run, key, tags, now):
+            kept_keys.add(key)
         else:
             now.mark_outdated(stage, [key])
-    stays = frozenset(key for key in kept if now.lacks_bundle(stage, key))
-    _record_kept(run, instance, now, [key for key in run.keys if key in kept - stays])
+    # A served pointer whose bundle has to be trained again is work, and stays as it is.
+    pointer_keys = frozenset(key for key in kept_keys if now.lacks_bundle(stage, key))
+    _record_kept(run, instance, now, [key for key in run.keys if key in kept_keys - pointer_keys])
 
-    left = [key for key in run.keys if key not in kept - stays]
-    replaced = [key for key in left if key in stored - stays and served.holds(stage, key)]
+    keys_to_make = [key for key in run.keys if key not in kept_keys - pointer_keys]
+    # Served files are kept as revisions before their sessions are made anew.
+    replaced_keys = [
+        key
+        for key in keys_to_make
+        if key in stored_keys - pointer_keys and served.holds(stage, key)
+    ]
     is_model = stage.kind is Kind.MODEL and stage.model is not None
     work = replace(
         run,
-        stays=stays,
+        stays=pointer_keys,
         retrains=is_model and tags.get(CURRENT_TAG) == RETRAIN,
-        history=frozenset(key for key in left if now.is_history(stage, key)),
+        history=frozenset(key for key in keys_to_make if now.is_history(stage, key)),
     )
-    bundles = [key for key in left if is_model and _replaces_served_bundle(run, key)]
-    with _revisions_kept(run, replaced, bundles):
-        for block in run.market.sessions.consecutive(left):
+    bundles = [key for key in keys_to_make if is_model and _replaces_served_bundle(run, key)]
+    with _revisions_kept(run, replaced_keys, bundles):
+        # A block has no gap, so that a stage reads its look-back once.
+        for block in run.market.sessions.consecutive(keys_to_make):
             stage.make(replace(work, keys=block))
 
 
 def _replaces_served_bundle(run: Run, key: str) -> bool:
-    """True if a session trains a model that sessions at or after it may have been served with."""
+    """True if a session trains a model that may have served sessions at or after it."""
     model = str(run.stage.model)
     return run.market.plan_of(model).trains(key) and run.predictions_served.follows(model, key)
 
 
 @contextmanager
 def _revisions_kept(run: Run, keys: Sequence[str], bundles: Sequence[str]) -> Iterator[None]:
-    """Inside the block served partitions and bundles may be replaced; what they were is kept."""
+    """Keep revisions of the served partitions and bundles that the block replaces."""
     store, models = run.market.warehouse.store, run.market.paths.models
     tables = [table.name for table in run.stage.tables]
     for key in keys:
@@ -116,14 +124,14 @@ def _revisions_kept(run: Run, keys: Sequence[str], bundles: Sequence[str]) -> It
 def _mend_record(
     run: Run, instance: dg.DagsterInstance, now: StoredVersions, stored: set[str]
 ) -> None:
-    """Put stored partitions on record that are not; take predictions off it that are not stored."""
+    """Put unrecorded partitions on record, and take predictions without a file off the record."""
     stage = run.stage
-    recorded = on_record(instance, stage.name, run.keys)
-    infos = now.table(stage.name).infos(sorted(stored - recorded))
+    recorded_keys = on_record(instance, stage.name, run.keys)
+    infos = now.table(stage.name).infos(sorted(stored - recorded_keys))
     put_on_record(run.market.warehouse.store, instance, stage.name, infos)
     if stage.kind is Kind.PREDICTION:
-        gone = sorted(recorded - stored)
-        forget(instance, stage.name, gone, but_of_run=run.results.run_id)
+        lost_keys = sorted(recorded_keys - stored)
+        forget(instance, stage.name, lost_keys, but_of_run=run.results.run_id)
 
 
 def _is_kept(run: Run, key: str, tags: Mapping[str, str], now: StoredVersions) -> bool:
@@ -140,14 +148,14 @@ def _is_kept(run: Run, key: str, tags: Mapping[str, str], now: StoredVersions) -
 def _record_kept(
     run: Run, instance: dg.DagsterInstance, now: StoredVersions, keys: Sequence[str]
 ) -> None:
-    """Record each kept partition as done, with the figures of when it was made."""
-    before = _recorded_metadata(instance, run.stage.name, keys)
+    """Record each kept partition as done, with its earlier figures."""
+    earlier = _recorded_metadata(instance, run.stage.name, keys)
     for key in keys:
         info = now.table(run.stage.name).info(key)
         assert info is not None  # noqa: S101 - only stored partitions are kept
-        known = before.get(key, {})
-        same = getattr(known.get("digest"), "value", None) == info.digest[:16]
-        run.done(key, info, **({**known, "kept": True} if same else {"kept": True}))
+        figures = earlier.get(key, {})
+        is_same = getattr(figures.get("digest"), "value", None) == info.digest[:16]
+        run.done(key, info, **({**figures, "kept": True} if is_same else {"kept": True}))
 
 
 def _recorded_metadata(

@@ -1,9 +1,9 @@
 """One factory for every model family: `{name}_model`, the model in force after each session.
 
-A partition is a pointer to the bundle of its anchor session, trained in that session's partition;
-where that model did not pass its blocking checks, to the last one that did. A run trains the
-anchors inside its range in order and keeps bundles whose fingerprints match, so an interrupted
-backfill goes on where it stopped.
+A partition is a pointer to the bundle of its anchor session, or to the last good bundle if that one
+failed a blocking check. The anchor's partition trains the bundle. A run trains the anchors inside
+its range in order and keeps bundles whose fingerprints match, so an interrupted backfill goes on
+from its last bundle.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ GPU_POOL = "gpu"
 def model_stage(market: Market, spec: ModelSpec) -> Stage:
     """The stage `{name}_model`.
 
-    A pin is no part of its configuration: the bundle in force is an input of every partition, so
-    that setting one or taking it away touches the sessions that it changes and no other.
+    A pin is no part of the configuration: the bundle in force is an input of every partition, so
+    that a change of the pin touches only the sessions whose bundle changes.
     """
     training, plan = market.config.training, market.plan_of(spec.name)
     networks = len(seeds_of(market, spec))
@@ -89,11 +89,11 @@ def model_stage(market: Market, spec: ModelSpec) -> Stage:
 def _checks(market: Market) -> tuple[Check, ...]:
     checks = market.config.checks.model
     severities = {checks.beats_constant, checks.rank_ic, checks.varied}
-    judged: Severity = "warn" if severities != {"off"} else "off"
+    severity: Severity = "warn" if severities != {"off"} else "off"
     return (
         Check(
             "in_force",
-            judged,
+            severity,
             f"On its validation rows the newest model beats a constant ({checks.beats_constant}), "
             f"its rank IC is above {checks.min_rank_ic:g} ({checks.rank_ic}) and its scores vary "
             f"({checks.varied}). One that fails what blocks is not put in force: the last good one "
@@ -114,40 +114,44 @@ def make_models(run: Run, spec: ModelSpec) -> None:
             _point(run, key, MODEL.empty(), None, status)
             continue
         metadata: dict[str, Any] = {}
+        # An anchor trains its own bundle; a session in between needs one of the same configuration.
         if plan.trains(key):
             metadata = training_metadata(spec, _train(run, spec, key), run)
         elif not plan.is_pinned(key):
             _require_same_configuration(run, spec, anchor, key)
+        # A served pointer stays as it was, though its bundle had to be trained again.
         if key in run.stays:
-            stored = market.warehouse.info(run.stage.name, key)
-            assert stored is not None  # noqa: S101 - only what is there stays
-            run.done(key, stored, kept=True, **metadata)
+            info = market.warehouse.info(run.stage.name, key)
+            assert info is not None  # noqa: S101 - only stored pointers stay
+            run.done(key, info, kept=True, **metadata)
             continue
-        found = in_force(market, spec.name, key, f"{run.stage.name} of {key}", processors)
-        reasons = [f"{newer}: {'; '.join(why)}" for newer, why in found.passed_over.items()]
+        # The newest bundle may have failed a blocking check: the last good one is in force.
+        model = in_force(market, spec.name, key, f"{run.stage.name} of {key}", processors)
+        reasons = [f"{newer}: {'; '.join(why)}" for newer, why in model.passed_over.items()]
         if reasons:
             metadata["not_in_force"] = "\n".join(reasons)
-        run.check(key, in_force_finding(found.passed_over))
-        if not isinstance(found, InForce):
+        run.check(key, in_force_finding(model.passed_over))
+        if not isinstance(model, InForce):
             status = f"no model passed its checks up to {anchor}"
-            _point(run, key, MODEL.empty(), found, status, **metadata)
+            _point(run, key, MODEL.empty(), model, status, **metadata)
             continue
         if not plan.is_pinned(key):
-            _check_age(run, spec, found.as_of, key)
+            _check_age(run, spec, model.as_of, key)
+        # The fingerprint ties predictions to this very bundle.
         row = pd.DataFrame(
             {
-                "as_of": [pd.Timestamp(found.as_of).date()],
-                "bundle": [bundle_name(spec.name, found.as_of)],
-                "fingerprint": [found.bundle.fingerprint],
-                "trained_here": [found.as_of == key],
+                "as_of": [pd.Timestamp(model.as_of).date()],
+                "bundle": [bundle_name(spec.name, model.as_of)],
+                "fingerprint": [model.bundle.fingerprint],
+                "trained_here": [model.as_of == key],
             }
         )
-        shown = {"as_of": found.as_of, "bundle": found.bundle.fingerprint[:16], **metadata}
-        _point(run, key, row, found, "ok", **shown)
+        figures = {"as_of": model.as_of, "bundle": model.bundle.fingerprint[:16], **metadata}
+        _point(run, key, row, model, "ok", **figures)
 
 
 def _check_age(run: Run, spec: ModelSpec, as_of: str, key: str) -> None:
-    """Compare the age of the model in force with what is allowed."""
+    """Compare the age of the model in force with the allowed age."""
     market = run.market
     allowed = market.config.checks.model.max_age_sessions
     most = allowed or 2 * market.plan_of(spec.name).retrain_every
@@ -163,7 +167,7 @@ def _point(
     status: str,
     **shown: Any,
 ) -> None:
-    """Write the pointer of one session to the model that was found to be in force."""
+    """Write the pointer of one session to the model in force."""
     model, table = str(run.stage.model), run.stage.tables[0]
     passed_over = " ".join(found.passed_over) if found else ""
     versions = {
@@ -177,7 +181,7 @@ def _point(
 
 
 def _require_same_configuration(run: Run, spec: ModelSpec, anchor: str, key: str) -> None:
-    """A session between anchors builds on an anchor of the present configuration."""
+    """Require that the anchor of a session between anchors has the present configuration."""
     bundle = require_bundle(run.market, spec.name, anchor, f"{run.stage.name} of {key}")
     if bundle.manifest.get("config_hash") != fingerprint(training_config(run.market, spec)):
         raise ModelNotTrainedError(
@@ -188,7 +192,7 @@ def _require_same_configuration(run: Run, spec: ModelSpec, anchor: str, key: str
 
 
 def _processors_hash(market: Market) -> str | None:
-    """Of the state in force; None where there is none: whoever needs it says so."""
+    """Hash of the processor state in force; None without one, which a training refuses."""
     try:
         return load_state(market).hash
     except ProcessorStateError:
@@ -199,10 +203,10 @@ def _train(run: Run, spec: ModelSpec, key: str) -> Trained:
     seeds = seeds_of(run.market, spec)
 
     def on_epoch(seed: int, report: EpochReport) -> None:
-        which = f" seed {seed}" if len(seeds) > 1 else ""
+        seed_text = f" seed {seed}" if len(seeds) > 1 else ""
         progress().note(
             run.stage.name,
-            f"{key}{which} epoch {report.epoch + 1}/{report.n_epochs} "
+            f"{key}{seed_text} epoch {report.epoch + 1}/{report.n_epochs} "
             f"valid {report.valid_score:.5f} best {report.best_epoch + 1}",
         )
 
@@ -218,13 +222,13 @@ def _train(run: Run, spec: ModelSpec, key: str) -> Trained:
 
 
 def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, Any]:
-    """What the UI shows of a session that trained: figures and the loss curve."""
+    """Figures and the loss curve of a session that trained, for the UI."""
     manifest, results = trained.bundle.manifest, trained.results
     seeds = manifest["seeds"]
     verdict = model_verdict(run.market.config.checks.model, manifest)
     for warning in verdict.warnings:
         run.log.warning(f"{spec.name} as of {manifest['as_of']}: {warning}")
-    shown: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "train_range": " … ".join(manifest["train"]),
         "valid_range": " … ".join(manifest["valid"]),
         "train_samples": manifest["train_samples"],
@@ -240,19 +244,19 @@ def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, 
         "loss_curve": loss_picture(spec, trained.bundle),
     }
     if manifest.get("valid_rank_ic") is not None:
-        shown["valid_rank_ic"] = manifest["valid_rank_ic"]
+        metadata["valid_rank_ic"] = manifest["valid_rank_ic"]
     if verdict.warnings:
-        shown["warnings"] = "; ".join(verdict.warnings)
+        metadata["warnings"] = "; ".join(verdict.warnings)
     if len(seeds) > 1:
-        shown["seeds"] = _seed_table(seeds)
-        shown["best_valid_score_std"] = float(np.std([s["best_score"] for s in seeds], ddof=1))
+        metadata["seeds"] = _seed_table(seeds)
+        metadata["best_valid_score_std"] = float(np.std([s["best_score"] for s in seeds], ddof=1))
     if results:
         seconds = sum(result.seconds for result in results)
-        shown["training_seconds"] = round(seconds, 3)
+        metadata["training_seconds"] = round(seconds, 3)
         rates = [result.samples_per_second for result in results]
-        shown["samples_per_second"] = round(float(np.mean(rates)), 1)
-        shown["peak_memory_mb"] = round(max(result.peak_memory for result in results) / 1e6, 1)
-    return shown
+        metadata["samples_per_second"] = round(float(np.mean(rates)), 1)
+        metadata["peak_memory_mb"] = round(max(result.peak_memory for result in results) / 1e6, 1)
+    return metadata
 
 
 def _seed_table(seeds: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:

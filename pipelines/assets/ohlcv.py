@@ -1,12 +1,12 @@
 """`ohlcv`: bars as traded with adjustment factor and membership, bad rows set aside.
 
 A long range is made in stretches of sessions, so that memory does not grow with it: each is
-fetched, judged and written before the next, and what a stretch leaves (`adjustment_state.py`)
-enters the next. A stretch that fails leaves those before it in place, complete. Where sessions
-after the first stretch are there already, they build on what is being replaced: then the whole
-range is fetched and judged before anything of it is written, and waits in files meanwhile. If the
-process is killed while it writes, the sessions that it did not reach no longer fit what enters
-them, which their fingerprints tell (`bar_versions.py`).
+fetched, judged and written before the next, and the state that a stretch leaves
+(`adjustment_state.py`) enters the next. A stretch that fails leaves those before it in place,
+complete. If sessions after the first stretch are stored already, they build on bars that are being
+replaced: then the whole range is fetched and judged, and waits in files, before any of it is
+written. If the process is killed while it writes, the fingerprints of the sessions that it did not
+reach no longer fit the state that enters them (`bar_versions.py`).
 """
 
 from __future__ import annotations
@@ -95,12 +95,12 @@ def make_ohlcv(run: Run) -> None:
     if earlier:
         market.warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
     stretches, carry = chunks(run.keys, _STRETCH), Carry(market.warehouse, earlier)
-    there = market.warehouse.sessions("ohlcv")
-    if len(stretches) == 1 or not any(key > stretches[0][-1] for key in there):
+    stored_keys = market.warehouse.sessions("ohlcv")
+    if len(stretches) == 1 or not any(key > stretches[0][-1] for key in stored_keys):
         for bars, keys in _sound(run, earlier, stretches, carry):
             _write(run, bars, keys)
         return
-    # Sessions that are there are replaced only once all of the run is known to be sound.
+    # Stored sessions are replaced only once the whole run is known to be sound.
     with TemporaryDirectory(prefix="ohlcv-") as folder:
         files = []
         for bars, keys in _sound(run, earlier, stretches, carry):
@@ -113,7 +113,7 @@ def make_ohlcv(run: Run) -> None:
 def _sound(
     run: Run, earlier: Sequence[str], stretches: Sequence[tuple[str, ...]], carry: Carry
 ) -> Iterator[tuple[pd.DataFrame, tuple[str, ...]]]:
-    """Each stretch that may be written: its judged bars in order, and its sessions.
+    """Yield each stretch that may be written: its judged bars in order, and its sessions.
 
     Raises:
         SourceError: see `make_ohlcv`.
@@ -130,8 +130,8 @@ def _sound(
         if keys[-1] == run.keys[-1]:
             _require_unbroken_chain(run, carry)
         yield bars, keys
-        kept = bars.loc[~bars["aside"], "session"].value_counts()
-        history.extend(int(kept.get(key, 0)) for key in keys)
+        good_counts = bars.loc[~bars["aside"], "session"].value_counts()
+        history.extend(int(good_counts.get(key, 0)) for key in keys)
 
 
 def _write(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
@@ -146,48 +146,52 @@ def _write_bars(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
     warehouse = run.market.warehouse
     good, aside = bars[~bars["aside"]], bars[bars["aside"]]
     inputs = bar_inputs(run.market, bars, keys)
-    made = {key: run.provenance(key, inputs) for key in keys}
-    kept = _by_session(good, OHLCV, keys)
+    provenances = {key: run.provenance(key, inputs) for key in keys}
+    good_rows = _by_session(good, OHLCV, keys)
     aside = aside.assign(
         bar_date=aside["date"].to_numpy(dtype="datetime64[D]"),
         source=source_label(run.market.config.market.source),
     )
-    spoiled = _by_session(aside, OHLCV_QUARANTINE, keys)
+    aside_rows = _by_session(aside, OHLCV_QUARANTINE, keys)
     warehouse.write_many(
-        OHLCV_QUARANTINE, "ohlcv_quarantine", ((k, spoiled[k], made[k]) for k in keys)
+        OHLCV_QUARANTINE, "ohlcv_quarantine", ((k, aside_rows[k], provenances[k]) for k in keys)
     )
-    parts = ((key, kept[key], made[key]) for key in keys)
-    told = _told(run, good, aside, keys)
+    parts = ((key, good_rows[key], provenances[key]) for key in keys)
+    metadata = _told(run, good, aside, keys)
     for key, info in warehouse.write_each(OHLCV, "ohlcv", parts):
-        members = pc.sum(kept[key]["member"], min_count=0).as_py()
-        run.done(key, info, members=members, quarantined=len(spoiled[key]), **told.get(key, {}))
+        members = pc.sum(good_rows[key]["member"], min_count=0).as_py()
+        run.done(
+            key, info, members=members, quarantined=len(aside_rows[key]), **metadata.get(key, {})
+        )
 
 
 def _told(
     run: Run, good: pd.DataFrame, aside: pd.DataFrame, keys: Sequence[str]
 ) -> dict[str, dict[str, object]]:
-    """Warn of the bars that break a rule; metadata by session: those accepted, rows by rule."""
-    accepted = good[good["rule"] != ""]
+    """Warn of bars that break a rule; return accepted bars and rows by rule, by session."""
+    accepted_bars = good[good["rule"] != ""]
     kinds = (
         ("set aside", aside, rows_of(aside, keys)),
-        ("kept", accepted, rows_of(accepted, keys)),
+        ("kept", accepted_bars, rows_of(accepted_bars, keys)),
     )
-    told: dict[str, dict[str, object]] = {}
+    metadata: dict[str, dict[str, object]] = {}
     for key in keys:
         rules: list[str] = []
-        for what, rows, spans in kinds:
-            here = rows.iloc[spans[key]]
-            if len(here):
-                rules += list(here["rule"])
-                run.log.warning(f"ohlcv {key}: {len(here)} bars {what} ({examples(here)})")
+        for fate, rows, spans in kinds:
+            session_rows = rows.iloc[spans[key]]
+            if len(session_rows):
+                rules += list(session_rows["rule"])
+                run.log.warning(
+                    f"ohlcv {key}: {len(session_rows)} bars {fate} ({examples(session_rows)})"
+                )
         if rules:
             span = kinds[1][2][key]
-            told[key] = {"accepted": span.stop - span.start, "rules": counts(rules)}
-    return told
+            metadata[key] = {"accepted": span.stop - span.start, "rules": counts(rules)}
+    return metadata
 
 
 def _check(run: Run, bars: pd.DataFrame, keys: Sequence[str], history: Sequence[int]) -> None:
-    """Compare the names and the bars set aside of every session with what is usual."""
+    """Check the names and the bars set aside of every session."""
     checks = run.market.config.checks.bars
     spans, aside = rows_of(bars, keys), bars["aside"].to_numpy()
     rules, before = bars["rule"], deque(history, maxlen=checks.history_sessions)
@@ -195,58 +199,58 @@ def _check(run: Run, bars: pd.DataFrame, keys: Sequence[str], history: Sequence[
         span = spans[key]
         bad = np.flatnonzero(aside[span]) + span.start
         total = span.stop - span.start
-        why = counts(list(rules.iloc[bad])) if len(bad) else {}
+        rule_counts = counts(list(rules.iloc[bad])) if len(bad) else {}
         run.check(
             key,
             coverage(total - len(bad), list(before), checks.min_coverage),
-            quarantined(len(bad), total, checks.max_quarantined, why),
+            quarantined(len(bad), total, checks.max_quarantined, rule_counts),
         )
         before.append(total - len(bad))
 
 
 def _require_good_bars(bars: pd.DataFrame, keys: Sequence[str]) -> None:
-    """Every session has a bar that is not set aside."""
+    """Require that every session has a bar that is not set aside."""
     good = set(bars.loc[~bars["aside"], "session"])
-    spoiled = [key for key in keys if key not in good]
-    if spoiled:
-        rules = counts(list(bars.loc[bars["session"] == spoiled[0], "rule"]))
+    spoiled_keys = [key for key in keys if key not in good]
+    if spoiled_keys:
+        rules = counts(list(bars.loc[bars["session"] == spoiled_keys[0], "rule"]))
         raise SourceError(
-            f"every bar of {name_sessions(spoiled)} breaks a rule ({spoiled[0]}: "
+            f"every bar of {name_sessions(spoiled_keys)} breaks a rule ({spoiled_keys[0]}: "
             f"{', '.join(f'{n} × {rule}' for rule, n in rules.items())}); nothing of these "
             f"sessions was written, check the source, or market.quarantine"
         )
 
 
 def _require_unbroken_chain(run: Run, carry: Carry) -> None:
-    """Sessions after the run build on what leaves it: that may not change alone.
+    """Require that stored sessions after the run fit the state that leaves the run.
 
     Args:
         run: the run.
-        carry: what leaves it.
+        carry: the state that leaves the run.
     """
     market, last = run.market, run.keys[-1]
-    there = market.warehouse.sessions("ohlcv")
-    later = [key for key in there if key > last]
-    if not later or last not in there:
+    stored_keys = market.warehouse.sessions("ohlcv")
+    later = [key for key in stored_keys if key > last]
+    if not later or last not in stored_keys:
         return
     decide = list(CARRIED if "jump" in market.config.market.quarantine.set_aside else CARRIED[:1])
     try:
         names = set(carry.into(set()).index) | set(last_rows(market.warehouse, [last]).index)
-        stored = Carry(market.warehouse, [key for key in there if key <= last]).into(names)
+        stored = Carry(market.warehouse, [key for key in stored_keys if key <= last]).into(names)
     except (MissingSessionsError, WarehouseError):
-        # A file that this run replaces cannot be read: those after it say what they were made from.
+        # A file that this run replaces cannot be read: later files name the state that entered.
         odd = first_unchained(market, later, carry)
-        changed = [] if odd is None else [f"what enters {odd}"]
+        changes = [] if odd is None else [f"what enters {odd}"]
     else:
         now = carry.into(names).reindex(stored.index.union(list(names)))
         was = stored.reindex(now.index)
         same = (now - was).abs() <= _SAME * was.abs()
         same |= now.isna() & was.isna()
-        changed = sorted(now.index[~same[decide].all(axis=1)])
-    if changed:
+        changes = sorted(now.index[~same[decide].all(axis=1)])
+    if changes:
         raise SourceError(
             f"the source restated bars of {run.keys[0]} to {last} so that adjustment factors"
-            f"{' or closes' if len(decide) > 1 else ''} of {', '.join(changed[:5])} change, and "
+            f"{' or closes' if len(decide) > 1 else ''} of {', '.join(changes[:5])} change, and "
             f"{len(later)} later sessions build on them; run the range {run.keys[0]} to "
             f"{later[-1]} instead"
         )

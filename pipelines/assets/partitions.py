@@ -1,7 +1,7 @@
 """The one Dagster partitions definition of a market's graph: its trading sessions.
 
 One Dagster job can hold only one partitions definition, and every dependency is the identity
-mapping; an asset reads what it looks back on from the warehouse, by the arithmetic of `Sessions`.
+mapping; an asset reads its look-back from the warehouse, by the arithmetic of `Sessions`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SESSIONS_AT_ONCE = 120
 
 
 def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartitionsDefinition:
-    """The one partitions definition of a market's graph: its sessions.
+    """Build the partitions definition of a market's sessions.
 
     Weekdays on which the market never trades are excluded by cron strings, other closed days one
     by one; windows run from midnight to midnight of the calendar's time zone, so the key D exists
@@ -25,8 +25,8 @@ def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartit
 
     Args:
         sessions: the market's sessions.
-        closed: whether the market's span has an end (a historical sample); otherwise partitions
-            go on appearing day by day, and reloading the code location extends what is known of
+        closed: True if the market's span has an end (a historical sample); otherwise partitions
+            go on appearing day by day, and reloading the code location extends the known
             future holidays.
     """
     days = pd.date_range(sessions.keys[0], sessions.keys[-1])
@@ -49,10 +49,10 @@ def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartit
 
 
 def check_sessions(keys: Sequence[str], sessions: Sessions) -> tuple[str, ...]:
-    """The partition keys of a run in order, each confirmed to be a session."""
+    """Sort the partition keys of a run, and confirm that each is a session."""
     return tuple(sorted(keys, key=sessions.position))
 
 
 def chunks(keys: Sequence[str], size: int = SESSIONS_AT_ONCE) -> list[tuple[str, ...]]:
-    """Runs of consecutive keys, so that a long range needs no more memory than a short one."""
+    """Split keys into chunks, so that a long range needs no more memory than a short one."""
     return [tuple(keys[i : i + size]) for i in range(0, len(keys), size)]

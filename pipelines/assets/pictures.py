@@ -16,5 +16,5 @@ def inline_picture(png: bytes, alt: str) -> Any:
 
 
 def picture_metadata(pictures: Mapping[str, bytes]) -> dict[str, Any]:
-    """Several PNGs by name."""
+    """PNGs by name as Markdown metadata."""
     return {name: inline_picture(png, name) for name, png in pictures.items()}

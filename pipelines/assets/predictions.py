@@ -72,34 +72,38 @@ def make_predictions(run: Run, spec: ModelSpec) -> None:
 
 
 def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
+    """Score a chunk of sessions; a session without a model in force gets an empty partition."""
     market, warehouse, name = run.market, run.market.warehouse, run.stage.name
     models = warehouse.read(f"{spec.name}_model", keys, needed_by=name)
     pointers = {f"{row.date:%Y-%m-%d}": row for row in models.frame.itertuples()}
-    scored = [key for key in keys if key in pointers]
+    scored_keys = [key for key in keys if key in pointers]
     warm_up = [key for key in keys if key < market.plan.first_trained]
     versions: dict[str, Mapping[str, Version]] = {f"{spec.name}_model": models.digests}
+    # Sessions before the first training have no model.
     for key in warm_up:
         status = f"warm-up: the first trained session is {market.plan.first_trained}"
         _write(run, key, PREDICTION.empty(), run.provenance(key, versions, status))
-    due = keys[len(warm_up) :]
-    if not due:
+    due_keys = keys[len(warm_up) :]
+    if not due_keys:
         return
-    needed = market.sessions.between(serving_window(market, due[0])[0], due[-1])
+    # One read covers the windows of all sessions, the look-back of the first included.
+    window = market.sessions.between(serving_window(market, due_keys[0])[0], due_keys[-1])
     state = load_state(market).hash
-    require_processors(market, "dataset_infer", needed, state, name)
-    infer = warehouse.read("dataset_infer", needed, needed_by=name)
+    require_processors(market, "dataset_infer", window, state, name)
+    infer = warehouse.read("dataset_infer", window, needed_by=name)
     versions["dataset_infer"] = infer.digests
-    for key in due:
+    for key in due_keys:
         if key not in pointers:
             status = "no model in force has passed its checks"
             _write(run, key, PREDICTION.empty(), run.provenance(key, versions, status))
-    if not scored:
+    if not scored_keys:
         return
-    sampler = serving_windows(market, infer, scored)
-    members = _members(market, scored)
-    for key in scored:
+    sampler = serving_windows(market, infer, scored_keys)
+    members = _members(market, scored_keys)
+    for key in scored_keys:
         pointer = pointers[key]
         as_of = f"{pointer.as_of:%Y-%m-%d}"
+        # A session at a time: those before one that a blocking check stops are written.
         frame = _session_scores(run, spec, sampler, key, as_of, str(pointer.fingerprint), state)
         scores = frame["score"].to_numpy()
         run.check(
@@ -130,7 +134,7 @@ def _write(
 
 
 def _members(market: Market, keys: Sequence[str]) -> dict[str, int]:
-    """Members with a bar by session, before the infer processors may have dropped any."""
+    """Count members with a bar by session, those that infer processors drop included."""
     rows = market.warehouse.read(
         "alpha158", keys, needed_by="predictions (their coverage)", columns=["member"]
     ).frame
@@ -147,11 +151,12 @@ def _session_scores(
     fingerprint: str,
     state: str,
 ) -> pd.DataFrame:
-    """Scores of one session, computed on its rows alone so that they depend on no other session."""
+    """Score one session on its own rows alone, so that no score depends on another session."""
     from rnn_core.training import predict
 
     market = run.market
     bundle = require_bundle(market, spec.name, as_of, f"{run.stage.name} of {key}")
+    # The pointer names one bundle, trained on features of one processor state: accept no other.
     if bundle.fingerprint != fingerprint:
         raise ProcessorStateError(
             f"{run.stage.name} of {key}: the {spec.name} bundle of {as_of} was trained again since "
@@ -165,19 +170,20 @@ def _session_scores(
         )
     day = pd.Timestamp(key)
     windows = sampler.between(day, day)
+    # The newest validation decision has the newest label that the model learned from.
     newest_label = market.sessions.keys[
         market.sessions.position(bundle.manifest["valid"][1]) + market.label_lag
     ]
     run.check(key, look_ahead(key, as_of, newest_label))
     device = market.config.training.device
-    each = np.stack(
+    seed_scores = np.stack(
         [predict(member, windows, device=device) for member in bundle.members]
     )  # [K, N]
     return pd.DataFrame(
         {
             "instrument": windows.get_index().get_level_values("instrument"),
-            "score": each.mean(axis=0, dtype=np.float64).astype(np.float32),
-            "seed_scores": list(each.T) if len(each) > 1 else None,
+            "score": seed_scores.mean(axis=0, dtype=np.float64).astype(np.float32),
+            "seed_scores": list(seed_scores.T) if len(seed_scores) > 1 else None,
             "as_of": pd.Timestamp(as_of).date(),
             "fingerprint": fingerprint,
         }

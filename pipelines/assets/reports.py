@@ -1,4 +1,4 @@
-"""The two reports, over every session of every model."""
+"""Stages of the two reports, over every session of every model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def signal_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
 
     Args:
         market: the market.
-        stages: the stages that come before it.
+        stages: the stages upstream of the report.
     """
 
     def make(run: Run) -> Report:
@@ -46,7 +46,7 @@ def portfolio_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
 
     Args:
         market: the market.
-        stages: the stages that come before it.
+        stages: the stages upstream of the report.
     """
     settings = market.config.portfolio
     return _report_stage(
@@ -64,7 +64,7 @@ def portfolio_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
 def _report_stage(
     name: str, make: Callable[[Run], Report], *, reads: Sequence[str], description: str
 ) -> Stage:
-    """A report over one kind of partition of every model."""
+    """The stage of a report over one kind of partition of every model."""
     titles = {SIGNAL_TABLE: "models", PORTFOLIO_TABLE: "models"}  # the table by model comes first
 
     def publish(run: Run) -> None:

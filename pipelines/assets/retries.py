@@ -1,8 +1,8 @@
-"""The wait after which a step whose failure is transient is executed again.
+"""Retry policy: the wait after which a step with a transient failure is executed again.
 
-Waits double, with some randomness so that two runs do not come back in step; which failures are
-transient says `sources/transient.py`. The schedule's retries, hours later, are another matter
-(`next_session.py`).
+Waits double, with some randomness so that two runs do not come back in step.
+`sources/transient.py` says which failures are transient. The schedule's retries, hours later, are
+another matter (`next_session.py`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ TRANSIENT_POLICY = dg.RetryPolicy(
 
 
 def retry_later(context: Any) -> dg.RetryRequested:
-    """What a step raises to be executed again after a wait; its attempts are limited.
+    """The request that a step raises to be executed again after a wait, a few times at most.
 
     Args:
-        context: of the step.
+        context: the context of the step.
     """
     return dg.RetryRequested(
         max_retries=TRANSIENT_POLICY.max_retries,

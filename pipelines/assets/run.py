@@ -1,9 +1,9 @@
 """One execution of a stage: the work that `make` is given, and the results that it leaves.
 
-`Run` says which sessions to make and cannot be changed; `Results` collects what was found and what
-is finished, for Dagster. If `make` raises after some sessions, those are recorded as materialized
-one by one before the run fails: what was written counts, what was not does not. Metadata is per
-partition, since metadata of a range run's result would be copied to every one of its keys.
+`Run` is frozen and names the sessions to make; `Results` collects findings and finished partitions
+for Dagster. If `make` raises after some sessions, those are recorded as materialized one by one
+before the run fails, so that every written session counts. Metadata is per partition, since Dagster
+would copy the metadata of a range run's result to every key of the range.
 
 `make` hands the findings of a session to `Run.check` before it writes. Failures are recorded with
 their session; a blocking one raises, so nothing of that session is published. At the end every
@@ -38,7 +38,7 @@ class Results:
     """The findings, the finished partitions and the published version of one run of a stage.
 
     Args:
-        context: of the Dagster step.
+        context: the context of the Dagster step.
         stage: the stage.
         keys: every session that was asked for.
     """
@@ -56,11 +56,11 @@ class Results:
 
     @property
     def run_id(self) -> str:
-        """The Dagster run."""
+        """The id of the Dagster run."""
         return self._context.run.run_id
 
     def check(self, key: str, *findings: Finding) -> None:
-        """Record the findings of a session; those of checks that are off are passed over."""
+        """Record the findings of a session; findings of checks that are off are ignored."""
         enabled = [finding for finding in findings if finding.check in self._checks]
         for finding in enabled:
             self._findings[finding.check][key] = finding
@@ -105,7 +105,7 @@ class Results:
         self._version, self._published = version, dict(metadata)
 
     def record_done(self) -> None:
-        """Log a materialization for each finished partition, where the run will fail."""
+        """Log a materialization for each finished partition of a run that will fail."""
         for key, metadata in self._metadata.items():
             self._context.log_event(
                 dg.AssetMaterialization(
@@ -116,7 +116,7 @@ class Results:
     def hand_over(self, lineage: dg.TableColumnLineage | None) -> dg.MaterializeResult[Any]:
         """The result of the run for Dagster, with the metadata of every finished partition.
 
-        Dagster reads column lineage from the newest materialization, so only that one has it.
+        Dagster reads column lineage from the newest materialization: only the last session has it.
         """
         if lineage is not None and self._keys[-1] in self._metadata:
             self._metadata[self._keys[-1]]["dagster/column_lineage"] = lineage
@@ -134,7 +134,7 @@ class Results:
         )
 
     def _data_version(self) -> dg.DataVersion | None:
-        """The digest of one partition, or one hash over those of several.
+        """The digest of one partition, or one hash over the digests of several.
 
         Dagster keeps one version a run and asset; each partition's own digest is in its metadata.
         """
@@ -154,11 +154,11 @@ class Run:
         stage: the stage.
         keys: the sessions to make, in order.
         log: the log of the run.
-        results: collects what the work leaves.
+        results: collects findings and finished partitions.
         predictions_served: the sessions of each model that were served.
-        stays: those of `keys` whose partition stays as it was served.
+        stays: the keys whose partition stays as it was served.
         retrains: True if a current bundle is trained anew.
-        history: those of `keys` whose bundle stays, whatever became of its training data.
+        history: the keys whose bundle stays, even if its training data changed.
     """
 
     market: Market

@@ -46,7 +46,7 @@ def stages(market: Market) -> tuple[Stage, ...]:
 
     Raises:
         ValueError: two stages have one name, a stage reads one that does not come before it, or a
-            model has two stages of a kind that it has one of.
+            model has two stages of a kind that allows one.
     """
     table = [make(market) for make in MARKET_STAGES]
     table += [make(market, spec) for make in MODEL_STAGES for spec in market.models]
@@ -56,14 +56,14 @@ def stages(market: Market) -> tuple[Stage, ...]:
 
 
 def _check(table: Sequence[Stage]) -> None:
-    """Confirm what all readers of the table rely on."""
+    """Confirm the properties that all readers of the table rely on."""
     names: set[str] = set()
     of_model: set[tuple[Kind, str]] = set()
     for stage in table:
-        absent = [name for name in stage.deps if name not in names]
-        if absent:
+        gaps = [name for name in stage.deps if name not in names]
+        if gaps:
             raise ValueError(
-                f"the stage {stage.name} reads {', '.join(absent)}, which does not come before it; "
+                f"the stage {stage.name} reads {', '.join(gaps)}, which does not come before it; "
                 f"move its line in pipelines/assets/stages.py, or name a stage that is there"
             )
         if stage.name in names or " " in stage.name:

@@ -1,6 +1,6 @@
-"""What is told of a failed run: a line in `reports/failures.jsonl`, and a program of yours.
+"""Alerts of failed runs: a line in `reports/failures.jsonl`, and a program of yours.
 
-The program is run without a shell, with what happened in its environment: RNN_RUN_ID, RNN_JOB,
+The program is run without a shell, with the failure in its environment: RNN_RUN_ID, RNN_JOB,
 RNN_SESSION (`FIRST..LAST` for a range, empty without sessions), RNN_REASON, RNN_RETRY (what to run
 by hand, and whether the schedule tries again) and RNN_GIVEN_UP (`1` where it does not). A program
 that fails or takes too long is logged and otherwise ignored: an alert never fails a run.
@@ -40,15 +40,15 @@ _OUTPUT_SHOWN = 500
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed run as it is told.
+    """The report of a failed run.
 
     Attributes:
-        time: when it ended, ISO 8601 in UTC.
+        time: the end of the run, ISO 8601 in UTC.
         session: its session, `FIRST..LAST` for a range, empty without sessions.
-        attempt: how many runs of the session have failed, this one included.
-        given_up: whether the schedule leaves the session to people.
-        reason: in the words of the failed steps.
-        retry: what to do.
+        attempt: number of failed runs of the session, this one included.
+        given_up: True if the schedule leaves the session to people.
+        reason: the words of the failed steps.
+        retry: the remedy.
     """
 
     time: str
@@ -62,7 +62,7 @@ class Failure:
 
     def environment(self) -> dict[str, str]:
         """The variables that the program is given."""
-        given = {
+        variables = {
             "RNN_RUN_ID": self.run_id,
             "RNN_JOB": self.job,
             "RNN_SESSION": self.session,
@@ -70,7 +70,7 @@ class Failure:
             "RNN_RETRY": self.retry,
             "RNN_GIVEN_UP": str(int(self.given_up)),
         }
-        return {k: v.replace("\0", "")[:_TEXT_LIMIT] for k, v in given.items()}
+        return {k: v.replace("\0", "")[:_TEXT_LIMIT] for k, v in variables.items()}
 
 
 def describe(
@@ -81,36 +81,37 @@ def describe(
     *,
     schedule_on: bool,
 ) -> Failure:
-    """What is told of a failed run.
+    """Describe a failed run.
 
     Args:
         market: the market.
         instance: its Dagster record.
         run: the run.
         daily: name of the job that the schedule runs.
-        schedule_on: whether the schedule runs, and so tries again.
+        schedule_on: True if the schedule runs, and so tries again.
     """
     settings, zone = market.config.schedule, market.sessions.timezone
     key = run.tags.get(PARTITION)
-    ended = dt.datetime.now(dt.UTC)
-    count, given_up, again = 1, False, "nothing tries it again by itself"
+    end_time = dt.datetime.now(dt.UTC)
+    count, given_up, next_try = 1, False, "nothing tries it again by itself"
+    # Only sessions of the daily job are tried again by the schedule.
     if run.job_name == daily and key is not None:
         attempts = failed_attempts(instance, daily, key)
         if attempts is not None:
             count, given_up = attempts.runs, next_attempt(settings, attempts) is None
             if attempts.run_id == run.run_id:
-                ended = attempts.ended
+                end_time = attempts.ended
             if schedule_on:
-                again = _next_try(settings, zone, attempts)
+                next_try = _next_try(settings, zone, attempts)
     return Failure(
-        time=ended.isoformat(timespec="seconds"),
+        time=end_time.isoformat(timespec="seconds"),
         run_id=run.run_id,
         job=run.job_name,
         session=key or "..".join(run.tags[t] for t in (RANGE_START, RANGE_END) if t in run.tags),
         attempt=count,
         given_up=given_up,
         reason=failure_reason(instance, run.run_id),
-        retry=f"{_by_hand(market, run, key)}; {again}",
+        retry=f"{_by_hand(market, run, key)}; {next_try}",
     )
 
 
@@ -125,7 +126,7 @@ def _next_try(settings: ScheduleConfig, zone: str, attempts: Attempts) -> str:
 
 
 def _by_hand(market: Market, run: dg.DagsterRun, key: str | None) -> str:
-    """The command that does the run's work, or where to find it."""
+    """The command that does the run's work, or the place in the UI."""
     first, last = run.tags.get(RANGE_START, key), run.tags.get(RANGE_END, key)
     if first is None or last is None:
         return f"launch {run.job_name} again in the UI"
@@ -136,7 +137,7 @@ def write_line(folder: Path, failure: Failure) -> Path:
     """Add a failure to the folder's log, one JSON object a line, in one write.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the log cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FAILURES
@@ -150,11 +151,11 @@ def run_program(command: Sequence[str], failure: Failure, timeout: float) -> str
 
     Args:
         command: the program and its arguments.
-        failure: what its environment says.
+        failure: the failure that the environment describes.
         timeout: seconds after which it is stopped, with everything that it started.
 
     Returns:
-        What went wrong with it; None where it ended well.
+        The trouble with the program, in words; None if it ended well.
     """
     name = shlex.join(command)
     with tempfile.TemporaryFile() as output:
@@ -172,11 +173,12 @@ def run_program(command: Sequence[str], failure: Failure, timeout: float) -> str
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
+            # The program has a session of its own, so that its children are stopped with it.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return f"alerts.on_failure `{name}` was stopped after {timeout:g} s"
         if status == 0:
             return None
         output.seek(0)
-        said = output.read().decode(errors="replace").strip()[-_OUTPUT_SHOWN:]
-    return f"alerts.on_failure `{name}` ended with status {status}: {said or 'it said nothing'}"
+        text = output.read().decode(errors="replace").strip()[-_OUTPUT_SHOWN:]
+    return f"alerts.on_failure `{name}` ended with status {status}: {text or 'it said nothing'}"

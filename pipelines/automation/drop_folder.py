@@ -1,9 +1,9 @@
-"""Whether the files of a folder have changed, and whether they are still being written.
+"""Drop folder: detect files that have changed, and files that are still being written.
 
 A look at the folder is a digest of names, sizes and modification times; contents are not read. A
 change counts once two looks in a row saw the same: a file that is still growing is left alone. A
-copy that stalls for longer than that is seen too early, and the run of its session fails and is
-tried again; whoever can should write under a name that starts with a dot and rename.
+copy that stalls for longer than two looks is read too early: the run of its session fails and is
+tried again. A writer avoids that by a name that starts with a dot, and renames at the end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Watch:
-    """What is remembered between two looks, as the cursor of a sensor.
+    """The memory between two looks, kept as the cursor of a sensor.
 
     Attributes:
         seen: digest at the last look.
@@ -30,8 +30,8 @@ class Watch:
     def of(cls, cursor: str | None) -> Watch:
         """Read a cursor; an absent or foreign one means that nothing was seen yet."""
         try:
-            stored = json.loads(cursor or "{}")
-            return cls(str(stored["seen"]), str(stored["handled"]))
+            state = json.loads(cursor or "{}")
+            return cls(str(state["seen"]), str(state["handled"]))
         except (ValueError, KeyError, TypeError):
             return cls()
 

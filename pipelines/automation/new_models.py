@@ -1,12 +1,12 @@
-"""Models that were added to a market at work: they must not hold back tomorrow's signals.
+"""New models of a market at work: they must not hold back tomorrow's signals.
 
 The schedule asks for the oldest session that some model has no evaluation of. Counted from the
 first trained session on, a new model would send it years back, one session a run, with the newest
 last. So sessions before a newcomer's first evaluation do not count, and its past is a person's
 `backfill`, which the schedule's reason names: one run instead of hundreds.
 
-It joins with the first session that can serve it, one that trains it or one whose anchor was
-trained by that backfill. Until then runs leave it out: they would fail for want of its bundle.
+A new model joins with the first session that can serve it, one that trains it or one whose anchor
+that backfill trained. Until then runs leave the model out: they would fail for want of its bundle.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Newcomers:
 
     Attributes:
         first: the first session that every one of them should have.
-        since: those that began later, with their first session on record.
-        without: those of which nothing is on record.
+        since: the stages that began later, with their first session on record.
+        without: the stages without a session on record.
     """
 
     first: str = ""
@@ -36,18 +36,18 @@ class Newcomers:
     without: tuple[Stage, ...] = ()
 
     def note(self, newest: str | None, command: Callable[[str], str]) -> str:
-        """The command that makes their past, as the end of a sentence; empty where none is lacking.
+        """The command that makes their past, as the end of a sentence; empty without newcomers.
 
         Args:
             newest: the newest session that is due.
             command: see `Market.command`.
         """
-        said = [f"{_lacks(stage)} yet" for stage in self.without]
-        said += [f"{_lacks(stage)} before {key}" for stage, key in self.since.items()]
-        if not said:
+        phrases = [f"{_lacks(stage)} yet" for stage in self.without]
+        phrases += [f"{_lacks(stage)} before {key}" for stage, key in self.since.items()]
+        if not phrases:
             return ""
         past = command(f"backfill --start {self.first} --end {newest}")
-        return f"; {', '.join(said)}, which holds nothing back: `{past}` makes what it lacks"
+        return f"; {', '.join(phrases)}, which holds nothing back: `{past}` makes what it lacks"
 
     def left_out(self, market: Market, key: str) -> tuple[str, ...]:
         """The models that a run of a session must leave out, as none is trained to serve it."""
@@ -65,13 +65,15 @@ def newcomers(due: Sequence[str], done: Mapping[Stage, Collection[str]]) -> Newc
         due: the sessions that every one should have, oldest first.
         done: the sessions on record of each stage that ends the graph.
     """
-    made = {stage: [key for key in due if key in keys] for stage, keys in done.items()}
-    begun = {stage: keys[0] for stage, keys in made.items() if keys}
-    if len({key for keys in made.values() for key in keys}) < _ENOUGH:
+    keys_by_stage = {stage: [key for key in due if key in keys] for stage, keys in done.items()}
+    first_keys = {stage: keys[0] for stage, keys in keys_by_stage.items() if keys}
+    if len({key for keys in keys_by_stage.values() for key in keys}) < _ENOUGH:
         return NOBODY
-    earliest = min(begun.values())
-    since = {stage: key for stage, key in begun.items() if key != earliest}
-    return Newcomers(due[0], since, tuple(stage for stage in made if stage not in begun))
+    earliest = min(first_keys.values())
+    since = {stage: key for stage, key in first_keys.items() if key != earliest}
+    return Newcomers(
+        due[0], since, tuple(stage for stage in keys_by_stage if stage not in first_keys)
+    )
 
 
 def _lacks(stage: Stage) -> str:
@@ -82,7 +84,7 @@ def _lacks(stage: Stage) -> str:
 
 
 def _is_served(market: Market, model: str, key: str) -> bool:
-    """Whether a session trains a model or finds it trained."""
+    """True if a session trains a model or finds it trained."""
     plan = market.plan_of(model)
     anchor = plan.anchor(key)
     if plan.trains(key) or anchor is None:

@@ -1,22 +1,22 @@
-"""What is to be done next for a market: the decision behind the schedule and its sensors.
+"""Next session of a market: the decision behind the schedule and its sensors.
 
-Missing is every closed session since training begins that some model has no evaluation of. Only
-the oldest is ever looked at, since a session builds on all before it: one that fails holds back
-those after it, and is never overtaken. It is asked for, or waited for until its next attempt is
+A closed session since training begins is missing if some model has no evaluation of it. Only the
+oldest is ever looked at, since a session builds on all before it: one that fails holds back those
+after it, and is never overtaken. The oldest is asked for, or waited for until its next attempt is
 due (the wait doubles), or given up and reported by name. The calendar decides what is closed: a
 session has closed when the midnight after it has passed in the calendar's time zone.
 
-A run is a process that derives the calendar anew; this one may live for weeks. So where a calendar
-is no exchange's it is derived again before a session is asked for: one that is none any more is
-passed over, one that has appeared is an error, since the partitions of this process lack it.
+A run is a process that derives the calendar anew; this one may live for weeks. So a calendar
+that is no exchange's is derived again before a session is asked for: a day that is no session any
+more is passed over, a new session is an error, since the partitions of this process lack it.
 
 A model that was added to a market at work must not hold its signals back (`new_models.py`): only
 sessions from its first evaluation on count for it.
 
-A session whose bars the source does not have yet is no failure of anything: it is asked for again
-after the same waits, and given up by time, not by number: when the waits of all the attempts that
-the YAML allows have passed since the bars were first found absent. However many runs a drop folder
-or a person starts meanwhile, it is given up no earlier.
+A session whose bars the source does not have yet has not failed: it is asked for again after the
+same waits, and given up by time, not by number: when the waits of all the attempts that the YAML
+allows have passed since the bars were first found absent. However many runs a drop folder or a
+person starts meanwhile, it is given up no earlier.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ class Outlook:
     Attributes:
         newest: the newest session that is due; None before the first.
         missing: the sessions that are due and not done, oldest first.
-        busy: what works on sessions now, in words.
+        busy: the work on sessions now, in words.
         attempts: the failed runs of the oldest missing session.
-        next_try: when its next attempt is due; None where it is due now or was given up.
-        given_up: whether it has used up its attempts.
+        next_try: when its next attempt is due; None if it is due now or was given up.
+        given_up: True if it has used up its attempts.
         newcomers: the models that were added later than the others.
         command: see `Market.command`.
     """
@@ -120,7 +120,7 @@ def look(
     now: dt.datetime,
     closed_by: dt.datetime | None = None,
 ) -> Outlook:
-    """What is to be done at a moment.
+    """Find the next session of a market at a moment.
 
     Args:
         market: the market.
@@ -132,37 +132,44 @@ def look(
 
     Raises:
         CalendarEndedError: the sessions known to this process end before `now`.
-        CalendarChangedError: one that is due is not known to this process.
+        CalendarChangedError: a session that is due is not known to this process.
         SourceError: the data has bars on a day that was passed over when it was the past.
     """
     closed = closed_at(market, closed_by or now)
     due = [key for key in closed if key >= market.plan.first_trained]
     done = {stage: materialized_keys(instance, [stage.name]) for stage in last_stages(stages)}
-    new = newcomers(due, done)
-    counted = {stage: keys for stage, keys in done.items() if stage not in new.without}
+    # A stage without any session on record is a new model: it holds nothing back.
+    new_models = newcomers(due, done)
+    counted_keys = {stage: keys for stage, keys in done.items() if stage not in new_models.without}
     missing = tuple(
         key
         for key in due
-        if any(key not in keys and key >= new.since.get(s, key) for s, keys in counted.items())
+        if any(
+            key not in keys and key >= new_models.since.get(s, key)
+            for s, keys in counted_keys.items()
+        )
     )
     newest = due[-1] if due else None
-    seen = Outlook(newest, missing, newcomers=new, command=market.command)
+    outlook = Outlook(newest, missing, newcomers=new_models, command=market.command)
     if not missing:
-        return seen
+        return outlook
+    # One session at a time, whoever launched the run.
     busy = work_in_progress(instance, market.sessions.keys)
     if busy is not None:
-        return replace(seen, busy=busy)
-    known = set().union(*done.values())
-    missing = _still_sessions(market, missing, known, closed_by or now)
-    seen = replace(seen, missing=missing)
+        return replace(outlook, busy=busy)
+    done_keys = set().union(*done.values())
+    # A run derives the calendar anew, so ask only for sessions that it will know.
+    missing = _still_sessions(market, missing, done_keys, closed_by or now)
+    outlook = replace(outlook, missing=missing)
     if not missing:
-        return seen
+        return outlook
+    # A failed session waits for its next attempt, or is given up after the last one.
     attempts = failed_attempts(instance, job, missing[0], [stage.name for stage in done])
     if attempts is None:
-        return seen
+        return outlook
     due_at = next_attempt(market.config.schedule, attempts)
     waits_until = due_at if due_at is not None and due_at > now else None
-    return replace(seen, attempts=attempts, next_try=waits_until, given_up=due_at is None)
+    return replace(outlook, attempts=attempts, next_try=waits_until, given_up=due_at is None)
 
 
 def _still_sessions(
@@ -171,20 +178,20 @@ def _still_sessions(
     """The missing sessions that a run, which derives the calendar anew, knows as well.
 
     Raises:
-        CalendarChangedError: it knows one that is due and that this process does not know.
+        CalendarChangedError: a session that is due is not known to this process.
     """
-    fresh, first = market.sessions_now(), market.plan.first_trained
-    appeared = [
+    sessions, first = market.sessions_now(), market.plan.first_trained
+    new_keys = [
         key
-        for key in fresh.closed(moment)
+        for key in sessions.closed(moment)
         if key >= first and key not in market.sessions and key not in done
     ]
-    if appeared:
+    if new_keys:
         raise CalendarChangedError(
-            f"{name_sessions(appeared)} became a session of {fresh.calendar} after this process "
+            f"{name_sessions(new_keys)} became a session of {sessions.calendar} after this process "
             f"began, whose partitions lack it; reload the code location"
         )
-    return tuple(key for key in missing if key in fresh)
+    return tuple(key for key in missing if key in sessions)
 
 
 def closed_at(market: Market, moment: dt.datetime) -> tuple[str, ...]:
@@ -210,7 +217,7 @@ def wait_after(settings: ScheduleConfig, failures: int) -> dt.timedelta:
 
 
 def next_attempt(settings: ScheduleConfig, attempts: Attempts) -> dt.datetime | None:
-    """When a session is tried again after its failed runs; None where it is given up."""
+    """When a session is tried again after its failed runs; None if it is given up."""
     if attempts.late_since is not None:
         waited = attempts.ended - attempts.late_since
         later = (wait for wait in _late_waits(settings) if wait > waited)
@@ -238,7 +245,7 @@ def _failed(attempts: Attempts, settings: ScheduleConfig, zone: str) -> str:
 
 
 def _more_sessions(market: Market) -> str:
-    """What makes a market's calendar go on, by its kind."""
+    """Say how a market's calendar goes on, by the kind of calendar."""
     calendar = market.config.market.calendar
     if isinstance(calendar, str):
         return "reload the code location, and update exchange_calendars if that does not help"
@@ -251,7 +258,7 @@ def _more_sessions(market: Market) -> str:
 
 
 def clock(moment: dt.datetime, zone: str) -> str:
-    """A moment as the calendar's people read it."""
+    """A moment on the wall clock of the calendar's time zone."""
     return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"
 
 

@@ -60,6 +60,7 @@ def daily_retraining(market: Market, stages: Sequence[Stage], job: Any) -> dg.Sc
     def schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         sweep_orphans(context.instance)
         now = context.scheduled_execution_time
+        # Sessions that closed after the newest cron time are not asked for yet.
         cron = last_cron(settings, zone, now)
         seen = look(market, stages, context.instance, job.name, now, closed_by=cron)
         if seen.ask_for is not None:
@@ -68,6 +69,7 @@ def daily_retraining(market: Market, stages: Sequence[Stage], job: Any) -> dg.Sc
                 context.log.info(f"{seen.ask_for} is asked for{note}")
             return [without_newcomers(request(seen, settings), market, stages, seen)]
         why = seen.reason(settings, zone)
+        # A given-up session fails the tick once, and then at each cron time, not every minute.
         if seen.given_up and seen.attempts is not None:
             is_news = dt.timedelta(0) <= now - seen.attempts.ended < every
             if is_news or cron == now:
@@ -99,7 +101,7 @@ def last_cron(settings: ScheduleConfig, zone: str, now: dt.datetime) -> dt.datet
 def request(seen: Outlook, settings: ScheduleConfig, run_key: str | None = None) -> dg.RunRequest:
     """The run of the oldest missing session, with the number of the attempt in its tags.
 
-    What was served stays as it is: an earlier attempt may have made some of the session in time.
+    Served partitions stay as they are: an earlier attempt may have made some of them in time.
     """
     number = seen.attempts.count + 1 if seen.attempts else 1
     return dg.RunRequest(
@@ -126,7 +128,7 @@ def without_newcomers(
 
 
 def schedule_is_on(instance: dg.DagsterInstance, settings: ScheduleConfig) -> bool:
-    """Whether the schedule runs: what the UI's switch says, else the YAML."""
+    """True if the schedule runs: the switch of the UI decides, else the YAML."""
     states = instance.all_instigator_state()
     switch = next((state.status.value for state in states if state.name == SCHEDULE), None)
     return switch == "RUNNING" if switch in ("RUNNING", "STOPPED") else settings.enabled

@@ -1,11 +1,11 @@
-"""What follows the runs and the files: the reports, a waiting run brought forward, the alerts.
+"""Sensors: reports after daily runs, a waiting run brought forward, alerts of failed runs.
 
 `reports_after_daily`  both reports, once after a batch of `daily` runs
 `new_files`            a changed drop folder runs the session that waits, at once
 `failed_runs`          every failed run is logged, and told to a program of yours
 
-The schedule stays the one that decides which session is next (`next_session.py`); where it will ask
-for one itself within moments, the sensors leave it to it.
+The schedule decides which session is next (`next_session.py`); the sensors leave to the schedule
+what it will ask for within moments.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOMENTS = dt.timedelta(minutes=2)
 
 
 def utc_now() -> dt.datetime:
-    """The time."""
+    """The present time in UTC."""
     return dt.datetime.now(dt.UTC)
 
 
@@ -44,18 +44,18 @@ def _as_the_schedule_sees_it(
     job: str,
     now: dt.datetime,
 ) -> Outlook:
-    """What the schedule would answer now."""
+    """The outlook that the schedule would have now."""
     cron = last_cron(market.config.schedule, market.sessions.timezone, now)
     return look(market, stages, instance, job, now, closed_by=cron)
 
 
 def _is_before_the_first_evaluation(market: Market, run: dg.DagsterRun) -> bool:
-    """Whether a run made a session whose matured labels are of decisions before any model."""
+    """True if a run made a session whose matured labels are of decisions before any model."""
     key, sessions = run.tags.get(PARTITION, ""), market.sessions
     if key not in sessions:
         return False
-    made = sessions.position(key) - sessions.position(market.plan.first_trained)
-    return made < market.label_lag
+    age = sessions.position(key) - sessions.position(market.plan.first_trained)
+    return age < market.label_lag
 
 
 def reports_after_daily(
@@ -83,19 +83,23 @@ def reports_after_daily(
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         instance = context.instance
-        done = newest_run(instance, daily.name, [dg.DagsterRunStatus.SUCCESS])
-        if done is None:
+        newest_record = newest_run(instance, daily.name, [dg.DagsterRunStatus.SUCCESS])
+        if newest_record is None:
             return dg.SkipReason(f"no run of {daily.name} has succeeded yet")
-        if _is_before_the_first_evaluation(market, done.dagster_run):
+        if _is_before_the_first_evaluation(market, newest_record.dagster_run):
             return dg.SkipReason("no label has matured since training began: nothing to report")
-        newest, ended = done.dagster_run.run_id, done.end_time or 0.0
-        made = runs_since(instance, reports.name, ended)
-        if made.live is not None:
-            return dg.SkipReason(f"run {made.live[:8]} of {reports.name} waits or works already")
-        if made.succeeded:
+        newest, end_time = newest_record.dagster_run.run_id, newest_record.end_time or 0.0
+        report_runs = runs_since(instance, reports.name, end_time)
+        # One run of the reports a batch: those that wait, work or succeeded since are enough.
+        if report_runs.live is not None:
+            return dg.SkipReason(
+                f"run {report_runs.live[:8]} of {reports.name} waits or works already"
+            )
+        if report_runs.succeeded:
             return dg.SkipReason(f"the reports hold run {newest[:8]}, the newest of {daily.name}")
-        if made.failed is not None:
-            count, last = made.failures, made.failed
+        # A failed report is tried again like a session, after the same waits.
+        if report_runs.failed is not None:
+            count, last = report_runs.failures, report_runs.failed
             zone = market.sessions.timezone
             why = (
                 f"attempt {count} of {settings.max_attempts} at the reports of run {newest[:8]} "
@@ -110,13 +114,14 @@ def reports_after_daily(
             if due > utc_now():
                 return dg.SkipReason(f"{why}; the next is due at {clock(due, zone)}")
         busy = work_in_progress(instance, market.sessions.keys)
+        # More sessions are coming: the reports follow the last of them.
         if busy is not None:
             return dg.SkipReason(f"{busy}: the reports follow it")
         if schedule_is_on(instance, settings):
-            seen = _as_the_schedule_sees_it(market, stages, instance, daily.name, utc_now())
-            if seen.ask_for is not None:
-                return dg.SkipReason(f"{seen.ask_for} is next: the reports follow it")
-        again = f" {made.failures + 1}" if made.failures else ""
+            outlook = _as_the_schedule_sees_it(market, stages, instance, daily.name, utc_now())
+            if outlook.ask_for is not None:
+                return dg.SkipReason(f"{outlook.ask_for} is next: the reports follow it")
+        again = f" {report_runs.failures + 1}" if report_runs.failures else ""
         return dg.RunRequest(run_key=f"{newest}{again}")  # a key is never asked for twice
 
     return sensor
@@ -155,33 +160,38 @@ def new_files(market: Market, stages: Sequence[Stage], daily: Any) -> dg.SensorD
             digest = look_at(folder)
         except OSError as error:
             return dg.SensorResult(skip_reason=f"cannot look into {folder}: {error}")
-        looked = Watch(digest, watch.handled).cursor()
+        seen_cursor = Watch(digest, watch.handled).cursor()
         if digest == watch.handled:
-            return dg.SensorResult(skip_reason=f"no change in {folder}", cursor=looked)
+            return dg.SensorResult(skip_reason=f"no change in {folder}", cursor=seen_cursor)
+        # Two looks in a row must see the same, since a file may still be growing.
         if digest != watch.seen:
             why = f"files of {folder} have changed; waiting until they are complete"
-            return dg.SensorResult(skip_reason=why, cursor=looked)
+            return dg.SensorResult(skip_reason=why, cursor=seen_cursor)
         moment, job = utc_now(), daily.name
-        seen = look(market, stages, context.instance, job, moment)
-        handled = Watch(digest, digest).cursor()
-        if not seen.missing:
-            why = f"{folder} has changed, and {seen.reason(settings, market.sessions.timezone)}"
-            return dg.SensorResult(skip_reason=why, cursor=handled)
-        if seen.busy is not None:
+        outlook = look(market, stages, context.instance, job, moment)
+        handled_cursor = Watch(digest, digest).cursor()
+        if not outlook.missing:
+            why = f"{folder} has changed, and {outlook.reason(settings, market.sessions.timezone)}"
+            return dg.SensorResult(skip_reason=why, cursor=handled_cursor)
+        # The change stays unhandled while a run works, so that a later look acts on it.
+        if outlook.busy is not None:
             return dg.SensorResult(
-                skip_reason=f"{folder} has changed, and {seen.busy}", cursor=looked
+                skip_reason=f"{folder} has changed, and {outlook.busy}", cursor=seen_cursor
             )
+        # The schedule will ask within moments: a second request would be a second run.
         if schedule_is_on(context.instance, settings):
             soon = _as_the_schedule_sees_it(
                 market, stages, context.instance, job, moment + _MOMENTS
             )
             if soon.ask_for is not None:
                 why = f"{folder} has changed; the schedule asks for {soon.ask_for} in a moment"
-                return dg.SensorResult(skip_reason=why, cursor=looked)
-        attempt = seen.attempts.runs if seen.attempts else 0
-        run_key = f"{seen.missing[0]} {attempt} {digest}"
-        run = without_newcomers(request(seen, settings, run_key=run_key), market, stages, seen)
-        return dg.SensorResult(run_requests=[run], cursor=handled)
+                return dg.SensorResult(skip_reason=why, cursor=seen_cursor)
+        attempt = outlook.attempts.runs if outlook.attempts else 0
+        run_key = f"{outlook.missing[0]} {attempt} {digest}"
+        run = without_newcomers(
+            request(outlook, settings, run_key=run_key), market, stages, outlook
+        )
+        return dg.SensorResult(run_requests=[run], cursor=handled_cursor)
 
     return sensor
 
@@ -194,18 +204,18 @@ def failed_runs(market: Market, daily: Any) -> dg.SensorDefinition:
         daily: the job that the schedule runs.
     """
     alerts, schedule = market.config.alerts, market.config.schedule
-    told = f", and tells {' '.join(alerts.on_failure)}" if alerts.on_failure else ""
+    alert = f", and tells {' '.join(alerts.on_failure)}" if alerts.on_failure else ""
 
     @dg.run_failure_sensor(
         name="failed_runs",
         minimum_interval_seconds=_SECONDS,
         default_status=_status(schedule.enabled or bool(alerts.on_failure)),
-        description=f"Adds every failed run to {market.paths.reports / 'failures.jsonl'}{told}.",
+        description=f"Adds every failed run to {market.paths.reports / 'failures.jsonl'}{alert}.",
     )
     def sensor(context: dg.RunFailureSensorContext) -> None:
-        on = schedule_is_on(context.instance, schedule)
+        is_on = schedule_is_on(context.instance, schedule)
         failure = describe(
-            market, context.instance, context.dagster_run, daily.name, schedule_on=on
+            market, context.instance, context.dagster_run, daily.name, schedule_on=is_on
         )
         try:
             write_line(market.paths.reports, failure)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def day(text: str) -> str:
-    """A date as it is compared with session keys.
+    """Parse a date into a session key.
 
     Raises:
-        ArgumentTypeError: it is not a date, or not written `YYYY-MM-DD`.
+        ArgumentTypeError: the text is not a date, or not written `YYYY-MM-DD`.
     """
     try:
         parsed = dt.datetime.strptime(text, "%Y-%m-%d").date()
@@ -25,7 +25,7 @@ def day(text: str) -> str:
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
-    """The argument that names the market."""
+    """Add the argument that names the market."""
     command.add_argument(
         "--config", help="a YAML, or the name of a shipped one (default: $RNN_CONFIG, sample)"
     )
@@ -39,7 +39,7 @@ def market_of(args: argparse.Namespace, *, read_only: bool = False) -> Market:
         read_only: the command writes nothing.
 
     Raises:
-        ConfigError: there is no such configuration, or it is wrong.
+        ConfigError: there is no such configuration, or the configuration is wrong.
     """
     from pipelines.config.loader import ENV_CONFIG, load_config
     from pipelines.market.market import Market

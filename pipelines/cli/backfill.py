@@ -1,4 +1,4 @@
-"""`rnn-pipelines backfill`: what is not current of a range of sessions, in one run."""
+"""`rnn-pipelines backfill`: make the missing and stale partitions of a range, in one run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.cli.arguments import add_config, day, market_of
 
 
 def add_command(commands: Any) -> None:
-    """Give the parser of `rnn-pipelines` the command."""
+    """Add the command to the parser of `rnn-pipelines`."""
     command = commands.add_parser("backfill", help="make what is not current of a range")
     command.add_argument("--start", required=True, type=day, help="first day, YYYY-MM-DD")
     command.add_argument("--end", required=True, type=day, help="last day, YYYY-MM-DD")

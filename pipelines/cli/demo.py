@@ -1,4 +1,4 @@
-"""`rnn-pipelines demo`: run what is missing of a market, from bars to reports."""
+"""`rnn-pipelines demo`: run the missing and stale stages of a market, from bars to reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.cli.arguments import add_config, market_of
 
 
 def add_command(commands: Any) -> None:
-    """Give the parser of `rnn-pipelines` the command."""
+    """Add the command to the parser of `rnn-pipelines`."""
     command = commands.add_parser("demo", help="run what is missing from bars to reports")
     command.add_argument("--fresh", action="store_true", help="delete the market's state first")
     add_config(command)

@@ -1,7 +1,7 @@
 """`rnn-pipelines init`: look at data and draft the YAML of its market.
 
-What is not given by a flag is asked for on a terminal; without one, what is missing is an error
-that lists the flags. The file is written only once it loads, and never over another.
+A terminal is asked for the values that no flag gives; without a terminal a missing value is an
+error that lists the flags. The file is written only once it loads, and never over another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Ask = Callable[[str], str]
 
 
 def add_command(commands: Any) -> None:
-    """Give the parser of `rnn-pipelines` the command."""
+    """Add the command to the parser of `rnn-pipelines`."""
     command = commands.add_parser("init", help="look at data and draft the YAML of its market")
     command.add_argument("--source", metavar="KIND", help="files or qlib_bin")
     command.add_argument("--path", help="a file, a folder, a pattern such as 'bars/*.csv', a URL")
@@ -72,7 +72,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def next_commands(out: Path, start: str, end: str) -> list[tuple[str, str]]:
-    """What to run next, and what it does."""
+    """The commands to run next, and the effect of each."""
     return [
         (f"rnn-pipelines validate {out}", "once you have edited it"),
         (f"rnn-pipelines demo --config {out}", "everything, from bars to reports"),
@@ -87,7 +87,7 @@ def write_new(out: Path, text: str, *, force: bool) -> None:
     """Write a file in one step.
 
     Raises:
-        PipelineError: it is there already and `force` was not given, or it cannot be written.
+        PipelineError: the file exists and `force` was not given, or it cannot be written.
     """
     from pipelines.warehouse.store import atomic_write
 
@@ -100,14 +100,14 @@ def write_new(out: Path, text: str, *, force: bool) -> None:
 
 
 def _asked(args: argparse.Namespace, ask: Ask | None) -> tuple[str, str, str | None]:
-    """Source, path and calendar: given, or asked for.
+    """Source, path and calendar, from flags or from the terminal.
 
     Raises:
-        PipelineError: one is missing and there is nobody to ask.
+        PipelineError: one is missing and there is no terminal.
     """
     kind, path, calendar = args.source, args.path, args.calendar
     if ask is None:
-        missing = [flag for flag, given in (("--source", kind), ("--path", path)) if not given]
+        missing = [flag for flag, value in (("--source", kind), ("--path", path)) if not value]
         if missing == ["--source"]:
             kind, missing = kind_of(path), []
         if missing:
@@ -120,15 +120,15 @@ def _asked(args: argparse.Namespace, ask: Ask | None) -> tuple[str, str, str | N
     else:
         ask = _answered(ask)
         path = path or ask("Where is the data? A file, a folder, or a pattern: ").strip()
-        guessed = kind_of(path)
-        kind = kind or ask(f"What is it, files or qlib_bin? [{guessed}] ").strip() or guessed
+        default = kind_of(path)
+        kind = kind or ask(f"What is it, files or qlib_bin? [{default}] ").strip() or default
         if calendar is None:
             calendar = ask("Which calendar? XNYS, XSHG, 24/7 … [the one that fits] ").strip()
     return kind, path, calendar or None
 
 
 def _answered(ask: Ask) -> Ask:
-    """Questions whose end of input is an error.
+    """Make the end of input an error of a question.
 
     Raises:
         PipelineError: the input ended.
@@ -144,7 +144,7 @@ def _answered(ask: Ask) -> Ask:
 
 
 def kind_of(path: str) -> str:
-    """What lies at a path: a folder with `features` and `calendars` is qlib's."""
+    """The kind of data at a path: a folder with `features` is qlib's."""
     folder = Path(path).expanduser()
     return "qlib_bin" if (folder / "features").is_dir() else "files"
 
@@ -172,7 +172,7 @@ def _writing(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _columns(given: list[str]) -> dict[str, str]:
-    """`close=Last` as a mapping.
+    """Parse texts such as `close=Last` into a mapping.
 
     Raises:
         PipelineError: a text is not of that form, or names no column of ours.

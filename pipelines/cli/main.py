@@ -31,21 +31,21 @@ _COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
+    """Run a command and return its exit status."""
     args = _parser().parse_args(argv)
     try:
-        chosen: int = args.run(args)
+        status_code: int = args.run(args)
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(_stopped(args), file=sys.stderr)
         return 130
-    return chosen
+    return status_code
 
 
 def _stopped(args: argparse.Namespace) -> str:
-    """What Ctrl-C leaves behind, and what the same command would do now."""
+    """Say what Ctrl-C leaves behind, and what the same command would do now."""
     again = {
         "demo": "run the same command again to go on from here",
         "backfill": "run the same command again to go on from here",
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """Prints the installed version and ends; looked up only then."""
+    """Print the installed version and exit; the version is looked up only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         from importlib.metadata import version

@@ -12,7 +12,7 @@ run. Numbers are written as YAML 1.2 has them (1e-3 is a number)."""
 
 
 def add_command(commands: Any) -> argparse.ArgumentParser:
-    """Give the parser of `rnn-pipelines` the command; its own parser is returned."""
+    """Add the command to the parser of `rnn-pipelines`; returns the command's own parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "qrun",
         help="run a qlib workflow YAML",

@@ -9,7 +9,7 @@ from pipelines.cli.arguments import add_config, market_of
 
 
 def add_command(commands: Any) -> None:
-    """Give the parser of `rnn-pipelines` the command."""
+    """Add the command to the parser of `rnn-pipelines`."""
     command = commands.add_parser(
         "refit", help="fit the processors again; every dataset and model follows"
     )

@@ -1,4 +1,4 @@
-"""`rnn-pipelines refresh`: take over bars that the source restated, and what follows from them."""
+"""`rnn-pipelines refresh`: take over restated bars, and make what is made from them again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.cli.arguments import add_config, day, market_of
 
 
 def add_command(commands: Any) -> None:
-    """Give the parser of `rnn-pipelines` the command."""
+    """Add the command to the parser of `rnn-pipelines`."""
     command = commands.add_parser("refresh", help="ask the source again from a day on")
     command.add_argument("--since", required=True, type=day, help="first day, YYYY-MM-DD")
     command.add_argument(

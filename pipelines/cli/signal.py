@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_command(commands: Any) -> None:
-    """Give the parser of `rnn-pipelines` the command."""
+    """Add the command to the parser of `rnn-pipelines`."""
     command = commands.add_parser("signal", help="print the scores of a session")
     command.add_argument(
         "--date", type=day, help="the session (default: the newest that was scored)"
@@ -47,21 +47,24 @@ def _run(args: argparse.Namespace) -> int:
             )
         rows = market.warehouse.read(table, [key], needed_by="signal").frame
         print(f"{name}, {key}:")
-        shown = rows[["instrument", "score", "as_of"]].sort_values("score", ascending=False)
-        print(shown.to_string(index=False) if len(shown) else "  no scores: no model in force")
+        scores = rows[["instrument", "score", "as_of"]].sort_values("score", ascending=False)
+        print(scores.to_string(index=False) if len(scores) else "  no scores: no model in force")
     return 0
 
 
 def _require_session(sessions: Sessions, key: str) -> None:
-    """The day is a session of the market.
+    """Require that a day is a session of the market.
 
     Raises:
-        PipelineError: it is not, naming those next to it.
+        PipelineError: the day is no session; the message names its neighbours.
     """
     if key in sessions:
         return
-    near = [*[k for k in sessions.keys if k < key][-1:], *[k for k in sessions.keys if k > key][:1]]
+    neighbours = [
+        *[k for k in sessions.keys if k < key][-1:],
+        *[k for k in sessions.keys if k > key][:1],
+    ]
     raise PipelineError(
         f"{key} is not a session of {sessions.calendar}; the nearest of this market: "
-        f"{', '.join(near)}"
+        f"{', '.join(neighbours)}"
     )

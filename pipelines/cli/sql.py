@@ -11,7 +11,7 @@ from pipelines.errors import PipelineError
 
 
 def add_command(commands: Any) -> None:
-    """Give the parser of `rnn-pipelines` the command."""
+    """Add the command to the parser of `rnn-pipelines`."""
     command = commands.add_parser("sql", help="print the answer to a query over the catalog")
     command.add_argument("query", help="as in 'FROM latest_signal' or 'SHOW TABLES'")
     command.add_argument("--csv", action="store_true", help="as CSV, all rows")
@@ -33,8 +33,8 @@ def _run(args: argparse.Namespace) -> int:
             answer: Any = catalog.sql(args.query)
             if answer is None:  # a statement that gives no rows
                 return 0
-            said = answer.df().to_csv(index=False) if args.csv else str(answer)
+            text = answer.df().to_csv(index=False) if args.csv else str(answer)
     except duckdb.Error as error:
         raise PipelineError(f"{args.query!r}: {error}") from error
-    sys.stdout.write(said if said.endswith("\n") else f"{said}\n")
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
     return 0

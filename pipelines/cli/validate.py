@@ -1,6 +1,6 @@
 """`rnn-pipelines validate`: every problem of a market's YAML and data, without running anything.
 
-Exit status 0: nothing would stop it; 1: problems, one a line.
+Exit status 0: no problem would stop the market; 1: problems, one a line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def add_command(commands: Any) -> None:
-    """Give the parser of `rnn-pipelines` the command."""
+    """Add the command to the parser of `rnn-pipelines`."""
     command = commands.add_parser(
         "validate", help="say all that is wrong with a market's YAML and data"
     )
@@ -36,16 +36,16 @@ def _run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return _report(str(path), lines[1:] or lines, [])
-    with tempfile.TemporaryDirectory() as folder:  # a calendar of the data is kept somewhere
+    with tempfile.TemporaryDirectory() as folder:  # a calendar derived from the data is a file
         try:
             market = Market(config, root=Path(folder))
         except PipelineError as error:
             return _report(str(path), [str(error)], [])
-        found = problems_of(market)
-    if found.profile is not None and len(found.profile.kept):
-        for line in summary_lines(found.profile, config.market.quarantine.policies):
+        validation = problems_of(market)
+    if validation.profile is not None and len(validation.profile.kept):
+        for line in summary_lines(validation.profile, config.market.quarantine.policies):
             sys.stdout.write(f"{line}\n")
-    return _report(str(path), found.problems, found.remarks)
+    return _report(str(path), validation.problems, validation.remarks)
 
 
 def _report(path: str, problems: list[str], remarks: list[str]) -> int:
@@ -53,6 +53,6 @@ def _report(path: str, problems: list[str], remarks: list[str]) -> int:
         sys.stdout.write(f"remark: {remark}\n")
     for problem in problems:
         sys.stdout.write(f"problem: {problem}\n")
-    many = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
-    sys.stdout.write(f"{path}: {many if problems else 'valid'}\n")
+    count_text = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+    sys.stdout.write(f"{path}: {count_text if problems else 'valid'}\n")
     return 1 if problems else 0

@@ -25,7 +25,7 @@ WHOLE = "all"  # the key of the one version of a stage without partitions
 
 
 class Kind(StrEnum):
-    """What a stage makes. Of MODEL, PREDICTION and EVALUATION a model has one each."""
+    """The kind of a stage. A model has one stage each of MODEL, PREDICTION and EVALUATION."""
 
     DATA = "data"
     FITTED = "fitted"
@@ -49,7 +49,7 @@ class Outdated:
 
     Attributes:
         table: the input.
-        reason: why it will be made again, where a person would not know from its name.
+        reason: why it will be made again, if the table's name does not tell a person.
     """
 
     table: str
@@ -58,7 +58,7 @@ class Outdated:
 
 @dataclass(frozen=True)
 class External:
-    """The version of an input that only its source knows: it is compared by command alone."""
+    """The version of an input that only the source knows: a command alone compares it."""
 
 
 Version: TypeAlias = str | Absent | Outdated | External
@@ -71,9 +71,9 @@ class Check:
     """A check that a stage makes of every session.
 
     Attributes:
-        name: in the UI, snake case.
+        name: the name in the UI, snake case.
         severity: `block`, `warn` or `off`.
-        description: what it compares with what.
+        description: the figures that it compares.
     """
 
     name: str
@@ -86,10 +86,10 @@ class Finding:
     """The result of a check for one session.
 
     Attributes:
-        check: its name.
-        passed: whether the session passed.
+        check: the name of the check.
+        passed: True if the session passed.
         message: what was found, what was expected and what to do.
-        figures: the numbers behind it.
+        figures: the numbers behind the message.
     """
 
     check: str
@@ -107,13 +107,13 @@ class ColumnRef:
 
 
 class Log(Protocol):
-    """Where a run logs."""
+    """The log of a run."""
 
     def info(self, message: str, /) -> None:
-        """Log what is worth knowing."""
+        """Log information."""
 
     def warning(self, message: str, /) -> None:
-        """Log what a person should look at."""
+        """Log a warning, for a person to look at."""
 
 
 class Run(Protocol):
@@ -137,7 +137,7 @@ class Run(Protocol):
 
     @property
     def stays(self) -> frozenset[str]:
-        """Those of `keys` whose partition stays as it was served; only its model is trained."""
+        """The keys whose partition stays as it was served; only their model is trained."""
 
     @property
     def retrains(self) -> bool:
@@ -145,7 +145,7 @@ class Run(Protocol):
 
     @property
     def history(self) -> frozenset[str]:
-        """Those of `keys` whose bundle stays, whatever became of its training data."""
+        """The keys whose bundle stays, even if its training data changed."""
 
     @property
     def log(self) -> Log:
@@ -188,17 +188,17 @@ class Stage:
         tables: schemas of its partitions, by the name of the table's folder; the first is what
             other stages read. A stage without partitions has none.
         deps: names of the stages that it reads.
-        previous: whether it reads its own partition of the session before, which Dagster is not
+        previous: True if it reads its own partition of the session before, which Dagster is not
             told.
-        first: the first session that it has; nothing before it is missing. None for the market's.
+        first: the first session that it has; none before is missing. None for the market's first.
         code_version: bumped by hand when the results of `make` change.
         config: just the configuration that decides its bytes; its hash goes into the provenance.
         inputs: the versions that the partition of a session is made from, by name.
         make: makes the sessions of a run.
-        checks: what `make` checks through `Run.check`.
-        lineage: by column, the columns that it is made from.
-        recorded: of a stage without partitions, what its newest version was made from; None where
-            it was never made. Without this function the stage is never compared.
+        checks: the checks that `make` hands to `Run.check`.
+        lineage: for each column, the columns that it is made from.
+        recorded: reads the provenance of a stage without partitions; it returns None if the stage
+            was never made. Without this function such a stage is never compared.
         group: its group in the UI (default: the kind).
         description: what it holds, for the UI.
         kinds: engines shown as badges in the UI.
@@ -243,7 +243,7 @@ class Stage:
         return bool(self.tables) or self.recorded is not None
 
     def due(self, sessions: Sequence[str]) -> tuple[str, ...]:
-        """Those of some sessions that the stage has a partition of.
+        """The sessions that the stage has a partition of.
 
         Args:
             sessions: sessions, in order.
@@ -271,8 +271,8 @@ def downstream(stages: Sequence[Stage], names: Collection[str]) -> set[str]:
         stages: upstream first.
         names: the stages that are read; not in the answer.
     """
-    found: set[str] = set()
+    readers: set[str] = set()
     for stage in stages:
-        if {*stage.deps} & {*names, *found}:
-            found.add(stage.name)
-    return found - set(names)
+        if {*stage.deps} & {*names, *readers}:
+            readers.add(stage.name)
+    return readers - set(names)

@@ -109,7 +109,9 @@ _BASIS = {
 
 def draft_yaml(draft: Draft) -> str:
     """Write the text of the YAML."""
+    # Sections stand in the order in which the pipeline uses them; costs come with the place.
     plan, place = draft.plan, PLACES.get(str(draft.calendar), ELSEWHERE)
+    # The place decides costs and price limits; the data decide windows and names held.
     topk = max(1, min(50, draft.names // 5))
     lines = [
         f"# {draft.data}",
@@ -119,6 +121,7 @@ def draft_yaml(draft: Draft) -> str:
         "",
         _line(f"name: {_scalar(draft.name)}", f"all state lies under data/{draft.name}/"),
         "",
+        # The market: source, calendar, members and the policies of its bars.
         "market:",
         "  source:",
         *_source(draft.source, draft.remarks.get("basis")),
@@ -138,12 +141,14 @@ def draft_yaml(draft: Draft) -> str:
         _line("    jump_limit: 0.5", "so much up, or down to less than 1 / (1 + jump_limit) of it"),
         "",
         "features:",
+        # Features, dataset and models are those of qlib's benchmarks, in strict semantics.
         _line("  set: alpha158", "qlib's 158 features"),
         _line("  semantics: strict",
               "strict repairs qlib's quirks (docs/deviations.md), or qlib"),
         "  label: Ref($close, -2)/Ref($close, -1) - 1   # return from the close of t+1 to that of "
         "t+2",
         "",
+        # The dataset and the training: windows of the plan.
         "dataset:",
         _line(f"  fit_start: {plan.fit_start}", "the processors' window: 60 sessions after the "
               "start, so that every"),
@@ -153,6 +158,7 @@ def draft_yaml(draft: Draft) -> str:
         *_PROCESSORS,
         "",
         "training:",
+        # Windows follow from the length of the data (`training_windows.py`).
         _line(f"  first_trained: {plan.first_trained}",
               "first session with a model; at or after fit_end"),
         _line(f"  window_sessions: {plan.window_sessions}",
@@ -167,10 +173,12 @@ def draft_yaml(draft: Draft) -> str:
         *_MODELS,
         "",
         *_checks(draft.min_coverage),
+        # The evaluation and the portfolio: sizes follow the number of names.
         "evaluation:",
         _line(f"  quantiles: {5 if draft.names >= 25 else 2}",
               "score buckets of the quantile returns"),
         "",
+        # Costs are those of the place, per side.
         _line("portfolio:", "TopkDropout, traded at the session after the score"),
         _line(f"  topk: {topk}", "names held"),
         _line(f"  n_drop: {max(1, topk // 10)}", "replaced a session at most"),
@@ -186,6 +194,7 @@ def draft_yaml(draft: Draft) -> str:
         _line(f"  periods_per_year: {place.periods_per_year}", "to annualise"),
         "",
         "schedule:",
+        # A person turns the schedule on, once bars arrive daily.
         _line("  enabled: false", "true turns the daily schedule on, once data comes daily"),
         _line('  cron: "30 0 * * *"', "in the calendar's time zone, after the session's midnight"),
     ]  # fmt: skip

@@ -1,4 +1,5 @@
-"""The work of the commands: what a person asks for, a module a command, and the console.
+"""The work of the commands, a module a command, and the console.
 
-Arguments belong to `cli`, what runs by itself to `automation`. Dagster's concepts: runs, backfills.
+Arguments belong to `cli`, runs without a person to `automation`. Dagster's concepts: runs,
+backfills.
 """

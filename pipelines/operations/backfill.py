@@ -1,12 +1,12 @@
-"""`backfill`: a range of sessions in one run, of which only what is not current is made.
+"""`backfill`: make the missing and stale partitions of a range of sessions, in one run.
 
-The range is the one asked for, both ends moved inwards to sessions. Before anything runs the
-market is compared with what would be made (`staleness.survey`): the run then covers the stretch
-from the first to the last partition that is left and the assets that have one, and within it each
-asset makes its own (`materialize.py`). So a backfill that was stopped, by Ctrl-C or by the machine,
-is gone on with by giving the same command again, and one that is finished ends in seconds.
+Both ends of the range move inwards to sessions. Before anything runs the market is compared with
+what would be made (`staleness.survey`): the run covers the range from the first to the last
+partition that is left and the assets that have one, and within it each asset makes its own
+(`materialize.py`). So the same command continues a backfill that was stopped, by Ctrl-C or by the
+machine, and ends in seconds after a finished one.
 
-What was served stays as it is unless `republish` is given, even under `force`.
+Served partitions stay as they are unless `republish` is given, even under `force`.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ def run_backfill(
     force: bool = False,
     republish: bool = False,
 ) -> Work | None:
-    """Make what is not current of a range of sessions.
+    """Make the missing and stale partitions of a range of sessions.
 
     Args:
         market: the market.
-        console: where progress goes.
+        console: shows progress.
         start: first day.
         end: last day.
         select: assets, as `selected_assets` reads them; all partitioned ones without it.
-        force: make what is current, too, and train its models anew.
-        republish: make what was served again where it would differ, keeping it as a revision.
+        force: make current partitions, too, and train their models anew.
+        republish: make served partitions again if they would differ, and keep revisions of them.
 
     Returns:
-        What was run; None where nothing was left.
+        The work that was run; None if nothing was left.
 
     Raises:
         PipelineError: no closed session in the range, or an unknown asset.
-        RunFailedError: a step failed; what was finished before it is kept.
+        RunFailedError: a step failed; sessions that were finished before it are kept.
     """
     if start > end:
         raise PipelineError(f"--start {start} is after --end {end}")
@@ -71,50 +71,58 @@ def run_backfill(
     stages = stages_of(market)
     defs = build_definitions(market, stages)
     names = default_assets(market, stages) if select is None else selected_assets(defs, select)
-    chosen = _with_sessions([stage for stage in stages if stage.name in names], sessions)
-    assets = tuple(stage.name for stage in chosen)
+    selection = _with_sessions([stage for stage in stages if stage.name in names], sessions)
+    assets = tuple(stage.name for stage in selection)
     with dagster_instance(market) as instance:
+        # Runs of processes that are gone would count as work in progress.
         sweep(market, instance, console)
         served = None if republish else Served(market, stages, instance)
-        compared = {stage.name: stage.due(sessions) for stage in chosen if stage.is_compared}
-        found = survey(market, stages, instance, compared, served=served)
-        work = Work(assets, sessions[0], sessions[-1]) if force else found.work(sessions)
-        extra = tuple(a for a in assets if a not in found.wanted)  # reports: nothing to compare
-        if work is None and extra:
+        sessions_by_asset = {
+            stage.name: stage.due(sessions) for stage in selection if stage.is_compared
+        }
+        # Compare before anything runs: a finished backfill starts no run.
+        comparison = survey(market, stages, instance, sessions_by_asset, served=served)
+        work = Work(assets, sessions[0], sessions[-1]) if force else comparison.work(sessions)
+        # Reports have no versions to compare: each one that was selected is made.
+        reports = tuple(a for a in assets if a not in comparison.wanted)
+        if work is None and reports:
             work = Work((), sessions[0], sessions[-1])
         if work is not None and not force:
-            work = Work((*work.assets, *extra), work.first, work.last)
-        console.print(outlook(sessions, found, work, force=force), soft_wrap=True, highlight=False)
+            work = Work((*work.assets, *reports), work.first, work.last)
+        console.print(
+            outlook(sessions, comparison, work, force=force), soft_wrap=True, highlight=False
+        )
         if work is not None:
             tags = {CURRENT_TAG: RETRAIN if force else KEEP} | (
                 {} if republish else {SERVED_TAG: KEEP}
             )
             with LiveProgress(console).shown():
-                for part in _runs(chosen, work):
+                # A run has one range, so stages that begin later have a run of their own.
+                for part in _runs(selection, work):
                     run_assets(defs, instance, part.assets, (part.first, part.last), tags=tags)
     return work
 
 
 def _with_sessions(stages: Sequence[Stage], sessions: Sequence[str]) -> list[Stage]:
-    """Those of some stages that have a session in the range: models begin with a first training.
+    """The stages that have a session in the range: models begin with a first training.
 
     Raises:
-        PipelineError: none has.
+        PipelineError: no stage has one.
     """
-    left = [stage for stage in stages if stage.due(sessions)]
-    if not left:
+    stages_in_range = [stage for stage in stages if stage.due(sessions)]
+    if not stages_in_range:
         first = min(str(stage.first) for stage in stages)
         raise PipelineError(
             f"{', '.join(stage.name for stage in stages)}: no session of the range trains or "
             f"follows a model, the first is {first} (training.first_trained)"
         )
-    return left
+    return stages_in_range
 
 
 def _runs(stages: Sequence[Stage], work: Work) -> list[Work]:
     """The runs of the work: stages that begin inside its range have a run of their own.
 
-    Reports, which read all others, are made in the last one.
+    Reports, which read all other stages, are made in the last run.
     """
     begins: dict[str, list[str]] = {}
     for stage in (stage for stage in stages if stage.name in work.assets):
@@ -125,10 +133,10 @@ def _runs(stages: Sequence[Stage], work: Work) -> list[Work]:
 
 
 def closed_between(market: Market, start: str, end: str) -> tuple[str, ...]:
-    """The sessions between two days that are over.
+    """The closed sessions between two days.
 
     Raises:
-        PipelineError: there is none.
+        PipelineError: no session between the days is closed.
     """
     first = market.sessions.at_or_after(start)
     last = min(market.sessions.at_or_before(end), market.last_closed())
@@ -155,10 +163,10 @@ def is_unfitted(market: Market, stage: Stage) -> bool:
 def selected_assets(defs: dg.Definitions, text: str) -> tuple[str, ...]:
     """The assets that a selection names, upstream first.
 
-    Terms of Dagster's selection syntax, separated by commas or spaces; a bare name stands for
-    `key:NAME`. `+name` is with all that it is made from, `name+` with all that is made from it,
-    `1+name` with one layer, `gru_*` every name that begins so, `group:NAME` a group. Assets without
-    partitions are taken only where they are named themselves: a `+` never refits the processors.
+    A selection has terms of Dagster's syntax, separated by commas or spaces; a bare name stands for
+    `key:NAME`. `+name` adds all assets upstream, `name+` all downstream, `1+name` one layer;
+    `gru_*` is every name that begins so, `group:NAME` a group. Assets without partitions are taken
+    only if they are named themselves: a `+` never refits the processors.
 
     Args:
         defs: the market's definitions.
@@ -168,56 +176,58 @@ def selected_assets(defs: dg.Definitions, text: str) -> tuple[str, ...]:
         PipelineError: an unknown name, or a term that Dagster does not read.
     """
     graph = defs.resolve_asset_graph()
-    known = {key.to_user_string(): key for key in graph.get_all_asset_keys()}
-    chosen: set[dg.AssetKey] = set()
+    keys_by_name = {key.to_user_string(): key for key in graph.get_all_asset_keys()}
+    selection: set[dg.AssetKey] = set()
     for term in re.split(r"[,\s]+", text.strip(", ")):
         bare = _BARE.fullmatch(term)
         name = bare["name"] if bare else ""
-        if bare and "*" not in name and name not in known:
+        if bare and "*" not in name and name not in keys_by_name:
             raise PipelineError(
-                f"unknown asset {name!r} in --select {text!r}; {did_you_mean(name, known)}"
+                f"unknown asset {name!r} in --select {text!r}; {did_you_mean(name, keys_by_name)}"
             )
         query = f'{bare["up"]}key:"{name}"{bare["down"]}' if bare else term
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", dg.BetaWarning)
-                found = dg.AssetSelection.from_string(query).resolve(graph)
+                keys = dg.AssetSelection.from_string(query).resolve(graph)
         except dg.DagsterError as error:
             raise PipelineError(f"--select {text!r}: cannot read {term!r}: {error}") from error
-        chosen |= {key for key in found if graph.get(key).is_partitioned or key == known.get(name)}
-    if not chosen:
+        selection |= {
+            key for key in keys if graph.get(key).is_partitioned or key == keys_by_name.get(name)
+        }
+    if not selection:
         raise PipelineError(f"--select {text!r} names no asset with partitions")
-    return tuple(key.to_user_string() for key in graph.toposorted_asset_keys if key in chosen)
+    return tuple(key.to_user_string() for key in graph.toposorted_asset_keys if key in selection)
 
 
 def outlook(sessions: tuple[str, ...], found: Survey, work: Work | None, *, force: bool) -> str:
-    """One line: what is skipped and what will run.
+    """Say in one line which partitions are skipped and which will run.
 
     Args:
         sessions: the range that was asked for.
         found: the comparison.
-        work: what will run.
-        force: whether what is current is made, too.
+        work: the work that will run.
+        force: True if current partitions are made, too.
     """
     range_ = f"{sessions[0]} … {sessions[-1]} ({len(sessions)} sessions)"
-    kept = sum(len(found.served(asset)) for asset in found.wanted)
-    served = f"; {kept} served partitions stay as they are" if kept else ""
+    served_count = sum(len(found.served(asset)) for asset in found.wanted)
+    served = f"; {served_count} served partitions stay as they are" if served_count else ""
     if force and work is not None:
         return f"{range_}: all of {', '.join(work.assets)} is made again{served}"
     partitioned = [asset for asset in found.wanted if found.wanted[asset] != (WHOLE,)]
-    current = sum(len(found.wanted[a]) - len(found.reasons[a]) for a in partitioned)
+    current_count = sum(len(found.wanted[a]) - len(found.reasons[a]) for a in partitioned)
     if work is None:
-        return f"{range_}: {current} partitions are current{served}; nothing to run"
-    unrecorded = {
+        return f"{range_}: {current_count} partitions are current{served}; nothing to run"
+    unrecorded_counts = {
         a: sum(why.cause == Cause.UNRECORDED for why in found.reasons[a].values())
         for a in found.wanted
     }
-    to_make = {a: len(found.left(a)) - unrecorded[a] for a in found.wanted}
+    to_make = {a: len(found.left(a)) - unrecorded_counts[a] for a in found.wanted}
     runs = [f"{a} {to_make[a]}" for a in found.wanted if to_make[a]]
     runs += [asset for asset in work.assets if asset not in found.wanted]
-    recorded = sum(unrecorded.values())
-    on_record = f", {recorded} put on record" if recorded else ""
+    recorded_count = sum(unrecorded_counts.values())
+    on_record = f", {recorded_count} put on record" if recorded_count else ""
     return (
-        f"{range_}: {current} partitions are current and skipped{on_record}{served}; to run: "
+        f"{range_}: {current_count} partitions are current and skipped{on_record}{served}; to run: "
         f"{', '.join(runs) or 'nothing more'}"
     )

@@ -1,4 +1,4 @@
-"""What a person sees on the terminal: a live display of assets and epochs, and the final table."""
+"""Console of the commands: a live display of assets and epochs, and the final table."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _LINE_EVERY = 60.0  # seconds between lines about one asset where there is no te
 
 
 class LiveProgress:
-    """A bar an asset, with what it is doing; plain lines where there is no terminal.
+    """A progress bar an asset, with its present activity; plain lines without a terminal.
 
     Args:
-        console: to draw on.
-        clock: seconds.
+        console: the console to draw on.
+        clock: returns seconds.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,31 +55,31 @@ class LiveProgress:
         self._said = clock()
 
     def start(self, asset: str, total: int) -> None:
-        """An asset begins."""
+        """Start the bar of an asset."""
         self._totals[asset], self._done[asset] = (total, self._clock()), 0
         self._said = self._clock()
         self._tasks[asset] = self._bars.add_task(asset, total=total, doing="")
 
     def advance(self, asset: str, key: str) -> None:
-        """A partition is finished."""
+        """Count a finished partition."""
         self._bars.update(self._tasks[asset], advance=1, doing=key)
         self._done[asset] += 1
         self._say(asset, key)
 
     def note(self, asset: str, text: str) -> None:
-        """What the asset is doing."""
+        """Show the present activity of an asset."""
         self._bars.update(self._tasks[asset], doing=text)
         self._say(asset, text)
 
     def _say(self, asset: str, text: str) -> None:
-        """Without a terminal, a line a minute on what takes long."""
+        """Print a line a minute on an asset that takes long, without a terminal."""
         if not self._console.is_terminal and self._clock() - self._said >= _LINE_EVERY:
             self._said = self._clock()
             done, total = self._done[asset], self._totals[asset][0]
             self._console.print(f"  {asset:<18} {done:>5} of {total} {text}")
 
     def finish(self, asset: str) -> None:
-        """An asset is done; without a terminal this is the line that is printed."""
+        """End the bar of an asset; without a terminal, print the asset's line."""
         self._bars.update(self._tasks[asset], doing="")
         self._bars.stop_task(self._tasks[asset])
         if not self._console.is_terminal:
@@ -101,20 +101,20 @@ class LiveProgress:
 
 
 def make_console() -> Console:
-    """The terminal; a file or a pipe is given lines of a width that nothing is cut at.
+    """Open the terminal; a file or a pipe gets lines of a width that cuts nothing.
 
     Dagster points the standard streams of a step at its log files, so the console holds a
-    descriptor of its own to what they were before.
+    descriptor of its own to the earlier standard output.
     """
     try:
-        own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+        stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     except (OSError, AttributeError):  # replaced by something without a descriptor
         return Console(width=120)
-    return Console(file=own) if own.isatty() else Console(file=own, width=120)
+    return Console(file=stream) if stream.isatty() else Console(file=stream, width=120)
 
 
 def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:
-    """One row a model: how its scores did, and what they were worth after costs."""
+    """One row a model: figures of its scores, and of its portfolio after costs."""
     table = Table(
         title="Models side by side", title_justify="left", header_style="bold", box=SIMPLE_HEAD
     )
@@ -135,9 +135,12 @@ def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:
     for model in signal.index:
         cells = []
         for _, frame, column, form in columns:
+            # A model may have scores and no portfolio yet: its cells show a dash.
             source = frames[frame]
-            known = model in source.index and source.loc[model, column] == source.loc[model, column]
-            cells.append(format(source.loc[model, column], form) if known else "–")
+            has_figure = (
+                model in source.index and source.loc[model, column] == source.loc[model, column]
+            )
+            cells.append(format(source.loc[model, column], form) if has_figure else "–")
         table.add_row(str(model), *cells)
     table.caption = (
         "* TopkDropout after costs, in excess of the equally weighted market: annualised return, "

@@ -1,8 +1,8 @@
-"""`demo`: the main job from the command line, every stage that is missing or stale, then reports.
+"""`demo`: run every stage that is missing or stale, from bars to reports.
 
-A range run is made for the stages that begin with the market, one for those that begin with the
-first trained session, and one for the reports. Partitions of the present code and configuration are
-kept, so a killed run goes on where it stopped and a finished one ends in seconds.
+Stages that begin with the market share a range run, those that begin with the first trained session
+share another, and the reports a third. Partitions of the present code and configuration are kept,
+so a killed run goes on from its last partition and a finished one ends in seconds.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from pipelines.staleness.survey import pending
 
 
 def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
-    """Run what is missing of a market from bars to reports, and show the results.
+    """Run the missing and stale stages of a market, and show the results.
 
     Args:
         market: the market.
-        console: where progress and results go.
+        console: shows progress and results.
         fresh: delete the market's state first.
 
     Raises:
         PipelineError: `fresh`, and the warehouse lies elsewhere; nothing was deleted.
-        RunFailedError: a step failed; what was finished before it is kept.
+        RunFailedError: a step failed; sessions that were finished before it are kept.
     """
     began = time.monotonic()
     if fresh:
@@ -57,10 +57,10 @@ def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
 
 
 def _emptied(market: Market) -> Market:
-    """The market after its state was deleted.
+    """Delete the state of a market, and open the market anew.
 
     Raises:
-        PipelineError: its warehouse lies elsewhere, maybe beside what others keep there.
+        PipelineError: its warehouse lies elsewhere, maybe beside files of others.
     """
     root = market.paths.root
     if market.config.warehouse is not None and not market.warehouse.store.is_below(root):
@@ -116,7 +116,7 @@ def _run_stages(
 
 
 def _by_first(stages: Sequence[Stage]) -> dict[str | None, list[Stage]]:
-    """Stages by the first session that they have: a range run is made of stages of one."""
+    """Stages by the first session that they have: the stages of a range run share it."""
     parts: dict[str | None, list[Stage]] = {}
     for stage in stages:
         parts.setdefault(stage.first, []).append(stage)
@@ -157,7 +157,7 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
 
 
 def _short(path: Path) -> str:
-    """A path as it is typed from here."""
+    """A path as a person types it in the working directory."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

@@ -1,7 +1,7 @@
-"""`qrun`: run a qlib workflow file as it is, without qlib, and print how it goes.
+"""`qrun`: run a qlib workflow file as it is, without qlib, and print its progress.
 
-A person sees the request, the loaded data, an epoch a line, and at the end the figures by which
-qlib's benchmarks are compared. The work is done by `rnn_core.workflow`.
+The console shows the request, the loaded data, an epoch a line, and at the end the figures by which
+qlib's benchmarks are compared. `rnn_core.workflow` does the work.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class WorkflowFailedError(PipelineError):
 
 
 def run_command(args: argparse.Namespace, console: Console | None = None) -> int:
-    """Run a workflow file and print how it goes.
+    """Run a workflow file and print its progress.
 
     Args:
-        args: as `pipelines.cli.qrun` declares them.
-        console: where to print; by default the terminal.
+        args: the arguments that `pipelines.cli.qrun` declares.
+        console: the console to print on; by default the terminal.
 
     Returns:
         The exit status, 0.
 
     Raises:
-        WorkflowFailedError: the file asks for what is not supported, the provider lacks something,
+        WorkflowFailedError: the file asks for something unsupported, the provider lacks something,
             the training diverged, or the folder cannot be written.
     """
     from rnn_core.workflow import (
@@ -76,7 +76,7 @@ def make_watcher(console: Console) -> Any:
     """A `rnn_core.workflow.Watcher` that prints.
 
     Args:
-        console: where to.
+        console: the console to print on.
 
     Returns:
         The watcher.
@@ -116,7 +116,7 @@ def make_watcher(console: Console) -> Any:
 
 @contextmanager
 def _warnings_shown(console: Console) -> Iterator[None]:
-    """Within: warnings of the library are lines among the others."""
+    """Print warnings of the library as lines among the others, while the block runs."""
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -133,14 +133,14 @@ def _warnings_shown(console: Console) -> Iterator[None]:
 
 
 def _show_spec(console: Console, spec: WorkflowSpec) -> None:
-    """What the file asks for."""
+    """Print the request of the file."""
     data, model = spec.dataset, spec.model
     steps = f", {data.step_len} steps" if data.step_len else ""
-    where = data.instruments if isinstance(data.instruments, str) else f"{len(data.instruments)}"
+    universe = data.instruments if isinstance(data.instruments, str) else f"{len(data.instruments)}"
     lines = {
         "workflow": spec.document.path,
         "provider": f"{spec.provider.uri} ({spec.provider.region})",
-        "data": f"{data.handler}, {data.dataset}{steps}, instruments {where}",
+        "data": f"{data.handler}, {data.dataset}{steps}, instruments {universe}",
         "semantics": spec.semantics,
         "model": f"{model.name}({', '.join(f'{k}={v}' for k, v in model.arguments.items())})",
     }
@@ -151,7 +151,7 @@ def _show_spec(console: Console, spec: WorkflowSpec) -> None:
 
 
 def _show_result(console: Console, result: RunResult) -> None:
-    """The figures people compare benchmarks by, and where the rest is."""
+    """Print the figures by which benchmarks are compared, and the folder of the rest."""
     if result.signal is not None:
         console.print(_signal_table(result.signal.summary))
     if result.portfolio is not None:

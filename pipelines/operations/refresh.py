@@ -1,13 +1,13 @@
-"""`refresh`: take over bars that the source has restated, and what follows from them.
+"""`refresh`: take over bars that the source has restated, and make what is made from them again.
 
-The source is asked again for every session from a day on to the newest one that is there. Bars,
-features, labels and datasets that come out differently are replaced; what they do not touch keeps
-its file. The range must reach the end: an adjustment factor builds on all sessions before it, so a
-corrected split changes every later one. The processors are not fitted again: models in force were
-trained on features normalised with them (the job `refit` does it, on purpose).
+The source is asked again for every session from a day on to the newest stored one. Bars, features,
+labels and datasets that come out differently are replaced; all other partitions keep their file.
+The range must reach the end: an adjustment factor builds on all sessions before it, so a corrected
+split changes every later one. The processors are not fitted again: models in force were trained on
+features normalised with them (the job `refit` does it, on purpose).
 
-Models, predictions and evaluations follow by `backfill` where they were backfilled. What was served
-is history, and stays unless `republish` is given: then each file that changes is kept as a revision
+Models, predictions and evaluations that were backfilled follow by `backfill`. Served ones are
+history, and stay unless `republish` is given: then each file that changes is kept as a revision
 first (`revisions.py`).
 """
 
@@ -39,36 +39,37 @@ from pipelines.staleness.survey import Survey, survey
 def run_refresh(
     market: Market, console: Console, *, since: str, republish: bool = False
 ) -> tuple[str, ...]:
-    """Ask the source again from a day on and make what follows from what changed.
+    """Ask the source again from a day on, and make the partitions that follow from changed bars.
 
     Args:
         market: the market.
-        console: where progress goes.
+        console: shows progress.
         since: first day.
-        republish: make models, predictions and evaluations again too, what was served included.
+        republish: make models, predictions and evaluations again too, served ones included.
 
     Returns:
         The sessions whose bars were restated.
 
     Raises:
         MissingSessionsError: there are no bars at or after `since` yet.
-        RunFailedError: a step failed; what was finished before it is kept.
+        RunFailedError: a step failed; sessions that were finished before it are kept.
     """
     first = market.sessions.at_or_after(since)
     stages = stages_of(market)
-    made = {key for s in stages if s.is_source for key in market.warehouse.sessions(s.name)}
-    # A day may be declared closed after it was made.
-    stored = sorted(key for key in made if key >= first and key in market.sessions)
-    if not stored:
+    bar_keys = {key for s in stages if s.is_source for key in market.warehouse.sessions(s.name)}
+    # A day may have been declared closed after its bars were made.
+    stored_keys = sorted(key for key in bar_keys if key >= first and key in market.sessions)
+    if not stored_keys:
         raise MissingSessionsError(
             f"there are no bars at or after {since} to ask for again; "
             f"`{market.command('backfill')}` makes what is missing"
         )
-    sessions = market.sessions.between(first, stored[-1])
-    defs, before = build_definitions(market, stages), stored_bars(market, stages, sessions)
-    unfitted = {stage.name for stage in stages if is_unfitted(market, stage)}
-    waiting = downstream(stages, unfitted)
-    data = [s.name for s in stages if s.kind is Kind.DATA and s.name not in waiting]
+    sessions = market.sessions.between(first, stored_keys[-1])
+    defs, bars_before = build_definitions(market, stages), stored_bars(market, stages, sessions)
+    unfitted_names = {stage.name for stage in stages if is_unfitted(market, stage)}
+    # Datasets cannot be made before the processors are fitted.
+    waiting_names = downstream(stages, unfitted_names)
+    data = [s.name for s in stages if s.kind is Kind.DATA and s.name not in waiting_names]
     console.print(
         f"asking the source for {sessions[0]} … {sessions[-1]} ({len(sessions)} sessions)",
         highlight=False,
@@ -77,18 +78,21 @@ def run_refresh(
         sweep(market, instance, console)
         span = (sessions[0], sessions[-1])
         run_assets(defs, instance, data, span, tags={CURRENT_TAG: ASK})
-        after = stored_bars(market, stages, sessions)
-        restated = tuple(key for key in sessions if after.get(key) != before.get(key))
-        console.print(_restated_line(market, restated), soft_wrap=True, highlight=False)
+        bars_after = stored_bars(market, stages, sessions)
+        restated_keys = tuple(
+            key for key in sessions if bars_after.get(key) != bars_before.get(key)
+        )
+        console.print(_restated_line(market, restated_keys), soft_wrap=True, highlight=False)
         _follow(market, stages, instance, console, sessions, republish=republish)
+    # The processors stay as they are, so say that their data changed.
     now = StoredVersions(market, stages)
     for stage in stages:
-        if stage.kind is not Kind.FITTED or stage.name in unfitted:
+        if stage.kind is not Kind.FITTED or stage.name in unfitted_names:
             continue
         why = why_not_current(stage, WHOLE, now)
         if why is not None:
             console.print(_processors_line(why), soft_wrap=True, highlight=False)
-    return restated
+    return restated_keys
 
 
 def _follow(
@@ -100,35 +104,35 @@ def _follow(
     *,
     republish: bool,
 ) -> None:
-    """Make models and what follows them again, or say what is left."""
-    wanted = {}
+    """Make models and the stages downstream again, or print what is left."""
+    sessions_by_asset = {}
     for stage in (s for s in stages if s.tables and s.kind is not Kind.DATA):
-        made = set(market.warehouse.sessions(stage.name))
-        wanted[stage.name] = [key for key in sessions if key in made]
+        stored_keys = set(market.warehouse.sessions(stage.name))
+        sessions_by_asset[stage.name] = [key for key in sessions if key in stored_keys]
     served = None if republish else Served(market, stages, instance)
-    found = survey(market, stages, instance, wanted, served=served)
-    work = found.work(sessions)
+    comparison = survey(market, stages, instance, sessions_by_asset, served=served)
+    work = comparison.work(sessions)
     if republish and work is not None:
         defs = build_definitions(market, stages)
         run_assets(defs, instance, work.assets, (work.first, work.last), tags={CURRENT_TAG: KEEP})
         return
-    for line in _left_lines(market, found, sessions):
+    for line in _left_lines(market, comparison, sessions):
         console.print(line, soft_wrap=True, highlight=False)
 
 
 def _left_lines(market: Market, found: Survey, sessions: tuple[str, ...]) -> list[str]:
-    served = sum(len(found.served(asset)) for asset in found.wanted)
-    left = sum(len(found.left(asset)) for asset in found.wanted)
+    count = sum(len(found.served(asset)) for asset in found.wanted)
+    stale = sum(len(found.left(asset)) for asset in found.wanted)
     lines = []
-    if served:
+    if count:
         lines.append(
-            f"{served} partitions of models, predictions and evaluations were served and stay as "
+            f"{count} partitions of models, predictions and evaluations were served and stay as "
             f"they are; --republish makes them again and keeps them as revisions"
         )
-    if left:
+    if stale:
         again = market.command(f"backfill --start {sessions[0]} --end {sessions[-1]}")
         lines.append(
-            f"{left} backfilled partitions of models, predictions and evaluations are stale now; "
+            f"{stale} backfilled partitions of models, predictions and evaluations are stale now; "
             f"`{again}` makes them again"
         )
     return lines

@@ -31,29 +31,31 @@ def run_assets(
         instance: the market's Dagster record.
         assets: keys to materialize.
         sessions: first and last session; None for assets without partitions.
-        tags: more tags of the run; without the one that says otherwise (`upkeep.CURRENT_TAG`) all
-            that is asked for is made, current or not.
+        tags: more tags of the run; without `materialize.CURRENT_TAG` every partition is made,
+            current or not.
 
     Returns:
         The run's id.
 
     Raises:
         RunFailedError: a step failed.
-        KeyboardInterrupt: the run was interrupted; what was finished is recorded.
+        KeyboardInterrupt: the run was interrupted; finished sessions are recorded.
     """
     job = defs.resolve_implicit_global_asset_job_def()
-    chosen = {OWNER_TAG: owner(), CURRENT_TAG: REMAKE, **(tags or {})}
+    run_tags = {OWNER_TAG: owner(), CURRENT_TAG: REMAKE, **(tags or {})}
     if sessions is not None:
-        chosen |= {RANGE_START: sessions[0], RANGE_END: sessions[1]}
-    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        run_tags |= {RANGE_START: sessions[0], RANGE_END: sessions[1]}
+    # The live display has the console; the event log keeps every message.
+    logger_config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     result = job.execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(name) for name in assets],
-        tags=chosen,
-        run_config=quiet,
+        tags=run_tags,
+        run_config=logger_config,
         raise_on_error=False,
     )
     if not result.success:
+        # Dagster turns Ctrl-C into a failed step: the command must end as interrupted.
         if _interrupted(result):
             raise KeyboardInterrupt
         raise RunFailedError(failure_reason(instance, result.run_id, trace=True))
@@ -61,7 +63,7 @@ def run_assets(
 
 
 def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    """Whether a step ended because the process was asked to stop."""
+    """True if a step ended because the process was asked to stop."""
     stops = {"KeyboardInterrupt", "DagsterExecutionInterruptedError"}
     for event in result.all_events:
         if event.is_step_failure:

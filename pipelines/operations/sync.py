@@ -1,9 +1,9 @@
 """`sync`: bring Dagster's record in step with the warehouse, which is the truth.
 
-A new DAGSTER_HOME, a record that was lost, a warehouse that was copied or restored: partitions that
-are there and not on record are recorded, with the figures of their footers and the time at which
-their file was written, without a run. Partitions on record whose file is gone or damaged are taken
-off it, so that the UI and the schedule see them as missing. No file of the warehouse is touched.
+After a new DAGSTER_HOME, a lost record, or a copied or restored warehouse, stored partitions that
+are not on record are recorded without a run, with the figures of their footers and the time at
+which their file was written. Partitions on record whose file is gone or damaged are taken off the
+record, so that the UI and the schedule see them as missing. No file of the warehouse is touched.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ DATA_VERSION_TAG = "dagster/data_version"
 
 @dataclass(frozen=True)
 class Synced:
-    """What was brought in step.
+    """The changes that brought the record in step.
 
     Attributes:
         recorded: sessions put on record, by asset; `("all",)` for the processors.
-        forgotten: sessions taken off it, by asset, whose file is not there or damaged.
-        damaged: those of them, and others not on record, whose file is damaged.
+        forgotten: sessions taken off the record, by asset, whose file is gone or damaged.
+        damaged: sessions whose file is damaged, by asset, on record or not.
     """
 
     recorded: dict[str, tuple[str, ...]]
@@ -38,7 +38,7 @@ class Synced:
 
 
 def sync_record(market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance) -> Synced:
-    """Record what is in the warehouse, and take off the record what is not.
+    """Put stored partitions on record, and take partitions without a file off the record.
 
     Args:
         market: the market.
@@ -84,7 +84,7 @@ def _record_whole(now: StoredVersions, stage: Stage, instance: dg.DagsterInstanc
 
 
 def sync_lines(synced: Synced) -> list[str]:
-    """What was done, for a person: a line for each kind of change."""
+    """The changes for a person, a line for each kind."""
     lines = [
         f"put on record: {_counted(synced.recorded)}",
         *(

@@ -1,4 +1,4 @@
-"""What the reports are made from: scores, labels and bars of a market, as the library wants them.
+"""Data of the reports: scores, labels and bars of a market, in the form of the library.
 
 Rows are indexed by (datetime, instrument); the datetime of a score and of a label is the decision
 session. Trivial baselines stand beside the models, so that a reader sees whether the networks earn
@@ -31,8 +31,8 @@ class ModelScores:
     """Scores of one model.
 
     Attributes:
-        score: of every decision, the mean over its networks.
-        seeds: of each network where all sessions have the same number of several, else none.
+        score: scores of every decision, the mean over the networks.
+        seeds: scores of each network if all sessions have the same number of several, else none.
     """
 
     score: pd.Series
@@ -40,12 +40,12 @@ class ModelScores:
 
 
 class ReportData:
-    """A market's predictions and what became of them; each part is read when it is asked for.
+    """A market's predictions, labels and bars; each part is read when it is first asked for.
 
     Args:
         market: the market.
         stages: its stages.
-        needed_by: for messages.
+        needed_by: name of the report, for messages.
     """
 
     def __init__(self, market: Market, stages: Sequence[Stage], needed_by: str) -> None:
@@ -54,7 +54,7 @@ class ReportData:
         self._needed_by = needed_by
 
     def rows(self, table: str, columns: list[str] | None = None) -> pd.DataFrame | None:
-        """Every row of a table; None where it has no partition."""
+        """Every row of a table; None if it has no partition."""
         keys = self.market.warehouse.sessions(table)
         if not keys:
             return None
@@ -64,13 +64,13 @@ class ReportData:
 
     @cached_property
     def scores(self) -> dict[str, ModelScores]:
-        """By model; one without a prediction is left out."""
-        found = {}
+        """Scores by model; a model without a prediction is left out."""
+        scores = {}
         for model, stage in self._predictions.items():
             rows = self.rows(stage.name, ["instrument", "score", "seed_scores"])
             if rows is not None and not rows.empty:
-                found[model] = _model_scores(rows)
-        return found
+                scores[model] = _model_scores(rows)
+        return scores
 
     @cached_property
     def labels(self) -> pd.Series:
@@ -104,11 +104,11 @@ class ReportData:
         """Bars, members among them and bars set aside, by closed session of the market's span.
 
         Returns:
-            T rows with `bars`, `members`, `quarantined`; NaN where a session has no partition.
+            T rows with `bars`, `members`, `quarantined`; NaN for a session without a partition.
         """
         market = self.market
         keys = market.sessions.between(market.sessions.first, market.last_closed())
-        there = [key for key in market.warehouse.sessions("ohlcv") if key in market.sessions]
+        stored_keys = [key for key in market.warehouse.sessions("ohlcv") if key in market.sessions]
         bars, aside = self.rows("ohlcv", ["member"]), self.rows("ohlcv_quarantine", ["instrument"])
         counts = pd.DataFrame(
             {
@@ -116,7 +116,7 @@ class ReportData:
                 "members": _by_day(None if bars is None else bars[bars["member"]]),
                 "quarantined": _by_day(aside),
             }
-        ).reindex(pd.DatetimeIndex(there))
+        ).reindex(pd.DatetimeIndex(stored_keys))
         return counts.fillna(0.0).reindex(pd.DatetimeIndex(keys))
 
     def baselines(self) -> dict[str, pd.Series]:
@@ -125,10 +125,10 @@ class ReportData:
 
         member = self.bars["member"]
         members = member[member & (member.index.get_level_values(0) >= self.first)].index
-        found = {"reversal": reversal(self.bars), "momentum": momentum(self.bars)}
-        made = {name: one.reindex(members).dropna() for name, one in found.items()}
-        made["ridge"] = self._ridge()
-        return {name: one for name, one in made.items() if len(one)}
+        scores = {"reversal": reversal(self.bars), "momentum": momentum(self.bars)}
+        baselines = {name: one.reindex(members).dropna() for name, one in scores.items()}
+        baselines["ridge"] = self._ridge()
+        return {name: one for name, one in baselines.items() if len(one)}
 
     def _ridge(self) -> pd.Series:
         """Ridge scores of every session with a model, refitted on evenly spaced anchors.
@@ -138,20 +138,20 @@ class ReportData:
         from rnn_core.evaluation import ridge_scores
 
         market = self.market
-        served = [k for k in market.warehouse.sessions("dataset_infer") if self._is_served(k)]
-        if not served:
+        served_keys = [k for k in market.warehouse.sessions("dataset_infer") if self._is_served(k)]
+        if not served_keys:
             return pd.Series(dtype="float64", index=_index([], []))
         first = market.sessions.position(market.plan.first_trained)
-        every = max(market.plan.retrain_every, -(-len(served) // _MOST_FITS))
+        every = max(market.plan.retrain_every, -(-len(served_keys) // _MOST_FITS))
         parts = []
-        for start in range(first, market.sessions.position(served[-1]) + 1, every):
+        for start in range(first, market.sessions.position(served_keys[-1]) + 1, every):
             anchor = market.sessions.keys[start]
-            scored = [k for k in served if anchor <= k < self._end(start + every)]
-            if not scored:
+            scored_keys = [k for k in served_keys if anchor <= k < self._end(start + every)]
+            if not scored_keys:
                 continue
             try:
                 x, y = self._training_rows(anchor)
-                parts.append(ridge_scores(x, y, self._features(scored)))
+                parts.append(ridge_scores(x, y, self._features(scored_keys)))
             except PipelineError:
                 continue  # the history of this anchor is gone: its sessions have no baseline
         return pd.concat(parts) if parts else pd.Series(dtype="float64", index=_index([], []))

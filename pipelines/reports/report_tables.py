@@ -1,7 +1,7 @@
-"""The tables of the reports as the UI shows them: a few columns, in words; the files have them all.
+"""Tables of the reports in the UI: a few columns, in words; the files have all columns.
 
-A page of the UI is some 1,000 pixels wide, and a table that scrolls sideways is not read. Which
-columns are worth a place there is decided here, by table.
+A page of the UI is some 1,000 pixels wide, and a table that scrolls sideways is not read. This
+module chooses the columns that are worth a place there, by table.
 """
 
 from __future__ import annotations
@@ -58,25 +58,25 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
         "turnover": "turnover",
     },
 }
-"""Columns by file and what they are called, in order; the first names the rows with the index."""
+"""Columns by file and their titles, in order; the first names the rows with the index."""
 
 
 def shown_table(name: str, table: pd.DataFrame) -> str:
     """A report's table for the UI, as Markdown.
 
     Args:
-        name: of the file that has all of it, a key of `SHOWN`.
-        table: all of it.
+        name: name of the file with all columns, a key of `SHOWN`.
+        table: the table with all columns.
 
     Returns:
-        The columns worth showing, and where the others are.
+        Markdown: the columns worth showing, and the file that has the others.
     """
     headings = SHOWN[name]
     columns = [column for column in headings if column in table.columns]
-    few = table[columns].rename(columns=headings)
+    short_table = table[columns].rename(columns=headings)
     if table.index.name is None:  # rows without a name of their own: the first column has it
-        few = few.set_index(few.columns[0])
-    return f"{markdown_table(few)}\n\nAll {table.shape[1]} columns are in {name}."
+        short_table = short_table.set_index(short_table.columns[0])
+    return f"{markdown_table(short_table)}\n\nAll {table.shape[1]} columns are in {name}."
 
 
 def markdown_table(table: pd.DataFrame) -> str:
@@ -86,7 +86,7 @@ def markdown_table(table: pd.DataFrame) -> str:
         table: its index names the rows.
 
     Returns:
-        Markdown; what is missing is a dash.
+        Markdown; a missing value is a dash.
     """
     header = [str(table.index.name or ""), *map(str, table.columns)]
     lines = [_row(header), _row(["---"] * len(header))]
@@ -130,6 +130,6 @@ def publish(
 
 
 def read_table(market: Market, name: str) -> pd.DataFrame | None:
-    """A report's table from disk, or None where it was not made yet."""
+    """A report's table from disk; None if it was not made yet."""
     path = market.paths.reports / name
     return pd.read_csv(path, index_col="model") if path.is_file() else None

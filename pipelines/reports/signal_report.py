@@ -2,8 +2,8 @@
 
 It writes `signal.csv`, `comparison.csv` (models, their rank average and trivial baselines on the
 same rows), `differences.csv` (tests of every pair), the PNGs (`coverage.png` shows which sessions
-have bars) and `report.html`, a page that needs nothing but itself; `data/reports` has the page of
-every market, by its name. Every file is moved into place whole.
+have bars) and `report.html`, a page that needs no other file; `data/reports` has the page of every
+market, by the market's name. Every file is moved into place whole.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def signal_report(
         market: the market.
         stages: its stages.
         served: decisions by model that were scored in time to be traded on; the table tells their
-            IC apart from that of backfilled ones. None where that is not known.
+            IC apart from that of backfilled ones. None if that is not known.
 
     Raises:
         MissingSessionsError: no session has been evaluated yet.
@@ -80,6 +80,7 @@ def signal_report(
             "signal_report: no session has been evaluated yet; materialize the evaluations of "
             f"sessions from {market.plan.first_trained} plus {market.label_lag} sessions on"
         )
+    # One row a model; served decisions count with the figures that they had first.
     table = pd.DataFrame(
         {
             name: {
@@ -105,6 +106,7 @@ def signal_report(
         )
         for name in evaluations
     }
+    # All signals are compared on the same rows, baselines included.
     comparison = compare_signals(
         {name: data.scores[name].seeds or data.scores[name].score for name in evaluations},
         data.labels,
@@ -127,16 +129,17 @@ def signal_report(
         periods_per_year=market.config.portfolio.periods_per_year,
         figures=pictures,
     )
-    made = {
+    csv_tables = {
         SIGNAL_TABLE: table,
         COMPARISON_TABLE: comparison.summary,
         DIFFERENCES_TABLE: comparison.differences,
     }
-    publish(market, made, pictures)
+    # The page comes last, so that the files beside it are never older.
+    publish(market, csv_tables, pictures)
     for path in (market.paths.reports / PAGE, market.paths.page):
         atomic_write(path, page.encode())
     days = {name: int(table.loc[name, "days"]) for name in table.index}
-    return Report(made, pictures, [f"signal_report: evaluated sessions {days}", *damaged])
+    return Report(csv_tables, pictures, [f"signal_report: evaluated sessions {days}", *damaged])
 
 
 def _newest_histories(
@@ -163,7 +166,7 @@ def _newest_histories(
 
 
 def _provenance(market: Market, evaluations: Mapping[str, pd.DataFrame]) -> dict[str, object]:
-    """What the page was made from."""
+    """The provenance of the page: market, configuration, source, label and models."""
     settings = market.config.model_dump(mode="json", exclude={"features": {"set"}})
     settings["features"]["set"] = identity(market.config.features.set)
     anchors = {n: sorted(set(r["as_of"].astype(str))) for n, r in evaluations.items()}
@@ -173,14 +176,14 @@ def _provenance(market: Market, evaluations: Mapping[str, pd.DataFrame]) -> dict
         "source": market.config.market.source.kind,
         "label": market.config.features.label,
         **{
-            f"{name} models": f"{len(seen)}, {seen[0]} to {seen[-1]}"
-            for name, seen in anchors.items()
+            f"{name} models": f"{len(days)}, {days[0]} to {days[-1]}"
+            for name, days in anchors.items()
         },
     }
 
 
 def _notes(market: Market, served: Mapping[str, Collection[str]] | None) -> list[str]:
-    """Remarks that stand on the page whatever the figures are."""
+    """Remarks of the page that hold for any figures."""
     notes = ["ridge, reversal and momentum are baselines: a network that does not beat them earns "
              "nothing"]  # fmt: skip
     if market.config.market.source.kind == "bokeh_sample":
@@ -191,7 +194,7 @@ def _notes(market: Market, served: Mapping[str, Collection[str]] | None) -> list
 
 
 def served_note(market: Market, served: Mapping[str, Collection[str]]) -> str:
-    """How many decisions were served, and what that means here.
+    """Say how many decisions were served, and when a decision of the market counts as served.
 
     Args:
         market: the market; its calendar says until when a score can be traded on.
@@ -207,10 +210,10 @@ def served_note(market: Market, served: Mapping[str, Collection[str]]) -> str:
 
 
 def as_first_made(market: Market, table: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """Evaluations, those that were made again with the figures that they had first.
+    """Evaluations with their first figures, even if they were made again since.
 
-    What was served and is published anew keeps its first version as a revision: the record of what
-    was traded on is that one, never the one of hindsight. A damaged revision has no figures.
+    A served session that is published anew keeps its first version as a revision: that version is
+    the record of what was traded on, never one of hindsight. A damaged revision has no figures.
 
     Args:
         market: the market.
@@ -218,15 +221,15 @@ def as_first_made(market: Market, table: str, rows: pd.DataFrame) -> pd.DataFram
         rows: its rows, by session.
     """
     store = market.warehouse.store
-    first = rows.copy()
+    result = rows.copy()
     for key in revisions.sessions(store, table):
         try:
-            found = revisions.first_rows(store, table, key)[_ICS]
+            figures = revisions.first_rows(store, table, key)[_ICS]
         except DamagedFileError:
-            found = pd.DataFrame([[math.nan, math.nan]], columns=_ICS)
-        if pd.Timestamp(key) in first.index and len(found):
-            first.loc[pd.Timestamp(key), _ICS] = found.iloc[0].to_numpy()
-    return first
+            figures = pd.DataFrame([[math.nan, math.nan]], columns=_ICS)
+        if pd.Timestamp(key) in result.index and len(figures):
+            result.loc[pd.Timestamp(key), _ICS] = figures.iloc[0].to_numpy()
+    return result
 
 
 def served_figures(rows: pd.DataFrame, served: Collection[str] | None) -> dict[str, float]:
@@ -241,32 +244,38 @@ def served_figures(rows: pd.DataFrame, served: Collection[str] | None) -> dict[s
     """
     if served is None:
         return {}
-    chosen = rows[pd.to_datetime(rows["decision_date"]).dt.strftime("%Y-%m-%d").isin(set(served))]
-    ic, rank_ic = (pd.to_numeric(chosen[name]).mean() for name in ("ic", "rank_ic"))
-    return {"served_days": len(chosen), "served_ic": float(ic), "served_rank_ic": float(rank_ic)}
+    served_rows = rows[
+        pd.to_datetime(rows["decision_date"]).dt.strftime("%Y-%m-%d").isin(set(served))
+    ]
+    ic, rank_ic = (pd.to_numeric(served_rows[name]).mean() for name in ("ic", "rank_ic"))
+    return {
+        "served_days": len(served_rows),
+        "served_ic": float(ic),
+        "served_rank_ic": float(rank_ic),
+    }
 
 
 def seed_figures(rows: pd.DataFrame) -> dict[str, float]:
     """Mean and standard deviation over the seeds of each network's mean IC and rank IC.
 
-    Sessions are those that have as many networks as the newest one: a model whose `seeds` changed
-    is described as it is now.
+    Only sessions with as many networks as the newest one count: a model whose `seeds` changed is
+    described as it is now.
 
     Args:
         rows: evaluations with `seed_ic` and `seed_rank_ic`.
 
     Returns:
         seeds, seed_ic_mean, seed_ic_std, seed_rank_ic_mean, seed_rank_ic_std; the last four are
-        NaN where there is one network.
+        NaN for a single network.
     """
     figures: dict[str, float] = {"seeds": 1}
     for name in ("seed_ic", "seed_rank_ic"):
-        known = rows[name].dropna()
-        counts = known.map(len)
-        if known.empty:
+        values = rows[name].dropna()
+        counts = values.map(len)
+        if values.empty:
             figures |= {f"{name}_mean": math.nan, f"{name}_std": math.nan}
             continue
-        each = np.stack(known[counts == counts.iloc[-1]].to_list())  # [T, K]
+        each = np.stack(values[counts == counts.iloc[-1]].to_list())  # [T, K]
         of_seed = np.nanmean(each, axis=0)  # [K]
         figures |= {
             "seeds": each.shape[1],

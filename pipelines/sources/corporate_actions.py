@@ -168,13 +168,16 @@ def event_ratios(
     ratio, last = np.ones(len(g.start)), np.where(before >= 0, close[before], np.nan)
     for event in _events(splits, dividends, str(g.days[0]), str(g.days[-1])):
         at = _target(g, str(event.instrument), str(event.date))
+        # The first row of an instrument has no earlier close for an event to act on.
         if at is None or at == g.first[at]:
             continue
         value = float(event.value)
+        # A split restates the last close for later events of the same row.
         if event.rank == 1:
             ratio[at] *= value
             last[at] /= value
             continue
+        # Without an earlier close the share that a dividend takes is unknown: no event.
         if np.isnan(last[at]):
             continue
         if value >= last[at]:
@@ -183,6 +186,7 @@ def event_ratios(
                 f"{last[at]:.6g}: dividends are expected in currency a share as traded, check "
                 f"source.basis.dividends"
             )
+        # The holder is paid in cash: the close before falls by the dividend.
         ratio[at] *= last[at] / (last[at] - value)
         last[at] -= value
     return g.spread(ratio)

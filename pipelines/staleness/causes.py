@@ -1,8 +1,8 @@
-"""The cause for which a partition is not current: one comparison for commands and running assets.
+"""Causes of staleness: one comparison for commands and running assets.
 
 A partition is current if its files are stored and intact, name the stage's present code version and
-configuration, and were made from what is stored now (`Stage.inputs`). Restated bars are known to
-the source only (`bar_versions.restated_sessions`).
+configuration, and were made from the inputs that are stored now (`Stage.inputs`). Restated bars are
+known to the source only (`bar_versions.restated_sessions`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipelines.staleness.data_versions import StoredVersions
 
 
 class Cause(StrEnum):
-    """Why a partition is not current, worst first."""
+    """A cause for which a partition is not current, worst first."""
 
     ABSENT = "absent"
     DAMAGED = "damaged"
@@ -29,7 +29,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class Reason:
-    """A cause, and what it concerns: the versions, the upstream tables, the bundle."""
+    """A cause and its detail: versions, upstream tables, a bundle."""
 
     cause: Cause
     detail: str = ""
@@ -44,7 +44,7 @@ _SAID = {
     "members": "universe",
     "entering": "bars of sessions before",
 }
-"""Inputs whose name alone would not tell a person what has changed."""
+"""Words for inputs whose name alone does not tell a person what has changed."""
 
 
 def why_not_current(stage: Stage, key: str, now: StoredVersions) -> Reason | None:
@@ -53,34 +53,34 @@ def why_not_current(stage: Stage, key: str, now: StoredVersions) -> Reason | Non
     Args:
         stage: the stage.
         key: the session; `WHOLE` of a stage without partitions.
-        now: the market as it is.
+        now: the versions of the market as it is.
     """
     table = now.table(stage.name)
     info = table.info(key)
     if info is None:
         return Reason(Cause.DAMAGED if key in table.damaged else Cause.ABSENT)
-    made = info.provenance
-    if made.code_version != stage.code_version:
-        return Reason(Cause.CODE, f"{made.code_version}, now {stage.code_version}")
-    if made.config != stage.config_hash:
+    provenance = info.provenance
+    if provenance.code_version != stage.code_version:
+        return Reason(Cause.CODE, f"{provenance.code_version}, now {stage.code_version}")
+    if provenance.config != stage.config_hash:
         return Reason(Cause.CONFIGURATION)
     for beside in (now.table(other.name) for other in stage.tables[1:]):
         if beside.info(key) is None:
             cause = Cause.DAMAGED if key in beside.damaged else Cause.ABSENT
             return Reason(cause, beside.name)
     expected = stage.inputs(key, now)
-    absent = next((v for v in expected.values() if isinstance(v, Absent)), None)
-    if absent is not None:
-        return Reason(Cause.INPUTS, f"{absent.table} is not there")
+    absent_input = next((v for v in expected.values() if isinstance(v, Absent)), None)
+    if absent_input is not None:
+        return Reason(Cause.INPUTS, f"{absent_input.table} is not there")
     names = sorted(
         name
-        for name in {*expected, *made.inputs}
-        if not _is_same(expected.get(name), made.inputs.get(name))
+        for name in {*expected, *provenance.inputs}
+        if not _is_same(expected.get(name), provenance.inputs.get(name))
     )
     if not names:
         return None
-    said = (_said(stage, name, expected.get(name)) for name in names)
-    return Reason(Cause.INPUTS, ", ".join(dict.fromkeys(said)))
+    details = (_said(stage, name, expected.get(name)) for name in names)
+    return Reason(Cause.INPUTS, ", ".join(dict.fromkeys(details)))
 
 
 def _is_same(expected: Version | None, made: str | None) -> bool:
@@ -89,7 +89,7 @@ def _is_same(expected: Version | None, made: str | None) -> bool:
 
 
 def _said(stage: Stage, name: str, version: Version | None) -> str:
-    """An input as a person knows it: the stage's name, or the reason why it is outdated."""
+    """Words for an input: the stage's name, or the reason why the input is outdated."""
     if isinstance(version, Outdated) and version.reason:
         return version.reason
     of_model = f"{stage.model}_{name}"

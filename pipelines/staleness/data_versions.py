@@ -1,15 +1,15 @@
-"""The versions of everything in a market as it is now: partitions, fitted state, bundles, bars.
+"""Data versions of a market as it is now: partitions, fitted state, bundles, bars.
 
 `StoredVersions` is the `DataVersions` of `market/stage.py` (table -> session -> version). A file is
 read when its version is first asked for, and hashed whole: for small files that costs no more than
-their footer, and a flipped byte is found before anything is called current.
+reading the footer, and a flipped byte is found before anything is called current.
 
-A survey marks what it finds stale; from then on its version is `Outdated`. So whatever was made
-from it differs from what is expected, and is found by the same comparison, partition by partition.
+A survey marks a stale partition; from then on the partition's version is `Outdated`. So partitions
+that were made from it differ from what is expected, and the same comparison finds them, one by one.
 
-Where what was served is to stay, a bundle that gave served scores stays in force though its
+If served partitions are to stay, a bundle that gave served scores stays in force though its
 training data were restated since. A served bundle that is gone or cannot score any more (another
-configuration or processor state) is trained anew, if a session is left that needs it.
+configuration or processor state) is trained anew if a session still needs it.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ _FEW = 5  # sessions for which a look at each is cheaper than a list of all
 
 
 class TableVersions(Mapping[str, Version]):
-    """Digests of one table by session; that of a partition that is not intact is `Absent`.
+    """Digests of one table by session; a partition that is not intact is `Absent`.
 
     Attributes:
-        name: of the table.
-        damaged: why a file cannot be read, by session, of those looked at so far.
+        name: the name of the table.
+        damaged: by session, why its file cannot be read; of the files read so far.
     """
 
     def __init__(self, market: Market, name: str) -> None:
@@ -83,7 +83,7 @@ class TableVersions(Mapping[str, Version]):
         """Read the footer of a partition.
 
         Raises:
-            DamagedFileError: its bytes do not have its digest.
+            DamagedFileError: the bytes of the file do not have its digest.
         """
         try:
             raw = self._store.read(self.name, f"date={key}", PART)
@@ -93,17 +93,17 @@ class TableVersions(Mapping[str, Version]):
         return read_info(pa.BufferReader(raw))
 
     def infos(self, keys: Iterable[str]) -> dict[str, PartitionInfo]:
-        """The footers of those of some sessions that are stored and intact."""
+        """The footers of the sessions that are stored and intact."""
         return {key: info for key in keys if (info := self.info(key)) is not None}
 
     def load(self, keys: Sequence[str]) -> None:
         """Read the files of several sessions at once."""
-        known = keys if len(keys) <= _FEW else [key for key in keys if key in self.stored]
+        candidates = keys if len(keys) <= _FEW else [key for key in keys if key in self.stored]
         with ThreadPoolExecutor(_READERS) as pool:
-            list(pool.map(self.info, known))
+            list(pool.map(self.info, candidates))
 
     def mark_outdated(self, keys: Iterable[str]) -> None:
-        """Note that these will be made again: nothing was made from what they will be."""
+        """Note that sessions will be made again: nothing stored was made from their new files."""
         self._outdated |= set(keys)
 
     def __getitem__(self, key: str) -> Version:
@@ -131,12 +131,12 @@ class WholeVersion(TableVersions):
 
     @cached_property
     def stored(self) -> frozenset[str]:
-        """`WHOLE` where it was made."""
+        """`WHOLE` if the stage was made."""
         return frozenset() if self.info(WHOLE) is None else frozenset([WHOLE])
 
     @property
     def in_force(self) -> str | None:
-        """The version, if it was made for the present configuration."""
+        """The version; None if it was not made for the present configuration."""
         info = self.info(WHOLE)
         same = info is not None and info.provenance.config == self._stage.config_hash
         return info.digest if info is not None and same else None
@@ -170,11 +170,11 @@ class _Computed(Mapping[str, Version]):
 
 @dataclass(frozen=True)
 class BundleState(Candidate):
-    """A bundle, and whether it is the one that would be trained now.
+    """A bundle compared with the one that would be trained now.
 
     Attributes:
-        reason: why it would be trained again; empty where it is current.
-        usable: whether it could serve sessions of now, though on other training data.
+        reason: why it would be trained again; empty if it is current.
+        usable: True if it could serve sessions of now, though on other training data.
     """
 
     reason: str = ""
@@ -186,7 +186,7 @@ class ModelState:
     """The model that would be in force at a session.
 
     Attributes:
-        bundle: version of its bundle; None where no model may serve.
+        bundle: version of its bundle; None if no model may serve.
         passed_over: newer sessions whose bundles were not good enough, newest first.
     """
 
@@ -200,7 +200,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
     Args:
         market: the market.
         stages: its stages.
-        served: what is to stay as it was served; None where all may be made again.
+        served: the sessions that stay as served; None if all may be made again.
     """
 
     def __init__(
@@ -283,7 +283,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
     def lacks_bundle(self, stage: Stage, key: str) -> bool:
         """True if a session of a model has to train, though its pointer was served.
 
-        Its bundle is gone or cannot score any more, and sessions that were not served build on it.
+        The bundle is gone or cannot score any more, and sessions that were not served build on it.
         """
         model, served = stage.model, self._served
         if stage.kind is not Kind.MODEL or model is None or served is None:
@@ -338,8 +338,8 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
     # --- bars --------------------------------------------------------------------------------
 
     def load_bars(self, keys: Sequence[str]) -> None:
-        """Find what several sessions of bars would be made from, at once; keys in order."""
-        assert self._source is not None  # noqa: S101 - whoever asks has one
+        """Compute the input versions of several sessions of bars at once; keys in order."""
+        assert self._source is not None  # noqa: S101 - only a market with a source asks
         tables = [self.table(table.name) for table in self._source.tables]
         for table in tables:
             table.load(keys)
@@ -347,9 +347,9 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         def intact(key: str) -> bool:
             return all(table.info(key) is not None for table in tables)
 
-        both = [key for key in keys if intact(key)]
-        self._bars |= inputs_now(self.market, both, intact)
-        for key in both:
+        intact_keys = [key for key in keys if intact(key)]
+        self._bars |= inputs_now(self.market, intact_keys, intact)
+        for key in intact_keys:
             info = tables[0].info(key)
             if info and info.provenance.inputs.get("entering") != self._bars[key]["entering"]:
                 self._unchained = min(key, self._unchained or key)
@@ -364,8 +364,8 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
     def _entering(self, key: str) -> Version:
         """Fingerprint of the state that enters a session.
 
-        Every session from the first one on that was made from another state is outdated: it builds
-        on those before it.
+        From the first session on that was made from another state every session is outdated, since
+        it builds on those before it.
         """
         if self._unchained is not None and key >= self._unchained:
             return Outdated(ENTERING)

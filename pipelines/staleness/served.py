@@ -1,4 +1,4 @@
-"""Which sessions were served: their predictions were made before they could be traded on.
+"""Served sessions: their predictions were made before they could be traded on.
 
 A prediction of decision date D is *served* if it was first made at or before the open of the
 session after D, and *backfilled* if it was made later, when its outcome could be known. Where
@@ -8,12 +8,11 @@ it was made before the close of the session after D, or within 24 hours of that 
 its closing time is not known: a calendar of one's own, an extra session that the exchange's lacks.
 
 The time is that of the first materialization in Dagster's record: Parquet files hold no times, so
-that a partition made twice has the same bytes, and a record of its own would be one more thing to
-keep in step. Making a partition again does not change when it was first made; one that was lost or
-damaged is made anew, and counts from then. What the record lacks, since it was lost or is another
-one, counts from the modification time of its file (its oldest revision's), by which `sync` and
-every run put it on record. Copies that do not keep those times turn served sessions into backfilled
-ones, never the other way round.
+that a partition made twice has the same bytes, and a second record would have to be kept in step.
+Making a partition again does not change that time; a partition that was lost or damaged counts from
+its new materialization. A partition that the record lacks counts from the modification time of its
+file (or of its oldest revision), under which `sync` and every run put it on record. Copies that do
+not keep modification times turn served sessions into backfilled ones, never the other way round.
 """
 
 from __future__ import annotations
@@ -39,26 +38,26 @@ def served_sessions(market: Market, instance: dg.DagsterInstance, table: str) ->
     Args:
         market: the market.
         instance: its Dagster record.
-        table: the predictions of a model.
+        table: the table of a model's predictions.
 
     Returns:
         Session keys.
     """
     store = market.warehouse.store
-    made = first_made(instance, table)
-    for key in set(store.partitions(table)) - made.keys():
-        made[key] = pd.Timestamp(revisions.first_written(store, table, key), unit="s", tz="UTC")
-    # A calendar's opening times take a second to work out: only where a session may be served.
-    near = {
+    times = first_made(instance, table)
+    for key in set(store.partitions(table)) - times.keys():
+        times[key] = pd.Timestamp(revisions.first_written(store, table, key), unit="s", tz="UTC")
+    # A calendar takes a second to work out its opening times: only candidates need them.
+    candidates = {
         key: when
-        for key, when in made.items()
+        for key, when in times.items()
         if key in market.sessions and when <= pd.Timestamp(key, tz="UTC") + _LONGEST_CLOSE
     }
-    return {key for key, when in near.items() if when <= served_until(market.sessions, key)}
+    return {key for key, when in candidates.items() if when <= served_until(market.sessions, key)}
 
 
 class Served:
-    """What is history: partitions that a person may have traded on, looked up as needed.
+    """History: the partitions that a person may have traded on, looked up as needed.
 
     Args:
         market: the market.
@@ -84,9 +83,9 @@ class Served:
         return self._sessions[model]
 
     def holds(self, stage: Stage, key: str) -> bool:
-        """True if a partition was served, or belongs to what was.
+        """True if a partition was served, or belongs to a served session.
 
-        That is the prediction of a served session, the pointer to the model that gave it, the
+        A served session has its prediction, the pointer to the model of the prediction, the
         portfolio that traded on it and the evaluation of its decision.
         """
         if stage.model is None or stage.kind not in _HISTORY:
@@ -95,16 +94,16 @@ class Served:
         return decision is not None and decision in self.sessions(stage.model)
 
     def gave(self, model: str, anchor: str) -> bool:
-        """Whether the model trained at a session gave served scores: its bundle is history, too."""
+        """True if the model trained at a session gave served scores: its bundle is history, too."""
         plan = self._market.plan_of(model)
         return any(plan.anchor(key) == anchor for key in self.sessions(model))
 
     def follows(self, model: str, as_of: str) -> bool:
-        """Whether a session was served at or after this one, by whatever model."""
+        """True if a session was served at or after this one, by whatever bundle of the model."""
         return max(self.sessions(model), default="") >= as_of
 
     def leaves_to_make(self, model: str, anchor: str) -> bool:
-        """Whether the model of an anchor has sessions that were not served, or those to come."""
+        """True if the model of an anchor has sessions that were not served, or sessions to come."""
         plan, sessions = self._market.plan_of(model), self._market.sessions
         last = self._market.last_closed()
         if plan.anchor(last) == anchor:

@@ -1,7 +1,7 @@
-"""The status of a market: its missing and stale partitions, why, and what was served.
+"""Status of a market: its missing and stale partitions, their causes, and its served sessions.
 
-`status_report` is the comparison, without a console, for whoever shows it: the command `status` as
-a table or as JSON, the check `up_to_date` in the UI. It changes nothing.
+`status_report` compares, and changes nothing. The command `status` shows the report as a table or
+as JSON, the check `up_to_date` in the UI.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Finding:
 
     @property
     def is_stale(self) -> bool:
-        """Whether there is something to do; what was served stays as it is."""
+        """True if there is something to do; served partitions stay as they are."""
         return self.cause != Cause.SERVED
 
     @property
     def why(self) -> str:
-        """The cause, and what it concerns."""
+        """The cause and its detail."""
         return f"{self.cause}: {self.detail}" if self.detail else str(self.cause)
 
     def shown(self) -> str:
@@ -62,7 +62,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class AssetStatus:
-    """One asset: how many partitions there should be, how many are current, and the others."""
+    """One asset: the number of its partitions, how many are current, and findings on the rest."""
 
     asset: str
     sessions: int
@@ -78,8 +78,8 @@ class StatusReport:
         newest: the newest closed session.
         predictions: counts of `served` and `backfilled` sessions, by model.
         revisions: sessions of which an earlier, served version is kept, by table.
-        restated: sessions whose bars the source now gives differently; None if it was not asked.
-        busy: the run or backfill that is at work on the market, in words; None where none is.
+        restated: sessions whose bars the source now gives differently; None if not compared.
+        busy: the run or backfill that is at work on the market, in words; None if none is.
     """
 
     market: str
@@ -92,7 +92,7 @@ class StatusReport:
 
     @property
     def is_current(self) -> bool:
-        """Whether nothing is missing or stale."""
+        """True if nothing is missing or stale."""
         return not any(f.is_stale for asset in self.assets for f in asset.findings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,57 +141,66 @@ def status_report(
         stages: its stages, upstream first.
         instance: its Dagster record.
         check_source: ask the source for the bars of every stored session.
-        recent: compare only the newest so many sessions, and those before them that are absent or
-            not on record, which takes no look into a file; None compares every session.
+        recent: number of newest sessions to compare; of earlier ones only those that are absent or
+            not on record, which opens no file. None compares every session.
 
     Raises:
         ConfigError: the market's first session is not over yet.
         SourceError: the source was asked and no longer has a session.
     """
-    closed = market.sessions.between(market.sessions.first, market.last_closed())
-    wanted = {
-        stage.name: keys for stage in stages if stage.is_compared and (keys := stage.due(closed))
+    closed_keys = market.sessions.between(market.sessions.first, market.last_closed())
+    sessions = {
+        stage.name: keys
+        for stage in stages
+        if stage.is_compared and (keys := stage.due(closed_keys))
     }
+    # The check in the UI compares few sessions, since a comparison hashes whole files.
     if recent is not None:
-        for stage in (stage for stage in stages if stage.name in wanted and stage.tables):
-            wanted[stage.name] = _few(market, instance, stage, wanted[stage.name], recent)
-    restated = (
-        tuple(restated_sessions(market, stored_bars(market, stages, closed)))
+        for stage in (stage for stage in stages if stage.name in sessions and stage.tables):
+            sessions[stage.name] = _few(market, instance, stage, sessions[stage.name], recent)
+    # Restated bars show in no stored file: only the source knows of them.
+    restated_keys = (
+        tuple(restated_sessions(market, stored_bars(market, stages, closed_keys)))
         if check_source
         else None
     )
     served = Served(market, stages, instance)
-    found = survey(market, stages, instance, wanted, served=served, restated=restated or ())
+    # Served partitions are told apart from stale ones: they stay as they are.
+    comparison = survey(
+        market, stages, instance, sessions, served=served, restated=restated_keys or ()
+    )
     store = market.warehouse.store
     return StatusReport(
         market=market.config.name,
-        newest=closed[-1],
-        assets=tuple(_asset_status(market.sessions, found, asset) for asset in found.wanted),
+        newest=closed_keys[-1],
+        assets=tuple(
+            _asset_status(market.sessions, comparison, asset) for asset in comparison.wanted
+        ),
         predictions={
             model: _prediction_counts(market, stage, served.sessions(model))
             for model, stage in by_model(stages, Kind.PREDICTION).items()
         },
         revisions={t: len(revisions.sessions(store, t)) for t in revisions.tables(store)},
-        restated=restated,
+        restated=restated_keys,
         busy=work_in_progress(instance, market.sessions.keys),
     )
 
 
 def _prediction_counts(market: Market, stage: Stage, served: set[str]) -> dict[str, int]:
     """The number of stored sessions of a model that were served, and that were backfilled."""
-    stored = set(stage.due(market.warehouse.sessions(stage.name)))
-    in_time = len(served & stored)
-    return {"served": in_time, "backfilled": len(stored) - in_time}
+    stored_keys = set(stage.due(market.warehouse.sessions(stage.name)))
+    in_time = len(served & stored_keys)
+    return {"served": in_time, "backfilled": len(stored_keys) - in_time}
 
 
 def _few(
     market: Market, instance: dg.DagsterInstance, stage: Stage, keys: Sequence[str], recent: int
 ) -> tuple[str, ...]:
     """The newest sessions of a stage, and those before them that are absent or not on record."""
-    stored = set(market.warehouse.sessions(stage.name))
-    stored &= instance.get_materialized_partitions(dg.AssetKey(stage.name))
+    stored_keys = set(market.warehouse.sessions(stage.name))
+    stored_keys &= instance.get_materialized_partitions(dg.AssetKey(stage.name))
     newest, earlier = keys[-recent:], keys[:-recent]
-    return (*(key for key in earlier if key not in stored), *newest)
+    return (*(key for key in earlier if key not in stored_keys), *newest)
 
 
 def stored_bars(market: Market, stages: Sequence[Stage], keys: Sequence[str]) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Compare the partitions of a market with what would be made now: the work left for a command.
 
 `survey` goes through the stages upstream first and gives each partition that is not current its
-reason (`causes.py`). A partition that has to be made again is marked, so that exactly the
-partitions that were made from it, and those made from them, are found stale with it. What was
-served is history: it stays as it is, and what follows from it is compared with what is stored.
+reason (`causes.py`). A partition that has to be made again is marked, so that exactly its
+descendants are found stale with it. A served partition is history: it stays as it is, and its
+descendants are compared with what is stored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipelines.staleness.served import Served
 
 @dataclass(frozen=True)
 class Work:
-    """The work that is left: these assets over this range of sessions."""
+    """The work that is left: some assets over a range of sessions."""
 
     assets: tuple[str, ...]
     first: str
@@ -31,11 +31,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Survey:
-    """What is not current, and why.
+    """The partitions that are not current, and their reasons.
 
     Attributes:
         wanted: the sessions compared, by asset, upstream first.
-        reasons: of those that are not current, by asset and session.
+        reasons: the reason of each partition that is not current, by asset and session.
     """
 
     wanted: Mapping[str, tuple[str, ...]]
@@ -54,18 +54,18 @@ class Survey:
         return [(key, reasons[key]) for key in self.wanted[asset] if key in reasons]
 
     def work(self, sessions: Sequence[str]) -> Work | None:
-        """The assets with anything left and the range that it lies in; None where nothing is.
+        """The assets with sessions left, and the range of these; None if nothing is left.
 
         Args:
             sessions: the range that stands for an asset without partitions.
         """
-        left = {asset: self.left(asset) for asset in self.wanted}
-        keys = {key for part in left.values() for key in part if key != WHOLE}
-        if any(WHOLE in part for part in left.values()):
+        keys_by_asset = {asset: self.left(asset) for asset in self.wanted}
+        keys = {key for part in keys_by_asset.values() for key in part if key != WHOLE}
+        if any(WHOLE in part for part in keys_by_asset.values()):
             keys |= {sessions[0]} if keys else {sessions[0], sessions[-1]}
         if not keys:
             return None
-        return Work(tuple(a for a, part in left.items() if part), min(keys), max(keys))
+        return Work(tuple(a for a, part in keys_by_asset.items() if part), min(keys), max(keys))
 
 
 def survey(
@@ -85,37 +85,40 @@ def survey(
         instance: its Dagster record.
         wanted: sessions by asset, in any order of assets; those of an asset without partitions
             stand for its one version.
-        served: what stays as it is; None where that may be replaced.
+        served: the sessions that stay as served; None if they may be replaced.
         restated: sessions whose bars the source now gives differently.
     """
     now = StoredVersions(market, stages, served)
-    compared: dict[str, tuple[str, ...]] = {}
+    keys_by_asset: dict[str, tuple[str, ...]] = {}
     reasons: dict[str, dict[str, Reason]] = {}
     for stage in (stage for stage in stages if stage.name in wanted and stage.is_compared):
-        keys = compared[stage.name] = tuple(wanted[stage.name]) if stage.tables else (WHOLE,)
-        recorded: Collection[str] = (
+        keys = keys_by_asset[stage.name] = tuple(wanted[stage.name]) if stage.tables else (WHOLE,)
+        recorded_keys: Collection[str] = (
             instance.get_materialized_partitions(dg.AssetKey(stage.name))
             if stage.tables
             else (WHOLE,)
         )
+        # Files are read in threads before they are compared one by one.
         now.load(stage, keys)
         if stage.is_source:
             now.load_bars(keys)
-        found = reasons[stage.name] = {}
+        stage_reasons = reasons[stage.name] = {}
         for key in keys:  # in order: a session may be made from the one before it
             why = why_not_current(stage, key, now)
+            # Neither restated bars nor a gap in Dagster's record shows in a stored file.
             if why is None and stage.is_source and key in restated:
                 why = Reason(Cause.RESTATED)
-            if why is None and key not in recorded:
+            if why is None and key not in recorded_keys:
                 why = Reason(Cause.UNRECORDED)
             if why is None:
                 continue
             if _is_protected(stage, key, why, now, served):
                 why = Reason(Cause.SERVED)
-            found[key] = why
+            stage_reasons[key] = why
+            # A served partition stays, so that nothing downstream becomes outdated by it.
             if why.cause not in (Cause.SERVED, Cause.UNRECORDED):
                 now.mark_outdated(stage, [key])
-    return Survey(compared, reasons)
+    return Survey(keys_by_asset, reasons)
 
 
 def _is_protected(
@@ -137,13 +140,13 @@ def pending(
     wanted: Mapping[str, Sequence[str]],
     sessions: Sequence[str],
 ) -> Work | None:
-    """The absent or stale part of some assets; None where there is none.
+    """The absent or stale part of some assets; None if there is none.
 
     Args:
         market: the market.
         stages: all of its stages.
         instance: its Dagster record.
-        wanted: sessions by asset, as of `survey`.
+        wanted: sessions by asset, as for `survey`.
         sessions: the range that stands for an asset without partitions.
     """
     served = Served(market, stages, instance)

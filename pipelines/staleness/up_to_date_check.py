@@ -1,8 +1,8 @@
-"""The check `up_to_date`: `rnn-pipelines status` as a line of the UI, after every report.
+"""Asset check `up_to_date`: `rnn-pipelines status` as a line of the UI, after every report.
 
-It warns and stops nothing. The whole comparison hashes every file of the market, so here only the
-newest sessions are compared with what would be made now; of those before them it is seen whether
-they are there and on record. It can be executed by itself on its page, too.
+The check warns and stops nothing. A whole comparison hashes every file of the market, so only the
+newest sessions are compared with what would be made now; earlier ones only have to be stored and on
+record. The check can be executed by itself on its page, too.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _SHOWN = 3  # assets in the sentence; the table has them all
 def up_to_date_check(
     market: Market, stages: Sequence[Stage], report: str
 ) -> dg.AssetChecksDefinition:
-    """The check of a market, on a report: where a person looks every day.
+    """The check of a market, shown on a report, which a person opens every day.
 
     Args:
         market: the market.
@@ -45,15 +45,15 @@ def up_to_date_check(
 
 
 def status_result(report: StatusReport) -> dg.AssetCheckResult:
-    """What a comparison found, as Dagster shows it: counts and first sessions by asset."""
-    stale = {asset.asset: _stale(asset) for asset in report.assets}
-    found = {name: count for name, count in stale.items() if count}
-    said = f"everything is current up to {report.newest}"
+    """Dagster's result of a comparison: counts and first sessions by asset."""
+    stale_counts = {asset.asset: _stale(asset) for asset in report.assets}
+    counts = {name: count for name, count in stale_counts.items() if count}
+    text = f"everything is current up to {report.newest}"
     metadata: dict[str, Any] = {"newest closed session": report.newest}
-    if found:
-        first = ", ".join(f"{name} {count}" for name, count in list(found.items())[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more assets" if len(found) > _SHOWN else ""
-        said = (
+    if counts:
+        first = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:_SHOWN])
+        more = f" and {len(counts) - _SHOWN} more assets" if len(counts) > _SHOWN else ""
+        text = (
             f"not current up to {report.newest}: {first}{more} (partitions); rnn-pipelines status "
             f"says what to do, rnn-pipelines backfill makes what is missing"
         )
@@ -61,7 +61,7 @@ def status_result(report: StatusReport) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=report.is_current,
         severity=dg.AssetCheckSeverity.WARN,
-        description=said,
+        description=text,
         metadata=metadata,
     )
 

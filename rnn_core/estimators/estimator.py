@@ -3,16 +3,16 @@
     model = LSTM(d_feat=20, n_epochs=50, early_stop=10, batch_size=800, seed=0)
     scores = model.fit(dataset).predict(dataset, "test")
 
-One class over the one trainer; a family adds its arguments and nothing else. Arguments and their
-defaults are those of qlib's classes, and both kinds of dataset are taken by all three: windows of
-a `TSDatasetH`, flat rows of a `DatasetH`. What `dataset.prepare` returns decides.
+A family is a class over the one trainer that adds only its arguments. Arguments and their defaults
+are those of qlib's classes, and both kinds of dataset are taken by all three: windows of a
+`TSDatasetH`, flat rows of a `DatasetH`. The result of `dataset.prepare` decides.
 
-Apart from qlib (quirk numbers of its register): `fit` reads the segments "train" and, where there
-is one, "valid", and never "test"; nothing is shared between calls (Q30). Predictions are sorted
-and of any segment (Q22). A feature that is not finite is an error that names its column (Q20).
-A seed decides weights, order and dropout, so the same seed gives the same bits (Q18). The KRNN
-reads flat rows as they lie unless `legacy_layout` asks for qlib's way (Q16). What the trainer does
-otherwise is said in `rnn_core.training.trainer`.
+Differences from qlib (quirk numbers of its register): `fit` reads the segments "train" and, if
+there is one, "valid", and never "test"; nothing is shared between calls (Q30). Predictions are
+sorted and of any segment (Q22). A feature that is not finite is an error that names its column
+(Q20). A seed decides weights, order and dropout, so the same seed gives the same bits (Q18). The
+KRNN reads flat rows as they lie unless `legacy_layout` asks for qlib's way (Q16). The differences
+of the trainer are listed in `rnn_core.training.trainer`.
 
 Rules matched: qlib contrib/model/pytorch_lstm_ts.py, pytorch_gru_ts.py, pytorch_lstm.py,
 pytorch_gru.py, pytorch_krnn.py.
@@ -64,7 +64,7 @@ class KRNN(Estimator):
     Args:
         fea_dim: F.
         cnn_dim: channels of the convolution.
-        cnn_kernel_size: sessions under it, odd.
+        cnn_kernel_size: sessions under the kernel, odd.
         rnn_dim: units of each GRU layer.
         rnn_dups: parallel GRUs.
         rnn_layers: stacked layers of each.

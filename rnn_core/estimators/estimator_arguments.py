@@ -1,7 +1,7 @@
 """Arguments of the estimators: names and defaults of qlib's classes, with their checks.
 
-A family's arguments are one frozen dataclass. It is the signature of the estimator, what is
-written to a bundle, and what is read back.
+A family's arguments are one frozen dataclass, which is the signature of the estimator and the
+content of its bundle.
 
 Rules matched: qlib contrib/model/pytorch_lstm_ts.py, pytorch_gru_ts.py, pytorch_krnn.py, the
 `__init__` of each.
@@ -72,7 +72,7 @@ Given = TypeVar("Given", bound=TrainingArguments)
 
 
 def checked_arguments(kind: type[Given], owner: str, given: Mapping[str, Any]) -> Given:
-    """Arguments by name. Those of trainer and network are checked where they are used.
+    """Check arguments by name; trainer and network check the values of their own.
 
     Args:
         kind: the dataclass of the family.
@@ -86,12 +86,12 @@ def checked_arguments(kind: type[Given], owner: str, given: Mapping[str, Any]) -
         TypeError: an unknown name; the message names the nearest.
         ValueError: a value of the wrong type or outside its range.
     """
-    known = [field.name for field in dataclasses.fields(kind)]
+    names = [field.name for field in dataclasses.fields(kind)]
     for name in given:
-        if name not in known:
+        if name not in names:
             raise TypeError(
-                f"{owner} has no argument {name!r}, expected some of {', '.join(sorted(known))}"
-                f"{near_matches(name, known)}"
+                f"{owner} has no argument {name!r}, expected some of {', '.join(sorted(names))}"
+                f"{near_matches(name, names)}"
             )
     arguments = kind(**given)
     for field in dataclasses.fields(kind):
@@ -110,18 +110,18 @@ def checked_arguments(kind: type[Given], owner: str, given: Mapping[str, Any]) -
 
 @contextmanager
 def torch_threads(wanted: int | None) -> Iterator[None]:
-    """Within: torch uses that many threads on the CPU. After: as before.
+    """Set torch's number of CPU threads inside the block.
 
     Args:
-        wanted: how many; None leaves them as they are.
+        wanted: the number; None leaves it as it is.
 
     Yields:
         Nothing.
     """
-    before = torch.get_num_threads()
+    n_threads = torch.get_num_threads()
     if wanted is not None:
         torch.set_num_threads(wanted)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(n_threads)

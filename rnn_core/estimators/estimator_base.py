@@ -1,8 +1,8 @@
 """The base of the estimators: a dataset in, the one trainer, scores out.
 
-The order of things is fit -> one trainer call for each seed -> members; predict -> the members'
-scores -> their mean. Nothing is kept on the estimator before all networks are trained, so one
-that was interrupted is as it was. See `rnn_core.estimators.estimator` for what differs from qlib.
+The order is fit -> one trainer call for each seed -> members; predict -> the members' scores ->
+their mean. The estimator keeps nothing before all networks are trained, so an interrupted `fit`
+changes nothing. `rnn_core.estimators.estimator` lists the differences from qlib.
 
 Shapes: `S` samples, `T` sessions of a window, `F` features of a session.
 """
@@ -60,14 +60,14 @@ class Estimator:
     Args:
         n_epochs: most passes over the training rows.
         lr: learning rate.
-        metric: what selects the best epoch: "loss" (minus the mean squared error over the
+        metric: the score that selects the best epoch: "loss" (minus the mean squared error over the
             validation rows) or "ic" (the mean over sessions of the correlation with the label).
         batch_size: rows of a training batch.
         early_stop: epochs in a row without a better validation score that end the training.
         loss: "mse".
         optimizer: "adam", or "gd" for plain gradient descent.
         n_jobs: accepted for qlib's sake and unused: batches are gathered without workers.
-        GPU: number of the CUDA device; below 0, or where there is none, the CPU.
+        GPU: number of the CUDA device; below 0, or without one, the CPU.
         seed: of weights, order and dropout; None draws one, which is logged and kept in `history`.
         seeds: networks to train, with the seeds seed, seed + 1, ...; the prediction is their mean.
         threads: of torch on the CPU while fitting and predicting; None leaves them as they are.
@@ -88,11 +88,11 @@ class Estimator:
 
     def __init__(self, **arguments: Any) -> None:
         self.arguments = checked_arguments(self.Arguments, type(self).__name__, arguments)
-        given = dataclasses.asdict(self.arguments)
+        values = dataclasses.asdict(self.arguments)
         family = model_family(self.family)
-        self._n_features: int = given[family.feature_argument]
-        self._hyper = {f.name: given[f.name] for f in dataclasses.fields(family.hyper)}
-        self._legacy = bool(given.get("legacy_layout", False))
+        self._n_features: int = values[family.feature_argument]
+        self._hyper = {f.name: values[f.name] for f in dataclasses.fields(family.hyper)}
+        self._legacy = bool(values.get("legacy_layout", False))
         with torch.device("meta"):  # checks the sizes; takes no memory and no random numbers
             build_network(self.family, self._n_features, self._hyper)
         self._trainer_config(seed=self.arguments.seed or 0)
@@ -119,7 +119,7 @@ class Estimator:
                 epoch, "valid" with its validation score. Networks of an ensemble follow one
                 another.
             save_path: where to `save` when done; an estimator that is there is replaced.
-            reweighter: gives the training rows weights. The loss is divided by the number of
+            reweighter: weights the training rows. The loss is divided by the number of
                 rows, as in qlib.
             callback: called after every epoch.
 
@@ -129,8 +129,9 @@ class Estimator:
         Raises:
             ValueError: data that do not fit the arguments, or hold features that are not finite.
             TrainingDivergedError: a number that is not finite; names epoch, batch and cause.
-            BundleError: something else is at `save_path`; told before the training.
+            BundleError: something else is at `save_path`; raised before the training.
         """
+        # Whatever can fail early is checked before the training: the place, then the data.
         if save_path is not None:
             require_place(save_path, replace=True)
         if self.arguments.n_jobs is not None:
@@ -153,6 +154,7 @@ class Estimator:
             if callback is not None:
                 callback(report)
 
+        # One network a seed; the estimator changes only when all of them are trained.
         first = self.arguments.seed
         if first is None:
             first = int(np.random.SeedSequence().generate_state(1)[0])
@@ -168,7 +170,7 @@ class Estimator:
         return self
 
     def predict(self, dataset: Dataset, segment: str | slice = "test") -> pd.Series[float]:
-        """Scores of a segment, the mean over the networks.
+        """Score a segment by the mean over the networks.
 
         Args:
             dataset: as the one given to `fit`; a label is not asked for.
@@ -186,7 +188,7 @@ class Estimator:
         return pd.Series(mean, index=scores.index, name="score")
 
     def predict_members(self, dataset: Dataset, segment: str | slice = "test") -> pd.DataFrame:
-        """Scores of every network.
+        """Score a segment with every network.
 
         Args:
             dataset: as for `predict`.
@@ -228,7 +230,7 @@ class Estimator:
 
     @property
     def member_scores(self) -> dict[int, float]:
-        """Seed to best validation score (NaN without validation rows). It selected the epoch."""
+        """Seed to best validation score, which selected the epoch; NaN without validation rows."""
         self._require_fitted()
         scores = {m.seed: m.record["best_score"] for m in self._members}
         return {seed: math.nan if s is None else float(s) for seed, s in scores.items()}
@@ -238,15 +240,15 @@ class Estimator:
 
         Args:
             path: a folder.
-            replace: whether an estimator that is there may be replaced.
+            replace: True if an estimator at the path may be replaced.
 
         Raises:
             RuntimeError: not fitted.
-            BundleError: something else is there, or an estimator and not `replace`.
+            BundleError: something else is at the path, or an estimator and not `replace`.
         """
         self._require_fitted()
-        given = dataclasses.asdict(self.arguments)
-        saved = Saved(type(self).__name__, given, self._columns, self._tabular, self._members)
+        values = dataclasses.asdict(self.arguments)
+        saved = Saved(type(self).__name__, values, self._columns, self._tabular, self._members)
         save_members(
             path,
             saved,
@@ -267,7 +269,7 @@ class Estimator:
             A fitted estimator.
 
         Raises:
-            BundleError: nothing there, damaged, or of another class.
+            BundleError: there is no estimator, or one that is damaged or of another class.
         """
         saved = load_members(path)
         if saved.estimator != cls.__name__:
@@ -301,7 +303,7 @@ class Estimator:
         weights: NDArray[np.float64] | None,
         told: Callable[[EpochReport], None],
     ) -> Member:
-        """One network."""
+        """Train one network."""
 
         def report(epoch: EpochReport) -> None:
             self._log(epoch, seed)
@@ -322,13 +324,13 @@ class Estimator:
         return Member(result.network, seed, result.history, record)
 
     def _trainer_config(self, seed: int) -> TrainerConfig:
-        """The trainer's settings for one network."""
-        given = dataclasses.asdict(self.arguments)
-        settings = {name: given[name] for name in _OF_THE_TRAINER if name in given}
+        """Build the trainer's settings for one network."""
+        values = dataclasses.asdict(self.arguments)
+        settings = {name: values[name] for name in _OF_THE_TRAINER if name in values}
         return TrainerConfig(**{**settings, "seed": seed, "device": self._device()})
 
     def _device(self) -> str:
-        """`GPU` in the trainer's words: as in qlib, the CPU where there is no CUDA."""
+        """Translate `GPU` to the trainer's word: as in qlib, the CPU without CUDA."""
         if self.arguments.GPU < 0:
             return "cpu"
         if self.arguments.GPU == 0 or not torch.cuda.is_available():
@@ -343,7 +345,7 @@ class Estimator:
             )
 
     def _log(self, report: EpochReport, seed: int) -> None:
-        """One line an epoch."""
+        """Log one line an epoch."""
         _LOG.info(
             "%s seed %d, epoch %d of %d: train loss %.6g, valid %.6g, best epoch %d, %.0f rows/s",
             type(self).__name__,

@@ -1,6 +1,6 @@
 """Windows for the estimators, from either kind of dataset.
 
-A dataset answers `prepare(segment, col_set=..., data_key=...)`. What comes back decides:
+A dataset answers `prepare(segment, col_set=..., data_key=...)` in one of two forms:
 
 * a sampler (`TSDataSampler`, of a `TSDatasetH`): windows [L, F] already. Sessions on which a name
   has no row are filled "ffill+bfill", as qlib's *_ts models do; on a copy, so the caller's
@@ -13,7 +13,7 @@ A dataset answers `prepare(segment, col_set=..., data_key=...)`. What comes back
 of one field pass for the six fields of one session (quirk Q16). It exists to reproduce numbers
 made that way.
 
-Features are looked at before any tensor of them reaches a network: one NaN in one window makes
+Features are checked before any tensor of them reaches a network: one NaN in one window makes
 every weight NaN (quirk Q20).
 
 Rules matched: qlib contrib/model/pytorch_lstm.py `LSTMModel.forward`, pytorch_krnn.py
@@ -46,14 +46,14 @@ class Dataset(Protocol):
     """The interface of a dataset for estimators; `DatasetH` and `TSDatasetH` have it."""
 
     def prepare(self, segments: Any, /, *, col_set: Any, data_key: Any) -> Any:
-        """The rows of a segment (a name, or a slice of sessions), as a sampler or a frame."""
+        """Return the rows of a segment (a name, or sessions) as a sampler or a frame."""
 
 
 class Reweighter(Protocol):
-    """Gives the training rows weights."""
+    """The interface of an object that weights the training rows."""
 
     def reweight(self, data: Any) -> Any:
-        """Weights [S] of what `prepare` returned for "train"; a series is matched by index."""
+        """Return weights [S] for the rows of `prepare("train")`; a series is matched by index."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +63,9 @@ class Windows:
     Attributes:
         source: windows [B, L, F], or [B, L, F + 1] with the label last.
         columns: names of the features: F of a sampler, F * T of a frame.
-        tabular: whether they came as a frame.
-        has_label: whether the windows end in a label.
-        data: what `prepare` returned; a reweighter is given this.
+        tabular: True if the rows came as a frame.
+        has_label: True if the windows end in a label.
+        data: the result of `prepare`, for a reweighter.
     """
 
     source: SessionSource
@@ -116,7 +116,7 @@ class FrameWindows:
         return len(self._index)
 
     def get_index(self) -> pd.MultiIndex:
-        """(datetime, instrument) of every sample, in the order of the frame."""
+        """Return (datetime, instrument) of every sample, in the order of the frame."""
         return self._index
 
     def batch(self, indices: Tensor, device: torch.device) -> Tensor:
@@ -124,7 +124,7 @@ class FrameWindows:
 
         Args:
             indices: int64 [B].
-            device: where to gather; the rows are copied there once.
+            device: of the windows; the rows are copied to it once.
 
         Returns:
             [B, T, F], or [B, T, F + 1] with the row's label on every session.
@@ -152,7 +152,7 @@ def prepare_windows(
     n_features: int,
     legacy: bool = False,
 ) -> Windows:
-    """Windows of a segment, checked.
+    """Prepare the windows of a segment and check them.
 
     Args:
         dataset: either kind.
@@ -163,7 +163,7 @@ def prepare_windows(
         legacy: for frames, cut rows the way qlib's KRNN does.
 
     Returns:
-        The segment.
+        The windows.
 
     Raises:
         TypeError: `prepare` returned neither a sampler nor a frame.
@@ -172,6 +172,7 @@ def prepare_windows(
     """
     groups, key = (["feature", "label"], "learn") if learn else (["feature"], "infer")
     data = dataset.prepare(segment, col_set=groups, data_key=key)
+    # The rows of a frame are cut into windows.
     if isinstance(data, pd.DataFrame):
         features, labels = _columns(data.columns, learn)
         _require_finite(data, segment)
@@ -189,6 +190,7 @@ def prepare_windows(
             "legacy_layout is about the flat rows of a DatasetH, and this dataset gives true "
             "windows: leave it out"
         )
+    # A sampler has windows already; a copy of it fills the gaps as qlib's models do.
     sampler = copy.copy(data)
     sampler.config(fillna_type=FILL)
     features, labels = _columns(sampler.columns, learn)
@@ -207,7 +209,7 @@ def prepare_windows(
 
 
 def has_segment(dataset: Dataset, name: str) -> bool:
-    """Whether a dataset has a segment of that name; True where it does not tell.
+    """True if a dataset has a segment of that name, or does not list its segments.
 
     Args:
         dataset: either kind.
@@ -223,13 +225,13 @@ def has_segment(dataset: Dataset, name: str) -> bool:
 def require_same_columns(
     expected: Sequence[str], found: Sequence[str], of: str, where: str
 ) -> None:
-    """Two segments must have the same features in the same order.
+    """Refuse two segments whose features, or the order of them, differ.
 
     Args:
         expected: names.
         found: names.
-        of: what `expected` are of, for the message.
-        where: what `found` are of.
+        of: the segment of `expected`, for the message.
+        where: the segment of `found`.
 
     Raises:
         ValueError: they differ; the message names the first difference.
@@ -249,7 +251,7 @@ def row_weights(reweighter: Reweighter, windows: Windows) -> NDArray[np.float64]
     """Return a reweighter's weights, in the order of the samples.
 
     Args:
-        reweighter: is given what `prepare` returned.
+        reweighter: gets the result of `prepare`.
         windows: of the training segment.
 
     Returns:
@@ -270,7 +272,7 @@ def row_weights(reweighter: Reweighter, windows: Windows) -> NDArray[np.float64]
 
 
 def _columns(columns: pd.Index, learn: bool) -> tuple[list[int], list[int]]:
-    """Positions of the features, and of the label: one if `learn`, at most one otherwise."""
+    """Find the positions of features and label: one label if `learn`, else one at most."""
     if columns.nlevels != 2:
         raise ValueError(
             f"the columns {list(columns[:3])}... have no groups, expected ('feature', name) and "
@@ -288,12 +290,12 @@ def _columns(columns: pd.Index, learn: bool) -> tuple[list[int], list[int]]:
 
 
 def _names(columns: pd.Index) -> tuple[str, ...]:
-    """Names without their group."""
+    """Return the names without their group."""
     return tuple(str(name) for name in columns.get_level_values(-1))
 
 
 def _require_finite(data: pd.DataFrame | TSDataSampler, segment: str | slice) -> None:
-    """The finite gate over the features, with the segment in its message."""
+    """Refuse features that are not finite, with the segment in the message."""
     try:
         require_finite(data, group="feature")
     except ValueError as error:

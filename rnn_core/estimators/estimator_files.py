@@ -1,9 +1,9 @@
 """A fitted estimator as files: one bundle a network, moved into place together.
 
-One network is one bundle at the path itself, so `load_bundle` reads it too. An ensemble is a
-folder of them, `member_00`, `member_01`, ... Either is written beside and moved into place, and
-nothing that is not an estimator's is ever replaced. There is no pickle: weights are safetensors,
-arguments are plain YAML.
+One network is one bundle at the path itself, so `load_bundle` reads it too. An ensemble is a folder
+of bundles, `member_00`, `member_01`, ... Both are written beside the path and moved into place, and
+only an estimator is ever replaced. There is no pickle: weights are safetensors, arguments are plain
+YAML.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Saved:
         estimator: name of its class.
         arguments: of its constructor.
         columns: the features it was fitted on, in their order.
-        tabular: whether they came as a frame.
+        tabular: True if the rows came as a frame.
         members: its networks.
     """
 
@@ -67,7 +67,7 @@ def require_place(path: str | Path, *, replace: bool) -> Path:
 
     Args:
         path: a folder, or nothing yet.
-        replace: whether an estimator that is there may be replaced.
+        replace: True if an estimator at the path may be replaced.
 
     Returns:
         The path.
@@ -109,11 +109,11 @@ def save_members(
 
     Args:
         path: the folder; its parents are made.
-        saved: what to write.
+        saved: the content.
         family: a key of `MODEL_FAMILIES`.
         hyper: hyper-parameters of the networks.
         n_features: F.
-        replace: whether an estimator at `path` may be replaced.
+        replace: True if an estimator at `path` may be replaced.
 
     Raises:
         BundleError: something else is at `path`.
@@ -122,6 +122,7 @@ def save_members(
     target = require_place(path, replace=replace)
     steps = len(saved.columns) // n_features  # T of a frame's rows; 1 for a sampler
     target.parent.mkdir(parents=True, exist_ok=True)
+    # The bundles are written beside the target; one rename moves all of them into place.
     temporary = temporary_path(target)
     temporary.mkdir()
     try:
@@ -153,7 +154,7 @@ def load_members(path: str | Path) -> Saved:
     """Read an estimator and verify every byte of it.
 
     Args:
-        path: as it was saved.
+        path: as given to `save_members`.
 
     Returns:
         The content of the files.
@@ -165,6 +166,7 @@ def load_members(path: str | Path) -> Saved:
     parts: Sequence[Path] = [folder]
     if folder.is_dir() and not (folder / MANIFEST).exists():
         parts = sorted(p for p in folder.iterdir() if _MEMBER.fullmatch(p.name)) or [folder]
+    # Every bundle is verified; together they must be the networks of one estimator.
     bundles = [load_bundle(part) for part in parts]
     config = bundles[0].config
     if "estimator" not in config:

@@ -40,11 +40,11 @@ class Market:
         sessions: the T sessions that have bars, sorted.
         instruments: the N names, sorted; ties between scores are settled in this order.
         close: [T, N] adjusted closes, NaN where suspended.
-        deal: [T, N] prices at which orders are filled, the close where the chosen one is absent.
-        can_buy: [T, N] not suspended and not at a limit that refuses a purchase.
+        deal: [T, N] prices at which orders are filled, the close if the deal price is absent.
+        can_buy: [T, N] True if not suspended and not at a limit that refuses a purchase.
         can_sell: [T, N] the same for a sale.
         factor: [T, N] adjusted price / price as traded, where lots need it.
-        filled_at_close: [T, N] where the chosen deal price is absent and the close serves.
+        filled_at_close: [T, N] True where the deal price is absent and the close replaces it.
     """
 
     sessions: pd.DatetimeIndex
@@ -83,6 +83,7 @@ class Market:
             ValueError: no bars, a missing column, duplicated rows, a close that is not positive, or
                 a bar without a positive factor where lots need it.
         """
+        # The axes, and the closes, which must be positive.
         index = bars_index(bars)
         for column in ("close", deal_price):
             if column not in bars.columns:
@@ -98,21 +99,30 @@ class Market:
                 f"bars has a close of {close[row, name]} for {instruments[name]} on "
                 f"{sessions[row]:%Y-%m-%d}: expected a positive price, or no row if suspended"
             )
+        # The price of orders; the close replaces an absent deal price.
         deal, trading = close, ~np.isnan(close)
         absent = np.zeros_like(trading)
         if deal_price != "close":
-            chosen = to_table(bars[deal_price], index, sessions, instruments)
-            absent = trading & (np.isnan(chosen) | (chosen <= SMALLEST_PRICE))
-            deal = np.where(absent, close, chosen)
+            prices = to_table(bars[deal_price], index, sessions, instruments)
+            absent = trading & (np.isnan(prices) | (prices <= SMALLEST_PRICE))
+            deal = np.where(absent, close, prices)
         factor = _factor(bars, index, sessions, instruments, trading) if lots else None
-        up = down = np.zeros_like(trading)
+        # The limits, from the change since the previous bar of a name.
+        limit_up = limit_down = np.zeros_like(trading)
         if limit_threshold is not None:
             change = _change(close)
-            up, down = change >= limit_threshold, change <= -limit_threshold
+            limit_up, limit_down = change >= limit_threshold, change <= -limit_threshold
         if forbid_all_trade_at_limit:
-            up = down = up | down
+            limit_up = limit_down = limit_up | limit_down
         return cls(
-            sessions, instruments, close, deal, trading & ~up, trading & ~down, factor, absent
+            sessions,
+            instruments,
+            close,
+            deal,
+            trading & ~limit_up,
+            trading & ~limit_down,
+            factor,
+            absent,
         )
 
 
@@ -123,16 +133,16 @@ def _factor(
     instruments: pd.Index,
     trading: BoolArray,
 ) -> FloatArray:
-    """[T, N] adjusted price / price as traded."""
+    """Return [T, N] adjusted price / price as traded."""
     if "factor" not in bars.columns:
         raise ValueError(
             f"trade_unit needs the column 'factor' (adjusted price / price as traded), bars has "
             f"only {list(bars.columns)}: add it, or set trade_unit=None for fractions of shares"
         )
     factor = to_table(bars["factor"], index, sessions, instruments)
-    wrong = trading & ~(factor > 0)
-    if wrong.any():
-        row, name = np.argwhere(wrong)[0]
+    errors = trading & ~(factor > 0)
+    if errors.any():
+        row, name = np.argwhere(errors)[0]
         raise ValueError(
             f"bars has a factor of {factor[row, name]} for {instruments[name]} on "
             f"{sessions[row]:%Y-%m-%d}: expected a positive number on every bar"
@@ -141,10 +151,10 @@ def _factor(
 
 
 def bars_index(bars: pd.DataFrame) -> pd.MultiIndex:
-    """The (datetime, instrument) rows of bars that carry them as index or as columns.
+    """Read the (datetime, instrument) rows of bars from their index or their columns.
 
     Raises:
-        ValueError: no bars, or neither form.
+        ValueError: no bars, or neither an index nor columns of that kind.
     """
     if not len(bars):
         raise ValueError("bars is empty, expected one row per (datetime, instrument)")
@@ -159,22 +169,22 @@ def bars_index(bars: pd.DataFrame) -> pd.MultiIndex:
 
 
 def bars_axes(index: pd.MultiIndex) -> tuple[pd.DatetimeIndex, pd.Index]:
-    """Sorted sessions and instruments of `bars_index`."""
+    """Return the sorted sessions and instruments of `bars_index`."""
     return session_axis(index.levels[0]), index.levels[1].sort_values()
 
 
 def _change(close: FloatArray) -> FloatArray:
-    """[T, N] simple return since the name's previous bar; NaN on its first and while suspended."""
+    """Compute returns [T, N] since a name's previous bar; NaN on its first and if suspended."""
     row = np.arange(len(close))[:, None]
     last = np.maximum.accumulate(np.where(np.isnan(close), 0, row), axis=0)  # (T, N) latest bar
-    filled = np.take_along_axis(close, last, axis=0)
+    closes = np.take_along_axis(close, last, axis=0)
     change = np.full_like(close, np.nan)
-    change[1:] = close[1:] / filled[:-1] - 1
+    change[1:] = close[1:] / closes[:-1] - 1
     return change
 
 
 def _whole_lots(amount: float, factor: float, lot: int | None) -> float:
-    """The amount of adjusted shares cut to whole lots of shares as traded."""
+    """Cut an amount of adjusted shares to whole lots of shares as traded."""
     if lot is None:
         return amount
     return (amount * factor + LOT_SLACK) // lot * lot / factor
@@ -188,7 +198,7 @@ class Book:
         cash: currency.
         amount: [N] adjusted shares held, 0 where none.
         price: [N] latest price of each position: its close, its fill before the first close.
-        held: [N] whether there is a position.
+        held: [N] True where there is a position.
         age: [N] sessions since the position was opened, this one included once it has closed.
         traded: value bought and sold so far.
         paid: costs so far.
@@ -209,7 +219,7 @@ class Book:
     def empty(
         cls, names: int, *, cash: float, open_cost: float, close_cost: float, min_cost: float
     ) -> Book:
-        """An account of cash alone."""
+        """Open an account of cash alone."""
         return cls(
             cash=cash,
             amount=np.zeros(names),
@@ -224,7 +234,7 @@ class Book:
     def sell_all(self, name: int, price: float) -> None:
         """Close a position: proceeds = value - max(value * close_cost, min_cost).
 
-        Nothing happens where the position is worth next to nothing, or where cash and proceeds
+        Nothing happens if the position is worth next to nothing, or if cash and proceeds
         together would not cover the cost.
         """
         value = float(self.amount[name]) * price
@@ -256,7 +266,7 @@ class Book:
         self._settle(-(value + cost), value, cost)
 
     def _affordable(self) -> float:
-        """The largest purchase whose value and cost the cash covers."""
+        """Return the largest purchase whose value and cost the cash covers."""
         # Below this the least cost binds.
         bound = self.min_cost / self.open_cost + self.min_cost if self.open_cost else math.inf
         if self.cash < bound:
@@ -270,10 +280,10 @@ class Book:
 
     def close_session(self, close: FloatArray) -> None:
         """Mark positions to the session's closes [N] (suspended ones keep theirs) and age them."""
-        marked = self.held & ~np.isnan(close)
-        self.price[marked] = close[marked]
+        quotes = self.held & ~np.isnan(close)
+        self.price[quotes] = close[quotes]
         self.age[self.held] += 1
 
     def value(self) -> float:
-        """Worth of all positions at their latest prices."""
+        """Return the worth of all positions at their latest prices."""
         return float(np.sum(self.amount[self.held] * self.price[self.held]))

@@ -38,12 +38,12 @@ class AlignedPairs:
 
 
 def by_session_and_name(index: pd.Index, what: str) -> pd.MultiIndex:
-    """The index with its levels in the order (datetime, instrument).
+    """Bring the levels of an index into the order (datetime, instrument).
 
     Args:
         index: a MultiIndex of two levels. Levels named `datetime` (or `date`) and `instrument`
             are recognised in either order; unnamed levels are taken as (datetime, instrument).
-        what: how an error calls the object, e.g. "pred".
+        what: name of the object in an error, e.g. "pred".
 
     Returns:
         The same rows in the same order, levels named `datetime` and `instrument`.
@@ -59,6 +59,7 @@ def by_session_and_name(index: pd.Index, what: str) -> pd.MultiIndex:
         )
     if index.names[1] in ("datetime", "date") or index.names[0] == "instrument":
         index = index.swaplevel()
+    # Dates without a time zone, and every row once.
     index = index.set_names(["datetime", "instrument"])
     days = index.levels[0]
     if len(index) and not isinstance(days, pd.DatetimeIndex):
@@ -86,7 +87,7 @@ def align_pairs(left: pd.Series, right: pd.Series, names: tuple[str, str]) -> Al
     Args:
         left: rows in any order, levels in either order.
         right: the same.
-        names: how errors call the two.
+        names: names of the two in errors.
 
     Returns:
         The aligned rows, sorted by session, then by instrument.
@@ -99,10 +100,10 @@ def align_pairs(left: pd.Series, right: pd.Series, names: tuple[str, str]) -> Al
         for series, name in zip((left, right), names, strict=True)
     ]
     # An empty Series has an object level; it adds no session and no name.
-    filled = [index for index in indexes if len(index)]
+    axes = [index for index in indexes if len(index)]
     sessions = pd.DatetimeIndex([])
     instruments = pd.Index([])
-    for k, index in enumerate(filled):
+    for k, index in enumerate(axes):
         days = pd.DatetimeIndex(index.levels[0])
         sessions = days if k == 0 else sessions.union(days)
         instruments = index.levels[1] if k == 0 else instruments.union(index.levels[1])
@@ -111,21 +112,21 @@ def align_pairs(left: pd.Series, right: pd.Series, names: tuple[str, str]) -> Al
     width = max(len(instruments), 1)
     keys = [_keys(index, sessions, instruments, width) for index in indexes]
     same = np.array_equal(keys[0], keys[1])
-    every = np.sort(keys[0] if same else np.concatenate(keys))  # (S,) and doubles
+    union = np.sort(keys[0] if same else np.concatenate(keys))  # (S,) and doubles
     # Not np.unique: it hashes, which takes ten times as long as this sort.
-    every = every[np.r_[True, every[1:] != every[:-1]]] if len(every) else every
+    union = union[np.r_[True, union[1:] != union[:-1]]] if len(union) else union
     columns = []
     for series, key in zip((left, right), keys, strict=True):
-        column = np.full(len(every), np.nan)
-        column[np.searchsorted(every, key)] = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        column = np.full(len(union), np.nan)
+        column[np.searchsorted(union, key)] = series.to_numpy(dtype=np.float64, na_value=np.nan)
         columns.append(column)
-    return AlignedPairs(sessions, (every // width).astype(np.intp), columns[0], columns[1])
+    return AlignedPairs(sessions, (union // width).astype(np.intp), columns[0], columns[1])
 
 
 def _keys(
     index: pd.MultiIndex, sessions: pd.DatetimeIndex, instruments: pd.Index, width: int
 ) -> NDArray[np.int64]:
-    """[S] the integer key of each row."""
+    """Compute the integer key of each row, [S]."""
     if not len(index):
         return np.empty(0, dtype=np.int64)
     session, name = positions(index, sessions, instruments)
@@ -142,7 +143,7 @@ def positions(
 
 
 def session_axis(days: pd.Index) -> pd.DatetimeIndex:
-    """Sorted sessions named `datetime`, without the frequency pandas may have attached."""
+    """Return sorted sessions named `datetime`, without a frequency that pandas attached."""
     return pd.DatetimeIndex(days.sort_values().to_numpy(), name="datetime")
 
 
@@ -163,6 +164,6 @@ def to_table(
     table = np.full((len(sessions), len(instruments)), np.nan)
     if len(index):
         session, name = positions(index, sessions, instruments)
-        on = (session >= 0) & (name >= 0)
-        table[session[on], name[on]] = values.to_numpy(dtype=np.float64, na_value=np.nan)[on]
+        mask = (session >= 0) & (name >= 0)
+        table[session[mask], name[mask]] = values.to_numpy(dtype=np.float64, na_value=np.nan)[mask]
     return table

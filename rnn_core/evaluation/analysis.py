@@ -60,7 +60,7 @@ class SignalAnalysis:
         by_group: index `group`; see `rnn_core.evaluation.breakdown.by_group`. Empty without groups.
         decay: index `horizon`; see `rnn_core.evaluation.decay.ic_decay`. Empty without bars.
         quantiles: index `quantile`, q1 ... qQ and long_short; mean, std, ir, days, errors.
-        notes: sentences about what is undefined and why.
+        notes: sentences about undefined figures, with the reason.
     """
 
     sessions: pd.DataFrame
@@ -105,18 +105,20 @@ def signal_analysis(
         ValueError: an index that is not (datetime, instrument), duplicated rows, no score, fewer
             than 2 quantiles or names, scores on days without bars.
     """
+    # One [T, N] table of scores and one of labels, and the daily statistics of both.
     _check(quantiles, min_names)
     check_horizons(horizons)
     days, names, x, y = _tables(scores, labels, bars)
     sessions = _sessions(days, x, y, quantiles, min_names)
     notes = _notes(sessions, x, y, min_names)
+    # Groups are optional; a score without a group is noted.
     grouped = empty_groups()
     if groups is not None:
-        group, known = group_table(groups, days, names)
-        grouped = by_group(x, y, group, known, min_names=min_names, lags=lags)
-        without = int((~np.isnan(x) & (group < 0)).sum())
-        if without:
-            notes.append(f"{without} scores belong to names without a group and are in none")
+        group, group_names = group_table(groups, days, names)
+        grouped = by_group(x, y, group, group_names, min_names=min_names, lags=lags)
+        n_ungrouped = int((~np.isnan(x) & (group < 0)).sum())
+        if n_ungrouped:
+            notes.append(f"{n_ungrouped} scores belong to names without a group and are in none")
     return SignalAnalysis(
         sessions=sessions,
         summary=_summary(sessions, lags),
@@ -134,7 +136,7 @@ def signal_analysis(
 def daily_statistics(
     scores: pd.Series, labels: pd.Series, *, quantiles: int = 5, min_names: int = 2
 ) -> pd.DataFrame:
-    """The table `sessions` of `signal_analysis` alone.
+    """Compute the table `sessions` of `signal_analysis` alone.
 
     Args:
         scores: indexed by (datetime, instrument) in any order.
@@ -163,26 +165,31 @@ def _check(quantiles: int, min_names: int) -> None:
 def _tables(
     scores: pd.Series, labels: pd.Series, bars: pd.DataFrame | None
 ) -> tuple[pd.DatetimeIndex, pd.Index, FloatArray, FloatArray]:
-    """Sessions, names, scores [T, N] and labels [T, N]; names are those of the scores."""
+    """Return sessions, the names of the scores, scores [T, N] and labels [T, N]."""
     index = by_session_and_name(scores.index, "scores").remove_unused_levels()
     if not len(index):
         raise ValueError("scores is empty, expected rows indexed by (datetime, instrument)")
-    marked = by_session_and_name(labels.index, "labels").remove_unused_levels()
+    label_index = by_session_and_name(labels.index, "labels").remove_unused_levels()
     days = pd.DatetimeIndex(index.levels[0])
     first, last = days.min(), days.max()
-    others = [pd.DatetimeIndex(marked.levels[0])] if len(marked) else []
+    others = [pd.DatetimeIndex(label_index.levels[0])] if len(label_index) else []
     if bars is not None:
         others.append(bars_axes(bars_index(bars))[0])
     for other in others:
         days = days.union(other[(other >= first) & (other <= last)])
     days, names = session_axis(days), index.levels[1].sort_values()
-    return days, names, to_table(scores, index, days, names), to_table(labels, marked, days, names)
+    return (
+        days,
+        names,
+        to_table(scores, index, days, names),
+        to_table(labels, label_index, days, names),
+    )
 
 
 def _sessions(
     days: pd.DatetimeIndex, x: FloatArray, y: FloatArray, quantiles: int, min_names: int
 ) -> pd.DataFrame:
-    """One row a session."""
+    """Compute the statistics, one row a session."""
 
     def returns(x: FloatArray, y: FloatArray) -> Columns:
         scored = (~np.isnan(x)).sum(axis=1)
@@ -192,14 +199,14 @@ def _sessions(
     def memory(before: FloatArray, now: FloatArray) -> Columns:
         return {"autocorrelation": spearman(before, now)}
 
-    out = in_blocks(returns, x, y)
-    top = out.pop("top").astype(bool)  # (T, N)
+    columns = in_blocks(returns, x, y)
+    top = columns.pop("top").astype(bool)  # (T, N)
     held = np.where(top[:-1].any(axis=1), top[1:].sum(axis=1), 0)
     turnover = divide((top[1:] & ~top[:-1]).sum(axis=1), held)
-    out["turnover"] = np.concatenate([[np.nan], turnover])
-    again = in_blocks(memory, x[:-1], x[1:])["autocorrelation"]
-    out["autocorrelation"] = np.concatenate([[np.nan], again])
-    return pd.DataFrame(out, index=days)
+    columns["turnover"] = np.concatenate([[np.nan], turnover])
+    autocorrelation = in_blocks(memory, x[:-1], x[1:])["autocorrelation"]
+    columns["autocorrelation"] = np.concatenate([[np.nan], autocorrelation])
+    return pd.DataFrame(columns, index=days)
 
 
 def _summary(sessions: pd.DataFrame, lags: int | None) -> pd.DataFrame:
@@ -208,9 +215,9 @@ def _summary(sessions: pd.DataFrame, lags: int | None) -> pd.DataFrame:
         values = sessions[name].to_numpy(dtype=np.float64)
         centre = 0.0 if null is None else null
         test = mean_test(values - centre, lags=lags)
-        seen = values[~np.isnan(values)]
+        observations = values[~np.isnan(values)]
         row = test | {name: test[name] + centre for name in ("mean", "ci_low", "ci_high")}
-        row["positive"] = float((seen > centre).mean()) if len(seen) else np.nan
+        row["positive"] = float((observations > centre).mean()) if len(observations) else np.nan
         row["null"] = np.nan if null is None else null
         if null is None:
             row |= dict.fromkeys(("ir", "t", "t_nw", "p_nw", "positive"), np.nan)
@@ -244,10 +251,10 @@ def _notes(sessions: pd.DataFrame, x: FloatArray, y: FloatArray, min_names: int)
         _note(infinite, "infinite scores: no IC, but a rank IC"),
     ]
     scored = ~np.isnan(x)
-    lost = int((scored & ~complete(x, y))[~(silent | blank).to_numpy()].sum())
-    if lost:
+    n_unlabelled = int((scored & ~complete(x, y))[~(silent | blank).to_numpy()].sum())
+    if n_unlabelled:
         total = int(scored[~(silent | blank).to_numpy()].sum())
-        notes.append(f"{lost} of {total} scores have no label on sessions that have labels")
+        notes.append(f"{n_unlabelled} of {total} scores have no label on sessions that have labels")
     return [note for note in notes if note]
 
 

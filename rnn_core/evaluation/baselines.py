@@ -22,11 +22,11 @@ from rnn_core.evaluation.signal_metrics import calc_ic
 RIDGE_ALPHA = 1.0
 """Default penalty, in units of the variance of a standardised feature."""
 RIDGE_ALPHAS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
-"""Penalties tried where there are validation rows."""
+"""Penalties to choose from if there are validation rows."""
 
 
 def reversal(bars: pd.DataFrame, *, sessions: int = 5) -> pd.Series:
-    """Minus the return of the past sessions: score_t = -(close_t / close_{t-k} - 1).
+    """Score names by minus their past return: score_t = -(close_t / close_{t-k} - 1).
 
     Args:
         bars: adjusted bars, (datetime, instrument) as index or columns, with `close`.
@@ -45,7 +45,7 @@ def reversal(bars: pd.DataFrame, *, sessions: int = 5) -> pd.Series:
 
 
 def momentum(bars: pd.DataFrame, *, sessions: int = 60, skip: int = 5) -> pd.Series:
-    """The return of the past sessions less the newest: score_t = close_{t-s} / close_{t-k} - 1.
+    """Score names by their past return: score_t = close_{t-s} / close_{t-k} - 1.
 
     Args:
         bars: adjusted bars, (datetime, instrument) as index or columns, with `close`.
@@ -76,7 +76,7 @@ def ridge_scores(
     y_valid: pd.Series | None = None,
     alphas: Sequence[float] = RIDGE_ALPHAS,
 ) -> pd.Series:
-    """Scores of a ridge regression: w = (Z'Z / S + α I)⁻¹ Z'y / S.
+    """Score rows by a ridge regression: w = (Z'Z / S + α I)⁻¹ Z'y / S.
 
     Z are the training features, standardised by their training mean and deviation; y is centred.
     A missing or infinite feature counts as its training mean, a feature that does not vary in
@@ -100,72 +100,77 @@ def ridge_scores(
             positive, one of the validation inputs without the other, or no session there with an
             IC.
     """
+    # The inputs must match: rows, columns, and validation rows with labels.
     columns = x_train.columns
     if not x_train.index.equals(y_train.index):
         raise ValueError(
             f"x_train has {len(x_train)} rows and y_train {len(y_train)}, or in another order: "
             "expected the same index, use y_train.reindex(x_train.index)"
         )
-    for what, frame in (("x_test", x_test), ("x_valid", x_valid)):
+    for name, frame in (("x_test", x_test), ("x_valid", x_valid)):
         missing = [] if frame is None else [c for c in columns if c not in frame.columns]
         if missing:
-            raise ValueError(f"{what} lacks {missing[:5]} of the training columns: add them")
+            raise ValueError(f"{name} lacks {missing[:5]} of the training columns: add them")
     if (x_valid is None) != (y_valid is None):
         raise ValueError("x_valid and y_valid choose the penalty together: pass both or neither")
-    tried = [alpha] if alpha is not None else list(alphas) if x_valid is not None else [RIDGE_ALPHA]
-    if not tried or min(tried) <= 0:
-        raise ValueError(f"alpha={tried}: expected positive penalties, such as {RIDGE_ALPHA}")
+    penalties = (
+        [alpha] if alpha is not None else list(alphas) if x_valid is not None else [RIDGE_ALPHA]
+    )
+    if not penalties or min(penalties) <= 0:
+        raise ValueError(f"alpha={penalties}: expected positive penalties, such as {RIDGE_ALPHA}")
 
+    # The closed form, for every penalty.
     y = y_train.to_numpy(dtype=np.float64, na_value=np.nan)
-    labelled = np.isfinite(y)
-    if not labelled.any():
+    label_mask = np.isfinite(y)
+    if not label_mask.any():
         raise ValueError(f"y_train has no label on any of its {len(y)} rows: pass labelled rows")
-    x = _finite(x_train)[labelled]
+    x = _finite(x_train)[label_mask]
     centre, scale = _standard(x)
-    z, target = _scaled(x, centre, scale), y[labelled] - y[labelled].mean()
+    z, target = _scaled(x, centre, scale), y[label_mask] - y[label_mask].mean()
     values, vectors = np.linalg.eigh(z.T @ z / len(z))  # one decomposition serves every penalty
     moment = vectors.T @ (z.T @ target / len(z))  # (F,)
-    weights = [vectors @ (moment / (np.maximum(values, 0.0) + a)) for a in tried]
+    weights = [vectors @ (moment / (np.maximum(values, 0.0) + a)) for a in penalties]
+    # The penalty with the highest rank IC on the validation rows, the smallest of equals.
     best = 0
-    if len(tried) > 1 and x_valid is not None and y_valid is not None:
+    if len(penalties) > 1 and x_valid is not None and y_valid is not None:
         valid = _scaled(_finite(x_valid[columns]), centre, scale)
-        found = [
+        ics = [
             calc_ic(pd.Series(valid @ w, index=x_valid.index), y_valid)[1].mean() for w in weights
         ]
-        if np.isnan(found).all():
+        if np.isnan(ics).all():
             raise ValueError("no validation session has a rank IC: pass alpha, or labelled rows")
-        best = int(np.nanargmax(found))
+        best = int(np.nanargmax(ics))
     scores = _scaled(_finite(x_test[columns]), centre, scale) @ weights[best]
     return pd.Series(scores, index=x_test.index, name="ridge")
 
 
 def _past_return(bars: pd.DataFrame, *, begin: int, end: int) -> pd.Series:
-    """close_{t-end} / close_{t-begin} - 1 of the names that have a bar at t."""
+    """Compute close_{t-end} / close_{t-begin} - 1 of the names that have a bar at t."""
     sessions, instruments, close = close_table(bars)
-    out = np.full_like(close, np.nan)
+    returns = np.full_like(close, np.nan)
     if len(close) > begin:
-        late = close[begin - end : len(close) - end]
-        out[begin:] = late / close[: len(close) - begin] - 1
-        out[np.isnan(close)] = np.nan  # no score for a name that does not trade
-    day, name = np.nonzero(~np.isnan(out))
+        closes = close[begin - end : len(close) - end]
+        returns[begin:] = closes / close[: len(close) - begin] - 1
+        returns[np.isnan(close)] = np.nan  # no score for a name that does not trade
+    day, name = np.nonzero(~np.isnan(returns))
     index = pd.MultiIndex.from_arrays(
         [sessions[day], instruments[name]], names=["datetime", "instrument"]
     )
-    return pd.Series(out[day, name], index=index)
+    return pd.Series(returns[day, name], index=index)
 
 
 def _finite(frame: pd.DataFrame) -> FloatArray:
-    """[S, F] with NaN for everything that is no finite number."""
+    """Return [S, F] with NaN for all values that are not finite."""
     x = frame.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(np.isfinite(x), x, np.nan)
 
 
 def _standard(x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean [F] and deviation [F] of what is there; a deviation of inf gives no weight."""
-    there = ~np.isnan(x)
-    count = np.maximum(there.sum(axis=0), 1)
-    centre = np.where(there, x, 0.0).sum(axis=0) / count
-    spread = np.sqrt((np.where(there, x - centre, 0.0) ** 2).sum(axis=0) / count)
+    """Compute mean [F] and deviation [F] without NaN; a deviation of inf gives no weight."""
+    mask = ~np.isnan(x)
+    count = np.maximum(mask.sum(axis=0), 1)
+    centre = np.where(mask, x, 0.0).sum(axis=0) / count
+    spread = np.sqrt((np.where(mask, x - centre, 0.0) ** 2).sum(axis=0) / count)
     return centre, np.where(spread > 1e-12 * np.abs(centre), spread, np.inf)
 
 

@@ -26,7 +26,7 @@ _MEANS = ("long_short", "hit_rate", "turnover")
 
 
 def by_period(sessions: pd.DataFrame, form: str, *, lags: int | None = None) -> pd.DataFrame:
-    """Daily statistics summed up by year or month.
+    """Summarise daily statistics by year or month.
 
     Args:
         sessions: one row a session (DatetimeIndex) with `ic`, `rank_ic`, `long_short`, `hit_rate`
@@ -60,7 +60,7 @@ def by_group(
     min_names: int = 2,
     lags: int | None = None,
 ) -> pd.DataFrame:
-    """IC and rank IC inside each group of names.
+    """Compute IC and rank IC inside each group of names.
 
     Args:
         x: [T, N] scores.
@@ -75,18 +75,18 @@ def by_group(
         `*_days`, `*_se_nw` and `*_t_nw`.
     """
     size = len(labels)
-    there = complete(x, y) & (group >= 0)
-    code = np.nonzero(there)[0] * size + group[there]
+    mask = complete(x, y) & (group >= 0)
+    code = np.nonzero(mask)[0] * size + group[mask]
     order = np.argsort(code, kind="stable")  # names of a group keep their order
     cells = len(x) * size
-    tables = pack(code[order], cells, x[there][order], y[there][order])
+    tables = pack(code[order], cells, x[mask][order], y[mask][order])
     columns = ic_columns(*tables, min_names=min_names)
     daily = {key: v.reshape(-1, size) for key, v in columns.items()}  # (T, G)
     count = np.bincount(code, minlength=cells).reshape(-1, size)
     rows: dict[Hashable, dict[str, float]] = {}
     for k, label in enumerate(labels):
-        seen = count[:, k] > 0
-        row = {"names": float(count[seen, k].mean()) if seen.any() else 0.0}
+        sessions = count[:, k] > 0
+        row = {"names": float(count[sessions, k].mean()) if sessions.any() else 0.0}
         for column in _TESTED:
             row |= _tested(column, daily[column][:, k], lags)
         rows[label] = row
@@ -94,14 +94,14 @@ def by_group(
 
 
 def empty_groups() -> pd.DataFrame:
-    """The table of `by_group` without a row."""
+    """Return the table of `by_group` without a row."""
     return _frame({}, "group", extra=("names",))
 
 
 def group_table(
     groups: Groups, sessions: pd.DatetimeIndex, instruments: pd.Index
 ) -> tuple[IntArray, list[Hashable]]:
-    """Which group each name belongs to on each session.
+    """Map each name to its group on each session.
 
     Args:
         groups: instrument to group, as a mapping or a Series; or a Series indexed by (datetime,
@@ -122,19 +122,19 @@ def group_table(
     if isinstance(series.index, pd.MultiIndex):
         index = by_session_and_name(series.index, "groups")
         day, name = positions(index, sessions, instruments)
-        on = (day >= 0) & (name >= 0)
-        table[day[on], name[on]] = code[on]
+        mask = (day >= 0) & (name >= 0)
+        table[day[mask], name[mask]] = code[mask]
     else:
         if not series.index.is_unique:
-            twice = series.index[series.index.duplicated()][0]
-            raise ValueError(f"groups holds {twice!r} twice, expected one group per instrument")
-        at = series.index.get_indexer(instruments)
-        table[:] = np.where(at >= 0, code[at] if len(code) else -1, -1)
+            duplicate = series.index[series.index.duplicated()][0]
+            raise ValueError(f"groups holds {duplicate!r} twice, expected one group per instrument")
+        places = series.index.get_indexer(instruments)
+        table[:] = np.where(places >= 0, code[places] if len(code) else -1, -1)
     if not (table >= 0).any():
-        known = list(series.index[:3])
+        sample = list(series.index[:3])
         raise ValueError(
             f"groups has no group for any of the {len(instruments)} names of the scores (it knows "
-            f"{known} ...): expected instruments as in the scores, or (datetime, instrument) rows"
+            f"{sample} ...): expected instruments as in the scores, or (datetime, instrument) rows"
         )
     return table, labels
 
@@ -162,12 +162,12 @@ def _frame(
     extra: tuple[str, ...],
     means: tuple[str, ...] = (),
 ) -> pd.DataFrame:
-    tested = [
+    statistics = [
         f"{column}{end}" for column in _TESTED for end in ("", "_ir", "_days", "_se_nw", "_t_nw")
     ]
     frame = pd.DataFrame.from_dict(
-        dict(enumerate(rows.values())), orient="index", columns=[*extra, *tested, *means]
+        dict(enumerate(rows.values())), orient="index", columns=[*extra, *statistics, *means]
     )
     frame.index = pd.Index(list(rows), name=name)
-    whole = [c for c in frame.columns if str(c).endswith("_days") or c == "sessions"]
-    return frame.astype(float).astype(dict.fromkeys(whole, np.int64))
+    counts = [c for c in frame.columns if str(c).endswith("_days") or c == "sessions"]
+    return frame.astype(float).astype(dict.fromkeys(counts, np.int64))

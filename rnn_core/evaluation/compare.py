@@ -64,7 +64,7 @@ class Comparison:
 
 
 def rank_average(scores: Sequence[pd.Series]) -> pd.Series:
-    """Mean of the cross-sectional ranks of several scores.
+    """Average the cross-sectional ranks of several scores.
 
     Each score becomes (r - 1/2) / n with r its average-tie rank among the n scores of the session;
     rows that one of them lacks are left out.
@@ -109,7 +109,7 @@ def compare_signals(
         labels: simple returns that followed, indexed alike.
         baselines: trivial scores by name (`rnn_core.evaluation.baselines`).
         ensemble: add the rank average of the models, if there are two or more.
-        common_rows: compare only rows which all have, so that means are of the same sample.
+        common_rows: compare only rows that all signals have, so that means are of the same sample.
         quantiles: score buckets.
         lags: of the Newey-West errors, None for the automatic length.
         draws: resamples of the bootstrap.
@@ -123,29 +123,33 @@ def compare_signals(
     Raises:
         ValueError: no model, a name used twice, duplicated rows, or no row in common.
     """
+    # The signals: models, their ensemble and baselines, on the rows that all of them have.
     baselines = dict(baselines or {})
-    models = {name: _seeds(name, given) for name, given in scores.items()}
+    models = {name: _seeds(name, model_scores) for name, model_scores in scores.items()}
     if not models:
         raise ValueError("scores is empty, expected one model or more by name")
-    twice = (set(models) & set(baselines)) | ({ENSEMBLE} & (set(models) | set(baselines)))
-    if twice:
-        raise ValueError(f"{sorted(twice)} names two signals: rename one, {ENSEMBLE!r} is reserved")
+    duplicates = (set(models) & set(baselines)) | ({ENSEMBLE} & (set(models) | set(baselines)))
+    if duplicates:
+        raise ValueError(
+            f"{sorted(duplicates)} names two signals: rename one, {ENSEMBLE!r} is reserved"
+        )
     kinds = dict.fromkeys(models, "model")
     signals = dict(models)
-    mixed: pd.Series | None = None
-    absent: list[str] = []
+    average: pd.Series | None = None
+    ensemble_notes: list[str] = []
     if ensemble and len(models) > 1:
-        mixed = rank_average([rank_average(runs) for runs in models.values()])
-        if len(mixed) or common_rows:
-            signals[ENSEMBLE], kinds[ENSEMBLE] = [mixed], "ensemble"
+        average = rank_average([rank_average(runs) for runs in models.values()])
+        if len(average) or common_rows:
+            signals[ENSEMBLE], kinds[ENSEMBLE] = [average], "ensemble"
         else:
-            mixed, absent = None, ["no ensemble: the models share no row"]
+            average, ensemble_notes = None, ["no ensemble: the models share no row"]
     for name, series in baselines.items():
         signals[name], kinds[name] = [series], "baseline"
     notes: list[str] = []
     if common_rows:
         signals, notes = _common(signals)
-    notes += absent
+    notes += ensemble_notes
+    # The daily figures of a model are the means over its seeds.
     daily, spread = {}, {}
     for name, runs in signals.items():
         parts = [daily_statistics(run, labels, quantiles=quantiles) for run in runs]
@@ -165,6 +169,7 @@ def compare_signals(
         },
         orient="index",
     ).rename_axis("signal")
+    # Every pair of signals is tested on its daily difference.
     differences = [
         {"a": a, "b": b, "statistic": statistic}
         | _difference(table[a] - table[b], lags, block, draws, level, seed)
@@ -177,7 +182,7 @@ def compare_signals(
         differences=pd.DataFrame(differences, columns=_DIFFERENCE),
         ic=tables["ic"],
         rank_ic=tables["rank_ic"],
-        scores=mixed,
+        scores=average,
         notes=tuple(notes),
     )
 
@@ -198,7 +203,7 @@ def _seeds(name: str, given: Scores) -> list[pd.Series]:
 
 
 def _session_rank(series: pd.Series) -> pd.Series:
-    """(r - 1/2) / n within each session, on the rows that have a score."""
+    """Compute (r - 1/2) / n within each session, on the rows that have a score."""
     index = by_session_and_name(series.index, "scores")
     series = pd.Series(series.to_numpy(dtype=np.float64, na_value=np.nan), index=index).dropna()
     series = series.sort_index()
@@ -214,42 +219,42 @@ def _session_rank(series: pd.Series) -> pd.Series:
 def _common(
     signals: Mapping[str, Sequence[pd.Series]],
 ) -> tuple[dict[str, list[pd.Series]], list[str]]:
-    """The signals on the rows that all of them have, and notes about the others."""
-    given: dict[str, list[pd.Series]] = {}
+    """Restrict the signals to the rows that all of them have, with notes about the others."""
+    scores: dict[str, list[pd.Series]] = {}
     for name, runs in signals.items():
-        given[name] = []
+        scores[name] = []
         for run in runs:
             rows = by_session_and_name(run.index, name)
             series = pd.Series(run.to_numpy(dtype=np.float64, na_value=np.nan), rows)
-            given[name].append(series.dropna())
-    every: list[pd.Index] = [run.index for runs in given.values() for run in runs]
-    shared = every[0]
-    for index in every[1:]:
-        shared = shared if index.equals(shared) else shared.intersection(index)
-    if not len(shared):
-        sizes = {name: len(runs[0]) for name, runs in given.items()}
+            scores[name].append(series.dropna())
+    indexes: list[pd.Index] = [run.index for runs in scores.values() for run in runs]
+    rows_of_all = indexes[0]
+    for index in indexes[1:]:
+        rows_of_all = rows_of_all if index.equals(rows_of_all) else rows_of_all.intersection(index)
+    if not len(rows_of_all):
+        sizes = {name: len(runs[0]) for name, runs in scores.items()}
         raise ValueError(
             f"the signals have no row in common (rows: {sizes}): check that instruments and dates "
             "are spelt alike, or pass common_rows=False"
         )
-    lost = []
-    for name, runs in given.items():
-        most = max(len(run) for run in runs)
-        if most > len(shared):
-            lost.append(f"{most - len(shared)} of {most} of {name}")
-    notes = [f"scores not compared because another signal lacks them: {', '.join(lost)}"]
-    return {name: [run.reindex(shared) for run in runs] for name, runs in given.items()}, (
-        notes if lost else []
+    losses = []
+    for name, runs in scores.items():
+        n_rows = max(len(run) for run in runs)
+        if n_rows > len(rows_of_all):
+            losses.append(f"{n_rows - len(rows_of_all)} of {n_rows} of {name}")
+    notes = [f"scores not compared because another signal lacks them: {', '.join(losses)}"]
+    return {name: [run.reindex(rows_of_all) for run in runs] for name, runs in scores.items()}, (
+        notes if losses else []
     )
 
 
 def _spread(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Index `statistic`: mean and deviation over seeds of each seed's own figure."""
+    """Compute mean and deviation over seeds of each seed's own figures, by `statistic`."""
     figures = []
     for part in parts:
         tests = {name: mean_test(part[name]) for name in _DAILY}
-        own = {name: test["mean"] for name, test in tests.items()}
-        figures.append(own | {f"{name}_ir": tests[name]["ir"] for name in _TESTS})
+        statistics = {name: test["mean"] for name, test in tests.items()}
+        figures.append(statistics | {f"{name}_ir": tests[name]["ir"] for name in _TESTS})
     table = pd.DataFrame(figures)  # (seeds, statistics)
     columns = {
         "seeds": len(table), "mean": table.mean(), "std": table.std(ddof=1),

@@ -30,7 +30,7 @@ Columns = dict[str, FloatArray]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Cells of a table that are worked on at a time: what stays in a core's cache with its temporaries.
+# Cells of a table that are worked on at a time; they and temporaries stay in a core's cache.
 BLOCK_CELLS = 1 << 15
 MOST_THREADS = 4
 # Deviations below this share of the mean may be round-off of equal values.
@@ -59,7 +59,7 @@ def pack(code: IntArray, rows: int, *columns: FloatArray) -> tuple[FloatArray, .
 
 
 def in_blocks(statistics: Callable[..., Columns], *tables: FloatArray) -> Columns:
-    """Call a function of tables on some rows at a time, and put the columns it returns together.
+    """Call a function of tables on some rows at a time, and join the columns that it returns.
 
     Blocks run on a few threads (numpy leaves the interpreter free meanwhile), which changes no bit.
 
@@ -78,7 +78,7 @@ def in_blocks(statistics: Callable[..., Columns], *tables: FloatArray) -> Column
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """The results of a function of each item, in order, worked out on a few threads."""
+    """Apply a function to each item on a few threads; results are in order."""
     if len(items) <= 1:
         return [work(item) for item in items]
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
@@ -86,14 +86,14 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
 
 
 def complete(x: FloatArray, y: FloatArray) -> BoolArray:
-    """[R, W] where both sides have a value."""
+    """True where both sides have a value, [R, W]."""
     return ~(np.isnan(x) | np.isnan(y))
 
 
 def correlations(
     x: FloatArray, y: FloatArray, *, min_names: int = 2
 ) -> tuple[FloatArray, FloatArray]:
-    """Pearson and Spearman correlation of every row, over the names that have both.
+    """Compute the Pearson and Spearman correlation of every row, over names that have both.
 
     Args:
         x: [R, W].
@@ -104,15 +104,15 @@ def correlations(
         ([R], [R]); NaN where undefined: too few pairs, a side without variation, for Pearson
         also an infinite value.
     """
-    there = complete(x, y)
-    x, y = np.where(there, x, np.nan), np.where(there, y, np.nan)
-    enough = there.sum(axis=1) >= min_names
-    plain, ranked = pearson(x, y, there), rank_correlation(ranks(x), ranks(y), there)
-    return np.where(enough, plain, np.nan), np.where(enough, ranked, np.nan)
+    mask = complete(x, y)
+    x, y = np.where(mask, x, np.nan), np.where(mask, y, np.nan)
+    enough = mask.sum(axis=1) >= min_names
+    pearson_r, spearman_r = pearson(x, y, mask), rank_correlation(ranks(x), ranks(y), mask)
+    return np.where(enough, pearson_r, np.nan), np.where(enough, spearman_r, np.nan)
 
 
 def ic_columns(x: FloatArray, y: FloatArray, *, min_names: int) -> Columns:
-    """`correlations` in blocks of rows, as the columns `ic` and `rank_ic`."""
+    """Compute `correlations` in blocks of rows, as the columns `ic` and `rank_ic`."""
 
     def both(x: FloatArray, y: FloatArray) -> Columns:
         return dict(zip(("ic", "rank_ic"), correlations(x, y, min_names=min_names), strict=True))
@@ -121,14 +121,14 @@ def ic_columns(x: FloatArray, y: FloatArray, *, min_names: int) -> Columns:
 
 
 def spearman(x: FloatArray, y: FloatArray) -> FloatArray:
-    """[R] rank correlation over the names that have both, NaN where undefined."""
-    there = complete(x, y)
-    x, y = np.where(there, x, np.nan), np.where(there, y, np.nan)
-    return rank_correlation(ranks(x), ranks(y), there)
+    """Compute the rank correlation [R] over the names that have both, NaN where undefined."""
+    mask = complete(x, y)
+    x, y = np.where(mask, x, np.nan), np.where(mask, y, np.nan)
+    return rank_correlation(ranks(x), ranks(y), mask)
 
 
 def pearson(x: FloatArray, y: FloatArray, there: BoolArray) -> FloatArray:
-    """[R] correlation of the cells that are there, NaN where a side does not vary or is infinite.
+    """Correlate the cells that are there, [R]; NaN if a side does not vary or is infinite.
 
     r = Σ (x - x̄)(y - ȳ) / (√Σ (x - x̄)² · √Σ (y - ȳ)²), kept inside [-1, 1].
     """
@@ -152,7 +152,7 @@ def pearson(x: FloatArray, y: FloatArray, there: BoolArray) -> FloatArray:
 
 
 def rank_correlation(rx: FloatArray, ry: FloatArray, there: BoolArray) -> FloatArray:
-    """[R] correlation of ranks, as `pearson` of them.
+    """Correlate ranks, [R], to the values of `pearson`.
 
     The mean rank is (n + 1) / 2 whatever the ties, and sums of products of ranks are exact in
     double precision (up to 10⁵ names), so they may be added in any order.
@@ -167,12 +167,12 @@ def rank_correlation(rx: FloatArray, ry: FloatArray, there: BoolArray) -> FloatA
 
 
 def dot(a: FloatArray, b: FloatArray) -> FloatArray:
-    """[R] sums of products along the rows, in whatever order is fastest."""
+    """Sum products along the rows, [R], in whatever order is fastest."""
     return cast("FloatArray", np.einsum("ij,ij->i", a, b))
 
 
 def ranks(table: FloatArray) -> FloatArray:
-    """[R, W] average-tie ranks from 1 within each row, NaN where there is no value."""
+    """Rank each row from 1 with average ties, [R, W]; NaN where there is no value."""
     order = ascending(table)
     rank = np.empty_like(table)
     np.put_along_axis(rank, order, places(np.take_along_axis(table, order, axis=1)), axis=1)
@@ -181,7 +181,7 @@ def ranks(table: FloatArray) -> FloatArray:
 
 
 def ascending(table: FloatArray) -> IntArray:
-    """[R, W] the columns of each row by value, equal ones in any order, NaN last."""
+    """Order the columns of each row by value, [R, W]: equal ones in any order, NaN last."""
     # Numpy sorts without NaN three times as fast, and an infinity stands in where there is none.
     if not np.isposinf(table).any():
         table = np.where(np.isnan(table), np.inf, table)
@@ -189,39 +189,39 @@ def ascending(table: FloatArray) -> IntArray:
 
 
 def places(ordered: FloatArray) -> FloatArray:
-    """[R, W] places 1 ... W of ascending rows; equal values get the mean of theirs."""
+    """Place the values of ascending rows, [R, W], from 1 to W; equal ones get their mean."""
     rows, width = ordered.shape
     column = np.arange(width)
     place = np.repeat((column + 1.0)[None], rows, axis=0)
-    fresh = np.ones((rows, width), dtype=bool)
-    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    tied = ~fresh.all(axis=1)
-    if not tied.any():
+    starts = np.ones((rows, width), dtype=bool)
+    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    tie_rows = ~starts.all(axis=1)
+    if not tie_rows.any():
         return place
-    fresh = fresh[tied]
-    begin = np.maximum.accumulate(np.where(fresh, column, 0), axis=1)
+    starts = starts[tie_rows]
+    begin = np.maximum.accumulate(np.where(starts, column, 0), axis=1)
     # The last place of a run is the one before the next begins, found from the right.
-    after = np.full(fresh.shape, width)
-    after[:, :-1] = np.where(fresh[:, 1:], column[1:], width)
-    end = np.minimum.accumulate(after[:, ::-1], axis=1)[:, ::-1]
-    place[tied] = (begin + end + 1) / 2
+    next_begin = np.full(starts.shape, width)
+    next_begin[:, :-1] = np.where(starts[:, 1:], column[1:], width)
+    end = np.minimum.accumulate(next_begin[:, ::-1], axis=1)[:, ::-1]
+    place[tie_rows] = (begin + end + 1) / 2
     return place
 
 
 def bucket_of(rank: FloatArray, quantiles: int) -> IntArray:
-    """[R, W] score bucket from 0 (lowest ranks) to Q - 1, -1 where there is no rank.
+    """Find score buckets [R, W], from 0 (lowest ranks) to Q - 1, -1 where there is no rank.
 
     floor((r - 1/2) / n · Q) with n the ranks of the row; equal ranks share a bucket.
     """
-    there = ~np.isnan(rank)
-    n = there.sum(axis=1, keepdims=True)
+    mask = ~np.isnan(rank)
+    n = mask.sum(axis=1, keepdims=True)
     # 2r is a whole number, so the bucket is exact: no floor of a rounded percentile.
-    twice = np.rint(2 * np.where(there, rank, 1.0)).astype(np.intp)
-    return np.where(there, ((twice - 1) * quantiles) // np.maximum(2 * n, 1), -1)
+    double_rank = np.rint(2 * np.where(mask, rank, 1.0)).astype(np.intp)
+    return np.where(mask, ((double_rank - 1) * quantiles) // np.maximum(2 * n, 1), -1)
 
 
 def bucket_means(bucket: IntArray, y: FloatArray, quantiles: int) -> FloatArray:
-    """[R, Q] mean of y in each bucket; NaN for a bucket nobody fell into."""
+    """Average y in each bucket, [R, Q]; NaN for an empty bucket."""
     rows = len(y)
     row, column = np.nonzero((bucket >= 0) & ~np.isnan(y))
     cell = row * quantiles + bucket[row, column]
@@ -231,21 +231,21 @@ def bucket_means(bucket: IntArray, y: FloatArray, quantiles: int) -> FloatArray:
 
 
 def means(y: FloatArray) -> FloatArray:
-    """[R] mean of the values that are there, NaN where there is none."""
-    there = ~np.isnan(y)
-    return divide(_total(np.where(there, y, 0.0)), there.sum(axis=1))
+    """Average the values of each row, [R]; NaN where there is none."""
+    mask = ~np.isnan(y)
+    return divide(_total(np.where(mask, y, 0.0)), mask.sum(axis=1))
 
 
 def hit_rates(x: FloatArray, y: FloatArray) -> FloatArray:
-    """[R] share of names whose x and y lie on the same side of their medians.
+    """Compute the share of names [R] whose x and y lie on the same side of their medians.
 
     Names on a median are left out; NaN where none is left. Both sides must be complete.
     """
     # Comparisons, not differences: an infinite median must not make a NaN.
     mid_x, mid_y = _medians(x)[:, None], _medians(y)[:, None]
     above, below, up, down = x > mid_x, x < mid_x, y > mid_y, y < mid_y
-    decided = ((above | below) & (up | down)).sum(axis=1)
-    return divide(((above & up) | (below & down)).sum(axis=1), decided)
+    n_pairs = ((above | below) & (up | down)).sum(axis=1)
+    return divide(((above & up) | (below & down)).sum(axis=1), n_pairs)
 
 
 def session_statistics(x: FloatArray, y: FloatArray, quantiles: int, min_names: int = 2) -> Columns:
@@ -260,32 +260,32 @@ def session_statistics(x: FloatArray, y: FloatArray, quantiles: int, min_names: 
     Returns:
         [R] each: n (pairs), ic, rank_ic, mean_label, q1 ... qQ, long_short (qQ - q1), hit_rate.
     """
-    there = complete(x, y)
-    x, y = np.where(there, x, np.nan), np.where(there, y, np.nan)
-    n = there.sum(axis=1)
+    mask = complete(x, y)
+    x, y = np.where(mask, x, np.nan), np.where(mask, y, np.nan)
+    n = mask.sum(axis=1)
     rank = ranks(x)
     enough = n >= min_names
     buckets = bucket_means(bucket_of(rank, quantiles), y, quantiles)  # (R, Q)
-    out: Columns = {
+    columns: Columns = {
         "n": n,
-        "ic": np.where(enough, pearson(x, y, there), np.nan),
-        "rank_ic": np.where(enough, rank_correlation(rank, ranks(y), there), np.nan),
+        "ic": np.where(enough, pearson(x, y, mask), np.nan),
+        "rank_ic": np.where(enough, rank_correlation(rank, ranks(y), mask), np.nan),
         "mean_label": means(y),
     }
-    out |= {f"q{k + 1}": buckets[:, k] for k in range(quantiles)}
-    out["long_short"] = buckets[:, -1] - buckets[:, 0]
-    out["hit_rate"] = hit_rates(x, y)
-    return out
+    columns |= {f"q{k + 1}": buckets[:, k] for k in range(quantiles)}
+    columns["long_short"] = buckets[:, -1] - buckets[:, 0]
+    columns["hit_rate"] = hit_rates(x, y)
+    return columns
 
 
 def divide(total: FloatArray | IntArray, count: IntArray) -> FloatArray:
-    """total / count, NaN where the count is 0."""
+    """Divide total by count, NaN where the count is 0."""
     mean = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
     return cast("FloatArray", mean)
 
 
 def _medians(table: FloatArray) -> FloatArray:
-    """[R] median of the values that are there, NaN where there is none."""
+    """Compute the median of each row, [R]; NaN where there is no value."""
     if not table.shape[1]:
         return np.full(len(table), np.nan)
     ordered = np.sort(table, axis=1)  # NaN last
@@ -296,7 +296,7 @@ def _medians(table: FloatArray) -> FloatArray:
 
 
 def _total(table: FloatArray) -> FloatArray:
-    """[R] sums in column order; see the module's docstring."""
+    """Sum each row in column order, [R]; see the module's docstring."""
     if not table.shape[1]:
         return np.zeros(len(table))
     return cast("FloatArray", table.cumsum(axis=1)[:, -1])

@@ -38,7 +38,7 @@ from rnn_core.evaluation.inference import lag_length, mean_test
 
 
 def forward_returns(bars: pd.DataFrame, horizon: int = 1) -> pd.Series:
-    """The label of a horizon: close_{t+1+h} / close_{t+1} - 1.
+    """Compute the label of a horizon: close_{t+1+h} / close_{t+1} - 1.
 
     Args:
         bars: adjusted bars, (datetime, instrument) as index or columns, with `close`.
@@ -52,15 +52,15 @@ def forward_returns(bars: pd.DataFrame, horizon: int = 1) -> pd.Series:
     """
     check_horizons([horizon])
     sessions, instruments, close = close_table(bars)
-    out = np.full_like(close, np.nan)
-    held = len(close) - 1 - horizon  # sessions whose label exists
-    if held > 0:
-        out[:held] = close[1 + horizon :] / close[1:-horizon] - 1
-    day, name = np.nonzero(~np.isnan(out))
+    returns = np.full_like(close, np.nan)
+    n_labels = len(close) - 1 - horizon  # sessions whose label exists
+    if n_labels > 0:
+        returns[:n_labels] = close[1 + horizon :] / close[1:-horizon] - 1
+    day, name = np.nonzero(~np.isnan(returns))
     index = pd.MultiIndex.from_arrays(
         [sessions[day], instruments[name]], names=["datetime", "instrument"]
     )
-    return pd.Series(out[day, name], index=index, name="label")
+    return pd.Series(returns[day, name], index=index, name="label")
 
 
 def ic_decay(
@@ -71,7 +71,7 @@ def ic_decay(
     min_names: int = 2,
     lags: int | None = None,
 ) -> pd.DataFrame:
-    """IC and rank IC over horizons.
+    """Compute IC and rank IC over horizons.
 
     Args:
         scores: indexed by (datetime, instrument).
@@ -93,8 +93,8 @@ def ic_decay(
     for k, horizon in enumerate(steps):
         row: dict[str, float] = {}
         for name, values in zip(("ic", "rank_ic"), daily[:, k], strict=True):
-            chosen = lags if lags is not None else lag_length(int(np.sum(~np.isnan(values))))
-            test = mean_test(values, lags=max(chosen, horizon - 1))
+            n_lags = lags if lags is not None else lag_length(int(np.sum(~np.isnan(values))))
+            test = mean_test(values, lags=max(n_lags, horizon - 1))
             row |= {
                 name: test["mean"], f"{name}_ir": test["ir"], f"{name}_days": test["days"],
                 f"{name}_se_nw": test["se_nw"], f"{name}_t_nw": test["t_nw"],
@@ -105,20 +105,20 @@ def ic_decay(
 
 
 def empty_decay() -> pd.DataFrame:
-    """The table of `ic_decay` without a row."""
+    """Return the table of `ic_decay` without a row."""
     return _frame([], [])
 
 
 def _frame(rows: list[dict[str, float]], steps: list[int]) -> pd.DataFrame:
-    each = ("", "_ir", "_days", "_se_nw", "_t_nw")
-    columns = [f"{name}{end}" for name in ("ic", "rank_ic") for end in each]
+    suffixes = ("", "_ir", "_days", "_se_nw", "_t_nw")
+    columns = [f"{name}{end}" for name in ("ic", "rank_ic") for end in suffixes]
     index = pd.Index(steps, name="horizon", dtype=np.int64)
     frame = pd.DataFrame(rows, index=index, columns=[*columns, "lags"], dtype=np.float64)
     return frame.astype(dict.fromkeys(("ic_days", "rank_ic_days", "lags"), np.int64))
 
 
 def check_horizons(horizons: Sequence[int]) -> list[int]:
-    """The horizons as a list.
+    """Check horizons and return them as a list.
 
     Raises:
         ValueError: none, one below 1, or one given twice.
@@ -132,7 +132,7 @@ def check_horizons(horizons: Sequence[int]) -> list[int]:
 
 
 def close_table(bars: pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.Index, FloatArray]:
-    """Sessions, instruments and the [T, N] closes of bars.
+    """Return the sessions, the instruments and the [T, N] closes of bars.
 
     Raises:
         ValueError: no bars, no column `close`, duplicated rows.
@@ -154,10 +154,10 @@ def score_rows(index: pd.MultiIndex, sessions: pd.DatetimeIndex, what: str) -> N
     """
     day, _ = positions(index, sessions, pd.Index([]))
     if (day < 0).any():
-        strange = index[day < 0]
-        first = min(strange.get_level_values("datetime"))
+        strangers = index[day < 0]
+        first = min(strangers.get_level_values("datetime"))
         raise ValueError(
-            f"{what} has {strange.get_level_values('datetime').nunique()} days without any bar, "
+            f"{what} has {strangers.get_level_values('datetime').nunique()} days without any bar, "
             f"the first is {first:%Y-%m-%d}: pass bars of every session that has scores"
         )
 
@@ -187,30 +187,30 @@ class _Sorted:
         return cls(order, x, centred, (x[:, 1:] == x[:, :-1]).any(axis=1))
 
     def correlate(self, y: FloatArray, min_names: int) -> tuple[FloatArray, FloatArray]:
-        """IC and rank IC [R] with returns [R, N] that are in the order of the scores.
+        """Compute IC and rank IC [R] with returns [R, N] in the order of the scores.
 
         Distinct scores have the ranks 1 ... n, whose mean (n + 1) / 2 and squared deviations
         n (n² - 1) / 12 are known; sums of ranks and their products are exact in double precision.
         """
-        there = complete(self.x, y)
-        n = there.sum(axis=1).astype(np.float64)
+        mask = complete(self.x, y)
+        n = mask.sum(axis=1).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.where(there, y, 0.0).sum(axis=1) / n
-            dy = np.where(there, y - mean[:, None], 0.0)
-            dx = np.where(there, self.centred, 0.0)
+            mean = np.where(mask, y, 0.0).sum(axis=1) / n
+            dy = np.where(mask, y - mean[:, None], 0.0)
+            dx = np.where(mask, self.centred, 0.0)
             xx = dot(dx, dx) - dx.sum(axis=1) ** 2 / n
             ic = dot(dx, dy) / (np.sqrt(xx) * np.sqrt(dot(dy, dy)))
-            y = np.where(there, y, np.nan)
+            y = np.where(mask, y, np.nan)
             order = ascending(y)
             ordered = np.take_along_axis(y, order, axis=1)
             place = np.where(np.arange(y.shape[1]) < n[:, None], places(ordered), 0.0)
-            rank = np.take_along_axis(np.where(there, np.cumsum(there, axis=1), 0), order, axis=1)
+            rank = np.take_along_axis(np.where(mask, np.cumsum(mask, axis=1), 0), order, axis=1)
             middle = n * (n + 1) ** 2 / 4
             spread = np.sqrt((dot(place, place) - middle) * (n * (n**2 - 1) / 12))
             rank_ic = (dot(rank, place) - middle) / spread
         last = np.take_along_axis(ordered, np.maximum(n - 1, 0).astype(np.intp)[:, None], axis=1)
-        defined = (n >= max(min_names, 2)) & (ordered[:, 0] < last[:, 0])
-        ic, rank_ic = (np.where(defined, np.clip(r, -1.0, 1.0), np.nan) for r in (ic, rank_ic))
+        valid = (n >= max(min_names, 2)) & (ordered[:, 0] < last[:, 0])
+        ic, rank_ic = (np.where(valid, np.clip(r, -1.0, 1.0), np.nan) for r in (ic, rank_ic))
         tied = self.tied
         if tied.any():
             ic[tied], rank_ic[tied] = correlations(self.x[tied], y[tied], min_names=min_names)
@@ -220,7 +220,7 @@ class _Sorted:
 def _daily(
     scores: pd.Series, bars: pd.DataFrame, steps: Sequence[int], min_names: int
 ) -> FloatArray:
-    """[2, H, T] IC and rank IC of every horizon and session."""
+    """Compute IC and rank IC of every horizon and session, [2, H, T]."""
     sessions, instruments, close = close_table(bars)
     index = by_session_and_name(scores.index, "scores").remove_unused_levels()
     score_rows(index, sessions, "scores")
@@ -234,13 +234,13 @@ def _daily(
 
         def closes(after: int) -> FloatArray:
             row = block + after
-            found = close[np.minimum(row, len(close) - 1)]
-            found[row >= len(close)] = np.nan
-            return np.take_along_axis(found, scores.order, axis=1)
+            values = close[np.minimum(row, len(close) - 1)]
+            values[row >= len(close)] = np.nan
+            return np.take_along_axis(values, scores.order, axis=1)
 
-        bought = closes(1)
+        entry = closes(1)
         for k, horizon in enumerate(steps):
-            out[:, k, block] = scores.correlate(closes(1 + horizon) / bought - 1, min_names)
+            out[:, k, block] = scores.correlate(closes(1 + horizon) / entry - 1, min_names)
 
     blocks = [days[k : k + size] for k in range(0, len(days), size)]
     in_threads(work, blocks)

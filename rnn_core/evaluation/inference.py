@@ -26,7 +26,7 @@ _CHUNK = 1 << 21  # cells of bootstrap draws held at a time
 
 
 def lag_length(count: int) -> int:
-    """Newey and West's automatic lag length floor(4 (T / 100)^(2/9)), at most T - 1.
+    """Compute Newey and West's automatic lag length floor(4 (T / 100)^(2/9)), at most T - 1.
 
     Args:
         count: T.
@@ -41,7 +41,7 @@ def lag_length(count: int) -> int:
 
 
 def newey_west_error(values: FloatArray, lags: int) -> float:
-    """Standard error of a mean, robust to autocorrelation up to some lag.
+    """Compute the standard error of a mean, robust to autocorrelation up to some lag.
 
     se² = (γ₀ + 2 Σ_{l=1..L} (1 - l / (L + 1)) γ_l) / (T - 1), γ_l = 1/T Σ_t (x_t - x̄)(x_{t-l} - x̄)
     (Newey & West 1987, Bartlett weights; T - 1 for T makes L = 0 the plain std(ddof=1) / √T).
@@ -62,15 +62,15 @@ def newey_west_error(values: FloatArray, lags: int) -> float:
     if count < 2 or not np.ptp(values) > 0:
         return math.nan
     centred = values - values.mean()
-    used = min(lags, count - 1)
+    n_lags = min(lags, count - 1)
     total = float(centred @ centred)
-    for lag in range(1, used + 1):
-        total += 2 * (1 - lag / (used + 1)) * float(centred[lag:] @ centred[:-lag])
+    for lag in range(1, n_lags + 1):
+        total += 2 * (1 - lag / (n_lags + 1)) * float(centred[lag:] @ centred[:-lag])
     return math.sqrt(total / count / (count - 1)) if total > 0 else math.nan
 
 
 def mean_test(values: pd.Series | FloatArray, *, lags: int | None = None) -> dict[str, float | int]:
-    """A mean with its errors and tests.
+    """Compute a mean with its errors and tests.
 
     Args:
         values: [T] one number a session; NaN is left out.
@@ -87,12 +87,12 @@ def mean_test(values: pd.Series | FloatArray, *, lags: int | None = None) -> dic
     x = np.asarray(values, dtype=np.float64)
     x = x[~np.isnan(x)]
     days = len(x)
-    used = lag_length(days) if lags is None else lags
-    robust = newey_west_error(x, used)
+    n_lags = lag_length(days) if lags is None else lags
+    error_nw = newey_west_error(x, n_lags)
     mean = float(x.mean()) if days else math.nan
     std = float(x.std(ddof=1)) if days > 1 and np.ptp(x) > 0 else math.nan
     error = std / math.sqrt(days) if days else math.nan
-    t_nw = mean / robust
+    t_nw = mean / error_nw
     return {
         "days": days,
         "mean": mean,
@@ -100,17 +100,17 @@ def mean_test(values: pd.Series | FloatArray, *, lags: int | None = None) -> dic
         "ir": mean / std,
         "se": error,
         "t": mean / error,
-        "lags": min(used, max(days - 1, 0)),
-        "se_nw": robust,
+        "lags": min(n_lags, max(days - 1, 0)),
+        "se_nw": error_nw,
         "t_nw": t_nw,
         "p_nw": math.erfc(abs(t_nw) / math.sqrt(2)),
-        "ci_low": mean - Z95 * robust,
-        "ci_high": mean + Z95 * robust,
+        "ci_low": mean - Z95 * error_nw,
+        "ci_high": mean + Z95 * error_nw,
     }
 
 
 def block_length(count: int, lags: int = 0) -> int:
-    """Length of a bootstrap block: T^(1/3) rounded up, and longer than the lags that matter.
+    """Choose a bootstrap block: T^(1/3) rounded up, and longer than the lags that matter.
 
     Args:
         count: T.
@@ -131,7 +131,7 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of the mean from a circular block bootstrap.
+    """Compute the percentile interval of a mean from a circular block bootstrap.
 
     Each draw strings blocks together that begin anywhere, wrapping from the last value to the
     first, and cuts the string at T; the interval holds the middle `level` of the draws' means
@@ -161,6 +161,7 @@ def bootstrap_interval(
         raise ValueError(f"block={block}: expected 1 session or more, or None for T^(1/3)")
     if count < 2:
         return math.nan, math.nan
+    # Whole blocks, and a shorter last one, fill a string of T values.
     size = min(block if block is not None else block_length(count), count)
     sizes = [size] * (count // size) + ([count % size] if count % size else [])
     means = _resampled_means(x, sizes, draws, np.random.default_rng(seed))
@@ -172,7 +173,7 @@ def bootstrap_interval(
 def _resampled_means(
     x: FloatArray, sizes: Sequence[int], draws: int, rng: np.random.Generator
 ) -> FloatArray:
-    """[draws] means of strings of blocks; a block's sum is a difference of running sums."""
+    """Draw means of strings of blocks; a block's sum is a difference of running sums."""
     shift = x.mean()  # sums of deviations stay small
     running = np.r_[0.0, np.cumsum(np.r_[x, x] - shift)]  # (2T + 1,)
     length = np.asarray(sizes)

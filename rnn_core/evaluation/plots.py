@@ -2,12 +2,11 @@
 
 Each function takes frames by model and returns a `matplotlib.figure.Figure` of 900 pixels width.
 Titles name the content and its main figures, axes carry units, a model has the same colour
-everywhere (`rnn_core.evaluation.render`), or the one given as `colors`.
-The figures of summaries are in `plots_signal`, of trainings in `plots_training`, of portfolios in
-`plots_portfolio`.
-Returns accumulate by addition, as in qlib's reports: a straight line is a steady edge.
-Little data is a normal case, not an error: one session, no defined IC, a quantile nobody fell
-into; a panel without anything to draw says so.
+everywhere (`rnn_core.evaluation.render`), or the one given as `colors`. The figures of summaries
+are in `plots_signal`, of trainings in `plots_training`, of portfolios in `plots_portfolio`. Returns
+accumulate by addition, as in qlib's reports: a straight line is a steady edge. Little data is a
+normal case, not an error: one session, no defined IC, an empty quantile; a panel without anything
+to draw says so.
 
 Shapes: `T` sessions, `Q` quantiles.
 """
@@ -46,7 +45,7 @@ def plot_ic(
     rolling_sessions: int = 20,
     colors: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Daily IC with its rolling mean, one panel a model, and the running sum of all below.
+    """Plot daily IC with its rolling mean, one panel a model, and the running sums below.
 
     Args:
         evaluations: by model: one row per session (DatetimeIndex) with `ic` and `rank_ic`.
@@ -70,6 +69,7 @@ def plot_ic(
         axes = fig.subplots(
             rows, 1, sharex=True, squeeze=False, height_ratios=[1] * (rows - 1) + [1.3]
         )[:, 0]
+        # One panel a model, all on one scale.
         largest = max(_largest(frame["ic"]) for frame in evaluations.values())
         for ax, (name, frame) in zip(axes, evaluations.items(), strict=False):
             ic = frame["ic"].sort_index()
@@ -97,6 +97,7 @@ def plot_ic(
                     loc="lower right", ncol=2, borderaxespad=0.1, borderpad=0.2, fontsize=8,
                     frameon=True, facecolor="white", edgecolor="none", framealpha=0.85,
                 )  # fmt: skip
+        # The last panel has the running sums of all models.
         for name, frame in evaluations.items():
             ic = frame["ic"].sort_index()
             if ic.notna().any():
@@ -115,7 +116,7 @@ def plot_ic(
 def plot_quantile_returns(
     evaluations: Mapping[str, pd.DataFrame], *, colors: Mapping[str, str] | None = None
 ) -> Figure:
-    """Mean return of each score quantile, and the running sum of top minus bottom.
+    """Plot the mean return of each score quantile, and the running sum of top minus bottom.
 
     Args:
         evaluations: by model: one row per session (DatetimeIndex) with `q1` ... `qQ` and
@@ -135,18 +136,19 @@ def plot_quantile_returns(
         left, right = fig.subplots(1, 2, width_ratios=[1, 1.15])
         count = max(len(quantile_columns(frame)) for frame in evaluations.values())
         width = 0.8 / len(evaluations)
-        drawn = False
+        # On the left the bars of the models stand side by side.
+        has_bars = False
         for k, (name, frame) in enumerate(evaluations.items()):
             values = frame[quantile_columns(frame)] * 1e4  # (T, Q) basis points
-            at = np.arange(values.shape[1]) + (k - (len(evaluations) - 1) / 2) * width
+            places = np.arange(values.shape[1]) + (k - (len(evaluations) - 1) / 2) * width
             mean, error = values.mean(), values.sem()
             if not mean.notna().any():
                 continue
-            drawn = True
-            left.bar(at, mean, width * 0.92, color=colors[name], label=name)
-            seen = error.notna().to_numpy()
+            has_bars = True
+            left.bar(places, mean, width * 0.92, color=colors[name], label=name)
+            mask = error.notna().to_numpy()
             left.errorbar(
-                at[seen], mean[seen], error[seen], fmt="none", ecolor="#333333", elinewidth=0.8,
+                places[mask], mean[mask], error[mask], fmt="none", ecolor="#333333", elinewidth=0.8,
                 capsize=1.5,
             )  # fmt: skip
         left.axhline(0, color=GREY, linewidth=0.8)
@@ -156,8 +158,9 @@ def plot_quantile_returns(
         left.margins(y=0.08)
         left.set_xlim(-0.6, count - 0.4)
         title_and_legend(left, "Mean per session, ± one standard error", characters=60)
-        if not drawn:
+        if not has_bars:
             say(left, "no quantile returns")
+        # On the right the return of the top quantile less the bottom one accumulates.
         for name, frame in evaluations.items():
             spread = frame["long_short"].sort_index() * 100  # (T,) percent
             if spread.notna().any():
@@ -179,7 +182,7 @@ def _largest(ic: pd.Series) -> float:
 
 
 def _ic_text(frame: pd.DataFrame) -> str:
-    """The figures of a panel's title; t is Newey and West's."""
+    """Write the figures of a panel's title; t is Newey and West's."""
     test, rank = mean_test(frame["ic"]), mean_test(frame["rank_ic"])
     count, days = len(frame), int(test["days"])
     if not days:
@@ -193,7 +196,7 @@ def _ic_text(frame: pd.DataFrame) -> str:
 
 
 def quantile_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns q1 ... qQ of an evaluation, in order."""
+    """List the columns q1 ... qQ of an evaluation, in order."""
     names = [str(name) for name in frame.columns if re.fullmatch(r"q\d+", str(name))]
     return sorted(names, key=lambda name: int(name[1:]))
 

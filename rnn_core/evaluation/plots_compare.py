@@ -22,7 +22,7 @@ def plot_comparison(
     statistic: str = "rank_ic",
     colors: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Mean daily IC with 95% intervals, and paired differences to the best signal.
+    """Plot mean daily IC with 95% intervals, and paired differences to the best signal.
 
     Args:
         comparison: of `compare_signals`.
@@ -31,7 +31,7 @@ def plot_comparison(
 
     Returns:
         The figure: on the left Newey-West intervals of the means, bars of one deviation over seeds
-        where there are several; on the right those of best minus other, and the bootstrap's.
+        if there are several; on the right those of best minus other, and the bootstrap's.
 
     Raises:
         ValueError: another statistic.
@@ -41,14 +41,15 @@ def plot_comparison(
     summary = comparison.summary
     names = list(summary.index)
     colors = colors or model_colors(names)
-    what = "rank IC" if statistic == "rank_ic" else "IC"
+    label = "rank IC" if statistic == "rank_ic" else "IC"
     with style():
-        fig = new_figure(0.3 * len(names) + 1.6, f"Comparison on the same rows: mean daily {what}")
+        fig = new_figure(0.3 * len(names) + 1.6, f"Comparison on the same rows: mean daily {label}")
         left, right = fig.subplots(1, 2, sharey=True)
         if not summary[statistic].notna().any():
             say(left, "no session with a defined IC")
             say(right, "nothing to compare")
             return fig
+        # On the left the means with their intervals.
         for k, name in enumerate(names):
             row = summary.loc[name]
             mean, half = row[statistic], Z95 * row[f"{statistic}_se_nw"]
@@ -60,6 +61,7 @@ def plot_comparison(
             if pd.notna(spread):
                 left.barh(k, 2 * spread, left=mean - spread, height=0.5, color=colors[name],
                           alpha=0.25)  # fmt: skip
+        # On the right the differences of the best signal to the others.
         best = str(summary[statistic].astype(float).idxmax())
         for k, name in enumerate(names):
             if name == best:
@@ -73,7 +75,7 @@ def plot_comparison(
             ax.axvline(0, color=GREY, linewidth=0.8)
             ax.grid(visible=False, axis="y")
             ax.set_title(title)
-            ax.set_xlabel(what if ax is left else f"difference in {what}")
+            ax.set_xlabel(label if ax is left else f"difference in {label}")
         left.set_yticks(range(len(names)), [_label(summary, name) for name in names])
         left.set_ylim(len(names) - 0.4, -0.6)  # the first on top
     return fig
@@ -91,7 +93,7 @@ def _line(ax: Axes, row: int, low: float, high: float, color: str, width: float 
 def _difference(
     ax: Axes, k: int, table: pd.DataFrame, best: str, name: str, statistic: str, color: str
 ) -> None:
-    """One row of the right panel, turned round where the table has the pair the other way."""
+    """Draw one row of the right panel, turned round if the table has the pair that way."""
     table = table[table["statistic"] == statistic]
     pair = table[(table["a"] == best) & (table["b"] == name)]
     sign = 1.0

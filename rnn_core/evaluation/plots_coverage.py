@@ -31,15 +31,15 @@ _PANELS = (
 
 
 def plot_coverage(counts: pd.DataFrame) -> Figure:
-    """Names with a bar, members and bars set aside by session, months beside each other.
+    """Plot names with a bar, members and bars set aside by session, months side by side.
 
     Args:
         counts: T rows, one a session (DatetimeIndex), with `bars`, `members` and `quarantined`;
-            a session that should be there and is not has NaN in all of them.
+            a missing session has NaN in all of them.
 
     Returns:
         The figure: a panel for each count, days of the month downwards. Days that are no session
-        are blank, sessions that are not there are red.
+        are blank, missing sessions are red.
 
     Raises:
         ValueError: a column is missing, or the index has no dates.
@@ -68,26 +68,30 @@ def _span(counts: pd.DataFrame) -> str:
         return "no session"
     first, last = counts.index[[0, -1]]
     missing = int(counts["bars"].isna().sum())
-    there = f"{len(counts):,} sessions from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
-    return f"{there}, {missing:,} of them not there (red)" if missing else f"{there}, all there"
+    span = f"{len(counts):,} sessions from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    return f"{span}, {missing:,} of them not there (red)" if missing else f"{span}, all there"
 
 
 def _in_words(values: pd.Series, *, rare: bool) -> str:
-    """The counts of a panel in a few words; of what is rare the sum, of the rest the spread."""
-    seen = values.dropna()
-    if seen.empty:
+    """Describe the counts of a panel: the sum of rare ones, the spread of others."""
+    counts = values.dropna()
+    if counts.empty:
         return "none"
     if rare:
-        hit = int((seen > 0).sum())
-        return f"{seen.sum():,.0f} in {hit:,} session{'s' * (hit != 1)}" if hit else "none"
-    low, middle, high = seen.min(), seen.median(), seen.max()
+        n_sessions = int((counts > 0).sum())
+        return (
+            f"{counts.sum():,.0f} in {n_sessions:,} session{'s' * (n_sessions != 1)}"
+            if n_sessions
+            else "none"
+        )
+    low, middle, high = counts.min(), counts.median(), counts.max()
     if low == high:
         return f"{high:,.0f} in every session"
-    return f"{low:,.0f} to {high:,.0f}, median {middle:,.0f}, last {seen.iloc[-1]:,.0f}"
+    return f"{low:,.0f} to {high:,.0f}, median {middle:,.0f}, last {counts.iloc[-1]:,.0f}"
 
 
 def _grid(values: pd.Series, fill: float = np.nan) -> NDArray[np.float64]:
-    """Values by day of the month and month, [31, M]."""
+    """Arrange values by day of the month and month, [31, M]."""
     days = pd.DatetimeIndex(values.index)
     month = (days.year - days.year[0]) * 12 + days.month - days.month[0]
     grid = np.full((_DAYS, int(month[-1]) + 1), fill)
@@ -96,14 +100,14 @@ def _grid(values: pd.Series, fill: float = np.nan) -> NDArray[np.float64]:
 
 
 def _heat_map(ax: Axes, values: pd.Series, scale: str, *, rare: bool) -> None:
-    """A panel with its colour bar; a count of zero of what is rare is as white as no session."""
+    """Draw a panel with its colour bar; a zero among rare counts is as white as no session."""
     from matplotlib.ticker import MaxNLocator
 
-    seen = values.where(values > 0) if rare else values
-    high = max(float(seen.max()), 1.0) if seen.notna().any() else 1.0
-    low = -0.5 * high if rare else 0.0  # what is rare is dark enough to be found
+    counts = values.where(values > 0) if rare else values
+    high = max(float(counts.max()), 1.0) if counts.notna().any() else 1.0
+    low = -0.5 * high if rare else 0.0  # rare counts are dark enough to be seen
     image = ax.imshow(
-        _grid(seen), cmap=scale, vmin=low, vmax=high, aspect="auto", interpolation="nearest",
+        _grid(counts), cmap=scale, vmin=low, vmax=high, aspect="auto", interpolation="nearest",
         origin="upper",
     )  # fmt: skip
     bar = ax.figure.colorbar(image, ax=ax, pad=0.01, aspect=14)
@@ -117,7 +121,7 @@ def _heat_map(ax: Axes, values: pd.Series, scale: str, *, rare: bool) -> None:
 
 
 def _mark(ax: Axes, absent: pd.Series) -> None:
-    """Sessions that are not there, over everything else."""
+    """Mark missing sessions, over everything else."""
     from matplotlib.colors import ListedColormap
 
     if absent.any():
@@ -129,12 +133,12 @@ def _mark(ax: Axes, absent: pd.Series) -> None:
 
 
 def _month_axis(ax: Axes, days: pd.Index) -> None:
-    """Years where they begin; months where the span is short."""
+    """Label years at their begin, or months if the span is short."""
     index = pd.DatetimeIndex(days)
     months = pd.period_range(index[0], index[-1], freq="M")
     years = [(k, f"{m.year}") for k, m in enumerate(months) if m.month == 1]
-    every = -(-len(months) // _MOST_TICKS)
-    ticks = [(k, f"{m.year}-{m.month:02}") for k, m in enumerate(months) if k % every == 0]
+    month_step = -(-len(months) // _MOST_TICKS)
+    ticks = [(k, f"{m.year}-{m.month:02}") for k, m in enumerate(months) if k % month_step == 0]
     if len(years) > 3:
         step = -(-len(years) // _MOST_TICKS)
         ticks = years[::step]

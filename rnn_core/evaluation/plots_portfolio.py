@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def plot_portfolio(
     results: Mapping[str, PortfolioResult], *, colors: Mapping[str, str] | None = None
 ) -> Figure:
-    """Equity: cumulative return after costs with the benchmark, the excess over it, its drawdown.
+    """Plot cumulative return after costs with the benchmark, the excess over it, its drawdown.
 
     Args:
         results: by model, from `topk_dropout`. Without a benchmark (NaN or zero throughout) the
@@ -54,15 +54,16 @@ def plot_portfolio(
     bench = {name: r.daily["bench"] * 100 for name, r in results.items()}
     bench = {name: values for name, values in bench.items() if values.notna().any()}
     excess = {name: net[name] - bench.get(name, 0.0) for name in results}
-    compared = any((values != 0).any() for values in bench.values())
+    has_benchmark = any((values != 0).any() for values in bench.values())
     with style():
-        fig = new_figure(7.2 if compared else 5.2, "TopkDropout portfolio after costs")
-        heights = [1.5, 1.3, 1] if compared else [1.5, 1]
+        fig = new_figure(7.2 if has_benchmark else 5.2, "TopkDropout portfolio after costs")
+        heights = [1.5, 1.3, 1] if has_benchmark else [1.5, 1]
         axes = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-        if compared:
+        # The upper panels: return, and with a benchmark the excess.
+        if has_benchmark:
             _benchmarks(axes[0], bench, colors)
         panels = [(axes[0], net, "Cumulative return")]
-        if compared:
+        if has_benchmark:
             panels.append((axes[1], excess, "Cumulative return in excess of the benchmark"))
         for ax, by_name, title in panels:
             for name, series in by_name.items():
@@ -71,6 +72,7 @@ def plot_portfolio(
                 draw_line(ax, total, color=colors[name], label=text)
             ax.set_ylabel("sum of returns (%)")
             title_and_legend(ax, title)
+        # The lowest panel: the drawdown of the excess, or of the return.
         for name, series in excess.items():
             total = series.cumsum()
             fall = total - total.cummax()
@@ -79,8 +81,8 @@ def plot_portfolio(
             if len(excess) == 1:
                 axes[-1].fill_between(fall.index, fall, 0, color=colors[name], alpha=0.12)
         axes[-1].set_ylabel("below peak (%)")
-        what = "excess return" if compared else "return"
-        title_and_legend(axes[-1], f"Drawdown of the cumulative {what} (legend: deepest)")
+        subject = "excess return" if has_benchmark else "return"
+        title_and_legend(axes[-1], f"Drawdown of the cumulative {subject} (legend: deepest)")
         for ax in axes:
             ax.axhline(0, color=GREY, linewidth=0.8)
         time_axis(axes[-1], [result.daily.index for result in results.values()])
@@ -88,11 +90,11 @@ def plot_portfolio(
 
 
 def _benchmarks(ax: Axes, bench: Mapping[str, pd.Series], colors: Mapping[str, str]) -> None:
-    """One grey line where the models share their benchmark, a dashed one each where not."""
-    joined = pd.concat(bench, axis=1)
-    shared = joined.bfill(axis=1).iloc[:, 0]
-    if joined.sub(shared, axis=0).abs().max().max() == 0:
-        total = shared.cumsum()
+    """Draw one grey line if the models share their benchmark, else a dashed one for each."""
+    table = pd.concat(bench, axis=1)
+    common = table.bfill(axis=1).iloc[:, 0]
+    if table.sub(common, axis=0).abs().max().max() == 0:
+        total = common.cumsum()
         text = f"benchmark {signed(last_value(total), 1, '%')}"
         draw_line(ax, total, color=GREY, label=text, linestyle="--")
         return
@@ -105,14 +107,14 @@ def _benchmarks(ax: Axes, bench: Mapping[str, pd.Series], colors: Mapping[str, s
 def plot_concentration(
     results: Mapping[str, PortfolioResult], *, colors: Mapping[str, str] | None = None
 ) -> Figure:
-    """Names held, how many equal positions they amount to, the largest weight, and idle holdings.
+    """Plot names held, their effective number, the largest weight, and suspended holdings.
 
     Args:
         results: by model, from `topk_dropout`.
         colors: by model; None for `model_colors`.
 
     Returns:
-        The figure; the panel of suspended holdings is left out where there are none.
+        The figure; the panel of suspended holdings is left out if there are none.
 
     Raises:
         ValueError: no result.

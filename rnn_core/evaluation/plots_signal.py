@@ -1,6 +1,6 @@
-"""Figures of signal analyses: IC by month, curves by quantile, decay, turnover, groups, comparison.
+"""Figures of signal analyses: IC by month, curves by quantile, decay, turnover, groups.
 
-Each takes tables of `signal_analysis` or `compare_signals` by model and returns a figure of 900
+Each takes tables of `signal_analysis` by model and returns a figure of 900
 pixels width in the style of `rnn_core.evaluation.render`; a model has the same colour everywhere.
 Intervals are 95%, from Newey-West errors.
 
@@ -41,7 +41,7 @@ _FEW_DAYS = 10  # sessions of a month below which its mean says little: shown, a
 
 
 def plot_ic_heatmap(by_month: Mapping[str, pd.DataFrame], *, statistic: str = "rank_ic") -> Figure:
-    """Mean IC of each month, years below each other, one panel a model on one colour scale.
+    """Plot the mean IC of each month, years below each other, one panel a model on one scale.
 
     Args:
         by_month: by model: the table `by_month` of `signal_analysis`.
@@ -61,22 +61,22 @@ def plot_ic_heatmap(by_month: Mapping[str, pd.DataFrame], *, statistic: str = "r
     solid = {name: grids[name].where(counts[name] >= _FEW_DAYS) for name in grids}
     years = max(len(grid) for grid in grids.values())
     values = np.concatenate([grid.to_numpy().ravel() for grid in solid.values()])
-    seen = np.abs(values[np.isfinite(values)])
+    magnitudes = np.abs(values[np.isfinite(values)])
     # One wild month must not pale all others.
-    top = max(float(np.quantile(seen, 0.95)), 1e-3) if len(seen) else 1.0
+    top = max(float(np.quantile(magnitudes, 0.95)), 1e-3) if len(magnitudes) else 1.0
     with style():
-        what = "rank IC" if statistic == "rank_ic" else "IC"
+        label = "rank IC" if statistic == "rank_ic" else "IC"
         fig = new_figure(
-            (0.24 * years + 0.65) * len(grids) + 0.4, f"Mean {what} by month, in hundredths"
+            (0.24 * years + 0.65) * len(grids) + 0.4, f"Mean {label} by month, in hundredths"
         )
         axes = fig.subplots(len(grids), 1, squeeze=False)[:, 0]
         for ax, (name, grid) in zip(axes, grids.items(), strict=True):
-            table, colored = grid.to_numpy(), solid[name].to_numpy()
-            ax.imshow(colored, cmap="RdBu", vmin=-top, vmax=top, aspect="auto")
+            table, solid_values = grid.to_numpy(), solid[name].to_numpy()
+            ax.imshow(solid_values, cmap="RdBu", vmin=-top, vmax=top, aspect="auto")
             for (row, column), value in np.ndenumerate(table):
                 if math.isfinite(value):
                     color = "white" if abs(value) > 0.6 * top else "#222222"
-                    color = color if math.isfinite(colored[row, column]) else GREY
+                    color = color if math.isfinite(solid_values[row, column]) else GREY
                     ax.text(column, row, signed(value * 100, 1), ha="center", va="center",
                             fontsize=8, color=color)  # fmt: skip
             ax.set_xticks(range(table.shape[1]), [*_MONTHS, "year"])
@@ -86,15 +86,15 @@ def plot_ic_heatmap(by_month: Mapping[str, pd.DataFrame], *, statistic: str = "r
             ax.tick_params(length=0)
             for spine in ax.spines.values():
                 spine.set_visible(False)
-            enough = by_month[name][days] >= _FEW_DAYS
-            defined = by_month[name].loc[enough, statistic].dropna()
-            share = f", positive in {(defined > 0).mean():.0%} of months" if len(defined) else ""
+            month_mask = by_month[name][days] >= _FEW_DAYS
+            ics = by_month[name].loc[month_mask, statistic].dropna()
+            share = f", positive in {(ics > 0).mean():.0%} of months" if len(ics) else ""
             ax.set_title(f"{name}{share}")
     return fig
 
 
 def plot_quantile_curves(sessions: Mapping[str, pd.DataFrame]) -> Figure:
-    """Running sum of each score quantile's return above the mean of all names.
+    """Plot the running sum of each score quantile's return above the mean of all names.
 
     Args:
         sessions: by model: one row a session (DatetimeIndex) with q1 ... qQ and `mean_label`.
@@ -135,9 +135,9 @@ def plot_quantile_curves(sessions: Mapping[str, pd.DataFrame]) -> Figure:
             ax.set_title(f"{name}: {names[-1]} − {names[0]} {signed(spread, 1, '%')}")
             if k % columns == 0:
                 ax.set_ylabel("sum of returns (%)")
-            found = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-            handles = found if len(found) > len(handles) else handles
-            if not found:
+            entries = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+            handles = entries if len(entries) > len(handles) else handles
+            if not entries:
                 say(ax, "no quantile returns")
             time_axis(ax, [frame.index])
         if handles:
@@ -151,7 +151,7 @@ def plot_quantile_curves(sessions: Mapping[str, pd.DataFrame]) -> Figure:
 def plot_decay(
     decays: Mapping[str, pd.DataFrame], *, colors: Mapping[str, str] | None = None
 ) -> Figure:
-    """IC and rank IC against the returns of longer holding periods.
+    """Plot IC and rank IC against the returns of longer holding periods.
 
     Args:
         decays: by model: the table `decay` of `signal_analysis`.
@@ -169,7 +169,7 @@ def plot_decay(
         steps = sorted({int(h) for table in decays.values() for h in table.index})
         fig = new_figure(3.7, "Decay: IC against the return from close t+1 to close t+1+h")
         panels = fig.subplots(1, 2, sharey=True)
-        for ax, column, what in zip(panels, ("ic", "rank_ic"), ("IC", "Rank IC"), strict=True):
+        for ax, column, title in zip(panels, ("ic", "rank_ic"), ("IC", "Rank IC"), strict=True):
             for name, table in decays.items():
                 if not table[column].notna().any():
                     continue
@@ -181,7 +181,7 @@ def plot_decay(
             ax.axhline(0, color=GREY, linewidth=0.8)
             ax.set_xlabel("h, sessions held")
             ax.set_xticks([h for h in steps if len(steps) <= 10 or h == 1 or h % 5 == 0])
-            title_and_legend(ax, f"{what}, band: 95% interval", characters=60)
+            title_and_legend(ax, f"{title}, band: 95% interval", characters=60)
             if not ax.get_legend_handles_labels()[0]:
                 say(ax, "no horizon with a defined IC")
         panels[0].set_ylabel("mean over sessions")
@@ -194,7 +194,7 @@ def plot_turnover(
     rolling_sessions: int = 20,
     colors: Mapping[str, str] | None = None,
 ) -> Figure:
-    """How much the best names change from session to session, and how alike the rankings are.
+    """Plot the turnover of the best names, and the correlation of successive rankings.
 
     Args:
         sessions: by model: one row a session (DatetimeIndex), `turnover` and `autocorrelation`.
@@ -212,6 +212,7 @@ def plot_turnover(
     with style():
         fig = new_figure(4.1, f"Stability of the scores, means of {rolling_sessions} sessions")
         panels = fig.subplots(2, 1, sharex=True)
+        # One panel for each of the two statistics, all models in both.
         for ax, column, scale, unit, title, form in zip(
             panels,
             ("turnover", "autocorrelation"),
@@ -244,7 +245,7 @@ def plot_turnover(
 def plot_groups(
     by_group: Mapping[str, pd.DataFrame], *, colors: Mapping[str, str] | None = None
 ) -> Figure:
-    """Rank IC inside each group of names.
+    """Plot the rank IC inside each group of names.
 
     Args:
         by_group: by model: the table `by_group` of `signal_analysis`.
@@ -264,9 +265,9 @@ def plot_groups(
         fig = new_figure(height, "Rank IC inside groups of names, with 95% intervals")
         ax = fig.subplots()
         for k, (name, table) in enumerate(by_group.items()):
-            shown = table.reindex(groups)
-            at = np.arange(len(groups)) + (k - (len(by_group) - 1) / 2) * 0.8 / len(by_group)
-            _interval(ax, shown["rank_ic"], shown["rank_ic_se_nw"], at, colors[name], name)
+            rows = table.reindex(groups)
+            positions = np.arange(len(groups)) + (k - (len(by_group) - 1) / 2) * 0.8 / len(by_group)
+            _interval(ax, rows["rank_ic"], rows["rank_ic_se_nw"], positions, colors[name], name)
         first = next(iter(by_group.values())).reindex(groups)["names"]
         ticks = [f"{group} ({n:.0f} names)" for group, n in first.items()]
         _forest(ax, ticks, "mean rank IC")
@@ -275,10 +276,10 @@ def plot_groups(
 
 
 def _interval(ax: Axes, mean: pd.Series, error: pd.Series, at: Any, color: str, label: str) -> None:
-    seen = mean.notna().to_numpy()
+    mask = mean.notna().to_numpy()
     half = (Z95 * error).fillna(0).to_numpy()
     ax.errorbar(
-        mean[seen], at[seen], xerr=half[seen], fmt="o", markersize=5, color=color, label=label,
+        mean[mask], at[mask], xerr=half[mask], fmt="o", markersize=5, color=color, label=label,
         elinewidth=1.6, capsize=0,
     )  # fmt: skip
 
@@ -292,7 +293,7 @@ def _forest(ax: Axes, ticks: list[str], what: str) -> None:
 
 
 def _grid(monthly: pd.Series, days: pd.Series) -> pd.DataFrame:
-    """Years by months 1 ... 12 and the year: the mean of its months weighted by sessions."""
+    """Arrange months 1 ... 12 by year, with the year's mean weighted by sessions."""
     month = pd.PeriodIndex(monthly.index.astype(str), freq="M")
     years = range(int(month.year.min()), int(month.year.max()) + 1) if len(month) else range(1)
     table = np.full((len(years), 13), np.nan)
@@ -300,14 +301,14 @@ def _grid(monthly: pd.Series, days: pd.Series) -> pd.DataFrame:
     weights = np.zeros((len(years), 12))
     weights[month.year - years[0], month.month - 1] = days.to_numpy(dtype=np.float64)
     for row, weight in zip(table, weights, strict=True):
-        known = np.isfinite(row[:12]) & (weight > 0)
-        if known.any():
-            row[12] = np.average(row[:12][known], weights=weight[known])
+        mask = np.isfinite(row[:12]) & (weight > 0)
+        if mask.any():
+            row[12] = np.average(row[:12][mask], weights=weight[mask])
     return pd.DataFrame(table, index=list(years))
 
 
 def _dark(color: str) -> str:
-    """A colour of a pale middle made dark enough for a line on white."""
+    """Darken a pale colour enough for a line on white."""
     red, green, blue = (int(color[k : k + 2], 16) for k in (1, 3, 5))
     light = (0.299 * red + 0.587 * green + 0.114 * blue) / 255
     share = min(0.62 / light, 1.0)

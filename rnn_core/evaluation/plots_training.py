@@ -24,7 +24,7 @@ def plot_loss_curves(
     epoch: str = "epoch",
     colors: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Training loss and validation score by epoch, the best epoch marked.
+    """Plot training loss and validation score by epoch, with the best epoch marked.
 
     Args:
         histories: by label (a model, or one training of it): one row an epoch. The epoch is the
@@ -47,6 +47,7 @@ def plot_loss_curves(
         from matplotlib.colors import to_hex
         from matplotlib.ticker import MaxNLocator
 
+        # Many curves have one colour scale, and a legend for the first and last of them.
         colors = colors or model_colors(histories)
         if many:
             shades = colormaps["viridis"](np.linspace(0, 0.9, len(histories)))
@@ -59,16 +60,17 @@ def plot_loss_curves(
             score = history[valid].to_numpy(dtype=np.float64, na_value=np.nan)
             best = int(np.nanargmax(score)) if np.isfinite(score).any() else None
             text = name if best is None else f"{name}, best epoch {x.iloc[best]:g}"
-            shown = text if not many or name in ends else "_nolegend_"
+            label = text if not many or name in ends else "_nolegend_"
             for ax, column in zip(panels, (train, valid), strict=True):
                 marker = "." if len(x) <= 40 and not many else ""
-                ax.plot(x, history[column], color=colors[name], marker=marker, label=shown)
+                ax.plot(x, history[column], color=colors[name], marker=marker, label=label)
                 if best is not None:
                     ax.plot(
                         x.iloc[best], history[column].iloc[best], marker="o", markersize=8,
                         markerfacecolor="white", markeredgewidth=1.8, color=colors[name],
                         linestyle="none",
                     )  # fmt: skip
+        # The axes count whole epochs; one epoch alone has room on both sides.
         for ax, title, unit in zip(
             panels,
             ("Training loss (lower is better)", "Validation score (higher is better)"),

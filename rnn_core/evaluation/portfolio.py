@@ -67,7 +67,7 @@ class PortfolioResult:
         positions: one row per session and name held at its close, sorted: datetime, instrument,
             amount (adjusted shares), price, weight (of the account), suspended (no bar on the
             session; the price is its last).
-        notes: sentences about what is undefined, refused or stale.
+        notes: sentences about undefined figures, refused orders and stale prices.
     """
 
     config: PortfolioConfig
@@ -124,6 +124,7 @@ def topk_dropout(
         scored = ~np.isnan(to_table(ones, index, market.sessions, market.instruments))
     ranked = np.argsort(-score, axis=1, kind="stable")  # (T, N) best first, NaN last, ties by name
 
+    # One session after the other: trade, mark to the close, record.
     book = Book.empty(
         len(market.instruments),
         cash=config.account,
@@ -134,11 +135,11 @@ def topk_dropout(
     daily: list[tuple[float, ...]] = []
     holdings: list[tuple[IntArray, FloatArray, FloatArray]] = []
     last, silent, refused = config.account, [], Refusals()
-    for done, t in enumerate(rows, start=1):
+    for number, t in enumerate(rows, start=1):
         traded, paid = book.traded, book.paid
         if t > 0 and scored[t - 1].any():
             _trade(book, market, config, int(t), ranked[t - 1], scored[t - 1], refused)
-        elif done > 1:
+        elif number > 1:
             silent.append(int(t) - 1)
         book.close_session(market.close[t])
         value = book.value()
@@ -146,13 +147,13 @@ def topk_dropout(
         cost = book.paid - paid
         daily.append((
             account, (account - last + cost) / last, book.traded, (book.traded - traded) / last,
-            book.paid, cost / last, value, book.cash, bench[done - 1],
+            book.paid, cost / last, value, book.cash, bench[number - 1],
         ))  # fmt: skip
         held = np.flatnonzero(book.held)
         holdings.append((held, book.amount[held], book.price[held]))
         last = account
         if progress is not None:
-            progress(done, len(rows))
+            progress(number, len(rows))
     report = pd.DataFrame(daily, index=market.sessions[rows], columns=list(REPORT_COLUMNS))
     report.index.name = "datetime"
     positions = _positions(holdings, market, rows, report)
@@ -171,22 +172,25 @@ def _trade(
     scored: BoolArray,
     refused: Refusals,
 ) -> None:
-    """Rules 1 to 4 for session t; `ranked` [N] are the names by yesterday's score."""
+    """Apply rules 1 to 4 on session t; `ranked` [N] are the names by yesterday's score."""
     strict = config.semantics == "strict"
     held = book.held.copy()
     n_held = int(held.sum())
     eligible = market.can_buy[t] & market.can_sell[t] if config.only_tradable else None
-    today = _first(
+    # Rule 1: the candidates.
+    candidates = _first(
         ranked[(scored & ~held)[ranked]], config.n_drop + config.topk - n_held, eligible, strict
     )
+    # Rule 2: candidates and held names together.
     pool = held.copy()
-    pool[today] = True
+    pool[candidates] = True
     bottom = _first(ranked[pool[ranked]][::-1], config.n_drop, eligible, strict, last=True)
     selling = np.zeros_like(held)
     selling[bottom] = True
     selling &= held
     n_buy = int(selling.sum()) + config.topk - n_held
-    buying = today[: max(n_buy, 0) if strict else n_buy]
+    buying = candidates[: max(n_buy, 0) if strict else n_buy]
+    # Rule 3: the sales.
     selling &= book.age >= config.hold_thresh
     refused.sales += int((selling & ~market.can_sell[t]).sum())
     for name in np.flatnonzero(selling & market.can_sell[t]):
@@ -194,18 +198,19 @@ def _trade(
     if not len(buying):
         return
     refused.purchases += int((~market.can_buy[t, buying]).sum())
-    each = book.cash * config.risk_degree / len(buying)
+    # Rule 4: the purchases, each with an equal share of the cash.
+    budget = book.cash * config.risk_degree / len(buying)
     for name in buying[market.can_buy[t, buying]]:
         price = float(market.deal[t, name])
         factor = 1.0 if market.factor is None else float(market.factor[t, name])
         refused.at_close += int(market.filled_at_close[t, name])
-        book.buy(int(name), each / price, price, factor=factor, lot=config.lot)
+        book.buy(int(name), budget / price, price, factor=factor, lot=config.lot)
 
 
 def _first(
     names: IntArray, count: int, eligible: BoolArray | None, strict: bool, *, last: bool = False
 ) -> IntArray:
-    """The first `count` (eligible) names.
+    """Take the first `count` (eligible) names.
 
     The "qlib" branch follows Python's slices for counts below one: -2 is "all but two", and the
     last 0 (`last`) is everything; with `eligible` at least one name is taken.
@@ -223,24 +228,24 @@ def _session_rows(
     calendar: pd.DatetimeIndex,
     sessions: Sequence[pd.Timestamp] | pd.DatetimeIndex | None,
 ) -> IntArray:
-    """Positions in the calendar of the sessions to trade."""
+    """Return the positions of the sessions to trade in the calendar."""
     if not len(signal):
         raise ValueError("signal is empty, expected scores indexed by (datetime, instrument)")
     days = session_axis(signal.levels[0])
     inside = days[(days >= calendar[0]) & (days <= calendar[-1])]
-    strange = inside.difference(calendar)
-    if len(strange):
+    strays = inside.difference(calendar)
+    if len(strays):
         raise ValueError(
-            f"signal has {len(strange)} days without any bar, the first is {strange[0]:%Y-%m-%d}: "
+            f"signal has {len(strays)} days without any bar, the first is {strays[0]:%Y-%m-%d}: "
             "add the bars of that session, or drop its scores"
         )
     if sessions is not None:
-        wanted = pd.DatetimeIndex(list(sessions))
-        rows = calendar.get_indexer(wanted)
+        request = pd.DatetimeIndex(list(sessions))
+        rows = calendar.get_indexer(request)
         if not len(rows) or (rows < 0).any() or (np.diff(rows) <= 0).any():
-            missing = [f"{day:%Y-%m-%d}" for day in wanted[rows < 0][:5]]
+            missing = [f"{day:%Y-%m-%d}" for day in request[rows < 0][:5]]
             raise ValueError(
-                f"sessions holds {len(wanted)} days, {int((rows < 0).sum())} of them without bars "
+                f"sessions holds {len(request)} days, {int((rows < 0).sum())} of them without bars "
                 f"({missing}): expected one or more of the bars' sessions, in order, once each"
             )
         return np.asarray(rows, dtype=np.intp)
@@ -273,7 +278,7 @@ def _positions(
     rows: IntArray,
     report: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Long frame of what was held at each close."""
+    """Build the long frame of holdings at each close."""
     day = np.repeat(np.arange(len(holdings)), [len(held) for held, _, _ in holdings])
     name, amount, price = (np.concatenate(parts) for parts in zip(*holdings, strict=True))
     frame = pd.DataFrame({"datetime": report.index[day], "instrument": market.instruments[name]})

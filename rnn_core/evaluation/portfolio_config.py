@@ -1,7 +1,7 @@
 """Settings of the TopkDropout backtest, with their validation.
 
 Names and defaults are qlib's benchmark settings, so a qlib workflow's `strategy` and `backtest`
-sections map one to one. What each does is told by `rnn_core.evaluation.portfolio`.
+sections map one to one. `rnn_core.evaluation.portfolio` explains them.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class PortfolioConfig:
         need(limit is None or 0 < limit < 1, "limit_threshold", "a return in (0, 1), or None")
         need(self.deal_price in get_args(DealPrice), "deal_price", f"one of {get_args(DealPrice)}")
         unit = self.trade_unit
-        known = unit in TRADE_UNITS if isinstance(unit, str) else unit is None or unit >= 1
-        need(known, "trade_unit", f"1 share or more, one of {sorted(TRADE_UNITS)}, or None")
+        is_unit = unit in TRADE_UNITS if isinstance(unit, str) else unit is None or unit >= 1
+        need(is_unit, "trade_unit", f"1 share or more, one of {sorted(TRADE_UNITS)}, or None")
         need(self.semantics in get_args(Semantics), "semantics", f"one of {get_args(Semantics)}")
 
     @property

@@ -21,7 +21,7 @@ from rnn_core.evaluation.risk import risk_analysis
 
 
 def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
-    """Mean simple return of all names that have a bar on a session and on the one before.
+    """Average the simple returns of all names with a bar on a session and on the one before.
 
     bench_t = mean over i of (close_ti / close_{t-1,i} - 1); 0 where no name has both bars, as on
     the first session. Rebalanced daily and without costs, so a demanding benchmark.
@@ -45,7 +45,7 @@ def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
 def portfolio_summary(
     result: PortfolioResult, *, periods_per_year: float | str = 238
 ) -> dict[str, float | int]:
-    """The figures people compare portfolios by, in qlib's convention.
+    """Summarise a portfolio by the usual figures, in qlib's convention.
 
     Excess = return - bench, or return - bench - cost; annualised, information ratio and drawdown
     from `risk_analysis` in mode "sum" (qlib: workflow/record_temp.py PortAnaRecord).
@@ -63,24 +63,24 @@ def portfolio_summary(
     """
     daily = result.daily
     gross = daily["return"] - daily["bench"]
-    out: dict[str, float | int] = {"sessions": len(daily)}
+    summary: dict[str, float | int] = {"sessions": len(daily)}
     for name, series in (
         ("annualized_return", daily["return"] - daily["cost"]),
         ("benchmark_return", daily["bench"]),
     ):
-        out[name] = _risk(series, periods_per_year)["annualized_return"]
+        summary[name] = _risk(series, periods_per_year)["annualized_return"]
     for suffix, series in (("with_cost", gross - daily["cost"]), ("without_cost", gross)):
         risk = _risk(series, periods_per_year)
-        out[f"annualized_excess_return_{suffix}"] = risk["annualized_return"]
-        out[f"information_ratio_{suffix}"] = risk["information_ratio"]
-        out[f"max_drawdown_{suffix}"] = risk["max_drawdown"]
-    out["turnover"] = float(daily["turnover"].mean())
-    out["total_cost"] = float(daily["total_cost"].iloc[-1])
-    return out
+        summary[f"annualized_excess_return_{suffix}"] = risk["annualized_return"]
+        summary[f"information_ratio_{suffix}"] = risk["information_ratio"]
+        summary[f"max_drawdown_{suffix}"] = risk["max_drawdown"]
+    summary["turnover"] = float(daily["turnover"].mean())
+    summary["total_cost"] = float(daily["total_cost"].iloc[-1])
+    return summary
 
 
 def concentration(result: PortfolioResult) -> pd.DataFrame:
-    """How concentrated the portfolio is at each close.
+    """Measure the concentration of a portfolio at each close.
 
     With v_i the value of position i: herfindahl = Σ (v_i / Σ v)², 1 for a single name and 1 / n for
     n equal ones (Hirschman 1945, Herfindahl 1950); effective = 1 / herfindahl.
@@ -121,7 +121,7 @@ def concentration(result: PortfolioResult) -> pd.DataFrame:
 
 
 def _risk(returns: pd.Series, periods_per_year: float | str) -> dict[str, float]:
-    """`risk_analysis`, NaN throughout for a benchmark that was not given."""
+    """Compute `risk_analysis`, NaN throughout without a benchmark."""
     if returns.isna().all():
         undefined = ("annualized_return", "information_ratio", "max_drawdown")
         return dict.fromkeys(undefined, math.nan)

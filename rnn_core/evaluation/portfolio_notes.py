@@ -44,16 +44,20 @@ def portfolio_notes(
     *,
     benchmark: bool,
 ) -> tuple[str, ...]:
-    """Sentences about a finished backtest.
+    """Write sentences about a finished backtest.
 
     Args:
-        market: its market.
-        rows: positions of its sessions in the market's.
-        positions: its positions frame.
+        market: of the backtest.
+        rows: positions of the backtest's sessions in the market's.
+        positions: frame of the positions.
         silent: rows of sessions without predictions inside the backtest.
-        refused: its refused orders.
-        benchmark: whether there was one.
+        refused: the refused orders.
+        benchmark: True if there was one.
+
+    Returns:
+        The sentences.
     """
+    # Each sentence is about something that leaves no other mark in the figures.
     notes = []
     if not benchmark:
         notes.append("no benchmark: its return and every excess figure is undefined (NaN)")
@@ -76,7 +80,7 @@ def portfolio_notes(
 
 
 def _stale(market: Market, rows: IntArray, positions: pd.DataFrame) -> list[str]:
-    """Holdings without a bar, and which of them never traded again."""
+    """Note the holdings without a bar, and those that never traded again."""
     idle = positions[positions["suspended"]]
     if idle.empty:
         return []
@@ -85,19 +89,23 @@ def _stale(market: Market, rows: IntArray, positions: pd.DataFrame) -> list[str]
         "kept the last close"
     ]
     end = int(rows[-1])
-    held = positions.loc[positions["datetime"] == market.sessions[end], "instrument"]
-    names = market.instruments.get_indexer(pd.Index(held))
+    holdings = positions.loc[positions["datetime"] == market.sessions[end], "instrument"]
+    names = market.instruments.get_indexer(pd.Index(holdings))
     last = len(market.close) - 1 - np.argmax(~np.isnan(market.close[::-1, names]), axis=0)
-    gone = [(int(at), str(name)) for name, at in zip(held, last, strict=True) if at < end]
-    if gone:
-        shown = ", ".join(
+    stale_names = [
+        (int(at), str(name)) for name, at in zip(holdings, last, strict=True) if at < end
+    ]
+    if stale_names:
+        examples = ", ".join(
             f"{name} since {market.sessions[at]:%Y-%m-%d}"
-            for at, name in sorted(gone)[:_MOST_NAMED]
+            for at, name in sorted(stale_names)[:_MOST_NAMED]
         )
-        more = f" and {len(gone) - _MOST_NAMED} more" if len(gone) > _MOST_NAMED else ""
+        rest = (
+            f" and {len(stale_names) - _MOST_NAMED} more" if len(stale_names) > _MOST_NAMED else ""
+        )
         notes.append(
-            f"{_count(len(gone), 'name')} still held at the end without any later bar, delisted or "
-            f"suspended, valued at the last close: {shown}{more}"
+            f"{_count(len(stale_names), 'name')} still held at the end without any later bar, "
+            f"delisted or suspended, valued at the last close: {examples}{rest}"
         )
     return notes
 

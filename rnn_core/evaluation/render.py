@@ -34,7 +34,7 @@ MODEL_COLORS = {
     "lstm": PALETTE[0], "gru": PALETTE[1], "krnn": PALETTE[2], "ensemble": "#111111",
 }  # fmt: skip
 GREY = "#6E6E6E"
-WIDTH_INCHES = 9.0  # 900 pixels at DPI: what a page column shows without scaling
+WIDTH_INCHES = 9.0  # 900 pixels at DPI, which a page column shows without scaling
 DPI = 100
 
 _STYLE = {
@@ -61,7 +61,7 @@ _STYLE = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib's own defaults with this package's style on top, for the length of a block."""
+    """Set matplotlib's own defaults and this package's style inside the block."""
     import matplotlib as mpl
 
     # The backend chooses a window system and is none of a figure's look.
@@ -75,7 +75,7 @@ def style() -> Iterator[None]:
 
 
 def model_colors(names: Iterable[str]) -> dict[str, str]:
-    """A colour per name: fixed for the known models, the next free one for others.
+    """Choose a colour per name: fixed for the known models, the next free one for others.
 
     Args:
         names: model names, or labels that begin with one ("lstm 2012-03-01"); of several labels of
@@ -85,25 +85,28 @@ def model_colors(names: Iterable[str]) -> dict[str, str]:
         Hex colours by name; they repeat once the palette is used up.
     """
     names = list(names)
-    known: dict[str, str] = {}
+    fixed: dict[str, str] = {}
     for name in names:
         color = MODEL_COLORS.get((name.lower().split() or [""])[0])
-        if color is not None and color not in known.values():
-            known[name] = color
-    free = [color for color in PALETTE if color not in known.values()] or list(PALETTE)
-    others = [name for name in names if name not in known]
-    return {name: known.get(name) or free[others.index(name) % len(free)] for name in names}
+        if color is not None and color not in fixed.values():
+            fixed[name] = color
+    free_colors = [color for color in PALETTE if color not in fixed.values()] or list(PALETTE)
+    others = [name for name in names if name not in fixed]
+    return {
+        name: fixed.get(name) or free_colors[others.index(name) % len(free_colors)]
+        for name in names
+    }
 
 
 def need_frames(
     frames: Mapping[str, pd.DataFrame], columns: Sequence[str], *, dates: bool = True
 ) -> None:
-    """Refuse to draw what is not there.
+    """Refuse frames without the columns or dates to draw.
 
     Args:
         frames: by name.
-        columns: every frame must have.
-        dates: whether the index must be sessions.
+        columns: that every frame must have.
+        dates: True if the index must be sessions.
 
     Raises:
         ValueError: no frame, a missing column, or an index without dates.
@@ -124,12 +127,12 @@ def need_frames(
 
 
 def last_value(series: pd.Series) -> float:
-    """The last number, NaN of an empty series."""
+    """Return the last number, NaN of an empty series."""
     return float(series.iloc[-1]) if len(series) else math.nan
 
 
 def new_figure(height_inches: float, title: str) -> Figure:
-    """An empty figure of the common width with a title; call it inside `style`."""
+    """Create an empty figure of the common width with a title; call it inside `style`."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -140,13 +143,13 @@ def new_figure(height_inches: float, title: str) -> Figure:
 
 
 def draw_line(ax: Axes, series: pd.Series, *, color: str, label: str, linestyle: str = "-") -> None:
-    """A curve over time; a single session is a dot, which a line would not show."""
+    """Draw a curve over time; a single session is a dot, since a line would not show it."""
     marker = "o" if len(series) == 1 else ""
     ax.plot(series.index, series, color=color, label=label, linestyle=linestyle, marker=marker)
 
 
 def time_axis(ax: Axes, indexes: Iterable[pd.Index]) -> None:
-    """Dates that never overlap, from the first to the last session of all curves, with room."""
+    """Label dates without overlap, from the first to the last session of all curves."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 
     days = pd.DatetimeIndex([])
@@ -166,12 +169,12 @@ def time_axis(ax: Axes, indexes: Iterable[pd.Index]) -> None:
 
 
 def title_and_legend(ax: Axes, title: str, *, characters: int = 125) -> None:
-    """A title, and under it the legend in rows above the panel, where it covers no curve.
+    """Set a title, and under it the legend in rows above the panel, where it covers no curve.
 
     Args:
         ax: the panel, its curves labelled.
-        title: what the panel shows.
-        characters: how many fit beside each other in the panel's width.
+        title: of the panel.
+        characters: most that fit in the panel's width.
     """
     labels = ax.get_legend_handles_labels()[1]
     entries = len(labels)
@@ -185,7 +188,7 @@ def title_and_legend(ax: Axes, title: str, *, characters: int = 125) -> None:
 
 
 def signed(value: float, digits: int, unit: str = "") -> str:
-    """A number with its sign, the minus as wide as the plus; zero has none, a NaN is a dash."""
+    """Format a number with its sign, the minus as wide as the plus; 0 has none, NaN is a dash."""
     if not math.isfinite(value):
         return "–"
     text = f"{value:+.{digits}f}"
@@ -194,7 +197,7 @@ def signed(value: float, digits: int, unit: str = "") -> str:
 
 
 def say(ax: Axes, text: str) -> None:
-    """A sentence in the middle of a panel that has nothing to draw."""
+    """Write a sentence in the middle of a panel that has nothing to draw."""
     ax.set_ylim(-1, 1)
     ax.set_yticks([0])
     ax.text(
@@ -222,9 +225,9 @@ def png_bytes(fig: Figure) -> bytes:
         rgba = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
         pixels = Image.fromarray(rgba).convert("RGB")
     # 256 colours are plenty for curves on white and a third of the size.
-    small = pixels.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    image = pixels.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
-    small.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -233,7 +236,7 @@ def to_png(fig: Figure, path: str | os.PathLike[str]) -> Path:
 
     Args:
         fig: any matplotlib figure.
-        path: where to; the folder is made if need be.
+        path: of the file; its folder is made if need be.
 
     Returns:
         The path written.

@@ -73,7 +73,7 @@ def report_figures(
     comparison: Comparison | None = None,
     histories: Mapping[str, pd.DataFrame] | None = None,
 ) -> dict[str, bytes]:
-    """The pictures of a report.
+    """Draw the pictures of a report.
 
     Args:
         analyses: by model, of `signal_analysis`.
@@ -82,7 +82,7 @@ def report_figures(
         histories: training history by label, which begins with the model's name.
 
     Returns:
-        PNG by name: ic, ic_heatmap, quantile_returns, quantile_curves, turnover; where there are
+        PNG by name: ic, ic_heatmap, quantile_returns, quantile_curves, turnover; and if there are
         data for them decay, groups, portfolio, concentration, loss_curves, comparison.
 
     Raises:
@@ -91,16 +91,19 @@ def report_figures(
     if not analyses:
         raise ValueError("analyses is empty, expected the signal_analysis of one model or more")
     colors = _colors(analyses, portfolios, comparison)
-    sessions = {name: one.sessions for name, one in analyses.items()}
+    sessions = {name: analysis.sessions for name, analysis in analyses.items()}
     figures: dict[str, Callable[[], Figure]] = {
         "ic": lambda: plot_ic(sessions, colors=colors),
-        "ic_heatmap": lambda: plot_ic_heatmap({n: one.by_month for n, one in analyses.items()}),
+        "ic_heatmap": lambda: plot_ic_heatmap(
+            {n: analysis.by_month for n, analysis in analyses.items()}
+        ),
         "quantile_returns": lambda: plot_quantile_returns(sessions, colors=colors),
         "quantile_curves": lambda: plot_quantile_curves(sessions),
         "turnover": lambda: plot_turnover(sessions, colors=colors),
     }
-    decays = {n: one.decay for n, one in analyses.items() if len(one.decay)}
-    groups = {n: one.by_group for n, one in analyses.items() if len(one.by_group)}
+    # The others need data that a report may lack.
+    decays = {n: analysis.decay for n, analysis in analyses.items() if len(analysis.decay)}
+    groups = {n: analysis.by_group for n, analysis in analyses.items() if len(analysis.by_group)}
     if decays:
         figures["decay"] = lambda: plot_decay(decays, colors=colors)
     if groups:
@@ -128,7 +131,7 @@ def html_report(
     periods_per_year: float | str = 238,
     figures: Mapping[str, bytes] | None = None,
 ) -> str:
-    """A self-contained page: headline table, pictures, comparison with tests, notes, provenance.
+    """Write a self-contained page: headlines, pictures, comparison, notes, provenance.
 
     Args:
         analyses: by model, of `signal_analysis`.
@@ -136,7 +139,7 @@ def html_report(
         portfolios: by model, of `topk_dropout`.
         comparison: of `compare_signals`.
         histories: training history by label, which begins with the model's name.
-        provenance: what the figures were made from (config hash, dates, counts), shown as given.
+        provenance: sources of the figures (config hash, dates, counts), shown as given.
         notes: sentences to add to those of the results.
         periods_per_year: to annualise, a number, "qlib_day" (238) or "us" (252).
         figures: of `report_figures`, if they were made already; with `coverage`, of
@@ -152,6 +155,7 @@ def html_report(
         figures = report_figures(
             analyses, portfolios=portfolios, comparison=comparison, histories=histories
         )
+    # Pictures are collected by heading; two headings have tables beside them.
     colors = _colors(analyses, portfolios, comparison)
     pictures: dict[str, str] = {}
     for name, (heading, text) in _PICTURES.items():
@@ -173,25 +177,25 @@ def _colors(
     portfolios: Mapping[str, Any] | None,
     comparison: Comparison | None,
 ) -> dict[str, str]:
-    """One colour a name for the whole report."""
+    """Choose one colour a name for the whole report."""
     names = [*analyses, *(portfolios or {})]
     names += [] if comparison is None else [str(name) for name in comparison.summary.index]
     return model_colors(dict.fromkeys(names))
 
 
 def _label_colors(labels: list[str], colors: Mapping[str, str]) -> dict[str, str]:
-    """Colours of trainings: the model's own for its first, free ones for more of the same."""
+    """Colour trainings: the model's own colour for its first, free ones for the others."""
     owner = {label: label.split()[0] if label.split() else label for label in labels}
-    chosen: dict[str, str] = {}
+    first_colors: dict[str, str] = {}
     for label in labels:
         color = colors.get(label) or colors.get(owner[label])
-        if color is not None and color not in chosen.values():
-            chosen[label] = color
-    return model_colors(labels) | chosen if len(chosen) < len(labels) else chosen
+        if color is not None and color not in first_colors.values():
+            first_colors[label] = color
+    return model_colors(labels) | first_colors if len(first_colors) < len(labels) else first_colors
 
 
 def _lead(analyses: Mapping[str, SignalAnalysis]) -> str:
-    days = [one.sessions.index for one in analyses.values()]
+    days = [analysis.sessions.index for analysis in analyses.values()]
     first, last = min(d[0] for d in days), max(d[-1] for d in days)
     count = max(len(d) for d in days)
     return (
@@ -206,12 +210,13 @@ def _headline(
     periods_per_year: float | str,
     colors: Mapping[str, str],
 ) -> str:
+    # The signals.
     header = ["signal", "days", "IC", "ICIR", "t", "rank IC", "rank\nICIR", "t", "95% interval",
               "long-short\n(bp a session)", "hit\nrate", "turnover"]  # fmt: skip
     rows = []
-    for name, one in analyses.items():
-        tests = dict(one.summary.iterrows())
-        ic, rank, mean = tests["ic"], tests["rank_ic"], one.summary["mean"]
+    for name, analysis in analyses.items():
+        tests = dict(analysis.summary.iterrows())
+        ic, rank, mean = tests["ic"], tests["rank_ic"], analysis.summary["mean"]
         rows.append([
             name, _COUNT(ic["days"]), _IC(ic["mean"]), _RATIO(ic["ir"]), _T(ic["t_nw"]),
             _IC(rank["mean"]), _RATIO(rank["ir"]), _T(rank["t_nw"]),
@@ -224,6 +229,7 @@ def _headline(
                 "mean rank IC, turnover that of the top quantile")  # fmt: skip
     if not portfolios:
         return out
+    # The portfolios: heading, figure of the summary, format.
     columns: list[tuple[str, str, Format]] = [
         ("sessions", "sessions", _COUNT),
         ("return\na year", "annualized_return", _PERCENT),
@@ -248,7 +254,7 @@ def _years(analyses: Mapping[str, SignalAnalysis]) -> str:
     header = ["year", "days", "IC", "ICIR", "t", "rank IC", "rank ICIR", "t", "long-short (bp)",
               "hit rate"]  # fmt: skip
     body = ""
-    for name, one in analyses.items():
+    for name, analysis in analyses.items():
         rows = [
             [
                 str(year), _COUNT(r["ic_days"]), _IC(r["ic"]), _RATIO(r["ic_ir"]),
@@ -256,7 +262,7 @@ def _years(analyses: Mapping[str, SignalAnalysis]) -> str:
                 _T(r["rank_ic_t_nw"]), _BP(r["long_short"]),
                 _HIT(r["hit_rate"]),
             ]
-            for year, r in one.by_year.iterrows()
+            for year, r in analysis.by_year.iterrows()
         ]  # fmt: skip
         body += table(header, rows, caption=name)
     return folded("By year", body)
@@ -297,10 +303,10 @@ def _notes(
     comparison: Comparison | None,
     notes: Sequence[str],
 ) -> list[str]:
-    """All notes, each once, with the names it is about."""
+    """Collect all notes, each once, with the names that have it."""
     owners: dict[str, list[str]] = {}
-    for name, one in analyses.items():
-        for note in one.notes:
+    for name, analysis in analyses.items():
+        for note in analysis.notes:
             owners.setdefault(note, []).append(name)
     for name, result in (portfolios or {}).items():
         for note in result.notes:

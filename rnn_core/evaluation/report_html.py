@@ -42,7 +42,7 @@ summary { cursor: pointer; color: #0072B2; }
 
 
 def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
-    """A whole document.
+    """Write a whole document.
 
     Args:
         title: shown and in the window's title.
@@ -52,13 +52,13 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
     Returns:
         HTML text.
     """
-    shown = [(heading, body) for heading, body in sections if body]
+    chapters = [(heading, body) for heading, body in sections if body]
     links = "\n".join(
-        f'<a href="#s{k}">{escape(heading)}</a>' for k, (heading, _) in enumerate(shown)
+        f'<a href="#s{k}">{escape(heading)}</a>' for k, (heading, _) in enumerate(chapters)
     )
     bodies = "\n".join(
         f'<section id="s{k}"><h2>{escape(heading)}</h2>\n{body}\n</section>'
-        for k, (heading, body) in enumerate(shown)
+        for k, (heading, body) in enumerate(chapters)
     )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -76,13 +76,16 @@ def table(
     caption: str = "",
     colors: Mapping[str, str] | None = None,
 ) -> str:
-    """A table whose first column names the rows.
+    """Write a table whose first column names the rows.
 
     Args:
         header: of every column, a line break where it should wrap.
         rows: texts.
         caption: above it.
         colors: by name; a row of that name gets a swatch.
+
+    Returns:
+        HTML text.
     """
     top = "".join(f"<th>{escape(text).replace(chr(10), '<br>')}</th>" for text in header)
     body = []
@@ -99,7 +102,7 @@ def table(
 
 
 def facts(values: Mapping[str, object]) -> str:
-    """A table of names and values, empty without any."""
+    """Write a table of names and values, empty without any."""
     rows = "".join(
         f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>"
         for name, value in values.items()
@@ -108,30 +111,33 @@ def facts(values: Mapping[str, object]) -> str:
 
 
 def picture(png: bytes, text: str) -> str:
-    """A PNG inside the page, `text` for those who cannot see it."""
+    """Embed a PNG in the page, with `text` for those who cannot see it."""
     data = base64.b64encode(png).decode("ascii")
     return f'<figure><img alt="{escape(text)}" src="data:image/png;base64,{data}"></figure>'
 
 
 def bullets(lines: Iterable[str]) -> str:
-    """A list, empty without lines."""
+    """Write a list, empty without lines."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<ul>{items}</ul>" if items else ""
 
 
 def folded(title: str, body: str) -> str:
-    """HTML that opens on a click, without a script; empty without a body."""
+    """Write HTML that opens on a click, without a script; empty without a body."""
     return f"<details><summary>{escape(title)}</summary>{body}</details>" if body else ""
 
 
 def fixed(digits: int, *, scale: float = 1.0, unit: str = "", sign: bool = True) -> Format:
-    """How a column of numbers is written; NaN is a dash.
+    """Build the format of a column of numbers; NaN is a dash.
 
     Args:
         digits: after the point.
-        scale: what numbers are multiplied by, e.g. 100 for percent.
+        scale: factor of the numbers, e.g. 100 for percent.
         unit: written behind.
         sign: always write one.
+
+    Returns:
+        A function from number to text.
     """
 
     def write(value: float) -> str:

@@ -25,7 +25,7 @@ PERIODS_PER_YEAR: Mapping[str, int] = MappingProxyType({"qlib_day": 238, "us": 2
 
 
 def sessions_per_year(periods_per_year: float | str) -> float:
-    """The number behind a name, or the number itself.
+    """Return the number behind a name, or the number itself.
 
     Args:
         periods_per_year: a positive number, or a key of `PERIODS_PER_YEAR`.
@@ -54,7 +54,7 @@ def risk_analysis(
     periods_per_year: float | str = 238,
     mode: Accumulation = "sum",
 ) -> pd.Series:
-    """Mean, deviation, annualised return, information ratio and maximum drawdown.
+    """Compute mean, deviation, annualised return, information ratio and maximum drawdown.
 
     With r the returns, n their number and N the periods of a year:
     mode "sum": mean = avg(r), std = std(r, ddof=1), annualised = mean * N,
@@ -66,7 +66,7 @@ def risk_analysis(
     Args:
         returns: simple returns in time order, no NaN.
         periods_per_year: N as a number, or "qlib_day" (238), or "us" (252).
-        mode: how returns accumulate.
+        mode: of accumulation.
 
     Returns:
         A Series named `risk` with mean, std, annualized_return, information_ratio, max_drawdown.
@@ -82,6 +82,7 @@ def risk_analysis(
     r = returns.to_numpy(dtype=np.float64, na_value=np.nan)
     _check(returns, r, mode)
     n = len(r)
+    # The deviation is that of the returns that add up: logarithms if returns are compounded.
     if mode == "sum":
         mean = float(r.mean())
         spread = r
@@ -111,13 +112,13 @@ def _check(returns: pd.Series, r: np.ndarray, mode: str) -> None:
         raise ValueError("returns is empty, expected one simple return or more")
     bad = ~np.isfinite(r)
     if bad.any():
-        where = returns.index[int(np.argmax(bad))]
+        label = returns.index[int(np.argmax(bad))]
         raise ValueError(
             f"returns has {int(bad.sum())} NaN or infinite values of {len(r)}, the first at "
-            f"{where}: drop them, or fill them if they mean no return"
+            f"{label}: drop them, or fill them if they mean no return"
         )
     if mode == "product" and (r <= -1).any():
-        where = returns.index[int(np.argmax(r <= -1))]
+        label = returns.index[int(np.argmax(r <= -1))]
         raise ValueError(
-            f"a return of -100% or less at {where} cannot be compounded: use mode='sum'"
+            f"a return of -100% or less at {label} cannot be compounded: use mode='sum'"
         )

@@ -33,7 +33,7 @@ _IC_METRICS = ("ic", "rank_ic")
 def calc_ic(
     pred: pd.Series, label: pd.Series, *, min_names: int = 2
 ) -> tuple[pd.Series, pd.Series]:
-    """Information coefficient and rank information coefficient of every session.
+    """Compute the information coefficient and rank information coefficient of every session.
 
     IC_t = Pearson correlation over names i of (pred_ti, label_ti); rank IC_t = the same of their
     average-tie ranks (Spearman). Rows are outer-aligned, then pairs with a NaN on either side are
@@ -54,8 +54,8 @@ def calc_ic(
     if min_names < 2:
         raise ValueError(f"min_names={min_names}: a correlation needs 2 names or more")
     pairs = align_pairs(pred, label, ("pred", "label"))
-    there = complete(pairs.left, pairs.right)  # (S,)
-    x, y = pack(pairs.code[there], len(pairs.sessions), pairs.left[there], pairs.right[there])
+    mask = complete(pairs.left, pairs.right)  # (S,)
+    x, y = pack(pairs.code[mask], len(pairs.sessions), pairs.left[mask], pairs.right[mask])
     columns = ic_columns(x, y, min_names=min_names)
     ic, rank_ic = (pd.Series(v, pairs.sessions, name=name) for name, v in columns.items())
     return ic, rank_ic
@@ -64,7 +64,7 @@ def calc_ic(
 def calc_long_short_return(
     pred: pd.Series, label: pd.Series, quantile: float = 0.2
 ) -> tuple[pd.Series, pd.Series]:
-    """Half the spread between the best and the worst names of a session, and the mean of all.
+    """Compute half the spread between best and worst names of a session, and the mean of all.
 
     With n rows on a session and k = int(n * quantile): long = mean label of the k highest scores,
     short = mean label of the k lowest, result (long - short) / 2. Equal scores are taken in
@@ -87,12 +87,12 @@ def calc_long_short_return(
     pairs = align_pairs(pred, label, ("pred", "label"))
     x, y = pack(pairs.code, len(pairs.sessions), pairs.left, pairs.right)  # (T, W)
     count = np.bincount(pairs.code, minlength=len(pairs.sessions))
-    take = (count * quantile).astype(np.intp)[:, None]  # (T, 1)
+    n_names = (count * quantile).astype(np.intp)[:, None]  # (T, 1)
     sides = []
     for key in (-x, x):
         order = np.argsort(key, axis=1, kind="stable")  # NaN comes last
         first = np.take_along_axis(y, order, axis=1)
-        sides.append(means(np.where(np.arange(y.shape[1]) < take, first, np.nan)))
+        sides.append(means(np.where(np.arange(y.shape[1]) < n_names, first, np.nan)))
     return (
         pd.Series((sides[0] - sides[1]) / 2, index=pairs.sessions, name="long_short"),
         pd.Series(means(y), index=pairs.sessions, name="mean"),
@@ -102,11 +102,11 @@ def calc_long_short_return(
 def evaluate_session(
     score: pd.Series, label: pd.Series, *, quantiles: int = 5
 ) -> dict[str, float | int]:
-    """Everything the pipeline records about the predictions of one session.
+    """Compute the statistics of the predictions of one session that the pipeline records.
 
     A name counts if it has both a score and a label. Its bucket is
     floor((r - 1/2) / n * Q) with r its average-tie rank (1 = lowest score) among n names, so equal
-    scores share a bucket; a bucket nobody falls into is NaN (fewer names than quantiles, or ties).
+    scores share a bucket; an empty bucket is NaN (fewer names than quantiles, or ties).
 
     Args:
         score: the model's scores, indexed by instrument, any order.
@@ -125,14 +125,14 @@ def evaluate_session(
     if quantiles < 2:
         raise ValueError(f"quantiles={quantiles}: expected 2 buckets or more")
     x, y = _one_session(score, label)
-    found = session_statistics(x[None], y[None], quantiles)
-    row: dict[str, float | int] = {name: float(values[0]) for name, values in found.items()}
+    statistics = session_statistics(x[None], y[None], quantiles)
+    row: dict[str, float | int] = {name: float(values[0]) for name, values in statistics.items()}
     row["n"] = len(x)
     return row
 
 
 def summarize_ic(evaluations: pd.DataFrame) -> dict[str, float | int]:
-    """The usual summary of daily ICs.
+    """Summarise daily ICs by the usual figures.
 
     IC = mean over sessions with a defined value, ICIR = mean / std (ddof=1), not annualised,
     standard error = std / sqrt(days), t = mean / standard error. Daily ICs of overlapping labels
@@ -155,7 +155,7 @@ def summarize_ic(evaluations: pd.DataFrame) -> dict[str, float | int]:
             f"evaluations has the columns {list(evaluations.columns)}, {missing} missing: "
             "pass rows of evaluate_session, or the two Series of calc_ic side by side"
         )
-    out: dict[str, float | int] = {}
+    summary: dict[str, float | int] = {}
     for name, ratio in (("ic", "icir"), ("rank_ic", "rank_icir")):
         values = evaluations[name].to_numpy(dtype=np.float64, na_value=np.nan)
         values = values[~np.isnan(values)]
@@ -163,24 +163,24 @@ def summarize_ic(evaluations: pd.DataFrame) -> dict[str, float | int]:
         mean = float(values.mean()) if days else math.nan
         std = float(values.std(ddof=1)) if days > 1 and np.ptp(values) > 0 else math.nan
         error = std / math.sqrt(days) if days else math.nan
-        out |= {name: mean, ratio: mean / std, f"{name}_se": error, f"{name}_t": mean / error}
-    out["days"] = int(evaluations["ic"].notna().sum())
-    return out
+        summary |= {name: mean, ratio: mean / std, f"{name}_se": error, f"{name}_t": mean / error}
+    summary["days"] = int(evaluations["ic"].notna().sum())
+    return summary
 
 
 def _one_session(score: pd.Series, label: pd.Series) -> tuple[FloatArray, FloatArray]:
-    """Complete (score, label) pairs of one session in instrument order."""
-    for what, series in (("score", score), ("label", label)):
+    """Return the complete (score, label) pairs of one session in instrument order."""
+    for name, series in (("score", score), ("label", label)):
         if series.index.nlevels != 1:
             raise ValueError(
-                f"{what} is indexed by {list(series.index.names)}, expected instruments of one "
-                f"session: use {what}.xs(session, level='datetime'), or calc_ic for many sessions"
+                f"{name} is indexed by {list(series.index.names)}, expected instruments of one "
+                f"session: use {name}.xs(session, level='datetime'), or calc_ic for many sessions"
             )
         if not series.index.is_unique:
-            twice = series.index[series.index.duplicated()][0]
-            raise ValueError(f"{what} holds {twice!r} twice, expected one row per instrument")
+            duplicate = series.index[series.index.duplicated()][0]
+            raise ValueError(f"{name} holds {duplicate!r} twice, expected one row per instrument")
     names = score.index.intersection(label.index).sort_values()
     x = score.reindex(names).to_numpy(dtype=np.float64, na_value=np.nan)
     y = label.reindex(names).to_numpy(dtype=np.float64, na_value=np.nan)
-    there = complete(x, y)
-    return x[there], y[there]
+    mask = complete(x, y)
+    return x[mask], y[mask]

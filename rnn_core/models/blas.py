@@ -57,6 +57,7 @@ def _sgemm(  # type: ignore[no-untyped-def]
         def pointer(value: Any) -> Any:
             return builder.inttoptr(value, byte.as_pointer())
 
+        # Fortran takes every argument by reference: each value gets a slot, matrices their address.
         at, ta, tb, rows, columns, depth, pa, la, pb, lb, scale, pc, lc = args
         operands = [
             letter(ta),
@@ -135,7 +136,7 @@ def sgemm_address() -> int:
 
 
 def _computes(address: int) -> bool:
-    """Whether each kind of product comes out right; of whole numbers, so exactly."""
+    """True if each kind of product comes out right; products of whole numbers are exact."""
     a, b = np.arange(6, dtype="f4").reshape(2, 3), np.arange(12, dtype="f4").reshape(3, 4)
     for turn_a, turn_b in ((0, 0), (1, 0), (0, 1)):
         c = np.ones((2, 4), "f4")

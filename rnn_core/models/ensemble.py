@@ -1,8 +1,8 @@
-"""Several trained networks of one family as one, whose score is the mean of theirs.
+"""An ensemble of trained networks of one family, whose score is the mean of their scores.
 
 Networks that differ in nothing but their seed differ in their errors, and the mean of their scores
-has less of them (qlib's published figures are over 20 seeds for that reason). As a module an
-ensemble is what a network is: it maps windows to scores, and its state dict holds every member's.
+has smaller ones (qlib's published figures are over 20 seeds for that reason). An ensemble is a
+module like a network: it maps windows to scores, and its state dict holds that of every member.
 
 Shapes: `B` batch, `L` window length, `F` features, `K` members.
 """
@@ -22,7 +22,7 @@ class MeanEnsemble(nn.Module):
         members: networks of one family and one shape, two or more.
 
     Raises:
-        ValueError: fewer than two.
+        ValueError: there are fewer than two members.
     """
 
     def __init__(self, members: Iterable[nn.Module]) -> None:
@@ -35,7 +35,7 @@ class MeanEnsemble(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores of a batch of windows.
+        """Compute the scores of a batch of windows.
 
         Args:
             x: [B, L, F], oldest session first.
@@ -47,12 +47,12 @@ class MeanEnsemble(nn.Module):
 
 
 def members_of(network: nn.Module) -> tuple[nn.Module, ...]:
-    """The networks that a score is the mean of.
+    """Return the networks that a score averages.
 
     Args:
         network: an ensemble or a network.
 
     Returns:
-        Its members, or itself alone.
+        The members of an ensemble, or the network alone.
     """
     return tuple(network.members) if isinstance(network, MeanEnsemble) else (network,)

@@ -1,16 +1,16 @@
 """The table of model families: network, hyper-parameters and qlib's benchmark settings.
 
-A family is a network class, its hyper-parameters as a frozen dataclass, and how it is trained
-unless a config says otherwise. Everything that deals with a model by name (the trainer's
-defaults, bundles, the pipeline's assets, workflow files) reads this one table, so a fourth family
-is one entry in `MODEL_FAMILIES`: a module that takes the hyper-parameters and the number of
-features as keywords and maps [B, L, F] to [B].
+A family is a network class, its hyper-parameters as a frozen dataclass, and default settings of a
+training. Everything that deals with a model by name (the trainer's defaults, bundles, the
+pipeline's assets, workflow files) reads this one table, so a fourth family is one entry in
+`MODEL_FAMILIES`: a module that takes the hyper-parameters and the number of features as keywords
+and maps [B, L, F] to [B].
 
 A network's module is imported when one is built, so reading this table (as a pipeline's definitions
 do, many times a day) does not load torch.
 
-Defaults: qlib examples/benchmarks/{LSTM,GRU,KRNN}/workflow_config_*. LSTM and GRU are those of
-the Alpha158 files, KRNN that of Alpha360, the only one there is.
+Defaults: qlib examples/benchmarks/{LSTM,GRU,KRNN}/workflow_config_*. The defaults of LSTM and GRU
+are those of the Alpha158 files; KRNN has only a file for Alpha360.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class KRNNHyper:
 
 @dataclass(frozen=True)
 class TrainingDefaults:
-    """How a family is trained unless a config says otherwise."""
+    """Default training settings of a family."""
 
     lr: float = 1e-3
     batch_size: int = 800  # rows
@@ -68,7 +68,7 @@ class ModelFamily:
         network: gives the module's class, [B, L, F] -> [B].
         feature_argument: the network's argument that takes F.
         hyper: the frozen dataclass of its other arguments, with defaults.
-        training: how it is trained by default.
+        training: the default training settings.
     """
 
     name: str
@@ -78,7 +78,7 @@ class ModelFamily:
     training: TrainingDefaults
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All hyper-parameters: those given, defaults for the rest.
+        """Add the defaults of the hyper-parameters that are not given.
 
         Args:
             given: argument name to value; may be empty.
@@ -100,7 +100,7 @@ class ModelFamily:
         return {**fields, **given}
 
     def build(self, d_feat: int, hyper: Mapping[str, Any] = MappingProxyType({})) -> nn.Module:
-        """The network with fresh weights from torch's current generator.
+        """Build the network with fresh weights from torch's current generator.
 
         Args:
             d_feat: F, features of one session.
@@ -117,9 +117,9 @@ class ModelFamily:
 
 
 def require_type(name: str, value: object, kind: type) -> None:
-    """A setting has the type of its default; a whole number may stand for a float.
+    """Refuse a setting whose type is not its default's; a whole number may stand for a float.
 
-    PyYAML reads `1e-3` as text, which is why this is checked and named.
+    PyYAML reads `1e-3` as text, so the message explains that case.
 
     Args:
         name: of the setting.
@@ -167,13 +167,13 @@ MODEL_FAMILIES: Mapping[str, ModelFamily] = MappingProxyType(
 
 
 def model_family(name: str) -> ModelFamily:
-    """The family of a name.
+    """Look up a family by its name.
 
     Args:
         name: a key of `MODEL_FAMILIES`.
 
     Returns:
-        Its entry.
+        The entry.
 
     Raises:
         ValueError: an unknown name; the message names the nearest.
@@ -189,7 +189,7 @@ def model_family(name: str) -> ModelFamily:
 def build_network(
     family: str, d_feat: int, hyper: Mapping[str, Any] = MappingProxyType({})
 ) -> nn.Module:
-    """A network by the name of its family.
+    """Build a network by the name of its family.
 
     Args:
         family: a key of `MODEL_FAMILIES`.

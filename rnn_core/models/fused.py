@@ -39,7 +39,7 @@ class States(NamedTuple):
 
 
 def can_fuse(rnn: nn.GRU | nn.LSTM, x: Tensor) -> bool:
-    """Whether a module's values can be computed here.
+    """True if the compiled layers can compute a module's values.
 
     Args:
         rnn: unidirectional, with biases, without projections.
@@ -47,7 +47,7 @@ def can_fuse(rnn: nn.GRU | nn.LSTM, x: Tensor) -> bool:
 
     Returns:
         False on an accelerator, in another precision than float32, with dropout to draw, without
-        rows, and where torch's BLAS cannot be called.
+        rows, and if torch's BLAS cannot be called.
     """
     return (
         x.device.type == "cpu"
@@ -61,7 +61,7 @@ def can_fuse(rnn: nn.GRU | nn.LSTM, x: Tensor) -> bool:
 
 
 def layer_weights(rnn: nn.GRU | nn.LSTM) -> list[Layer]:
-    """The weights of each layer: of input and state, their biases.
+    """Return the weights of each layer: of input and state, their biases.
 
     Args:
         rnn: the module.
@@ -83,7 +83,7 @@ def layer_weights(rnn: nn.GRU | nn.LSTM) -> list[Layer]:
 def run_layers(
     cell: type[GRULayer] | type[LSTMLayer], layers: Sequence[Layer], steps: Tensor
 ) -> States:
-    """States of the last layer, from states of zero.
+    """Compute the states of the last layer, from states of zero.
 
     Args:
         cell: kind of layer.

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def require_sizes(**sizes: int) -> None:
-    """Every given size must be a whole number of at least 1.
+    """Refuse a size that is not a whole number of at least 1.
 
     Args:
-        **sizes: argument name to the value it was given.
+        **sizes: argument name to the value.
 
     Raises:
         ValueError: a value below 1, or no integer.
@@ -30,23 +30,23 @@ def require_sizes(**sizes: int) -> None:
 
 
 def require_dropout(dropout: float) -> None:
-    """Dropout is a probability below 1.
+    """Refuse a dropout that is not a probability below 1.
 
     Args:
         dropout: share of activations set to zero between recurrent layers.
 
     Raises:
-        ValueError: outside [0, 1).
+        ValueError: the dropout is outside [0, 1).
     """
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout is {dropout!r}, expected a number in [0, 1)")
 
 
 def require_windows(x: Tensor, n_features: int) -> None:
-    """A batch of windows has shape [B, L, F] with the network's own F.
+    """Refuse a batch whose shape is not [B, L, F] with the network's own F.
 
     Args:
-        x: what `forward` was given.
+        x: the argument of `forward`.
         n_features: F the network was built for.
 
     Raises:

@@ -103,14 +103,14 @@ class KRNNEncoderBase(nn.Module):
             [B, L, H].
         """
         if self._compiles(x):
-            every = [states.all for states in self._compiled(x)]  # K times [L, H, B]
-            return torch.stack(every).mean(dim=0).permute(2, 0, 1)
+            outputs = [states.all for states in self._compiled(x)]  # K times [L, H, B]
+            return torch.stack(outputs).mean(dim=0).permute(2, 0, 1)
         steps = x.transpose(0, 1)  # [L, B, C]
         states = torch.stack([rnn(steps)[0] for rnn in self.rnn_modules], dim=-2)
         return states.mean(dim=-2).transpose(0, 1)  # [B, L, H]
 
     def newest(self, x: Tensor) -> Tensor:
-        """The mean of the K GRUs' states at the newest step alone.
+        """Average the K GRUs' states at the newest step alone.
 
         Args:
             x: [B, L, C].
@@ -180,7 +180,7 @@ class CNNKRNNEncoder(nn.Module):
         return encoded
 
     def newest(self, x: Tensor) -> Tensor:
-        """Encode, the newest step alone.
+        """Encode the newest step alone.
 
         Args:
             x: [B, L, F].
@@ -228,11 +228,11 @@ class KRNNModel(nn.Module):
 
     @property
     def n_features(self) -> int:
-        """F, the width of the windows this network reads."""
+        """F, the width of the windows that this network reads."""
         return self.fea_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores of a batch of windows.
+        """Compute the scores of a batch of windows.
 
         Args:
             x: [B, L, F], oldest session first.

@@ -1,6 +1,6 @@
 """The LSTM of qlib's benchmarks: two layers of 64 units, score from the last session.
 
-See `recurrences.py` for the shape of the network and what it shares with the GRU.
+`recurrent.py` describes the network, which LSTM and GRU share.
 """
 
 from __future__ import annotations

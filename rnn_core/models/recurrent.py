@@ -3,7 +3,7 @@
     [B, L, F] -> rnn -> [B, L, H] -> last session -> Linear(H, 1) -> [B]
 
 Parameter names (`rnn.*`, `fc_out.*`) and their order are those of qlib, so weights can be
-exchanged in both directions, and a seed gives the same initial weights as there. The one
+exchanged in both directions, and a seed gives the same initial weights as in qlib. The one
 difference: the head drops its own axis only, so a batch of one row gives [1], not a scalar.
 
 Rule matched: qlib contrib/model/pytorch_lstm_ts.py `LSTMModel`, pytorch_gru_ts.py `GRUModel`.
@@ -50,11 +50,11 @@ class RecurrentRegressor(nn.Module):
 
     @property
     def n_features(self) -> int:
-        """F, the width of the windows this network reads."""
+        """F, the width of the windows that this network reads."""
         return self.d_feat
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores of a batch of windows.
+        """Compute the scores of a batch of windows.
 
         Args:
             x: [B, L, F], oldest session first.

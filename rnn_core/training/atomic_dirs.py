@@ -1,4 +1,4 @@
-"""Moving a finished folder into place, so that a reader sees the old one or the new one.
+"""Atomic moves of a folder into place: a reader sees the old folder or the new one.
 
 A rename replaces a file but not a folder that has something in it. Linux can exchange two folders
 in one step (`renameat2` with RENAME_EXCHANGE, since Linux 3.15 and glibc 2.28); where that call
@@ -20,7 +20,7 @@ _RENAME_EXCHANGE = 2
 
 
 def move_into_place(finished: Path, target: Path) -> None:
-    """Make `target` the folder that `finished` is; what was there before is deleted.
+    """Move `finished` to `target`; a folder that was there is deleted.
 
     Args:
         finished: a folder beside `target`, on the same file system.
@@ -37,7 +37,7 @@ def move_into_place(finished: Path, target: Path) -> None:
             if not target.exists():  # otherwise another writer was first: replace its folder
                 raise
     if _exchange(finished, target):
-        shutil.rmtree(finished)  # the old one now
+        shutil.rmtree(finished)  # after the exchange it is the old folder
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) / "old"
     target.rename(aside)
@@ -51,7 +51,7 @@ def move_into_place(finished: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two folders in one step; False where the system cannot."""
+    """Exchange two folders in one step; False if the system cannot."""
     if not sys.platform.startswith("linux"):
         return False
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

@@ -6,13 +6,14 @@
     processors.json       fitted state of the processors the features went through
     manifest.json         the caller's record, a digest of each file above, and the fingerprint
 
-The fingerprint is the SHA-256 of the manifest without it, hence of everything. Loading verifies
-it, and can run no code: there is no pickle, and YAML is read as plain data. Nothing in the files
-depends on when, where or how fast they were written; keep it so in `config` and `manifest`.
+The fingerprint is the SHA-256 of the manifest without that key, hence of all files. Loading
+verifies the fingerprint and can run no code: there is no pickle, and YAML is read as plain data.
+The files do not depend on when, where or how fast they were written; neither may `config` and
+`manifest`.
 
-A bundle is written to a folder beside and moved into place, so a reader finds the old one, the
-new one or none. Where the system can exchange two folders (Linux), replacing has no moment
-without one; elsewhere that moment is two renames long, and `load_bundle` waits it out.
+A bundle is written to a folder beside the target and moved into place, so a reader finds the old
+bundle, the new one or none. On Linux, which can exchange two folders, a replacement has no moment
+without a bundle; elsewhere that moment is two renames long, and `load_bundle` waits for its end.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Bundle:
     """A loaded bundle.
 
     Args:
-        network: on the CPU, in eval mode; an ensemble where several were saved.
+        network: on the CPU, in eval mode; an ensemble if several were saved.
         family: a key of `MODEL_FAMILIES`.
         hyper: all hyper-parameters.
         columns: the F feature columns, in the order of the windows.
@@ -83,7 +84,7 @@ class Bundle:
 
     @property
     def members(self) -> tuple[nn.Module, ...]:
-        """The networks that a score is the mean of, mostly one."""
+        """The networks that a score averages, mostly one."""
         return members_of(self.network)
 
 
@@ -112,8 +113,8 @@ def save_bundle(
         config: plain values (text, numbers, lists, dicts) that YAML can hold.
         history: one row an epoch, as `FitResult.history`.
         processors_json: JSON text, as `ProcessorChain.to_json()`.
-        manifest: JSON-able record; the keys `fingerprint`, `files` and `format` are taken.
-        replace: whether a different bundle at `path` may be replaced. One with the same
+        manifest: JSON-able record; the keys `fingerprint`, `files` and `format` are reserved.
+        replace: True if a different bundle at `path` may be replaced. A bundle with the same
             fingerprint is kept as it is.
 
     Returns:
@@ -122,11 +123,12 @@ def save_bundle(
     Raises:
         BundleError: another bundle, a damaged one, or something else is at `path`.
         ValueError: a network of another shape, weights that are not finite, text that is no
-            JSON, values that JSON or YAML cannot hold, or a taken key.
+            JSON, values that JSON or YAML cannot hold, or a reserved key.
     """
     target = Path(path)
     hyper = model_family(family).resolve(hyper)
     _require_network(network, family, hyper, columns)
+    # Equal trainings give equal bytes, so nothing else may enter the files.
     contents = {
         "weights.safetensors": _weights_bytes(network),
         "config.yaml": yaml_bytes(
@@ -141,9 +143,9 @@ def save_bundle(
         "history.parquet": parquet_bytes(history),
         "processors.json": checked_json(processors_json),
     }
-    taken = sorted(set(manifest) & set(RESERVED))
-    if taken:
-        raise ValueError(f"the manifest has {', '.join(taken)}, which the bundle itself writes")
+    clashes = sorted(set(manifest) & set(RESERVED))
+    if clashes:
+        raise ValueError(f"the manifest has {', '.join(clashes)}, which the bundle itself writes")
     record = {
         **manifest,
         "format": FORMAT,
@@ -153,6 +155,7 @@ def save_bundle(
     fingerprint = digest(json_bytes(record))
     contents[MANIFEST] = json_bytes({**record, "fingerprint": fingerprint})
 
+    # An equal bundle stays; any other is built beside the target and moved into place.
     if target.exists() and _may_keep(target, fingerprint, replace):
         return fingerprint
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +188,7 @@ def load_bundle(path: str | Path) -> Bundle:
     for _ in range(_ATTEMPTS - 1):
         try:
             return _load_verified(folder)
-        except BundleError:  # one that is replaced between two reads looks damaged once
+        except BundleError:  # a replacement between two reads looks like damage once
             time.sleep(_PAUSE_SECONDS)
     return _load_verified(folder)
 
@@ -197,7 +200,7 @@ def bundle_fingerprint(path: str | Path) -> str:
         path: the folder.
 
     Returns:
-        Its fingerprint.
+        The fingerprint.
 
     Raises:
         BundleError: as `load_bundle`.
@@ -206,7 +209,7 @@ def bundle_fingerprint(path: str | Path) -> str:
 
 
 def _load_verified(folder: Path) -> Bundle:
-    """One attempt of `load_bundle`."""
+    """Read and verify a bundle once."""
     record, contents = read_verified(folder)
     settings = yaml.safe_load(contents["config.yaml"])
     columns = tuple(settings["columns"])
@@ -236,13 +239,13 @@ def _load_verified(folder: Path) -> Bundle:
 
 
 def _built(family: str, n_features: int, hyper: Mapping[str, Any], n_members: int) -> nn.Module:
-    """A network as a bundle holds it: one, or an ensemble of as many as it says."""
+    """Build the network of a bundle: a single one, or an ensemble of `n_members`."""
     members = [build_network(family, n_features, hyper) for _ in range(n_members)]
     return members[0] if n_members == 1 else MeanEnsemble(members)
 
 
 def _may_keep(target: Path, fingerprint: str, replace: bool) -> bool:
-    """Whether what is at `target` is already this bundle; raises if it may not be replaced."""
+    """True if `target` is this bundle already; raises if `target` may not be replaced."""
     if not target.is_dir():
         raise BundleError(f"{target} is a file, expected a folder or nothing; move it away")
     strangers = sorted({item.name for item in target.iterdir()} - {MANIFEST, *FILES})
@@ -252,16 +255,16 @@ def _may_keep(target: Path, fingerprint: str, replace: bool) -> bool:
             f"choose another folder"
         )
     try:
-        found = bundle_fingerprint(target)
+        other_hash = bundle_fingerprint(target)
     except BundleError as error:
         if replace:
             return False
         raise BundleError(f"{error}; or save with replace=True") from error
-    if found == fingerprint:
+    if other_hash == fingerprint:
         return True
     if not replace:
         raise BundleError(
-            f"{target} holds another bundle ({found[:12]}, not {fingerprint[:12]}); save with "
+            f"{target} holds another bundle ({other_hash[:12]}, not {fingerprint[:12]}); save with "
             f"replace=True to replace it, or choose another folder"
         )
     return False
@@ -270,22 +273,22 @@ def _may_keep(target: Path, fingerprint: str, replace: bool) -> bool:
 def _require_network(
     network: nn.Module, family: str, hyper: Mapping[str, Any], columns: Sequence[str]
 ) -> None:
-    """The network must be the one that `load_bundle` will build, with finite weights."""
+    """Refuse another network than `load_bundle` will build, or weights that are not finite."""
     with torch.device("meta"):
         n_members = len(members_of(network))
         expected = _built(family, len(columns), hyper, n_members).state_dict()
-    given = network.state_dict()
-    if {k: v.shape for k, v in given.items()} != {k: v.shape for k, v in expected.items()}:
+    weights = network.state_dict()
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
         raise ValueError(
             f"the network's weights are not those of a {family} with {len(columns)} columns and "
             f"{dict(hyper)}; give the family, columns and hyper-parameters it was built with"
         )
-    bad = [name for name, value in given.items() if not bool(torch.isfinite(value).all())]
+    bad = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
     if bad:
         raise ValueError(f"weights {', '.join(bad)} are not finite; such a model is not saved")
 
 
 def _weights_bytes(network: nn.Module) -> bytes:
-    """The state dict, which safetensors orders by type and name."""
+    """Serialise the state dict, which safetensors orders by type and name."""
     tensors = {k: v.detach().cpu().clone().contiguous() for k, v in network.state_dict().items()}
     return safetensors.torch.save(tensors)

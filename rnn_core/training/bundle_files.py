@@ -1,10 +1,10 @@
 """The files of a bundle: their bytes for writing, and a check of every byte for reading.
 
-Equal contents must give equal bytes, since the fingerprint is taken over them. So: JSON with
-sorted keys, YAML in the order given, Parquet without pandas' note on its own version, weights in
-safetensors' fixed order. Parquet and safetensors name the library that wrote them, so a new
-version of one may give another fingerprint to the same training. No torch here: the staleness of a
-bundle is told without it.
+Equal contents must give equal bytes, since the fingerprint is taken over them. So: JSON with sorted
+keys, YAML in the order given, Parquet without pandas' note on its own version, weights in
+safetensors' fixed order. Parquet and safetensors name the library that wrote them, so a new version
+of one may give another fingerprint to the same training. This module does not import torch, since a
+check of staleness does without.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ RESERVED = ("fingerprint", "files", "format")
 
 
 class BundleError(RuntimeError):
-    """A bundle that is absent, damaged, in the way, or not what this version reads."""
+    """A bundle is absent, damaged, in the way, or of a format that this version does not read."""
 
 
 def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest, and the bytes of the other files, all of which fit it.
+    """Read the manifest and the bytes of the other files, and verify all of them.
 
     Args:
-        folder: of the bundle.
+        folder: the bundle.
 
     Returns:
         (manifest, name to bytes of each of `FILES`).
@@ -52,6 +52,7 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             contents[name] = (folder / name).read_bytes()
         except OSError:
             raise BundleError(f"bundle {folder} has no readable {name}; {advice}") from None
+    # The manifest must be the bytes that were written, with the fingerprint of its own content.
     raw = contents.pop(MANIFEST)
     try:
         record = json.loads(raw)
@@ -70,6 +71,7 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         raise BundleError(
             f"{MANIFEST} of bundle {folder} was changed after it was written; {advice}"
         )
+    # Every other file must have the digest that the manifest holds.
     for name, data in contents.items():
         if digest(data) != digests[name]:
             raise BundleError(
@@ -79,7 +81,7 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def parquet_bytes(history: pd.DataFrame) -> bytes:
-    """The history, without pandas' own note on its index and version.
+    """Serialise the history, without pandas' own note on its index and version.
 
     Args:
         history: one row an epoch; its index is dropped.
@@ -94,7 +96,7 @@ def parquet_bytes(history: pd.DataFrame) -> bytes:
 
 
 def yaml_bytes(value: Any) -> bytes:
-    """Plain values as YAML, in the order given.
+    """Serialise plain values as YAML, in the order given.
 
     Args:
         value: text, numbers, dates, lists and dicts.
@@ -114,7 +116,7 @@ def yaml_bytes(value: Any) -> bytes:
 
 
 def json_bytes(value: Any) -> bytes:
-    """JSON-able values, in the order of their keys.
+    """Serialise JSON-able values, in the order of their keys.
 
     Args:
         value: text, finite numbers, lists and dicts.
@@ -135,16 +137,16 @@ def json_bytes(value: Any) -> bytes:
 
 
 def checked_json(text: str) -> bytes:
-    """The text as it is, if it is JSON.
+    """Encode a text that must be JSON.
 
     Args:
-        text: of the processors' fitted state.
+        text: the processors' fitted state.
 
     Returns:
         The file's bytes.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: the text is no JSON.
     """
     try:
         json.loads(text)
@@ -156,7 +158,7 @@ def checked_json(text: str) -> bytes:
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 in hex.
+    """Compute the SHA-256 in hex.
 
     Args:
         data: any bytes.

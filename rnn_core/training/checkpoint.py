@@ -1,13 +1,13 @@
-"""Checkpoints: one file, replaced after every epoch, from which an interrupted training goes on.
+"""Checkpoints: one file, replaced after every epoch, from which an interrupted training resumes.
 
 The file is in safetensors format. Tensors: the network's weights, the best weights so far, the
 optimizer's moments. Header: one JSON text with the history and the identity of the training.
-Being one file, it is replaced by one rename, so there is never half of one. Nothing in it can run
-code. No state of a random generator is kept, since none is needed (see `seeding.py`).
+One rename replaces the file, so a reader never sees half of it. Nothing in the file can run code.
+It holds no state of a random generator, since a training needs none (see `seeding.py`).
 
 A checkpoint belongs to one training: the same settings, data, initial weights, kind of device and
-version of torch. One of another training is not an error, because data and settings do change
-between runs; it is ignored, with a warning that names what differs, and overwritten.
+version of torch. A checkpoint of another training is no error, because data and settings change
+between runs; it is ignored, with a warning that names the differences, and overwritten.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class EpochRow:
         epoch: from 0.
         train_loss: mean squared error over the epoch's rows, as they were trained on.
         valid_score: the validation score after the epoch; higher is better. NaN without one.
-        best: whether it was above every earlier one.
+        best: True if the score was above every earlier one.
         samples: training rows with a label that the epoch visited.
     """
 
@@ -53,16 +53,16 @@ class EpochRow:
 
 @dataclass
 class TrainingState:
-    """A training between two epochs; all that is needed to go on.
+    """A training between two epochs, with all that its next epoch needs.
 
     Args:
         network: with the weights of the last epoch.
         optimizer: over its parameters.
         history: one row an epoch.
         best_weights: state dict of the best epoch; empty before the first.
-        sharded: whether a batch may be cut (see `workers.py`); not part of a checkpoint.
+        sharded: True if a batch may be cut (see `workers.py`); not part of a checkpoint.
         row_weights: of the training rows, [S] on the device; only its digest is in a checkpoint.
-        precision: what the device computes in; not part of a checkpoint, its setting is.
+        precision: of the device's products; a checkpoint holds the setting instead.
     """
 
     network: nn.Module
@@ -85,7 +85,7 @@ class TrainingState:
 
 
 def copy_weights(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of the state dict, on the same device.
+    """Copy the state dict, on the same device.
 
     Args:
         network: any module.
@@ -103,7 +103,7 @@ def training_identity(
     device: torch.device,
     row_weights: Tensor | None = None,
 ) -> dict[str, Any]:
-    """Return the facts that must be equal for a training to go on from a checkpoint.
+    """Return the facts that must be equal for a training to resume from a checkpoint.
 
     Args:
         config: settings of the training, JSON-able.
@@ -119,10 +119,10 @@ def training_identity(
     for name, value in network.state_dict().items():
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    weighted = {}
+    weight_facts = {}
     if row_weights is not None:
         values = row_weights.cpu().numpy().tobytes()
-        weighted = {"row weights": hashlib.sha256(values).hexdigest()}
+        weight_facts = {"row weights": hashlib.sha256(values).hexdigest()}
     return {
         "format": _FORMAT,
         **{f"config.{name}": value for name, value in config.items()},
@@ -130,7 +130,7 @@ def training_identity(
         "initial weights": digest.hexdigest(),
         "device": device.type,
         "torch": torch.__version__,
-        **weighted,
+        **weight_facts,
     }
 
 
@@ -155,19 +155,20 @@ def save_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]
 
 
 def load_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]) -> bool:
-    """Bring a fresh state to where the checkpoint left off, if there is one of this training.
+    """Resume a fresh state from the checkpoint, if there is one of this training.
 
     Args:
         folder: where it was saved.
         state: fresh; changed in place.
-        identity: of the training that wants to go on.
+        identity: of the training to resume.
 
     Returns:
-        Whether `state` was changed.
+        True if `state` was changed.
     """
     path = folder / _NAME
     if not path.exists():
         return False
+    # A checkpoint that is damaged or of another training costs time, never correctness.
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()["training"])
@@ -175,15 +176,18 @@ def load_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         _LOG.warning("checkpoint %s cannot be read (%s); training starts afresh", path, error)
         return False
-    found = header["identity"]
-    differing = sorted(k for k in identity.keys() | found.keys() if identity.get(k) != found.get(k))
-    if differing:
+    other = header["identity"]
+    differences = sorted(
+        k for k in identity.keys() | other.keys() if identity.get(k) != other.get(k)
+    )
+    if differences:
         _LOG.warning(
             "checkpoint %s is of another training (%s differ); training starts afresh",
             path,
-            ", ".join(differing),
+            ", ".join(differences),
         )
         return False
+    # The name of a tensor says which state dict it belongs to.
     parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
     for name, value in tensors.items():
         part, _, key = name.partition("/")
@@ -192,6 +196,7 @@ def load_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]
     for key, value in parts["optimizer"].items():
         number, _, moment = key.partition("/")
         moments.setdefault(int(number), {})[moment] = value
+    # The weights and moments go to the device of the network.
     state.network.load_state_dict(parts["network"])
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})

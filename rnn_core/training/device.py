@@ -2,8 +2,8 @@
 
 On an accelerator three things decide whether a second run gives the same bits: the choice of
 kernels by timing, kernels that add in no fixed order, and TF32, which keeps 10 bits of a factor's
-mantissa. `repeatable` turns all three off for a block and puts back what it found. On the CPU
-there is nothing to turn off; what cuts sums there is the number of threads, see `workers.py`.
+mantissa. `repeatable` turns all three off for a block and then restores the settings. On the CPU
+there is nothing to turn off; only the number of threads cuts sums there, see `workers.py`.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ class DeviceChoice(NamedTuple):
 
 
 def resolve_device(wanted: str) -> DeviceChoice:
-    """The device to run on.
+    """Choose the device to run on.
 
     Args:
         wanted: "auto", "cpu", "cuda" or "cuda:K".
 
     Returns:
-        The device, and why it was chosen.
+        The device, and the reason for it.
 
     Raises:
-        ValueError: an accelerator that is not there, or another word.
+        ValueError: the accelerator is not there, or `wanted` is another word.
     """
     if wanted == "cpu":
         return DeviceChoice(torch.device("cpu"), "cpu, as configured")
-    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "auto":
-        if visible:
+        if n_devices:
             name = torch.cuda.get_device_name(0)
-            return DeviceChoice(torch.device("cuda:0"), f"cuda:0, the first of {visible}: {name}")
+            return DeviceChoice(torch.device("cuda:0"), f"cuda:0, the first of {n_devices}: {name}")
         return DeviceChoice(torch.device("cpu"), "cpu, no CUDA device is visible")
     kind, _, number = wanted.partition(":")
     if kind != "cuda" or not (number.isdigit() or wanted == "cuda"):
         raise ValueError(f'device is {wanted!r}, expected "auto", "cpu", "cuda" or "cuda:K"')
-    if int(number or 0) >= visible:
+    if int(number or 0) >= n_devices:
         raise ValueError(
-            f"device {wanted!r} was asked for and {visible} CUDA devices are visible; "
+            f"device {wanted!r} was asked for and {n_devices} CUDA devices are visible; "
             f"set device: cpu or auto, or check the driver and CUDA_VISIBLE_DEVICES"
         )
     device = torch.device("cuda", int(number or 0))
@@ -59,11 +59,11 @@ def resolve_device(wanted: str) -> DeviceChoice:
 
 
 class PeakMemory:
-    """The most memory held since this was made, as far as the system tells.
+    """Peak memory since the start of the measurement, as far as the system tells.
 
     Args:
-        device: an accelerator's own counter is read; for the CPU the process's peak, which no
-            one can reset.
+        device: for an accelerator its own counter is read; for the CPU the process's peak, which
+            cannot be reset.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -72,7 +72,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
 
     def read(self) -> int:
-        """Bytes; 0 where the system does not tell."""
+        """Return the bytes, 0 if the system does not tell."""
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
         if sys.platform == "win32":
@@ -85,7 +85,7 @@ class PeakMemory:
 
 @contextmanager
 def repeatable(device: torch.device, wanted: bool) -> Iterator[None]:
-    """Within: only kernels that give the same bits again, where that is wanted.
+    """Allow only kernels that repeat their bits inside the block, if `wanted`.
 
     Args:
         device: where the network runs. For the CPU nothing is changed.
@@ -105,7 +105,7 @@ def repeatable(device: torch.device, wanted: bool) -> Iterator[None]:
             "deterministic training on CUDA needs CUBLAS_WORKSPACE_CONFIG=:4096:8 in the "
             "environment before the process starts; set it, or set deterministic: false"
         )
-    before = torch.are_deterministic_algorithms_enabled()
+    deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn = torch.backends.cudnn
     with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
@@ -113,4 +113,4 @@ def repeatable(device: torch.device, wanted: bool) -> Iterator[None]:
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before, warn_only=warn_only)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)

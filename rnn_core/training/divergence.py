@@ -1,10 +1,10 @@
 """The cause of a diverged training: the input, the weights, or the loss.
 
 A NaN spreads: from one cell of one window to the loss, from there to every weight, and at the end
-all that is left is a score of NaN. So three facts of every step are kept: is the input finite,
-are the weights finite before the step, is the loss. The first step at which one fails, taken in
-that order, is the cause. The facts stay on the training device and are read every 50 steps, since
-reading them waits for an accelerator; on the CPU they cost about one part in a thousand.
+only a score of NaN is left. So every step keeps three facts: the input is finite, the weights
+before the step are finite, the loss is finite. The cause is the first false fact, in that order, of
+the first step that has one. The facts stay on the training device and are read every 50 steps,
+since reading them waits for an accelerator; on the CPU they cost about one part in a thousand.
 
 Shapes: `B` batch, `L` window length, `F` features.
 """
@@ -34,7 +34,7 @@ class TrainingDivergedError(RuntimeError):
     Args:
         epoch: from 0.
         batch: from 0; None for the validation after the epoch.
-        cause: "input", "weights" or "loss": which was not finite first.
+        cause: "input", "weights" or "loss", the first that was not finite.
     """
 
     def __init__(self, epoch: int, batch: int | None, cause: str) -> None:
@@ -46,11 +46,11 @@ class TrainingDivergedError(RuntimeError):
 
 
 class StepMonitor:
-    """The facts of an epoch's steps, and the sums its running loss is made of.
+    """The facts of an epoch's steps, and the sums of its running loss.
 
     Args:
         epoch: from 0, for the error.
-        device: where the facts are kept.
+        device: of the facts.
     """
 
     def __init__(self, epoch: int, device: torch.device) -> None:
@@ -79,7 +79,7 @@ class StepMonitor:
             self._read()
 
     def totals(self) -> tuple[float, int]:
-        """Mean squared error over the epoch's rows as they were trained on, and their number.
+        """Return the running mean squared error of the epoch's rows, and their number.
 
         Returns:
             (loss, rows).
@@ -111,7 +111,7 @@ class StepMonitor:
 
 
 def all_finite(tensors: Iterable[Tensor]) -> Tensor:
-    """Whether every number is finite, without waiting for the device.
+    """True if every number is finite; the test does not wait for the device.
 
     Args:
         tensors: floats on one device.

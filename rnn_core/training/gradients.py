@@ -8,7 +8,7 @@ with weights w of one unless the caller gives some. Its gradient is that of the 
 the number, so each shard needs only its own rows.
 
 Rule matched: qlib contrib/model/pytorch_lstm_ts.py `loss_fn`, which divides by the number of
-rows and not by the sum of weights. qlib leaves out NaN labels only; here infinite ones too.
+rows and not by the sum of weights. qlib leaves out NaN labels only; this code also infinite ones.
 
 Shapes: `B` batch, `L` window length, `F` features.
 """
@@ -34,7 +34,7 @@ class BatchGradient(NamedTuple):
     Args:
         squares: weighted sum of squared errors over the known rows, float64 scalar.
         rows: number of known rows, int64 scalar.
-        input_ok: whether every feature of every row is finite, bool scalar.
+        input_ok: True if every feature of every row is finite, bool scalar.
         gradients: of `squares`, one per trainable parameter, in their order.
     """
 
@@ -45,13 +45,13 @@ class BatchGradient(NamedTuple):
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:
-    """The parameters that a step changes, in the network's order.
+    """Return the parameters that a step changes, in the network's order.
 
     Args:
         network: any module.
 
     Returns:
-        Those that ask for a gradient.
+        The parameters with `requires_grad`.
     """
     return [p for p in network.parameters() if p.requires_grad]
 
@@ -82,12 +82,13 @@ def batch_gradient(
     """
     parameters = trainable(network)
 
+    # One thread computes a shard, from gather to gradient.
     def one(part: Tensor) -> BatchGradient:
         x, y = split_label(source.batch(part, part.device))  # [b, L, F], [b]
-        known = torch.isfinite(y)  # [b]
+        label_mask = torch.isfinite(y)  # [b]
         with mixed(part.device, precision):
             scores = network(x)  # [b]
-        errors = torch.where(known, scores.float() - y, 0.0).square()  # [b]
+        errors = torch.where(label_mask, scores.float() - y, 0.0).square()  # [b]
         if row_weights is not None:
             errors = errors * row_weights.index_select(0, part)
         squares = errors.sum()
@@ -95,9 +96,10 @@ def batch_gradient(
             squares, parameters, allow_unused=True, materialize_grads=True
         )
         return BatchGradient(
-            squares.detach().double(), known.sum(), torch.isfinite(x).all(), gradients
+            squares.detach().double(), label_mask.sum(), torch.isfinite(x).all(), gradients
         )
 
+    # The order of the sum is that of the shards, whichever thread is done first.
     parts = workers.map(one, shards(indices, shard_rows(network))) if sharded else [one(indices)]
     total = parts[0]
     for part in parts[1:]:
@@ -111,7 +113,7 @@ def batch_gradient(
 
 
 def weight_tensor(weights: ArrayLike | None, n_rows: int, device: torch.device) -> Tensor | None:
-    """The weights of the training rows, checked.
+    """Check the weights of the training rows and move them to the device.
 
     Args:
         weights: [S], or None.

@@ -6,10 +6,10 @@
 
 bfloat16 has float32's range, so no loss scaling is needed. Validation and prediction are always
 computed without the mix, so that the score that is served is that of the weights. torch's own
-default is tf32 for cuDNN's layers and float32 for other products; here it is one or the other.
+default is tf32 for cuDNN's layers and float32 for other products; here all products have one.
 
-The CPU computes in float32, whatever is asked for: `effective_precision` says so, and that is what
-is recorded.
+The CPU always computes in float32. `effective_precision` returns the precision in use, which is
+recorded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 
 
 def effective_precision(device: torch.device, wanted: str) -> str:
-    """Return the precision in which a training on a device really computes.
+    """Return the precision that a training on a device has in fact.
 
     Args:
         device: where it runs.
@@ -45,7 +45,7 @@ def effective_precision(device: torch.device, wanted: str) -> str:
 
 @contextmanager
 def product_precision(device: torch.device, precision: str) -> Iterator[None]:
-    """Within: products of float32 matrices are computed as named. After: as before.
+    """Compute products of float32 matrices in the named precision inside the block.
 
     Args:
         device: for the CPU nothing is changed.
@@ -58,16 +58,16 @@ def product_precision(device: torch.device, precision: str) -> Iterator[None]:
         yield
         return
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
+    settings = cudnn.allow_tf32, matmul.allow_tf32
     cudnn.allow_tf32 = matmul.allow_tf32 = precision != "float32"
     try:
         yield
     finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = before
+        cudnn.allow_tf32, matmul.allow_tf32 = settings
 
 
 def mixed(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The context of a training step's forward pass.
+    """Return the context of a training step's forward pass.
 
     Args:
         device: where the network runs.

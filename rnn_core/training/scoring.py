@@ -36,13 +36,13 @@ _BATCH_SIZE = 4096
 
 
 def split_label(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Features, and the label: the last column of the newest session.
+    """Split windows into features and the label, the last column of the newest session.
 
     Args:
         windows: [B, L, F + 1], the label last.
 
     Returns:
-        ([B, L, F], [B]), float32. Labels of older sessions are dropped: they are no input.
+        ([B, L, F], [B]), float32. Labels of older sessions are dropped, since they are no input.
     """
     return windows[..., :-1].float(), windows[:, -1, -1].float()
 
@@ -80,14 +80,14 @@ def score_windows(
     has_label: bool,
     batch_size: int = _BATCH_SIZE,
 ) -> tuple[Tensor, Tensor | None]:
-    """Scores of all samples of a source, in its order, and their labels.
+    """Score all samples of a source, in its order, and collect their labels.
 
     Args:
-        network: on `device`. Evaluated in eval mode; its mode is put back afterwards.
+        network: on `device`. It runs in eval mode; its own mode is then restored.
         source: windows [B, L, F], or [B, L, F + 1] with a label.
         device: where to run.
         workers: the calls are spread over them.
-        has_label: whether the last column is a label.
+        has_label: True if the last column is a label.
         batch_size: most rows of one call; on the CPU it is `shard_rows` at most.
 
     Returns:
@@ -98,6 +98,7 @@ def score_windows(
     """
     rows = min(batch_size, shard_rows(network)) if device.type == "cpu" else batch_size
 
+    # Every call has `rows` rows, so that no score depends on the number of rows beside it.
     def one_call(first: int) -> tuple[Tensor, Tensor | None]:
         indices = torch.arange(first, min(first + rows, len(source)), device=device)
         windows = source.batch(indices, device)
@@ -111,6 +112,7 @@ def score_windows(
 
     if len(source):
         source.batch(torch.zeros(1, dtype=torch.int64), device)  # fills its caches, in one thread
+    # The calls are spread over the threads; their results keep the order of the source.
     was_training = network.training
     network.eval()
     try:
@@ -133,7 +135,7 @@ def predict(
     batch_size: int = _BATCH_SIZE,
     has_label: bool = False,
 ) -> NDArray[np.float32]:
-    """Scores of all samples of a source.
+    """Score all samples of a source.
 
     The score of a sample depends on its window, the weights and the device; never, not in its
     last bit, on the other samples, on their order or on the number of threads.
@@ -143,9 +145,8 @@ def predict(
         source: windows [B, L, F] as the network was trained on, filled and finite.
         device: "auto", "cpu", "cuda" or "cuda:K".
         batch_size: most rows of one call of the network; on the CPU it is `shard_rows` at
-            most. Smaller
-            ones save memory and may change last bits, so keep to one.
-        has_label: whether the windows end in a label column, which is then left out.
+            most. A smaller number saves memory and may change last bits, so keep to one.
+        has_label: True if the windows end in a label column, which is then left out.
 
     Returns:
         float32 [S], in the order of the source.
@@ -156,16 +157,17 @@ def predict(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
-    where = resolve_device(str(device)).device
-    network.to(where)
-    with Workers(where) as workers:
+    torch_device = resolve_device(str(device)).device
+    network.to(torch_device)
+    with Workers(torch_device) as workers:
         scores, _ = score_windows(
-            network, source, where, workers, has_label=has_label, batch_size=batch_size
+            network, source, torch_device, workers, has_label=has_label, batch_size=batch_size
         )
+    # A score that is not finite is an error, which names the first sample and the reason.
     values: NDArray[np.float32] = scores.cpu().numpy()
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        raise ValueError(_describe_bad(bad, network, source, where, has_label))
+        raise ValueError(_describe_bad(bad, network, source, torch_device, has_label))
     return values
 
 
@@ -176,31 +178,31 @@ def _describe_bad(
     device: torch.device,
     has_label: bool,
 ) -> str:
-    """The message for scores that are not finite."""
+    """Build the message about scores that are not finite."""
     first = str(int(bad[0]))
     if isinstance(source, SessionSource):
         key: Any = source.get_index()[int(bad[0])]
         first = f"{key[0]:%Y-%m-%d} {key[1]}"
-    where = f"{len(bad)} of {len(source)} scores are not finite, the first at {first}"
+    summary = f"{len(bad)} of {len(source)} scores are not finite, the first at {first}"
     if not bool(all_finite(network.parameters())):
-        return f"{where}; the network's weights are not finite: train it anew"
+        return f"{summary}; the network's weights are not finite: train it anew"
     window = source.batch(torch.tensor([int(bad[0])], device=device), device)
     x = split_label(window)[0] if has_label else window
     n_cells = int((~torch.isfinite(x)).sum())
     if n_cells:
         return (
-            f"{where}; {n_cells} cells of that window are not finite: set fillna_type of the "
+            f"{summary}; {n_cells} cells of that window are not finite: set fillna_type of the "
             f"source to 'ffill+bfill', or fill the features in a processor"
         )
-    return f"{where}; its window is finite, so features of extreme size overflow: normalise them"
+    return f"{summary}; its window is finite, so features of extreme size overflow: normalise them"
 
 
 class Validator:
     """The score that selects the best epoch; higher is better.
 
-    "loss": minus the mean squared error, over all validation rows with a finite label.
-    "ic": the mean over sessions of the Pearson correlation of score and label; sessions where it
-    is undefined (one name, no variation) are left out.
+    "loss": minus the mean squared error, over all validation rows with a finite label. "ic": the
+    mean over sessions of the Pearson correlation of score and label; sessions without one (one
+    name, no variation) are left out.
 
     Args:
         source: windows [B, L, F + 1], the label last.
@@ -249,11 +251,11 @@ class Validator:
         return self.score_of(predicted, label)
 
     def score_of(self, predicted: NDArray[np.float64], label: NDArray[np.float64]) -> float:
-        """The score of given predictions.
+        """Score predictions of the validation rows.
 
         Args:
             predicted: [S], finite, in the order of the source.
-            label: [S]; NaN where there is none.
+            label: [S]; NaN without one.
 
         Returns:
             A finite number, higher is better.
@@ -261,16 +263,16 @@ class Validator:
         Raises:
             ValueError: no validation row has a finite label, or no session has an IC.
         """
-        known = np.isfinite(label)
-        if not known.any():
+        label_mask = np.isfinite(label)
+        if not label_mask.any():
             raise ValueError(
                 "no validation row has a finite label; check the label and flt_data of the source"
             )
         if self._index is None:
-            return -float(np.mean(np.square(predicted[known] - label[known])))
+            return -float(np.mean(np.square(predicted[label_mask] - label[label_mask])))
         ic, _ = calc_ic(
-            pd.Series(predicted[known], index=self._index[known]),
-            pd.Series(label[known], index=self._index[known]),
+            pd.Series(predicted[label_mask], index=self._index[label_mask]),
+            pd.Series(label[label_mask], index=self._index[label_mask]),
         )
         score = float(ic.mean())
         if not np.isfinite(score):

@@ -1,15 +1,15 @@
 """The random numbers of a training, all from one seed.
 
-The contract, for one seed, one kind of CPU and one version of torch: the same bits, in any
-process and however many trainings ran before, and no draw from or change to the process's own
-generators.
+For one seed, one kind of CPU and one version of torch a training gives the same bits, in any
+process and after any number of trainings, and it neither draws from the process's own generators
+nor changes them.
 
 * Initial weights: torch's CPU generator, seeded with `seed` itself inside a fork of its state.
   A network thus starts from the weights that qlib gives it for that seed.
 * Row order and dropout of epoch e: generators seeded from (seed, purpose, e). An epoch is a pure
   function of the seed and its number, so a resumed training needs no generator state.
 
-torch's modules draw from the process's one generator, so all that is done with it here holds a
+torch's modules draw from the process's one generator, so every use of that generator here holds a
 lock: trainings in several threads of a process do not mix.
 
 qlib seeds numpy's and torch's global generators in the model's constructor and nothing else
@@ -37,7 +37,7 @@ def seeded_network(build: Callable[[], Network], seed: int) -> Network:
     """Build a network whose initial weights are a function of the seed.
 
     Args:
-        build: makes the network, on the CPU.
+        build: builds the network, on the CPU.
         seed: whole number of 0 or more.
 
     Returns:
@@ -49,7 +49,7 @@ def seeded_network(build: Callable[[], Network], seed: int) -> Network:
 
 
 def epoch_order(n_samples: int, seed: int, epoch: int) -> Tensor:
-    """The order in which an epoch visits the training rows.
+    """Draw the order in which an epoch visits the training rows.
 
     Args:
         n_samples: S.
@@ -65,7 +65,7 @@ def epoch_order(n_samples: int, seed: int, epoch: int) -> Tensor:
 
 @contextmanager
 def seeded_dropout(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
-    """Within: dropout masks are a function of seed and epoch. After: generators as before.
+    """Make dropout masks a function of seed and epoch inside the block.
 
     Args:
         device: where the network runs; only its generator and the CPU's are touched.
@@ -77,16 +77,16 @@ def seeded_dropout(device: torch.device, seed: int, epoch: int) -> Iterator[None
     """
     cuda = device.type == "cuda"
     with _forked_generators([device] if cuda else []):
-        derived = _derived(seed, _DROPOUT, epoch)
-        torch.default_generator.manual_seed(derived)
+        epoch_seed = _derived(seed, _DROPOUT, epoch)
+        torch.default_generator.manual_seed(epoch_seed)
         if cuda:
             with torch.cuda.device(device):
-                torch.cuda.manual_seed(derived)
+                torch.cuda.manual_seed(epoch_seed)
         yield
 
 
 def draws_random_numbers(run: Callable[[], object]) -> bool:
-    """Whether a call draws from torch's CPU generator, which is left as it was.
+    """True if a call draws from torch's CPU generator, whose state is restored.
 
     Args:
         run: the call.
@@ -95,18 +95,18 @@ def draws_random_numbers(run: Callable[[], object]) -> bool:
         True if the generator moved.
     """
     with _forked_generators([]):
-        before = torch.default_generator.get_state()
+        state = torch.default_generator.get_state()
         run()
-        return not torch.equal(before, torch.default_generator.get_state())
+        return not torch.equal(state, torch.default_generator.get_state())
 
 
 @contextmanager
 def _forked_generators(devices: list[torch.device]) -> Iterator[None]:
-    """Within: the generators of the CPU and of `devices` are this thread's. After: as before."""
+    """Lend this thread the generators of the CPU and of `devices`, and restore their states."""
     with _GENERATOR_LOCK, torch.random.fork_rng(devices=devices):
         yield
 
 
 def _derived(seed: int, purpose: int, epoch: int) -> int:
-    """A seed below 2**63 that depends on all three and is well mixed."""
+    """Mix the three numbers into a seed below 2**63."""
     return int(np.random.SeedSequence([seed, purpose, epoch]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,7 +1,7 @@
 """The protocol of a source of windows, for training and prediction.
 
 `rnn_core.data.TSDataSampler` fulfils the protocol. It stands here so that neither package needs to
-import the other, and so that a test can bring ten lines of its own.
+import the other, and so that ten lines of a test can fulfil it too.
 
 Shapes: `S` samples, `B` batch, `L` window length in sessions, `F` columns of a window.
 """
@@ -19,12 +19,12 @@ class WindowSource(Protocol):
     """S windows, gathered a batch at a time."""
 
     def __len__(self) -> int:
-        """S."""
+        """Return S."""
 
     def batch(self, indices: Tensor, device: torch.device) -> Tensor:
-        """Windows [B, L, F] on `device`, of the samples in `indices` (int64).
+        """Gather windows [B, L, F] on `device` for the samples in `indices` (int64).
 
-        Called from several threads at once, after one call from a single one.
+        Several threads call this method at once, after a first call from a single thread.
         """
 
 
@@ -33,4 +33,4 @@ class SessionSource(WindowSource, Protocol):
     """A source that knows the session and instrument of each sample."""
 
     def get_index(self) -> pd.MultiIndex:
-        """(datetime, instrument) of every sample, in the order of the samples."""
+        """Return (datetime, instrument) of every sample, in the order of the samples."""

@@ -1,11 +1,11 @@
 """One trainer for every network: fit -> run_epoch -> train_step, and one visible loop.
 
 Every epoch: shuffle the rows, take full batches, minimise the squared error, score the validation
-rows, keep the weights if the score is the best so far, save a checkpoint, report. It ends after
-`n_epochs`, or after `early_stop` epochs in a row without a strictly better score; the best
-weights are put back.
+rows, keep the weights if the score is the best so far, save a checkpoint, report. A training ends
+after `n_epochs`, or after `early_stop` epochs in a row without a strictly better score, with the
+best weights.
 
-Choices where qlib's trainer does otherwise (quirk numbers of its register): the loss of an epoch
+Differences from qlib's trainer (quirk numbers of its register): the loss of an epoch
 is the running one, without a second pass over the training rows, and validation builds no graph
 (Q19); validation counts every row, the tail too (Q13); a training set smaller than a batch is one
 batch, where qlib's has none, and otherwise the shuffled tail is left to another epoch as in qlib;
@@ -87,15 +87,15 @@ class FitResult:
         history: one row an epoch: epoch, train_loss, valid_score, best, samples. No times, so
             equal trainings have equal histories.
         best_epoch: from 0.
-        best_score: its validation score. It selected the epoch: it is no measure of performance.
-            NaN without validation rows, where the last epoch is the best one.
-        stopped_early: whether `early_stop` ended it.
+        best_score: its validation score, which selected the epoch and so measures no performance.
+            NaN without validation rows; the last epoch is then the best one.
+        stopped_early: True if `early_stop` ended the training.
         samples_per_second: training rows per second of training, in this call; 0 if a checkpoint
             of a finished training left nothing to do.
         seconds: of this call.
-        device: where it ran.
-        device_reason: why there, in words.
-        precision: what it computed in: "float32", "tf32" or "bfloat16".
+        device: of the training.
+        device_reason: the reason for the device, in words.
+        precision: of the products: "float32", "tf32" or "bfloat16".
         peak_memory: bytes; on an accelerator the most that were allocated there, on the CPU the
             most that the process has held so far.
     """
@@ -118,8 +118,8 @@ class Trainer:
 
     Args:
         config: settings.
-        callback: called after every epoch, once its checkpoint is on disk. What it raises ends
-            the training.
+        callback: called after every epoch, once its checkpoint is on disk. An exception of it
+            ends the training.
     """
 
     def __init__(
@@ -150,26 +150,27 @@ class Trainer:
             valid: alike; selects the best epoch. None: all epochs are run, the last one is kept.
             weights: of the training rows, [S], 0 or more; None for ones. The loss is
                 sum(w * error^2) / number of rows, so weights of mean 1 keep its scale.
-            data_fingerprint: a name for the contents of both sources; a checkpoint is gone on
-                from only under the same name.
-            checkpoint_dir: where to save after every epoch, and to go on from; None for neither.
-                The checkpoint is removed when the training ends.
-            keep_checkpoint: leave it there, for a caller that has yet to save the result.
+            data_fingerprint: a name for the contents of both sources; a checkpoint is
+                resumed only under the same name.
+            checkpoint_dir: folder of the checkpoint that is saved after every epoch, and resumed;
+                None for no checkpoint. The end of the training removes it.
+            keep_checkpoint: leave it in the folder, for a caller that has yet to save the result.
 
         Returns:
-            The network with its best weights, and how it came to them.
+            The network with its best weights, and the facts of the training.
 
         Raises:
             ValueError: a source without samples or without finite labels, windows of another
                 width than the network's, weights that do not fit, or a device that is not there.
             TrainingDivergedError: a number that is not finite.
         """
-        config, began = self.config, time.perf_counter()
+        config, start = self.config, time.perf_counter()
         for name, source in (("training", train), ("validation", valid)):
             if source is not None and len(source) == 0:
                 raise ValueError(
                     f"the {name} source has no samples; check its range of sessions and flt_data"
                 )
+        # The state of the training: fresh, or that of the checkpoint.
         device, reason = resolve_device(config.device)
         precision = effective_precision(device, config.precision)
         memory = PeakMemory(device)
@@ -185,6 +186,7 @@ class Trainer:
             _LOG.info("going on after epoch %d from %s", len(state.history) - 1, folder)
         _LOG.info("training on %s, %d rows, on %s", type(network).__name__, len(train), reason)
 
+        # One epoch after the other: train, validate, save the checkpoint, report.
         samples, seconds = 0, 0.0
         network.train()
         example = split_label(train.batch(torch.zeros(1, dtype=torch.int64), device))[0]
@@ -195,8 +197,8 @@ class Trainer:
             Workers(device) as workers,
         ):
             while not self._finished(state):
-                row, took = self.run_epoch(state, train, validator, device, workers)
-                samples, seconds = samples + row.samples, seconds + took
+                row, duration = self.run_epoch(state, train, validator, device, workers)
+                samples, seconds = samples + row.samples, seconds + duration
                 if folder is not None:
                     save_checkpoint(folder, state, identity)
                 if self.callback is not None and state.best is not None:
@@ -207,10 +209,11 @@ class Trainer:
                             row.train_loss,
                             row.valid_score,
                             state.best.epoch,
-                            row.samples / took,
+                            row.samples / duration,
                         )
                     )
 
+        # The best weights are the result; the checkpoint has served.
         network.load_state_dict(state.best_weights)
         network.eval()
         if folder is not None and not keep_checkpoint:
@@ -223,7 +226,7 @@ class Trainer:
             best_score=best.valid_score,
             stopped_early=state.epochs_since_best >= config.early_stop,
             samples_per_second=samples / seconds if seconds else 0.0,
-            seconds=time.perf_counter() - began,
+            seconds=time.perf_counter() - start,
             device=str(device),
             device_reason=reason,
             precision=precision,
@@ -238,7 +241,7 @@ class Trainer:
         device: torch.device,
         workers: Workers,
     ) -> tuple[EpochRow, float]:
-        """One pass over the training rows, then the validation score.
+        """Pass once over the training rows, then score the validation rows.
 
         Args:
             state: changed in place: weights, moments, one more row, perhaps the best weights.
@@ -254,31 +257,33 @@ class Trainer:
             TrainingDivergedError: a number that is not finite.
             ValueError: no finite label in either source.
         """
+        # The training pass; its order and dropout are functions of the seed and the epoch.
         epoch, n_samples = len(state.history), len(train)
         size = min(self.config.batch_size, n_samples)  # fewer rows than a batch: one batch
         order = epoch_order(n_samples, self.config.seed, epoch).to(device)
         monitor = StepMonitor(epoch, device)
-        began = time.perf_counter()
+        start = time.perf_counter()
         state.network.train()
-        seeded = seeded_dropout(device, self.config.seed, epoch)
-        with nullcontext() if state.sharded else seeded:  # shards draw no random numbers
+        dropout = seeded_dropout(device, self.config.seed, epoch)
+        with nullcontext() if state.sharded else dropout:  # shards draw no random numbers
             for first in range(0, n_samples - size + 1, size):  # full batches only
                 self.train_step(state, train, order[first : first + size], monitor, workers)
         train_loss, samples = monitor.totals()
-        took = time.perf_counter() - began
+        duration = time.perf_counter() - start
 
+        # Without validation rows every epoch counts as the best so far.
         if validator is not None:
             score = validator.score(state.network, device, epoch, workers)
-            better = state.best is None or score > state.best.valid_score
+            is_best = state.best is None or score > state.best.valid_score
         elif bool(all_finite(state.network.parameters())):
-            score, better = math.nan, True
+            score, is_best = math.nan, True
         else:
             raise TrainingDivergedError(epoch, n_samples // size, "weights")
-        if better:
+        if is_best:
             state.best_weights = copy_weights(state.network)
-        row = EpochRow(epoch, train_loss, score, better, samples)
+        row = EpochRow(epoch, train_loss, score, is_best, samples)
         state.history.append(row)
-        return row, took
+        return row, duration
 
     def train_step(
         self,
@@ -288,17 +293,18 @@ class Trainer:
         monitor: StepMonitor,
         workers: Workers,
     ) -> None:
-        """One step of the optimizer: mean squared error over the rows with a finite label.
+        """Take one step of the optimizer on the mean squared error of the labelled rows.
 
         Args:
             state: its weights and moments are changed.
             train: windows [B, L, F + 1].
             indices: of the batch, [B], on the device.
-            monitor: told whether weights, input and loss were finite.
+            monitor: records whether weights, input and loss were finite.
             workers: for the shards of the batch.
 
         Raises:
-            TrainingDivergedError: they were not, at this step or one since the last reading.
+            TrainingDivergedError: a number was not finite, at this step or one since the last
+                reading.
         """
         weights_ok = all_finite(state.network.parameters())
         sums = batch_gradient(
@@ -310,22 +316,22 @@ class Trainer:
             row_weights=state.row_weights,
             precision=state.precision,
         )
-        known = sums.rows.clamp(min=1)
+        n_rows = sums.rows.clamp(min=1)
         for parameter, gradient in zip(trainable(state.network), sums.gradients, strict=True):
-            parameter.grad = gradient / known
+            parameter.grad = gradient / n_rows
         clip_grad_value_(state.network.parameters(), self.config.clip_value)
         state.optimizer.step()
         monitor.record(weights_ok, sums.input_ok, sums.squares, sums.rows)
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Adam, on an accelerator as one kernel, or plain gradient descent."""
+        """Build Adam, on an accelerator as one kernel, or plain gradient descent."""
         if self.config.optimizer == "adam":
             fused = next(network.parameters()).device.type == "cuda"
             return torch.optim.Adam(network.parameters(), lr=self.config.lr, fused=fused)
         return torch.optim.SGD(network.parameters(), lr=self.config.lr)
 
     def _finished(self, state: TrainingState) -> bool:
-        """Whether there is no further epoch to run."""
+        """True if there is no further epoch to run."""
         return (
             len(state.history) >= self.config.n_epochs
             or state.epochs_since_best >= self.config.early_stop

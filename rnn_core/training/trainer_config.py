@@ -39,13 +39,13 @@ class TrainerConfig:
         batch_size: rows of a training batch.
         early_stop: epochs in a row without a better validation score that end the training.
         loss: "mse", the mean squared error over rows with a finite label.
-        metric: what selects the best epoch, higher is better: "loss" is minus the mean squared
-            error over all validation rows, "ic" the mean over sessions of the Pearson
+        metric: the score that selects the best epoch, higher is better: "loss" is minus the mean
+            squared error over all validation rows, "ic" the mean over sessions of the Pearson
             correlation of score and label.
         optimizer: "adam", or "gd" for plain gradient descent.
         clip_value: gradients are clipped to [-clip_value, clip_value], element by element.
         seed: of the order of rows and of dropout; `seeded_network` takes it for the weights.
-        device: "auto" (the accelerator where there is one), "cpu", "cuda" or "cuda:K".
+        device: "auto" (the accelerator if there is one), "cpu", "cuda" or "cuda:K".
         deterministic: only repeatable kernels on an accelerator, at some cost in speed; needs
             CUBLAS_WORKSPACE_CONFIG in the environment. The CPU's are repeatable anyway.
         precision: of an accelerator's products: "float32", "tf32", or "bfloat16" for mixed
@@ -94,7 +94,7 @@ class TrainerConfig:
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any]) -> TrainerConfig:
-        """Settings from a parsed config file.
+        """Build the settings from a parsed config file.
 
         Args:
             given: field name to value; fields that are left out keep their default.
@@ -105,18 +105,18 @@ class TrainerConfig:
         Raises:
             ValueError: an unknown field (the message names the nearest) or a bad value.
         """
-        known = [f.name for f in dataclasses.fields(cls)]
+        names = [f.name for f in dataclasses.fields(cls)]
         for name in given:
-            if name not in known:
+            if name not in names:
                 raise ValueError(
-                    f"no training setting {name!r}, expected some of {', '.join(known)}"
-                    f"{near_matches(name, known)}"
+                    f"no training setting {name!r}, expected some of {', '.join(names)}"
+                    f"{near_matches(name, names)}"
                 )
         return cls(**given)
 
     @classmethod
     def for_family(cls, family: str, **given: Any) -> TrainerConfig:
-        """A family's benchmark settings, with changes.
+        """Build a family's benchmark settings, with changes.
 
         Args:
             family: a key of `MODEL_FAMILIES`.

@@ -1,13 +1,13 @@
 """The verdict of validation on a trained model, before the model is put in force.
 
-The scores of all members on the held-out rows, averaged as they will be served, against what needs
-no model: the constant that the training labels suggest. A network whose scores hardly vary, or
-that a constant beats on the rows that selected its epoch, has learned nothing. Squared error is a
-hard judge of returns, which are nearly noise: a network may order the names well and still lose to
-the constant, for the size of its scores alone. So the order is judged too, by the rank IC.
+The scores of all members on the held-out rows, averaged as they will be served, are compared with a
+constant, which needs no model: the mean training label. A network whose scores hardly vary, or that
+a constant beats on the rows that selected its epoch, has learned nothing. Squared error is a hard
+judge of returns, which are nearly noise: a network may order the names well and still lose to the
+constant, for the size of its scores alone. So the order is judged too, by the rank IC.
 
-The validation score selected the epoch, so it flatters the model. It is good enough to reject one,
-never to praise it.
+The validation score selected the epoch, so it flatters the model. It is good enough to reject a
+model, never to praise one.
 
 Shapes: `S` samples, `K` members.
 """
@@ -31,7 +31,7 @@ from rnn_core.training.workers import Workers
 
 @dataclass(frozen=True)
 class ValidationFacts:
-    """A model on its validation rows.
+    """The facts of a model on its validation rows.
 
     Attributes:
         score: of the mean over the members, by the metric that selected the epoch; higher is
@@ -40,7 +40,7 @@ class ValidationFacts:
             whose constant has no correlation.
         spread: standard deviation of the scores over all validation rows.
         rank_ic: mean over the validation sessions of Spearman's correlation of score and label;
-            NaN where no session has one or the source knows no sessions.
+            NaN if no session has one or the source knows no sessions.
         rows: validation rows with a label.
     """
 
@@ -74,11 +74,14 @@ def validation_facts(
     Raises:
         ValueError: no validation row has a finite label, or no session has an IC.
     """
-    where = resolve_device(device).device
+    torch_device = resolve_device(device).device
+    # The scores of the members are averaged, as when they are served.
     total, labels = np.zeros(len(valid)), np.zeros(len(valid))
-    with Workers(where) as workers:
+    with Workers(torch_device) as workers:
         for member in members:
-            scores, y = score_windows(member.to(where), valid, where, workers, has_label=True)
+            scores, y = score_windows(
+                member.to(torch_device), valid, torch_device, workers, has_label=True
+            )
             total += scores.cpu().numpy()
             if y is not None:
                 labels = y.cpu().numpy().astype(np.float64)
@@ -97,7 +100,7 @@ def validation_facts(
 def _mean_rank_ic(
     valid: WindowSource, scores: NDArray[np.float64], labels: NDArray[np.float64]
 ) -> float:
-    """The mean over sessions, NaN where there is none."""
+    """Average the rank IC over sessions, NaN without any."""
     if not isinstance(valid, SessionSource):
         return float("nan")
     index = valid.get_index()

@@ -44,7 +44,7 @@ _SHARD_ROWS = 256
 class Workers:
     """As many threads as torch uses on this process's CPU, with one intra-op thread each.
 
-    Use as a context manager. On an accelerator, or where torch is set to one thread, everything
+    Use as a context manager. On an accelerator, or if torch is set to one thread, everything
     runs in the calling thread.
 
     Args:
@@ -60,11 +60,11 @@ class Workers:
         if self._device.type == "cpu":
             keep_freed_memory()
         if self._n_threads > 1:
-            started = threading.Barrier(self._n_threads)
+            barrier = threading.Barrier(self._n_threads)
             self._pool = ThreadPoolExecutor(
                 self._n_threads, "rnn-shard", initializer=_use_one_thread
             )
-            list(self._pool.map(lambda _: started.wait(), range(self._n_threads)))
+            list(self._pool.map(lambda _: barrier.wait(), range(self._n_threads)))
             # The setting is a thread's own, but threads that start later copy the last one made.
             torch.set_num_threads(self._n_threads)
         return self
@@ -84,14 +84,14 @@ class Workers:
 
         Args:
             function: called from several threads at once; torch's gradient mode is a thread's
-                own, so it must set it itself.
-            items: its arguments.
+                own, so `function` must set that mode itself.
+            items: the arguments of the calls.
 
         Returns:
             The results, in the order of the items.
 
         Raises:
-            Exception: what `function` raised, for the first item that made it.
+            Exception: that of `function`, for the first item that raised one.
         """
         if self._pool is None:
             return [function(item) for item in items]
@@ -99,16 +99,16 @@ class Workers:
 
 
 def _use_one_thread() -> None:
-    """One intra-op thread in the calling thread."""
+    """Set the calling thread to one intra-op thread."""
     torch.get_num_threads()  # the first call of a thread copies the process's setting
     torch.set_num_threads(1)
 
 
 def can_shard(network: nn.Module, example: Tensor) -> bool:
-    """Whether the gradient of a batch is the sum of those of its shards, in any thread order.
+    """True if a batch's gradient is the sum of its shards' gradients, in any thread order.
 
-    It is not where rows share statistics (a module with buffers, such as batch normalisation) or
-    where the network draws random numbers (dropout in training mode).
+    It is not if rows share statistics (a module with buffers, such as batch normalisation) or if
+    the network draws random numbers (dropout in training mode).
 
     Args:
         network: in training mode.
@@ -124,13 +124,13 @@ def can_shard(network: nn.Module, example: Tensor) -> bool:
 
 
 def shard_rows(network: nn.Module) -> int:
-    """Most rows of one call of a network on the CPU.
+    """Return the most rows of one call of a network on the CPU.
 
     Args:
         network: may state its own in an attribute `shard_rows`.
 
     Returns:
-        That, or 256.
+        The value of the attribute, or 256.
     """
     return int(getattr(network, "shard_rows", _SHARD_ROWS))
 
@@ -140,7 +140,7 @@ def shards(indices: Tensor, rows: int) -> list[Tensor]:
 
     Args:
         indices: [B], B of 1 or more.
-        rows: of a shard at most.
+        rows: most rows of a shard.
 
     Returns:
         ceil(B / rows) pieces whose sizes differ by at most one.

@@ -1,15 +1,15 @@
 """The inputs of a workflow's run: dataset, bars of the backtest, benchmark.
 
-Everything is loaded and checked before the training begins, so that a benchmark that is not there
-is told in seconds and not after a night.
+Everything is loaded and checked before the training begins, so that a missing benchmark is
+reported in seconds and not after a night.
 
-Only what is read is loaded: the sessions of the handler with the look-back of its features before
-and the look-ahead of its label after, as qlib does, of the instruments that were members in
-between. Features that the first infer processor, a FilterCol, throws away are not computed: the
-20 of 158 that qlib's Alpha158 files of LSTM and GRU keep do not read vwap, which those files'
-own provider lacks.
+The provider reads only the sessions of the handler, with the look-back of its features before and
+the look-ahead of its label after, as in qlib, and only instruments that were members in between.
+Features that the first infer processor, a FilterCol, throws away are not computed: the 20 of 158
+that qlib's Alpha158 files of LSTM and GRU keep do not read vwap, which those files' own provider
+lacks.
 
-Rule matched: qlib data/data.py `LocalExpressionProvider.expression` (what is loaded),
+Rule matched: qlib data/data.py `LocalExpressionProvider.expression` (sessions read),
 backtest/report.py `PortfolioMetrics._cal_benchmark` (benchmark).
 """
 
@@ -48,14 +48,14 @@ NO_LOTS = (
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment as it came out.
+    """One segment after the processing.
 
     Attributes:
         name: of the segment.
         first: its first session with rows.
         last: its last one.
-        sessions: how many have rows.
-        rows: those of the view that it is used by: learn, or infer for "test".
+        sessions: number of sessions with rows.
+        rows: number of rows in the view that is used: learn, or infer for "test".
     """
 
     name: str
@@ -71,13 +71,13 @@ class Material:
 
     Attributes:
         dataset: of the workflow.
-        segments: what is in it.
+        segments: of the dataset.
         n_features: columns after the processors.
         bars: of the backtest, None without one.
         sessions: of the backtest, likewise.
         benchmark: simple return of these sessions, None without one.
         portfolio: settings of the backtest, None without one.
-        notes: what a reader of the results should know of the data.
+        notes: sentences about the data for a reader of the results.
     """
 
     dataset: DatasetH
@@ -91,7 +91,7 @@ class Material:
 
 
 def load_material(spec: WorkflowSpec) -> Material:
-    """Load and process what a workflow runs on.
+    """Load and process the inputs of a workflow.
 
     Args:
         spec: the workflow.
@@ -120,14 +120,14 @@ def load_material(spec: WorkflowSpec) -> Material:
 
 
 def needed_features(features: FeatureSet, arguments: Mapping[str, Any]) -> FeatureSet:
-    """The features that are left after the first infer processor, if that is a FilterCol.
+    """Select the features that remain after the first infer processor, if that is a FilterCol.
 
     Args:
         features: the handler's set.
         arguments: of the handler: processors and process_type.
 
     Returns:
-        The smaller set, or the given one where another view may see the rest.
+        The smaller set, or the given one if another view may read the rest.
     """
     steps: Sequence[Mapping[str, Any]] = arguments.get("infer_processors") or ()
     if (
@@ -138,12 +138,12 @@ def needed_features(features: FeatureSet, arguments: Mapping[str, Any]) -> Featu
         or arguments.get("process_type") != "append"
     ):
         return features
-    wanted = set(steps[0]["kwargs"]["col_list"])
-    return FeatureSet([pair for pair in features.items() if pair[0] in wanted], name=features.name)
+    names = set(steps[0]["kwargs"]["col_list"])
+    return FeatureSet([pair for pair in features.items() if pair[0] in names], name=features.name)
 
 
 def _members(provider: QlibProvider, spec: DatasetSpec) -> Universe | tuple[str, ...]:
-    """The instruments of the handler: spans that overlap its time, or codes."""
+    """Select the instruments of the handler: spans that overlap its time, or codes."""
     if not isinstance(spec.instruments, str):
         return spec.instruments
     universe = provider.instruments(spec.instruments)
@@ -165,19 +165,21 @@ def _members(provider: QlibProvider, spec: DatasetSpec) -> Universe | tuple[str,
 def _dataset(
     provider: QlibProvider, universe: Universe | tuple[str, ...], spec: WorkflowSpec
 ) -> tuple[DatasetH, list[str]]:
-    """The dataset over the bars that its handler reads, and the codes that have any."""
-    asked = spec.dataset
-    handler = HANDLERS[asked.handler]
-    features = needed_features(handler.default_set(), asked.arguments)
-    labels = label_set(asked.arguments.get("label", handler.default_label))
+    """Build the dataset over the bars that its handler reads, and list the codes with bars."""
+    dataset_spec = spec.dataset
+    handler = HANDLERS[dataset_spec.handler]
+    features = needed_features(handler.default_set(), dataset_spec.arguments)
+    labels = label_set(dataset_spec.arguments.get("label", handler.default_label))
+    # The sessions to read: those of the handler, its look-back and its look-ahead.
     calendar = provider.calendar
-    start, end = session_label(asked.start_time), session_label(asked.end_time)
+    start, end = session_label(dataset_spec.start_time), session_label(dataset_spec.end_time)
     first = 0 if start is None else int(calendar.searchsorted(start, "left"))
     last = len(calendar) if end is None else int(calendar.searchsorted(end, "right"))
     if first >= last:
         raise WorkflowError(
-            f"no session between start_time {asked.start_time} and end_time {asked.end_time}: the "
-            f"calendar of {provider.root} spans {calendar[0]:%Y-%m-%d} to {calendar[-1]:%Y-%m-%d}"
+            f"no session between start_time {dataset_spec.start_time} and end_time "
+            f"{dataset_spec.end_time}: the calendar of {provider.root} spans "
+            f"{calendar[0]:%Y-%m-%d} to {calendar[-1]:%Y-%m-%d}"
         )
     first = max(0, first - max(features.look_back, labels.look_back))
     last = min(len(calendar), last + labels.look_ahead)
@@ -189,29 +191,31 @@ def _dataset(
         keep_suspended=spec.semantics == "qlib",
         vwap=spec.provider.vwap,
     )
-    held = panel.instruments
-    if isinstance(universe, Universe):  # those without a folder were logged by the provider
-        spans = universe.spans[universe.spans["instrument"].isin(held)]
+    # Only instruments with bars are members.
+    codes = panel.instruments
+    if isinstance(universe, Universe):  # the provider has logged those without a folder
+        spans = universe.spans[universe.spans["instrument"].isin(codes)]
         instruments: Any = Universe(spans, name=universe.name)
     else:
-        instruments = [code for code in universe if code in held]
+        instruments = [code for code in universe if code in codes]
+    # The handler and the dataset, in the form of qlib's configuration.
     kwargs = {
-        **asked.arguments,
+        **dataset_spec.arguments,
         "bars": panel,
         "instruments": instruments,
-        "start_time": asked.start_time,
-        "end_time": asked.end_time,
+        "start_time": dataset_spec.start_time,
+        "end_time": dataset_spec.end_time,
         "semantics": spec.semantics,
         "feature_set": features,
     }
     options: dict[str, Any] = {}
-    if asked.step_len is not None:
+    if dataset_spec.step_len is not None:
         rows = "fetched" if spec.semantics == "qlib" else "infer"
-        options = {"step_len": asked.step_len, "window_rows": rows}
-    dataset = DATASETS[asked.dataset](
-        {"class": asked.handler, "kwargs": kwargs}, asked.segments, **options
+        options = {"step_len": dataset_spec.step_len, "window_rows": rows}
+    dataset = DATASETS[dataset_spec.dataset](
+        {"class": dataset_spec.handler, "kwargs": kwargs}, dataset_spec.segments, **options
     )
-    return dataset, list(held)
+    return dataset, list(codes)
 
 
 def _segment(dataset: DatasetH, name: str) -> Segment:
@@ -221,10 +225,10 @@ def _segment(dataset: DatasetH, name: str) -> Segment:
     rows = dataset.handler.fetch(bounds, col_set="label", data_key=key).index
     days = rows.get_level_values("datetime").unique()
     if not len(days):
-        held = dataset.handler.sessions()
+        sessions = dataset.handler.sessions()
         raise WorkflowError(
             f"the segment {name!r}, {bounds.start} to {bounds.stop}, has no row: those of the "
-            f"handler run from {held[0]:%Y-%m-%d} to {held[-1]:%Y-%m-%d}"
+            f"handler run from {sessions[0]:%Y-%m-%d} to {sessions[-1]:%Y-%m-%d}"
         )
     return Segment(name, days.min(), days.max(), len(days), len(rows))
 
@@ -232,7 +236,7 @@ def _segment(dataset: DatasetH, name: str) -> Segment:
 def _backtest_sessions(
     calendar: pd.DatetimeIndex, spec: PortfolioSpec, test: Segment
 ) -> pd.DatetimeIndex:
-    """The sessions of the backtest."""
+    """Select the sessions of the backtest."""
     start, end = session_label(spec.start_time), session_label(spec.end_time)
     first = int(calendar.searchsorted(test.first if start is None else start, "left"))
     if end is None:  # the scores of the last session are traded on the next
@@ -255,9 +259,9 @@ def _backtest_bars(
     config: PortfolioConfig,
     spec: WorkflowSpec,
 ) -> tuple[PortfolioConfig, pd.DataFrame, tuple[str, ...]]:
-    """Closes, deal prices and factors; a suspended name has no row.
+    """Read closes, deal prices and factors; a suspended name has no row.
 
-    As in qlib lots count only where every bar has a factor: settings and notes say so.
+    As in qlib lots count only if every bar has a factor; otherwise settings and notes say so.
     """
     fields = list(dict.fromkeys(["close", config.deal_price]))
     lots = config.trade_unit is not None and not provider.without_field(codes, FACTOR)
@@ -281,7 +285,7 @@ def _benchmark(
     sessions: pd.DatetimeIndex,
     semantics: Semantics,
 ) -> pd.Series[Any] | None:
-    """Mean simple return of the codes on each session.
+    """Average the simple returns of the codes on each session.
 
     In strict semantics the return after sessions without a close is the return over these sessions;
     in qlib's it is missing, on the next session too. A mean over no code is 0.

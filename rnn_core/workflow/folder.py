@@ -9,9 +9,9 @@
     portfolio_analysis/                report.parquet by session, positions.parquet, risk.json
     plots/                             ic, quantile_returns, loss, portfolio
 
-It is written under another name beside its place, when all of it is known, and then moved: a
-reader sees the whole run or none, and a run that fails or is stopped leaves nothing. No file is a
-pickle.
+The folder is written under another name beside its place, when all results are known, and then
+moved: a reader sees the whole run or none, and a run that fails or is stopped leaves nothing. No
+file is a pickle.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ def require_free(folder: Path) -> None:
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise WorkflowError(f"{folder} exists already: choose another folder for the run")
-    above = folder.absolute().parent
-    while not above.exists():
-        above = above.parent
-    if not (above.is_dir() and os.access(above, os.W_OK)):
-        raise WorkflowError(f"{above} cannot be written to: choose another folder for the run")
+    parent = folder.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise WorkflowError(f"{parent} cannot be written to: choose another folder for the run")
 
 
 def write_run(
@@ -85,7 +85,7 @@ def write_run(
     Args:
         folder: nothing yet, or an empty folder; its parents are made.
         config: text of the workflow file.
-        record: of run.json.
+        record: the content of run.json.
         save_model: writes the bundle to the path that it is given.
         save_handler: the same for the state of the handler.
         predictions: scores, index (datetime, instrument).
@@ -95,11 +95,12 @@ def write_run(
         plots: name to figure.
 
     Raises:
-        OSError: it cannot be written; nothing is left.
+        OSError: the folder cannot be written; nothing is left.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
+        # Inputs, model and scores first, then the analyses that the file asks for.
         run = temporary / "run"
         run.mkdir()
         (run / "config.yaml").write_text(config, encoding="utf-8")
@@ -119,22 +120,23 @@ def write_run(
             part.mkdir()
             _parquet(part / "report.parquet", portfolio.result.daily)
             _parquet(part / "positions.parquet", portfolio.result.positions, index=False)
-            more = {"summary": portfolio.summary, "notes": portfolio.result.notes}
-            _json(part / "risk.json", {**portfolio.risk, **more})
+            extras = {"summary": portfolio.summary, "notes": portfolio.result.notes}
+            _json(part / "risk.json", {**portfolio.risk, **extras})
         for name, figure in plots.items():
             to_png(figure, run / "plots" / f"{name}.png")
+        # A reader sees the folder only from here on.
         run.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _parquet(path: Path, frame: pd.DataFrame, *, index: bool = True) -> None:
-    """A frame, its index as columns."""
+    """Write a frame, its index as columns."""
     path.write_bytes(parquet_bytes(frame.reset_index() if index else frame))
 
 
 def _json(path: Path, value: Mapping[str, Any]) -> None:
-    """Plain values; a number that is not finite is null."""
+    """Write plain values; a number that is not finite is null."""
     path.write_bytes(json_bytes(_finite(value)))
 
 

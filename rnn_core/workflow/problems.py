@@ -37,15 +37,15 @@ class Problems:
         """Note a problem.
 
         Args:
-            path: of the key it is about.
-            text: what is wrong, and what is supported.
+            path: of the key.
+            text: the problem, and the supported values.
         """
         place = ".".join(str(part) for part in path) or "the file"
         line = self._lines.get(path)
         self.found.append(f"{place}{f' (line {line})' if line else ''}: {text}")
 
     def raise_if_any(self, name: str) -> None:
-        """Raise one error for all of them.
+        """Raise one error for all problems.
 
         Args:
             name: of the file.
@@ -68,7 +68,7 @@ class Section:
     Args:
         given: the value found at `path`; if it is no mapping, that is a problem.
         path: of the section.
-        problems: where to note what is wrong.
+        problems: collects the problems of the section.
     """
 
     def __init__(self, given: Any, path: Keys, problems: Problems) -> None:
@@ -84,12 +84,12 @@ class Section:
         return key in self._given
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key, which is hereby read."""
+        """Return the value of a key, and count the key as read."""
         self._read.append(key)
         return self._given.get(key, default)
 
     def need(self, key: str, what: str) -> Any:
-        """The value of a key that must be there; None and a problem where it is not."""
+        """Return the value of a required key; without the key, None and a problem."""
         if key not in self._given and not self.broken:
             self.problems.add((*self.path, key), f"is missing, expected {what}")
         return self.get(key)
@@ -97,25 +97,25 @@ class Section:
     def choice(
         self, key: str, allowed: Collection[Any], default: Any = _ABSENT, note: str = ""
     ) -> Any:
-        """The value of a key that must be one of a few.
+        """Return the value of a key that must be one of a few.
 
         Args:
             key: of the section.
             allowed: the values.
-            default: where the key is absent; without one the key must be there.
-            note: what else to say of another value.
+            default: value of an absent key; without a default the key is required.
+            note: ends the message about another value.
 
         Returns:
-            The value, or None where it is not among them.
+            The value, or None if it is not among them.
         """
         words = ", ".join(plain(value) for value in allowed)
         if key not in self._given:
             self._read.append(key)
             return self.need(key, f"one of {words}") if default is _ABSENT else default
         value = self.get(key)
-        for known in allowed:
-            if type(value) is type(known) and value == known:
-                return known
+        for candidate in allowed:
+            if type(value) is type(candidate) and value == candidate:
+                return candidate
         self.problem(
             key,
             f"{shown(value)} is not supported, expected {words}"
@@ -126,7 +126,7 @@ class Section:
     def number(
         self, key: str, default: float | None, *, least: float | None = None, whole: bool = False
     ) -> Any:
-        """The value of a key that must be a number; the default where it is not."""
+        """Return the value of a key that must be a number; the default if it is not."""
         value = self.get(key, default)
         if key not in self._given:
             return value
@@ -139,21 +139,21 @@ class Section:
         return value
 
     def section(self, key: str, what: str) -> Section:
-        """The section below a key that must be there."""
+        """Return the section below a required key."""
         value = self.need(key, what)
         if key not in self._given:  # noted already
             value = {}
-        below = Section(value, (*self.path, key), self.problems)
-        below.broken |= key not in self._given
-        return below
+        child = Section(value, (*self.path, key), self.problems)
+        child.broken |= key not in self._given
+        return child
 
     def optional(self, key: str) -> Section:
-        """The section below a key; an empty one where it is absent or null."""
+        """Return the section below a key; an empty one if the key is absent or null."""
         value = self.get(key)
         return Section({} if value is None else value, (*self.path, key), self.problems)
 
     def ignore(self, *keys: str) -> None:
-        """Keys that are read by nothing and change nothing."""
+        """Accept keys that nothing reads and that change nothing."""
         self._ignored.extend(keys)
 
     def problem(self, key: str, text: str) -> None:
@@ -161,37 +161,37 @@ class Section:
         self.problems.add((*self.path, key), text)
 
     def rest(self) -> dict[str, Any]:
-        """The keys that nobody has read, which are hereby read."""
-        done = {*self._read, *self._ignored}
-        left = {key: value for key, value in self._given.items() if key not in done}
-        self._read.extend(left)
-        return left
+        """Return the keys that nobody has read, and count them as read."""
+        read_keys = {*self._read, *self._ignored}
+        remainder = {key: value for key, value in self._given.items() if key not in read_keys}
+        self._read.extend(remainder)
+        return remainder
 
     def close(self) -> None:
         """Note the keys that nobody has read."""
-        known = list(dict.fromkeys(self._read))
+        read_keys = list(dict.fromkeys(self._read))
         for key in self.rest():
             self.problem(
                 key,
-                f"unknown key, supported: {', '.join(known)}"
-                f"{near_matches(key, [*known, *self._ignored])}",
+                f"unknown key, supported: {', '.join(read_keys)}"
+                f"{near_matches(key, [*read_keys, *self._ignored])}",
             )
 
 
 def shown(value: Any) -> str:
-    """A value as a message gives it."""
+    """Format a value for a message."""
     return f"{value!r:.60}" if not isinstance(value, (dict, list)) else f"a {type(value).__name__}"
 
 
 def plain(value: Any) -> str:
-    """A supported value as the file would have it."""
+    """Format a supported value as in the file."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)
 
 
 def read_date(section: Section, key: str) -> Any:
-    """The value of a key that must be a date, or None; None and a problem where it is neither."""
+    """Return the value of a key that must be a date or null; of others None and a problem."""
     value = section.get(key)
     try:
         session_label(value)
@@ -202,10 +202,10 @@ def read_date(section: Section, key: str) -> Any:
 
 
 def told(error: BaseException) -> str:
-    """The text of an error; of a KeyError without its quotation marks."""
+    """Return the text of an error; of a KeyError without its quotation marks."""
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
 def names(values: Iterable[Any]) -> str:
-    """A list of names for a message."""
+    """Join names for a message."""
     return ", ".join(str(value) for value in values)

@@ -2,7 +2,7 @@
 
 Classes are named in explicit tables; `module_path` is compared with the modules that qlib's files
 name, and nothing is ever imported by it. Keys at the top that qlib itself does not read (`market`,
-`data_handler_config` and others that hold what the task refers to) are left alone; one that holds
+`data_handler_config` and others with values that the task refers to) are left alone; one that holds
 nothing anchored is a problem, since it was meant for something.
 
 Rule matched: qlib cli/run.py `workflow`, model/trainer.py `task_train`.
@@ -28,10 +28,10 @@ MODELS: Mapping[str, tuple[str, ...]] = {
     "GRU": ("qlib.contrib.model.pytorch_gru", "qlib.contrib.model.pytorch_gru_ts"),
     "KRNN": ("qlib.contrib.model.pytorch_krnn",),
 }
-"""The models by qlib's names, and the modules that may be said to hold them."""
+"""The models by qlib's names, and the modules that a file may name for them."""
 
 HOLDERS = ("market", "benchmark", "data_handler_config", "port_analysis_config")
-"""Keys at the top that qlib's files use to hold what the task refers to."""
+"""Keys at the top of qlib's files that hold values for the task to refer to."""
 
 HARMLESS = (
     "exp_manager", "logging_level", "logging_config", "kernels", "joblib_backend",
@@ -39,7 +39,7 @@ HARMLESS = (
     "redis_task_db", "mem_cache_size_limit", "mem_cache_limit_type", "mem_cache_expire",
     "auto_mount", "mount_path", "skip_if_reg", "flask_server", "clear_mem_cache",
 )  # fmt: skip
-"""Keys of qlib_init about caches, processes and logs, which this program has not."""
+"""Keys of qlib_init about caches, processes and logs, which this program does not have."""
 
 KRNN_LAYOUT = (
     "model: KRNN reads the rows of Alpha360 as they lie; qlib's cuts them into other steps. To "
@@ -62,17 +62,18 @@ def read_workflow(
             processors and portfolio. Strict also makes the windows of a TSDatasetH of the rows
             that serving sees, see `rnn_core.data.datasets`.
         provider_uri: folder of the provider, in place of the file's.
-        vwap: "typical" stands (high + low + close) / 3 in where the provider has no vwap.
+        vwap: "typical" puts (high + low + close) / 3 in if the provider has no vwap.
 
     Returns:
         The workflow.
 
     Raises:
-        WorkflowError: anything that is not supported, all of it in one message.
+        WorkflowError: something is not supported; one message lists all of it.
         ValueError: another `semantics`.
     """
     if semantics not in ("qlib", "strict"):
         raise ValueError(f"semantics is {semantics!r}, expected 'qlib' or 'strict'")
+    # Every section is read to its end; its problems are collected.
     problems = Problems(document.lines)
     top = Section(document.values, (), problems)
     provider = _provider(top, provider_uri, vwap)
@@ -84,6 +85,7 @@ def read_workflow(
     records = read_records(
         task.get("record"), (*task.path, "record"), problems, provider.region, semantics
     )
+    # The keys at the top: some qlib reads, some only hold values that others refer to.
     task.close()
     top.ignore("experiment_name", "exp_name", *HOLDERS)
     for key, text in (
@@ -110,7 +112,7 @@ def read_workflow(
 
 
 def estimator_class(name: str) -> type[estimators.Estimator]:
-    """The estimator of a name; this is where torch is loaded.
+    """Return the estimator class of a name; this call loads torch.
 
     Args:
         name: a key of `MODELS`.
@@ -122,45 +124,45 @@ def estimator_class(name: str) -> type[estimators.Estimator]:
 
 
 def _provider(top: Section, override: str | None, vwap: Vwap) -> ProviderSpec:
-    """The section `qlib_init`."""
-    given = top.section("qlib_init", "a mapping with provider_uri and region")
-    region: Region | None = given.choice("region", REGIONS, "cn")
-    uri = given.get("provider_uri")
+    """Read the section `qlib_init`."""
+    section = top.section("qlib_init", "a mapping with provider_uri and region")
+    region: Region | None = section.choice("region", REGIONS, "cn")
+    uri = section.get("provider_uri")
     if isinstance(uri, Mapping) and set(uri) <= {"day", "__DEFAULT_FREQ"} and len(uri) == 1:
         uri = next(iter(uri.values()))
     if override is not None:
         uri = override
     elif uri is None:
-        given.need("provider_uri", "the folder of the provider")
+        section.need("provider_uri", "the folder of the provider")
     elif not isinstance(uri, str):
-        given.problem("provider_uri", f"is {shown(uri)}, expected the path of a folder")
-    given.choice("default_conf", ("client",), "client")
-    if given.get("custom_ops"):
-        given.problem("custom_ops", "is not supported, leave it out")
-    given.ignore(*HARMLESS)
-    given.close()
+        section.problem("provider_uri", f"is {shown(uri)}, expected the path of a folder")
+    section.choice("default_conf", ("client",), "client")
+    if section.get("custom_ops"):
+        section.problem("custom_ops", "is not supported, leave it out")
+    section.ignore(*HARMLESS)
+    section.close()
     return ProviderSpec(str(uri), region or "cn", vwap)
 
 
 def _model(given: Section) -> ModelSpec:
-    """The section `task.model`; each argument is tried on its own, then all together."""
+    """Read the section `task.model`; try each argument on its own, then all together."""
     name = given.choice("class", tuple(MODELS))
     given.choice("module_path", MODELS.get(str(name), _all_modules()), None)
     arguments: dict[str, Any] = dict(given.optional("kwargs").rest())
     given.close()
     if name is None:
         return ModelSpec("", arguments)
-    if arguments.get("metric") == "":  # qlib's other word for it
+    if arguments.get("metric") == "":  # qlib's other word for "loss"
         arguments["metric"] = "loss"
     cls, path = estimator_class(name), (*given.path, "kwargs")
-    fine = True
+    is_valid = True
     for key, value in arguments.items():
         try:
             cls(**{str(key): value})
         except (TypeError, ValueError) as error:
             given.problems.add((*path, key), told(error))
-            fine = False
-    if fine:
+            is_valid = False
+    if is_valid:
         try:
             cls(**arguments)
         except (TypeError, ValueError) as error:
@@ -173,11 +175,11 @@ def _all_modules() -> tuple[str, ...]:
 
 
 def with_seed(model: ModelSpec, seed: int) -> ModelSpec:
-    """The model with a seed where it has none.
+    """Give the model a seed if it has none.
 
     Args:
         model: as read.
-        seed: to use where the file gives none, or null.
+        seed: for a file that gives none, or null.
 
     Returns:
         A model whose arguments hold a seed.

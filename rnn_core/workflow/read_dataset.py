@@ -1,7 +1,7 @@
 """The section `task.dataset`: dataset, handler, processors and segments, checked.
 
-Processors are built to see whether they can be, one by one, so that each that cannot is a problem
-of its own with the message of the class.
+Processors are built one by one as a check, so that each one that fails is a problem of its own,
+with the message of its class.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read_dataset(given: Section, semantics: Semantics) -> DatasetSpec:
     """Read the section.
 
     Args:
-        given: `task.dataset`; what is wrong with it is noted there.
+        given: `task.dataset`; it notes its problems.
         semantics: "qlib" or "strict", of the processors.
 
     Returns:
@@ -64,7 +64,7 @@ def read_dataset(given: Section, semantics: Semantics) -> DatasetSpec:
 
 
 def _handler_arguments(given: Section, handler: str, semantics: Semantics) -> dict[str, Any]:
-    """Arguments of the handler, by the names of `DatasetSpec`."""
+    """Read the arguments of the handler, by the names of `DatasetSpec`."""
     dates = {name: read_date(given, name) for name in _DATES}
     start, end = session_label(dates["start_time"]), session_label(dates["end_time"])
     if start is not None and end is not None and start > end:
@@ -75,6 +75,7 @@ def _handler_arguments(given: Section, handler: str, semantics: Semantics) -> di
         if given.get(name):
             given.problem(name, "is not supported, leave it out")
     given.choice("drop_raw", (True, False), False)  # the raw labels are kept either way
+    # Absent keys are left to the handler's own defaults.
     arguments: dict[str, Any] = {
         "fit_start_time": dates["fit_start_time"],
         "fit_end_time": dates["fit_end_time"],
@@ -88,12 +89,14 @@ def _handler_arguments(given: Section, handler: str, semantics: Semantics) -> di
         "fit_end_time": dates["fit_end_time"],
         "semantics": semantics,
     }
+    # Alpha360 has infer processors by default; they are checked like those of a file.
     for stage in ("shared", "infer", "learn"):
         key = f"{stage}_processors"
         if key in given or (stage == "infer" and handler.startswith("Alpha360")):
             default = HANDLERS[handler].default_infer if handler in HANDLERS else ()
             steps = given.get(key, default if stage == "infer" else ())
             arguments[key] = _steps(given, key, stage, steps, defaults, handler)
+    # The name of a universe, or codes.
     instruments = given.get("instruments", "csi500")
     if isinstance(instruments, list) and all(isinstance(c, str) for c in instruments):
         instruments = tuple(instruments)
@@ -112,7 +115,7 @@ def _handler_arguments(given: Section, handler: str, semantics: Semantics) -> di
 
 
 def _check_label(given: Section, label: Any) -> None:
-    """A label must be one expression that can be read."""
+    """Refuse a label that is not one readable expression."""
     try:
         labels = label_set(label)
     except (ValueError, TypeError) as error:
@@ -130,13 +133,13 @@ def _steps(
     defaults: Mapping[str, Any],
     handler: str,
 ) -> list[dict[str, Any]]:
-    """Processors of a stage as mappings of class and kwargs."""
+    """Read the processors of a stage as mappings of class and kwargs."""
     if steps is None:
         return []
     if not isinstance(steps, (list, tuple)):
         given.problem(key, f"is {shown(steps)}, expected a list of processors")
         return []
-    kept: list[dict[str, Any]] = []
+    processors: list[dict[str, Any]] = []
     for k, step in enumerate(steps):
         path = (*given.path, key, k)
         if isinstance(step, str):
@@ -148,43 +151,44 @@ def _steps(
         section.close()
         if section.broken or name is None:
             continue
-        plain = {"class": name, "kwargs": dict(section.optional("kwargs").rest())}
-        kept.append(plain)
+        processor = {"class": name, "kwargs": dict(section.optional("kwargs").rest())}
+        processors.append(processor)
         try:
-            build_steps([plain], stage, defaults)
+            build_steps([processor], stage, defaults)
         except (ValueError, TypeError, KeyError) as error:
             given.problems.add(path, told(error))
             continue
-        _check_columns(given.problems, path, plain, handler)
-    return kept
+        _check_columns(given.problems, path, processor, handler)
+    return processors
 
 
 def _check_columns(
     problems: Problems, path: tuple[str | int, ...], step: Mapping[str, Any], handler: str
 ) -> None:
-    """Columns that FilterCol keeps must exist; qlib leaves out the others silently."""
+    """Refuse columns of FilterCol that do not exist; qlib leaves them out silently."""
     if step["class"] != "FilterCol" or handler not in HANDLERS:
         return
     kwargs = step["kwargs"]
     if kwargs.get("fields_group", "feature") != "feature":
         return
-    known = HANDLERS[handler].default_set().names
-    unknown = [name for name in kwargs.get("col_list", ()) if name not in known]
-    if unknown:
+    features = HANDLERS[handler].default_set().names
+    strangers = [name for name in kwargs.get("col_list", ()) if name not in features]
+    if strangers:
         problems.add(
             (*path, "kwargs", "col_list"),
-            f"{handler} has no feature {names(unknown[:5])}{near_matches(unknown[0], known)}",
+            f"{handler} has no feature {names(strangers[:5])}"
+            f"{near_matches(strangers[0], features)}",
         )
 
 
 def _segments(kwargs: Section) -> dict[str, tuple[Any, Any]]:
-    """Segments as pairs; "train" and "test" must be there."""
+    """Read the segments as pairs; "train" and "test" are required."""
     section = kwargs.section("segments", "a mapping with train, valid and test")
-    given = section.rest()
+    pairs = section.rest()
     for name in ("train", "test"):
         section.need(name, "[start, end]")
     segments: dict[str, tuple[Any, Any]] = {}
-    for name, pair in given.items():
+    for name, pair in pairs.items():
         try:
             segments |= checked_segments({name: pair})
         except (ValueError, TypeError) as error:

@@ -28,14 +28,14 @@ LIMITS: Mapping[Region, float | None] = {"cn": 0.095, "us": None}
 """Default price limit by region, a simple return."""
 
 REGIONS: tuple[Region, ...] = ("cn", "us")
-"""Those that are supported; each names its lot in `TRADE_UNITS`."""
+"""The supported regions; each names its lot in `TRADE_UNITS`."""
 
 BENCHMARK = "SH000300"
-"""qlib's, where a backtest names none."""
+"""qlib's benchmark, for a backtest that names none."""
 
 ACCOUNT = 1e9
 OPEN_COST, CLOSE_COST = 0.0015, 0.0025
-"""qlib's, where a backtest names none; in its own default configuration others are written."""
+"""qlib's values, for a backtest that names none; its default configuration has others."""
 
 _DEFAULT_CONFIG: Mapping[str, Any] = {
     "strategy": {"class": "TopkDropoutStrategy", "kwargs": {"topk": 50, "n_drop": 5}},
@@ -57,7 +57,7 @@ _DEFAULT_CONFIG: Mapping[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """The analyses asked for, None where one is not."""
+    """The requested analyses, None for one that is not requested."""
 
     signal: SignalSpec | None = None
     portfolio: PortfolioSpec | None = None
@@ -71,7 +71,7 @@ def read_records(
     Args:
         given: one record or a list of them; None for none.
         path: of the section.
-        problems: where to note what is wrong.
+        problems: collects the problems of the section.
         region: "cn" or "us".
         semantics: "qlib" or "strict", of the portfolio.
 
@@ -82,33 +82,35 @@ def read_records(
     if not isinstance(records, list):
         problems.add(path, f"is {shown(records)}, expected a list of records")
         return Records()
-    out, seen = Records(), set()
+    # Each record is read by itself; its place in the file is the path of its problems.
+    analyses, classes = Records(), set()
     for k, record in enumerate(records):
-        at: Keys = path if isinstance(given, Mapping) else (*path, k)
-        section = Section(record, at, problems)
+        record_path: Keys = path if isinstance(given, Mapping) else (*path, k)
+        section = Section(record, record_path, problems)
         name = section.choice("class", RECORDS)
         section.choice("module_path", RECORD_MODULES, None)
         kwargs = section.optional("kwargs")
         section.close()
-        seen.add(name)
+        classes.add(name)
         if name is None:
             kwargs.rest()
             continue
         _placeholders(kwargs)
         kwargs.ignore("recorder", "skip_existing")
         if name == "SigAnaRecord":
-            out = dataclasses.replace(out, signal=_signal(kwargs))
+            analyses = dataclasses.replace(analyses, signal=_signal(kwargs))
         elif name == "PortAnaRecord":
             portfolio = _portfolio(kwargs, region, semantics)
-            out = dataclasses.replace(out, portfolio=portfolio)
+            analyses = dataclasses.replace(analyses, portfolio=portfolio)
         kwargs.close()
-    if seen & {"SigAnaRecord", "PortAnaRecord"} and "SignalRecord" not in seen:
+    # In qlib the analyses read the scores that SignalRecord stores.
+    if classes & {"SigAnaRecord", "PortAnaRecord"} and "SignalRecord" not in classes:
         problems.add(path, "has an analysis without SignalRecord, which makes its scores: add one")
-    return out
+    return analyses
 
 
 def _placeholders(kwargs: Section) -> None:
-    """`model: <MODEL>` and `dataset: <DATASET>`, the only things the two may be."""
+    """Accept only `model: <MODEL>` and `dataset: <DATASET>`."""
     for key in ("model", "dataset"):
         kwargs.choice(key, (f"<{key.upper()}>", None), None)
 
@@ -120,7 +122,7 @@ def _signal(kwargs: Section) -> SignalSpec:
 
 
 def _portfolio(kwargs: Section, region: Region, semantics: Semantics) -> PortfolioSpec | None:
-    """The backtest of a PortAnaRecord."""
+    """Read the backtest of a PortAnaRecord."""
     for key in ("risk_analysis_freq", "indicator_analysis_freq"):
         if kwargs.get(key) not in (None, "day", "1day", ["day"], ["1day"]):
             kwargs.problem(key, f"{shown(kwargs.get(key))} is not supported, expected day")
@@ -145,15 +147,15 @@ def _portfolio(kwargs: Section, region: Region, semantics: Semantics) -> Portfol
     settings |= _exchange(backtest.optional("exchange_kwargs"), region)
     backtest.close()
     try:
-        made = PortfolioConfig(**settings, semantics=semantics)
+        portfolio_config = PortfolioConfig(**settings, semantics=semantics)
     except (ValueError, TypeError) as error:
         config.problems.add(config.path, told(error))
         return None
-    return PortfolioSpec(made, dates[0], dates[1], tuple(codes))
+    return PortfolioSpec(portfolio_config, dates[0], dates[1], tuple(codes))
 
 
 def _strategy(given: Section) -> dict[str, Any]:
-    """Settings of TopkDropoutStrategy."""
+    """Read the settings of TopkDropoutStrategy."""
     given.choice("class", ("TopkDropoutStrategy",))
     given.choice("module_path", STRATEGY_MODULES, None)
     kwargs = given.section("kwargs", "a mapping with signal, topk and n_drop")
@@ -181,7 +183,7 @@ def _strategy(given: Section) -> dict[str, Any]:
 
 
 def _executor(config: Section) -> None:
-    """Only the plain daily executor."""
+    """Accept only the plain daily executor."""
     executor = config.optional("executor")
     if "class" not in executor:
         executor.close()
@@ -198,7 +200,7 @@ def _executor(config: Section) -> None:
 
 
 def _exchange(given: Section, region: Region) -> dict[str, Any]:
-    """Settings of the exchange, the region's where the file has none."""
+    """Read the settings of the exchange; the region gives the defaults."""
     limit = given.get("limit_threshold")
     if limit is None:
         limit = LIMITS[region]
@@ -208,29 +210,31 @@ def _exchange(given: Section, region: Region) -> dict[str, Any]:
             f"{shown(limit)} is not supported, expected a simple return such as 0.095",
         )
         limit = None
+    # qlib writes a price as a field, "$close".
     deal_price = given.get("deal_price") or "close"
-    plain = deal_price.removeprefix("$") if isinstance(deal_price, str) else None
-    if plain not in get_args(DealPrice):
+    price = deal_price.removeprefix("$") if isinstance(deal_price, str) else None
+    if price not in get_args(DealPrice):
         given.problem(
             "deal_price",
             f"{shown(deal_price)} is not supported, expected {', '.join(get_args(DealPrice))}",
         )
-        plain = "close"
+        price = "close"
     given.choice("freq", ("day",), "day")
     given.choice("codes", ("all",), "all")
     unit: Any = TRADE_UNITS[region]
     if "trade_unit" in given and given.get("trade_unit") is None:
-        unit = None  # qlib: not given is the region's lot, null is fractions of shares
+        unit = None  # qlib: an absent key is the region's lot, null is fractions of shares
     else:
         unit = given.number("trade_unit", unit, least=1, whole=True)
     if given.get("impact_cost"):
         given.problem("impact_cost", "is not supported, leave it out")
+    # The backtest has no price impact, no volume limits and no other exchange.
     for key in ("volume_threshold", "subscribe_fields", "extra_quote", "exchange"):
         if given.get(key):
             given.problem(key, "is not supported, leave it out")
     settings = {
         "limit_threshold": limit,
-        "deal_price": plain,
+        "deal_price": price,
         "trade_unit": unit,
         "open_cost": given.number("open_cost", OPEN_COST),
         "close_cost": given.number("close_cost", CLOSE_COST),

@@ -39,10 +39,10 @@ Numbers = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class SignalAnalysis:
-    """How well the scores order the returns.
+    """Statistics of the scores as a signal.
 
     Attributes:
-        daily: index datetime: ic, rank_ic, and where asked for long_short and long_average.
+        daily: index datetime: ic, rank_ic, and if requested long_short and long_average.
         quantiles: index datetime: n, q1 ... q5, long_short and so on of `evaluate_session`.
         summary: mean, ratio and standard error of IC and rank IC; annualised returns.
     """
@@ -70,12 +70,12 @@ class PortfolioAnalysis:
 def analyse_signal(
     scores: pd.Series[Any], label: pd.Series[Any], spec: SignalSpec
 ) -> SignalAnalysis:
-    """IC, rank IC, quantile and long-short returns.
+    """Compute IC, rank IC, quantile and long-short returns.
 
     Args:
         scores: index (datetime, instrument).
         label: simple returns, not processed.
-        spec: what was asked for.
+        spec: the requested statistics.
 
     Returns:
         The analysis.
@@ -108,7 +108,7 @@ def analyse_portfolio(scores: pd.Series[Any], material: Material) -> PortfolioAn
         material: with bars, sessions, benchmark and settings of the backtest.
 
     Returns:
-        The analysis; without a benchmark it is of the return itself, not of an excess.
+        The analysis, without a benchmark of the return itself and not of an excess.
 
     Raises:
         ValueError: the material has no bars; and as `topk_dropout`.
@@ -147,7 +147,7 @@ def figures(
     signal: SignalAnalysis | None,
     portfolio: PortfolioAnalysis | None,
 ) -> dict[str, Figure]:
-    """The plots of a run.
+    """Plot the figures of a run.
 
     Args:
         name: of the model.
@@ -156,18 +156,18 @@ def figures(
         portfolio: None without.
 
     Returns:
-        Name of the file, without ending, to figure.
+        Name of the file, without its suffix, to figure.
     """
     seeds = list(dict.fromkeys(history["seed"]))
     curves = {
         f"{name}, seed {seed}" if len(seeds) > 1 else name: history[history["seed"] == seed]
         for seed in seeds
     }
-    drawn: dict[str, Figure] = {"loss": plot_loss_curves(curves)}
+    plots: dict[str, Figure] = {"loss": plot_loss_curves(curves)}
     if signal is not None:
-        drawn["ic"] = plot_ic({name: signal.daily})
+        plots["ic"] = plot_ic({name: signal.daily})
         if len(signal.quantiles):
-            drawn["quantile_returns"] = plot_quantile_returns({name: signal.quantiles})
+            plots["quantile_returns"] = plot_quantile_returns({name: signal.quantiles})
     if portfolio is not None:
-        drawn["portfolio"] = plot_portfolio({name: portfolio.result})
-    return drawn
+        plots["portfolio"] = plot_portfolio({name: portfolio.result})
+    return plots

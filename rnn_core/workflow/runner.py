@@ -1,10 +1,10 @@
 """Run a workflow: load, train, predict, analyse, record.
 
-The order is that of cost: place, arguments and device are checked first, then everything that is
-read from the provider is loaded, then the model is trained, and when all is known it is written.
+The order is that of cost: place, arguments and device are checked first, then the provider is read,
+then the model is trained, and at the end all results are written.
 
-Rule matched: qlib model/trainer.py `task_train`. A seed is drawn where the file has none, which is
-how qlib's benchmark files are, and it is recorded, so that every run can be had again.
+Rule matched: qlib model/trainer.py `task_train`. A seed is drawn for a file without one, as
+qlib's benchmark files are, and recorded, so that every run can be repeated.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ logger = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Is told how a run goes; each method does nothing unless it is overridden."""
+    """Callbacks of a run; each method does nothing unless it is overridden."""
 
     def stage(self, text: str) -> None:
-        """Something begins, or should be known."""
+        """Report the next step of the run, or a note."""
 
     def loaded(self, segments: Sequence[Segment], n_features: int) -> None:
-        """The data are there."""
+        """Report that the data are loaded."""
 
     def epoch(self, report: training.EpochReport) -> None:
-        """An epoch is over."""
+        """Report a finished epoch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +63,13 @@ class RunResult:
     """The results of a run.
 
     Attributes:
-        folder: where it lies.
+        folder: of the run.
         seed: of the first network.
-        device: where it was trained, and why.
+        device: of the training, and the reason for it.
         predictions: scores of the segment "test", index (datetime, instrument).
         label: raw labels of the same segment.
         history: of the estimator, one row a network and epoch.
-        signal: None where the file asks for none.
+        signal: None if the file asks for none.
         portfolio: likewise.
     """
 
@@ -91,7 +91,7 @@ def run_workflow(
     Args:
         spec: of `read_workflow`.
         folder: of the run; nothing yet, or an empty folder.
-        watcher: is told how it goes.
+        watcher: the callbacks.
 
     Returns:
         The results.
@@ -101,18 +101,20 @@ def run_workflow(
             the data, or the training diverged. Nothing is left of such a run.
         OSError: the folder cannot be written.
     """
-    began = time.monotonic()
+    # Cheap checks come first: the place, the arguments, the device.
+    start = time.monotonic()
     folder, watcher = Path(folder), watcher or Watcher()
     require_free(folder)
-    asked = with_seed(spec.model, int(np.random.SeedSequence().generate_state(1)[0]))
-    seed = int(asked.arguments["seed"])
+    model_spec = with_seed(spec.model, int(np.random.SeedSequence().generate_state(1)[0]))
+    seed = int(model_spec.arguments["seed"])
     with _explained(spec, "task.model"):
-        model = estimator_class(asked.name)(**asked.arguments)
+        model = estimator_class(model_spec.name)(**model_spec.arguments)
         device = training.resolve_device(model._device()).reason
     watcher.stage(f"device: {device}; seed: {seed}")
     logger.info("seed %d, device %s", seed, device)
     for note in spec.notes:
         watcher.stage(note)
+    # The data of training and backtest, all of it before the training.
     watcher.stage(f"loading {spec.dataset.handler} from {spec.provider.uri}")
     with _explained(spec, "task.dataset"):
         material = load_material(spec)
@@ -123,6 +125,7 @@ def run_workflow(
     with _explained(spec, "task.model"):
         model.fit(material.dataset, callback=watcher.epoch)
         predictions = model.predict(material.dataset, "test")
+    # The analyses use raw labels and the scores of the segment "test".
     watcher.stage("analysing")
     with _explained(spec, "task.record"):
         label = _raw_label(material)
@@ -136,12 +139,13 @@ def run_workflow(
     if find_spec("matplotlib") is None:
         watcher.stage("no plots: they need the extra `plots` (matplotlib)")
     else:
-        plots = figures(asked.name, model.history, signal, portfolio)
+        plots = figures(model_spec.name, model.history, signal, portfolio)
+    # Only a complete run is written.
     write_run(
         folder,
         config=spec.document.text,
         record={**_record(spec, material, model), "seed": seed, "device": device,
-                "seconds": round(time.monotonic() - began, 1)},
+                "seconds": round(time.monotonic() - start, 1)},
         save_model=model.save,
         save_handler=material.dataset.handler.save,
         predictions=predictions,
@@ -154,7 +158,7 @@ def run_workflow(
 
 
 def _raw_label(material: Material) -> pd.Series[Any]:
-    """Labels of the segment "test" before any processor."""
+    """Fetch the labels of the segment "test" before any processor."""
     bounds = slice(*material.dataset.segments["test"])
     frame = material.dataset.handler.fetch(bounds, col_set="label", data_key="raw")
     return frame.iloc[:, 0]
@@ -186,7 +190,7 @@ def _record(spec: WorkflowSpec, material: Material, model: estimators.Estimator)
 
 @contextmanager
 def _explained(spec: WorkflowSpec, place: str) -> Iterator[None]:
-    """Within: what goes wrong is told with the file and the section it is about."""
+    """Add the file and the section to an error of the block."""
     try:
         yield
     except (ValueError, TypeError, KeyError, training.TrainingDivergedError) as error:

@@ -26,7 +26,7 @@ class ProviderSpec:
     Attributes:
         uri: folder of the provider.
         region: decides the exchange's defaults.
-        vwap: "typical" where an absent vwap may be made up.
+        vwap: "typical" if an absent vwap may be computed.
     """
 
     uri: str
@@ -72,7 +72,7 @@ class SignalSpec:
     """Analysis of the scores.
 
     Attributes:
-        long_short: whether also the returns of the best and the worst names.
+        long_short: True if the returns of the best and the worst names are computed too.
         sessions_per_year: annualises those returns.
     """
 
@@ -85,7 +85,7 @@ class PortfolioSpec:
     """Backtest of the scores.
 
     Attributes:
-        config: of strategy, exchange and account; its lot counts only where the provider has
+        config: of strategy, exchange and account; its lot counts only if the provider has
             a factor for every name.
         start_time: first session, or None for the first with scores.
         end_time: last session, included, or None for the one after the last with scores.
@@ -105,12 +105,12 @@ class WorkflowSpec:
     Attributes:
         document: the file.
         semantics: "qlib" or "strict", of features, processors and portfolio.
-        provider: where the bars come from.
+        provider: source of the bars.
         dataset: rows and segments.
         model: the estimator.
-        signal: analysis of the scores, None where the file asks for none.
+        signal: analysis of the scores, None if the file asks for none.
         portfolio: backtest of the scores, likewise.
-        notes: what a reader of the results should know, a sentence each.
+        notes: sentences for a reader of the results.
     """
 
     document: Document

@@ -4,9 +4,9 @@ qlib reads its files with a YAML 1.2 parser, PyYAML follows 1.1, and they differ
 `1e-3` is a number in 1.2 and text in 1.1, `on` is text in 1.2 and true in 1.1. The loader here has
 1.2's numbers and booleans; dates stay dates, as there.
 
-An override is put into the parsed document before its values are made, in the place of the node it
-names. So it also reaches what refers to that node by an alias: `market=csi500` changes the
-instruments of a handler that says `*market`.
+An override replaces the node that it names in the parsed document, before values are built. So it
+also reaches every alias of that node: `market=csi500` changes the instruments of a handler that
+says `*market`.
 
 Rule matched: qlib cli/run.py. Its Jinja templates and BASE_CONFIG_PATH are refused, not ignored.
 """
@@ -35,7 +35,7 @@ class _Loader(yaml.SafeLoader):
     """A safe loader with the numbers and booleans of YAML 1.2."""
 
     def construct_whole(self, node: yaml.ScalarNode) -> int:
-        """A whole number: decimal whatever it begins with, 0o17, 0x1f; `_` may group digits."""
+        """Read a whole number: decimal even after a 0, 0o17, 0x1f; `_` may group digits."""
         text = str(self.construct_scalar(node)).replace("_", "")
         digits = text.lstrip("+-")
         base = {"0o": 8, "0x": 16}.get(digits[:2], 10)
@@ -70,10 +70,10 @@ class Document:
 
     Attributes:
         path: of the file.
-        text: as it lies there.
+        text: of the file.
         values: the mapping that it holds, overrides applied.
         lines: path of a key to its line.
-        anchored: top-level keys below which something is anchored, for others to refer to.
+        anchored: top-level keys with an anchor at or below their value.
         overrides: as given.
     """
 
@@ -107,6 +107,7 @@ def load_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
         text = read_text(path)
     except UnicodeDecodeError as error:
         raise WorkflowError(f"{path} is no UTF-8 text: {error}") from error
+    # qlib renders templates; without that they would be read as other values.
     template = _TEMPLATE.search(text)
     if template:
         line = text.count("\n", 0, template.start()) + 1
@@ -115,6 +116,7 @@ def load_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
             f"rendered: write the value"
         )
     try:
+        # Overrides change the nodes, so the values and the lines are taken afterwards.
         root = _compose(text, str(path))
         if not isinstance(root, yaml.MappingNode):
             raise WorkflowError(f"{path} holds no mapping, expected qlib_init, task and so on")
@@ -134,7 +136,7 @@ def load_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:
-    """The graph of nodes, marked with the name of their source; an alias is the node it names."""
+    """Parse a text into nodes, marked with its name; an alias is the node that it names."""
     loader = _Loader(text)
     loader.name = name
     try:
@@ -145,7 +147,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
 
 
 def _nodes(node: yaml.Node, seen: set[int]) -> Iterator[yaml.Node]:
-    """Every node once."""
+    """Yield every node once."""
     if id(node) in seen:
         return
     seen.add(id(node))
@@ -160,7 +162,7 @@ def _nodes(node: yaml.Node, seen: set[int]) -> Iterator[yaml.Node]:
 
 
 def _refuse_twins(root: yaml.Node, path: Path) -> None:
-    """A key written twice, where a parser would keep one silently."""
+    """Refuse a key written twice, of which a parser would keep one silently."""
     for node in _nodes(root, set()):
         if not isinstance(node, yaml.MappingNode):
             continue
@@ -176,7 +178,7 @@ def _refuse_twins(root: yaml.Node, path: Path) -> None:
 
 
 def _lines(node: yaml.Node, at: Keys, above: tuple[int, ...]) -> Iterator[tuple[Keys, int | None]]:
-    """Path and line of every key, below aliases too; None for what an override put there."""
+    """Yield path and line of every key, below aliases too; None for a key of an override."""
     if id(node) in above:
         raise yaml.YAMLError("a value refers to itself")
     above = (*above, id(node))
@@ -191,13 +193,13 @@ def _lines(node: yaml.Node, at: Keys, above: tuple[int, ...]) -> Iterator[tuple[
 
 
 def _line(node: yaml.Node) -> int | None:
-    """The line of a node in the file."""
+    """Return the line of a node in the file."""
     mark = node.start_mark
     return None if mark is None or mark.name == _OVERRIDE else mark.line + 1
 
 
 def _anchored(text: str) -> Iterator[str]:
-    """Top-level keys with an anchor at or below their value."""
+    """Yield the top-level keys with an anchor at or below their value."""
     depth, key = 0, None
     for event in yaml.parse(text, Loader=_Loader):
         anchor = None if isinstance(event, yaml.AliasEvent) else getattr(event, "anchor", None)
@@ -216,8 +218,8 @@ def _anchored(text: str) -> Iterator[str]:
 
 def _override(root: yaml.Node, override: str) -> None:
     """Put one value in place."""
-    where, sign, text = override.partition("=")
-    keys = where.strip().split(".")
+    key_path, sign, text = override.partition("=")
+    keys = key_path.strip().split(".")
     if not sign or not all(keys):
         raise WorkflowError(f"override {override!r}: expected KEY.KEY=VALUE")
     try:
@@ -228,29 +230,31 @@ def _override(root: yaml.Node, override: str) -> None:
         new = yaml.ScalarNode(f"{_TAG}null", "")
     node = root
     for depth, key in enumerate(keys):
-        held = _below(node, key)
+        child = _below(node, key)
         last = depth == len(keys) - 1
-        if last and held is not None:
-            _exchange(root, held, new)
+        if last and child is not None:
+            _exchange(root, child, new)
         elif last and isinstance(node, yaml.MappingNode):
             node.value.append((yaml.ScalarNode(f"{_TAG}str", key), new))
-        elif held is None:
-            known = [k.value for k, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        elif child is None:
+            siblings = (
+                [k.value for k, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+            )
             raise WorkflowError(
                 f"override {override!r}: the file has no {'.'.join(keys[: depth + 1])}"
-                f"{near_matches(key, known)}"
+                f"{near_matches(key, siblings)}"
             )
         else:
-            node = held
+            node = child
 
 
 def _below(node: yaml.Node, key: str) -> yaml.Node | None:
-    """The value of a key, or of a position in a list."""
+    """Return the value of a key, or of a position in a list."""
     if isinstance(node, yaml.MappingNode):
         return next((value for name, value in node.value if name.value == key), None)
     if isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
-        found: yaml.Node = node.value[int(key)]
-        return found
+        item: yaml.Node = node.value[int(key)]
+        return item
     return None
 
 

@@ -254,7 +254,7 @@ def test_equal_scores_are_not_published(checked, monkeypatch: pytest.MonkeyPatch
     key = market.sessions.keys[-1]
     before = market.warehouse.info("gru_prediction", key)
     monkeypatch.setattr(
-        "rnn_core.training.scoring.predict",
+        "rnn_core.training.predict",
         lambda network, source, **_: np.zeros(len(source), dtype=np.float32),
     )
     with pytest.raises(RunFailedError, match=r"did not pass varied.*all \d scores are equal"):
