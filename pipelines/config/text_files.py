@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.errors import ConfigError, PipelineError
-from rnn_core import text_files
+from rnn_core import text_encoding
 
 
 def read_text(path: Path, what: str, error: type[PipelineError] = ConfigError) -> str:
@@ -20,7 +20,7 @@ def read_text(path: Path, what: str, error: type[PipelineError] = ConfigError) -
         PipelineError: `error`: the file cannot be read, or is not UTF-8.
     """
     try:
-        return text_files.read_text(path)
+        return text_encoding.read_text(path)
     except OSError as reason:
         raise error(f"{what}: cannot read {path}: {reason}") from reason
     except UnicodeDecodeError as reason:

@@ -7,7 +7,7 @@ guessed: the error says which flag decides.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ def guess_columns(columns: Iterable[str]) -> dict[str, str]:
     return recognised
 
 
-def missing_columns(recognised: Mapping[str, str], *, files: int) -> list[str]:
+def missing_columns(recognised: Collection[str], *, files: int) -> list[str]:
     """Find the required columns that a table lacks; names of files may supply one of two."""
     missing_names = [name for name in REQUIRED if name not in recognised]
     missing_keys = [name for name in ("date", "instrument") if name not in recognised]

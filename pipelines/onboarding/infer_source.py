@@ -97,7 +97,7 @@ def _files(
     others = [name for name in columns if name not in wishes.values()]
     names = {**guess_columns(others), **wishes}
     folders = _folder_keys(sample.path, names)
-    missing = missing_columns({**names, **folders}, files=sample.files)
+    missing = missing_columns([*names, *folders], files=sample.files)
     if missing:
         raise SourceError(
             f"{sample.path} has the columns {', '.join(columns)}: none is recognised as "
@@ -166,7 +166,7 @@ def _folder_keys(path: str, names: Mapping[str, str]) -> dict[str, tuple[str, st
     """
     said = dict(re.findall(r"(?:^|/)([^/=]+)=([^/]+)(?=/)", path))
     ours = guess_columns(said)
-    keys = {
+    keys: dict[str, tuple[str, str]] = {
         name: (ours[name], said[ours[name]])
         for name in ("date", "instrument")
         if name in ours and name not in names

@@ -22,7 +22,7 @@ from pipelines.config.sources import FilesSource
 from pipelines.errors import SourceError
 from pipelines.sources.file_formats import CsvStyle, without_lines
 from pipelines.sources.files import FilesBars
-from rnn_core.text_files import marked_encoding
+from rnn_core.text_encoding import marked_encoding
 
 ROWS = 5000
 _BLOCK_BYTES = 1 << 18

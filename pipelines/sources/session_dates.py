@@ -62,7 +62,7 @@ def session_keys(
             f"{place}{row}: dates that cannot be read, such as {examples}; expected "
             f"{form or 'ISO dates such as 2024-01-31'}; set source.date_format, as in "
             f"'%d/%m/%Y' or epoch_ms; lines of a CSV that are no bars, such as titles and "
-            f"totals, are left out by source.skip_lines"
+            f"totals, are left out by source.skip_lines (--skip-lines)"
         )
     keys = pa.array(days.dt.strftime("%Y-%m-%d").to_numpy(dtype=object), pa.string())
     return keys.take(values.indices)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipelines.config.sources import Basis
 from pipelines.errors import SourceError, did_you_mean
 from pipelines.sources.session_dates import session_keys
-from rnn_core.text_files import marked_encoding
+from rnn_core.text_encoding import marked_encoding
 
 TABLE_ENDINGS = (".csv", ".parquet")
 DATES = ("date", "start", "end")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.text_files import read_text
+from rnn_core.text_encoding import read_text
 
 VALUE = np.dtype("<f4")
 """A value on disk: little-endian float32, 4 bytes."""

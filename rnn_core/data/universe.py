@@ -24,7 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.data.processors.processor import DateLike, session_label
-from rnn_core.text_files import read_text
+from rnn_core.text_encoding import read_text
 
 COLUMNS = ("instrument", "start", "end")
 

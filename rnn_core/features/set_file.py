@@ -19,7 +19,7 @@ import yaml
 from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet
 from rnn_core.suggestions import near_matches
-from rnn_core.text_files import read_text
+from rnn_core.text_encoding import read_text
 
 SETS = ("alpha158", "alpha360")
 OPTIONS = ("kbar", "price", "volume", "rolling")

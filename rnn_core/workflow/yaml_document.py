@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from rnn_core.suggestions import near_matches
-from rnn_core.text_files import read_text
+from rnn_core.text_encoding import read_text
 from rnn_core.workflow.problems import Keys, WorkflowError
 
 _TAG = "tag:yaml.org,2002:"

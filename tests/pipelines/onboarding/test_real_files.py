@@ -82,7 +82,8 @@ def test_the_line_that_is_no_bar_is_shown_and_skipped(bars, here, capsys):
     (here / "b.csv").write_text(text + "Total rows: 99,,,,,,\n")
     assert init("--path", "b.csv") != 0
     said = capsys.readouterr().err
-    assert "holds 'Total rows: 99' among dates such as '2018-01-02'" in said
+    assert f"row {len(bars) + 1} below the header: dates that cannot be read" in said
+    assert "'Total rows: 99'" in said
     assert "--skip-lines" in said
     assert not (here / "m.yaml").exists()
     assert init("--path", "b.csv", "--skip-lines", "^Total") == 0

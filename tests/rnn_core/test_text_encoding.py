@@ -8,7 +8,7 @@ import pytest
 from rnn_core.data import Universe
 from rnn_core.data.bin_files import read_calendar
 from rnn_core.features.set_file import load_feature_set
-from rnn_core.text_files import read_text
+from rnn_core.text_encoding import read_text
 from rnn_core.workflow.yaml_document import load_document
 
 MARKED = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]  # all but the first write a mark
