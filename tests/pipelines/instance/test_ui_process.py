@@ -37,6 +37,7 @@ COMMAND = textwrap.dedent(
     """
     import signal, sys
     from pipelines.instance import ui_process
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever these tests were started under
     for name in sys.argv[3:4]:
         if name.startswith("SIG"):
             signal.signal(signal.Signals[name], signal.SIG_IGN)

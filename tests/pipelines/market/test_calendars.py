@@ -250,7 +250,8 @@ def living(tmp_path, monkeypatch):
     real = market_sessions
     today = {"is": dt.date(2020, 4, 9)}
     monkeypatch.setattr(
-        "pipelines.market.market.market_sessions", lambda *args: real(*args, today=today["is"])
+        "pipelines.market.market.market_sessions",
+        lambda *args, **kwargs: real(*args, **kwargs, today=today["is"]),
     )
     monkeypatch.setattr("pipelines.market.market.Store.has_partitions", lambda *_: True)
     source = Dated(DAYS, names=6)
@@ -284,5 +285,7 @@ def test_a_session_that_nobody_guessed_asks_for_a_reload(living):
 
 def test_an_exchange_is_not_asked_again(tmp_path, monkeypatch):
     market = make_market(tmp_path / "tiny")
-    monkeypatch.setattr("pipelines.market.market.market_sessions", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(
+        "pipelines.market.market.market_sessions", lambda *_, **__: pytest.fail("asked")
+    )
     assert market.sessions_now() is market.sessions

@@ -216,7 +216,7 @@ def test_the_ic_of_served_days_is_that_of_what_was_served(market):
         sessions = [k for k in keys if k >= keys[keys.index(market.plan.first_trained) + 2]]
         rows = market.warehouse.read("gru_evaluation", sessions, needed_by="t").frame
         rows = rows.set_index("date")
-        return served_figures(as_first_made(market, "gru", rows), served(market)), rows
+        return served_figures(as_first_made(market, "gru_evaluation", rows), served(market)), rows
 
     before, _ = figures(market)
     other = make_market(market.paths.root, {"models": {"gru": {"lr": 0.05, "n_epochs": 3}}})
