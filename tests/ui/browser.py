@@ -85,6 +85,22 @@ class Browser:
 
         self.until(lambda: not absent(), lambda: f"{absent()} not on the page:\n{self.text()}")
 
+    def see_at_the_end(self, expected: str) -> None:
+        """Scroll whatever scrolls to its end until the page says it: a long log shows a part.
+
+        Raises:
+            AssertionError: it never does; with what it says.
+        """
+
+        def shows() -> bool:
+            self._driver.execute_script(
+                "document.querySelectorAll('*').forEach("
+                "e => { if (e.scrollHeight > e.clientHeight) e.scrollTop = e.scrollHeight; })"
+            )
+            return expected in self.text()
+
+        self.until(shows, lambda: f"{expected} not on the page:\n{self.text()}")
+
     def until(self, question: Callable[[], Any], why: Callable[[], str]) -> Any:
         """Ask until the answer is true.
 

@@ -101,7 +101,8 @@ def test_a_partition_shows_its_figures_and_opens_its_picture(browser, anchor):
 def test_a_run_shows_its_steps(browser, dev, sandbox, anchor):
     (made,) = dev.made("lstm_model", [anchor])
     assets = model_assets(sandbox.market)
-    browser.open(f"/runs/{made.run}", "Success", f"Succeeded ({len(assets)})", "RUN_SUCCESS")
+    browser.open(f"/runs/{made.run}", "Success", f"Succeeded ({len(assets)})")
+    browser.see_at_the_end("RUN_SUCCESS")
     browser.press(f"Succeeded ({len(assets)})")
     browser.see(*assets)
     browser.save("run")
