@@ -156,7 +156,7 @@ def dagster_instance(market: Market) -> Iterator[dg.DagsterInstance]:
 def reading_instance(market: Market) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance of a market, for commands that write nothing, not even DAGSTER_HOME.
 
-    Where there is no home or no database, the record is empty. Storages other than SQLite are
+    The record is empty if there is no home or no database. Storages other than SQLite are
     opened as they are configured.
 
     Raises:
