@@ -1,4 +1,4 @@
-"""Whether two revisions make the same bytes, and whether the older one's state stays current.
+"""Compare two revisions: the bytes that they make, and the older one's state under the newer.
 
     python benchmarks/compare_revisions.py OLD [NEW] [--state DIR] [--config sample small]
     python benchmarks/compare_revisions.py OLD --config small      # the quick look
@@ -265,7 +265,7 @@ def compare(old_root: Path, new_root: Path, footers_may_differ: bool) -> bool:
 
 
 def stays_current(old: Revision, new: Revision, market: str, config: str) -> bool:
-    """Whether `status` of the newer revision finds the older one's state current.
+    """True if `status` of the newer revision finds the older one's state current.
 
     It looks at a copy, times of the files included: the command itself writes Dagster's settings.
     """

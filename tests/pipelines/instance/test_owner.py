@@ -1,4 +1,4 @@
-"""What an owner adds to DAGSTER_HOME outlives every command. Oracle: the bytes that were added."""
+"""An owner's additions to DAGSTER_HOME outlive every command. Oracle: the bytes added."""
 
 from __future__ import annotations
 

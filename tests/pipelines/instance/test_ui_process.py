@@ -48,7 +48,7 @@ COMMAND = textwrap.dedent(
 
 
 def is_there(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    """True if a process runs; a process that has ended and waits to be reaped does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
