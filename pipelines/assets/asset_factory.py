@@ -120,7 +120,7 @@ def _require_closed(run: Run) -> None:
     Raises:
         SourceError: a session is not over; the message names it.
     """
-    last = run.market.last_closed()
+    last = run.market.last_closed() if run.keys else ""
     early = [key for key in run.keys if key > last]
     if early:
         raise SourceError(

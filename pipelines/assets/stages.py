@@ -45,8 +45,9 @@ def stages(market: Market) -> tuple[Stage, ...]:
     """Every stage of a market, upstream first.
 
     Raises:
-        ValueError: two stages have one name, a stage reads one that does not come before it, or a
-            model has two stages of a kind that allows one.
+        ValueError: two stages have one name, a stage reads one that does not come before it or
+            begins earlier than one that it reads, or a model has two stages of a kind of which it
+            has one.
     """
     table = [make(market) for make in MARKET_STAGES]
     table += [make(market, spec) for make in MODEL_STAGES for spec in market.models]
@@ -57,16 +58,22 @@ def stages(market: Market) -> tuple[Stage, ...]:
 
 def _check(table: Sequence[Stage]) -> None:
     """Confirm the properties that all readers of the table rely on."""
-    names: set[str] = set()
+    earlier: dict[str, Stage] = {}
     of_model: set[tuple[Kind, str]] = set()
     for stage in table:
-        gaps = [name for name in stage.deps if name not in names]
+        gaps = [name for name in stage.deps if name not in earlier]
         if gaps:
             raise ValueError(
                 f"the stage {stage.name} reads {', '.join(gaps)}, which does not come before it; "
                 f"move its line in pipelines/assets/stages.py, or name a stage that is there"
             )
-        if stage.name in names or " " in stage.name:
+        begins = max((earlier[name].first or "" for name in stage.deps), default="")
+        if stage.tables and (stage.first or "") < begins:
+            raise ValueError(
+                f"the stage {stage.name} begins with {stage.first or 'the market'}, and what it "
+                f"reads with {begins}; expected first={begins!r} or later"
+            )
+        if stage.name in earlier or " " in stage.name:
             raise ValueError(f"the name {stage.name!r} of a stage is taken, or has a space in it")
         if stage.tables and stage.tables[0].name != stage.name:
             raise ValueError(
@@ -80,4 +87,4 @@ def _check(table: Sequence[Stage]) -> None:
                     f"{stage.model}; a stage that follows them is of the kind portfolio or data"
                 )
             of_model.add((stage.kind, stage.model))
-        names.add(stage.name)
+        earlier[stage.name] = stage

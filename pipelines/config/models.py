@@ -17,7 +17,7 @@ from rnn_core.training.trainer_config import TrainerConfig
 
 # Settings of the trainer that the section `training` gives for all models.
 MARKET_WIDE = frozenset({"seed", "device", "precision"})
-# What the section `training` says for all models and an entry may say for its own.
+# Keys of the section `training` that an entry may set for its own model.
 OVERRIDES = ("retrain_every", "seeds")
 
 

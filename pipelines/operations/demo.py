@@ -106,8 +106,10 @@ def _run_stages(
                 run_assets(defs, instance, work.assets, (work.first, work.last), tags=kept)
                 worked = True
         reports = [stage.name for stage in stages if stage.kind is Kind.REPORT]
-        made = all(read_table(market, t) is not None for t in (SIGNAL_TABLE, PORTFOLIO_TABLE))
-        if market.plan.first_trained <= everything[-1] and (worked or not made):
+        is_made = all(
+            instance.get_latest_materialization_event(dg.AssetKey(name)) for name in reports
+        ) and all(read_table(market, t) is not None for t in (SIGNAL_TABLE, PORTFOLIO_TABLE))
+        if market.plan.first_trained <= everything[-1] and (worked or not is_made):
             run_assets(defs, instance, reports)
     if not worked:
         console.print(

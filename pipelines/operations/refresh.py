@@ -69,7 +69,8 @@ def run_refresh(
     unfitted_names = {stage.name for stage in stages if is_unfitted(market, stage)}
     # Datasets cannot be made before the processors are fitted.
     waiting_names = downstream(stages, unfitted_names)
-    data = [s.name for s in stages if s.kind is Kind.DATA and s.name not in waiting_names]
+    left_out = waiting_names | _following_models(stages)
+    data = [s.name for s in stages if s.tables and s.name not in left_out]
     console.print(
         f"asking the source for {sessions[0]} … {sessions[-1]} ({len(sessions)} sessions)",
         highlight=False,
@@ -95,6 +96,12 @@ def run_refresh(
     return restated_keys
 
 
+def _following_models(stages: Sequence[Stage]) -> set[str]:
+    """The names of the models and of every stage downstream of one."""
+    models = {stage.name for stage in stages if stage.kind is Kind.MODEL}
+    return models | downstream(stages, models)
+
+
 def _follow(
     market: Market,
     stages: Sequence[Stage],
@@ -106,7 +113,8 @@ def _follow(
 ) -> None:
     """Make models and the stages downstream again, or print what is left."""
     sessions_by_asset = {}
-    for stage in (s for s in stages if s.tables and s.kind is not Kind.DATA):
+    following = _following_models(stages)
+    for stage in (s for s in stages if s.tables and s.name in following):
         stored_keys = set(market.warehouse.sessions(stage.name))
         sessions_by_asset[stage.name] = [key for key in sessions if key in stored_keys]
     served = None if republish else Served(market, stages, instance)

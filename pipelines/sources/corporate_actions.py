@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DECIMALS = 12
-"""Of a ratio: rescaling a history of doubles changes only digits beyond."""
+"""Decimals kept of a ratio: rescaling a history of doubles changes only digits beyond."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class _FittedNorm(CellProcessor):
     """Base of (x - centre) / scale with the statistics of the fit window."""
 
     clip: ClassVar[bool] = False
-    """Whether the class has `clip_outlier`."""
+    """True if the class has `clip_outlier`."""
 
     def __init__(
         self,
