@@ -71,14 +71,13 @@ def _report_stage(
         report = make(run)
         for line in report.notes:
             run.log.info(line)
-        tables = {
-            titles.get(file, file.removesuffix(".csv")): dg.MetadataValue.md(
-                shown_table(file, table)
-            )
-            for file, table in report.tables.items()
-        }
+        tables = {}
+        for file, table in report.tables.items():
+            title = titles.get(file, file.removesuffix(".csv"))
+            name = f"{title}_table" if title in report.pictures else title
+            tables[name] = dg.MetadataValue.md(shown_table(file, table))
         folder = dg.MetadataValue.path(run.market.paths.reports)
-        run.publish(None, **{**tables, **picture_metadata(report.pictures), "folder": folder})
+        run.publish(None, **tables, **picture_metadata(report.pictures), folder=folder)
 
     return Stage(
         name=name,
