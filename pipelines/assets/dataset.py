@@ -39,7 +39,8 @@ from pipelines.training.processors import (
     to_qlib,
 )
 from pipelines.training.windows import require_processors
-from pipelines.warehouse.partition_file import DamagedFileError, PartitionInfo, Provenance
+from pipelines.warehouse.identity import DamagedFileError
+from pipelines.warehouse.partition_file import PartitionInfo, Provenance
 from pipelines.warehouse.schemas import DATASET_LEARN, feature_table
 
 CODE_VERSION = "1"
@@ -75,7 +76,7 @@ def fit_processors(run: Run) -> None:
     """
     market = run.market
     state = fit_state(run)
-    save_state(market.warehouse.store, state)
+    save_state(market, state)
     run.log.info(f"processors fitted, hash {state.hash[:12]}")
     first, last = market.fit_sessions[0], market.fit_sessions[-1]
     run.publish(
@@ -94,13 +95,13 @@ def recorded_state(market: Market) -> PartitionInfo | None:
         DamagedFileError: the file is damaged.
     """
     try:
-        state = stored_state(market.warehouse.store)
+        state = stored_state(market)
     except ProcessorStateError as error:
         raise DamagedFileError(str(error)) from error
     if state is None:
         return None
     provenance = Provenance(PROCESSORS, CODE_VERSION, state.config, state.inputs)
-    return PartitionInfo(0, state.hash, provenance)
+    return PartitionInfo(0, state.hash, provenance, state.identity)
 
 
 def fit_state(run: Run) -> ProcessorState:
