@@ -15,6 +15,7 @@ from pipelines.warehouse.schemas import LABEL, OHLCV_QUARANTINE, feature_table
 
 TABLE = feature_table("features", "", {"A": "a", "B": "b"})
 MADE = Provenance("features", "1", "c0ffee")
+PLACE = Identity("x", "table", "features", "2024-01-02")
 
 
 def frame(n: int = 40) -> pd.DataFrame:
@@ -36,7 +37,7 @@ def as_arrow(rows: pd.DataFrame) -> pa.Table:
 def test_a_frame_and_its_arrow_table_make_the_same_file():
     rows = frame()
     assert encode(ordered_rows(TABLE, rows), MADE, PLACE) == encode(
-        ordered_rows(TABLE, as_arrow(rows)), MADE
+        ordered_rows(TABLE, as_arrow(rows)), MADE, PLACE
     )
 
 
