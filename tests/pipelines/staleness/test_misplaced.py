@@ -52,7 +52,7 @@ def test_status_names_it_and_a_backfill_heals_it(copy, finished, source, target)
     keys = copy.sessions.keys
     source, target = ((table, keys[at]) for table, at in (source, target))
     market = copied(copy, source, target)
-    work, said = backfill(market, start=keys[68], end=keys[-1])
+    work, _ = backfill(market, start=keys[68], end=keys[-1])
     asset = target[0].removesuffix("_quarantine")
     assert work is not None
     assert asset in work.assets
