@@ -18,7 +18,6 @@ from pipelines.instance.materializations import forget, put_on_record
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Stage
 from pipelines.staleness.data_versions import StoredVersions
-from pipelines.warehouse.identity import UnsignedFileError
 
 DATA_VERSION_TAG = "dagster/data_version"
 
@@ -61,8 +60,8 @@ def sync_record(market: Market, stages: Sequence[Stage], instance: dg.DagsterIns
         known = instance.get_materialized_partitions(dg.AssetKey(asset))
         new = [key for key in keys if key not in known and table.info(key) is not None]
         # A file without identity may be the one that was served: an upgrade decides.
-        lost = {k for k, e in table.damaged.items() if not isinstance(e, UnsignedFileError)}
-        gone = sorted(key for key in known if key not in table.stored or key in lost)
+        lost_keys = {key for key in table.damaged if not now.is_unsigned(stage, key)}
+        gone = sorted(key for key in known if key not in table.stored or key in lost_keys)
         put_on_record(market.warehouse.store, instance, asset, table.infos(new))
         forget(instance, asset, gone)
         for into, found in ((recorded, new), (forgotten, gone), (damaged, sorted(table.damaged))):

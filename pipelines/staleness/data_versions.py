@@ -43,7 +43,7 @@ from pipelines.training.registry import (
     require_identity,
     training_config,
 )
-from pipelines.warehouse.identity import DamagedFileError
+from pipelines.warehouse.identity import DamagedFileError, UnsignedFileError
 from pipelines.warehouse.partition_file import PartitionInfo, fingerprint, read_info, verify
 from pipelines.warehouse.store import PART
 
@@ -259,6 +259,10 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
     def is_intact(self, stage: Stage, key: str) -> bool:
         """True if the partition that other stages read is stored and its bytes have its digest."""
         return self.table(stage.name).info(key) is not None
+
+    def is_unsigned(self, stage: Stage, key: str) -> bool:
+        """True if the file of a partition is intact and does not say where it belongs."""
+        return isinstance(self.table(stage.name).damaged.get(key), UnsignedFileError)
 
     def mark_outdated(self, stage: Stage, keys: Iterable[str]) -> None:
         """Note that sessions of a stage will be made again."""

@@ -6,9 +6,11 @@ import io
 import shutil
 
 import pytest
+import yaml
 from rich.console import Console
 
 from pipelines.assets.stages import stages
+from pipelines.cli.main import main
 from pipelines.errors import NewerStateError, OlderStateError, WarehouseError
 from pipelines.instance.home import dagster_instance, reading_instance
 from pipelines.operations.upgrade import run_upgrade
@@ -17,7 +19,7 @@ from pipelines.staleness.status_report import status_report
 from pipelines.warehouse import revisions
 from pipelines.warehouse.partition_file import _without_identity, sign
 from pipelines.warehouse.store import PART, Store
-from tests.pipelines.conftest import make_market, market_of, partition_bytes, run_everything
+from tests.pipelines.conftest import TINY, make_market, market_of, partition_bytes, run_everything
 from tests.pipelines.finished_markets import (
     as_of_an_earlier_release,
     backfill,
@@ -280,3 +282,23 @@ def test_newer_state_is_left_alone(finished, tmp_path):
 def test_tables_of_no_asset_are_named(old):
     shutil.copytree(old.paths.warehouse / "lstm_model", old.paths.warehouse / "old_model")
     assert "of no asset of the configuration, left as they are: old_model" in upgrade(old)[1]
+
+
+def test_the_command_takes_its_market_by_name_or_option(finished, tmp_path, monkeypatch, capsys):
+    """Exit status 3 until a person vouches for what nothing confirms; one that is another's stays."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path))
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(TINY))
+    old = as_of_an_earlier_release(copy_of(finished, tmp_path / "tiny"))
+    keys = old.sessions.keys
+    shutil.copy(place(old, "label", keys[70]), place(old, "label", keys[73]))
+    shutil.copy(place(old, "gru_prediction", keys[85]), place(old, "lstm_prediction", keys[85]))
+    assert main(["status", "--config", str(file)]) == 1
+    assert f"`rnn-pipelines upgrade --config {file}` signs them" in capsys.readouterr().err
+    assert main(["upgrade", str(file)]) == 3
+    assert f"unconfirmed, left without identity: label {keys[73]}" in capsys.readouterr().out
+    assert main(["upgrade", "--accept", "--config", str(file)]) == 3
+    said = capsys.readouterr().out
+    assert "signed: label 1\n" in said
+    assert f"unconfirmed, left without identity: lstm_prediction {keys[85]}" in said

@@ -12,13 +12,23 @@ import pytest
 
 from pipelines.assets.stages import stages
 from pipelines.errors import ModelNotTrainedError, ProcessorStateError
+from pipelines.instance.home import dagster_instance
 from pipelines.staleness.causes import Cause
+from pipelines.staleness.served import served_sessions
 from pipelines.staleness.status_report import status_report
 from pipelines.training.processors import load_state
 from pipelines.training.registry import require_bundle
+from pipelines.warehouse import revisions
+from pipelines.warehouse.partition_file import _without_identity
 from pipelines.warehouse.store import PART
 from tests.pipelines.conftest import make_market, partition_bytes
-from tests.pipelines.finished_markets import backfill, copy_of, put_on_record, recorded_copy_of
+from tests.pipelines.finished_markets import (
+    backfill,
+    copy_of,
+    made_on_the_evening,
+    put_on_record,
+    recorded_copy_of,
+)
 
 
 @pytest.fixture
@@ -118,3 +128,25 @@ def test_the_state_of_another_market_is_not_used(copy, of):
     words = "processors of the market other" if of else "does not say that it is processors of the"
     with pytest.raises(ProcessorStateError, match=f"none of this place: it .*{words}.*job `refit`"):
         load_state(copy)
+
+
+def test_a_served_file_without_identity_is_kept_when_its_place_is_made_again(
+    finished, tmp_path, monkeypatch
+):
+    """It may be the one that was traded on: it becomes a revision, and the session stays served."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    market = copy_of(finished, tmp_path / "copy")
+    keys = market.sessions.keys
+    made_on_the_evening(market, ["lstm"], keys[-8:])
+    parts = ("lstm_prediction", f"date={keys[-4]}", PART)
+    plain, _ = _without_identity(market.warehouse.store.read(*parts))
+    with dagster_instance(market) as instance:
+        put_on_record(market, instance)
+        market.warehouse.store.rewrite(plain, *parts)
+        put_on_record(make_market(market.paths.root), instance)
+    backfill(make_market(market.paths.root), start=keys[0], end=keys[-1])
+    assert partition_bytes(market) == partition_bytes(finished)
+    revision = revisions.part("lstm_prediction", keys[-4], 1)
+    assert market.warehouse.store.read(*revision) == plain
+    with dagster_instance(market) as instance:
+        assert keys[-4] in served_sessions(market, instance, "lstm_prediction")
