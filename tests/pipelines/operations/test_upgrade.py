@@ -285,7 +285,7 @@ def test_tables_of_no_asset_are_named(old):
 
 
 def test_the_command_takes_its_market_by_name_or_option(finished, tmp_path, monkeypatch, capsys):
-    """Exit status 3 until a person vouches for what nothing confirms; one that is another's stays."""
+    """Exit status 3 while a file has no identity, as one of another asset has for good."""
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path))
     file = tmp_path / "mine.yaml"
