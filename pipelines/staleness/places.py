@@ -126,19 +126,15 @@ class Evidence:
     def look(self, stage: Stage) -> None:
         """Read the partitions of a stage, after those of the stages that it reads."""
         table = self._now.table(stage.name)
-        sessions = self._market.sessions.keys if stage.tables else (WHOLE,)
-        keys = [key for key in stage.due(sessions) if key in table.stored]
+        keys = sorted(table.stored)  # all of them: reports read days that are no session any more
         self._now.load(stage, keys)
         infos = table.infos(keys)
         for key, info in infos.items():
             self._take(stage, key, info)
         if stage.is_source:
-            bars = Counter(info.provenance.inputs.get("bars") for info in infos.values())
-            self._copies |= {
-                (stage.name, key)
-                for key, info in infos.items()
-                if bars[info.provenance.inputs.get("bars")] > 1
-            }
+            bars = {key: info.provenance.inputs.get("bars") for key, info in infos.items()}
+            times = Counter(value for value in bars.values() if value is not None)
+            self._copies |= {(stage.name, key) for key, value in bars.items() if times[value] > 1}
 
     def _take(self, stage: Stage, key: str, info: PartitionInfo) -> None:
         place = (stage.name, key)
@@ -153,7 +149,8 @@ class Evidence:
             self.foreign.add(place)
         elif any(found and found.provenance != info.provenance for found in beside):
             self.parted.add(place)
-        elif not stage.is_source:  # a source's inputs are the same on many days
+        elif (key in self._market.sessions or key == WHOLE) and not stage.is_source:
+            # A source's inputs, but for the bars that it knows alone, are the same on many days.
             self._compare(place, info, *self._expected(stage, key))
 
     def _expected(self, stage: Stage, key: str) -> tuple[Mapping[str, Version], dict[Place, str]]:
