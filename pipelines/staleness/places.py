@@ -134,7 +134,9 @@ class Evidence:
         if stage.is_source:
             bars = {key: info.provenance.inputs.get("bars") for key, info in infos.items()}
             times = Counter(value for value in bars.values() if value is not None)
-            self._copies |= {(stage.name, key) for key, value in bars.items() if value and times[value] > 1}
+            self._copies |= {
+                (stage.name, key) for key, value in bars.items() if value and times[value] > 1
+            }
 
     def _take(self, stage: Stage, key: str, info: PartitionInfo) -> None:
         place = (stage.name, key)
