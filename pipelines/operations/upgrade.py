@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipelines.assets.stages import stages as stages_of
-from pipelines.errors import name_sessions
+from pipelines.errors import WarehouseError, name_sessions
 from pipelines.instance.home import dagster_instance
 from pipelines.instance.locks import writer_lock
 from pipelines.instance.materializations import made_digests, on_record, put_on_record
@@ -77,12 +77,13 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
             one that says itself that it is another's.
 
     Raises:
-        WarehouseError: it is the warehouse of another market, or a newer release made it.
+        WarehouseError: it is the warehouse of another market, a newer release made it, or a file
+            cannot be written.
     """
     record = market.warehouse.record
     record.require_same_market()
     stages, upgraded = stages_of(market), Upgraded()
-    with _reading_unsigned(market), dagster_instance(market) as instance:
+    with _at_work(market), dagster_instance(market) as instance:
         sweep(market, instance, console)
         with LiveProgress(console).shown():
             places = _look(market, stages, instance)
@@ -101,10 +102,16 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
 
 
 @contextmanager
-def _reading_unsigned(market: Market) -> Iterator[None]:
+def _at_work(market: Market) -> Iterator[None]:
+    """Read files without identity inside the block."""
     market.warehouse.reads_unsigned = True
     try:
         yield
+    except OSError as error:
+        raise WarehouseError(
+            f"cannot sign the files of {market.paths.root}: {error}; check that it is writable and "
+            f"the disk not full, what was signed stays so: the same command goes on"
+        ) from error
     finally:
         market.warehouse.reads_unsigned = False
 

@@ -13,6 +13,7 @@ from pipelines.assets.stages import stages
 from pipelines.cli.main import main
 from pipelines.errors import NewerStateError, OlderStateError, WarehouseError
 from pipelines.instance.home import dagster_instance, reading_instance
+from pipelines.instance.materializations import first_made
 from pipelines.operations.upgrade import run_upgrade
 from pipelines.staleness.served import served_sessions
 from pipelines.staleness.status_report import status_report
@@ -260,6 +261,43 @@ def test_revisions_are_signed_too(tmp_path, monkeypatch):
     upgraded = run_upgrade(old, Console(file=io.StringIO()))
     assert upgraded.unconfirmed == {".revisions/lstm_prediction": [keys[-7]]}
     assert [path.read_bytes() for path in kept] == before
+
+
+def test_a_warehouse_behind_a_url_keeps_its_times_on_record(old, finished):
+    """A file there cannot keep its time: predictions are put on record before they are signed."""
+    import fsspec
+
+    shutil.rmtree(old.paths.dagster)
+    files, url = fsspec.filesystem("memory"), "memory://upgraded"
+    files.put(f"{old.paths.warehouse}/", "/upgraded/", recursive=True)
+    try:
+        market = make_market(old.paths.root, {"warehouse": url})
+        keys = market.warehouse.sessions("lstm_prediction")
+        before = {
+            key: files.modified(f"/upgraded/lstm_prediction/date={key}/{PART}") for key in keys
+        }
+        assert not run_upgrade(market, Console(file=io.StringIO())).unconfirmed
+        with dagster_instance(market) as instance:
+            made = first_made(instance, "lstm_prediction")
+        assert {key: when.timestamp() for key, when in made.items()} == {
+            key: pytest.approx(when.timestamp()) for key, when in before.items()
+        }
+        read = market.warehouse.read("lstm_prediction", keys, needed_by="t").digests
+        assert read == finished.warehouse.read("lstm_prediction", keys, needed_by="t").digests
+    finally:
+        files.rm("/upgraded", recursive=True)
+
+
+def test_a_disk_that_cannot_be_written_is_named(old, finished, monkeypatch):
+    def full(self, data, *parts):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "rewrite", full)
+        with pytest.raises(WarehouseError, match="No space left.*the same command goes on"):
+            upgrade(old)
+    upgrade(old)
+    assert state_bytes(old) == state_bytes(finished)
 
 
 def test_another_market_is_not_upgraded(old):
