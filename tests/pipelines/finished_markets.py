@@ -93,7 +93,7 @@ def as_of_an_earlier_release(market: Market) -> Market:
     for path in market.paths.models.rglob("identity.json"):
         path.unlink()
     state, record = market.paths.warehouse / "processors.json", market.paths.warehouse / FILE
-    for path in (state, record):
+    for path in filter(Path.is_file, (state, record)):
         values = json.loads(path.read_bytes())
         without = {k: v for k, v in values.items() if k not in ("format", "identity")}
         path.write_text(canonical_json(without), encoding="utf-8")

@@ -227,18 +227,11 @@ def test_the_record_of_runs_confirms_what_nothing_quotes(tmp_path, monkeypatch):
     market = make_market(tmp_path / "tiny")
     keys = market.sessions.keys
     backfill(market, start=keys[0], end=keys[9], select="ohlcv")
-    old = as_of_an_earlier_release_of_bars(market)
+    old = as_of_an_earlier_release(market)
     shutil.copy(place(old, "ohlcv", keys[3]), place(old, "ohlcv", keys[7]))
     upgraded, _ = upgrade(old)
     assert upgraded.signed == {"ohlcv": 9, "ohlcv_quarantine": 9}
     assert upgraded.unconfirmed == {"ohlcv": [keys[7]]}
-
-
-def as_of_an_earlier_release_of_bars(market):
-    (market.paths.warehouse / "processors.json").write_text("{}")
-    made = as_of_an_earlier_release(market)
-    (market.paths.warehouse / "processors.json").unlink()
-    return made
 
 
 def test_revisions_are_signed_too(tmp_path, monkeypatch):
@@ -294,7 +287,7 @@ def test_a_disk_that_cannot_be_written_is_named(old, finished, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "rewrite", full)
-        with pytest.raises(WarehouseError, match="No space left.*the same command goes on"):
+        with pytest.raises(WarehouseError, match=r"No space left.*the same command goes on"):
             upgrade(old)
     upgrade(old)
     assert state_bytes(old) == state_bytes(finished)
