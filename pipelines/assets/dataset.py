@@ -97,7 +97,9 @@ def recorded_state(market: Market) -> PartitionInfo | None:
     try:
         state = stored_state(market)
     except ProcessorStateError as error:
-        raise DamagedFileError(str(error)) from error
+        damaged = DamagedFileError(str(error))
+        damaged.brief = getattr(error.__cause__, "brief", "")
+        raise damaged from error
     if state is None:
         return None
     provenance = Provenance(PROCESSORS, CODE_VERSION, state.config, state.inputs)
