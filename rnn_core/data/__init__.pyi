@@ -12,6 +12,8 @@ from rnn_core.data.handler import DK_L as DK_L
 from rnn_core.data.handler import DK_R as DK_R
 from rnn_core.data.handler import DataHandlerLP as DataHandlerLP
 from rnn_core.data.handlers import make_handler as make_handler
+from rnn_core.data.loaders import Alpha158DL as Alpha158DL
+from rnn_core.data.loaders import Alpha360DL as Alpha360DL
 from rnn_core.data.processors import *
 from rnn_core.data.qlib_bins import QlibProvider as QlibProvider
 from rnn_core.data.sampler import TSDataSampler as TSDataSampler

@@ -10,11 +10,13 @@ as the bars allow (see `bars`).
 In strict semantics a row is a bar. In qlib's semantics the suspended sessions inside an
 instrument's span are rows too, as in qlib.
 
-Apart from qlib: the label is a group of its own with columns LABEL0, LABEL1, ... however it is
-written (qlib names the columns of a list of texts after the texts, quirk Q23); the default
-processors of Alpha360 leave the label alone (qlib standardises the label and fills it by 0, Q14); a
-field that is absent or empty is an error (qlib gives a constant 0 after Fillna, Q8); so is a
-feature that looks ahead.
+A subclass may override `get_feature_config` and `get_label_config`, as in qlib. The arguments have
+qlib's names and order; `bars` stands for the provider that qlib reads.
+
+Apart from qlib: the columns of a label without names are LABEL0, LABEL1, ... (qlib names those of a
+list of texts after the texts, quirk Q23); in strict semantics the default processors of Alpha360
+leave the label alone (qlib standardises the label and fills it by 0, Q14); a field that is absent
+or empty is an error (qlib gives a constant 0 after Fillna, Q8); so is a feature that looks ahead.
 
 Rule matched: qlib contrib/data/handler.py `Alpha158`, `Alpha360`; data/data.py
 `DatasetProvider.inst_calculator`.
@@ -25,7 +27,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Never
 
 import numpy as np
 import pandas as pd
@@ -33,13 +35,15 @@ from numpy.typing import NDArray
 
 from rnn_core.data.bars import Bars, bars_panel, compute_rows, spans
 from rnn_core.data.frame_view import CS_ALL, ColSet, View
-from rnn_core.data.handler import DK_R, DataHandlerLP, InitType, ProcessType, Semantics
+from rnn_core.data.handler import DK_R, DataHandlerLP, InitType, ProcessType
+from rnn_core.data.loaders import Alpha158DL, Fields, FieldsInfo, fields_of, fields_set
 from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.steps import Step
 from rnn_core.data.universe import Universe
 from rnn_core.features.layout import ALPHA158_LABEL, ALPHA158VWAP_LABEL
 from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet
+from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import Panel
 from rnn_core.suggestions import near_matches
 
@@ -64,17 +68,20 @@ class _AlphaHandler(DataHandlerLP):
 
     def __init__(
         self,
-        *,
-        bars: Bars,
         instruments: Instruments = None,
         start_time: DateLike | None = None,
         end_time: DateLike | None = None,
+        freq: str = "day",
         infer_processors: Iterable[Step] | None = None,
         learn_processors: Iterable[Step] = LEARN,
-        shared_processors: Iterable[Step] = (),
         fit_start_time: DateLike | None = None,
         fit_end_time: DateLike | None = None,
         process_type: ProcessType = "append",
+        filter_pipe: Sequence[Any] | None = None,
+        inst_processors: Sequence[Any] | None = None,
+        *,
+        bars: Bars | None = None,
+        shared_processors: Iterable[Step] = (),
         label: Label = None,
         semantics: Semantics = "strict",
         threads: int | None = None,
@@ -82,20 +89,36 @@ class _AlphaHandler(DataHandlerLP):
         drop_raw: bool = False,
         init_type: InitType = "fit_seq",
     ) -> None:
+        # Arguments of qlib that only say here what holds anyway.
+        if bars is None:
+            raise TypeError(
+                f"{type(self).__name__} needs bars=...: a frame, a Panel or a path (qlib reads "
+                f"the provider of qlib.init; rnn_core.data.QlibProvider reads its folder)"
+            )
+        if freq != "day":
+            raise ValueError(f"freq is {freq!r}, expected 'day': other bars are not supported")
+        for name, steps in (("filter_pipe", filter_pipe), ("inst_processors", inst_processors)):
+            if steps:
+                raise ValueError(
+                    f"{name} is {steps!r:.80}, expected None: give the members as instruments (a "
+                    f"Universe), and TimeRangeFlt as a processor"
+                )
         self.bars, self.instruments = bars, instruments
         self.start_time, self.end_time = start_time, end_time
         self.threads = threads
-        self.feature_set = type(self).default_set() if feature_set is None else feature_set
-        self.label_set = label_set(self.default_label if label is None else label)
+        self.feature_set = self._own_features() if feature_set is None else feature_set
+        self.label_set = label_set(self.get_label_config() if label is None else label)
         if self.feature_set.look_ahead:
             raise ValueError(
                 f"{self.feature_set.name} looks {self.feature_set.look_ahead} sessions ahead: "
                 f"features must be known at the close, put what is not into label="
             )
         super().__init__(
-            bars,  # type: ignore[arg-type]  # `_load` knows every kind of bars
+            bars,
             shared_processors=shared_processors,
-            infer_processors=self.default_infer if infer_processors is None else infer_processors,
+            infer_processors=self.infer_steps(semantics)
+            if infer_processors is None
+            else infer_processors,
             learn_processors=learn_processors,
             fit_start_time=fit_start_time,
             fit_end_time=fit_end_time,
@@ -103,6 +126,48 @@ class _AlphaHandler(DataHandlerLP):
             drop_raw=drop_raw,
             semantics=semantics,
             init_type=init_type,
+        )
+
+    def get_feature_config(self) -> FieldsInfo:
+        """Return the features as qlib's pair (expressions, names); a subclass may override it.
+
+        Returns:
+            The pair; an override may return a list of expressions as well.
+        """
+        return fields_of(type(self).default_set())
+
+    def get_label_config(self) -> FieldsInfo:
+        """Return the labels as qlib's pair (expressions, names); a subclass may override it.
+
+        Returns:
+            The pair; an override may return a list of expressions as well.
+        """
+        return [self.default_label], ["LABEL0"]
+
+    def _own_features(self) -> FeatureSet:
+        """Return the set of the class, or that of an overridden `get_feature_config`."""
+        method = self.get_feature_config
+        if getattr(method, "__func__", None) is _AlphaHandler.get_feature_config:
+            return type(self).default_set()
+        return fields_set(method(), f"get_feature_config of {type(self).__name__}")
+
+    @classmethod
+    def infer_steps(cls, semantics: Semantics) -> tuple[Step, ...]:
+        """Return the default infer processors; qlib's have no group and take the label too.
+
+        Args:
+            semantics: "strict" or "qlib".
+        """
+        if semantics == "strict":
+            return cls.default_infer
+        return tuple({"class": step["class"]} for step in cls.default_infer)  # type: ignore[index]
+
+    @classmethod
+    def from_df(cls, df: pd.DataFrame) -> Never:
+        """Refuse a frame of features: this handler computes them from bars."""
+        raise TypeError(
+            f"{cls.__name__} computes its features from bars: call DataHandlerLP.from_df for a "
+            f"frame of features, or give bars=..."
         )
 
     def config(self, **settings: Any) -> None:
@@ -204,7 +269,9 @@ class _AlphaHandler(DataHandlerLP):
 
     def state(self) -> dict[str, Any]:
         """Return the fitted processors, the features and the labels, JSON-able and without data."""
-        sets = {"features": list(self.feature_set.items()), "label": list(self.label_set.values())}
+        texts, names = list(self.label_set.values()), list(self.label_set)
+        label: list[Any] = texts if names == _label_names(len(names)) else [texts, names]
+        sets = {"features": list(self.feature_set.items()), "label": label}
         return {**super().state(), "set_name": self.feature_set.name, **sets}
 
     @classmethod
@@ -224,41 +291,54 @@ class Alpha158(_AlphaHandler):
     """qlib's Alpha158 over bars: 158 features and a label.
 
     Args:
-        bars: a long frame (date, instrument and the fields, adjusted; or the keys as index), a
-            `Panel`, or a path to such a frame as .parquet or .csv.
         instruments: the names to keep, a `Universe` or the path of its file; None for all.
         start_time: first session of the rows, or None.
         end_time: last session of the rows, included, or None. Bars outside the two serve as
             history, and as the future that labels need.
+        freq: "day".
         infer_processors: see `DataHandlerLP`; by default none.
         learn_processors: by default DropnaLabel and CSZScoreNorm of the label.
-        shared_processors: by default none.
         fit_start_time: first session of the fits, or None for the first row's.
         fit_end_time: last session of the fits, included.
         process_type: "append" or "independent".
-        label: an expression or a list of them; None is qlib's, the return from the close of the
-            next session to that of the one after. Also qlib's pair of lists (expressions, names).
+        filter_pipe: None.
+        inst_processors: None.
+        bars: a long frame (date, instrument and the fields, adjusted; or the keys as index), a
+            `Panel`, or a path to such a frame as .parquet or .csv.
+        shared_processors: by default none.
+        label: an expression or a list of them; None is that of `get_label_config`, which is qlib's,
+            the return from the close of the next session to that of the one after. Also qlib's pair
+            of lists (expressions, names).
         semantics: "strict" or "qlib", of features, labels and processors.
         threads: for the features; by default one per available core.
-        feature_set: in place of the 158, e.g. `alpha158_set(price=..., rolling=...)`.
+        feature_set: in place of the 158, e.g. `alpha158_set(price=..., rolling=...)`; None is what
+            `get_feature_config` returns.
         drop_raw: drop the raw view after the processing.
         init_type: see `DataHandlerLP`.
 
     Raises:
         ValueError: a field that is absent or empty, no row left, a feature that looks ahead, a
-            label that is no expression; and as `DataHandlerLP` and `Panel.from_frame`.
+            label that is no expression, another `freq`, a filter or an instrument processor; and as
+            `DataHandlerLP` and `Panel.from_frame`.
+        TypeError: no bars, or a subclass overrides what is never called.
         KeyError: an instrument without bars; and as `DataHandlerLP`.
         FileNotFoundError: a path without a file.
     """
 
     default_set = staticmethod(alpha158_set)
 
+    @staticmethod
+    def parse_config_to_fields(config: Mapping[str, Any]) -> Fields:
+        """Return `Alpha158DL.get_feature_config(config)`, under the name of older qlibs."""
+        return Alpha158DL.get_feature_config(config)
+
 
 class Alpha360(_AlphaHandler):
     """qlib's Alpha360 over bars: prices and volumes of 60 sessions, and a label.
 
     Arguments and errors are those of `Alpha158`, but for the default of `infer_processors`:
-    ProcessInf, ZScoreNorm and Fillna of the features, so that `fit_end_time` is needed.
+    ProcessInf, ZScoreNorm and Fillna of the features, so that `fit_end_time` is needed. In qlib
+    semantics the three take the label too, with a warning.
     """
 
     default_infer = tuple(
@@ -282,7 +362,7 @@ class Alpha360vwap(Alpha360):
 
 
 def label_set(label: str | Sequence[Any]) -> FeatureSet:
-    """Build the feature set of the labels LABEL0, LABEL1, ...
+    """Build the feature set of the labels; without names they are LABEL0, LABEL1, ...
 
     Args:
         label: an expression, a list of them, or qlib's pair of lists (expressions, names).
@@ -291,18 +371,19 @@ def label_set(label: str | Sequence[Any]) -> FeatureSet:
         The set.
 
     Raises:
-        ValueError: `label` has another form or other names, or an expression cannot be read.
+        ValueError: `label` has another form, or an expression cannot be read.
     """
     texts: Any = [label] if isinstance(label, str) else label
-    lists = [isinstance(part, (list, tuple)) for part in texts]
-    if len(lists) == 2 and all(lists):
-        texts, names = texts
-        standard = [f"LABEL{k}" for k in range(len(texts))]
-        if list(names) != standard:
-            raise ValueError(f"label names {list(names)}, expected {standard}: use these names")
-    if not len(texts) or not all(isinstance(text, str) for text in texts):
+    if not isinstance(texts, (list, tuple)) or not texts:
         raise ValueError(f"label is {label!r}, expected an expression or a list of expressions")
-    return FeatureSet([(f"LABEL{k}", text) for k, text in enumerate(texts)], name="the label")
+    if all(isinstance(text, str) for text in texts):
+        texts = (list(texts), _label_names(len(texts)))
+    return fields_set(texts, "the label")
+
+
+def _label_names(count: int) -> list[str]:
+    """Return the names of labels that were given none."""
+    return [f"LABEL{k}" for k in range(count)]
 
 
 def _universe_file(path: str | Path) -> Universe:

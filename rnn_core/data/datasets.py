@@ -2,7 +2,8 @@
 
 A `DatasetH` returns rows, a `TSDatasetH` windows. `TSDatasetH` fetches a segment with `step_len`
 earlier sessions, counted on the infer view, so that the first samples have a past if the handler
-has one. Bounds may be text, dates or Timestamps, both included, or None for an open end.
+has one. Bounds may be text, dates or Timestamps, both included, or None for an open end. A subclass
+may override `_prepare_seg`, `prepare`, `setup_data` and `config`, as in qlib.
 
 In qlib the windows of training and of serving have different rows: the learn view lacks the rows
 without a label, which the infer view has, and an older row fills the gap. `window_rows="fetched"`,
@@ -26,6 +27,7 @@ from rnn_core.data.handler import DK_I, DataHandlerLP
 from rnn_core.data.handlers import make_handler
 from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.sampler import TSDataSampler
+from rnn_core.qlib_hooks import DATASET_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
 
 Bounds = tuple[DateLike | None, DateLike | None]
@@ -42,20 +44,31 @@ class DatasetH:
         handler: a handler, or qlib's configuration mapping of a handler; see
             `handlers.make_handler`.
         segments: name to (start, end), both included; None is an open end.
+        fetch_kwargs: empty.
 
     Attributes:
         handler: the handler.
         segments: name to the pair of bounds.
 
     Raises:
-        TypeError: `handler` is no handler, or `segments` no mapping of pairs.
+        TypeError: `handler` is no handler, `segments` no mapping of pairs, there are
+            `fetch_kwargs`, or a subclass overrides what is never called.
         ValueError: a segment ends before it starts.
         KeyError: the mapping names an unknown handler.
     """
 
     def __init__(
-        self, handler: DataHandlerLP | Mapping[str, Any], segments: Mapping[str, Any]
+        self,
+        handler: DataHandlerLP | Mapping[str, Any],
+        segments: Mapping[str, Any],
+        fetch_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
+        refuse_overrides(self, DatasetH, DATASET_HOOKS)
+        if fetch_kwargs:
+            raise TypeError(
+                f"fetch_kwargs is {dict(fetch_kwargs)!r:.60}, expected none: give col_set and "
+                f"data_key to prepare, or override _prepare_seg"
+            )
         self.segments = checked_segments(segments)
         if isinstance(handler, Mapping):
             handler = make_handler(handler)
@@ -65,6 +78,7 @@ class DatasetH:
                 f"or its mapping of class and kwargs"
             )
         self.handler = handler
+        self.setup_data()
 
     def config(
         self,
@@ -117,15 +131,26 @@ class DatasetH:
         if isinstance(segments, slice):
             if segments.step is not None:
                 raise ValueError(f"the slice has step {segments.step}, expected start and stop")
-            return self._prepare((segments.start, segments.stop), col_set, data_key, **options)
-        if isinstance(segments, str):
-            return self._prepare(self._bounds(segments), col_set, data_key, **options)
-        bounds = [self._bounds(name) for name in segments]
-        return [self._prepare(b, col_set, data_key, **options) for b in bounds]
+            return self._prepare_seg(segments, col_set=col_set, data_key=data_key, **options)
+        names = [segments] if isinstance(segments, str) else segments
+        slices = [slice(*self._bounds(name)) for name in names]
+        parts = [
+            self._prepare_seg(slc, col_set=col_set, data_key=data_key, **options) for slc in slices
+        ]
+        return parts[0] if isinstance(segments, str) else parts
 
-    def _prepare(self, bounds: Bounds, col_set: ColSet, data_key: str) -> Any:
-        """Fetch the rows between two bounds."""
-        return self.handler.fetch(slice(*bounds), col_set=col_set, data_key=data_key)
+    def _prepare_seg(
+        self, slc: slice, *, col_set: ColSet = CS_ALL, data_key: str = DK_I, **options: Any
+    ) -> Any:
+        """Fetch the rows of a slice of sessions; qlib's hook, which a subclass may override.
+
+        Args:
+            slc: both ends included.
+            col_set: see `DataHandlerLP.fetch`.
+            data_key: "raw", "infer" or "learn".
+            **options: of a subclass; of this class none.
+        """
+        return self.handler.fetch(slc, col_set=col_set, data_key=data_key, **options)
 
     def _bounds(self, name: object) -> Bounds:
         """Return the bounds of a segment."""
@@ -153,6 +178,7 @@ class TSDatasetH(DatasetH):
         flt_col: a column set of one column. Only rows with a true value may be samples; all
             others appear in windows only.
         window_rows: "fetched" or "infer"; see the module.
+        fetch_kwargs: empty.
 
     Raises:
         TypeError: as `DatasetH`.
@@ -161,6 +187,11 @@ class TSDatasetH(DatasetH):
 
     DEFAULT_STEP_LEN = 30
 
+    @property
+    def cal(self) -> list[pd.Timestamp]:
+        """The sessions with rows of the infer view, sorted: a window counts these."""
+        return list(self.handler.sessions())
+
     def __init__(
         self,
         handler: DataHandlerLP | Mapping[str, Any],
@@ -168,12 +199,13 @@ class TSDatasetH(DatasetH):
         step_len: int = DEFAULT_STEP_LEN,
         flt_col: ColSet | None = None,
         window_rows: WindowRows = "fetched",
+        fetch_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(handler, segments)
         if window_rows not in ("fetched", "infer"):
             raise ValueError(f"window_rows is {window_rows!r}, expected 'fetched' or 'infer'")
         self.step_len = _checked_step_len(step_len)
         self.flt_col, self.window_rows = flt_col, window_rows
+        super().__init__(handler, segments, fetch_kwargs)
 
     def config(
         self,
@@ -193,15 +225,27 @@ class TSDatasetH(DatasetH):
         if step_len is not None:
             self.step_len = _checked_step_len(step_len)
 
-    def _prepare(
+    def _prepare_seg(
         self,
-        bounds: Bounds,
-        col_set: ColSet,
-        data_key: str,
+        slc: slice,
+        *,
+        col_set: ColSet = CS_ALL,
+        data_key: str = DK_I,
         flt_col: ColSet | None = None,
         dtype: DTypeLike | None = None,
+        **options: Any,
     ) -> TSDataSampler:
-        """Build a sampler of the sessions between two bounds."""
+        """Build a sampler of a slice of sessions; qlib's hook, which a subclass may override.
+
+        Args:
+            slc: both ends included.
+            col_set: see `DataHandlerLP.fetch`.
+            data_key: "raw", "infer" or "learn".
+            flt_col: in place of the dataset's.
+            dtype: of the windows.
+            **options: none; an unknown one is a TypeError.
+        """
+        bounds = (slc.start, slc.stop)
         start, end = _instant(bounds[0]), _instant(bounds[1], last=True)
         sessions = self.handler.sessions()
         both = (sessions, self.handler.sessions(data_key))
@@ -219,7 +263,7 @@ class TSDatasetH(DatasetH):
         if self.window_rows == "infer" and data_key != DK_I:
             data, flags = self._with_labels(padded, col_set, data_key, flags)
         else:
-            data = self.handler.fetch(padded, col_set=col_set, data_key=data_key)
+            data = self.handler.fetch(padded, col_set=col_set, data_key=data_key, **options)
         return TSDataSampler(data, start, end, self.step_len, dtype=dtype, flt_data=flags)
 
     def _filter(self, padded: slice, flt_col: ColSet, data_key: str) -> pd.Series[Any]:

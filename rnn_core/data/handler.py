@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,8 @@ from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet, View
 from rnn_core.data.processors import PROCESSORS, Processor, ProcessorChain
 from rnn_core.data.processors.processor import DateLike
 from rnn_core.data.steps import Step, build_steps, groups_of, one_of
+from rnn_core.panel.frames import Semantics
+from rnn_core.qlib_hooks import HANDLER_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
 
 DK_R = "raw"
@@ -40,7 +42,6 @@ DK_L = "learn"
 
 InitType = Literal["fit_seq", "fit_ind", "load_state"]
 ProcessType = Literal["append", "independent"]
-Semantics = Literal["strict", "qlib"]
 
 INIT_TYPES = ("fit_seq", "fit_ind", "load_state")
 PROCESS_TYPES = ("append", "independent")
@@ -73,16 +74,22 @@ class DataHandlerLP:
     Raises:
         ValueError: a frame without the two levels, rows repeated, an unknown `process_type` or
             `init_type`, a fit window missing or stated twice.
-        TypeError: a step is no processor, or a step of shared or infer needs labels.
+        TypeError: a step is no processor, a step of shared or infer needs labels, there is no
+            frame, or a subclass overrides what is never called.
         KeyError: a processor is unknown, or lacks a column that it needs.
     """
 
     CS_ALL, CS_RAW = CS_ALL, CS_RAW
     DK_R, DK_I, DK_L = DK_R, DK_I, DK_L
+    IT_FIT_SEQ: ClassVar[InitType] = "fit_seq"
+    IT_FIT_IND: ClassVar[InitType] = "fit_ind"
+    IT_LS: ClassVar[InitType] = "load_state"
+    PTYPE_A: ClassVar[ProcessType] = "append"
+    PTYPE_I: ClassVar[ProcessType] = "independent"
 
     def __init__(
         self,
-        data: pd.DataFrame,
+        data: Any = None,
         *,
         shared_processors: Iterable[Step] = (),
         infer_processors: Iterable[Step] = (),
@@ -93,7 +100,16 @@ class DataHandlerLP:
         drop_raw: bool = False,
         semantics: Semantics = "strict",
         init_type: InitType = "fit_seq",
+        **of_the_loader: Any,
     ) -> None:
+        refuse_overrides(self, DataHandlerLP, HANDLER_HOOKS)
+        if data is None or of_the_loader:
+            given = f" was given {', '.join(of_the_loader)} and" if of_the_loader else ""
+            raise TypeError(
+                f"{type(self).__name__}{given} loads nothing by itself: give it a frame (data, or "
+                f"DataHandlerLP.from_df); for expressions over bars subclass Alpha158 and override "
+                f"get_feature_config and get_label_config"
+            )
         one_of("process_type", process_type, PROCESS_TYPES)
         one_of("semantics", semantics, ("strict", "qlib"))
         self.process_type, self.drop_raw, self.semantics = process_type, drop_raw, semantics
@@ -109,6 +125,18 @@ class DataHandlerLP:
         }
         self._views: dict[str, View] = {}
         self.setup_data(init_type, data)
+
+    @classmethod
+    def from_df(cls, df: pd.DataFrame) -> Self:
+        """Make a handler of a frame, without processors.
+
+        Args:
+            df: as `data` of the constructor.
+
+        Returns:
+            The handler; its three views are the frame.
+        """
+        return cls(df)
 
     @property
     def shared_processors(self) -> tuple[Processor, ...]:

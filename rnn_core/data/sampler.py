@@ -33,6 +33,7 @@ from numpy.typing import DTypeLike, NDArray
 from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.sampler_device import gather, resident
 from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
+from rnn_core.qlib_hooks import SAMPLER_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class TSDataSampler:
     Raises:
         ValueError: an empty frame, repeated rows, a wrong index, step_len < 1, or an unknown
             fillna_type.
-        TypeError: a column or `dtype` is not numeric.
+        TypeError: a column or `dtype` is not numeric, or a subclass overrides what is never called.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class TSDataSampler:
         dtype: DTypeLike | None = None,
         flt_data: pd.Series[Any] | pd.DataFrame | None = None,
     ) -> None:
+        refuse_overrides(self, TSDataSampler, SAMPLER_HOOKS)
         if step_len < 1:
             raise ValueError(f"step_len is {step_len}, expected 1 or more sessions")
         self.config(fillna_type=fillna_type)
@@ -132,6 +134,44 @@ class TSDataSampler:
     def dtype(self) -> np.dtype[Any]:
         """The type of the windows."""
         return self._store.matrix.dtype
+
+    @property
+    def data_arr(self) -> NDArray[Any]:
+        """The rows, [R + 1, F], instrument by instrument; the last row is NaN."""
+        return self._store.matrix
+
+    @property
+    def nan_idx(self) -> int:
+        """The place of the row of NaN in `data_arr`."""
+        return len(self._store.matrix) - 1
+
+    @property
+    def data_index(self) -> pd.MultiIndex:
+        """(instrument, datetime) of every sample, in sample order."""
+        return self.get_index().swaplevel()
+
+    @property
+    def idx_arr(self) -> NDArray[np.float64]:
+        """The place in `data_arr` of every session and instrument, [T, N]; NaN without a row."""
+        store = self._store
+        last = store.table.reshape(-1, store.width)[:, self.step_len - 1 :]  # [N, T + 1]
+        rows = np.where(np.diff(last, axis=1) > 0, last[:, 1:], np.nan)  # [N, T]
+        return np.ascontiguousarray(rows.T)
+
+    @property
+    def idx_df(self) -> pd.DataFrame:
+        """`idx_arr` as a frame of whole numbers and NaN: sessions down, instruments across."""
+        store = self._store
+        sessions = store.sessions.rename("datetime")
+        columns = store.instruments.rename("instrument")
+        places = pd.DataFrame(self.idx_arr, index=sessions, columns=columns)
+        return places.astype(object).map(lambda place: place if np.isnan(place) else int(place))
+
+    @property
+    def idx_map(self) -> NDArray[np.int32]:
+        """The row and column in `idx_df` of every sample, [S, 2]."""
+        instrument, session = np.divmod(self._offsets, self._store.width)
+        return np.stack([session, instrument], axis=1).astype(np.int32)
 
     @property
     def nbytes(self) -> int:

@@ -2,7 +2,8 @@
 
 A step is a processor, a mapping {"class": ..., "kwargs": ...} or a class name. Classes are those of
 `PROCESSORS`, never an import path; give an own class as an instance. The handler supplies the fit
-window and the semantics that a mapping leaves out.
+window and the semantics that a mapping leaves out. An instance keeps its own semantics; a warning
+says so if it is not the handler's.
 
 Rule matched: qlib contrib/data/handler.py `check_transform_proc`. qlib overrides the fit window of
 a step; here two windows that differ are an error.
@@ -11,12 +12,14 @@ a step; here two windows that differ are an error.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from rnn_core.data.processors import PROCESSORS, Processor, make_processor
+from rnn_core.panel.frames import EVERY
 from rnn_core.suggestions import near_matches
 
 Step = Processor | Mapping[str, Any] | str
@@ -29,12 +32,12 @@ def groups_of(chain: Iterable[Processor]) -> set[str]:
         chain: the steps.
 
     Returns:
-        The groups; an empty set if those of any step are unknown.
+        The groups; an empty set if those of any step are unknown, or every column.
     """
     groups: set[str] = set()
     for step in chain:
         own = getattr(step, "fields_group", None)
-        if type(step) not in PROCESSORS.values() or own is None:
+        if type(step) not in PROCESSORS.values() or own in (None, EVERY):
             return set()
         groups |= {own} if isinstance(own, str) else set(own)
     return groups
@@ -59,7 +62,9 @@ def build_steps(steps: Iterable[Step], stage: str, defaults: Mapping[str, Any]) 
     if isinstance(steps, (str, Mapping)):
         raise TypeError(f"{stage}_processors is {steps!r:.60}, expected a list")
     built = [
-        step if isinstance(step, Processor) else _from_mapping(step, stage, defaults)
+        _same_semantics(step, defaults)
+        if isinstance(step, Processor)
+        else _from_mapping(step, stage, defaults)
         for step in steps
     ]
     for processor in built:
@@ -69,6 +74,18 @@ def build_steps(steps: Iterable[Step], stage: str, defaults: Mapping[str, Any]) 
                 f"{stage}_processors to learn_processors"
             )
     return built
+
+
+def _same_semantics(processor: Processor, defaults: Mapping[str, Any]) -> Processor:
+    """Return a processor, with a warning if its numbers are of the other semantics."""
+    own, common = getattr(processor, "semantics", None), defaults["semantics"]
+    if own not in (None, common) and "semantics" not in processor.unstored:
+        warnings.warn(
+            f"{processor!r} has semantics={own!r} in a handler of {common!r}, and keeps its own: "
+            f"make it with semantics={common!r}, or give a mapping, which follows the handler",
+            stacklevel=5,
+        )
+    return processor
 
 
 def _from_mapping(step: Any, stage: str, defaults: Mapping[str, Any]) -> Processor:

@@ -11,8 +11,9 @@ B batch. R is the number of rows of a long frame, G the number of columns of one
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,10 @@ from numpy.typing import NDArray
 from rnn_core.suggestions import near_matches
 
 Group = str | Sequence[str]
+Semantics = Literal["strict", "qlib"]
+
+EVERY = "__all"
+"""The group that is every column, the label included: qlib's fields_group=None."""
 
 
 def index_level(df: pd.DataFrame | pd.Series[Any], name: str) -> tuple[pd.Index, NDArray[np.intp]]:
@@ -79,23 +84,38 @@ def rows_between(
     return np.asarray(inside[codes])
 
 
-def group_names(fields_group: Group | None, owner: str) -> str | tuple[str, ...]:
+def group_names(
+    fields_group: Group | None, owner: str, semantics: Semantics = "strict"
+) -> str | tuple[str, ...]:
     """Check the groups that a processor acts on.
 
     Args:
-        fields_group: a group or several.
+        fields_group: a group or several, or `EVERY`. In qlib semantics None is `EVERY`, with a
+            warning.
         owner: the class that acts on them, for the message.
+        semantics: "strict" or "qlib".
 
     Returns:
         The one name, or the tuple of names.
 
     Raises:
-        ValueError: `fields_group` is None or empty.
+        ValueError: `fields_group` is empty, or None in strict semantics; another `semantics`.
     """
+    if semantics not in ("strict", "qlib"):
+        raise ValueError(f"{owner} was given semantics={semantics!r}, expected 'strict' or 'qlib'")
+    if fields_group is None and semantics == "qlib":
+        warnings.warn(
+            f"{owner} has no fields_group and takes every column, the label included, as in "
+            f"qlib: say fields_group='feature' to leave the label alone, or {EVERY!r} if it is "
+            f"meant",
+            stacklevel=2,
+        )
+        return EVERY
     if fields_group is None or not fields_group:
         raise ValueError(
             f"{owner} was given fields_group={fields_group!r}, which in qlib takes every column, "
-            f"the label included: say fields_group='feature' (or 'label', or a list of groups)"
+            f"the label included: say fields_group='feature' (or 'label', or a list of groups), "
+            f"or semantics='qlib' to do as qlib"
         )
     if isinstance(fields_group, str):
         return fields_group
@@ -107,7 +127,7 @@ def group_positions(df: pd.DataFrame, fields_group: Group, owner: str) -> NDArra
 
     Args:
         df: a long frame with two-level columns (group, name).
-        fields_group: a group or several.
+        fields_group: a group or several, or `EVERY`.
         owner: the class that acts on them, for the message.
 
     Returns:
@@ -125,6 +145,8 @@ def group_positions(df: pd.DataFrame, fields_group: Group, owner: str) -> NDArra
     if not df.columns.is_unique:
         repeats = df.columns[df.columns.duplicated()].tolist()
         raise ValueError(f"{owner} was given repeated columns {repeats[:3]}: keep one of each")
+    if fields_group == EVERY:
+        return np.arange(df.shape[1])
     groups = [fields_group] if isinstance(fields_group, str) else list(fields_group)
     labels = df.columns.get_level_values(0)
     for group in groups:

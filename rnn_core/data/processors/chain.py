@@ -40,6 +40,7 @@ from rnn_core.data.processors.fitted import MinMaxNorm, RobustZScoreNorm, ZScore
 from rnn_core.data.processors.processor import CellProcessor, Processor
 from rnn_core.data.processors.survivors import TimeRangeFlt
 from rnn_core.panel.frames import float_values, group_positions, with_values
+from rnn_core.qlib_hooks import PROCESSOR_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
 
 PROCESSORS: Mapping[str, type[Processor]] = MappingProxyType(
@@ -118,7 +119,7 @@ class ProcessorChain:
         processors: the steps.
 
     Raises:
-        TypeError: a step is no processor.
+        TypeError: a step is no processor, or overrides what is never called.
     """
 
     def __init__(self, processors: Iterable[Processor]) -> None:
@@ -128,6 +129,7 @@ class ProcessorChain:
                 raise TypeError(
                     f"expected processors, was given {p!r}: build it with make_processor"
                 )
+            refuse_overrides(p, Processor, PROCESSOR_HOOKS)
 
     def fit(self, df: pd.DataFrame) -> pd.DataFrame:
         """Fit each processor on the output of the one before it.
@@ -227,7 +229,10 @@ class ProcessorChain:
 
 
 def _shared_runs(processors: tuple[Processor, ...]) -> list[list[Processor]]:
-    """Group the processors in order; neighbours that change cells of one group stay together."""
+    """Group the processors in order; neighbours that change cells of one group stay together.
+
+    One whose class has a `__call__` of its own stays by itself, and is called.
+    """
     runs: list[list[Processor]] = []
     for processor in processors:
         last = runs[-1][-1] if runs else None
@@ -235,6 +240,7 @@ def _shared_runs(processors: tuple[Processor, ...]) -> list[list[Processor]]:
             isinstance(processor, CellProcessor)
             and isinstance(last, CellProcessor)
             and processor.fields_group == last.fields_group
+            and all(type(p).__call__ is CellProcessor.__call__ for p in (processor, last))
         ):
             runs[-1].append(processor)
         else:
@@ -243,8 +249,10 @@ def _shared_runs(processors: tuple[Processor, ...]) -> list[list[Processor]]:
 
 
 def _one(processor: Processor, df: pd.DataFrame, fit: bool) -> pd.DataFrame:
-    """Run one processor from frame to frame."""
-    return (processor.fit(df) if fit else processor)(df)
+    """Run one processor from frame to frame; one that writes to its frame writes to a copy."""
+    if fit:
+        processor.fit(df.copy(deep=False))
+    return processor(df.copy(deep=False))
 
 
 def _in_place(steps: list[Processor], df: pd.DataFrame, fit: bool) -> pd.DataFrame:

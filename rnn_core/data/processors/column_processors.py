@@ -2,8 +2,8 @@
 
 Rule matched: qlib data/dataset/processor.py `FilterCol`, `DropCol`, `DropnaProcessor`,
 `DropnaLabel`, `Fillna`, `TanhProcess`. Apart from qlib: unknown names are an error, `fields_group`
-has no default that reaches the label, and nothing is written to the caller's frame or to
-`col_list`.
+has no default that reaches the label (in qlib semantics it has, with a warning), and nothing is
+written to the caller's frame or to `col_list`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from rnn_core.data.processors.processor import CellProcessor, Processor
 from rnn_core.panel.frames import (
+    EVERY,
     Group,
+    Semantics,
     group_names,
     group_positions,
 )
@@ -49,15 +51,20 @@ class FilterCol(Processor):
     Args:
         fields_group: the group to filter.
         col_list: names to keep.
+        semantics: "strict" or "qlib", see `CellProcessor`.
 
     Raises:
         ValueError: `col_list` is empty or a lone string.
     """
 
     def __init__(
-        self, fields_group: Group | None = "feature", col_list: Sequence[str] = ()
+        self,
+        fields_group: Group | None = "feature",
+        col_list: Sequence[str] = (),
+        semantics: Semantics = "strict",
     ) -> None:
-        self.fields_group = group_names(fields_group, "FilterCol")
+        self.fields_group = group_names(fields_group, "FilterCol", semantics)
+        self.semantics: Semantics = semantics
         self.col_list = _name_list(col_list, "FilterCol")
 
     def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
@@ -103,10 +110,12 @@ class DropnaProcessor(Processor):
 
     Args:
         fields_group: the group or groups that must be complete.
+        semantics: "strict" or "qlib", see `CellProcessor`.
     """
 
-    def __init__(self, fields_group: Group | None = None) -> None:
-        self.fields_group = group_names(fields_group, type(self).__name__)
+    def __init__(self, fields_group: Group | None = None, semantics: Semantics = "strict") -> None:
+        self.fields_group = group_names(fields_group, type(self).__name__, semantics)
+        self.semantics: Semantics = semantics
 
     def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
         """Return the complete rows."""
@@ -122,10 +131,13 @@ class DropnaLabel(DropnaProcessor):
 
     Args:
         fields_group: the group of the labels.
+        semantics: "strict" or "qlib", see `CellProcessor`.
     """
 
-    def __init__(self, fields_group: Group | None = "label") -> None:
-        super().__init__(fields_group)
+    def __init__(
+        self, fields_group: Group | None = "label", semantics: Semantics = "strict"
+    ) -> None:
+        super().__init__(fields_group, semantics)
 
     def is_for_infer(self) -> bool:
         """False, since labels are unknown in serving."""
@@ -138,10 +150,16 @@ class Fillna(CellProcessor):
     Args:
         fields_group: the group or groups to fill.
         fill_value: the number, 0 as in qlib: the centre of a standardised column.
+        semantics: "strict" or "qlib", see `CellProcessor`.
     """
 
-    def __init__(self, fields_group: Group | None = None, fill_value: float = 0) -> None:
-        super().__init__(fields_group)
+    def __init__(
+        self,
+        fields_group: Group | None = None,
+        fill_value: float = 0,
+        semantics: Semantics = "strict",
+    ) -> None:
+        super().__init__(fields_group, semantics)
         self.fill_value = fill_value
 
     def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
@@ -154,17 +172,22 @@ class TanhProcess(CellProcessor):
     """tanh(x - 1) squashes noise into (-1, 1); NaN stays NaN, ±inf becomes ±1.
 
     The shift by 1 suits features that are ratios to the close and lie around 1, as Alpha158's and
-    Alpha360's do; a column that is centred at 0 loses its symmetry. qlib takes every column whose
-    name does not contain "LABEL", and so also a label that is named by its expression.
+    Alpha360's do; a column that is centred at 0 loses its symmetry. qlib has no group here: it
+    takes every column whose name does not contain "LABEL", and so also a label that is named by its
+    expression.
 
     Args:
         fields_group: the group or groups to squash.
+        semantics: "strict" or "qlib", where None takes the columns that qlib takes.
     """
 
     def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:
         """Squash in place."""
-        np.subtract(values, 1, out=values)
-        np.tanh(values, out=values)
+        names = df.columns.get_level_values(1)
+        for column, position in zip(values, positions, strict=True):
+            if self.fields_group != EVERY or "LABEL" not in str(names[position]):
+                np.subtract(column, 1, out=column)
+                np.tanh(column, out=column)
 
 
 def _isna(df: pd.DataFrame, position: int) -> NDArray[np.bool_]:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from rnn_core.data.processors.fitted import CLIP, MAD_TO_STD
 from rnn_core.data.processors.processor import CellProcessor
-from rnn_core.panel.frames import Group, index_level
+from rnn_core.panel.frames import Group, Semantics, index_level
 
 Array = NDArray[np.float64]
 
@@ -59,6 +59,7 @@ class ProcessInf(_CrossSection):
 
     Args:
         fields_group: the group or groups to process (qlib has no such argument and takes all).
+        semantics: "strict" or "qlib", see `CellProcessor`.
     """
 
     def _column(self, x: Array, session: NDArray[np.intp]) -> Array:
@@ -73,6 +74,7 @@ class CSZFillna(_CrossSection):
 
     Args:
         fields_group: the group or groups to fill.
+        semantics: "strict" or "qlib", see `CellProcessor`.
     """
 
     def _column(self, x: Array, session: NDArray[np.intp]) -> Array:
@@ -91,15 +93,19 @@ class CSZScoreNorm(_CrossSection):
     Args:
         fields_group: the group or groups to score.
         method: "zscore" or "robust".
+        semantics: "strict" or "qlib", see `CellProcessor`.
 
     Raises:
         ValueError: another method.
     """
 
     def __init__(
-        self, fields_group: Group | None = None, method: Literal["zscore", "robust"] = "zscore"
+        self,
+        fields_group: Group | None = None,
+        method: Literal["zscore", "robust"] = "zscore",
+        semantics: Semantics = "strict",
     ) -> None:
-        super().__init__(fields_group)
+        super().__init__(fields_group, semantics)
         if method not in ("zscore", "robust"):
             raise ValueError(
                 f"CSZScoreNorm was given method={method!r}, expected 'zscore' or 'robust'"
@@ -126,6 +132,7 @@ class CSRankNorm(_CrossSection):
 
     Args:
         fields_group: the group or groups to rank.
+        semantics: "strict" or "qlib", see `CellProcessor`.
     """
 
     def _column(self, x: Array, session: NDArray[np.intp]) -> Array:

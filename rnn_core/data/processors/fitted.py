@@ -21,7 +21,7 @@ import logging
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -36,13 +36,12 @@ from rnn_core.data.processors.processor import (
 )
 from rnn_core.panel.frames import (
     Group,
+    Semantics,
     float_values,
     group_positions,
     rows_between,
 )
 from rnn_core.suggestions import near_matches
-
-Semantics = Literal["strict", "qlib"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +58,8 @@ CLIP = 3.0
 
 class _FittedNorm(CellProcessor):
     """Base of (x - centre) / scale with the statistics of the fit window."""
+
+    unstored = frozenset()  # here the semantics decides the numbers
 
     clip: ClassVar[bool] = False
     """True if the class has `clip_outlier`."""
@@ -81,12 +82,7 @@ class _FittedNorm(CellProcessor):
                 f"{name} was given fit_start_time={fit_start_time} after fit_end_time="
                 f"{fit_end_time}: swap them"
             )
-        super().__init__(fields_group)
-        if semantics not in ("strict", "qlib"):
-            raise ValueError(
-                f"{name} was given semantics={semantics!r}, expected 'strict' or 'qlib'"
-            )
-        self.semantics: Semantics = semantics
+        super().__init__(fields_group, semantics)
         self.columns: list[tuple[str, str]] | None = None
         self.centre: NDArray[Any] = np.empty(0)  # [G]
         self.scale: NDArray[Any] = np.empty(0)  # [G]

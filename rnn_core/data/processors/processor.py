@@ -16,13 +16,20 @@ import datetime
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.panel.frames import Group, float_values, group_names, group_positions, with_values
+from rnn_core.panel.frames import (
+    Group,
+    Semantics,
+    float_values,
+    group_names,
+    group_positions,
+    with_values,
+)
 
 DateLike = str | datetime.date | pd.Timestamp
 
@@ -33,7 +40,12 @@ class Processor(ABC):
     """One step from frame to frame.
 
     Every constructor argument is kept as an attribute of the same name, where `kwargs` reads it.
+    A subclass may be written as qlib's are: `fit` may return nothing, and `__call__` may write to
+    its frame, which then is a copy.
     """
+
+    unstored: ClassVar[frozenset[str]] = frozenset({"semantics"})
+    """Arguments that are no part of the stored form, since they decide about the others only."""
 
     def fit(self, df: pd.DataFrame) -> Self:
         """Learn from `df`; a class without a fit learns nothing.
@@ -55,11 +67,31 @@ class Processor(ABC):
         return True
 
     def kwargs(self) -> dict[str, Any]:
-        """Return the constructor's arguments as JSON-able values."""
-        return {k: _plain(getattr(self, k)) for k in inspect.signature(type(self)).parameters}
+        """Return the constructor's arguments as JSON-able values.
+
+        Raises:
+            TypeError: the class does not keep an argument under its own name.
+        """
+        names = [k for k in inspect.signature(type(self)).parameters if k not in self.unstored]
+        for name in names:
+            if not hasattr(self, name):
+                raise TypeError(
+                    f"{type(self).__name__} does not keep its argument {name!r}: set self.{name} "
+                    f"in __init__, so that the processor can be stored"
+                )
+        return {name: _plain(getattr(self, name)) for name in names}
 
     def state(self) -> dict[str, Any] | None:
-        """Return the fit as JSON-able values: {} for a class without a fit, None before `fit`."""
+        """Return the fit as JSON-able values: {} for a class without a fit, None before `fit`.
+
+        Raises:
+            TypeError: the class has a `fit` of its own, and no `state`.
+        """
+        if type(self).fit is not Processor.fit and type(self).state is Processor.state:
+            raise TypeError(
+                f"{type(self).__name__} learns in fit and cannot be stored: define state and "
+                f"load_state"
+            )
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> Self:
@@ -82,7 +114,9 @@ class Processor(ABC):
         return self
 
     def __repr__(self) -> str:
-        inside = ", ".join(f"{k}={v!r}" for k, v in self.kwargs().items())
+        names = [k for k in inspect.signature(type(self)).parameters if hasattr(self, k)]
+        stored = {k: _plain(getattr(self, k)) for k in names if k not in self.unstored}
+        inside = ", ".join(f"{k}={v!r}" for k, v in stored.items())
         return f"{type(self).__name__}({inside})"
 
 
@@ -94,14 +128,16 @@ class CellProcessor(Processor):
 
     Args:
         fields_group: the group or groups to change.
+        semantics: "strict", or "qlib", where None as `fields_group` takes every column, the label
+            included, with a warning.
 
     Raises:
-        ValueError: `fields_group` is None or empty; in qlib None takes every column, the label
-            included.
+        ValueError: `fields_group` is empty, or None in strict semantics; another `semantics`.
     """
 
-    def __init__(self, fields_group: Group | None = None) -> None:
-        self.fields_group = group_names(fields_group, type(self).__name__)
+    def __init__(self, fields_group: Group | None = None, semantics: Semantics = "strict") -> None:
+        self.fields_group = group_names(fields_group, type(self).__name__, semantics)
+        self.semantics: Semantics = semantics
 
     @abstractmethod
     def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:

@@ -174,8 +174,8 @@ def test_errors(bars):
         small(bars, feature_set=FeatureSet({"NEXT": "Ref($close, -1)"}))
     with pytest.raises(ValueError, match="no row is left of"):
         small(bars, start_time="2031-01-01")
-    with pytest.raises(ValueError, match=r"names \['RETURN'\], expected \['LABEL0'\]"):
-        small(bars, label=([LABEL], ["RETURN"]))
+    with pytest.raises(ValueError, match="the label has 1 expressions and 2 names"):
+        small(bars, label=([LABEL], ["RETURN", "OTHER"]))
     with pytest.raises(ValueError, match="expected an expression or a list"):
         small(bars, label=[])
     with pytest.raises(TypeError, match=r"no setting 'start'.*did you mean 'start_time'"):
