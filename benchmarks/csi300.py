@@ -87,7 +87,7 @@ SETUPS: Mapping[str, Setup] = MappingProxyType(
     {
         "lstm": Setup("LSTM", "Alpha158", {**RECURRENT, "lr": 1e-3}),
         "gru": Setup("GRU", "Alpha158", {**RECURRENT, "lr": 2e-4}),
-        "krnn": Setup("KRNN", "Alpha360", PARALLEL),
+        "krnn": Setup("KRNN", "Alpha360", {**PARALLEL, "legacy_layout": False}),
         "krnn_legacy": Setup("KRNN", "Alpha360", {**PARALLEL, "legacy_layout": True}),
     }
 )

@@ -3,16 +3,18 @@
     model = LSTM(d_feat=20, n_epochs=50, early_stop=10, batch_size=800, seed=0)
     scores = model.fit(dataset).predict(dataset, "test")
 
-A family is a class over the one trainer that adds only its arguments. Arguments and their defaults
-are those of qlib's classes, and both kinds of dataset are taken by all three: windows of a
-`TSDatasetH`, flat rows of a `DatasetH`. The result of `dataset.prepare` decides.
+A family is a class over the one trainer that adds only its arguments. Arguments, their defaults
+and the attributes are those of qlib's classes (`qlib_model`), and both kinds of dataset are taken
+by all three: windows of a `TSDatasetH`, flat rows of a `DatasetH`. The result of `dataset.prepare`
+decides.
+A subclass may override `loss_fn` and `metric_fn`, as in qlib.
 
 Differences from qlib (quirk numbers of its register): `fit` reads the segments "train" and, if
 there is one, "valid", and never "test"; nothing is shared between calls (Q30). Predictions are
 sorted and of any segment (Q22). A feature that is not finite is an error that names its column
 (Q20). A seed decides weights, order and dropout, so the same seed gives the same bits (Q18). The
-KRNN reads flat rows as they lie unless `legacy_layout` asks for qlib's way (Q16). The differences
-of the trainer are listed in `rnn_core.training.trainer`.
+KRNN reads flat rows as they lie unless `legacy_layout` or a handler of qlib semantics asks for
+qlib's way (Q16). The differences of the trainer are listed in `rnn_core.training.trainer`.
 
 Rules matched: qlib contrib/model/pytorch_lstm_ts.py, pytorch_gru_ts.py, pytorch_lstm.py,
 pytorch_gru.py, pytorch_krnn.py.
@@ -24,6 +26,7 @@ from __future__ import annotations
 
 from rnn_core.estimators.estimator_arguments import KRNNArguments, RecurrentArguments
 from rnn_core.estimators.estimator_base import Estimator
+from rnn_core.estimators.qlib_model import QlibModel
 
 __all__ = ["GRU", "KRNN", "LSTM", "Estimator"]
 
@@ -42,6 +45,12 @@ class LSTM(Estimator):
     family = "lstm"
     Arguments = RecurrentArguments
 
+    d_feat: int
+    hidden_size: int
+    num_layers: int
+    dropout: float
+    lstm_model = LSTM_model = QlibModel.network
+
 
 class GRU(Estimator):
     """Stacked GRU, linear head on the newest session.
@@ -57,6 +66,12 @@ class GRU(Estimator):
     family = "gru"
     Arguments = RecurrentArguments
 
+    d_feat: int
+    hidden_size: int
+    num_layers: int
+    dropout: float
+    gru_model = GRU_model = QlibModel.network
+
 
 class KRNN(Estimator):
     """A convolution over time, then the mean of parallel GRUs, linear head on the newest session.
@@ -70,9 +85,20 @@ class KRNN(Estimator):
         rnn_layers: stacked layers of each.
         dropout: between the layers, in [0, 1).
         legacy_layout: cut flat rows as qlib does, which misreads Alpha360; only to reproduce
-            numbers made that way.
+            numbers made that way. If it is not given, a handler of qlib semantics has its rows cut
+            so, with a warning.
         **arguments: see `Estimator`.
     """
 
     family = "krnn"
     Arguments = KRNNArguments
+
+    fea_dim: int
+    cnn_dim: int
+    cnn_kernel_size: int
+    rnn_dim: int
+    rnn_dups: int
+    rnn_layers: int
+    dropout: float
+    legacy_layout: bool
+    krnn_model = QlibModel.network

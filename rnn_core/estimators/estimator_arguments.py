@@ -1,7 +1,8 @@
-"""Arguments of the estimators: names and defaults of qlib's classes, with their checks.
+"""Arguments of the estimators: names, order and defaults of qlib's classes, with their checks.
 
-A family's arguments are one frozen dataclass, which is the signature of the estimator and the
-content of its bundle.
+A family's arguments are one frozen dataclass, which is the content of its bundle. Those that all of
+qlib's classes take in the same place may be given by position; the rest by name, since qlib's
+classes for tables and for windows differ there (`GPU` against `n_jobs`).
 
 Rules matched: qlib contrib/model/pytorch_lstm_ts.py, pytorch_gru_ts.py, pytorch_krnn.py, the
 `__init__` of each.
@@ -10,7 +11,9 @@ Rules matched: qlib contrib/model/pytorch_lstm_ts.py, pytorch_gru_ts.py, pytorch
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,6 +25,7 @@ from rnn_core.suggestions import near_matches
 
 _LEAST = {"GPU": None, "seed": 0, "seeds": 1, "threads": 1, "n_jobs": None}
 _OPTIONAL = ("seed", "threads", "n_jobs")
+_TRAINING_ORDER = ("n_epochs", "lr", "metric", "batch_size", "early_stop", "loss", "optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,7 @@ class TrainingArguments:
 
     n_epochs: int = 200
     lr: float = 1e-3
-    metric: str = "loss"
+    metric: str = ""
     batch_size: int = 2000
     early_stop: int = 20
     loss: str = "mse"
@@ -48,7 +52,7 @@ class TrainingArguments:
 class RecurrentArguments(TrainingArguments):
     """Arguments of `LSTM` and `GRU`."""
 
-    d_feat: int = 20
+    d_feat: int = 6
     hidden_size: int = 64
     num_layers: int = 2
     dropout: float = 0.0
@@ -74,6 +78,8 @@ Given = TypeVar("Given", bound=TrainingArguments)
 def checked_arguments(kind: type[Given], owner: str, given: Mapping[str, Any]) -> Given:
     """Check arguments by name; trainer and network check the values of their own.
 
+    An unknown name is ignored, as in qlib, with a warning that names it and the nearest known one.
+
     Args:
         kind: the dataclass of the family.
         owner: name of the estimator, for messages.
@@ -83,17 +89,19 @@ def checked_arguments(kind: type[Given], owner: str, given: Mapping[str, Any]) -
         The arguments, defaults for the rest.
 
     Raises:
-        TypeError: an unknown name; the message names the nearest.
         ValueError: a value of the wrong type or outside its range.
     """
     names = [field.name for field in dataclasses.fields(kind)]
-    for name in given:
+    for name, value in given.items():
         if name not in names:
-            raise TypeError(
-                f"{owner} has no argument {name!r}, expected some of {', '.join(sorted(names))}"
-                f"{near_matches(name, names)}"
+            warnings.warn(
+                f"{owner} has no argument {name!r} and ignores {value!r:.60}, as qlib does"
+                f"{near_matches(name, names)}; it takes {', '.join(sorted(names))}",
+                stacklevel=3,
             )
-    arguments = kind(**given)
+    arguments = kind(**{name: value for name, value in given.items() if name in names})
+    if isinstance(arguments.optimizer, str):
+        arguments = dataclasses.replace(arguments, optimizer=arguments.optimizer.lower())
     for field in dataclasses.fields(kind):
         value = getattr(arguments, field.name)
         if field.name in _LEAST:
@@ -106,6 +114,83 @@ def checked_arguments(kind: type[Given], owner: str, given: Mapping[str, Any]) -
         elif isinstance(field.default, bool):
             require_type(field.name, value, bool)
     return arguments
+
+
+def positional_names(kind: type[TrainingArguments]) -> tuple[str, ...]:
+    """Return the arguments that may be given by position, in qlib's order.
+
+    Args:
+        kind: the dataclass of the family.
+
+    Returns:
+        Their names: those of the network, then those of the training up to `optimizer`.
+    """
+    training = [field.name for field in dataclasses.fields(TrainingArguments)]
+    own = [field.name for field in dataclasses.fields(kind) if field.name not in training]
+    return (*(name for name in own if name != "legacy_layout"), *_TRAINING_ORDER)
+
+
+def signature_of(kind: type[TrainingArguments]) -> inspect.Signature:
+    """Return the signature of an estimator.
+
+    Args:
+        kind: the dataclass of the family.
+
+    Returns:
+        The signature; unknown keywords are taken, and ignored with a warning.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    first = positional_names(kind)
+    by_place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [
+        inspect.Parameter(
+            name,
+            by_place if name in first else inspect.Parameter.KEYWORD_ONLY,
+            default=fields[name].default,
+            annotation=fields[name].type,
+        )
+        for name in dict.fromkeys([*first, *fields])
+    ]
+    return inspect.Signature(
+        [*parameters, inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)]
+    )
+
+
+def by_name(kind: type[TrainingArguments], owner: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Name the arguments that were given by position.
+
+    Args:
+        kind: the dataclass of the family.
+        owner: name of the estimator, for messages.
+        values: the arguments.
+
+    Returns:
+        Name to value.
+
+    Raises:
+        TypeError: more than may be given by position.
+    """
+    names = positional_names(kind)
+    if len(values) > len(names):
+        raise TypeError(
+            f"{owner} was given {len(values)} arguments by position, expected {len(names)} at "
+            f"most ({', '.join(names)}): name n_jobs, GPU and seed, which qlib's classes order "
+            f"differently"
+        )
+    return dict(zip(names, values, strict=False))
+
+
+def takes_weight(loss_fn: Callable[..., Any]) -> bool:
+    """True if a loss function takes (pred, label, weight), as those of qlib's *_ts classes do.
+
+    Args:
+        loss_fn: the function, or a module of torch's.
+    """
+    try:
+        inspect.signature(getattr(loss_fn, "forward", loss_fn)).bind(None, None, None)
+    except TypeError:
+        return False
+    return True
 
 
 @contextmanager

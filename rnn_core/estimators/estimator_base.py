@@ -10,23 +10,19 @@ Shapes: `S` samples, `T` sessions of a window, `F` features of a session.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import logging
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from rnn_core.estimators.estimator_arguments import (
-    TrainingArguments,
-    checked_arguments,
-    torch_threads,
-)
+from rnn_core.data.datasets import TSDatasetH
+from rnn_core.estimators.estimator_arguments import torch_threads
 from rnn_core.estimators.estimator_data import (
     Dataset,
     Reweighter,
@@ -43,28 +39,38 @@ from rnn_core.estimators.estimator_files import (
     require_place,
     save_members,
 )
-from rnn_core.models.families import build_network, model_family
+from rnn_core.estimators.qlib_model import QlibModel
+from rnn_core.models.families import model_family
+from rnn_core.qlib_hooks import MODEL_HOOKS, refuse_overrides
 from rnn_core.training.bundle_files import BundleError
 from rnn_core.training.scoring import predict
-from rnn_core.training.seeding import seeded_network
 from rnn_core.training.trainer import EpochReport, Trainer
-from rnn_core.training.trainer_config import TrainerConfig
 
 _LOG = logging.getLogger(__name__)
-_OF_THE_TRAINER = [f.name for f in dataclasses.fields(TrainerConfig)]
+
+KRNN_LAYOUT = (
+    "KRNN cuts the flat rows as qlib's does, because the handler has semantics='qlib': that "
+    "misreads Alpha360, whose columns lie field by field. legacy_layout=False reads them as they "
+    "lie, legacy_layout=True says that this is meant"
+)
 
 
-class Estimator:
-    """The base of the estimators.
+class Estimator(QlibModel):
+    """The base of the estimators; `QlibModel` has the attributes and functions of qlib's models.
+
+    Arguments are named; those that all of qlib's classes have in the same place (the network's,
+    then n_epochs to optimizer) may be given by position. An unknown one is ignored, as in qlib,
+    with a warning.
 
     Args:
         n_epochs: most passes over the training rows.
         lr: learning rate.
-        metric: the score that selects the best epoch: "loss" (minus the mean squared error over the
-            validation rows) or "ic" (the mean over sessions of the correlation with the label).
+        metric: the score that selects the best epoch: "loss" or "" (minus the mean squared error
+            over the validation rows) or "ic" (the mean over sessions of the correlation with the
+            label); any word if a subclass overrides `metric_fn`.
         batch_size: rows of a training batch.
         early_stop: epochs in a row without a better validation score that end the training.
-        loss: "mse".
+        loss: "mse"; any word if a subclass overrides `loss_fn`.
         optimizer: "adam", or "gd" for plain gradient descent.
         n_jobs: accepted for qlib's sake and unused: batches are gathered without workers.
         GPU: number of the CUDA device; below 0, or without one, the CPU.
@@ -76,29 +82,16 @@ class Estimator:
         **arguments: those of the family.
 
     Raises:
-        TypeError: an unknown argument; the message names the nearest.
+        TypeError: too many arguments by position, or a subclass overrides what is never called.
         ValueError: a value of the wrong type or outside its range.
     """
 
-    family: ClassVar[str]
-    Arguments: ClassVar[type[TrainingArguments]]
-
-    def __init_subclass__(cls) -> None:
-        cls.__signature__ = inspect.signature(cls.Arguments)  # type: ignore[attr-defined]
-
-    def __init__(self, **arguments: Any) -> None:
-        self.arguments = checked_arguments(self.Arguments, type(self).__name__, arguments)
-        values = dataclasses.asdict(self.arguments)
-        family = model_family(self.family)
-        self._n_features: int = values[family.feature_argument]
-        self._hyper = {f.name: values[f.name] for f in dataclasses.fields(family.hyper)}
-        self._legacy = bool(values.get("legacy_layout", False))
-        with torch.device("meta"):  # checks the sizes; takes no memory and no random numbers
-            build_network(self.family, self._n_features, self._hyper)
-        self._trainer_config(seed=self.arguments.seed or 0)
-        self._members: tuple[Member, ...] = ()
+    def __init__(self, *values: Any, **given: Any) -> None:
+        refuse_overrides(self, Estimator, MODEL_HOOKS)
+        super().__init__(*values, **given)
         self._columns: tuple[str, ...] = ()
         self._tabular = False
+        self._fitted_layout: bool | None = None
 
     def fit(
         self,
@@ -111,7 +104,8 @@ class Estimator:
     ) -> Self:
         """Train on the segment "train", selecting the epoch on "valid".
 
-        Without a segment "valid" every epoch is run and the last weights are kept.
+        Without a segment "valid" every epoch is run and the last weights are kept. A second fit
+        begins anew (qlib's goes on from the weights of the first).
 
         Args:
             dataset: its `prepare` gives samplers or frames.
@@ -127,22 +121,36 @@ class Estimator:
             The estimator.
 
         Raises:
-            ValueError: data that do not fit the arguments, or hold features that are not finite.
+            ValueError: data that do not fit the arguments, or hold features that are not finite;
+                sizes of the network changed on the object, an optimizer of another network.
+            TypeError: a method was replaced that is never called, or `train_optimizer` was used
+                with several seeds.
             TrainingDivergedError: a number that is not finite; names epoch, batch and cause.
             BundleError: something else is at `save_path`; raised before the training.
         """
-        # Whatever can fail early is checked before the training: the place, then the data.
+        # Whatever can fail early is checked before the training: the object, the place, the data.
+        refuse_overrides(self, Estimator, MODEL_HOOKS)
+        self._require_same_sizes()
+        if self._optimizer is not None and self.seeds > 1:
+            raise TypeError(
+                f"train_optimizer belongs to one network and there are {self.seeds}: give seeds=1, "
+                f"or lr and optimizer"
+            )
+        if self._members and self._network is None:
+            _LOG.warning("this fit begins anew and forgets the one before")
         if save_path is not None:
             require_place(save_path, replace=True)
-        if self.arguments.n_jobs is not None:
-            _LOG.info("n_jobs=%s is not used: there are no loader workers", self.arguments.n_jobs)
-        train, valid = self._windows(dataset, "train", learn=True), None
+        if self.n_jobs is not None:
+            _LOG.info("n_jobs=%s is not used: there are no loader workers", self.n_jobs)
+        layout = self._layout(dataset, warn=True)
+        train, valid = self._windows(dataset, "train", layout, learn=True), None
         if has_segment(dataset, "valid"):
-            valid = self._windows(dataset, "valid", learn=True)
+            valid = self._windows(dataset, "valid", layout, learn=True)
             require_same_columns(train.columns, valid.columns, "train", "valid")
         else:
-            n_epochs = self.arguments.n_epochs
-            _LOG.info('no segment "valid": all %d epochs are run, the last one is kept', n_epochs)
+            _LOG.info(
+                'no segment "valid": all %d epochs are run, the last one is kept', self.n_epochs
+            )
         weights = None if reweighter is None else row_weights(reweighter, train)
         evals = {} if evals_result is None else evals_result
         evals.update(train=[], valid=[])
@@ -155,16 +163,17 @@ class Estimator:
                 callback(report)
 
         # One network a seed; the estimator changes only when all of them are trained.
-        first = self.arguments.seed
-        if first is None:
-            first = int(np.random.SeedSequence().generate_state(1)[0])
-        with torch_threads(self.arguments.threads):
+        first = self._first_seed()
+        with torch_threads(self.threads):
             members = [
-                self._train(first + k, train, valid, weights, told)
-                for k in range(self.arguments.seeds)
+                self._train(first + k, train, valid, weights, told) for k in range(self.seeds)
             ]
         self._members = tuple(members)
+        self._network, self._optimizer, self._drawn_seed = None, None, None
         self._columns, self._tabular = train.columns, train.tabular
+        self._fitted_layout = layout
+        if hasattr(self, "legacy_layout"):
+            self.legacy_layout = layout
         if save_path is not None:
             self.save(save_path, replace=True)
         return self
@@ -202,11 +211,16 @@ class Estimator:
             ValueError: as `predict`.
         """
         self._require_fitted()
-        windows = self._windows(dataset, segment, learn=False)
-        if windows.tabular != self._tabular:
-            raise ValueError("fitted on one kind of dataset (TSDatasetH, DatasetH), given another")
-        require_same_columns(self._columns, windows.columns, "the fit", repr(segment))
-        with torch_threads(self.arguments.threads):
+        self._require_same_sizes()
+        layout = self._layout(dataset) if self._fitted_layout is None else self._fitted_layout
+        windows = self._windows(dataset, segment, layout, learn=False)
+        if self._columns:  # unknown if weights were loaded into the network
+            if windows.tabular != self._tabular:
+                raise ValueError(
+                    "fitted on one kind of dataset (TSDatasetH, DatasetH), given another"
+                )
+            require_same_columns(self._columns, windows.columns, "the fit", repr(segment))
+        with torch_threads(self.threads):
             scores = {
                 member.seed: predict(
                     member.network,
@@ -247,6 +261,11 @@ class Estimator:
             BundleError: something else is at the path, or an estimator and not `replace`.
         """
         self._require_fitted()
+        if not self._columns:
+            raise RuntimeError(
+                f"this {type(self).__name__} has loaded weights and does not know its features: "
+                f"save its network's state_dict, or fit it"
+            )
         values = dataclasses.asdict(self.arguments)
         saved = Saved(type(self).__name__, values, self._columns, self._tabular, self._members)
         save_members(
@@ -280,19 +299,33 @@ class Estimator:
         model = cls(**saved.arguments)
         model._members, model._columns = saved.members, saved.columns
         model._tabular = saved.tabular
+        model._fitted_layout = bool(saved.arguments.get("legacy_layout", False))
         return model
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({repr(self.arguments).partition('(')[2]}"
 
-    def _windows(self, dataset: Dataset, segment: str | slice, *, learn: bool) -> Windows:
+    def _layout(self, dataset: Dataset, *, warn: bool = False) -> bool:
+        """Decide if flat rows are cut as qlib's KRNN does: as stated, else as the handler says."""
+        stated = bool(getattr(self, "legacy_layout", False))
+        if "legacy_layout" in self._given or not hasattr(self, "legacy_layout"):
+            return stated
+        semantics = getattr(getattr(dataset, "handler", None), "semantics", "strict")
+        legacy = semantics == "qlib" and not isinstance(dataset, TSDatasetH)
+        if legacy and warn:
+            warnings.warn(KRNN_LAYOUT, stacklevel=3)
+        return legacy
+
+    def _windows(
+        self, dataset: Dataset, segment: str | slice, legacy: bool, *, learn: bool
+    ) -> Windows:
         return prepare_windows(
             dataset,
             segment,
             learn=learn,
             argument=model_family(self.family).feature_argument,
             n_features=self._n_features,
-            legacy=self._legacy,
+            legacy=legacy,
         )
 
     def _train(
@@ -309,11 +342,20 @@ class Estimator:
             self._log(epoch, seed)
             told(epoch)
 
-        network = seeded_network(
-            lambda: build_network(self.family, self._n_features, self._hyper), seed
+        # A network that was asked for before the fit is the one that is trained.
+        asked = self._network if seed == self._first_seed() else None
+        trainer = Trainer(
+            self._trainer_config(seed),
+            callback=report,
+            loss_fn=self._own_loss(weights is not None),
+            metric_fn=self._own_metric(),
         )
-        result = Trainer(self._trainer_config(seed), callback=report).fit(
-            network, train.source, valid.source if valid else None, weights=weights
+        result = trainer.fit(
+            self._fresh_network(seed) if asked is None else asked,
+            train.source,
+            valid.source if valid else None,
+            weights=weights,
+            optimizer=self._optimizer,
         )
         record = {
             "best_epoch": result.best_epoch,
@@ -322,20 +364,6 @@ class Estimator:
             "device": result.device,
         }
         return Member(result.network, seed, result.history, record)
-
-    def _trainer_config(self, seed: int) -> TrainerConfig:
-        """Build the trainer's settings for one network."""
-        values = dataclasses.asdict(self.arguments)
-        settings = {name: values[name] for name in _OF_THE_TRAINER if name in values}
-        return TrainerConfig(**{**settings, "seed": seed, "device": self._device()})
-
-    def _device(self) -> str:
-        """Translate `GPU` to the trainer's word: as in qlib, the CPU without CUDA."""
-        if self.arguments.GPU < 0:
-            return "cpu"
-        if self.arguments.GPU == 0 or not torch.cuda.is_available():
-            return "auto"
-        return f"cuda:{self.arguments.GPU}"
 
     def _require_fitted(self) -> None:
         if not self._members:

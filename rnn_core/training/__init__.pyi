@@ -7,6 +7,8 @@ from rnn_core.training.checkpoint import EpochRow as EpochRow
 from rnn_core.training.device import DeviceChoice as DeviceChoice
 from rnn_core.training.device import resolve_device as resolve_device
 from rnn_core.training.divergence import TrainingDivergedError as TrainingDivergedError
+from rnn_core.training.gradients import LossFunction as LossFunction
+from rnn_core.training.scoring import MetricFunction as MetricFunction
 from rnn_core.training.scoring import predict as predict
 from rnn_core.training.seeding import seeded_network as seeded_network
 from rnn_core.training.source import SessionSource as SessionSource

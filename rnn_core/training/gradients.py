@@ -5,7 +5,8 @@ The loss is the mean squared error over the rows with a finite label:
     loss = sum over known rows of w * (network(x) - y)^2 / number of known rows
 
 with weights w of one unless the caller gives some. Its gradient is that of the sum, divided by
-the number, so each shard needs only its own rows.
+the number, so each shard needs only its own rows. A loss of the caller's own need not be such a
+sum, so its batch is never cut.
 
 Rule matched: qlib contrib/model/pytorch_lstm_ts.py `loss_fn`, which divides by the number of
 rows and not by the sum of weights. qlib leaves out NaN labels only; this code also infinite ones.
@@ -15,6 +16,7 @@ Shapes: `B` batch, `L` window length, `F` features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -27,12 +29,16 @@ from rnn_core.training.scoring import split_label
 from rnn_core.training.source import WindowSource
 from rnn_core.training.workers import Workers, shard_rows, shards
 
+LossFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(scores [B], labels [B] with NaN, weights [B] or None) to the loss of the batch, a scalar."""
+
 
 class BatchGradient(NamedTuple):
     """Sums over rows, all on the device.
 
     Args:
-        squares: weighted sum of squared errors over the known rows, float64 scalar.
+        squares: weighted sum of squared errors over the known rows, float64 scalar; of a loss of
+            the caller's own, its value times the number of known rows.
         rows: number of known rows, int64 scalar.
         input_ok: True if every feature of every row is finite, bool scalar.
         gradients: of `squares`, one per trainable parameter, in their order.
@@ -65,6 +71,7 @@ def batch_gradient(
     workers: Workers,
     row_weights: Tensor | None = None,
     precision: str = "float32",
+    loss_fn: LossFunction | None = None,
 ) -> BatchGradient:
     """Gather a batch and sum its squared errors and their gradients.
 
@@ -76,9 +83,13 @@ def batch_gradient(
         workers: for the shards.
         row_weights: of all rows of the source, [S] on the device; None for ones.
         precision: of the forward pass, see `precision.py`.
+        loss_fn: in place of the mean squared error; `sharded` is then False.
 
     Returns:
         The sums; shards are added in order, so they do not depend on the number of threads.
+
+    Raises:
+        TypeError: `loss_fn` returned no scalar tensor.
     """
     parameters = trainable(network)
 
@@ -88,10 +99,14 @@ def batch_gradient(
         label_mask = torch.isfinite(y)  # [b]
         with mixed(part.device, precision):
             scores = network(x)  # [b]
-        errors = torch.where(label_mask, scores.float() - y, 0.0).square()  # [b]
-        if row_weights is not None:
-            errors = errors * row_weights.index_select(0, part)
-        squares = errors.sum()
+        weights = None if row_weights is None else row_weights.index_select(0, part)  # [b]
+        if loss_fn is not None:
+            squares = _scalar(loss_fn(scores.float(), y, weights)) * label_mask.sum()
+        else:
+            errors = torch.where(label_mask, scores.float() - y, 0.0).square()  # [b]
+            if weights is not None:
+                errors = errors * weights
+            squares = errors.sum()
         gradients = torch.autograd.grad(
             squares, parameters, allow_unused=True, materialize_grads=True
         )
@@ -110,6 +125,14 @@ def batch_gradient(
             tuple(a + b for a, b in zip(total.gradients, part.gradients, strict=True)),
         )
     return total
+
+
+def _scalar(loss: object) -> Tensor:
+    """Return the answer of a loss function, if it is one number."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else loss
+        raise TypeError(f"loss_fn returned {shape!r:.60}, expected a tensor of one number")
+    return loss.reshape(())
 
 
 def weight_tensor(weights: ArrayLike | None, n_rows: int, device: torch.device) -> Tensor | None:

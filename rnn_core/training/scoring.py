@@ -18,6 +18,7 @@ Shapes: `S` samples, `B` batch, `L` window length, `F` features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -33,6 +34,9 @@ from rnn_core.training.source import SessionSource, WindowSource
 from rnn_core.training.workers import Workers, shard_rows
 
 _BATCH_SIZE = 4096
+
+MetricFunction = Callable[[Tensor, Tensor], Any]
+"""(scores [S], labels [S] with NaN) to one number, higher is better."""
 
 
 def split_label(windows: Tensor) -> tuple[Tensor, Tensor]:
@@ -207,13 +211,16 @@ class Validator:
     Args:
         source: windows [B, L, F + 1], the label last.
         metric: "loss" or "ic".
+        metric_fn: in place of `metric`; called once, with all rows of the source.
 
     Raises:
         ValueError: "ic" for a source that knows no sessions.
     """
 
-    def __init__(self, source: WindowSource, metric: str) -> None:
-        self._source = source
+    def __init__(
+        self, source: WindowSource, metric: str, metric_fn: MetricFunction | None = None
+    ) -> None:
+        self._source, self._metric_fn = source, metric_fn
         self._index: pd.MultiIndex | None = None
         if metric == "ic":
             if not isinstance(source, SessionSource):
@@ -239,7 +246,8 @@ class Validator:
 
         Raises:
             TrainingDivergedError: weights or scores that are not finite.
-            ValueError: no validation row has a finite label, or no session has an IC.
+            ValueError: no validation row has a finite label, no session has an IC, or `metric_fn`
+                returned no finite number.
         """
         if not bool(all_finite(network.parameters())):
             raise TrainingDivergedError(epoch, None, "weights")
@@ -248,7 +256,16 @@ class Validator:
         label = labels.cpu().numpy().astype(np.float64)  # [S]
         if not np.isfinite(predicted).all():
             raise TrainingDivergedError(epoch, None, "input")
-        return self.score_of(predicted, label)
+        if self._metric_fn is None:
+            return self.score_of(predicted, label)
+        with torch.no_grad():
+            score = float(self._metric_fn(scores, labels))
+        if not np.isfinite(score):
+            raise ValueError(
+                f"metric_fn returned {score} for the {len(label)} validation rows of epoch "
+                f"{epoch}, expected a finite number: labels of rows without one are NaN"
+            )
+        return score
 
     def score_of(self, predicted: NDArray[np.float64], label: NDArray[np.float64]) -> float:
         """Score predictions of the validation rows.

@@ -46,9 +46,9 @@ from rnn_core.training.checkpoint import (
 )
 from rnn_core.training.device import PeakMemory, repeatable, resolve_device
 from rnn_core.training.divergence import StepMonitor, TrainingDivergedError, all_finite
-from rnn_core.training.gradients import batch_gradient, trainable, weight_tensor
+from rnn_core.training.gradients import LossFunction, batch_gradient, trainable, weight_tensor
 from rnn_core.training.precision import effective_precision, product_precision
-from rnn_core.training.scoring import Validator, split_label
+from rnn_core.training.scoring import MetricFunction, Validator, split_label
 from rnn_core.training.seeding import epoch_order, seeded_dropout
 from rnn_core.training.source import WindowSource
 from rnn_core.training.trainer_config import TrainerConfig
@@ -120,13 +120,22 @@ class Trainer:
         config: settings.
         callback: called after every epoch, once its checkpoint is on disk. An exception of it
             ends the training.
+        loss_fn: in place of the mean squared error, called once a batch with all of its rows; NaN
+            is the label of a row without one.
+        metric_fn: in place of `config.metric`, called once an epoch with all validation rows.
     """
 
     def __init__(
-        self, config: TrainerConfig, *, callback: Callable[[EpochReport], None] | None = None
+        self,
+        config: TrainerConfig,
+        *,
+        callback: Callable[[EpochReport], None] | None = None,
+        loss_fn: LossFunction | None = None,
+        metric_fn: MetricFunction | None = None,
     ) -> None:
         self.config = config
         self.callback = callback
+        self.loss_fn, self.metric_fn = loss_fn, metric_fn
 
     def fit(
         self,
@@ -138,6 +147,7 @@ class Trainer:
         data_fingerprint: str = "",
         checkpoint_dir: str | Path | None = None,
         keep_checkpoint: bool = False,
+        optimizer: torch.optim.Optimizer | None = None,
     ) -> FitResult:
         """Train until the validation score stops rising.
 
@@ -155,13 +165,16 @@ class Trainer:
             checkpoint_dir: folder of the checkpoint that is saved after every epoch, and resumed;
                 None for no checkpoint. The end of the training removes it.
             keep_checkpoint: leave it in the folder, for a caller that has yet to save the result.
+            optimizer: over parameters of the network, in place of the one that `config` names.
 
         Returns:
             The network with its best weights, and the facts of the training.
 
         Raises:
             ValueError: a source without samples or without finite labels, windows of another
-                width than the network's, weights that do not fit, or a device that is not there.
+                width than the network's, weights that do not fit, an optimizer over other
+                parameters, a device that is not there, or a checkpoint of a training with functions
+                or an optimizer of the caller's own, which a checkpoint cannot tell apart.
             TrainingDivergedError: a number that is not finite.
         """
         config, start = self.config, time.perf_counter()
@@ -170,13 +183,21 @@ class Trainer:
                 raise ValueError(
                     f"the {name} source has no samples; check its range of sessions and flt_data"
                 )
+        if checkpoint_dir is not None and (self.loss_fn or self.metric_fn or optimizer):
+            raise ValueError(
+                "a checkpoint cannot tell one loss_fn, metric_fn or optimizer from another, so it "
+                "could resume another training: leave checkpoint_dir out"
+            )
         # The state of the training: fresh, or that of the checkpoint.
         device, reason = resolve_device(config.device)
         precision = effective_precision(device, config.precision)
         memory = PeakMemory(device)
         network.to(device)
-        validator = None if valid is None else Validator(valid, config.metric)
-        state = TrainingState(network, self._optimizer(network), precision=precision)
+        validator = None if valid is None else Validator(valid, config.metric, self.metric_fn)
+        optimizer = (
+            make_optimizer(config, network) if optimizer is None else _over(network, optimizer)
+        )
+        state = TrainingState(network, optimizer, precision=precision)
         state.row_weights = weight_tensor(weights, len(train), device)
         folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
         identity = training_identity(
@@ -190,7 +211,7 @@ class Trainer:
         samples, seconds = 0, 0.0
         network.train()
         example = split_label(train.batch(torch.zeros(1, dtype=torch.int64), device))[0]
-        state.sharded = can_shard(network, example)
+        state.sharded = self.loss_fn is None and can_shard(network, example)
         with (
             product_precision(device, precision),
             repeatable(device, config.deterministic),
@@ -293,7 +314,7 @@ class Trainer:
         monitor: StepMonitor,
         workers: Workers,
     ) -> None:
-        """Take one step of the optimizer on the mean squared error of the labelled rows.
+        """Take one step of the optimizer on the loss of the labelled rows.
 
         Args:
             state: its weights and moments are changed.
@@ -315,6 +336,7 @@ class Trainer:
             workers=workers,
             row_weights=state.row_weights,
             precision=state.precision,
+            loss_fn=self.loss_fn,
         )
         n_rows = sums.rows.clamp(min=1)
         for parameter, gradient in zip(trainable(state.network), sums.gradients, strict=True):
@@ -323,16 +345,37 @@ class Trainer:
         state.optimizer.step()
         monitor.record(weights_ok, sums.input_ok, sums.squares, sums.rows)
 
-    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Build Adam, on an accelerator as one kernel, or plain gradient descent."""
-        if self.config.optimizer == "adam":
-            fused = next(network.parameters()).device.type == "cuda"
-            return torch.optim.Adam(network.parameters(), lr=self.config.lr, fused=fused)
-        return torch.optim.SGD(network.parameters(), lr=self.config.lr)
-
     def _finished(self, state: TrainingState) -> bool:
         """True if there is no further epoch to run."""
         return (
             len(state.history) >= self.config.n_epochs
             or state.epochs_since_best >= self.config.early_stop
         )
+
+
+def make_optimizer(config: TrainerConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """Build the optimizer that the settings name.
+
+    Args:
+        config: its `optimizer` and `lr`.
+        network: on the device of the training.
+
+    Returns:
+        Adam, on an accelerator as one kernel, or plain gradient descent.
+    """
+    if config.optimizer == "adam":
+        fused = next(network.parameters()).device.type == "cuda"
+        return torch.optim.Adam(network.parameters(), lr=config.lr, fused=fused)
+    return torch.optim.SGD(network.parameters(), lr=config.lr)
+
+
+def _over(network: nn.Module, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return a caller's optimizer, if its parameters are those of the network."""
+    known = {id(parameter) for parameter in network.parameters()}
+    groups = optimizer.param_groups
+    if not all(id(parameter) in known for group in groups for parameter in group["params"]):
+        raise ValueError(
+            "the optimizer holds parameters of another network, and would train nothing: make it "
+            "over the parameters of the network that is to be trained"
+        )
+    return optimizer

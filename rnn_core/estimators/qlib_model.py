@@ -1,0 +1,265 @@
+"""`QlibModel`: the attributes of qlib's models, and the functions that a subclass may override.
+
+    lstm_model, LSTM_model, gru_model ...   the network of the fit, or the one that it begins with
+    train_optimizer, device, use_gpu        of that network
+    fitted                                  True after a fit, and settable for loaded weights
+    d_feat, n_epochs, lr, metric ...        the arguments; a fit reads them anew
+    loss_fn, metric_fn                      called if a subclass, or the object, has its own
+
+qlib makes the network in the constructor. Here it is made when it is first asked for, so an
+estimator costs nothing before its fit; with a seed it has the same weights either way. Several
+networks (`seeds`) show their first.
+
+Rule matched: qlib contrib/model/pytorch_lstm.py, pytorch_lstm_ts.py, pytorch_gru.py,
+pytorch_gru_ts.py, pytorch_krnn.py.
+
+Shapes: `B` samples of a batch, `S` samples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from rnn_core.estimators.estimator_arguments import (
+    TrainingArguments,
+    by_name,
+    checked_arguments,
+    signature_of,
+    takes_weight,
+)
+from rnn_core.estimators.estimator_files import Member
+from rnn_core.models.families import build_network, model_family
+from rnn_core.training.device import resolve_device
+from rnn_core.training.gradients import LossFunction
+from rnn_core.training.seeding import seeded_network
+from rnn_core.training.trainer import make_optimizer
+from rnn_core.training.trainer_config import TrainerConfig
+
+_OF_THE_TRAINER = [f.name for f in dataclasses.fields(TrainerConfig)]
+
+
+class QlibModel:
+    """Arguments, network, loss and metric of an estimator, under qlib's names."""
+
+    family: ClassVar[str]
+    Arguments: ClassVar[type[TrainingArguments]]
+
+    n_epochs: int
+    lr: float
+    metric: str
+    batch_size: int
+    early_stop: int
+    loss: str
+    optimizer: str
+    n_jobs: int | None
+    GPU: int
+    seed: int | None
+    seeds: int
+    threads: int | None
+    deterministic: bool
+    precision: str
+
+    def __init_subclass__(cls) -> None:
+        if "Arguments" in vars(cls):
+            cls.__signature__ = signature_of(cls.Arguments)  # type: ignore[attr-defined]
+
+    def __init__(self, *values: Any, **given: Any) -> None:
+        owner = type(self).__name__
+        placed = by_name(self.Arguments, owner, values)
+        for name in placed:
+            if name in given:
+                raise TypeError(f"{owner} was given {name} twice, by position and by name")
+        given = {**placed, **given}
+        arguments = checked_arguments(self.Arguments, owner, given)
+        for field in dataclasses.fields(arguments):
+            setattr(self, field.name, getattr(arguments, field.name))
+        self._given = frozenset(given)
+        self._members: tuple[Member, ...] = ()
+        self._network: nn.Module | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._drawn_seed: int | None = None
+        self._hyper, self._n_features = self._sizes()
+        with torch.device("meta"):  # checks the sizes; takes no memory and no random numbers
+            build_network(self.family, self._n_features, self._hyper)
+        self._trainer_config(seed=self.seed or 0)
+
+    @property
+    def arguments(self) -> TrainingArguments:
+        """The arguments as they are now, checked."""
+        names = [field.name for field in dataclasses.fields(self.Arguments)]
+        values = {name: getattr(self, name) for name in names}
+        return checked_arguments(self.Arguments, type(self).__name__, values)
+
+    @property
+    def network(self) -> nn.Module:
+        """The first network of the fit, or before one the network that a fit begins with."""
+        if self._members:
+            return self._members[0].network
+        if self._network is None:
+            self._network = self._fresh_network(self._first_seed()).to(self.device)
+        return self._network
+
+    @network.setter
+    def network(self, value: Any) -> None:
+        raise TypeError(
+            f"the network of {type(self).__name__} cannot be replaced by {type(value).__name__}: "
+            f"load weights into it with load_state_dict, or train a network of your own with "
+            f"rnn_core.training.Trainer"
+        )
+
+    @property
+    def train_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer over `network`, with which the next fit trains; set it to use another."""
+        if self._optimizer is None:
+            self._optimizer = make_optimizer(self._trainer_config(seed=0), self.network)
+        return self._optimizer
+
+    @train_optimizer.setter
+    def train_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+
+    @property
+    def device(self) -> torch.device:
+        """The device of fit and prediction."""
+        return resolve_device(self._device()).device
+
+    @property
+    def use_gpu(self) -> bool:
+        """True unless the device is the CPU."""
+        return self.device.type != "cpu"
+
+    @property
+    def fitted(self) -> bool:
+        """True if there is a network to predict with.
+
+        Set it to True to predict with weights that were loaded into `network`: such an estimator
+        does not know the names of its features and cannot be saved. False forgets the fit.
+        """
+        return bool(self._members)
+
+    @fitted.setter
+    def fitted(self, value: bool) -> None:
+        if value and not self._members:
+            record = {"best_epoch": 0, "best_score": None, "stopped_early": False}
+            network = self.network.eval()
+            self._members = (Member(network, self._first_seed(), pd.DataFrame(), record),)
+        elif not value:
+            self._members, self._network, self._optimizer = (), None, None
+
+    def loss_fn(self, pred: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Compute the mean squared error over the rows with a label.
+
+        A subclass may override it, with or without `weight`; then it is called once a batch.
+
+        Args:
+            pred: [B].
+            label: [B], NaN for a row without one.
+            weight: [B]; None for ones.
+
+        Returns:
+            The loss, one number.
+        """
+        if self.loss != "mse":
+            raise ValueError(f"loss is {self.loss!r}, expected 'mse': override loss_fn")
+        mask = ~torch.isnan(label)
+        squares = (pred[mask] - label[mask]).square()
+        return squares.mean() if weight is None else (weight[mask] * squares).mean()
+
+    def metric_fn(self, pred: Tensor, label: Tensor) -> Any:
+        """Compute minus the loss over the rows with a label.
+
+        A subclass may override it; then it is called once an epoch, with all validation rows.
+
+        Args:
+            pred: [S].
+            label: [S], NaN for a row without one.
+
+        Returns:
+            The score, one number, higher is better.
+        """
+        if self.metric not in ("", "loss"):
+            raise ValueError(f"metric is {self.metric!r}, expected 'loss': override metric_fn")
+        mask = torch.isfinite(label)
+        return -self.loss_fn(pred[mask], label[mask])
+
+    def _overridden(self, name: str) -> Callable[..., Any] | None:
+        """Return the loss or metric of a subclass or of the object; None for those above."""
+        method: Callable[..., Any] = getattr(self, name)
+        return None if getattr(method, "__func__", None) is getattr(QlibModel, name) else method
+
+    def _own_loss(self, weighted: bool) -> LossFunction | None:
+        """Return the overridden loss for the trainer, if there is one."""
+        loss_fn = self._overridden("loss_fn")
+        if loss_fn is None:
+            return None
+        if takes_weight(loss_fn):
+            return lambda pred, label, weight: loss_fn(  # as qlib's *_ts classes: ones for none
+                pred, label, torch.ones_like(label) if weight is None else weight
+            )
+        if weighted:
+            raise TypeError(
+                f"{type(self).__name__}.loss_fn takes (pred, label) and the reweighter gives "
+                f"weights: define loss_fn(self, pred, label, weight=None)"
+            )
+        return lambda pred, label, _: loss_fn(pred, label)
+
+    def _own_metric(self) -> Callable[[Tensor, Tensor], Any] | None:
+        """Return the overridden metric, or minus an overridden loss if the loss is the metric."""
+        metric_fn = self._overridden("metric_fn")
+        if metric_fn is None and self.metric in ("", "loss") and self._overridden("loss_fn"):
+            return self.metric_fn
+        return metric_fn
+
+    def _sizes(self) -> tuple[dict[str, Any], int]:
+        """Return the hyper-parameters of the network, and F, as the attributes say."""
+        family = model_family(self.family)
+        hyper = {f.name: getattr(self, f.name) for f in dataclasses.fields(family.hyper)}
+        return hyper, getattr(self, family.feature_argument)
+
+    def _require_same_sizes(self) -> None:
+        """Refuse sizes that were changed on the object."""
+        if self._sizes() != (self._hyper, self._n_features):
+            raise ValueError(
+                f"the sizes of the network were changed after it was made, to {self._sizes()}: "
+                f"make a new {type(self).__name__} with them"
+            )
+
+    def _fresh_network(self, seed: int) -> nn.Module:
+        """Build a network whose weights follow from a seed."""
+        return seeded_network(
+            lambda: build_network(self.family, self._n_features, self._hyper), seed
+        )
+
+    def _first_seed(self) -> int:
+        """Return the seed of the first network; one is drawn, once a fit, if none was given."""
+        if self.seed is not None:
+            return self.seed
+        if self._drawn_seed is None:
+            self._drawn_seed = int(np.random.SeedSequence().generate_state(1)[0])
+        return self._drawn_seed
+
+    def _trainer_config(self, seed: int) -> TrainerConfig:
+        """Build the trainer's settings for one network."""
+        values = dataclasses.asdict(self.arguments)
+        settings = {name: values[name] for name in _OF_THE_TRAINER if name in values}
+        # A function of the subclass may give words of its own a meaning.
+        if self._overridden("loss_fn"):
+            settings["loss"] = "mse"
+        if self.metric == "" or self._overridden("metric_fn"):
+            settings["metric"] = "loss"
+        return TrainerConfig(**{**settings, "seed": seed, "device": self._device()})
+
+    def _device(self) -> str:
+        """Translate `GPU` to the trainer's word: as in qlib, the CPU without CUDA."""
+        if self.GPU < 0:
+            return "cpu"
+        if self.GPU == 0 or not torch.cuda.is_available():
+            return "auto"
+        return f"cuda:{self.GPU}"
