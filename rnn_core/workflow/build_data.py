@@ -16,6 +16,7 @@ backtest/report.py `PortfolioMetrics._cal_benchmark` (benchmark).
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -212,9 +213,11 @@ def _dataset(
     if dataset_spec.step_len is not None:
         rows = "fetched" if spec.semantics == "qlib" else "infer"
         options = {"step_len": dataset_spec.step_len, "window_rows": rows}
-    dataset = DATASETS[dataset_spec.dataset](
-        {"class": dataset_spec.handler, "kwargs": kwargs}, dataset_spec.segments, **options
-    )
+    with warnings.catch_warnings():  # the notes of the file say so already
+        warnings.filterwarnings("ignore", message=".*takes every column, the label included")
+        dataset = DATASETS[dataset_spec.dataset](
+            {"class": dataset_spec.handler, "kwargs": kwargs}, dataset_spec.segments, **options
+        )
     return dataset, list(codes)
 
 

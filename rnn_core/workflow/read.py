@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from rnn_core import estimators
@@ -41,10 +42,19 @@ HARMLESS = (
 )  # fmt: skip
 """Keys of qlib_init about caches, processes and logs, which this program does not have."""
 
-KRNN_LAYOUT = (
-    "model: KRNN reads the rows of Alpha360 as they lie; qlib's cuts them into other steps. To "
-    "reproduce its numbers set task.model.kwargs.legacy_layout=true"
-)
+LAYOUT = "legacy_layout"
+
+KRNN_LAYOUT: Mapping[Semantics, str] = {
+    "qlib": (
+        "model: KRNN cuts the rows of Alpha360 as qlib's does (legacy_layout=true), into steps "
+        "that mix days of one field. task.model.kwargs.legacy_layout=false reads them as they lie"
+    ),
+    "strict": (
+        "model: KRNN reads the rows of Alpha360 as they lie; qlib's cuts them into other steps. To "
+        "reproduce its numbers set task.model.kwargs.legacy_layout=true"
+    ),
+}
+"""Notes about the layout that a file of a KRNN on flat rows does not choose."""
 
 
 def read_workflow(
@@ -103,9 +113,11 @@ def read_workflow(
                 f"{near_matches(key, supported)}",
             )
     problems.raise_if_any(document.path.name)
-    notes: tuple[str, ...] = ()
-    if model.name == "KRNN" and dataset.dataset == "DatasetH":
-        notes = () if model.arguments.get("legacy_layout") else (KRNN_LAYOUT,)
+    notes = dataset.notes
+    if model.name == "KRNN" and dataset.dataset == "DatasetH" and LAYOUT not in model.arguments:
+        notes = (*notes, KRNN_LAYOUT[semantics])
+        arguments = {**model.arguments, LAYOUT: semantics == "qlib"}
+        model = dataclasses.replace(model, arguments=arguments)
     return WorkflowSpec(
         document, semantics, provider, dataset, model, records.signal, records.portfolio, notes
     )
@@ -155,8 +167,13 @@ def _model(given: Section) -> ModelSpec:
     if arguments.get("metric") == "":  # qlib's other word for "loss"
         arguments["metric"] = "loss"
     cls, path = estimator_class(name), (*given.path, "kwargs")
-    is_valid = True
+    is_valid, known = True, [name for name in signature(cls).parameters if name != "kwargs"]
     for key, value in arguments.items():
+        if key not in known:  # the constructor would warn; a file is checked as a whole
+            text = f"{name} has no argument {key!r}, expected some of {names(sorted(known))}"
+            given.problems.add((*path, key), f"{text}{near_matches(key, known)}")
+            is_valid = False
+            continue
         try:
             cls(**{str(key): value})
         except (TypeError, ValueError) as error:

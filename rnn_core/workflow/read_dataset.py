@@ -6,6 +6,7 @@ with the message of its class.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,7 +46,9 @@ def read_dataset(given: Section, semantics: Semantics) -> DatasetSpec:
     handler.choice("module_path", HANDLER_MODULES, None)
     arguments = handler.optional("kwargs")
     handler.close()
-    spec = _handler_arguments(arguments, str(class_name), semantics)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        spec = _handler_arguments(arguments, str(class_name), semantics)
     segments = _segments(kwargs)
     step_len = None
     if name == "TSDatasetH":
@@ -59,6 +62,7 @@ def read_dataset(given: Section, semantics: Semantics) -> DatasetSpec:
         handler=str(class_name),
         segments=segments,
         step_len=step_len,
+        notes=tuple(f"dataset: {warning.message}" for warning in caught),
         **spec,
     )
 
@@ -93,7 +97,7 @@ def _handler_arguments(given: Section, handler: str, semantics: Semantics) -> di
     for stage in ("shared", "infer", "learn"):
         key = f"{stage}_processors"
         if key in given or (stage == "infer" and handler.startswith("Alpha360")):
-            default = HANDLERS[handler].default_infer if handler in HANDLERS else ()
+            default = HANDLERS[handler].infer_steps(semantics) if handler in HANDLERS else ()
             steps = given.get(key, default if stage == "infer" else ())
             arguments[key] = _steps(given, key, stage, steps, defaults, handler)
     # The name of a universe, or codes.

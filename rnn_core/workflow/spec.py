@@ -47,6 +47,7 @@ class DatasetSpec:
         arguments: the handler's other arguments, as `rnn_core.data.alpha` takes them.
         segments: name to (start, end), both included.
         step_len: L in sessions, of a TSDatasetH.
+        notes: sentences about the processors for a reader of the results.
     """
 
     dataset: str
@@ -57,6 +58,7 @@ class DatasetSpec:
     arguments: Mapping[str, Any]
     segments: Mapping[str, tuple[Any, Any]]
     step_len: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,6 @@ def test_every_problem_is_in_one_error():
         "task.dataset.kwargs.handler.kwargs.label=[$close +]",
         "task.dataset.kwargs.handler.kwargs.infer_processors.1.class=RobustZNorm",
         "task.dataset.kwargs.handler.kwargs.infer_processors.0.kwargs.col_list=[KLEN, KLEM]",
-        "task.dataset.kwargs.handler.kwargs.infer_processors.2.kwargs={}",
         "task.dataset.kwargs.segments.valid=[2017-01-01, 2015-01-01]",
         "task.dataset.kwargs.sampler=x",
         "task.record.0.class=HFSignalRecord",
@@ -105,7 +104,6 @@ def test_every_problem_is_in_one_error():
         r"handler.kwargs.label \(line 25\): the label: LABEL0: ",
         r"infer_processors.1 \(line 17\): no processor is called 'RobustZNorm'.*'RobustZScoreNorm'",
         r"infer_processors.0.kwargs.col_list \(line 15\): Alpha158 has no feature KLEM; did you",
-        r"infer_processors.2 \(line 19\): Fillna was given fields_group=None",
         r"segments.valid \(line 67\): segment 'valid' ends on 2015-01-01, before it starts",
         r"task.dataset.kwargs.sampler: unknown key, supported: handler, segments, step_len",
         r"task.record.0.class \(line 71\): 'HFSignalRecord' is not supported, expected SignalRec",
@@ -186,9 +184,34 @@ def test_the_lot_is_the_regions_unless_it_is_given():
 
 
 def test_the_layout_of_krnn_is_noted_unless_it_is_chosen():
-    assert any("legacy_layout=true" in note for note in read(KRNN).notes)
-    chosen = read(KRNN, ["task.model.kwargs.legacy_layout=true"])
-    assert not any("legacy_layout" in note for note in chosen.notes)
+    """In qlib semantics it is qlib's, in strict that of the columns."""
+    for semantics in ("qlib", "strict"):
+        spec = read(KRNN, semantics=semantics)
+        assert any("legacy_layout=true" in note for note in spec.notes)
+        assert spec.model.arguments["legacy_layout"] is (semantics == "qlib")
+        for word in ("true", "false"):
+            chosen = read(KRNN, [f"task.model.kwargs.legacy_layout={word}"], semantics=semantics)
+            assert not any("legacy_layout" in note for note in chosen.notes)
+            assert chosen.model.arguments["legacy_layout"] is (word == "true")
+
+
+def test_a_processor_without_a_group_is_noted_in_qlib_and_a_problem_in_strict():
+    bare = ["task.dataset.kwargs.handler.kwargs.infer_processors.2.kwargs={}"]
+    (note,) = read(LSTM, bare).notes
+    assert note.startswith("dataset: Fillna has no fields_group and takes every column")
+    (line,) = problems(LSTM, bare, semantics="strict")
+    assert "infer_processors.2 (line 19): Fillna was given fields_group=None" in line
+
+
+def test_the_default_processors_of_alpha360_follow_the_semantics():
+    """Q14: qlib's have no group, so they standardise the label and fill it."""
+    overrides = ["task.dataset.kwargs.handler.kwargs={fit_end_time: 2014-12-31}"]
+    spec = read(KRNN, overrides)
+    assert [step["kwargs"] for step in spec.dataset.arguments["infer_processors"]] == [{}, {}, {}]
+    assert len([note for note in spec.notes if "takes every column" in note]) == 3
+    strict = read(KRNN, overrides, semantics="strict")
+    for step in strict.dataset.arguments["infer_processors"]:
+        assert step["kwargs"] == {"fields_group": "feature"}
 
 
 def test_a_portfolio_without_config_is_qlibs_default():
