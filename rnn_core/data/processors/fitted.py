@@ -57,7 +57,7 @@ CLIP = 3.0
 """Bound of a clipped robust score, in deviations (qlib processor.py `RobustZScoreNorm`)."""
 
 
-class _FittedNorm(CellProcessor):
+class FittedNorm(CellProcessor):
     """Base of (x - centre) / scale with the statistics of the fit window."""
 
     clip: ClassVar[bool] = False
@@ -240,7 +240,7 @@ def _names(df: pd.DataFrame, positions: NDArray[np.intp]) -> list[tuple[str, str
     return [(str(g), str(n)) for g, n in zip(*levels, strict=True)]
 
 
-class MinMaxNorm(_FittedNorm):
+class MinMaxNorm(FittedNorm):
     """(x - min) / (max - min), with the extremes of the fit window.
 
     Args:
@@ -257,7 +257,7 @@ class MinMaxNorm(_FittedNorm):
         return low, high - low
 
 
-class ZScoreNorm(_FittedNorm):
+class ZScoreNorm(FittedNorm):
     """(x - mean) / deviation of the fit window, with ddof 0 (numpy's nanstd).
 
     Args:
@@ -277,7 +277,7 @@ class ZScoreNorm(_FittedNorm):
         return x.dtype.type(wide.mean()), x.dtype.type(wide.std())
 
 
-class RobustZScoreNorm(_FittedNorm):
+class RobustZScoreNorm(FittedNorm):
     """(x - median) / (1.4826 · MAD), clipped to ±3; MAD is the median of |x - median|.
 
     Robust scale: P. J. Huber, Robust Statistics, 1981, section 5.1. If more than half of a column's
