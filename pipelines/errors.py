@@ -44,6 +44,14 @@ class WarehouseError(PipelineError):
     """The warehouse cannot be written, belongs to another market, or holds a damaged partition."""
 
 
+class NewerStateError(WarehouseError):
+    """State on disk was made by a newer release, and this program must leave it alone."""
+
+
+class OlderStateError(WarehouseError):
+    """State on disk was made by an earlier release; `rnn-pipelines upgrade` brings it over."""
+
+
 class MissingSessionsError(PipelineError):
     """The warehouse lacks sessions that an asset looks back on."""
 

@@ -28,12 +28,13 @@ def writer_of(path: Path) -> int | None:
     return int(found.group(1)) if found else None
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes, *, times: tuple[int, int] | None = None) -> None:
     """Write a local file so that a reader sees the old content or the new, never a part.
 
     Args:
         path: the file; its folder is made if absent.
         data: the content.
+        times: times of access and of modification that the file gets, ns since 1970.
 
     Raises:
         OSError: the folder cannot be made or written; nothing is left behind.
@@ -42,6 +43,8 @@ def atomic_write(path: Path, data: bytes) -> None:
     temporary = temporary_path(path)
     try:
         temporary.write_bytes(data)
+        if times is not None:
+            os.utime(temporary, ns=times)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -47,7 +47,8 @@ from pipelines.training.processors import (
     to_qlib,
 )
 from pipelines.training.windows import features_for, learning_rows, normalised
-from pipelines.warehouse.partition_file import DamagedFileError, PartitionInfo, Provenance
+from pipelines.warehouse.identity import DamagedFileError
+from pipelines.warehouse.partition_file import PartitionInfo, Provenance
 from pipelines.warehouse.schemas import DATASET_LEARN, PROCESSOR_STATE, feature_table
 from rnn_core.data.processors.fitted import CLIP, FittedNorm
 
@@ -205,7 +206,7 @@ def fit_processors(run: Run) -> None:
     """
     market = run.market
     state, _, _ = fit_state(run)
-    save_state(market.warehouse.store, state)
+    save_state(market, state)
     run.log.info(f"processors fitted, hash {state.hash[:12]}")
     first, last = market.fit_sessions()[0], market.fit_sessions()[-1]
     run.publish(
@@ -224,13 +225,15 @@ def recorded_state(market: Market) -> PartitionInfo | None:
         DamagedFileError: the file is damaged.
     """
     try:
-        state = stored_state(market.warehouse.store)
+        state = stored_state(market)
     except ProcessorStateError as error:
-        raise DamagedFileError(str(error)) from error
+        damaged = DamagedFileError(str(error))
+        damaged.brief = getattr(error.__cause__, "brief", "")
+        raise damaged from error
     if state is None:
         return None
     provenance = Provenance(PROCESSORS, CODE_VERSION, state.config, state.inputs)
-    return PartitionInfo(0, state.hash, provenance)
+    return PartitionInfo(0, state.hash, provenance, state.identity)
 
 
 def fit_state(

@@ -60,8 +60,10 @@ def materialize(
     now = StoredVersions(run.market, stages, served if tags.get(SERVED_TAG) == KEEP else None)
     now.load(stage, run.keys)
     stored_keys = {key for key in run.keys if now.is_intact(stage, key)}
+    # A file without identity may be the one that was served: it is kept, and stays on record.
+    unsigned_keys = {key for key in run.keys if now.is_unsigned(stage, key)}
     # The record decides what was served, so it is mended before anything is compared.
-    _mend_record(run, instance, now, stored_keys)
+    _mend_record(run, instance, now, stored_keys, unsigned_keys)
     if stage.is_source and tags.get(CURRENT_TAG) == KEEP:
         now.load_bars(run.keys)
 
@@ -80,7 +82,7 @@ def materialize(
     replaced_keys = [
         key
         for key in keys_to_make
-        if key in stored_keys - pointer_keys and served.holds(stage, key)
+        if key in (stored_keys | unsigned_keys) - pointer_keys and served.holds(stage, key)
     ]
     is_model = stage.kind is Kind.MODEL and stage.model is not None
     work = replace(
@@ -122,7 +124,11 @@ def _revisions_kept(run: Run, keys: Sequence[str], bundles: Sequence[str]) -> It
 
 
 def _mend_record(
-    run: Run, instance: dg.DagsterInstance, now: StoredVersions, stored: set[str]
+    run: Run,
+    instance: dg.DagsterInstance,
+    now: StoredVersions,
+    stored: set[str],
+    unsigned: set[str],
 ) -> None:
     """Put unrecorded partitions on record, and take predictions without a file off the record."""
     stage = run.stage
@@ -130,7 +136,7 @@ def _mend_record(
     infos = now.table(stage.name).infos(sorted(stored - recorded_keys))
     put_on_record(run.market.warehouse.store, instance, stage.name, infos)
     if stage.kind is Kind.PREDICTION:
-        lost_keys = sorted(recorded_keys - stored)
+        lost_keys = sorted(recorded_keys - stored - unsigned)
         forget(instance, stage.name, lost_keys, but_of_run=run.results.run_id)
 
 

@@ -21,12 +21,13 @@ from pipelines.cli import (
     status,
     sync,
     ui,
+    upgrade,
     validate,
 )
 from pipelines.errors import PipelineError
 
 _COMMANDS = (
-    demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, ui,
+    demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, ui, upgrade,
 )  # fmt: skip
 
 
@@ -51,6 +52,7 @@ def _stopped(args: argparse.Namespace) -> str:
         "backfill": "run the same command again to go on from here",
         "refresh": "what was made is kept; run the same command again to complete it",
         "sync": "what was put on record stays there; run the same command again to complete it",
+        "upgrade": "what was signed stays so; run the same command again to complete it",
         "qrun": "nothing of the run was kept, the same command starts anew",
     }.get(args.command)
     if getattr(args, "fresh", False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,10 +30,6 @@ class OwnCalendar(Section):
     """The keys that a calendar of a file and one of the data share."""
 
     opens: Annotated[TimeOfDay, How] = "09:30"
-
-    def identity(self) -> dict[str, Any]:
-        """The keys whose change makes it another calendar."""
-        return self.model_dump(mode="json", by_alias=True)
 
 
 class FileCalendar(OwnCalendar):
@@ -66,6 +62,13 @@ CalendarConfig = Annotated[
     | Annotated[DataCalendar, Tag("calendar_data")],
     Discriminator(_calendar_tag),
 ]
+
+
+def calendar_identity(dumped: Any) -> Any:
+    """Select the values of a dumped calendar that make a market this one and no other."""
+    if not isinstance(dumped, Mapping):
+        return dumped
+    return (DataCalendar if "from" in dumped else FileCalendar).identity_of(dumped)
 
 
 class UniverseSpans(Section):

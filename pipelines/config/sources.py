@@ -1,20 +1,33 @@
 """The section `market.source` of the YAML: one class a kind of source.
 
-Keys that say what the bars *are* (columns, price basis, codes) belong to a warehouse's identity and
-to the configuration hash of `ohlcv`. Keys that say how bars are *got* (paths, credentials, pace)
-are left out of both by `How`: a moved folder or a new password makes no other market and no stale
-partition.
+Keys that say what the bars *are* (price basis, codes) belong to a warehouse's identity and to the
+configuration hash of `ohlcv`. Keys that say how they are *read* (columns, dates), marked `Reading`,
+belong to the hash alone: bars read otherwise are made again, and the market is the same. Keys that
+say how bars are *got* (paths, credentials, pace) are left out of both by `How`: a moved folder or a
+new password makes no other market and no stale partition. Keys at their default are no part of the
+identity. The hash holds them, so a key that is added is `How`, or is left out of the dump at its
+default: otherwise every stored partition turns stale.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.config.types import EPOCH, EPOCHS, How, PositiveInt, Section, Share, TimeZone
+from pipelines.config.types import (
+    EPOCH,
+    EPOCHS,
+    How,
+    PositiveInt,
+    Reading,
+    Section,
+    Share,
+    TimeZone,
+)
 from pipelines.errors import did_you_mean
 
 REQUIRED = ("date", "instrument", "open", "high", "low", "close", "volume")
@@ -107,10 +120,10 @@ class SimulatedSource(Section):
 class TableSource(Section):
     """The keys of every table of bars: columns, dates, codes, units, price basis."""
 
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: Annotated[dict[str, str], Reading] = Field(default_factory=dict)
     basis: Basis
-    date_format: str | None = None
-    timezone: TimeZone | None = None
+    date_format: Annotated[str | None, Reading] = None
+    timezone: Annotated[TimeZone | None, Reading] = None
     codes: Literal["as_is", "upper", "qlib"] = "as_is"
     scale: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     keep: dict[str, Any] = Field(default_factory=dict)
@@ -261,6 +274,12 @@ SOURCES: dict[str, type[Section]] = {
     for source in get_args(get_args(SourceConfig)[0])
 }
 """The section of every source, by its `kind`."""
+
+
+def source_identity(dumped: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the values of a dumped source that make a market this one and no other."""
+    section = SOURCES.get(str(dumped.get("kind")))
+    return dict(dumped) if section is None else section.identity_of(dumped)
 
 
 def source_label(source: Section) -> str:

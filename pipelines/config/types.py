@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -14,6 +15,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Severity = Literal["block", "warn", "off"]  # wrong data stops here, is named, or is let pass
 How = Field(exclude=True)
 """Marks a key that says how bars are got, and nothing of what they are."""
+Reading = "reading"
+"""Marks a key that says how what is got is read: it decides bars, and names no other market."""
 
 
 def _timezone(name: str) -> str:
@@ -47,3 +50,25 @@ class Section(BaseModel):
     """A mapping of the YAML: an unknown key is an error, and no value changes after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @classmethod
+    def identity_of(cls, dumped: Mapping[str, Any]) -> dict[str, Any]:
+        """Select the values of a dump that make a market this one and no other.
+
+        Keys at their default say nothing, so that a key which a release adds makes no other market
+        of what an earlier one recorded. Keys marked `How` or `Reading` do not count either.
+
+        Args:
+            dumped: plain values as this or an earlier release dumped them.
+        """
+        chosen: dict[str, Any] = {}
+        for name, field in cls.model_fields.items():
+            key = field.alias or name
+            if field.exclude or Reading in field.metadata or key not in dumped:
+                continue
+            value = dumped[key]
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+                chosen[key] = field.annotation.identity_of(value)
+            elif field.is_required() or value != field.get_default(call_default_factory=True):
+                chosen[key] = value
+        return chosen

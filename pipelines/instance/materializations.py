@@ -75,6 +75,43 @@ def _materializations(asset: str, *columns: Any) -> Any:
     )
 
 
+def made_digests(
+    instance: dg.DagsterInstance, asset: str, keys: Sequence[str]
+) -> dict[str, set[str]]:
+    """Look up the digests of partitions as runs that made them recorded them, by session.
+
+    Records of partitions that a run kept, or that were found in the warehouse, say only what lay
+    there, and are left out.
+
+    Args:
+        instance: the record.
+        asset: whose partitions they are.
+        keys: sessions.
+
+    Returns:
+        The first 16 characters of each digest.
+    """
+    digests: dict[str, set[str]] = {}
+    cursor: str | None = None
+    while keys:
+        page = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=list(keys)),
+            limit=_AT_ONCE,
+            cursor=cursor,
+        )
+        for record in page.records:
+            event = record.asset_materialization
+            figures = event.metadata if event is not None else {}
+            if "digest" in figures and not {"kept", "recorded_by"} & figures.keys():
+                digests.setdefault(str(record.partition_key), set()).add(
+                    str(figures["digest"].value)
+                )
+        if not page.has_more:
+            break
+        cursor = page.cursor
+    return digests
+
+
 def put_on_record(
     store: Store, instance: dg.DagsterInstance, asset: str, partitions: Mapping[str, PartitionInfo]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 from pipelines.calendar.sessions import Sessions
 from pipelines.calendar.training_plan import TrainingPlan
+from pipelines.config.calendar import calendar_identity
 from pipelines.config.market_file import FactoryConfig
 from pipelines.config.models import ModelSpec, model_spec
+from pipelines.config.sources import source_identity
 from pipelines.errors import ConfigError
 from pipelines.market.calendars import market_sessions
 from pipelines.market.membership import read_universe
@@ -59,7 +62,12 @@ class Market:
             training.retrain_every,
             self._pin(),
         )
-        self.warehouse = Warehouse(config.warehouse or self.paths.warehouse, self._identity())
+        self.warehouse = Warehouse(
+            config.warehouse or self.paths.warehouse,
+            self._identity(),
+            as_now=identity_now,
+            upgrade=self.command("upgrade"),
+        )
         self.models: tuple[ModelSpec, ...] = tuple(
             model_spec(name, entry) for name, entry in config.models.items()
         )
@@ -104,15 +112,15 @@ class Market:
 
     def _identity(self) -> dict[str, Any]:
         """The identity of the warehouse: the facts that every adjustment factor builds on."""
-        market = self.config.market
-        section = market.calendar
-        calendar = section if isinstance(section, str) else section.identity()
-        return {
-            "name": self.config.name,
-            "source": market.source.model_dump(mode="json"),
-            "calendar": calendar,
-            "start": self.sessions.first,
-        }
+        market = self.config.market.model_dump(mode="json", by_alias=True)
+        return identity_now(
+            {
+                "name": self.config.name,
+                "source": market["source"],
+                "calendar": market["calendar"],
+                "start": self.sessions.first,
+            }
+        )
 
     @cached_property
     def source(self) -> BarSource:
@@ -215,3 +223,12 @@ class Market:
     def dataset_columns(self) -> tuple[str, ...]:
         """The features that the infer processors leave, in the frame's order."""
         return self.config.dataset_columns
+
+
+def identity_now(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the identity of a market, as any release recorded it, into that of this release."""
+    return {
+        **recorded,
+        "source": source_identity(recorded.get("source", {})),
+        "calendar": calendar_identity(recorded.get("calendar")),
+    }

@@ -32,7 +32,7 @@ from pipelines.operations.runs import run_assets
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey, Work, survey
-from pipelines.warehouse.partition_file import DamagedFileError
+from pipelines.warehouse.identity import DamagedFileError
 
 _BARE = re.compile(r"(?P<up>\d*\+|)(?P<name>[\w*]+)(?P<down>\+\d*|)")
 

@@ -59,7 +59,9 @@ def sync_record(market: Market, stages: Sequence[Stage], instance: dg.DagsterIns
         table.load(keys)
         known = instance.get_materialized_partitions(dg.AssetKey(asset))
         new = [key for key in keys if key not in known and table.info(key) is not None]
-        gone = sorted(key for key in known if key not in table.stored or key in table.damaged)
+        # A file without identity may be the one that was served: an upgrade decides.
+        lost_keys = {key for key in table.damaged if not now.is_unsigned(stage, key)}
+        gone = sorted(key for key in known if key not in table.stored or key in lost_keys)
         put_on_record(market.warehouse.store, instance, asset, table.infos(new))
         forget(instance, asset, gone)
         for into, found in ((recorded, new), (forgotten, gone), (damaged, sorted(table.damaged))):

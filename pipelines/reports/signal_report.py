@@ -31,7 +31,8 @@ from pipelines.reports.report_tables import (
 )
 from pipelines.training.registry import find_bundle, histories_of
 from pipelines.warehouse import revisions
-from pipelines.warehouse.partition_file import DamagedFileError, fingerprint
+from pipelines.warehouse.identity import DamagedFileError
+from pipelines.warehouse.partition_file import fingerprint
 from pipelines.warehouse.store import atomic_write
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def as_first_made(market: Market, table: str, rows: pd.DataFrame) -> pd.DataFram
     result = rows.copy()
     for key in revisions.sessions(store, table):
         try:
-            figures = revisions.first_rows(store, table, key)[_ICS]
+            figures = revisions.first_rows(market.warehouse, table, key)[_ICS]
         except DamagedFileError:
             figures = pd.DataFrame([[math.nan, math.nan]], columns=_ICS)
         if pd.Timestamp(key) in result.index and len(figures):

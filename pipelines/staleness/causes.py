@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipelines.market.stage import Absent, External, Outdated, Stage, Version
-from pipelines.staleness.data_versions import StoredVersions
+from pipelines.staleness.data_versions import StoredVersions, TableVersions
 
 
 class Cause(StrEnum):
@@ -58,7 +58,7 @@ def why_not_current(stage: Stage, key: str, now: StoredVersions) -> Reason | Non
     table = now.table(stage.name)
     info = table.info(key)
     if info is None:
-        return Reason(Cause.DAMAGED if key in table.damaged else Cause.ABSENT)
+        return _lost(table, key)
     provenance = info.provenance
     if provenance.code_version != stage.code_version:
         return Reason(Cause.CODE, f"{provenance.code_version}, now {stage.code_version}")
@@ -66,8 +66,7 @@ def why_not_current(stage: Stage, key: str, now: StoredVersions) -> Reason | Non
         return Reason(Cause.CONFIGURATION)
     for beside in (now.table(other.name) for other in stage.tables[1:]):
         if beside.info(key) is None:
-            cause = Cause.DAMAGED if key in beside.damaged else Cause.ABSENT
-            return Reason(cause, beside.name)
+            return _lost(beside, key, beside.name)
     expected = stage.inputs(key, now)
     absent_input = next((v for v in expected.values() if isinstance(v, Absent)), None)
     if absent_input is not None:
@@ -81,6 +80,14 @@ def why_not_current(stage: Stage, key: str, now: StoredVersions) -> Reason | Non
         return None
     details = (_said(stage, name, expected.get(name)) for name in names)
     return Reason(Cause.INPUTS, ", ".join(dict.fromkeys(details)))
+
+
+def _lost(table: TableVersions, key: str, name: str = "") -> Reason:
+    """The reason of a partition whose file is absent or not the one that was written there."""
+    error = table.damaged.get(key)
+    details = (name, "" if error is None else error.brief)
+    cause = Cause.ABSENT if error is None else Cause.DAMAGED
+    return Reason(cause, ": ".join(text for text in details if text))
 
 
 def _is_same(expected: Version | None, made: str | None) -> bool:

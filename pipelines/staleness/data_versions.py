@@ -35,14 +35,16 @@ from pipelines.market.input_versions import (
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Absent, External, Kind, Outdated, Stage, Version
 from pipelines.staleness.served import Served
-from pipelines.training.registry import Candidate, bundle_path, misfit, newest_good, training_config
-from pipelines.warehouse.partition_file import (
-    DamagedFileError,
-    PartitionInfo,
-    fingerprint,
-    read_info,
-    verify,
+from pipelines.training.registry import (
+    Candidate,
+    bundle_path,
+    misfit,
+    newest_good,
+    require_identity,
+    training_config,
 )
+from pipelines.warehouse.identity import DamagedFileError, UnsignedFileError
+from pipelines.warehouse.partition_file import PartitionInfo, fingerprint, read_info, verify
 from pipelines.warehouse.store import PART
 
 _READERS = 4
@@ -58,11 +60,12 @@ class TableVersions(Mapping[str, Version]):
     """
 
     def __init__(self, market: Market, name: str) -> None:
+        self._warehouse = market.warehouse
         self._store = market.warehouse.store
         self.name = name
         self._infos: dict[str, PartitionInfo | None] = {}
         self._outdated: set[str] = set()
-        self.damaged: dict[str, str] = {}
+        self.damaged: dict[str, DamagedFileError] = {}
 
     @cached_property
     def stored(self) -> frozenset[str]:
@@ -76,20 +79,22 @@ class TableVersions(Mapping[str, Version]):
                 self._infos[key] = self._read(key)
             except DamagedFileError as error:
                 self._infos[key] = None
-                self.damaged[key] = str(error)
+                self.damaged[key] = error
         return self._infos[key]
 
     def _read(self, key: str) -> PartitionInfo | None:
         """Read the footer of a partition.
 
         Raises:
-            DamagedFileError: the bytes of the file do not have its digest.
+            DamagedFileError: the bytes of the file do not have its digest, or it is none of this
+                place.
         """
         try:
             raw = self._store.read(self.name, f"date={key}", PART)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        verify(raw)
+        identity = self._warehouse.identity(self.name, key)
+        verify(raw, identity, unsigned=self._warehouse.reads_unsigned)
         return read_info(pa.BufferReader(raw))
 
     def infos(self, keys: Iterable[str]) -> dict[str, PartitionInfo]:
@@ -201,12 +206,16 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         market: the market.
         stages: its stages.
         served: the sessions that stay as served; None if all may be made again.
+
+    Raises:
+        WarehouseError: the state on disk has the format of another release.
     """
 
     def __init__(
         self, market: Market, stages: Sequence[Stage], served: Served | None = None
     ) -> None:
         super().__init__()
+        market.warehouse.require_format()
         self.market = market
         self._served = served
         self._bundles: dict[tuple[str, str], BundleState] = {}
@@ -250,6 +259,10 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
     def is_intact(self, stage: Stage, key: str) -> bool:
         """True if the partition that other stages read is stored and its bytes have its digest."""
         return self.table(stage.name).info(key) is not None
+
+    def is_unsigned(self, stage: Stage, key: str) -> bool:
+        """True if the file of a partition is intact and does not say where it belongs."""
+        return isinstance(self.table(stage.name).damaged.get(key), UnsignedFileError)
 
     def mark_outdated(self, stage: Stage, keys: Iterable[str]) -> None:
         """Note that sessions of a stage will be made again."""
@@ -312,9 +325,10 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         if not (path / "manifest.json").is_file():
             return BundleState({}, "is not there", f"{named} is not there")
         try:
+            require_identity(market, model, anchor)
             manifest, files = read_verified(path)
         except BundleError:
-            return BundleState({}, "is damaged", f"{named} is damaged")
+            return BundleState({}, "is damaged", f"{named} is damaged or of another place")
         config = yaml.safe_load(files["config.yaml"])["config"]
         processors = self[PROCESSORS]
         in_force = processors.in_force if isinstance(processors, WholeVersion) else None

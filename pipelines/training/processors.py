@@ -15,10 +15,12 @@ from typing import Any
 import pandas as pd
 
 from pipelines.errors import ProcessorStateError
+from pipelines.market.input_versions import PROCESSORS
 from pipelines.market.market import Market
+from pipelines.market.stage import WHOLE
+from pipelines.warehouse.identity import DamagedFileError, Identity
 from pipelines.warehouse.partition_file import canonical_json, fingerprint
 from pipelines.warehouse.schemas import PROCESSOR_STATE
-from pipelines.warehouse.store import Store
 from rnn_core.data import ProcessorChain
 
 STATE_FILE = "processors.json"
@@ -52,12 +54,14 @@ class ProcessorState:
     Attributes:
         config: the hash of the configured processors and fit window at the time of the fit.
         inputs: fingerprints of the features and the labels of the fit window.
+        identity: the identity that the stored state carries; None if it has none.
     """
 
     infer: ProcessorChain
     learn: ProcessorChain
     config: str
     inputs: dict[str, str]
+    identity: dict[str, Any] | None = None
 
     @property
     def hash(self) -> str:
@@ -65,7 +69,7 @@ class ProcessorState:
         return fingerprint([self.infer.hash, self.learn.hash])
 
     def to_json(self) -> str:
-        """Canonical JSON of the state, its inputs and its hash."""
+        """Canonical JSON of the state, its inputs and its hash, without the identity."""
         return canonical_json(
             {
                 "infer": self.infer.to_dict(),
@@ -90,6 +94,7 @@ class ProcessorState:
                 ProcessorChain.from_dict(raw["learn"]),
                 raw["config"],
                 raw["inputs"],
+                raw.get("identity"),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ProcessorStateError(
@@ -103,9 +108,20 @@ class ProcessorState:
         return state
 
 
-def save_state(store: Store, state: ProcessorState) -> None:
-    """Put the state in place in one step."""
-    store.write(state.to_json().encode(), STATE_FILE)
+def save_state(market: Market, state: ProcessorState) -> None:
+    """Put the state in place in one step, with its identity."""
+    market.warehouse.store.write(signed_state(market, state).encode(), STATE_FILE)
+
+
+def signed_state(market: Market, state: ProcessorState) -> str:
+    """The JSON of a state with its identity, which bundles that quote the state do without."""
+    identity = state_identity(market).to_dict()
+    return canonical_json({**json.loads(state.to_json()), "identity": identity})
+
+
+def state_identity(market: Market) -> Identity:
+    """The identity of the fitted processors of a market."""
+    return Identity(market.warehouse.record.name, "state", PROCESSORS, WHOLE)
 
 
 def processors_settings(market: Market) -> dict[str, Any]:
@@ -128,17 +144,27 @@ def processors_settings(market: Market) -> dict[str, Any]:
     }
 
 
-def stored_state(store: Store) -> ProcessorState | None:
+def stored_state(market: Market) -> ProcessorState | None:
     """The fitted processors as they are stored; None where they were never fitted.
 
     Raises:
-        ProcessorStateError: the file is damaged.
+        ProcessorStateError: the file is damaged, of another market, or without identity.
+        WarehouseError: another release made the state on disk, and it is not upgraded.
     """
+    market.warehouse.require_format()
     try:
-        text = store.read(STATE_FILE).decode()
+        text = market.warehouse.store.read(STATE_FILE).decode(errors="replace")
     except FileNotFoundError:
         return None
-    return ProcessorState.from_json(text)
+    state = ProcessorState.from_json(text)
+    if state.identity is not None or not market.warehouse.reads_unsigned:
+        try:
+            state_identity(market).require(state.identity)
+        except DamagedFileError as error:
+            raise ProcessorStateError(
+                f"{STATE_FILE} is none of this place: {error}; fit it again with the job `refit`"
+            ) from error
+    return state
 
 
 def load_state(market: Market) -> ProcessorState:
@@ -148,7 +174,7 @@ def load_state(market: Market) -> ProcessorState:
         ProcessorStateError: they were never fitted, were fitted for another configuration, or the
             file is damaged.
     """
-    state = stored_state(market.warehouse.store)
+    state = stored_state(market)
     if state is None:
         raise ProcessorStateError(
             "the processors were never fitted; materialize alpha158 and label over the fit window, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ from pipelines.config.models import ModelSpec
 from pipelines.errors import ModelNotTrainedError
 from pipelines.market.market import Market
 from pipelines.training.promotion import model_verdict
+from pipelines.warehouse.identity import DamagedFileError, Identity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +54,35 @@ def bundle_name(model: str, as_of: str) -> str:
     return f"{model}/{as_of}"
 
 
+def bundle_identity(market: Market, model: str, as_of: str) -> Identity:
+    """The identity of the bundle that the session `as_of` trains."""
+    return Identity(market.warehouse.record.name, "model", model, as_of)
+
+
+def require_identity(market: Market, model: str, as_of: str) -> None:
+    """Confirm that a bundle belongs to its place.
+
+    Raises:
+        BundleError: it is the bundle of another market, model or session, or has no identity.
+        NewerStateError: a newer release made it.
+    """
+    from rnn_core.training.bundle_files import IDENTITY, BundleError
+
+    path = bundle_path(market, model, as_of)
+    try:
+        found = json.loads((path / IDENTITY).read_bytes())
+    except FileNotFoundError:
+        found = None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{IDENTITY} of bundle {path} cannot be read: {error}") from error
+    if found is None and market.warehouse.reads_unsigned:
+        return
+    try:
+        bundle_identity(market, model, as_of).require(found)
+    except DamagedFileError as error:
+        raise BundleError(f"bundle {path} is none of this place: {error}") from error
+
+
 def bundle_path(market: Market, model: str, as_of: str) -> Path:
     """The folder of the bundle that the session `as_of` trains."""
     return market.paths.models / bundle_name(model, as_of)
@@ -68,12 +99,14 @@ def find_bundle(market: Market, model: str, as_of: str) -> Bundle | None:
     """Load and verify the bundle of a session; None if no model was trained.
 
     Raises:
-        BundleError: its files are damaged.
+        BundleError: its files are damaged, or it is the bundle of another place.
+        NewerStateError: a newer release made it.
     """
     path = bundle_path(market, model, as_of)
     manifest = path / "manifest.json"
     if not manifest.is_file():
         return None
+    require_identity(market, model, as_of)
     return _load(path, manifest.stat().st_mtime_ns)
 
 

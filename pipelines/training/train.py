@@ -18,7 +18,13 @@ from pipelines.market.input_versions import features_read, labels_read, learning
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
-from pipelines.training.registry import bundle_path, find_bundle, seeds_of, training_config
+from pipelines.training.registry import (
+    bundle_identity,
+    bundle_path,
+    find_bundle,
+    seeds_of,
+    training_config,
+)
 from pipelines.training.windows import TrainingData, training_data, training_fingerprint
 from pipelines.warehouse.partition_file import fingerprint
 
@@ -230,6 +236,7 @@ def _publish(
         history=history,
         processors_json=data.processors.to_json(),
         manifest={**manifest, "reasons": [*verdict.blocking, *verdict.warnings]},
+        identity=bundle_identity(market, spec.name, as_of).to_dict(),
         replace=True,
     )
     bundle = find_bundle(market, spec.name, as_of)

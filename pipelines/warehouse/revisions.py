@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from pipelines.warehouse.partition_file import verify
 from pipelines.warehouse.store import PART, Store
+from pipelines.warehouse.warehouse import Warehouse
 
 FOLDER = ".revisions"
 _REVISION = re.compile(r"rev-(\d+)\.parquet$")
@@ -80,15 +81,16 @@ def drop_unchanged(store: Store, table: str, keys: Iterable[str]) -> list[str]:
     return dropped
 
 
-def first_rows(store: Store, table: str, key: str) -> pd.DataFrame:
+def first_rows(warehouse: Warehouse, table: str, key: str) -> pd.DataFrame:
     """Read the first revision of a partition.
 
     Raises:
         FileNotFoundError: it has none.
-        DamagedFileError: its bytes are not those that were written.
+        DamagedFileError: its bytes are not those that were written at its place.
     """
+    store = warehouse.store
     raw = store.read(*part(table, key, numbers(store, table, key)[0]))
-    verify(raw)
+    verify(raw, warehouse.identity(table, key))
     rows: pd.DataFrame = pq.read_table(pa.BufferReader(raw)).to_pandas()
     return rows
 

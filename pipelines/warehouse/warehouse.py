@@ -1,19 +1,18 @@
 """Write and read the warehouse: one verified Parquet file a table and session.
 
 Writing is atomic and idempotent: the same rows and provenance give the same bytes. Reading verifies
-the digest of every file that it touches, names every missing session, and pushes columns and dates
-down to DuckDB in an in-memory connection. DuckDB is the engine, never the truth: the catalog that
-people open holds only views (`catalog.py`), so an open shell blocks no run and a lost catalog costs
-nothing.
+the digest and the identity of every file that it touches, names every missing session, and pushes
+columns and dates down to DuckDB in an in-memory connection. DuckDB is the engine, never the truth:
+the catalog that people open holds only views (`catalog.py`), so an open shell blocks no run and a
+lost catalog costs nothing.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,16 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import MissingSessionsError, WarehouseError, name_sessions
 from pipelines.warehouse.arrow_rows import Rows, RowsError, ordered_rows
-from pipelines.warehouse.partition_file import (
+from pipelines.warehouse.identity import (
     DamagedFileError,
+    Identity,
+    MisplacedFileError,
+    UnsignedFileError,
+)
+from pipelines.warehouse.market_record import MarketRecord
+from pipelines.warehouse.partition_file import (
     PartitionInfo,
     Provenance,
-    canonical_json,
     encode,
     read_info,
     verify,
@@ -42,7 +46,6 @@ _READERS = 4
 _WRITERS = min(4, os.cpu_count() or 1)  # encoding is work: more threads than cores get in the way
 _IN_FLIGHT = 32  # partitions made and not yet in place
 _READ_ATTEMPTS = 3
-_IDENTITY = "market.json"
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,29 @@ class Warehouse:
 
     Args:
         url: local folder or fsspec URL.
-        identity: the market that the warehouse belongs to; the first write records it, and later
-            writes of another market are refused.
+        identity: the market that the warehouse belongs to, with its `name`; the first write records
+            it, and later writes of another market are refused.
+        as_now: turns the identity that an earlier release recorded into that of this release.
+        upgrade: the command that brings the state of an earlier release over.
+
+    Attributes:
+        store: its files.
+        record: its `market.json`.
+        reads_unsigned: True while an upgrade reads what earlier releases wrote; otherwise state
+            without identity is refused.
     """
 
-    def __init__(self, url: str | Path, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        url: str | Path,
+        identity: Mapping[str, Any],
+        *,
+        as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+        upgrade: str = "rnn-pipelines upgrade",
+    ) -> None:
         self.store = Store(url)
-        self._identity = canonical_json(dict(identity))
-        self._recorded = False
+        self.reads_unsigned = False
+        self.record = MarketRecord(self.store, identity, as_now, upgrade)
         self._verified: dict[str, tuple[int, int, str]] = {}
         self._columns: dict[str, tuple[str, ...]] = {}
         self._engine: list[duckdb.DuckDBPyConnection] = []
@@ -99,8 +117,9 @@ class Warehouse:
             rows = ordered_rows(table, rows)
         except (RowsError, pa.ArrowException) as error:
             raise WarehouseError(f"{name} of {key}: {error}") from error
-        data, digest = encode(rows, provenance)
-        self._claim()
+        identity = self.identity(name, key)
+        data, digest = encode(rows, provenance, identity)
+        self.record.claim()
         try:
             self.store.write(data, name, f"date={key}", PART)
         except OSError as error:
@@ -108,7 +127,7 @@ class Warehouse:
                 f"cannot write {name} of {key} below {self.store.root}: {error}; check that the "
                 f"folder is writable and the disk not full, nothing of this partition was changed"
             ) from error
-        return PartitionInfo(rows.num_rows, digest, provenance)
+        return PartitionInfo(rows.num_rows, digest, provenance, identity.to_dict())
 
     def write_each(
         self, table: Table, name: str, parts: Iterable[tuple[str, Rows, Provenance]]
@@ -140,30 +159,19 @@ class Warehouse:
         """Write partitions of one table in parallel; see `write_each`."""
         return dict(self.write_each(table, name, parts))
 
-    def _claim(self) -> None:
-        """Record the market at the first write; refuse a warehouse of another market."""
-        if self._recorded:
-            return
-        try:
-            if not self.store.exists(_IDENTITY):
-                self.store.write(self._identity.encode(), _IDENTITY)
-            recorded = self.store.read(_IDENTITY).decode()
-        except OSError as error:
-            raise WarehouseError(
-                f"cannot write to the warehouse {self.store.root}: {error}; check that it is a "
-                f"folder and writable, or set RNN_DATA_DIR to another place"
-            ) from error
-        if recorded != self._identity:
-            theirs, ours = json.loads(recorded), json.loads(self._identity)
-            differ = sorted(k for k in theirs | ours if theirs.get(k) != ours.get(k))
-            differences = "; ".join(
-                f"{k}: {theirs.get(k)!r} there, {ours.get(k)!r} here" for k in differ
-            )
-            raise WarehouseError(
-                f"{self.store.root} is the warehouse of another market ({differences}); give this "
-                f"configuration another name, or delete that folder to start over"
-            )
-        self._recorded = True
+    def identity(self, name: str, key: str) -> Identity:
+        """The identity of a partition of this warehouse."""
+        return Identity(self.record.name, "table", name, key)
+
+    def require_format(self) -> None:
+        """Confirm that the state on disk has this program's format.
+
+        Raises:
+            OlderStateError: an earlier release made it, and it is not upgraded yet.
+            NewerStateError: a newer release made it.
+        """
+        if not self.reads_unsigned:
+            self.record.require_format()
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -175,13 +183,18 @@ class Warehouse:
         """The footer of a partition, or None if it was never written.
 
         Raises:
-            WarehouseError: its footer is damaged.
+            WarehouseError: its footer is damaged or that of another place.
         """
+        self.require_format()
         try:
             if self.store.is_local:
-                return read_info(self.store.path(name, f"date={key}", PART))
-            with self.store.open(name, f"date={key}", PART) as file:
-                return read_info(file)
+                info = read_info(self.store.path(name, f"date={key}", PART))
+            else:
+                with self.store.open(name, f"date={key}", PART) as file:
+                    info = read_info(file)
+            if info.identity is not None or not self.reads_unsigned:
+                self.identity(name, key).require(info.identity)
+            return info
         except DamagedFileError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return None
@@ -286,6 +299,7 @@ class Warehouse:
 
     def digests(self, name: str, keys: Sequence[str], *, needed_by: str) -> dict[str, str]:
         """Verify every file and return the digest of each partition; raises as `read` does."""
+        self.require_format()
         self.require(name, keys, needed_by)
         with ThreadPoolExecutor(_READERS) as pool:
             return dict(zip(keys, pool.map(lambda k: self._verify(name, k), keys), strict=True))
@@ -298,7 +312,7 @@ class Warehouse:
             return verified[2]
         try:
             raw = self.store.read(name, f"date={key}", PART)
-            digest = verify(raw)
+            digest = verify(raw, self.identity(name, key), unsigned=self.reads_unsigned)
         except DamagedFileError as error:
             raise self._damaged(name, key, error) from error
         self._columns[path] = tuple(pq.read_schema(pa.BufferReader(raw)).names)
@@ -317,8 +331,8 @@ class Warehouse:
 
     def _damaged(self, name: str, key: str, error: Exception) -> WarehouseError:
         return WarehouseError(
-            f"the partition {key} of {name} is damaged: {error}; materialize {_asset(name)} of "
-            f"{key} again to replace {self._path(name, key)}"
+            f"the partition {key} of {name} is {_condition(error)}: {error}; materialize "
+            f"{_asset(name)} of {key} again to replace {self._path(name, key)}"
         )
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
@@ -334,6 +348,12 @@ def _close(engine: list[duckdb.DuckDBPyConnection]) -> None:
     """Let go of the engine before the interpreter ends, as DuckDB's bindings want it."""
     while engine:
         engine.pop().close()
+
+
+def _condition(error: Exception) -> str:
+    if isinstance(error, UnsignedFileError):
+        return "without identity"
+    return "another file" if isinstance(error, MisplacedFileError) else "damaged"
 
 
 def _asset(table: str) -> str:

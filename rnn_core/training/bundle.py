@@ -5,10 +5,12 @@
     history.parquet       one row an epoch, of every member
     processors.json       fitted state of the processors the features went through
     manifest.json         the caller's record, a digest of each file above, and the fingerprint
+    identity.json         the place that the bundle belongs to, if the caller names one
 
-The fingerprint is the SHA-256 of the manifest without that key, hence of all files. Loading
-verifies the fingerprint and can run no code: there is no pickle, and YAML is read as plain data.
-The files do not depend on when, where or how fast they were written; neither may `config` and
+The fingerprint is the SHA-256 of the manifest without that key, hence of all files but the
+identity, which the caller compares itself: the same training elsewhere has the same fingerprint.
+Loading verifies the fingerprint and can run no code: there is no pickle, and YAML is read as plain
+data. The files do not depend on when, where or how fast they were written; neither may `config` and
 `manifest`.
 
 A bundle is written to a folder beside the target and moved into place, so a reader finds the old
@@ -35,13 +37,14 @@ import torch
 import yaml
 from torch import nn
 
-from rnn_core.atomic import temporary_path
+from rnn_core.atomic import atomic_write, temporary_path
 from rnn_core.models.ensemble import MeanEnsemble, members_of
 from rnn_core.models.families import build_network, model_family
 from rnn_core.training.atomic_dirs import move_into_place
 from rnn_core.training.bundle_files import (
     FILES,
     FORMAT,
+    IDENTITY,
     MANIFEST,
     RESERVED,
     BundleError,
@@ -99,6 +102,7 @@ def save_bundle(
     history: pd.DataFrame,
     processors_json: str,
     manifest: Mapping[str, Any],
+    identity: Mapping[str, Any] | None = None,
     replace: bool = False,
 ) -> str:
     """Write a bundle, all of it or nothing.
@@ -114,6 +118,7 @@ def save_bundle(
         history: one row an epoch, as `FitResult.history`.
         processors_json: JSON text, as `ProcessorChain.to_json()`.
         manifest: JSON-able record; the keys `fingerprint`, `files` and `format` are reserved.
+        identity: JSON-able values that name the place which the bundle belongs to.
         replace: True if a different bundle at `path` may be replaced. A bundle with the same
             fingerprint is kept as it is.
 
@@ -156,7 +161,11 @@ def save_bundle(
     contents[MANIFEST] = json_bytes({**record, "fingerprint": fingerprint})
 
     # An equal bundle stays; any other is built beside the target and moved into place.
+    if identity is not None:
+        contents[IDENTITY] = json_bytes(dict(identity))
     if target.exists() and _may_keep(target, fingerprint, replace):
+        if identity is not None:
+            atomic_write(target / IDENTITY, contents[IDENTITY])
         return fingerprint
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(target)
@@ -248,7 +257,7 @@ def _may_keep(target: Path, fingerprint: str, replace: bool) -> bool:
     """True if `target` is this bundle already; raises if `target` may not be replaced."""
     if not target.is_dir():
         raise BundleError(f"{target} is a file, expected a folder or nothing; move it away")
-    strangers = sorted({item.name for item in target.iterdir()} - {MANIFEST, *FILES})
+    strangers = sorted({item.name for item in target.iterdir()} - {MANIFEST, IDENTITY, *FILES})
     if strangers:
         raise BundleError(
             f"{target} holds files of no bundle ({', '.join(strangers[:3])}); it is not replaced, "

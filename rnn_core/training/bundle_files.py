@@ -24,6 +24,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 FILES = ("weights.safetensors", "config.yaml", "history.parquet", "processors.json")
 RESERVED = ("fingerprint", "files", "format")
+IDENTITY = "identity.json"  # who the bundle is, for its owner; no part of the fingerprint
 
 
 class BundleError(RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -19,6 +20,8 @@ from pipelines.market.market import Market
 from pipelines.operations.backfill import run_backfill
 from pipelines.operations.sync import sync_record
 from pipelines.staleness.survey import Work
+from pipelines.warehouse.market_record import FILE
+from pipelines.warehouse.partition_file import _without_identity, canonical_json
 from pipelines.warehouse.store import PART
 from tests.pipelines.conftest import ChangedBars, make_market
 
@@ -78,6 +81,23 @@ def made_on_the_evening(market: Market, models: Iterable[str], keys: Iterable[st
             when = pd.Timestamp(f"{key} 22:00", tz="UTC").timestamp()
             path = market.paths.warehouse / f"{model}_prediction" / f"date={key}" / PART
             os.utime(path, (when, when))
+
+
+def as_of_an_earlier_release(market: Market) -> Market:
+    """The market with its state in the form of releases that gave no identity, times kept."""
+    store = market.warehouse.store
+    for path in market.paths.warehouse.rglob("*.parquet"):
+        plain, identity = _without_identity(path.read_bytes())
+        assert identity is not None
+        store.rewrite(plain, path.relative_to(market.paths.warehouse).as_posix())
+    for path in market.paths.models.rglob("identity.json"):
+        path.unlink()
+    state, record = market.paths.warehouse / "processors.json", market.paths.warehouse / FILE
+    for path in filter(Path.is_file, (state, record)):
+        values = json.loads(path.read_bytes())
+        without = {k: v for k, v in values.items() if k not in ("format", "identity")}
+        path.write_text(canonical_json(without), encoding="utf-8")
+    return make_market(market.paths.root)
 
 
 def stamps(market: Market) -> dict[str, tuple[int, int]]:

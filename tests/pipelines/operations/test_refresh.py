@@ -120,7 +120,7 @@ def test_republished_sessions_keep_what_was_served(market, fresh):
     assert revisions.numbers(store, "gru_prediction", key) == [1]
     raw = store.read(*revisions.part("gru_prediction", key, 1))
     assert hashlib.sha256(raw).hexdigest() == before[f"gru_prediction/date={key}/part-0.parquet"]
-    assert verify(raw)
+    assert verify(raw, market.warehouse.identity("gru_prediction", key))
 
     assert store.partitions("gru_prediction") == market.warehouse.sessions("gru_prediction")
     with duckdb.connect(str(other.paths.catalog), read_only=True) as catalog:

@@ -9,11 +9,13 @@ import pytest
 
 from pipelines.assets.features import _by_session
 from pipelines.warehouse.arrow_rows import RowsError, columns_of, from_columns, ordered_rows
+from pipelines.warehouse.identity import Identity
 from pipelines.warehouse.partition_file import Provenance, encode
 from pipelines.warehouse.schemas import LABEL, OHLCV_QUARANTINE, feature_table
 
 TABLE = feature_table("features", "", {"A": "a", "B": "b"})
 MADE = Provenance("features", "1", "c0ffee")
+PLACE = Identity("x", "table", "features", "2024-01-02")
 
 
 def frame(n: int = 40) -> pd.DataFrame:
@@ -34,19 +36,19 @@ def as_arrow(rows: pd.DataFrame) -> pa.Table:
 
 def test_a_frame_and_its_arrow_table_make_the_same_file():
     rows = frame()
-    assert encode(ordered_rows(TABLE, rows), MADE) == encode(
-        ordered_rows(TABLE, as_arrow(rows)), MADE
+    assert encode(ordered_rows(TABLE, rows), MADE, PLACE) == encode(
+        ordered_rows(TABLE, as_arrow(rows)), MADE, PLACE
     )
 
 
 def test_a_slice_of_a_longer_table_makes_the_file_of_its_rows_alone():
     """A range is one table cut into sessions; a session alone is not cut from anything."""
     rows = frame().sort_values("instrument")
-    alone = encode(ordered_rows(TABLE, as_arrow(rows.iloc[13:30])), MADE)
-    assert encode(ordered_rows(TABLE, as_arrow(rows).slice(13, 17)), MADE) == alone
+    alone = encode(ordered_rows(TABLE, as_arrow(rows.iloc[13:30])), MADE, PLACE)
+    assert encode(ordered_rows(TABLE, as_arrow(rows).slice(13, 17)), MADE, PLACE) == alone
     blocks = columns_of(rows[["A", "B"]].to_numpy().T[:, 13:30].copy())  # [F, N]
     names, member = (rows[c].to_numpy()[13:30] for c in ("instrument", "member"))
-    assert encode(from_columns(TABLE, [names, member, *blocks]), MADE) == alone
+    assert encode(from_columns(TABLE, [names, member, *blocks]), MADE, PLACE) == alone
 
 
 def test_missing_numbers_are_null_in_the_file_and_nan_when_read():

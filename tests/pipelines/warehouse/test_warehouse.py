@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import MissingSessionsError, WarehouseError
+from pipelines.errors import MissingSessionsError, NewerStateError, WarehouseError
+from pipelines.warehouse.identity import DamagedFileError, Identity
 from pipelines.warehouse.partition_file import (
-    DamagedFileError,
     Provenance,
     encode,
     fingerprint,
@@ -26,6 +26,7 @@ from pipelines.warehouse.warehouse import _IN_FLIGHT, Warehouse
 
 TABLE = feature_table("features", "", {"A": "a", "B": "b"})
 MADE = Provenance("features", "1", "c0ffee", {"ohlcv": "abc"})
+PLACE = Identity("x", "table", "features", "2024-01-02")
 KEYS = ["2024-01-02", "2024-01-03", "2024-01-04"]
 
 
@@ -177,15 +178,17 @@ def test_damage_done_after_a_read_is_seen_by_the_next(tmp_path):
 
 def test_every_single_flipped_byte_is_noticed():
     """DuckDB and pyarrow read many of these without a word; `verify` refuses all."""
-    raw, digest = encode(LABEL.schema.empty_table(), MADE)
-    assert verify(raw) == digest
+    raw, digest = encode(LABEL.schema.empty_table(), MADE, PLACE)
+    assert verify(raw, PLACE) == digest
     for at in range(len(raw)):
         broken = raw[:at] + bytes([raw[at] ^ 0x40]) + raw[at + 1 :]
-        with pytest.raises(DamagedFileError):
-            verify(broken)
+        with pytest.raises((DamagedFileError, NewerStateError)):  # the format is a byte, too
+            verify(broken, PLACE)
+        with pytest.raises((DamagedFileError, NewerStateError)):
+            verify(broken, PLACE, unsigned=True)
     for length in (0, 10, len(raw) // 2, len(raw) - 1):
         with pytest.raises(DamagedFileError):
-            verify(raw[:length])
+            verify(raw[:length], PLACE)
 
 
 def test_a_partition_is_an_ordinary_parquet_file(tmp_path):

@@ -1,0 +1,152 @@
+"""Files and bundles in another's place are damage, named and made again.
+
+Oracle: the bytes of the market before a file was copied over another.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from pipelines.assets.stages import stages
+from pipelines.errors import ModelNotTrainedError, ProcessorStateError
+from pipelines.instance.home import dagster_instance
+from pipelines.staleness.causes import Cause
+from pipelines.staleness.served import served_sessions
+from pipelines.staleness.status_report import status_report
+from pipelines.training.processors import load_state
+from pipelines.training.registry import require_bundle
+from pipelines.warehouse import revisions
+from pipelines.warehouse.partition_file import _without_identity
+from pipelines.warehouse.store import PART
+from tests.pipelines.conftest import make_market, partition_bytes
+from tests.pipelines.finished_markets import (
+    backfill,
+    copy_of,
+    made_on_the_evening,
+    put_on_record,
+    recorded_copy_of,
+)
+
+
+@pytest.fixture
+def copy(finished, tmp_path, monkeypatch):
+    """A copy of a finished market, on record in its own home."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    return recorded_copy_of(finished, tmp_path / "copy")
+
+
+def copied(market, source, target):
+    """Copy a partition over another; each is a table and a session."""
+    paths = [
+        market.paths.warehouse / table / f"date={key}" / PART for table, key in (source, target)
+    ]
+    shutil.copy(*paths)
+    return make_market(market.paths.root)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        (("ohlcv", 70), ("ohlcv", 73)),
+        (("ohlcv", 70), ("ohlcv_quarantine", 70)),
+        (("alpha158", 70), ("alpha158", 73)),
+        (("gru_prediction", 85), ("lstm_prediction", 85)),
+        (("gru_evaluation", 85), ("lstm_evaluation", 85)),
+    ],
+    ids=lambda place: f"{place[0]} {place[1]}",
+)
+def test_status_names_it_and_a_backfill_heals_it(copy, finished, source, target):
+    keys = copy.sessions.keys
+    source, target = ((table, keys[at]) for table, at in (source, target))
+    market = copied(copy, source, target)
+    work, _ = backfill(market, start=keys[68], end=keys[-1])
+    asset = target[0].removesuffix("_quarantine")
+    assert work is not None
+    assert asset in work.assets
+    assert partition_bytes(market) == partition_bytes(finished)
+    assert backfill(make_market(market.paths.root), start=keys[0], end=keys[-1])[0] is None
+
+
+def test_the_cause_names_the_place_it_comes_from(finished, tmp_path, instance):
+    market = put_on_record(copy_of(finished, tmp_path / "copy"), instance)
+    keys = market.sessions.keys
+    market = copied(market, ("label", keys[70]), ("label", keys[73]))
+    found = {a.asset: a.findings for a in status_report(market, stages(market), instance).assets}
+    (finding,) = found["label"]
+    assert (finding.cause, finding.keys) == (Cause.DAMAGED, (keys[73],))
+    assert finding.detail == f"it is label of {keys[70]} of the market tiny"
+
+
+def anchors(market):
+    return sorted(path.name for path in (market.paths.models / "lstm").glob("2*"))
+
+
+@pytest.mark.parametrize("of", ["another anchor", "another model", "another market", "nobody"])
+def test_a_bundle_in_anothers_place_is_not_served(copy, finished, of):
+    """Trained again by a backfill, with the bytes that it had."""
+    first, second, *_ = anchors(copy)
+    path = copy.paths.models / "lstm" / second
+    identity = path / "identity.json"
+    if of == "another anchor":
+        shutil.rmtree(path)
+        shutil.copytree(copy.paths.models / "lstm" / first, path)
+    elif of == "another model":
+        shutil.rmtree(path)
+        shutil.copytree(copy.paths.models / "gru" / second, path)
+    elif of == "another market":
+        identity.write_text(json.dumps(json.loads(identity.read_text()) | {"market": "other"}))
+    else:
+        identity.unlink()
+    words = {
+        "another anchor": f"it says that it is a lstm bundle of {first} of the market tiny",
+        "another model": f"it says that it is a gru bundle of {second} of the market tiny",
+        "another market": f"it says that it is a lstm bundle of {second} of the market other",
+        "nobody": f"it does not say that it is a lstm bundle of {second} of the market tiny",
+    }[of]
+    with pytest.raises(ModelNotTrainedError, match=f"{words}.*materialize lstm_model of {second}"):
+        require_bundle(copy, "lstm", second, "lstm_prediction")
+    keys = copy.sessions.keys
+    work, _ = backfill(make_market(copy.paths.root), start=keys[0], end=keys[-1])
+    assert work is not None
+    for name in ("identity.json", "manifest.json", "weights.safetensors"):
+        expected = finished.paths.models / "lstm" / second / name
+        assert (path / name).read_bytes() == expected.read_bytes()
+    assert partition_bytes(copy) == partition_bytes(finished)
+
+
+@pytest.mark.parametrize("of", ["other", None])
+def test_the_state_of_another_market_is_not_used(copy, of):
+    path = copy.paths.warehouse / "processors.json"
+    state = json.loads(path.read_text())
+    identity = state.pop("identity")
+    if of is not None:
+        state["identity"] = identity | {"market": of}
+    path.write_text(json.dumps(state))
+    words = "processors of the market other" if of else "does not say that it is processors of the"
+    with pytest.raises(ProcessorStateError, match=f"none of this place: it .*{words}.*job `refit`"):
+        load_state(copy)
+
+
+def test_a_served_file_without_identity_is_kept_when_its_place_is_made_again(
+    finished, tmp_path, monkeypatch
+):
+    """It may be the one that was traded on: it becomes a revision, and the session stays served."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    market = copy_of(finished, tmp_path / "copy")
+    keys = market.sessions.keys
+    made_on_the_evening(market, ["lstm"], keys[-8:])
+    parts = ("lstm_prediction", f"date={keys[-4]}", PART)
+    plain, _ = _without_identity(market.warehouse.store.read(*parts))
+    with dagster_instance(market) as instance:
+        put_on_record(market, instance)
+        market.warehouse.store.rewrite(plain, *parts)
+        put_on_record(make_market(market.paths.root), instance)
+    backfill(make_market(market.paths.root), start=keys[0], end=keys[-1])
+    assert partition_bytes(market) == partition_bytes(finished)
+    revision = revisions.part("lstm_prediction", keys[-4], 1)
+    assert market.warehouse.store.read(*revision) == plain
+    with dagster_instance(market) as instance:
+        assert keys[-4] in served_sessions(market, instance, "lstm_prediction")
