@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
 from pipelines.cli.arguments import Arguments
@@ -22,6 +21,8 @@ ARGUMENTS: Arguments = {
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    import tempfile
+
     from pipelines.config.loader import config_path, load_config
     from pipelines.errors import ConfigError, PipelineError
     from pipelines.market.market import Market

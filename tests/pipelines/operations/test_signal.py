@@ -35,9 +35,8 @@ def market(finished, tmp_path, monkeypatch):
 
 
 def stored(market, model: str, key: str) -> pd.DataFrame:
-    return pd.read_parquet(
-        market.paths.warehouse / f"{model}_prediction" / f"date={key}" / "part-0.parquet"
-    )
+    file = market.paths.warehouse / f"{model}_prediction" / f"date={key}" / "part-0.parquet"
+    return pd.read_parquet(file).assign(date=pd.Timestamp(key))
 
 
 def csv(capsys, *words: str) -> pd.DataFrame:
