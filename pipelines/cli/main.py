@@ -93,7 +93,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     # only where nothing else is missing.
     name = next((word for word in words if not word.startswith("-")), "")
     if words[:1] != [name]:
-        _require_known(parser, words, ["--version"])
+        _require_known(parser, words[:1], ["--version"])
     elif name in COMMANDS:
         _require_known(parsers[name], words[1:], COMMANDS[name].ARGUMENTS)
     else:

@@ -35,16 +35,19 @@ class _Descriptor(io.FileIO):
             raise PipelineError(f"cannot write the output: {error}") from error
 
 
-def lasting_stream(descriptor: int, errors: str = "strict", *, close: bool = False) -> IO[str]:
+def lasting_stream(
+    descriptor: int, encoding: str = "utf-8", errors: str = "strict", *, close: bool = False
+) -> IO[str]:
     """A text stream over a descriptor, flushed a line at a time, whose reader may leave.
 
     Args:
         descriptor: open for writing.
-        errors: the treatment of characters that UTF-8 lacks.
+        encoding: of the text.
+        errors: the treatment of characters that the encoding lacks.
         close: close the descriptor with the stream.
     """
     raw = _Descriptor(descriptor, "w", closefd=close)
-    return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", errors, line_buffering=True)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=True)
 
 
 @contextmanager
@@ -60,7 +63,7 @@ def lasting_streams() -> Iterator[None]:
         if stream is None:
             setattr(sys, name, lasting_stream(os.open(os.devnull, os.O_WRONLY), close=True))
         elif stream is getattr(sys, f"__{name}__"):
-            setattr(sys, name, lasting_stream(stream.fileno(), stream.errors))
+            setattr(sys, name, lasting_stream(stream.fileno(), stream.encoding, stream.errors))
     try:
         yield
     finally:

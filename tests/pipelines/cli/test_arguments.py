@@ -125,6 +125,13 @@ def test_no_option_is_shortened(name, flag, capsys):
     assert f"'{flag}'" in said
 
 
+@pytest.mark.parametrize("words", [["--version"], ["--version", "statsu"], ["--help", "--jsn"]])
+def test_the_first_word_decides(words):
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 0
+
+
 def test_texts_that_begin_with_a_dash_are_no_options():
     assert parse(["sql", "-- all of it\nFROM latest_signal"]).query.startswith("-- all")
     assert parse(["init", "--decimal", "-", "--skip-lines=-+"]).decimal == "-"
