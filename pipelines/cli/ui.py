@@ -38,5 +38,7 @@ def run(args: argparse.Namespace) -> int:
         os.environ[ENV_CONFIG] = str(path.absolute())
         files = [word for file in prepare_workspace(market) for word in ("--workspace", str(file))]
         return supervise(
-            [str(program), "dev", *files, "--host", HOST, "--port", str(args.port)], claim
+            [str(program), "dev", *files, "--host", HOST, "--port", str(args.port)],
+            claim,
+            output=None if sys.stdout.isatty() else sys.stdout,
         )

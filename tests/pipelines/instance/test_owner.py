@@ -74,7 +74,7 @@ def test_a_command_keeps_what_an_owner_added(place, monkeypatch, capsys, words, 
     started = []
     monkeypatch.setattr(
         "pipelines.instance.ui_process.supervise",
-        lambda command, *descriptors: started.append(command) or 0,
+        lambda command, *descriptors, **options: started.append(command) or 0,
     )
     if "--fresh" in words:  # what is deleted is the question, not the graph
         monkeypatch.setattr(demo, "_run_stages", lambda *rest: None)
