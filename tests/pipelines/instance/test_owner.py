@@ -31,9 +31,21 @@ COMMANDS = [
     (["signal"], 0),
     (["ui"], 0),
     (["refit"], 0),
+    (["upgrade"], 0),
     (["demo", "--fresh"], 0),  # last: it leaves nothing to read
 ]
-OF_A_MARKET = {"demo", "backfill", "status", "refresh", "refit", "sync", "sql", "signal", "ui"}
+OF_A_MARKET = {
+    "demo",
+    "backfill",
+    "status",
+    "refresh",
+    "refit",
+    "sync",
+    "sql",
+    "signal",
+    "ui",
+    "upgrade",
+}
 
 
 def test_every_command_is_among_them():
