@@ -186,6 +186,13 @@ class AlertsConfig(Section):
         return () if value is None else value
 
 
+RESERVED = frozenset(
+    {"reports", "con", "prn", "aux", "nul"}
+    | {f"{device}{number}" for device in ("com", "lpt") for number in range(10)}
+)
+"""Names that no market has: the folder of all markets' report pages, and devices of Windows."""
+
+
 class FactoryConfig(Section):
     """Everything one market needs; loaded by `load_config`."""
 
@@ -201,6 +208,16 @@ class FactoryConfig(Section):
     portfolio: PortfolioSettings = PortfolioSettings()
     schedule: ScheduleConfig = ScheduleConfig()
     alerts: AlertsConfig = AlertsConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _free_name(cls, name: str) -> str:
+        if name in RESERVED:
+            why = (
+                "holds the pages of all markets" if name == "reports" else "is a device of Windows"
+            )
+            raise ValueError(f"the folder {name} {why}; choose another name, as {name}_market")
+        return name
 
     @field_validator("models")
     @classmethod

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from pipelines.instance.progress import reporting_to
+from pipelines.operations.streams import lasting_stream
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def make_console() -> Console:
     descriptor of its own to the earlier standard output.
     """
     try:
-        stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+        stream = lasting_stream(os.dup(sys.stdout.fileno()), close=True)
     except (OSError, AttributeError):  # replaced by something without a descriptor
         return Console(width=120)
     return Console(file=stream) if stream.isatty() else Console(file=stream, width=120)
