@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.evaluation.align import FloatArray, by_session_and_name, session_axis, to_table
+from rnn_core.panel.session_labels import session_labels
 
 BoolArray = NDArray[np.bool_]
 
@@ -161,7 +162,8 @@ def bars_index(bars: pd.DataFrame) -> pd.MultiIndex:
     date = next((name for name in ("datetime", "date") if name in bars.columns), None)
     if date is not None and "instrument" in bars.columns:
         index: pd.Index = pd.MultiIndex.from_arrays(
-            [pd.DatetimeIndex(bars[date]), bars["instrument"]], names=["datetime", "instrument"]
+            [session_labels(bars[date], f"`{date}` of bars"), bars["instrument"]],
+            names=["datetime", "instrument"],
         )
     else:
         index = bars.index

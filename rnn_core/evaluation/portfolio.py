@@ -47,6 +47,8 @@ from rnn_core.evaluation.align import (
 )
 from rnn_core.evaluation.portfolio_config import PortfolioConfig
 from rnn_core.evaluation.portfolio_notes import Refusals, portfolio_notes
+from rnn_core.panel.frames import one_column
+from rnn_core.panel.session_labels import session_labels
 
 REPORT_COLUMNS = (
     "account", "return", "total_turnover", "turnover", "total_cost", "cost", "value", "cash",
@@ -88,7 +90,8 @@ def topk_dropout(
     """Backtest the TopkDropout strategy.
 
     Args:
-        signal: scores indexed by (datetime, instrument); the score of session t is traded on t + 1.
+        signal: scores, a Series or one-column frame indexed by (datetime, instrument); the score
+            of session t is traded on t + 1.
         bars: adjusted bars, (datetime, instrument) as index or columns, with `close` and the
             `deal_price`; a missing row is a suspended name. Bars before the first session serve
             the first price change. `trade_unit` also needs `factor`.
@@ -113,6 +116,7 @@ def topk_dropout(
         forbid_all_trade_at_limit=config.forbid_all_trade_at_limit,
         lots=config.lot is not None,
     )
+    signal = one_column(signal, "signal")
     index = by_session_and_name(signal.index, "signal").remove_unused_levels()
     rows = _session_rows(index, market.sessions, sessions)
     bench = _benchmark(benchmark, market.sessions[rows])
@@ -240,7 +244,7 @@ def _session_rows(
             "add the bars of that session, or drop its scores"
         )
     if sessions is not None:
-        request = pd.DatetimeIndex(list(sessions))
+        request = session_labels(sessions, "sessions")
         rows = calendar.get_indexer(request)
         if not len(rows) or (rows < 0).any() or (np.diff(rows) <= 0).any():
             missing = [f"{day:%Y-%m-%d}" for day in request[rows < 0][:5]]
@@ -261,7 +265,9 @@ def _session_rows(
 def _benchmark(benchmark: pd.Series | None, sessions: pd.DatetimeIndex) -> FloatArray:
     if benchmark is None:
         return np.full(len(sessions), np.nan)
-    values = benchmark.reindex(sessions).to_numpy(dtype=np.float64, na_value=np.nan)
+    benchmark = one_column(benchmark, "benchmark")
+    days = session_labels(benchmark.index, "the index of benchmark")
+    values = benchmark.set_axis(days).reindex(sessions).to_numpy(dtype=np.float64, na_value=np.nan)
     absent = np.isnan(values)
     if absent.any():
         raise ValueError(
