@@ -20,6 +20,8 @@ last close and its place in the portfolio until it can be sold; the result's not
 Repairs of "strict":
 - `n_drop=0`: qlib's "last 0" of a list is all of it, so it sells everything; strict sells nothing.
 - A name whose score is NaN is bought by qlib when better candidates run out, by strict never.
+- A deal price of up to 1e-8 is absent for qlib, which then takes the close, and an order worth up
+  to 1e-5 is not executed; strict takes every positive price and measures orders by the account.
 - `only_tradable` with more names held than `topk`: qlib's count of names to buy can fall below
   zero and then means "all but the last few"; strict takes zero.
 Differences of both from qlib: qlib ranks several held names without a score, with no candidate, in
@@ -37,7 +39,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rnn_core.evaluation.account import Book, BoolArray, Market
+from rnn_core.evaluation.account import (
+    QLIB_ACCOUNT,
+    SMALLEST_PRICE,
+    SMALLEST_TRADE,
+    Book,
+    BoolArray,
+    Market,
+)
 from rnn_core.evaluation.align import (
     FloatArray,
     IntArray,
@@ -115,6 +124,7 @@ def topk_dropout(
         limit_threshold=config.limit_threshold,
         forbid_all_trade_at_limit=config.forbid_all_trade_at_limit,
         lots=config.lot is not None,
+        smallest_price=SMALLEST_PRICE if config.semantics == "qlib" else 0.0,
     )
     signal = one_column(signal, "signal")
     index = by_session_and_name(signal.index, "signal").remove_unused_levels()
@@ -135,6 +145,8 @@ def topk_dropout(
         open_cost=config.open_cost,
         close_cost=config.close_cost,
         min_cost=config.min_cost,
+        smallest_trade=SMALLEST_TRADE
+        * (1.0 if config.semantics == "qlib" else config.account / QLIB_ACCOUNT),
     )
     daily: list[tuple[float, ...]] = []
     holdings: list[tuple[IntArray, FloatArray, FloatArray]] = []
