@@ -151,14 +151,20 @@ def compare_signals(
         signals, notes = _common(signals)
     notes += ensemble_notes
     # The daily figures of a model are the means over its seeds.
-    daily, spread = {}, {}
+    daily, spread, n_pairs = {}, {}, 0
     for name, runs in signals.items():
         parts = [daily_statistics(run, labels, quantiles=quantiles) for run in runs]
         spread[name] = _spread(parts)
+        n_pairs += sum(int(part["n"].sum()) for part in parts)
         daily[name] = pd.concat([part[list(_DAILY)] for part in parts]).groupby(level=0).mean()
     tables = {s: pd.DataFrame({name: frame[s] for name, frame in daily.items()}) for s in _TESTS}
     if tables["ic"].isna().all(axis=None):
-        notes.append("no session has an IC: the labels cover none of the scored rows (yet)")
+        reason = (
+            "none has two names with score and label that are not all equal"
+            if n_pairs
+            else "the labels cover none of the scored rows (yet)"
+        )
+        notes.append(f"no session has an IC: {reason}")
     elif tables["ic"].isna().all(axis=1).any():
         count = int(tables["ic"].isna().all(axis=1).sum())
         notes.append(f"{count} of {len(tables['ic'])} sessions have no IC for any signal")

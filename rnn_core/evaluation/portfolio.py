@@ -79,12 +79,14 @@ class PortfolioResult:
             amount (adjusted shares), price, weight (of the account), suspended (no bar on the
             session; the price is its last).
         notes: sentences about undefined figures, refused orders and stale prices.
+        benchmark: the name of the benchmark's Series, empty without a benchmark.
     """
 
     config: PortfolioConfig
     daily: pd.DataFrame
     positions: pd.DataFrame
     notes: tuple[str, ...] = ()
+    benchmark: str = ""
 
 
 def topk_dropout(
@@ -105,7 +107,8 @@ def topk_dropout(
             `deal_price`; a missing row is a suspended name. Bars before the first session serve
             the first price change. `trade_unit` also needs `factor`.
         config: settings; None for the defaults.
-        benchmark: simple return per session; None leaves `bench` and every excess undefined.
+        benchmark: simple return per session, whose name tables and pictures show; None leaves
+            `bench` and every excess undefined.
         sessions: the sessions to report, from the bars; by default from the first session with a
             signal to the one after the last, or the last with bars.
         progress: called after each session with (sessions done, sessions in all).
@@ -176,7 +179,8 @@ def topk_dropout(
     notes = portfolio_notes(
         market, rows, positions, silent, refused, benchmark=benchmark is not None
     )
-    return PortfolioResult(config, report, positions, notes)
+    name = "" if benchmark is None else str(one_column(benchmark, "benchmark").name or "unnamed")
+    return PortfolioResult(config, report, positions, notes, name)
 
 
 def _trade(

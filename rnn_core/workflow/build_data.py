@@ -304,4 +304,6 @@ def _benchmark(
         returns.append((close / close.shift(1) - 1).reindex(sessions))
     if not returns:
         return None
-    return pd.concat(returns, axis=1).mean(axis=1).fillna(0.0).astype("float64")
+    name = ", ".join(codes) if len(codes) <= 3 else f"mean of {len(codes)} codes"
+    mean = pd.concat(returns, axis=1).mean(axis=1).fillna(0.0)
+    return mean.astype("float64").rename(name)
