@@ -29,10 +29,8 @@ from numpy.typing import NDArray
 
 from rnn_core.data.processors.processor import (
     CellProcessor,
-    DateLike,
     decode_array,
     encode_array,
-    session_label,
 )
 from rnn_core.panel.frames import (
     Group,
@@ -40,6 +38,7 @@ from rnn_core.panel.frames import (
     group_positions,
     rows_between,
 )
+from rnn_core.panel.session_labels import DateLike, session_bound
 from rnn_core.suggestions import near_matches
 
 Semantics = Literal["strict", "qlib"]
@@ -71,8 +70,8 @@ class FittedNorm(CellProcessor):
         semantics: Semantics = "strict",
     ) -> None:
         name = type(self).__name__
-        self.fit_start_time = session_label(fit_start_time)
-        end = session_label(fit_end_time)
+        self.fit_start_time = session_bound(fit_start_time)
+        end = session_bound(fit_end_time)
         if end is None:
             raise ValueError(f"{name} needs fit_end_time: without it the fit would read the future")
         self.fit_end_time: pd.Timestamp = end

@@ -59,6 +59,7 @@ def test_a_run_shows_what_it_does_and_where_it_is(provider, tmp_path, monkeypatc
         r"2/2 +\d+\.\d{6} +-\d+\.\d{6} +[12] +[\d,]+",
         r"IC +ICIR +rank IC +rank ICIR",
         r"excess return with cost +-?\d+\.\d\d%",
+        r"\d+ sessions, \d+ names held, benchmark \w+",
     ):
         assert re.search(line, text), (line, text)
     summary = json.loads((folder / "signal_analysis" / "summary.json").read_text())
