@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from rnn_core.features import ALPHA158_NAMES, alpha158_panel
+from rnn_core.features.layout import ALPHA158_EXPRESSIONS
 from rnn_core.panel.panel import Panel
 
 MARKETS = ("us", "cn")
@@ -54,6 +55,7 @@ def effects(folder: Path, market: str) -> dict[str, tuple[int, int]]:
     located = family("IMAX", "IMIN", "IMXD")
     regressions = family("BETA", "RSQR", "RESI")
     pairs = family("CORR", "CORD")
+    guards = np.array(["+1e-12)" in text for text in ALPHA158_EXPRESSIONS.values()])[None]
 
     rules = {
         "absent rows": (far & ~row, ~row & np.ones_like(far)),
@@ -67,6 +69,7 @@ def effects(folder: Path, market: str) -> dict[str, tuple[int, int]]:
         "Q7": (pairs & (np.abs(q) > 1), row & pairs),
         "Q2": (far & regressions, row & regressions),
         "float64 inputs": (far & (pairs | family("WVMA")), row & (pairs | family("WVMA"))),
+        "guards": (far & guards, row & guards),
         "unexplained": (far, row & np.ones_like(far)),
     }
     booked = np.zeros_like(far)

@@ -31,8 +31,8 @@ class MissingPackageError(SourceError):
 
     def __init__(self, kind: str, package: str, extra: str, error: ImportError) -> None:
         super().__init__(
-            f"kind: {kind} needs {package}, which cannot be imported ({error}): pip install -e "
-            f'".[{extra}]"'
+            f"kind: {kind} needs {package}, which cannot be imported ({error}): pip install "
+            f"'rnn-signal-factory[{extra}]'"
         )
 
 

@@ -5,3 +5,5 @@ files. Files of a market, partitions and Dagster are in `pipelines`, which this 
 know. A room imports only from the rooms below it: panel, features, data; evaluation and models,
 training, estimators; workflow.
 """
+
+__version__ = "0.1.0"

@@ -107,6 +107,25 @@ def nan_rise(
     )
 
 
+def drift(shifts: Mapping[str, float], most: float) -> Finding:
+    """Compare how far the centres of columns moved between two fits of the processors.
+
+    Args:
+        shifts: of each column, in units of its scale at the fit before.
+        most: largest shift.
+    """
+    far = {name: value for name, value in shifts.items() if value > most}
+    worst = sorted(far, key=lambda name: -far[name])[:5]
+    shown = ", ".join(f"{name} {far[name]:.2f}" for name in worst)
+    return Finding(
+        "drift",
+        not far,
+        f"{len(far)} of {len(shifts)} columns moved by more than {most:g} scales since the fit "
+        f"before ({shown}); look at their bars, or raise checks.dataset.max_drift",
+        {"columns": len(far), "largest": round(max(shifts.values(), default=0.0), 4)},
+    )
+
+
 def cross_section(names: int, least: int) -> Finding:
     """Check that enough names have a label to rank."""
     return Finding(

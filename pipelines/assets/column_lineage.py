@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
+from pipelines.market.input_versions import features_read
 from pipelines.market.market import Market
 from pipelines.market.stage import ColumnRef
 
@@ -51,9 +52,9 @@ def infer_lineage(market: Market) -> Lineage:
     return _lineage({name: {"alpha158": [name]} for name in names})
 
 
-def learn_lineage() -> Lineage:
+def learn_lineage(market: Market) -> Lineage:
     """`dataset_learn`: the labels, for members that have features."""
-    label_sources = {"label": ["label"], "dataset_infer": ["member"]}
+    label_sources = {"label": ["label"], features_read(market): ["member"]}
     return _lineage(
         {"label": label_sources, "raw_label": label_sources, "decision_date": {"label": ["label"]}}
     )
@@ -65,7 +66,7 @@ def prediction_lineage(market: Market, model: str) -> Lineage:
         {
             "score": {
                 f"{model}_model": ["fingerprint"],
-                "dataset_infer": list(market.dataset_columns),
+                features_read(market): list(market.dataset_columns),
             },
             "as_of": {f"{model}_model": ["as_of"]},
             "fingerprint": {f"{model}_model": ["fingerprint"]},

@@ -3,18 +3,25 @@
 Learning and serving see the same rows: `dataset_infer` holds every bar, `dataset_learn` only adds
 a processed label to the rows of members with a known label. Processors are fitted on members'
 rows inside the fit window; a label enters a fit only if it had matured by its end.
+
+A fixed fit window has one state, a file beside the tables that is made again by command. A moving
+one has a partition a session, the state in force: fitted at the anchors of the fit plan, copied
+between them. The datasets of a session are then made with its own state, and are there to be
+looked at: models normalise their whole windows with the state of their bundle
+(`training/windows.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 
-from pipelines.assets.checks import cross_section
+from pipelines.assets.checks import cross_section, drift
 from pipelines.assets.column_lineage import infer_lineage, learn_lineage
 from pipelines.assets.features import no_label_yet
 from pipelines.assets.partitions import chunks
@@ -24,6 +31,7 @@ from pipelines.market.input_versions import (
     PROCESSORS,
     dataset_infer_inputs,
     dataset_learn_inputs,
+    features_read,
     processors_inputs,
 )
 from pipelines.market.market import LABEL_NAME, Market
@@ -31,32 +39,33 @@ from pipelines.market.stage import WHOLE, Check, Kind, Run, Stage, Version
 from pipelines.training.processors import (
     STATE_FILE,
     ProcessorState,
-    from_qlib,
     load_state,
     processors_settings,
     save_state,
+    state_in_force,
     stored_state,
     to_qlib,
 )
-from pipelines.training.windows import require_processors
+from pipelines.training.windows import features_for, learning_rows, normalised
 from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.partition_file import PartitionInfo, Provenance
-from pipelines.warehouse.schemas import DATASET_LEARN, feature_table
+from pipelines.warehouse.schemas import DATASET_LEARN, PROCESSOR_STATE, feature_table
+from rnn_core.data.processors.fitted import CLIP, FittedNorm
 
 CODE_VERSION = "1"
 
 
 def processors_stage(market: Market) -> Stage:
-    """The stage `processors`: fitted by command, never by the daily run."""
-    dataset = market.config.dataset
-    return Stage(
+    """The stage `processors`: by session if the fit window moves, else fitted by command only."""
+    dataset, plan, checks = market.config.dataset, market.fit_plan, market.config.checks.dataset
+    stage = Stage(
         name=PROCESSORS,
         kind=Kind.FITTED,
         group="dataset",
         deps=("alpha158", "label"),
         code_version=CODE_VERSION,
         config=processors_settings(market),
-        inputs=lambda key, versions: processors_inputs(market, versions),
+        inputs=lambda key, versions: processors_inputs(market, key, versions),
         make=fit_processors,
         recorded=recorded_state,
         description=(
@@ -66,6 +75,127 @@ def processors_stage(market: Market) -> Stage:
         ),
         kinds=("python", "json"),
     )
+    if plan is None or dataset.fit is None:
+        return stage
+    window = dataset.fit.window_sessions
+    return replace(
+        stage,
+        tables=(PROCESSOR_STATE,),
+        first=plan.first_trained,
+        recorded=None,
+        make=roll_processors,
+        description=(
+            f"{PROCESSOR_STATE.description} Fitted every {plan.retrain_every} sessions from "
+            f"{plan.first_trained} on, on members' rows of "
+            f"{f'the newest {window} sessions' if window else 'all sessions so far'}."
+        ),
+        kinds=("python", "parquet"),
+        checks=(
+            Check(
+                "drift",
+                checks.drift,
+                f"No column's centre moved by more than {checks.max_drift:g} of its scale since "
+                f"the fit before.",
+            ),
+        ),
+    )
+
+
+def roll_processors(run: Run) -> None:
+    """Fit the processors at the anchors of a run; the sessions between have the state before.
+
+    Raises:
+        MissingSessionsError: a session of a fit window, or the state of an anchor before the run,
+            is not in the warehouse.
+    """
+    market, plan = run.market, run.market.fit_plan
+    assert plan is not None  # noqa: S101 - the stage has partitions only then
+    for key in run.keys:
+        anchor, shown = plan.anchor(key), {}
+        if anchor is None:
+            _write_warm_up(run, (key,))
+            continue
+        if anchor == key:
+            state, fit, provenance = fit_state(run, key)
+            shown = _fit_figures(run, key, state, fit)
+            row = pd.DataFrame(
+                {
+                    "as_of": [pd.Timestamp(key).date()],
+                    "fit_start": [pd.Timestamp(market.fit_sessions(key)[0]).date()],
+                    "fit_end": [pd.Timestamp(key).date()],
+                    "hash": [state.hash],
+                    "state": [state.to_json()],
+                }
+            )
+        else:
+            before = market.warehouse.read(
+                PROCESSOR_STATE.name, [anchor], needed_by=f"{PROCESSORS} of {key}"
+            )
+            row = before.frame[list(PROCESSOR_STATE.names)]
+            provenance = run.provenance(key, {PROCESSORS: before.digests})
+        info = market.warehouse.write(PROCESSOR_STATE, PROCESSOR_STATE.name, key, row, provenance)
+        facts = row.iloc[0]
+        window = f"{facts['fit_start']:%Y-%m-%d} … {facts['fit_end']:%Y-%m-%d}"
+        run.done(key, info, hash=facts["hash"][:16], fit_window=window, **shown)
+
+
+def _fit_figures(
+    run: Run, key: str, state: ProcessorState, raw: pd.DataFrame
+) -> dict[str, dg.MetadataValue]:
+    """Figures of every normalised column, and its shift since the fit before, checked."""
+    market, plan = run.market, run.market.fit_plan
+    norm = _first_norm(state)
+    if norm is None:
+        return {}
+    before = None
+    anchor = None if plan is None else market.sessions.back(key, plan.retrain_every)
+    if anchor is not None and market.warehouse.info(PROCESSOR_STATE.name, anchor) is not None:
+        before = _first_norm(state_in_force(market, anchor, PROCESSORS))
+    table = figures_of_fit(norm, raw, before)
+    if before is not None:
+        shifts = {str(name): float(shift) for name, shift in table["shift"].dropna().items()}
+        run.check(key, drift(shifts, market.config.checks.dataset.max_drift))
+    records = [
+        dg.TableRecord({str(k): v if isinstance(v, str) else float(v) for k, v in row.items()})
+        for row in table.reset_index().to_dict("records")
+    ]
+    return {"columns": dg.MetadataValue.table(records)}
+
+
+def _first_norm(state: ProcessorState) -> FittedNorm | None:
+    """The first processor of the features that has a centre and a scale a column."""
+    return next((p for p in state.infer if isinstance(p, FittedNorm)), None)
+
+
+def figures_of_fit(norm: FittedNorm, raw: pd.DataFrame, before: FittedNorm | None) -> pd.DataFrame:
+    """The figures of every column of a fit.
+
+    Args:
+        norm: the fitted processor.
+        raw: rows of the fit window, columns by name, before any processor.
+        before: the processor of the fit before, if there is one.
+
+    Returns:
+        Indexed by column: centre and scale, the shares of raw values beyond 3 scales and missing,
+        and the shift of the centre since the fit before in its scale (NaN without one).
+    """
+    names = [name for _, name in norm.columns or []]
+    table = pd.DataFrame({"centre": norm.centre, "scale": norm.scale}, index=names, dtype="float64")
+    values = raw[names].to_numpy(dtype="float64")  # [R, G]
+    with np.errstate(invalid="ignore"):
+        beyond = np.abs(values - table["centre"].to_numpy()) > CLIP * table["scale"].to_numpy()
+    table["beyond_3_scales"] = beyond.mean(axis=0)
+    table["missing"] = np.isnan(values).mean(axis=0)
+    table["shift"] = np.nan
+    if before is not None:
+        old = pd.DataFrame(
+            {"centre": before.centre, "scale": before.scale},
+            index=[name for _, name in before.columns or []],
+            dtype="float64",
+        ).reindex(names)
+        scale = old["scale"].where(old["scale"] > 0)
+        table["shift"] = (table["centre"] - old["centre"]).abs() / scale
+    return table.rename_axis("column")
 
 
 def fit_processors(run: Run) -> None:
@@ -75,10 +205,10 @@ def fit_processors(run: Run) -> None:
         MissingSessionsError: a session of the fit window is not in the warehouse.
     """
     market = run.market
-    state = fit_state(run)
+    state, _, _ = fit_state(run)
     save_state(market, state)
     run.log.info(f"processors fitted, hash {state.hash[:12]}")
-    first, last = market.fit_sessions[0], market.fit_sessions[-1]
+    first, last = market.fit_sessions()[0], market.fit_sessions()[-1]
     run.publish(
         state.hash,
         hash=state.hash,
@@ -106,16 +236,26 @@ def recorded_state(market: Market) -> PartitionInfo | None:
     return PartitionInfo(0, state.hash, provenance, state.identity)
 
 
-def fit_state(run: Run) -> ProcessorState:
-    """Fit both chains on the fit window.
+def fit_state(
+    run: Run, anchor: str | None = None
+) -> tuple[ProcessorState, pd.DataFrame, Provenance]:
+    """Fit both chains on a fit window.
+
+    Args:
+        run: the run of the stage `processors`.
+        anchor: the last session of a moving window; None for the fixed one.
+
+    Returns:
+        The state, the members' raw features of the window, and the provenance of the fit.
 
     Raises:
         MissingSessionsError: a session of the window is not in the warehouse.
     """
     market, warehouse = run.market, run.market.warehouse
     dataset = market.config.dataset
-    keys = market.fit_sessions
-    infer = build_chain(dataset.infer_processors, dataset, group="feature")
+    keys = market.fit_sessions(anchor)
+    window = dataset.any_window if anchor is None else (keys[0], keys[-1])
+    infer = build_chain(dataset.infer_processors, window, group="feature")
     names = input_columns(infer, list(market.feature_formulas))
     features = warehouse.read(
         "alpha158", keys, needed_by="processors", columns=["instrument", "member", *names]
@@ -130,11 +270,12 @@ def fit_state(run: Run) -> ProcessorState:
     rows["date"] = pd.to_datetime(rows["date"])
     rows = rows[rows["date"] >= pd.Timestamp(keys[0])]
     rows = rows.merge(members[["date", "instrument"]], on=["date", "instrument"])
-    learn = build_chain(dataset.learn_processors, dataset, group="label")
+    learn = build_chain(dataset.learn_processors, window, group="label")
     learn.fit(to_qlib(rows, "label", [LABEL_NAME]))
     versions = {"alpha158": features.digests, "label": labels.digests}
-    provenance = run.provenance(WHOLE, versions)
-    return ProcessorState(infer, learn, provenance.config, dict(provenance.inputs))
+    provenance = run.provenance(anchor or WHOLE, versions)
+    state = ProcessorState(infer, learn, provenance.config, dict(provenance.inputs))
+    return state, members, provenance
 
 
 def _state_table(state: ProcessorState) -> str:
@@ -153,19 +294,14 @@ def dataset_infer_stage(market: Market) -> Stage:
     )
 
     def make(run: Run) -> None:
-        state = load_state(market)
-        names = input_columns(state.infer, list(market.feature_formulas))
-        columns = ["instrument", "member", *names]
-        # A chunk at a time, so that memory does not grow with the range.
-        for keys in chunks(run.keys):
-            parts = market.warehouse.read(
-                "alpha158", keys, needed_by=run.stage.name, columns=columns
-            )
-            versions = {"alpha158": parts.digests, PROCESSORS: {WHOLE: state.hash}}
-            processed = from_qlib(state.infer.transform(to_qlib(parts.frame, "feature", names)))
-            processed["member"] = _aligned(processed, parts.frame)
+        for keys, state, version in _by_state(run):
+            if state is None:
+                _write_warm_up(run, keys)
+                continue
+            parts = normalised(market, keys, state, run.stage.name)
+            versions = {"alpha158": parts.digests, PROCESSORS: version}
             # Processors may drop every row of a session: its partition is empty and says so.
-            by_session = {f"{key:%Y-%m-%d}": rows for key, rows in processed.groupby("date")}
+            by_session = {f"{key:%Y-%m-%d}": rows for key, rows in parts.frame.groupby("date")}
             written = market.warehouse.write_many(
                 table,
                 table.name,
@@ -193,8 +329,9 @@ def dataset_infer_stage(market: Market) -> Stage:
         group="dataset",
         tables=(table,),
         deps=("alpha158", PROCESSORS),
+        first=None if market.fit_plan is None else market.fit_plan.first_trained,
         code_version=CODE_VERSION,
-        inputs=dataset_infer_inputs,
+        inputs=lambda key, versions: dataset_infer_inputs(market, key, versions),
         make=make,
         config={"infer": [p.model_dump(mode="json") for p in dataset.infer_processors]},
         description=(
@@ -212,14 +349,41 @@ def _nan_share(values: pd.DataFrame) -> float:
     return float(np.isnan(array).mean()) if array.size else 0.0
 
 
-def _aligned(processed: pd.DataFrame, source: pd.DataFrame) -> Any:
-    """`member` of the processed rows, of which processors may have dropped some."""
-    keys = ["date", "instrument"]
-    return (
-        processed[keys]
-        .merge(source[[*keys, "member"]], on=keys, how="left")["member"]
-        .to_numpy(dtype=bool)
-    )
+def _write_warm_up(run: Run, keys: Sequence[str]) -> None:
+    """Write empty partitions of sessions before the first fit of a moving window."""
+    plan, table = run.market.fit_plan, run.stage.tables[0]
+    assert plan is not None  # noqa: S101 - a fixed window has a state at every session
+    for key in keys:
+        status = f"warm-up: the processors are first fitted at {plan.first_trained}"
+        made = run.provenance(key, {}, status)
+        run.done(key, run.market.warehouse.write(table, table.name, key, table.empty(), made))
+
+
+def _by_state(
+    run: Run,
+) -> Iterator[tuple[tuple[str, ...], ProcessorState | None, Mapping[str, Version]]]:
+    """The sessions of a run in chunks of one processor state, and the version of the state.
+
+    Before the first fit of a moving window there is none. Chunks are small enough that memory does
+    not grow with the range.
+    """
+    market, plan = run.market, run.market.fit_plan
+    for chunk in chunks(run.keys):
+        if plan is None:
+            state = load_state(market)
+            yield chunk, state, {WHOLE: state.hash}
+            continue
+        for anchor, keys in groupby(chunk, key=plan.anchor):
+            part = tuple(keys)
+            if anchor is None:
+                yield part, None, {}
+                continue
+            state = state_in_force(market, part[0], run.stage.name)
+            yield (
+                part,
+                state,
+                market.warehouse.digests(PROCESSORS, part, needed_by=run.stage.name),
+            )
 
 
 def dataset_learn_stage(market: Market) -> Stage:
@@ -230,7 +394,8 @@ def dataset_learn_stage(market: Market) -> Stage:
         kind=Kind.DATA,
         group="dataset",
         tables=(DATASET_LEARN,),
-        deps=("dataset_infer", "label", PROCESSORS),
+        deps=(features_read(market), "label", PROCESSORS),
+        first=None if market.fit_plan is None else market.fit_plan.first_trained,
         code_version=CODE_VERSION,
         inputs=lambda key, versions: dataset_learn_inputs(market, key, versions),
         make=write_learning_rows,
@@ -241,7 +406,7 @@ def dataset_learn_stage(market: Market) -> Stage:
             + ", ".join(p.name for p in dataset.learn_processors)
             + "."
         ),
-        lineage=learn_lineage(),
+        lineage=learn_lineage(market),
         checks=(
             Check(
                 "cross_section",
@@ -254,30 +419,26 @@ def dataset_learn_stage(market: Market) -> Stage:
 
 def write_learning_rows(run: Run) -> None:
     """Join matured labels with members' rows of the decision session, and process the labels."""
-    market, warehouse = run.market, run.market.warehouse
-    state = load_state(market)
-    for keys in chunks(run.keys):
-        labels = warehouse.read("label", keys, needed_by=run.stage.name)
+    market, warehouse, name = run.market, run.market.warehouse, run.stage.name
+    table = features_read(market)
+    for keys, state, version in _by_state(run):
+        if state is None:
+            _write_warm_up(run, keys)
+            continue
+        labels = warehouse.read("label", keys, needed_by=name)
         versions: dict[str, Mapping[str, Version]] = {
             "label": labels.digests,
-            "dataset_infer": {},
-            PROCESSORS: {WHOLE: state.hash},
+            table: {},
+            PROCESSORS: version,
         }
         decisions = {key: market.decision_of(key) for key in keys}
         decision_keys = [d for d in decisions.values() if d is not None]
         by_session: dict[str, pd.DataFrame] = {}
         # The first decisions lie before the market's start: their sessions have no row and say so.
         if decision_keys:
-            infer = warehouse.read(
-                "dataset_infer",
-                decision_keys,
-                needed_by=run.stage.name,
-                columns=["instrument", "member"],
-            )
-            versions["dataset_infer"] = infer.digests
-            # Rows that another state normalised must not be learned from.
-            require_processors(market, "dataset_infer", decision_keys, state.hash, run.stage.name)
-            rows = _process(labels.frame, infer.frame, state)
+            features = features_for(market, decision_keys, state, name)
+            versions[table] = features.digests
+            rows = learning_rows(labels.frame, features.frame, state)
             by_session = {f"{key:%Y-%m-%d}": part for key, part in rows.groupby("matured")}
         parts = [
             (
@@ -299,16 +460,3 @@ def write_learning_rows(run: Run) -> None:
         written = warehouse.write_many(DATASET_LEARN, DATASET_LEARN.name, parts)
         for key in keys:
             run.done(key, written[key], decision_date=decisions[key] or "none")
-
-
-def _process(labels: pd.DataFrame, infer: pd.DataFrame, state: ProcessorState) -> pd.DataFrame:
-    """Rows with matured (session), decision_date, instrument, label, raw_label."""
-    raw = labels.rename(columns={"date": "matured", "label": "raw_label"})
-    raw["date"] = raw["decision_date"].astype("datetime64[ns]")
-    members = infer.loc[infer["member"], ["date", "instrument"]]
-    rows = raw.merge(members, on=["date", "instrument"])
-    rows[LABEL_NAME] = rows["raw_label"]
-    processed = from_qlib(state.learn.transform(to_qlib(rows, "label", [LABEL_NAME])))
-    return rows.drop(columns=LABEL_NAME).merge(
-        processed.rename(columns={LABEL_NAME: "label"}), on=["date", "instrument"]
-    )

@@ -21,7 +21,14 @@ from pipelines.config.models import ModelSpec
 from pipelines.config.types import Severity
 from pipelines.errors import ModelNotTrainedError, ProcessorStateError
 from pipelines.instance.progress import progress
-from pipelines.market.input_versions import bundle_in_force, bundles_passed_over, model_inputs
+from pipelines.market.input_versions import (
+    PROCESSORS,
+    bundle_in_force,
+    bundles_passed_over,
+    features_read,
+    labels_read,
+    model_inputs,
+)
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.training.processors import load_state
@@ -61,7 +68,11 @@ def model_stage(market: Market, spec: ModelSpec) -> Stage:
         kind=Kind.MODEL,
         model=spec.name,
         tables=(MODEL.named(name),),
-        deps=("dataset_infer", "dataset_learn"),
+        deps=(
+            features_read(market),
+            labels_read(market),
+            *(() if market.fit_plan is None else (PROCESSORS,)),
+        ),
         first=plan.first_trained,
         inputs=lambda key, versions: model_inputs(spec.name, key, versions),
         make=lambda run: make_models(run, spec),
@@ -192,7 +203,13 @@ def _require_same_configuration(run: Run, spec: ModelSpec, anchor: str, key: str
 
 
 def _processors_hash(market: Market) -> str | None:
-    """Hash of the processor state in force; None without one, which a training refuses."""
+    """Hash of the processor state that every model must have been trained with.
+
+    None if the fit window moves, so that each model has a state of its own, or if there is no
+    state, which a training refuses.
+    """
+    if market.fit_plan is not None:
+        return None
     try:
         return load_state(market).hash
     except ProcessorStateError:

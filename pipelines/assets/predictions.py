@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,17 +14,18 @@ from pipelines.assets.column_lineage import prediction_lineage
 from pipelines.assets.partitions import chunks
 from pipelines.config.models import ModelSpec
 from pipelines.errors import ProcessorStateError
-from pipelines.market.input_versions import prediction_inputs, serving_window
+from pipelines.market.input_versions import features_read, prediction_inputs, serving_window
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage, Version
-from pipelines.training.processors import load_state
+from pipelines.training.processors import ProcessorState, load_state
 from pipelines.training.registry import require_bundle
-from pipelines.training.windows import require_processors, serving_windows
+from pipelines.training.windows import features_for, serving_windows
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import PREDICTION
 
 if TYPE_CHECKING:
     from rnn_core.data import TSDataSampler
+    from rnn_core.training import Bundle
 
 CODE_VERSION = "2"
 
@@ -37,7 +39,7 @@ def prediction_stage(market: Market, spec: ModelSpec) -> Stage:
         kind=Kind.PREDICTION,
         model=spec.name,
         tables=(PREDICTION.named(name),),
-        deps=(f"{spec.name}_model", "dataset_infer"),
+        deps=(f"{spec.name}_model", features_read(market)),
         first=market.plan.first_trained,
         inputs=lambda key, versions: prediction_inputs(market, spec.name, key, versions),
         make=lambda run: make_predictions(run, spec),
@@ -86,42 +88,52 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
     due_keys = keys[len(warm_up) :]
     if not due_keys:
         return
-    # One read covers the windows of all sessions, the look-back of the first included.
-    window = market.sessions.between(serving_window(market, due_keys[0])[0], due_keys[-1])
-    state = load_state(market).hash
-    require_processors(market, "dataset_infer", window, state, name)
-    infer = warehouse.read("dataset_infer", window, needed_by=name)
-    versions["dataset_infer"] = infer.digests
+    table, digests = features_read(market), dict[str, Version]()
+    versions[table] = digests
     for key in due_keys:
         if key not in pointers:
+            digests |= warehouse.digests(table, serving_window(market, key), needed_by=name)
             status = "no model in force has passed its checks"
             _write(run, key, PREDICTION.empty(), run.provenance(key, versions, status))
     if not scored_keys:
         return
-    sampler = serving_windows(market, infer, scored_keys)
     members = _members(market, scored_keys)
-    for key in scored_keys:
-        pointer = pointers[key]
-        as_of = f"{pointer.as_of:%Y-%m-%d}"
-        # A session at a time: those before one that a blocking check stops are written.
-        frame = _session_scores(run, spec, sampler, key, as_of, str(pointer.fingerprint), state)
-        scores = frame["score"].to_numpy()
-        run.check(
-            key,
-            score_coverage(
-                len(scores), members[key], market.config.checks.predictions.min_coverage
-            ),
-            score_spread(float(np.ptp(scores)) if len(scores) else 0.0, len(scores)),
-        )
-        _write(
-            run,
-            key,
-            frame,
-            run.provenance(key, versions),
-            as_of=as_of,
-            score_mean=float(np.mean(scores)) if len(scores) else 0.0,
-            score_std=float(np.std(scores)) if len(scores) else 0.0,
-        )
+    # Sessions of one model are normalised by one state. One read covers all of their windows.
+    for as_of, part in groupby(scored_keys, key=lambda key: f"{pointers[key].as_of:%Y-%m-%d}"):
+        model_keys = tuple(part)
+        bundle = require_bundle(market, spec.name, as_of, f"{name} of {model_keys[0]}")
+        state = _state_of(market, bundle)
+        span = market.sessions.between(serving_window(market, model_keys[0])[0], model_keys[-1])
+        features = features_for(market, span, state, name)
+        digests |= features.digests
+        sampler = serving_windows(market, features, model_keys)
+        for key in model_keys:
+            # A session at a time: those before one that a blocking check stops are written.
+            fingerprint = str(pointers[key].fingerprint)
+            frame = _session_scores(run, spec, bundle, sampler, key, fingerprint, state.hash)
+            scores = frame["score"].to_numpy()
+            least = market.config.checks.predictions.min_coverage
+            run.check(
+                key,
+                score_coverage(len(scores), members[key], least),
+                score_spread(float(np.ptp(scores)) if len(scores) else 0.0, len(scores)),
+            )
+            _write(
+                run,
+                key,
+                frame,
+                run.provenance(key, versions),
+                as_of=as_of,
+                score_mean=float(np.mean(scores)) if len(scores) else 0.0,
+                score_std=float(np.std(scores)) if len(scores) else 0.0,
+            )
+
+
+def _state_of(market: Market, bundle: Bundle) -> ProcessorState:
+    """The state that a model is served with: its own, or the fixed one, which must be the same."""
+    if market.fit_plan is None:
+        return load_state(market)
+    return ProcessorState.from_json(bundle.processors_json)
 
 
 def _write(
@@ -145,17 +157,16 @@ def _members(market: Market, keys: Sequence[str]) -> dict[str, int]:
 def _session_scores(
     run: Run,
     spec: ModelSpec,
+    bundle: Bundle,
     sampler: TSDataSampler,
     key: str,
-    as_of: str,
     fingerprint: str,
     state: str,
 ) -> pd.DataFrame:
     """Score one session on its own rows alone, so that no score depends on another session."""
     from rnn_core.training import predict
 
-    market = run.market
-    bundle = require_bundle(market, spec.name, as_of, f"{run.stage.name} of {key}")
+    market, as_of = run.market, str(bundle.manifest["as_of"])
     # The pointer names one bundle, trained on features of one processor state: accept no other.
     if bundle.fingerprint != fingerprint:
         raise ProcessorStateError(

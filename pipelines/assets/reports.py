@@ -75,7 +75,9 @@ def _report_stage(
         for file, table in report.tables.items():
             title = titles.get(file, file.removesuffix(".csv"))
             name = f"{title}_table" if title in report.pictures else title
-            tables[name] = dg.MetadataValue.md(shown_table(file, table))
+            tables[name] = dg.MetadataValue.md(
+                shown_table(file, table, report.remarks.get(file, ()))
+            )
         folder = dg.MetadataValue.path(run.market.paths.reports)
         run.publish(None, **tables, **picture_metadata(report.pictures), folder=folder)
 

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from pipelines.cli.arguments import add_config, day, market_of
+from pipelines.cli.arguments import CONFIG, Arguments, day, market_of
 
-
-def add_command(commands: Any) -> None:
-    """Add the command to the parser of `rnn-pipelines`."""
-    command = commands.add_parser("backfill", help="make what is not current of a range")
-    command.add_argument("--start", required=True, type=day, help="first day, YYYY-MM-DD")
-    command.add_argument("--end", required=True, type=day, help="last day, YYYY-MM-DD")
-    command.add_argument(
-        "--select",
-        metavar="ASSETS",
-        help="names separated by commas or spaces; +name is with what it is made from, name+ with "
-        "what is made from it (default: every partitioned asset)",
-    )
-    command.add_argument(
-        "--force", action="store_true", help="make what is current, too, and train anew"
-    )
-    command.add_argument(
-        "--republish",
-        action="store_true",
-        help="make what was served again where it would differ; it is kept as a revision",
-    )
-    add_config(command)
-    command.set_defaults(run=_run)
+ARGUMENTS: Arguments = {
+    "--start": {"required": True, "type": day, "help": "first day, YYYY-MM-DD"},
+    "--end": {"required": True, "type": day, "help": "last day, YYYY-MM-DD"},
+    "--select": {
+        "action": "append",
+        "metavar": "ASSETS",
+        "help": "names separated by commas or spaces, given once or several times; +name is with "
+        "what it is made from, name+ with what is made from it (default: every partitioned asset)",
+    },
+    "--force": {"action": "store_true", "help": "make what is current, too, and train anew"},
+    "--republish": {
+        "action": "store_true",
+        "help": "make what was served again where it would differ; it is kept as a revision",
+    },
+    **CONFIG,
+}
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     from pipelines.operations.backfill import run_backfill
     from pipelines.operations.console import make_console
 
@@ -40,7 +34,7 @@ def _run(args: argparse.Namespace) -> int:
         make_console(),
         start=args.start,
         end=args.end,
-        select=args.select,
+        select=None if args.select is None else ",".join(args.select),
         force=args.force,
         republish=args.republish,
     )

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from pipelines.cli.arguments import add_config, market_of
+from pipelines.cli.arguments import CONFIG, Arguments, market_of
+
+ARGUMENTS: Arguments = {
+    "--fresh": {
+        "action": "store_true",
+        "help": "delete the market's state first, unless somebody works on it or it was served",
+    },
+    "--discard-served": {
+        "action": "store_true",
+        "help": "with --fresh: delete what was served, too, which nothing brings back",
+    },
+    **CONFIG,
+}
 
 
-def add_command(commands: Any) -> None:
-    """Add the command to the parser of `rnn-pipelines`."""
-    command = commands.add_parser("demo", help="run what is missing from bars to reports")
-    command.add_argument("--fresh", action="store_true", help="delete the market's state first")
-    add_config(command)
-    command.set_defaults(run=_run)
-
-
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     from pipelines.operations.console import make_console
     from pipelines.operations.demo import run_demo
 
-    run_demo(market_of(args), make_console(), fresh=args.fresh)
+    run_demo(market_of(args), make_console(), fresh=args.fresh, discard_served=args.discard_served)
     return 0

@@ -10,42 +10,40 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from pipelines.cli.arguments import Arguments
 from pipelines.errors import PipelineError
 
 Ask = Callable[[str], str]
 
 
-def add_command(commands: Any) -> None:
-    """Add the command to the parser of `rnn-pipelines`."""
-    command = commands.add_parser("init", help="look at data and draft the YAML of its market")
-    command.add_argument("--source", metavar="KIND", help="files or qlib_bin")
-    command.add_argument("--path", help="a file, a folder, a pattern such as 'bars/*.csv', a URL")
-    command.add_argument(
-        "--calendar", help="XNYS, XSHG, 24/7 …, or data (default: the one that fits best)"
-    )
-    command.add_argument("--name", help="of the market (default: from the path)")
-    command.add_argument("--universe", help="a file that says who was a member when")
-    command.add_argument(
-        "--column",
-        action="append",
-        default=[],
-        metavar="OURS=THEIRS",
-        help="a column that is not recognised, as in close=Last (several times)",
-    )
-    command.add_argument("--date-format", metavar="FORM", help="as in '%%d/%%m/%%Y' or epoch_ms")
-    command.add_argument("--decimal", metavar="MARK", help="the decimal mark of a CSV")
-    command.add_argument("--thousands", metavar="MARK", help="the mark of thousands of a CSV")
-    command.add_argument(
-        "--skip-lines", metavar="REGEX", help="lines of a CSV that are no bars, as in '^(Total|#)'"
-    )
-    command.add_argument("--out", type=Path, help="the YAML to write (default: NAME.yaml)")
-    command.add_argument("--force", action="store_true", help="write over a file that is there")
-    command.set_defaults(run=_run)
+ARGUMENTS: Arguments = {
+    "--source": {"metavar": "KIND", "help": "files or qlib_bin"},
+    "--path": {"help": "a file, a folder, a pattern such as 'bars/*.csv', a URL"},
+    "--calendar": {
+        "help": "XNYS, XSHG, 24/7 …, or data (default: the one that fits best)",
+    },
+    "--name": {"help": "of the market (default: from the path)"},
+    "--universe": {"help": "a file that says who was a member when"},
+    "--column": {
+        "default": [],
+        "metavar": "OURS=THEIRS",
+        "help": "a column that is not recognised, as in close=Last (several times)",
+    },
+    "--date-format": {"metavar": "FORM", "help": "as in '%%d/%%m/%%Y' or epoch_ms"},
+    "--decimal": {"metavar": "MARK", "help": "the decimal mark of a CSV"},
+    "--thousands": {"metavar": "MARK", "help": "the mark of thousands of a CSV"},
+    "--skip-lines": {
+        "metavar": "REGEX",
+        "help": "lines of a CSV that are no bars, as in '^(Total|#)'",
+    },
+    "--out": {"type": Path, "help": "the YAML to write (default: NAME.yaml)"},
+    "--force": {"action": "store_true", "help": "write over a file that is there"},
+}
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     from pipelines.onboarding.infer_market import Wishes
     from pipelines.onboarding.propose import propose
 

@@ -6,8 +6,10 @@ Every command has a module here, which declares its arguments; `pipelines/operat
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from pipelines.cli import (
     backfill,
@@ -24,24 +26,42 @@ from pipelines.cli import (
     upgrade,
     validate,
 )
-from pipelines.errors import PipelineError
+from pipelines.cli.arguments import Once
+from pipelines.errors import PipelineError, did_you_mean
+from pipelines.operations.streams import lasting_streams
+from rnn_core import __version__
 
-_COMMANDS = (
-    demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, ui, upgrade,
-)  # fmt: skip
+COMMANDS = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (
+        demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, ui,
+        upgrade,
+    )
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    args = _parser().parse_args(argv)
-    try:
-        status_code: int = args.run(args)
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(_stopped(args), file=sys.stderr)
-        return 130
+    with lasting_streams():
+        args = parse(sys.argv[1:] if argv is None else argv)
+        try:
+            status_code: int = COMMANDS[args.command].run(args)
+            sys.stdout.flush()
+        except PipelineError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except ModuleNotFoundError as error:
+            if str(error.name).startswith(("pipelines", "rnn_core")):
+                raise
+            print(
+                f"error: {args.command} needs the package {error.name}, which is not installed: "
+                f"pip install 'rnn-signal-factory[pipelines]'",
+                file=sys.stderr,
+            )
+            return 1
+        except KeyboardInterrupt:
+            print(_stopped(args), file=sys.stderr)
+            return 130
     return status_code
 
 
@@ -52,7 +72,6 @@ def _stopped(args: argparse.Namespace) -> str:
         "backfill": "run the same command again to go on from here",
         "refresh": "what was made is kept; run the same command again to complete it",
         "sync": "what was put on record stays there; run the same command again to complete it",
-        "upgrade": "what was signed stays so; run the same command again to complete it",
         "qrun": "nothing of the run was kept, the same command starts anew",
     }.get(args.command)
     if getattr(args, "fresh", False):
@@ -62,24 +81,52 @@ def _stopped(args: argparse.Namespace) -> str:
     return f"stopped; {again}" if again else "stopped"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rnn-pipelines", description=_first_line(__doc__))
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; what is wrong with it ends the process with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="rnn-pipelines", description=_first_line(__doc__), allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"rnn-signal-factory {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    parsers = {name: _add_command(commands, name) for name in COMMANDS}
+    # argparse knows no near names, takes an option for any that it begins, and names an unknown one
+    # only where nothing else is missing.
+    name = next((word for word in words if not word.startswith("-")), "")
+    if words[:1] != [name]:
+        _require_known(parser, words[:1], ["--version"])
+    elif name in COMMANDS:
+        _require_known(parsers[name], words[1:], COMMANDS[name].ARGUMENTS)
+    else:
+        parser.error(f"unknown command {name!r}; {did_you_mean(name, COMMANDS)}")
+    return parser.parse_args(words)
 
-    for module in _COMMANDS:
-        module.add_command(commands)
-    return parser
+
+def _add_command(commands: Any, name: str) -> argparse.ArgumentParser:
+    """Declare a command: the docstring of its module is its help."""
+    module = COMMANDS[name]
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=_first_line(module.__doc__).partition("`: ")[2].rstrip("."),
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for flag, settings in module.ARGUMENTS.items():
+        command.add_argument(flag, **{"action": Once, **settings})
+    return command
 
 
-class _Version(argparse.Action):
-    """Print the installed version and exit; the version is looked up only then."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        from importlib.metadata import version
-
-        print(f"rnn-signal-factory {version('rnn-signal-factory')}")
-        parser.exit()
+def _require_known(
+    parser: argparse.ArgumentParser, words: Iterable[str], options: Iterable[str]
+) -> None:
+    """End the process where a word is an option that the parser lacks."""
+    known = ["-h", "--help", *options]
+    for word in itertools.takewhile(lambda word: word != "--", words):
+        flag = word.partition("=")[0]
+        is_text = " " in flag or word[1:2].isdigit() or word == "-"  # as argparse reads it
+        if flag.startswith("-") and not is_text and flag not in known:
+            choices = [option for option in known if option.startswith("--")]
+            parser.error(f"unknown option {flag}; {did_you_mean(flag, choices)}")
 
 
 def _first_line(text: str | None) -> str:

@@ -1,70 +1,49 @@
-"""`rnn-pipelines signal`: the scores of a session."""
+"""`rnn-pipelines signal`: print the scores of a session, by model and by their ensemble.
+
+The ensemble is the mean of the ranks that the models give a name, each from 0 (the lowest score) to
+1 (the highest), over the models that have scores of the session and the names that all of them
+score. It is the ensemble of the reports.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import sys
 
-from pipelines.cli.arguments import add_config, day, market_of
+from pipelines.cli.arguments import CONFIG, Arguments, count, day, market_of
 from pipelines.errors import PipelineError
 
-if TYPE_CHECKING:
-    from pipelines.calendar.sessions import Sessions
+ARGUMENTS: Arguments = {
+    "--date": {"type": day, "help": "the session (default: the newest that was scored)"},
+    "--top": {"type": count, "metavar": "N", "help": "the N best of each model only"},
+    "--csv": {"action": "store_true", "help": "as CSV"},
+    "--json": {"action": "store_true", "help": "as JSON, a list of rows"},
+    **CONFIG,
+}
 
 
-def add_command(commands: Any) -> None:
-    """Add the command to the parser of `rnn-pipelines`."""
-    command = commands.add_parser("signal", help="print the scores of a session")
-    command.add_argument(
-        "--date", type=day, help="the session (default: the newest that was scored)"
-    )
-    add_config(command)
-    command.set_defaults(run=_run)
-
-
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     from pipelines.assets.stages import stages
-    from pipelines.market.stage import Kind, by_model
+    from pipelines.operations.signal import ENSEMBLE, session_signal
 
+    if args.csv and args.json:
+        raise PipelineError("--csv and --json exclude each other")
     market = market_of(args, read_only=True)
-    if args.date is not None:
-        _require_session(market.sessions, args.date)
-        if args.date < market.plan.first_trained:
-            raise PipelineError(
-                f"no model has scores of {args.date}: the first session that trains is "
-                f"{market.plan.first_trained} (training.first_trained)"
-            )
-    for name, stage in by_model(stages(market), Kind.PREDICTION).items():
-        table = stage.name
-        keys = market.warehouse.sessions(table)
-        if not keys:
-            raise PipelineError(f"{table} has no session yet; run `{market.command('demo')}` first")
-        key = args.date or keys[-1]
-        if key not in keys:
-            raise PipelineError(
-                f"{table} has no session {key}, it has {len(keys)} from {keys[0]} to {keys[-1]}; "
-                f"run `{market.command(f'backfill --start {key} --end {key}')}` first"
-            )
-        rows = market.warehouse.read(table, [key], needed_by="signal").frame
-        print(f"{name}, {key}:")
-        scores = rows[["instrument", "score", "as_of"]].sort_values("score", ascending=False)
-        print(scores.to_string(index=False) if len(scores) else "  no scores: no model in force")
+    signal = session_signal(market, stages(market), args.date)
+    for note in signal.notes:
+        print(f"note: {note}", file=sys.stderr)
+    scores = signal.scores
+    if args.top is not None:
+        scores = scores.groupby("model", sort=False).head(args.top)
+    if args.csv:
+        sys.stdout.write(scores.to_csv(index=False))
+    elif args.json:
+        print(scores.to_json(orient="records", indent=2, double_precision=15))
+    else:
+        for model, rows in scores.groupby("model", sort=False):
+            mean = f" the mean of the ranks by {', '.join(signal.models)}, from 0 to 1"
+            print(f"{model}, {signal.key}:{mean if model == ENSEMBLE else ''}")
+            columns = ["rank", "instrument", "score", *(["as_of"] if model != ENSEMBLE else [])]
+            print(rows[columns].to_string(index=False))
     return 0
-
-
-def _require_session(sessions: Sessions, key: str) -> None:
-    """Require that a day is a session of the market.
-
-    Raises:
-        PipelineError: the day is no session; the message names its neighbours.
-    """
-    if key in sessions:
-        return
-    neighbours = [
-        *[k for k in sessions.keys if k < key][-1:],
-        *[k for k in sessions.keys if k > key][:1],
-    ]
-    raise PipelineError(
-        f"{key} is not a session of {sessions.calendar}; the nearest of this market: "
-        f"{', '.join(neighbours)}"
-    )

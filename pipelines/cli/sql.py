@@ -1,4 +1,6 @@
-"""`rnn-pipelines sql`: a query over the market's catalog, without DuckDB's own command line."""
+"""`rnn-pipelines sql`: print the answer to a query over the market's catalog.
+
+DuckDB's own command line is not needed."""
 
 from __future__ import annotations
 
@@ -6,20 +8,18 @@ import argparse
 import sys
 from typing import Any
 
-from pipelines.cli.arguments import add_config, market_of
+from pipelines.cli.arguments import CONFIG, Arguments, market_of
 from pipelines.errors import PipelineError
 
-
-def add_command(commands: Any) -> None:
-    """Add the command to the parser of `rnn-pipelines`."""
-    command = commands.add_parser("sql", help="print the answer to a query over the catalog")
-    command.add_argument("query", help="as in 'FROM latest_signal' or 'SHOW TABLES'")
-    command.add_argument("--csv", action="store_true", help="as CSV, all rows")
-    add_config(command)
-    command.set_defaults(run=_run)
+ARGUMENTS: Arguments = {
+    "query": {"help": "as in 'FROM latest_signal' or 'SHOW TABLES'"},
+    "--csv": {"action": "store_true", "help": "as CSV, all rows"},
+    **CONFIG,
+}
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     import duckdb
 
     market = market_of(args, read_only=True)

@@ -1,4 +1,4 @@
-"""`rnn-pipelines status`: what of a market is missing or stale, and why.
+"""`rnn-pipelines status`: say what is missing or stale, and why (exit status 3 if anything is).
 
 Exit status 0: everything is current; 3: something is missing or stale; 1: an error.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipelines.cli.arguments import add_config, market_of
+from pipelines.cli.arguments import CONFIG, Arguments, market_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,24 +19,18 @@ if TYPE_CHECKING:
     from pipelines.staleness.status_report import StatusReport
 
 STALE = 3
+ARGUMENTS: Arguments = {
+    "--json": {"action": "store_true", "help": "as JSON"},
+    "--check-source": {
+        "action": "store_true",
+        "help": "ask the source for the bars of every session and name those that it restated",
+    },
+    **CONFIG,
+}
 
 
-def add_command(commands: Any) -> None:
-    """Give the parser of `rnn-pipelines` the command."""
-    command = commands.add_parser(
-        "status", help="say what is missing or stale (exit status 3 if anything is)"
-    )
-    command.add_argument("--json", action="store_true", help="as JSON")
-    command.add_argument(
-        "--check-source",
-        action="store_true",
-        help="ask the source for the bars of every session and name those that it restated",
-    )
-    add_config(command)
-    command.set_defaults(run=_run)
-
-
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     from pipelines.assets.stages import stages
     from pipelines.instance.home import reading_instance
     from pipelines.operations.console import make_console

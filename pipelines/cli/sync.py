@@ -1,23 +1,16 @@
-"""`rnn-pipelines sync`: rebuild Dagster's record from the warehouse."""
+"""`rnn-pipelines sync`: bring Dagster's record in step with what is in the warehouse."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from pipelines.cli.arguments import add_config, market_of
+from pipelines.cli.arguments import CONFIG, Arguments, market_of
 
-
-def add_command(commands: Any) -> None:
-    """Give the parser of `rnn-pipelines` the command."""
-    command = commands.add_parser(
-        "sync", help="bring Dagster's record in step with what is in the warehouse"
-    )
-    add_config(command)
-    command.set_defaults(run=_run)
+ARGUMENTS: Arguments = CONFIG
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     from pipelines.assets.stages import stages
     from pipelines.instance.home import complete_home, dagster_instance
     from pipelines.operations.console import make_console

@@ -1,4 +1,4 @@
-"""`rnn-pipelines ui`: the Dagster UI over a market's record, with the daemon of its schedule."""
+"""`rnn-pipelines ui`: open the Dagster UI over a market's record, with its schedule's daemon."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-from pipelines.cli.arguments import add_config, market_of
+from pipelines.cli.arguments import CONFIG, Arguments, market_of
 from pipelines.errors import PipelineError
 
-
-def add_command(commands: Any) -> None:
-    """Give the parser of `rnn-pipelines` the command."""
-    command = commands.add_parser("ui", help="open the Dagster UI over the market's record")
-    command.add_argument("--port", type=int, default=3000)
-    add_config(command)
-    command.set_defaults(run=_run)
+ARGUMENTS: Arguments = {
+    "--port": {"type": int, "default": 3000, "help": "of the webserver (default: 3000)"},
+    **CONFIG,
+}
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     from pipelines.config.loader import ENV_CONFIG, config_path
     from pipelines.instance.home import complete_home, dagster_instance, prepare_workspace
     from pipelines.instance.orphaned_runs import sweep_orphans
@@ -41,5 +38,7 @@ def _run(args: argparse.Namespace) -> int:
         os.environ[ENV_CONFIG] = str(path.absolute())
         files = [word for file in prepare_workspace(market) for word in ("--workspace", str(file))]
         return supervise(
-            [str(program), "dev", *files, "--host", HOST, "--port", str(args.port)], claim
+            [str(program), "dev", *files, "--host", HOST, "--port", str(args.port)],
+            claim,
+            output=None if sys.stdout.isatty() else sys.stdout,
         )

@@ -1,4 +1,4 @@
-"""`rnn-pipelines validate`: every problem of a market's YAML and data, without running anything.
+"""`rnn-pipelines validate`: say all that is wrong with a market's YAML and data; run nothing.
 
 Exit status 0: no problem would stop the market; 1: problems, one a line.
 """
@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
+
+from pipelines.cli.arguments import Arguments
+
+ARGUMENTS: Arguments = {
+    "config": {
+        "nargs": "?",
+        "help": "a YAML, or the name of a shipped one (default: $RNN_CONFIG)",
+    }
+}
 
 
-def add_command(commands: Any) -> None:
-    """Add the command to the parser of `rnn-pipelines`."""
-    command = commands.add_parser(
-        "validate", help="say all that is wrong with a market's YAML and data"
-    )
-    command.add_argument(
-        "config", nargs="?", help="a YAML, or the name of a shipped one (default: $RNN_CONFIG)"
-    )
-    command.set_defaults(run=_run)
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    import tempfile
 
-
-def _run(args: argparse.Namespace) -> int:
     from pipelines.config.loader import config_path, load_config
     from pipelines.errors import ConfigError, PipelineError
     from pipelines.market.market import Market

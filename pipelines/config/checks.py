@@ -33,10 +33,12 @@ class FeatureChecks(Section):
 
 
 class DatasetChecks(Section):
-    """Checks of `dataset_learn`, the rows that matured at a session."""
+    """Checks of `dataset_learn`, the rows that matured at a session, and of a moving fit."""
 
     cross_section: Severity = "warn"
     min_names: PositiveInt = 2
+    drift: Severity = "warn"
+    max_drift: Annotated[float, Field(gt=0.0)] = 1.0  # of a column's centre, in its scale before
 
 
 class ModelChecks(Section):

@@ -22,6 +22,7 @@ from pipelines.config.text_files import read_text
 from pipelines.config.types import Section
 from pipelines.errors import ConfigError, did_you_mean
 from rnn_core.features.set_file import ENDINGS, UniqueKeyLoader
+from rnn_core.suggestions import near_matches
 
 CONFIGS = Path(__file__).parent / "shipped"
 DEFAULT_CONFIG = "sample"
@@ -137,7 +138,9 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     if error["type"] == "missing":
         return f"{place}: required, but not given"
     message = error["msg"].removeprefix("Value error, ")
-    value = error.get("input")
+    value, context = error.get("input"), error.get("ctx", {})
+    expected = str(context.get("expected_tags") or context.get("expected"))
+    message += near_matches(context.get("tag", value), re.findall("'(.+?)'", expected))
     plain = isinstance(value, str | int | float | bool | dt.date) and "\n" not in message
     suffix = f" (given: {value!r})" if plain else ""
     return f"{place}: {message}{suffix}"

@@ -90,6 +90,7 @@ class TrainingConfig(Section):
     window_sessions: PositiveInt = 750
     valid_sessions: PositiveInt = 120
     retrain_every: PositiveInt = 1
+    half_life_sessions: PositiveInt | None = None
     pin: PinConfig | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     seeds: PositiveInt = 1
@@ -185,6 +186,13 @@ class AlertsConfig(Section):
         return () if value is None else value
 
 
+RESERVED = frozenset(
+    {"reports", "con", "prn", "aux", "nul"}
+    | {f"{device}{number}" for device in ("com", "lpt") for number in range(10)}
+)
+"""Names that no market has: the folder of all markets' report pages, and devices of Windows."""
+
+
 class FactoryConfig(Section):
     """Everything one market needs; loaded by `load_config`."""
 
@@ -200,6 +208,16 @@ class FactoryConfig(Section):
     portfolio: PortfolioSettings = PortfolioSettings()
     schedule: ScheduleConfig = ScheduleConfig()
     alerts: AlertsConfig = AlertsConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _free_name(cls, name: str) -> str:
+        if name in RESERVED:
+            why = (
+                "holds the pages of all markets" if name == "reports" else "is a device of Windows"
+            )
+            raise ValueError(f"the folder {name} {why}; choose another name, as {name}_market")
+        return name
 
     @field_validator("models")
     @classmethod
@@ -227,7 +245,7 @@ class FactoryConfig(Section):
         Raises:
             ValueError: a processor names a column that the set lacks.
         """
-        chain = build_chain(self.dataset.infer_processors, self.dataset, group="feature")
+        chain = build_chain(self.dataset.infer_processors, self.dataset.any_window, group="feature")
         return output_columns(chain, self.feature_set.names, "feature")
 
     @model_validator(mode="after")
@@ -249,11 +267,11 @@ class FactoryConfig(Section):
         market, data, train = self.market, self.dataset, self.training
         if market.vwap == "none" and self.portfolio.deal_price == "vwap":
             raise ValueError("portfolio.deal_price is vwap, and market.vwap is none")
-        if data.fit_start < market.start:
+        if data.fit_start is not None and data.fit_start < market.start:
             raise ValueError(
                 f"dataset.fit_start {data.fit_start} lies before market.start {market.start}"
             )
-        if train.first_trained < data.fit_end:
+        if data.fit_end is not None and train.first_trained < data.fit_end:
             raise ValueError(
                 f"training.first_trained {train.first_trained} lies before dataset.fit_end "
                 f"{data.fit_end}: the model would be served features normalised with the future; "

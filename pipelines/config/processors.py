@@ -1,4 +1,8 @@
-"""The section `dataset` of the YAML: fit window, processors and window length.
+"""The section `dataset` of the YAML: the processors, their fit window and the window length.
+
+The fit window is fixed (`fit: fixed` with fit_start and fit_end), or it moves: every so many
+sessions the processors are fitted again, on the newest sessions (`rolling`) or on all so far
+(`expanding`).
 
 Infer processors see only features and learn processors only the label, so a processor of one list
 that names the other group is refused here, before anything is fitted.
@@ -9,10 +13,10 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pipelines.config.types import PositiveInt, Section
 from pipelines.errors import did_you_mean
@@ -37,11 +41,48 @@ def _as_processor(entry: Any) -> Any:
     raise ValueError(f"expected `ProcessorName: {{argument: value}}`, got {entry!r}")
 
 
+class MovingFit(Section):
+    """A fit window that ends at each anchor of the processors.
+
+    Attributes:
+        window_sessions: its length; None for everything since the market's start.
+        every: sessions between two fits, counted from training.first_trained; None for the rhythm
+            of the most often trained model.
+    """
+
+    window_sessions: PositiveInt | None = None
+    every: PositiveInt | None = None
+
+
+_FITS = "fixed, expanding, {rolling: {window_sessions: N}} or {expanding: {every: N}}"
+
+
+def _as_fit(entry: Any) -> Any:
+    """A fit as people write it: `fixed`, `expanding`, or one of the two moving ones with keys."""
+    if entry in (None, "fixed") or isinstance(entry, MovingFit):
+        return None if entry == "fixed" else entry
+    if entry == "expanding":
+        return {}
+    if isinstance(entry, dict) and len(entry) == 1:
+        ((kind, keys),) = entry.items()
+        keys = {} if keys is None else keys
+        if isinstance(keys, dict) and kind in ("rolling", "expanding"):
+            if (kind == "rolling") != ("window_sessions" in keys):
+                raise ValueError(
+                    "rolling needs window_sessions, the length of the fit window"
+                    if kind == "rolling"
+                    else "expanding fits on everything so far and takes no window_sessions"
+                )
+            return keys
+    raise ValueError(f"expected {_FITS}, got {entry!r}")
+
+
 class DatasetConfig(Section):
     """The fit window, the processors and the window length."""
 
-    fit_start: dt.date
-    fit_end: dt.date
+    fit: Annotated[MovingFit | None, BeforeValidator(_as_fit)] = None
+    fit_start: dt.date | None = None
+    fit_end: dt.date | None = None
     infer_processors: tuple[ProcessorConfig, ...]
     learn_processors: tuple[ProcessorConfig, ...]
     step_len: PositiveInt = 20
@@ -55,17 +96,41 @@ class DatasetConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> DatasetConfig:
-        if self.fit_end <= self.fit_start:
-            raise ValueError(f"fit_end {self.fit_end} must come after fit_start {self.fit_start}")
-        build_chain(self.infer_processors, self, group="feature")
-        build_chain(self.learn_processors, self, group="label")
+        bounds = (self.fit_start, self.fit_end)
+        if self.fit is not None and bounds != (None, None):
+            raise ValueError(
+                "fit_start and fit_end belong to `fit: fixed`, and fit is a window that moves; "
+                "leave them out"
+            )
+        if self.fit is None:
+            if None in bounds:
+                raise ValueError(f"fit_start and fit_end are missing; or set `fit` to {_FITS}")
+            if self.fit_end <= self.fit_start:  # type: ignore[operator]
+                raise ValueError(
+                    f"fit_end {self.fit_end} must come after fit_start {self.fit_start}"
+                )
+        for entries, group in (
+            (self.infer_processors, "feature"),
+            (self.learn_processors, "label"),
+        ):
+            build_chain(entries, self.any_window, group=group)
         return self
+
+    @property
+    def any_window(self) -> tuple[str, str]:
+        """A fit window for chains whose fit does not matter: the fixed one, where there is one."""
+        return str(self.fit_start or dt.date.min), str(self.fit_end or dt.date.max)
 
 
 def build_chain(
-    entries: Sequence[ProcessorConfig], dataset: DatasetConfig, *, group: str
+    entries: Sequence[ProcessorConfig], window: tuple[str, str], *, group: str
 ) -> ProcessorChain:
     """Unfitted processors in the order of the YAML.
+
+    Args:
+        entries: the list of the YAML.
+        window: first and last session of the fit.
+        group: `feature` or `label`.
 
     The fit window and the group (`feature` for infer, `label` for learn processors) are filled in
     where a processor takes them and the YAML leaves them out.
@@ -90,8 +155,8 @@ def build_chain(
         # Keys that the YAML leaves out are filled in, where the processor takes them.
         defaults: dict[str, Any] = {
             "fields_group": group,
-            "fit_start_time": str(dataset.fit_start),
-            "fit_end_time": str(dataset.fit_end),
+            "fit_start_time": window[0],
+            "fit_end_time": window[1],
         }
         kwargs |= {k: v for k, v in defaults.items() if k in accepted and k not in kwargs}
         try:

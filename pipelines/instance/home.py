@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 from dagster._check import CheckError
 from dagster._core.instance.ref import InstanceRef
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
 from pipelines.errors import ConfigError, WarehouseError
 from pipelines.instance.read_only import read_only
@@ -110,9 +110,9 @@ def _scalars(value: Any) -> Iterator[Any]:
         yield value
 
 
-def owned_files(market: Market) -> list[Path]:
-    """The files of DAGSTER_HOME that its owner wrote."""
-    files = [market.paths.dagster / name for name in (SETTINGS, WORKSPACE)]
+def owned_files(home: Path) -> list[Path]:
+    """The files of a DAGSTER_HOME that its owner wrote."""
+    files = [home / name for name in (SETTINGS, WORKSPACE)]
     texts = {path: path.read_bytes().decode(errors="replace") for path in files if path.is_file()}
     return [p for p, text in texts.items() if text != _RELEASED_WORKSPACE and not is_released(text)]
 
@@ -184,5 +184,13 @@ def _instance(home: Path, *, writes: bool) -> Iterator[dg.DagsterInstance]:
         raise ConfigError(
             f"Dagster cannot open the instance of {home / SETTINGS}: {error}; {way_out}"
         ) from error
-    with opened as instance:
-        yield instance
+    try:
+        with opened as instance:
+            yield instance
+    except DatabaseError as error:
+        if isinstance(error, OperationalError):  # locked, or a full disk: the record is whole
+            raise
+        raise WarehouseError(
+            f"Dagster's record in {home} is damaged: {error.orig}; move the folder away, put your "
+            f"own dagster.yaml back, if any, and `rnn-pipelines sync` rebuilds the record"
+        ) from error

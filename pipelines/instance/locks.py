@@ -18,11 +18,13 @@ is not guarded.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
+from pipelines.errors import PipelineError
 from pipelines.instance.file_lock import file_lock
 from pipelines.instance.progress import progress
 from pipelines.market.market import Market
@@ -52,15 +54,44 @@ def writer_lock(
     Raises:
         WarehouseError: the lock file cannot be made.
     """
-    root = market.paths.root
     holder = {"pid": os.getpid(), "run_id": run_id, "asset": asset}
     named = _at_work.set(holder)
     try:
-        path = root.parent / FOLDER / root.name / f"{asset}.lock"
-        with file_lock(path, holder, _tell_once(asset, asset, on_wait)):
+        with file_lock(_lock_file(market, asset), holder, _tell_once(asset, asset, on_wait)):
             yield
     finally:
         _at_work.reset(named)
+
+
+@contextmanager
+def only_writer(market: Market, assets: Iterable[str]) -> Iterator[None]:
+    """Be the only writer of some assets of a market inside the block, without waiting.
+
+    Args:
+        market: the market.
+        assets: keys of the assets.
+
+    Raises:
+        PipelineError: another process writes one; the message names it.
+        WarehouseError: a lock file cannot be made.
+    """
+
+    def refuse(holder: dict[str, Any]) -> None:
+        raise PipelineError(
+            f"{_name(holder)} is at work on {market.config.name}: wait for its end; nothing was "
+            f"deleted"
+        )
+
+    with ExitStack() as locks:
+        for asset in assets:
+            path = _lock_file(market, asset)
+            locks.enter_context(file_lock(path, {"pid": os.getpid(), "asset": asset}, refuse))
+        yield
+
+
+def _lock_file(market: Market, asset: str) -> Path:
+    root = market.paths.root
+    return root.parent / FOLDER / root.name / f"{asset}.lock"
 
 
 @contextmanager

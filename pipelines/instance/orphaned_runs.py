@@ -87,17 +87,21 @@ def claim_run(context: dg.AssetExecutionContext) -> None:
             context.instance.add_run_tags(run.run_id, {OWNER_TAG: mine})
 
 
+def is_orphan(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """True if the process that owns a run is gone."""
+    tag = run.tags.get(OWNER_TAG)
+    return tag is not None and not _is_inherited(instance, run, tag) and not _is_alive(tag)
+
+
 def sweep_orphans(instance: dg.DagsterInstance) -> list[str]:
     """Fail the runs whose owner is gone and free their pool slots; returns their ids."""
-    swept = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
-        tag = run.tags.get(OWNER_TAG)
-        if tag is None or _is_inherited(instance, run, tag) or _is_alive(tag):
-            continue
-        instance.report_run_failed(run, f"the process that ran it ({tag}) is gone")
+    live = instance.get_runs(dg.RunsFilter(statuses=LIVE))
+    orphans = [run for run in live if is_orphan(instance, run)]
+    for run in orphans:
+        gone = f"the process that ran it ({run.tags[OWNER_TAG]}) is gone"
+        instance.report_run_failed(run, gone)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        swept.append(run.run_id)
-    return swept
+    return [run.run_id for run in orphans]
 
 
 def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
-from pipelines.instance.orphaned_runs import LIVE
+from pipelines.instance.orphaned_runs import LIVE, is_orphan
 
 WAITS_TAG = "rnn/waits_for"  # a failed run found that this had not arrived yet
 RANGE_START = "dagster/asset_partition_range_start"
@@ -243,17 +243,19 @@ def sessions_of(run: dg.DagsterRun, keys: Iterable[str]) -> set[str]:
     return set()
 
 
-def work_in_progress(instance: dg.DagsterInstance, keys: Collection[str]) -> str | None:
-    """Name a run or a backfill that works on sessions of the market now; None if there is none.
+def work_in_progress(
+    instance: dg.DagsterInstance, keys: Collection[str] | None = None
+) -> str | None:
+    """Name a run or a backfill that waits or works now; None if there is none.
 
     Args:
         instance: the record.
-        keys: the sessions that count.
+        keys: the sessions that count; None for all runs, those without a session, too.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
-        busy = sessions_of(run, keys)
-        if busy:
-            return f"run {run.run_id[:8]} is working on {min(busy)}"
+        busy = sessions_of(run, keys or ())
+        if (busy or keys is None) and not is_orphan(instance, run):
+            return f"run {run.run_id[:8]} is working{f' on {min(busy)}' if busy else ''}"
     unfinished = instance.get_backfills(
         filters=BulkActionsFilter(statuses=_UNFINISHED_BACKFILLS), limit=1
     )

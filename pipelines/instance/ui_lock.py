@@ -39,12 +39,18 @@ def require_port(port: int) -> None:
 
 
 @contextmanager
-def claim_ui(market: Market, port: int) -> Iterator[int]:
+def claim_ui(
+    market: Market,
+    port: int | None = None,
+    *,
+    why_not: str = "a second one would run its schedule twice",
+) -> Iterator[int]:
     """Be the only UI of a market inside the block.
 
     Args:
         market: the market.
-        port: told to those who come later.
+        port: told to those who come later; None of a command that keeps a UI away.
+        why_not: the end of the message where a UI runs.
 
     Yields:
         The descriptor that holds the claim; a program to which it is passed holds it, too.
@@ -56,10 +62,7 @@ def claim_ui(market: Market, port: int) -> Iterator[int]:
 
     def refuse(holder: dict[str, Any]) -> None:
         where = "pid" in holder and f": process {holder['pid']}, http://{HOST}:{holder['port']}"
-        raise PipelineError(
-            f"a UI of {market.config.name} runs already{where or ''}; a second one would run its "
-            f"schedule twice"
-        )
+        raise PipelineError(f"a UI of {market.config.name} runs already{where or ''}; {why_not}")
 
     holder = {"pid": os.getpid(), "port": port}
     with file_lock(market.paths.root / ".ui.lock", holder, refuse) as descriptor:

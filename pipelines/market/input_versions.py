@@ -88,33 +88,82 @@ def label_inputs(market: Market, key: str, versions: DataVersions) -> dict[str, 
     return {"ohlcv": combined(versions["ohlcv"], label_window(market, key))}
 
 
-def processors_inputs(market: Market, versions: DataVersions) -> dict[str, Version]:
-    """Features and labels of the fit window."""
-    keys = market.fit_sessions
+def features_read(market: Market) -> str:
+    """The table of features that models read.
+
+    With a fixed fit window every session has one state and models read `dataset_infer`. With a
+    moving one a model normalises its whole window itself, with the state that its bundle carries.
+    """
+    return "dataset_infer" if market.fit_plan is None else "alpha158"
+
+
+def labels_read(market: Market) -> str:
+    """The table of labels that models learn from; see `features_read`."""
+    return "dataset_learn" if market.fit_plan is None else "label"
+
+
+def processors_inputs(market: Market, key: str, versions: DataVersions) -> dict[str, Version]:
+    """Features and labels of the fit window; the state of the anchor for a session between two."""
+    if _has_no_state(market, key):
+        return {}
+    anchor = None if market.fit_plan is None else market.fit_plan.anchor(key)
+    if anchor is not None and anchor != key:
+        return {"state": versions[PROCESSORS][anchor]}
+    keys = market.fit_sessions(anchor)
     return {table: combined(versions[table], keys) for table in ("alpha158", "label")}
 
 
-def dataset_infer_inputs(key: str, versions: DataVersions) -> dict[str, Version]:
+def _has_no_state(market: Market, key: str) -> bool:
+    """True for a session before the first fit of a moving window: its partitions are empty."""
+    return market.fit_plan is not None and market.fit_plan.anchor(key) is None
+
+
+def processors_version(market: Market, key: str, versions: DataVersions) -> Version:
+    """The version of the processors' state in force at a session."""
+    return versions[PROCESSORS][WHOLE if market.fit_plan is None else key]
+
+
+def dataset_infer_inputs(market: Market, key: str, versions: DataVersions) -> dict[str, Version]:
     """Features of the session and the processors' state."""
-    return {"alpha158": versions["alpha158"][key], "processors": versions[PROCESSORS][WHOLE]}
+    if _has_no_state(market, key):
+        return {}
+    return {
+        "alpha158": versions["alpha158"][key],
+        "processors": processors_version(market, key, versions),
+    }
 
 
 def dataset_learn_inputs(market: Market, key: str, versions: DataVersions) -> dict[str, Version]:
-    """Labels that matured, the rows of their decision, and the processors' state."""
-    inputs = {"label": versions["label"][key], "processors": versions[PROCESSORS][WHOLE]}
+    """Labels that matured, the rows of their decision, and the processors' state.
+
+    With a moving fit window the rows are those of `alpha158`: `dataset_infer` of the decision may
+    lie before the first state, and was made with the state of its own session.
+    """
+    if _has_no_state(market, key):
+        return {}
+    inputs = {
+        "label": versions["label"][key],
+        "processors": processors_version(market, key, versions),
+    }
     decision = market.decision_of(key)
     if decision is not None:
-        inputs["dataset_infer"] = versions["dataset_infer"][decision]
+        inputs[features_read(market)] = versions[features_read(market)][decision]
     return inputs
 
 
 def training_inputs(market: Market, as_of: str, versions: DataVersions) -> Version:
-    """One hash over everything that a model as of `as_of` is trained on."""
+    """One hash over everything that a model as of `as_of` is trained on.
+
+    With a fixed fit window the partitions were made with the state in force, so that their
+    versions say which it was.
+    """
     window = learning_window(market, as_of)
     parts = [
-        combined(versions["dataset_infer"], window.context),
-        combined(versions["dataset_learn"], window.learn),
+        combined(versions[features_read(market)], window.context),
+        combined(versions[labels_read(market)], window.learn),
     ]
+    if market.fit_plan is not None:
+        parts.append(processors_version(market, as_of, versions))
     odd = next((part for part in parts if not isinstance(part, str)), None)
     return fingerprint(parts) if odd is None else odd
 
@@ -134,7 +183,8 @@ def prediction_inputs(
     """The pointer to the model in force and, past the warm-up, the features of the window."""
     inputs = {"model": versions[f"{model}_model"][key]}
     if market.plan.anchor(key) is not None:
-        inputs["dataset_infer"] = combined(versions["dataset_infer"], serving_window(market, key))
+        table = features_read(market)
+        inputs[table] = combined(versions[table], serving_window(market, key))
     return inputs
 
 

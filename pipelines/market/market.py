@@ -170,9 +170,27 @@ class Market:
         return self.sessions.back(key, self.label_lag)
 
     @cached_property
-    def fit_sessions(self) -> tuple[str, ...]:
-        """The sessions of the processors' fit window."""
+    def fit_plan(self) -> TrainingPlan | None:
+        """The sessions at which the processors are fitted again; None for a fixed fit window.
+
+        They are counted from the first trained session, so that the first model has a state.
+        """
+        fit = self.config.dataset.fit
+        if fit is None:
+            return None
+        rhythms = [spec.retrain_every or self.plan.retrain_every for spec in self.models]
+        return replace(self.plan, retrain_every=fit.every or min(rhythms), pin=None)
+
+    def fit_sessions(self, anchor: str | None = None) -> tuple[str, ...]:
+        """The sessions of a fit window of the processors.
+
+        Args:
+            anchor: the last session of a moving window; None for the fixed one.
+        """
         dataset, sessions = self.config.dataset, self.sessions
+        if dataset.fit is not None and anchor is not None:
+            return sessions.window(anchor, dataset.fit.window_sessions or len(sessions))
+        assert dataset.fit_start and dataset.fit_end  # noqa: S101 - of a fixed window
         return sessions.between(
             sessions.at_or_after(dataset.fit_start), sessions.at_or_before(dataset.fit_end)
         )

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
+from pipelines.config.market_file import RESERVED
 from pipelines.config.sources import SourceConfig, anchored
 from pipelines.errors import ConfigError, SourceError, name_sessions
 from pipelines.onboarding.infer_adjustment import amount_scale, factor_kind, split_like
@@ -118,7 +119,8 @@ def market_name(path: str) -> str:
     if any(c in last for c in "*?[") and "/" in path:
         last = path.rstrip("/").rsplit("/", 2)[-2]
     plain = re.sub(r"[^a-z0-9]+", "_", last.split(".")[0].lower()).strip("_")
-    return plain if re.match(r"[a-z]", plain) else f"market_{plain}".rstrip("_")
+    is_free = re.match(r"[a-z]", plain) and plain not in RESERVED
+    return plain if is_free else f"market_{plain}".rstrip("_")
 
 
 def _source(section: Mapping[str, Any]) -> Any:

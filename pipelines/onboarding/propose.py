@@ -78,7 +78,7 @@ def propose(wishes: Wishes) -> Proposal:
     plan = draft.plan
     lines.append(
         f"training   from {plan.first_trained} on, every {plan.retrain_every} sessions, on "
-        f"{plan.window_sessions} sessions; processors on {plan.fit_start} … {plan.fit_end}"
+        f"{plan.window_sessions} sessions; processors are refitted with the models, on as many"
     )
     return Proposal(draft.name, text, tuple(lines), draft.start, draft.end)
 

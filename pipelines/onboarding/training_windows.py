@@ -1,4 +1,4 @@
-"""Choose windows that fit a history: the fit window of processors, the windows of training.
+"""Choose windows that fit a history: first training, learning and validation.
 
 The first 60 of T sessions give features their full history. The first model learns from those that
 follow, and the last third, at least half a year, is scored by models trained before it.
@@ -16,15 +16,12 @@ LEAST_WINDOW = 120  # sessions that a model learns from, the held-out ones inclu
 LEAST_TRAINED = 126  # half a year of scores
 NEEDED = LOOK_BACK + LEAST_WINDOW + LEAST_TRAINED
 MOST_WINDOW, MOST_VALID = 750, 120
-_GAP = 5  # sessions between the end of the fit window and the first training
 
 
 @dataclass(frozen=True)
 class Plan:
     """Sessions and lengths for the sections `dataset` and `training`."""
 
-    fit_start: str
-    fit_end: str
     first_trained: str
     window_sessions: int
     valid_sessions: int
@@ -51,8 +48,6 @@ def plan_windows(keys: Sequence[str]) -> Plan:
     first = total - max(LEAST_TRAINED, total // 3)
     window = min(MOST_WINDOW, first - LOOK_BACK)
     return Plan(
-        fit_start=keys[LOOK_BACK],
-        fit_end=keys[first - _GAP],
         first_trained=keys[first],
         window_sessions=window,
         valid_sessions=min(MOST_VALID, window // 6),

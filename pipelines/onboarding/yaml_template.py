@@ -150,17 +150,17 @@ def draft_yaml(draft: Draft) -> str:
         "",
         # The dataset and the training: windows of the plan.
         "dataset:",
-        _line(f"  fit_start: {plan.fit_start}", "the processors' window: 60 sessions after the "
-              "start, so that every"),
-        _line(f"  fit_end: {plan.fit_end}", "feature has its full history, to before the first "
-              "training"),
+        _line("  fit:", "processors are fitted again with the models, on what was known then; or"),
+        _line("    rolling:", "expanding, or fixed with fit_start and fit_end (docs/markets.md)"),
+        _line(f"      window_sessions: {plan.window_sessions}",
+              "on the newest so many sessions, those that a model learns from"),
         _line("  step_len: 20", "sessions a model sees"),
         *_PROCESSORS,
         "",
         "training:",
         # Windows follow from the length of the data (`training_windows.py`).
         _line(f"  first_trained: {plan.first_trained}",
-              "first session with a model; at or after fit_end"),
+              "first session with a model"),
         _line(f"  window_sessions: {plan.window_sessions}",
               "labels matured in the last so many sessions"),
         _line(f"  valid_sessions: {plan.valid_sessions}",
@@ -202,7 +202,7 @@ def draft_yaml(draft: Draft) -> str:
 
 
 _PROCESSORS = """\
-  infer_processors:             # applied to features, in order; fitted on the window above
+  infer_processors:             # applied to features, in order; fitted as `fit` says
     - FilterCol:                # qlib's 20 of the 158
         col_list: [RESI5, WVMA5, RSQR5, KLEN, RSQR10, CORR5, CORD5, CORR10, ROC60, RESI10,
                    VSTD5, RSQR60, CORR60, WVMA60, STD5, RSQR20, CORD60, CORD10, CORR20, KLOW]

@@ -90,14 +90,15 @@ def _windows(market: Market) -> Iterator[str]:
     config, sessions = market.config, market.sessions
     dataset, first = config.dataset, market.plan.first_trained
     try:
-        fit = len(market.fit_sessions)
+        fit = market.fit_sessions(None if market.fit_plan is None else first)
     except ConfigError as error:
-        yield f"dataset: {error}; move fit_start and fit_end into the market's sessions"
+        yield f"dataset: {error}; move the fit window into the market's sessions"
     else:
-        if fit < _LEAST_FIT:
+        if len(fit) < _LEAST_FIT:
             yield (
-                f"dataset: {dataset.fit_start} to {dataset.fit_end} holds {fit} sessions, at least "
-                f"{_LEAST_FIT} are expected to fit processors on; move fit_end later"
+                f"dataset: the fit window {fit[0]} to {fit[-1]} holds {len(fit)} sessions, at "
+                f"least {_LEAST_FIT} are expected to fit processors on; "
+                + ("move fit_end later" if dataset.fit is None else "move first_trained later")
             )
     try:
         learning_window(market, first)
@@ -184,12 +185,13 @@ def _members(market: Market, profile: Profile) -> Iterator[str]:
             f"({examples}); the data has names such as {', '.join(list(profile.names.index)[:3])}: "
             f"bring their bars, or write both alike (source.codes)"
         )
-    first = str(market.config.dataset.fit_start)
+    plan = market.fit_plan
+    first = market.fit_sessions(None if plan is None else plan.first_trained)[0]
     empty = [str(key) for key in profile.members.index[profile.members == 0] if key >= first]
     if empty:
         yield (
             f"market.universe: no member has a bar on {name_sessions(empty)}; expected members "
-            f"from dataset.fit_start {first} on: extend the spans"
+            f"from {first} on, where the fit window of the processors begins: extend the spans"
         )
 
 

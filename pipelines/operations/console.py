@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from pipelines.instance.progress import reporting_to
+from pipelines.operations.streams import lasting_stream
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def make_console() -> Console:
     descriptor of its own to the earlier standard output.
     """
     try:
-        stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+        stream = lasting_stream(os.dup(sys.stdout.fileno()), close=True)
     except (OSError, AttributeError):  # replaced by something without a descriptor
         return Console(width=120)
     return Console(file=stream) if stream.isatty() else Console(file=stream, width=120)
@@ -115,6 +116,8 @@ def make_console() -> Console:
 
 def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:
     """One row a model: figures of its scores, and of its portfolio after costs."""
+    from rnn_core.evaluation.portfolio_figures import yearly_note
+
     table = Table(
         title="Models side by side", title_justify="left", header_style="bold", box=SIMPLE_HEAD
     )
@@ -143,8 +146,13 @@ def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:
             cells.append(format(source.loc[model, column], form) if has_figure else "–")
         table.add_row(str(model), *cells)
     table.caption = (
-        "* TopkDropout after costs, in excess of the equally weighted market: annualised return, "
+        "IC: each model over all sessions that it was evaluated on"
+        f"{'' if (signal['days'] > 0).all() else ', which need two names with score and label'}\n"
+        "* TopkDropout after costs, in excess of the members at equal weight: annualised return, "
         "information ratio, maximum drawdown"
     )
+    if len(portfolio) and "names" in portfolio:
+        note = yearly_note(*(float(portfolio[column].max()) for column in ("sessions", "names")))
+        table.caption += f"\n* {note}" if note else ""
     table.caption_justify = "left"
     return table

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -19,31 +19,39 @@ from pipelines.assets.materialize import CURRENT_TAG, KEEP, SERVED_TAG
 from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
-from pipelines.instance.home import dagster_instance, owned_files
+from pipelines.instance.home import dagster_instance
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
 from pipelines.operations.console import LiveProgress, results_table
+from pipelines.operations.fresh import complete_deletion, empty_market
 from pipelines.operations.runs import run_assets
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
 from pipelines.staleness.survey import pending
 
 
-def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
+def run_demo(
+    market: Market, console: Console, *, fresh: bool = False, discard_served: bool = False
+) -> None:
     """Run the missing and stale stages of a market, and show the results.
 
     Args:
         market: the market.
         console: shows progress and results.
         fresh: delete the market's state first.
+        discard_served: with `fresh`, delete what was served, too.
 
     Raises:
-        PipelineError: `fresh`, and the warehouse lies elsewhere; nothing was deleted.
+        PipelineError: `fresh`, and nothing was deleted: `fresh.py` says when. Or `discard_served`
+            without `fresh`.
         RunFailedError: a step failed; sessions that were finished before it are kept.
     """
     began = time.monotonic()
+    complete_deletion(market, console)
     if fresh:
-        market = _emptied(market)
+        market = empty_market(market, stages_of(market), console, discard_served=discard_served)
+    elif discard_served:
+        raise PipelineError("--discard-served goes with --fresh: nothing is deleted without it")
     last = market.last_closed()
     everything = market.sessions.between(market.sessions.first, last)
     console.print(
@@ -54,36 +62,6 @@ def run_demo(market: Market, console: Console, *, fresh: bool = False) -> None:
         sweep(market, instance, console)
         _run_stages(market, instance, console, everything)
     _show_results(market, console, time.monotonic() - began)
-
-
-def _emptied(market: Market) -> Market:
-    """Delete the state of a market, and open the market anew.
-
-    Raises:
-        PipelineError: its warehouse lies elsewhere, maybe beside files of others.
-    """
-    root = market.paths.root
-    if market.config.warehouse is not None and not market.warehouse.store.is_below(root):
-        raise PipelineError(
-            f"--fresh deletes {root}, and the warehouse of {market.config.name} lies elsewhere: "
-            f"{market.config.warehouse}; nothing was deleted. Remove both yourself, or leave out "
-            f"--fresh: what is stale is made again in any case"
-        )
-    if root.exists():
-        _clear(root, owned_files(market))
-    return market.opened_anew()  # a calendar derived from the data keeps its sessions in the state
-
-
-def _clear(folder: Path, kept: Collection[Path]) -> None:
-    """Delete a folder but for some files, and the folders that hold them."""
-    if not any(path.is_relative_to(folder) for path in kept):
-        shutil.rmtree(folder)
-        return
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            _clear(path, kept)
-        elif path not in kept:
-            path.unlink()
 
 
 def _run_stages(

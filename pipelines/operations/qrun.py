@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rnn_core.training.trainer import EpochReport
     from rnn_core.workflow import RunResult, WorkflowSpec
     from rnn_core.workflow.build_data import Segment
+    from rnn_core.workflow.records import PortfolioAnalysis
 
 
 class WorkflowFailedError(PipelineError):
@@ -156,6 +157,7 @@ def _show_result(console: Console, result: RunResult) -> None:
         console.print(_signal_table(result.signal.summary))
     if result.portfolio is not None:
         console.print(_risk_table(result.portfolio.risk))
+        console.print(_basis(result.portfolio), markup=False, highlight=False)
     console.print(f"written to {os.fspath(result.folder)}", markup=False, highlight=False)
 
 
@@ -192,6 +194,22 @@ def _risk_table(risk: Mapping[str, Mapping[str, Any]]) -> Table:
             _number(row["std"], ".6f"),
         )
     return table
+
+
+def _basis(portfolio: PortfolioAnalysis) -> str:
+    """Say what the returns of the table are of, and if the figures of a year mean little."""
+    from rnn_core.evaluation.portfolio_figures import YEAR_SESSIONS
+
+    sessions, names = (int(portfolio.summary[key]) for key in ("sessions", "names"))
+    against = portfolio.result.benchmark
+    text = f"{sessions} sessions, {names} names held" + (
+        f", benchmark {against}" if against else ""
+    )
+    if sessions < YEAR_SESSIONS:
+        text += (
+            f"; figures of a year extrapolate fewer than {YEAR_SESSIONS} sessions and mean little"
+        )
+    return text
 
 
 def _number(value: float, form: str) -> str:

@@ -88,7 +88,7 @@ def run_refresh(
     # The processors stay as they are, so say that their data changed.
     now = StoredVersions(market, stages)
     for stage in stages:
-        if stage.kind is not Kind.FITTED or stage.name in unfitted_names:
+        if stage.kind is not Kind.FITTED or stage.tables or stage.name in unfitted_names:
             continue
         why = why_not_current(stage, WHOLE, now)
         if why is not None:

@@ -28,6 +28,7 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
         MissingSessionsError: no session has predictions yet.
     """
     from rnn_core.evaluation import plot_concentration, plot_portfolio, png_bytes, portfolio_summary
+    from rnn_core.evaluation.portfolio_figures import YEAR_SESSIONS, yearly_note
 
     data = ReportData(market, stages, "portfolio_report")
     if not data.scores:
@@ -39,7 +40,9 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
     results = portfolios(data)
     table = pd.DataFrame(
         {
-            name: portfolio_summary(result, periods_per_year=settings.periods_per_year)
+            name: portfolio_summary(
+                result, periods_per_year=settings.periods_per_year, least_sessions=YEAR_SESSIONS
+            )
             for name, result in results.items()
         }
     ).T
@@ -50,10 +53,11 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
     }
     tables = {PORTFOLIO_TABLE: table}
     publish(market, tables, pictures)
-    sessions = int(table["sessions"].max())
+    sessions, names = int(table["sessions"].max()), int(table["names"].max())
+    remarks = [yearly_note(sessions, names) or f"{sessions} sessions, {names} names held in all"]
     notes = [f"portfolio_report: {sessions} sessions, topk {settings.topk}"]
     notes += [f"{name}: {note}" for name, result in results.items() for note in result.notes]
-    return Report(tables, pictures, notes)
+    return Report(tables, pictures, notes, {PORTFOLIO_TABLE: remarks})
 
 
 def portfolios(data: ReportData) -> dict[str, PortfolioResult]:
@@ -74,6 +78,7 @@ def portfolios(data: ReportData) -> dict[str, PortfolioResult]:
     config = PortfolioConfig(**settings.model_dump(exclude={"periods_per_year"}))
     members = bars[bars["member"]]
     benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
+    benchmark = benchmark.rename("the members at equal weight")
     return {
         name: topk_dropout(signal, bars, config, benchmark=benchmark)
         for name, signal in signals.items()

@@ -18,10 +18,11 @@ import pandas as pd
 
 from pipelines.bars.adjustment import load_bars
 from pipelines.errors import PipelineError
-from pipelines.market.input_versions import learning_window
+from pipelines.market.input_versions import features_read, learning_window
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.training.processors import to_index
+from pipelines.training.windows import features_for, learning_data
 
 _MOST_FITS = 12  # of the ridge regression, spread evenly over the trained sessions
 
@@ -135,10 +136,9 @@ class ReportData:
 
         Each fit sees what a model as of its anchor sees, so no score knows a later label.
         """
-        from rnn_core.evaluation import ridge_scores
-
         market = self.market
-        served_keys = [k for k in market.warehouse.sessions("dataset_infer") if self._is_served(k)]
+        table = features_read(market)
+        served_keys = [k for k in market.warehouse.sessions(table) if self._is_served(k)]
         if not served_keys:
             return pd.Series(dtype="float64", index=_index([], []))
         first = market.sessions.position(market.plan.first_trained)
@@ -150,8 +150,9 @@ class ReportData:
             if not scored_keys:
                 continue
             try:
-                x, y = self._training_rows(anchor)
-                parts.append(ridge_scores(x, y, self._features(scored_keys)))
+                learn = learning_data(market, anchor, self._needed_by)
+                scored = features_for(market, scored_keys, learn.state, self._needed_by).frame
+                parts.append(_ridge_scores(market, anchor, learn.frame, scored))
             except PipelineError:
                 continue  # the history of this anchor is gone: its sessions have no baseline
         return pd.concat(parts) if parts else pd.Series(dtype="float64", index=_index([], []))
@@ -163,34 +164,18 @@ class ReportData:
         keys = self.market.sessions.keys
         return keys[position] if position < len(keys) else "9999-12-31"
 
-    def _training_rows(self, anchor: str) -> tuple[pd.DataFrame, pd.Series]:
-        """Features and processed labels that a model as of a session trains and validates on."""
-        market, window = self.market, learning_window(self.market, anchor)
-        learn = market.warehouse.read(
-            "dataset_learn",
-            window.learn,
-            needed_by=self._needed_by,
-            columns=["instrument", "decision_date", "label"],
-        ).frame
-        decisions = market.sessions.between(window.train[0], window.valid[1])
-        x = self._features(decisions)
-        y = pd.Series(
-            learn["label"].to_numpy(dtype="float64"),
-            index=_index(pd.to_datetime(learn["decision_date"]), learn["instrument"]),
-            name=LABEL_NAME,
-        )
-        return x, y.reindex(x.index)
 
-    def _features(self, keys: Sequence[str]) -> pd.DataFrame:
-        """Normalised features of members."""
-        columns = list(self.market.dataset_columns)
-        rows = self.market.warehouse.read(
-            "dataset_infer",
-            keys,
-            needed_by=self._needed_by,
-            columns=["instrument", "member", *columns],
-        ).frame
-        return to_index(rows[rows["member"]], columns)
+def _ridge_scores(
+    market: Market, anchor: str, learn: pd.DataFrame, scored: pd.DataFrame
+) -> pd.Series:
+    """Ridge scores of members' rows, fitted on the rows that models as of an anchor learn from."""
+    from rnn_core.evaluation import ridge_scores
+
+    columns = list(market.dataset_columns)
+    first = pd.Timestamp(learning_window(market, anchor).train[0])
+    x = to_index(learn[learn["member"] & (learn["date"] >= first)], [*columns, LABEL_NAME])
+    y = x.pop(LABEL_NAME).astype("float64")
+    return ridge_scores(x, y, to_index(scored[scored["member"]], columns))
 
 
 def _by_day(rows: pd.DataFrame | None) -> pd.Series:

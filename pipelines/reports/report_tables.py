@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -61,22 +61,37 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
 """Columns by file and their titles, in order; the first names the rows with the index."""
 
 
-def shown_table(name: str, table: pd.DataFrame) -> str:
+BASIS: Mapping[str, str] = {
+    SIGNAL_TABLE: "Each model over all sessions that it was evaluated on. Served sessions are "
+    "those scored in time to be traded on, with the figures that they had first",
+    COMPARISON_TABLE: "Only on rows that every signal has: where that leaves rows out, these are "
+    "not the figures of each model's own sessions",
+    DIFFERENCES_TABLE: "Paired daily differences, only on rows that every signal has",
+    PORTFOLIO_TABLE: "TopkDropout after costs; returns add up; the benchmark is the members at "
+    "equal weight, without costs",
+}
+"""The rows behind the figures of each table, and their benchmark."""
+
+
+def shown_table(name: str, table: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
     """A report's table for the UI, as Markdown.
 
     Args:
         name: name of the file with all columns, a key of `SHOWN`.
         table: the table with all columns.
+        remarks: sentences that explain its figures.
 
     Returns:
-        Markdown: the columns worth showing, and the file that has the others.
+        Markdown: the columns worth showing, their basis, and the file that has the others.
     """
     headings = SHOWN[name]
     columns = [column for column in headings if column in table.columns]
     short_table = table[columns].rename(columns=headings)
     if table.index.name is None:  # rows without a name of their own: the first column has it
         short_table = short_table.set_index(short_table.columns[0])
-    return f"{markdown_table(short_table)}\n\nAll {table.shape[1]} columns are in {name}."
+    file = f"All {table.shape[1]} columns are in {name}"
+    words = ". ".join([BASIS[name], *remarks, file])
+    return f"{markdown_table(short_table)}\n\n{words}."
 
 
 def markdown_table(table: pd.DataFrame) -> str:
@@ -111,11 +126,15 @@ def _figure(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """Tables by the name of their file, that by model first; PNGs by name; remarks for the log."""
+    """Tables by the name of their file, that by model first; PNGs by name; remarks for the log.
+
+    `remarks` are sentences about the figures of a table, by its name.
+    """
 
     tables: dict[str, pd.DataFrame]
     pictures: dict[str, bytes]
     notes: list[str]
+    remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def publish(

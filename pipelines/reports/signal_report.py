@@ -126,7 +126,7 @@ def signal_report(
         comparison=comparison,
         histories=histories,
         provenance=_provenance(market, evaluations),
-        notes=[*_notes(market, served), *damaged],
+        notes=[*_remarks(table, analyses), *_notes(market, served), *damaged],
         periods_per_year=market.config.portfolio.periods_per_year,
         figures=pictures,
     )
@@ -140,7 +140,28 @@ def signal_report(
     for path in (market.paths.reports / PAGE, market.paths.page):
         atomic_write(path, page.encode())
     days = {name: int(table.loc[name, "days"]) for name in table.index}
-    return Report(csv_tables, pictures, [f"signal_report: evaluated sessions {days}", *damaged])
+    remarks = {
+        SIGNAL_TABLE: _remarks(table, analyses),
+        COMPARISON_TABLE: comparison.notes,
+        DIFFERENCES_TABLE: comparison.notes,
+    }
+    lines = [f"signal_report: evaluated sessions {days}", *damaged]
+    return Report(csv_tables, pictures, lines, remarks)
+
+
+def _remarks(table: pd.DataFrame, analyses: Mapping[str, SignalAnalysis]) -> list[str]:
+    """Say why a model has no IC, and where the page's figures are of other sessions than these."""
+    remarks = []
+    for name, analysis in analyses.items():
+        days, on_page = int(table["days"][name]), int(analysis.summary["days"]["ic"])
+        if not on_page:
+            remarks += [f"{name}: {note}" for note in analysis.notes]
+        elif days != on_page:
+            remarks.append(
+                f"{name}: {days} evaluated sessions have an IC, and {on_page} of those that the "
+                f"page shows, which scores all predictions whose labels have matured"
+            )
+    return remarks
 
 
 def _newest_histories(

@@ -20,6 +20,7 @@ from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE
 from pipelines.warehouse.identity import DamagedFileError, Identity
 from pipelines.warehouse.partition_file import canonical_json, fingerprint
+from pipelines.warehouse.schemas import PROCESSOR_STATE
 from rnn_core.data import ProcessorChain
 
 STATE_FILE = "processors.json"
@@ -125,11 +126,20 @@ def state_identity(market: Market) -> Identity:
 
 def processors_settings(market: Market) -> dict[str, Any]:
     """The processor lists, the fit window and the features that they are fitted on."""
-    dataset = market.config.dataset
+    dataset, plan = market.config.dataset, market.fit_plan
+    fixed = market.fit_sessions() if plan is None else ()
     return {
         "infer": [p.model_dump(mode="json") for p in dataset.infer_processors],
         "learn": [p.model_dump(mode="json") for p in dataset.learn_processors],
-        "fit": [market.fit_sessions[0], market.fit_sessions[-1]],
+        "fit": (
+            [fixed[0], fixed[-1]]
+            if plan is None or dataset.fit is None
+            else {
+                "window_sessions": dataset.fit.window_sessions,
+                "every": plan.retrain_every,
+                "from": plan.first_trained,
+            }
+        ),
         "features": list(market.feature_formulas),
     }
 
@@ -158,7 +168,7 @@ def stored_state(market: Market) -> ProcessorState | None:
 
 
 def load_state(market: Market) -> ProcessorState:
-    """Load the fitted processors in force.
+    """Load the fitted processors of a market with a fixed fit window.
 
     Raises:
         ProcessorStateError: they were never fitted, were fitted for another configuration, or the
@@ -177,3 +187,16 @@ def load_state(market: Market) -> ProcessorState:
             "dataset_learn again"
         )
     return state
+
+
+def state_in_force(market: Market, key: str, needed_by: str) -> ProcessorState:
+    """Load the state of the processors in force at a session.
+
+    Raises:
+        MissingSessionsError: the window moves, and the session's state is not in the warehouse.
+        ProcessorStateError: see `load_state`; or a moving window's state cannot be read.
+    """
+    if market.fit_plan is None:
+        return load_state(market)
+    rows = market.warehouse.read(PROCESSOR_STATE.name, [key], needed_by=needed_by).frame
+    return ProcessorState.from_json(str(rows["state"].iloc[0]))

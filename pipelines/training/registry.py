@@ -32,6 +32,7 @@ def seeds_of(market: Market, spec: ModelSpec) -> range:
 def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
     """The configuration that decides a model's weights."""
     training = market.config.training
+    half_life = training.half_life_sessions  # said only if it is set: older bundles lack the key
     return {
         "code_version": CODE_VERSION,
         "family": spec.family,
@@ -44,6 +45,7 @@ def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
         "valid_sessions": training.valid_sessions,
         "columns": list(market.dataset_columns),
         "label": market.config.features.label,
+        **({"half_life_sessions": half_life} if half_life else {}),
     }
 
 

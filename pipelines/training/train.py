@@ -14,7 +14,7 @@ import pandas as pd
 
 from pipelines.config.models import ModelSpec
 from pipelines.instance.locks import training_lock
-from pipelines.market.input_versions import learning_window
+from pipelines.market.input_versions import features_read, labels_read, learning_window
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
@@ -106,7 +106,8 @@ def _kept(
 ) -> Bundle | None:
     """The bundle of a session, if its configuration and data equal the present ones.
 
-    A bundle that has served stays on its data, if it fits the present processors.
+    A bundle that has served stays on its data, if it fits the present processors or scores with
+    a state of its own.
     """
     from rnn_core.training import BundleError
 
@@ -117,14 +118,18 @@ def _kept(
         return None
     if bundle is None or bundle.manifest.get("config_hash") != fingerprint(config):
         return None
-    if is_history and bundle.manifest["processors"] == load_state(market).hash:
+    fits = market.fit_plan is not None or bundle.manifest["processors"] == load_state(market).hash
+    if is_history and fits:
         return bundle
     window, needed_by = learning_window(market, as_of), f"{spec.name}_model"
-    infer, learn = (
+    features, labels = (
         market.warehouse.digests(table, keys, needed_by=needed_by)
-        for table, keys in (("dataset_infer", window.context), ("dataset_learn", window.learn))
+        for table, keys in (
+            (features_read(market), window.context),
+            (labels_read(market), window.learn),
+        )
     )
-    same = bundle.manifest.get("data") == training_fingerprint(market, as_of, infer, learn)
+    same = bundle.manifest.get("data") == training_fingerprint(market, as_of, features, labels)
     return bundle if same else None
 
 
@@ -156,6 +161,7 @@ def _train(
         network,
         data.train,
         data.valid,
+        weights=data.weights,
         checkpoint_dir=checkpoints,
         keep_checkpoint=True,
         data_fingerprint=identity,

@@ -3,6 +3,10 @@
 One `TSDataSampler` serves both halves of training: every bar's features left-joined with the
 processed label as last column, samples being the rows that have one. Serving builds the same
 windows from the same rows, without a label.
+
+A model sees features of one processor state. With a fixed fit window that is the state of the
+partitions `dataset_infer` and `dataset_learn`. With a moving one training and serving normalise
+their whole window here, from `alpha158` and `label`, with the state that the bundle carries.
 """
 
 from __future__ import annotations
@@ -10,13 +14,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipelines.calendar.training_plan import TrainingWindow
+from pipelines.config.processors import input_columns
 from pipelines.errors import NotFiniteError, ProcessorStateError
 from pipelines.market import input_versions
 from pipelines.market.market import LABEL_NAME, Market
-from pipelines.training.processors import ProcessorState, load_state, to_index
+from pipelines.training.processors import (
+    ProcessorState,
+    from_qlib,
+    state_in_force,
+    to_index,
+    to_qlib,
+)
+from pipelines.warehouse.schemas import PROCESSOR_STATE
 from pipelines.warehouse.warehouse import Partitions
 from rnn_core.data import TSDataSampler, require_finite
 
@@ -39,6 +53,40 @@ class TrainingData:
     fingerprint: str
     processors: ProcessorState
     label_mean: float
+    weights: NDArray[np.float64] | None = None  # of the training samples; None for ones
+
+
+@dataclass(frozen=True)
+class LearningData:
+    """The rows of a training window, normalised by the state in force at its end.
+
+    Attributes:
+        frame: date, instrument, member, the dataset columns, and LABEL0, NaN without a label.
+        features: digests of the partitions of features.
+        labels: digests of the partitions of labels.
+        state: the processor state.
+    """
+
+    frame: pd.DataFrame
+    features: Mapping[str, str]
+    labels: Mapping[str, str]
+    state: ProcessorState
+
+
+def learning_data(market: Market, as_of: str, needed_by: str) -> LearningData:
+    """Read the rows that a model as of a session learns from, of any family.
+
+    Raises:
+        MissingSessionsError: a session of the window is not in the warehouse.
+        ProcessorStateError: its partitions were normalised with different processor states.
+    """
+    window = input_versions.learning_window(market, as_of)
+    state = state_in_force(market, as_of, needed_by)
+    features = features_for(market, window.context, state, needed_by)
+    labels = _labels_for(market, window, features.frame, state, needed_by)
+    columns = ["date", "instrument", "member", *market.dataset_columns]
+    rows = features.frame[columns].merge(labels.frame, on=["date", "instrument"], how="left")
+    return LearningData(rows, features.digests, labels.digests, state)
 
 
 def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
@@ -49,28 +97,10 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         ProcessorStateError: its partitions were normalised with different processor states.
         NotFiniteError: a feature of it is NaN or infinite.
     """
-    # All partitions of the window were made with the processor state in force.
     window = input_versions.learning_window(market, as_of)
-    state = load_state(market)
-    require_processors(market, "dataset_infer", window.context, state.hash, needed_by)
-    require_processors(market, "dataset_learn", window.learn, state.hash, needed_by)
-    infer = market.warehouse.read("dataset_infer", window.context, needed_by=needed_by)
-    learn = market.warehouse.read(
-        "dataset_learn",
-        window.learn,
-        needed_by=needed_by,
-        columns=["instrument", "decision_date", "label"],
-    )
-    # A row of features gets its processed label, NaN if it has none.
+    rows = learning_data(market, as_of, needed_by)
     columns = list(market.dataset_columns)
-    labels = learn.frame.drop(columns="date").rename(
-        columns={"decision_date": "date", "label": LABEL_NAME}
-    )
-    labels["date"] = labels["date"].astype("datetime64[ns]")
-    rows = infer.frame[["date", "instrument", *columns]].merge(
-        labels, on=["date", "instrument"], how="left"
-    )
-    frame = to_index(rows, [*columns, LABEL_NAME])
+    frame = to_index(rows.frame, [*columns, LABEL_NAME])
     _require_finite(frame[columns], needed_by)
     # One sampler serves both halves; rows with a label are its samples.
     sampler = TSDataSampler(
@@ -81,32 +111,138 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         fillna_type=FILL,
         flt_data=frame[LABEL_NAME].notna(),
     )
+    train = sampler.between(*map(pd.Timestamp, window.train))
     trained = frame[LABEL_NAME].loc[slice(*map(pd.Timestamp, window.train))]
     return TrainingData(
-        sampler.between(*map(pd.Timestamp, window.train)),
+        train,
         sampler.between(*map(pd.Timestamp, window.valid)),
         window,
-        training_fingerprint(market, as_of, infer.digests, learn.digests),
-        state,
+        training_fingerprint(market, as_of, rows.features, rows.labels),
+        rows.state,
         float(trained.mean()),
+        _decayed(market, train, window.train[1]),
     )
 
 
+def _decayed(market: Market, train: TSDataSampler, newest: str) -> NDArray[np.float64] | None:
+    """Weights of training samples that halve every so many sessions, of mean 1; None for ones."""
+    half_life = market.config.training.half_life_sessions
+    if half_life is None:
+        return None
+    decisions = pd.DatetimeIndex(train.get_index().get_level_values("datetime"))
+    sessions = pd.DatetimeIndex(market.sessions.keys)
+    age = market.sessions.position(newest) - sessions.get_indexer(decisions)  # [S] sessions
+    weights = np.exp2(-age / half_life)
+    return np.asarray(weights / weights.mean(), dtype=np.float64)
+
+
 def training_fingerprint(
-    market: Market, as_of: str, infer: Mapping[str, str], learn: Mapping[str, str]
+    market: Market, as_of: str, features: Mapping[str, str], labels: Mapping[str, str]
 ) -> str:
     """One hash over the digests of every partition that a model as of a session is trained on.
 
     Args:
         market: the market.
         as_of: the session.
-        infer: digests of `dataset_infer`, of every session of the training window.
-        learn: those of `dataset_learn`.
+        features: digests of the features that models read, of the whole training window.
+        labels: those of the labels.
     """
-    versions = {"dataset_infer": infer, "dataset_learn": learn}
+    versions = {
+        input_versions.features_read(market): features,
+        input_versions.labels_read(market): labels,
+    }
+    if market.fit_plan is not None:
+        table = PROCESSOR_STATE.name
+        versions[table] = market.warehouse.digests(table, [as_of], needed_by="a training")
     version = input_versions.training_inputs(market, as_of, versions)
     assert isinstance(version, str)  # noqa: S101 - a digest is given for every session
     return version
+
+
+def normalised(
+    market: Market, keys: Sequence[str], state: ProcessorState, needed_by: str
+) -> Partitions:
+    """Read raw features and put them through the infer processors of a state.
+
+    Returns:
+        Rows with date, instrument, the market's dataset columns and member, and the digests of
+        `alpha158`. Processors may drop rows.
+
+    Raises:
+        MissingSessionsError: a session is not in the warehouse.
+    """
+    names = input_columns(state.infer, list(market.feature_formulas))
+    raw = market.warehouse.read(
+        "alpha158", keys, needed_by=needed_by, columns=["instrument", "member", *names]
+    )
+    rows = from_qlib(state.infer.transform(to_qlib(raw.frame, "feature", names)))
+    on = ["date", "instrument"]
+    member = rows[on].merge(raw.frame[[*on, "member"]], on=on, how="left")["member"]
+    rows["member"] = member.to_numpy(dtype=bool)
+    return Partitions(rows, raw.digests)
+
+
+def features_for(
+    market: Market, keys: Sequence[str], state: ProcessorState, needed_by: str
+) -> Partitions:
+    """Features of every bar, normalised by the state of one model.
+
+    Raises:
+        MissingSessionsError: a session is not in the warehouse.
+        ProcessorStateError: the fit window is fixed, and partitions were made with another state.
+    """
+    if market.fit_plan is not None:
+        return normalised(market, keys, state, needed_by)
+    require_processors(market, "dataset_infer", keys, state.hash, needed_by)
+    return market.warehouse.read("dataset_infer", keys, needed_by=needed_by)
+
+
+def _labels_for(
+    market: Market,
+    window: TrainingWindow,
+    features: pd.DataFrame,
+    state: ProcessorState,
+    needed_by: str,
+) -> Partitions:
+    """Processed labels of a training window, as date (of the decision), instrument, LABEL0."""
+    table = input_versions.labels_read(market)
+    if market.fit_plan is None:
+        require_processors(market, table, window.learn, state.hash, needed_by)
+    read = market.warehouse.read(
+        table, window.learn, needed_by=needed_by, columns=["instrument", "decision_date", "label"]
+    )
+    labels = read.frame
+    if market.fit_plan is not None:
+        labels = learning_rows(labels, features, state)
+    rows = labels[["decision_date", "instrument", "label"]].rename(
+        columns={"decision_date": "date", "label": LABEL_NAME}
+    )
+    rows["date"] = rows["date"].astype("datetime64[ns]")
+    return Partitions(rows, read.digests)
+
+
+def learning_rows(
+    labels: pd.DataFrame, features: pd.DataFrame, state: ProcessorState
+) -> pd.DataFrame:
+    """Join matured labels with the members' rows of their decision, and process the labels.
+
+    Args:
+        labels: date (of maturity), instrument, decision_date, label.
+        features: date (of the decision), instrument, member.
+        state: its learn processors are applied.
+
+    Returns:
+        Rows with matured (session), decision_date, instrument, label, raw_label.
+    """
+    raw = labels.rename(columns={"date": "matured", "label": "raw_label"})
+    raw["date"] = raw["decision_date"].astype("datetime64[ns]")
+    members = features.loc[features["member"], ["date", "instrument"]]
+    rows = raw.merge(members, on=["date", "instrument"])
+    rows[LABEL_NAME] = rows["raw_label"]
+    processed = from_qlib(state.learn.transform(to_qlib(rows, "label", [LABEL_NAME])))
+    return rows.drop(columns=LABEL_NAME).merge(
+        processed.rename(columns={LABEL_NAME: "label"}), on=["date", "instrument"]
+    )
 
 
 def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> TSDataSampler:
@@ -114,7 +250,7 @@ def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> T
 
     Args:
         market: the market.
-        infer: rows of `dataset_infer`, of the sessions and the window's length before them.
+        infer: normalised rows of the sessions and the window's length before them.
         keys: the sessions to score.
 
     Returns:
@@ -146,7 +282,7 @@ def _require_finite(features: pd.DataFrame, needed_by: str) -> None:
         require_finite(features)
     except ValueError as error:
         raise NotFiniteError(
-            f"{needed_by} needs finite features, and dataset_infer has others: {error} (in "
+            f"{needed_by} needs finite features, and the processors leave others: {error} (in "
             f"dataset.infer_processors of the configuration)"
         ) from error
 

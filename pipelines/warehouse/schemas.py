@@ -110,6 +110,19 @@ LABEL = Table(
     ),
 )
 
+PROCESSOR_STATE = Table(
+    "processors",
+    "The state of the processors in force after the close of this session.",
+    (
+        Column("as_of", _DATE, "the session whose partition fitted it"),
+        Column("fit_start", _DATE, "first session of its fit window"),
+        Column("fit_end", _DATE, "last session of its fit window"),
+        Column("hash", _TEXT, "SHA-256 of both chains of processors"),
+        Column("state", _TEXT, "both chains, their statistics and their origin as JSON"),
+    ),
+    sort_by=("as_of",),
+)
+
 DATASET_LEARN = Table(
     "dataset_learn",
     "Learning rows that matured at this session: members with features and a finite label.",

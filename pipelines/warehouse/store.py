@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from rnn_core.atomic import atomic_write, writer_of
 
-__all__ = ["PART", "Store", "atomic_write", "remove_leftovers"]
+__all__ = ["PART", "Store", "atomic_write", "is_running", "remove_leftovers"]
 
 _PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})$")
 PART = "part-0.parquet"
@@ -28,7 +28,7 @@ def remove_leftovers(root: Path) -> int:
     removed = 0
     for path in list(root.glob("**/.*.tmp")):
         writer = writer_of(path)
-        if writer is None or _is_running(writer):
+        if writer is None or is_running(writer):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -38,7 +38,8 @@ def remove_leftovers(root: Path) -> int:
     return removed
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """True if a process of this machine lives."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -37,7 +37,6 @@ from rnn_core.data.bars import Bars, bars_panel, compute_rows, spans
 from rnn_core.data.frame_view import CS_ALL, ColSet, View
 from rnn_core.data.handler import DK_R, DataHandlerLP, InitType, ProcessType
 from rnn_core.data.loaders import Alpha158DL, Fields, FieldsInfo, fields_of, fields_set
-from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.steps import Step
 from rnn_core.data.universe import Universe
 from rnn_core.features.layout import ALPHA158_LABEL, ALPHA158VWAP_LABEL
@@ -45,6 +44,7 @@ from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet
 from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import Panel
+from rnn_core.panel.session_labels import DateLike, session_bound
 from rnn_core.suggestions import near_matches
 
 Instruments = Sequence[str] | Universe | str | Path | None
@@ -232,7 +232,7 @@ class _AlphaHandler(DataHandlerLP):
     def _rows(self, panel: Panel) -> NDArray[np.bool_]:
         """Select the cells that become rows, [N, T]."""
         rows = spans(panel.present) if self.semantics == "qlib" else panel.present.copy()
-        start, end = session_label(self.start_time), session_label(self.end_time)
+        start, end = session_bound(self.start_time), session_bound(self.end_time)
         if start is not None:
             rows[:, panel.sessions < start] = False
         if end is not None:

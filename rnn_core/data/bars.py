@@ -74,8 +74,7 @@ def _read(path: Path) -> pd.DataFrame:
         missing = {name: ["", "NA", "NaN", "nan"] for name in names if name != KEYS[1]}
         return pd.read_csv(
             path,
-            dtype={KEYS[1]: str},
-            parse_dates=[KEYS[0]],
+            dtype=dict.fromkeys(KEYS, str),
             keep_default_na=False,
             na_values=missing,
         )

@@ -54,7 +54,7 @@ def read_calendar(root: Path) -> pd.DatetimeIndex:
     if not numbered:
         raise ProviderError(f"{path} is empty, expected one session a line")
     days = pd.to_datetime([text for _, text in numbered], errors="coerce", format="ISO8601")
-    wrong = np.flatnonzero(days.isna())
+    wrong = np.flatnonzero(days.isna() | (days != days.normalize()))
     if len(wrong):
         line, text = numbered[int(wrong[0])]
         raise ProviderError(f"{path}, line {line}: {text!r:.40} is no date such as 2020-01-31")

@@ -25,8 +25,8 @@ from numpy.typing import DTypeLike
 from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet
 from rnn_core.data.handler import DK_I, DataHandlerLP
 from rnn_core.data.handlers import make_handler
-from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.sampler import TSDataSampler
+from rnn_core.panel.session_labels import DateLike, session_bound
 from rnn_core.qlib_hooks import DATASET_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
 
@@ -332,7 +332,7 @@ def _checked_step_len(step_len: int) -> int:
 
 def _instant(bound: DateLike | None, last: bool = False) -> pd.Timestamp | None:
     """Return the first or last instant of a bound; "2016" is the year, as in pandas slices."""
-    stamp = session_label(bound)
+    stamp = session_bound(bound)
     if not isinstance(bound, str) or stamp is None:
         return stamp
     period = pd.Period(bound)

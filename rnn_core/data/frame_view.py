@@ -15,7 +15,6 @@ Rule matched: qlib data/dataset/utils.py `fetch_df_by_index`, `fetch_df_by_col`.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -24,14 +23,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.data.processors.processor import session_label
 from rnn_core.panel.frames import index_level
+from rnn_core.panel.session_labels import LEVELS, session_bound, session_index, session_labels
 from rnn_core.suggestions import near_matches
 
 CS_ALL = "__all"
 CS_RAW = "__raw"
-
-LEVELS = ("datetime", "instrument")
 
 Rows = slice | NDArray[np.intp]
 ColSet = str | Sequence[str] | Sequence[tuple[str, str]]
@@ -198,7 +195,7 @@ class View:
             return _between(codes, s.start, s.stop, k)
         if isinstance(selector, (list, tuple, set, np.ndarray, pd.Index, pd.Series)):
             items = list(selector)
-            labels = pd.Index([session_label(x) for x in items] if k == 0 else items)
+            labels = session_labels(items, "the selector") if k == 0 else pd.Index(items)
             at = values.get_indexer(labels)
             if (at < 0).any():
                 raise KeyError(_absent(labels[at < 0][0], values, LEVELS[k]))
@@ -265,12 +262,10 @@ def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
     if not frame.columns.is_unique:
         repeats = frame.columns[frame.columns.duplicated()].tolist()
         raise ValueError(f"the columns {repeats[:3]} are repeated: keep one of each")
-    index_level(frame, "datetime"), index_level(frame, "instrument")  # levels, types, missing keys
+    index_level(frame, "datetime")  # the two levels, by name
     out = frame.copy(deep=False)
-    if out.index.names[0] != "datetime":
-        out = out.swaplevel()
-    index = out.index
-    if not all(level.is_monotonic_increasing for level in index.levels):  # type: ignore[attr-defined]
+    out.index = index = session_index(frame.index, "the frame")
+    if not all(level.is_monotonic_increasing for level in index.levels):
         arrays = [index.get_level_values(k) for k in (0, 1)]
         out.index = pd.MultiIndex.from_arrays(arrays, names=list(LEVELS))
     if not out.index.is_monotonic_increasing:
@@ -325,11 +320,9 @@ def _bound(label: Any, k: int) -> Any:
     if k == 1 or label is None:
         return label
     if isinstance(label, str):
-        session_label(label)  # refuses a time zone, and a text that is no date
+        session_bound(label)  # refuses a time zone, and a text that is no date
         return label
-    if isinstance(label, (datetime.date, np.datetime64)):
-        return session_label(pd.Timestamp(label))
-    raise TypeError(f"{label!r} is no date: give a text, a date or a Timestamp")
+    return session_bound(label)
 
 
 def _absent(label: Any, values: pd.Index, level: str) -> str:

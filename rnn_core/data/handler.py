@@ -30,9 +30,9 @@ import pandas as pd
 from rnn_core.atomic import atomic_write
 from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet, View
 from rnn_core.data.processors import PROCESSORS, Processor, ProcessorChain
-from rnn_core.data.processors.processor import DateLike
 from rnn_core.data.steps import Step, build_steps, groups_of, one_of
 from rnn_core.panel.frames import Semantics
+from rnn_core.panel.session_labels import DateLike
 from rnn_core.qlib_hooks import HANDLER_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
 

@@ -32,9 +32,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.data.bin_files import ProviderError, listed, read_calendar, read_field
-from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.universe import Universe
-from rnn_core.panel.panel import INDEX_NAMES, KEYS, Panel
+from rnn_core.panel.panel import KEYS, Panel
+from rnn_core.panel.session_labels import LEVELS, DateLike, session_bound
 from rnn_core.suggestions import near_matches
 
 FIELDS: tuple[str, ...] = ("open", "high", "low", "close", "volume", "vwap")
@@ -164,7 +164,7 @@ class QlibProvider:
         if not keep_suspended and values:
             traded = np.logical_or.reduce([~np.isnan(x) for x in values.values()])
             present &= traded
-        sessions = pd.DatetimeIndex(self.calendar[first:stop], name=INDEX_NAMES[0])
+        sessions = pd.DatetimeIndex(self.calendar[first:stop], name=LEVELS[0])
         return Panel(sessions, pd.Index(list(folders), name=KEYS[1]), values, present)
 
     def bars(
@@ -206,7 +206,7 @@ class QlibProvider:
         if path is None:
             raise ProviderError(self._absence({field: [code]}, 1))
         first, values = read_field(path, len(self.calendar))
-        index = pd.DatetimeIndex(self.calendar[first : first + len(values)], name=INDEX_NAMES[0])
+        index = pd.DatetimeIndex(self.calendar[first : first + len(values)], name=LEVELS[0])
         return pd.Series(values, index=index, name=field)
 
     def without_field(self, instruments: Iterable[str], field: str) -> list[str]:
@@ -279,7 +279,7 @@ class QlibProvider:
 
     def _range(self, start: DateLike | None, end: DateLike | None) -> tuple[int, int]:
         """Return the positions of the sessions from start to end, the second one past the last."""
-        low, high = session_label(start), session_label(end)
+        low, high = session_bound(start), session_bound(end)
         first = 0 if low is None else int(self.calendar.searchsorted(low, "left"))
         stop = len(self.calendar)
         if high is not None:

@@ -30,9 +30,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 
-from rnn_core.data.processors.processor import DateLike, session_label
 from rnn_core.data.sampler_device import gather, resident
 from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
+from rnn_core.panel.session_labels import DateLike, session_bound
 from rnn_core.qlib_hooks import SAMPLER_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
 
@@ -56,9 +56,10 @@ class TSDataSampler:
             (a missing row counts as False), but every row appears in windows.
 
     Raises:
-        ValueError: an empty frame, repeated rows, a wrong index, step_len < 1, or an unknown
-            fillna_type.
-        TypeError: a column or `dtype` is not numeric, or a subclass overrides what is never called.
+        ValueError: an empty frame, repeated rows, a wrong index, a `flt_data` that shares no row
+            with it, step_len < 1, or an unknown fillna_type.
+        TypeError: a column or `dtype` is not numeric, `flt_data` has several columns, or a
+            subclass overrides what is never called.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class TSDataSampler:
 
     def _choose(self, start: DateLike | None, end: DateLike | None) -> None:
         """Select the samples."""
-        self.start, self.end = session_label(start), session_label(end)
+        self.start, self.end = session_bound(start), session_bound(end)
         self._offsets = self._store.samples(self.start, self.end)  # [S]
         self._offsets_on: dict[str, torch.Tensor] = {}
 
@@ -297,7 +298,10 @@ class TSDataSampler:
                 f"no instrument {instrument!r} among {len(store.instruments)}"
                 f"{near_matches(instrument, store.instruments)}"
             )
-        t = int(store.sessions.searchsorted(pd.Timestamp(date), "right")) - 1
+        day = session_bound(date)
+        if day is None:
+            raise TypeError("the date is None, expected (date, instrument)")
+        t = int(store.sessions.searchsorted(day, "right")) - 1
         if t < 0:
             raise KeyError(f"{date} is before the first session {store.sessions[0]:%Y-%m-%d}")
         n = int(store.instruments.searchsorted(instrument))

@@ -27,7 +27,8 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
-from rnn_core.panel.frames import index_level
+from rnn_core.panel.frames import index_level, one_column
+from rnn_core.panel.session_labels import session_index
 
 if TYPE_CHECKING:
     import torch
@@ -246,13 +247,15 @@ def _scatter(data: pd.DataFrame, place: NDArray[np.intp], dtype: np.dtype[Any]) 
 
 def _eligible(flt_data: pd.Series[Any] | pd.DataFrame, index: pd.Index) -> NDArray[np.bool_]:
     """Align `flt_data` with the rows of `index`; a missing row is False."""
-    if isinstance(flt_data, pd.DataFrame):
-        if flt_data.shape[1] != 1:
-            raise ValueError(
-                f"flt_data has {flt_data.shape[1]} columns, expected one: choose the one to use"
-            )
-        flt_data = flt_data.iloc[:, 0]
-    if not flt_data.index.equals(index):
-        flt_data = flt_data.reindex(index)
-    missing = flt_data.isna().to_numpy()
-    return np.asarray(np.where(missing, False, flt_data.to_numpy()).astype(bool))
+    flags = one_column(flt_data, "flt_data")
+    chosen = np.where(flags.isna(), False, flags.to_numpy()).astype(bool)
+    rows, index = session_index(flags.index, "flt_data"), session_index(index, "data")
+    if rows.equals(index):
+        return np.asarray(chosen)
+    place = rows.get_indexer(index)
+    if (place < 0).all():
+        raise ValueError(
+            f"flt_data and data share no row (the first are {rows[0] if len(rows) else 'none'} and "
+            f"{index[0]}): give the index of data, instruments spelt alike"
+        )
+    return np.asarray(chosen[place] & (place >= 0))

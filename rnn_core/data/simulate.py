@@ -29,6 +29,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rnn_core.panel.session_labels import session_labels
+
 Array = NDArray[np.float64]
 
 MOMENTUM_SESSIONS = 20
@@ -100,8 +102,9 @@ def simulate_market(
     _check_range("split_rate", split_rate, 0, 1)
     _check_range("late_listing_share", late_listing_share, 0, 1)
     _check_range("regime_rate", regime_rate, 0, 1)
-    if sessions.tz is not None or not sessions.is_monotonic_increasing or not sessions.is_unique:
-        raise ValueError("expected sorted, unique, tz-naive sessions: call sessions.unique() first")
+    sessions = session_labels(sessions, "sessions")
+    if not sessions.is_monotonic_increasing or not sessions.is_unique:
+        raise ValueError("expected sorted, unique sessions: call sessions.unique() first")
     # The state that a session hands to the next one.
     n, span = n_instruments, len(sessions)
     fixed = _instruments(n, seed, suspension_rate, late_listing_share)

@@ -16,10 +16,9 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pandas as pd
-
 from rnn_core.data.processors import PROCESSORS, Processor, make_processor
 from rnn_core.panel.frames import EVERY
+from rnn_core.panel.session_labels import session_bound
 from rnn_core.suggestions import near_matches
 
 Step = Processor | Mapping[str, Any] | str
@@ -102,7 +101,7 @@ def _from_mapping(step: Any, stage: str, defaults: Mapping[str, Any]) -> Process
         own, common = kwargs.get(key), defaults[key]
         if key not in takes:
             continue
-        if own is not None and common is not None and pd.Timestamp(own) != pd.Timestamp(common):
+        if own is not None and common is not None and session_bound(own) != session_bound(common):
             raise ValueError(
                 f"{name} has {key}={own} and the handler {common}: state it once, or alike"
             )

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.data.processors.processor import DateLike, session_label
+from rnn_core.panel.session_labels import DateLike, session_bound, session_labels
 from rnn_core.text_encoding import read_text
 
 COLUMNS = ("instrument", "start", "end")
@@ -109,6 +109,7 @@ class Universe:
         Raises:
             ValueError: the sessions are not sorted.
         """
+        sessions = session_labels(sessions, "`sessions`")
         if not sessions.is_monotonic_increasing:
             raise ValueError("`sessions` must be sorted: use sort_values()")
         names = pd.Index(list(instruments), dtype=object)
@@ -123,7 +124,7 @@ class Universe:
 
     def members(self, date: DateLike) -> list[str]:
         """Return the sorted codes of one session."""
-        day = session_label(date)
+        day = session_bound(date)
         spans = self.spans[(self.spans["start"] <= day) & (self.spans["end"] >= day)]
         return sorted(set(spans["instrument"]))
 
@@ -145,22 +146,22 @@ def _checked(spans: pd.DataFrame, name: str, places: list[str]) -> pd.DataFrame:
             f"{name}, {places[k]}: the code is {spans['instrument'].iloc[k]}, expected text"
         )
     out: dict[str, Any] = {"instrument": spans["instrument"]}
-    for column, unbounded in (
-        ("start", pd.Timestamp("1700-01-01")),
-        ("end", pd.Timestamp("2262-01-01")),
-    ):
-        dates = spans[column]
-        if isinstance(dates.dtype, pd.DatetimeTZDtype):
-            raise ValueError(f"{name}: `{column}` has a time zone: use .dt.tz_localize(None)")
-        parsed = pd.to_datetime(dates, errors="coerce", format=_format(dates))
-        wrong = np.flatnonzero(parsed.isna() & dates.notna())
-        if len(wrong):
-            k = int(wrong[0])
-            raise ValueError(
-                f"{name}, {places[k]}: the {column} of {spans['instrument'].iloc[k]} is "
-                f"{dates.iloc[k]!r}, expected a date such as 2020-01-31"
-            )
-        out[column] = parsed.fillna(unbounded)
+    for column, unbounded in (("start", "1700-01-01"), ("end", "2262-01-01")):
+        code, distinct = pd.factorize(spans[column])
+        days: list[Any] = [
+            pd.Timestamp(unbounded)
+        ]  # the last place, which a missing date points to
+        for k, date in enumerate(distinct):
+            try:
+                days.insert(k, session_bound(date))
+            except (ValueError, TypeError) as error:
+                place = int(np.argmax(code == k))
+                code_name = spans["instrument"].iloc[place]
+                raise ValueError(
+                    f"{name}, {places[place]}: the {column} of {code_name} is {date!r}, expected a "
+                    f"date such as 2020-01-31 ({error})"
+                ) from error
+        out[column] = pd.DatetimeIndex(days)[code]
     checked = pd.DataFrame(out)
     turned = np.flatnonzero(checked["start"] > checked["end"])
     if len(turned):
@@ -171,8 +172,3 @@ def _checked(spans: pd.DataFrame, name: str, places: list[str]) -> pd.DataFrame:
             f"starts on {row['start']:%Y-%m-%d}: swap the dates"
         )
     return checked
-
-
-def _format(dates: pd.Series[Any]) -> str | None:
-    """Return the date format: ISO for text."""
-    return None if pd.api.types.is_datetime64_any_dtype(dates) else "ISO8601"

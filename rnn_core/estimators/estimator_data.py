@@ -37,6 +37,7 @@ from torch import Tensor
 
 from rnn_core.data.finite import require_finite
 from rnn_core.data.sampler import TSDataSampler
+from rnn_core.panel.session_labels import session_index
 from rnn_core.training.source import SessionSource
 
 FILL = "ffill+bfill"
@@ -104,8 +105,7 @@ class FrameWindows:
                 f"give the number of features of one session (6 for the 360 columns of Alpha360)"
             )
         self._n_features, self._legacy = n_features, legacy
-        keys = [features.index.get_level_values(k) for k in ("datetime", "instrument")]
-        self._index = pd.MultiIndex.from_arrays(keys)
+        self._index = session_index(features.index, "the frame")
         values = np.array(features.to_numpy(), dtype=np.float32, order="C")  # [S, F * T], a copy
         tensors = [torch.from_numpy(values)]
         if label is not None:

@@ -20,15 +20,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.evaluation.align import FloatArray, by_session_and_name, session_axis, to_table
+from rnn_core.panel.session_labels import session_labels
 
 BoolArray = NDArray[np.bool_]
 
-# An order worth less than this is not executed and costs nothing (qlib: exchange.py deal_order).
+# An order worth less than this is not executed and costs nothing (qlib: exchange.py deal_order); it
+# is in the currency of qlib's account, and in strict semantics a share of the account at hand.
 SMALLEST_TRADE = 1e-5
+QLIB_ACCOUNT = 1e8
 # Added to the shares before they are cut to lots, against round-off (qlib: exchange.py
 # round_amount_by_trade_unit).
 LOT_SLACK = 0.1
-# A deal price at or below this is taken for absent (qlib: exchange.py get_deal_price).
+# A deal price at or below this is taken for absent (qlib: exchange.py get_deal_price); in strict
+# semantics one at or below 0, because pairs of crypto currencies have prices of 1e-8.
 SMALLEST_PRICE = 1e-8
 
 
@@ -65,6 +69,7 @@ class Market:
         limit_threshold: float | None = 0.095,
         forbid_all_trade_at_limit: bool = True,
         lots: bool = False,
+        smallest_price: float = 0.0,
     ) -> Market:
         """Build the tables.
 
@@ -78,6 +83,7 @@ class Market:
             limit_threshold: the limit as a simple return, or None for a market without one.
             forbid_all_trade_at_limit: refuse sales at limit up and purchases at limit down too.
             lots: read the column `factor`.
+            smallest_price: a deal price at or below it is absent.
 
         Raises:
             ValueError: no bars, a missing column, duplicated rows, a close that is not positive, or
@@ -104,7 +110,7 @@ class Market:
         absent = np.zeros_like(trading)
         if deal_price != "close":
             prices = to_table(bars[deal_price], index, sessions, instruments)
-            absent = trading & (np.isnan(prices) | (prices <= SMALLEST_PRICE))
+            absent = trading & (np.isnan(prices) | (prices <= smallest_price))
             deal = np.where(absent, close, prices)
         factor = _factor(bars, index, sessions, instruments, trading) if lots else None
         # The limits, from the change since the previous bar of a name.
@@ -161,7 +167,8 @@ def bars_index(bars: pd.DataFrame) -> pd.MultiIndex:
     date = next((name for name in ("datetime", "date") if name in bars.columns), None)
     if date is not None and "instrument" in bars.columns:
         index: pd.Index = pd.MultiIndex.from_arrays(
-            [pd.DatetimeIndex(bars[date]), bars["instrument"]], names=["datetime", "instrument"]
+            [session_labels(bars[date], f"`{date}` of bars"), bars["instrument"]],
+            names=["datetime", "instrument"],
         )
     else:
         index = bars.index
@@ -199,6 +206,7 @@ class Book:
         amount: [N] adjusted shares held, 0 where none.
         price: [N] latest price of each position: its close, its fill before the first close.
         held: [N] True where there is a position.
+        smallest_trade: value up to which an order is not executed.
         age: [N] sessions since the position was opened, this one included once it has closed.
         traded: value bought and sold so far.
         paid: costs so far.
@@ -212,12 +220,20 @@ class Book:
     open_cost: float
     close_cost: float
     min_cost: float
+    smallest_trade: float
     traded: float = 0.0
     paid: float = 0.0
 
     @classmethod
     def empty(
-        cls, names: int, *, cash: float, open_cost: float, close_cost: float, min_cost: float
+        cls,
+        names: int,
+        *,
+        cash: float,
+        open_cost: float,
+        close_cost: float,
+        min_cost: float,
+        smallest_trade: float = SMALLEST_TRADE,
     ) -> Book:
         """Open an account of cash alone."""
         return cls(
@@ -229,6 +245,7 @@ class Book:
             open_cost=open_cost,
             close_cost=close_cost,
             min_cost=min_cost,
+            smallest_trade=smallest_trade,
         )
 
     def sell_all(self, name: int, price: float) -> None:
@@ -239,7 +256,7 @@ class Book:
         """
         value = float(self.amount[name]) * price
         cost = max(value * self.close_cost, self.min_cost)
-        if value <= SMALLEST_TRADE or self.cash + value < cost:
+        if value <= self.smallest_trade or self.cash + value < cost:
             return
         self.amount[name], self.held[name], self.age[name] = 0.0, False, 0
         self._settle(value - cost, value, cost)
@@ -260,7 +277,7 @@ class Book:
         if self.cash < value + cost:
             value = _whole_lots(min(self._affordable(), value) / price, factor, lot) * price
             cost = max(value * self.open_cost, self.min_cost)
-        if value <= SMALLEST_TRADE:
+        if value <= self.smallest_trade:
             return
         self.amount[name], self.price[name], self.held[name] = value / price, price, True
         self._settle(-(value + cost), value, cost)

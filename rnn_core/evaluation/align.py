@@ -16,6 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rnn_core.panel.frames import one_column
+from rnn_core.panel.session_labels import session_index
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
@@ -49,29 +52,9 @@ def by_session_and_name(index: pd.Index, what: str) -> pd.MultiIndex:
         The same rows in the same order, levels named `datetime` and `instrument`.
 
     Raises:
-        ValueError: not two levels, a first level that holds no dates or has a time zone, or a
-            duplicated row.
+        ValueError: not two levels, a date that is no session label, or a duplicated row.
     """
-    if not isinstance(index, pd.MultiIndex) or index.nlevels != 2:
-        raise ValueError(
-            f"{what} has the index {list(index.names)}; expected two levels (datetime, instrument):"
-            f" use {what}.set_index(['datetime', 'instrument']) or pd.MultiIndex.from_product"
-        )
-    if index.names[1] in ("datetime", "date") or index.names[0] == "instrument":
-        index = index.swaplevel()
-    # Dates without a time zone, and every row once.
-    index = index.set_names(["datetime", "instrument"])
-    days = index.levels[0]
-    if len(index) and not isinstance(days, pd.DatetimeIndex):
-        raise ValueError(
-            f"the datetime level of {what} holds {days.dtype}, expected timestamps: "
-            "convert it with pd.to_datetime first"
-        )
-    if isinstance(days, pd.DatetimeIndex) and days.tz is not None:
-        raise ValueError(
-            f"the datetime level of {what} has the time zone {days.tz}, expected session labels "
-            "without one: use tz_localize(None)"
-        )
+    index = session_index(index, what)
     if not index.is_unique:
         first = index[index.duplicated()][0]
         raise ValueError(
@@ -81,11 +64,30 @@ def by_session_and_name(index: pd.Index, what: str) -> pd.MultiIndex:
     return index
 
 
+def nothing_shared(left: pd.MultiIndex, right: pd.MultiIndex, names: tuple[str, str]) -> str:
+    """Write the message about two sets of rows that have no row in common.
+
+    Args:
+        left: rows from `by_session_and_name`, at least one.
+        right: the same.
+        names: names of the two.
+    """
+    spans = (
+        f"{name} has {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}, {index[0][1]!r} first"
+        for name, index in zip(names, (left, right), strict=True)
+        for days in [index.levels[0].sort_values()]
+    )
+    return (
+        f"{names[0]} and {names[1]} share no row ({'; '.join(spans)}): expected the same sessions "
+        f"and instruments, spelt alike"
+    )
+
+
 def align_pairs(left: pd.Series, right: pd.Series, names: tuple[str, str]) -> AlignedPairs:
     """Outer-join two Series indexed by (datetime, instrument).
 
     Args:
-        left: rows in any order, levels in either order.
+        left: a Series or a frame of one column, rows in any order, levels in either order.
         right: the same.
         names: names of the two in errors.
 
@@ -93,11 +95,14 @@ def align_pairs(left: pd.Series, right: pd.Series, names: tuple[str, str]) -> Al
         The aligned rows, sorted by session, then by instrument.
 
     Raises:
-        ValueError: an index that is not (datetime, instrument) or has duplicates.
+        TypeError: a frame of several columns, or neither a Series nor a frame.
+        ValueError: an index that is not (datetime, instrument) or has duplicates, or two inputs
+            that share no row.
     """
+    series = [one_column(values, name) for values, name in zip((left, right), names, strict=True)]
     indexes = [
-        by_session_and_name(series.index, name).remove_unused_levels()
-        for series, name in zip((left, right), names, strict=True)
+        by_session_and_name(values.index, name).remove_unused_levels()
+        for values, name in zip(series, names, strict=True)
     ]
     # An empty Series has an object level; it adds no session and no name.
     axes = [index for index in indexes if len(index)]
@@ -115,10 +120,12 @@ def align_pairs(left: pd.Series, right: pd.Series, names: tuple[str, str]) -> Al
     union = np.sort(keys[0] if same else np.concatenate(keys))  # (S,) and doubles
     # Not np.unique: it hashes, which takes ten times as long as this sort.
     union = union[np.r_[True, union[1:] != union[:-1]]] if len(union) else union
+    if len(axes) == 2 and len(union) == len(keys[0]) + len(keys[1]):
+        raise ValueError(nothing_shared(indexes[0], indexes[1], names))
     columns = []
-    for series, key in zip((left, right), keys, strict=True):
+    for values, key in zip(series, keys, strict=True):
         column = np.full(len(union), np.nan)
-        column[np.searchsorted(union, key)] = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        column[np.searchsorted(union, key)] = values.to_numpy(dtype=np.float64, na_value=np.nan)
         columns.append(column)
     return AlignedPairs(sessions, (union // width).astype(np.intp), columns[0], columns[1])
 

@@ -22,6 +22,7 @@ from rnn_core.evaluation.account import bars_axes, bars_index
 from rnn_core.evaluation.align import (
     FloatArray,
     by_session_and_name,
+    nothing_shared,
     session_axis,
     to_table,
 )
@@ -38,6 +39,7 @@ from rnn_core.evaluation.cross_section import (
 )
 from rnn_core.evaluation.decay import check_horizons, empty_decay, ic_decay
 from rnn_core.evaluation.inference import mean_test
+from rnn_core.panel.frames import one_column
 
 # Value of a statistic without skill; None if there is no test.
 _NULLS: dict[str, float | None] = {
@@ -87,7 +89,7 @@ def signal_analysis(
     """Analyse the scores of one model.
 
     Args:
-        scores: indexed by (datetime, instrument) in any order.
+        scores: a Series or one-column frame, indexed by (datetime, instrument) in any order.
         labels: simple returns that followed, indexed alike. Sessions reported are those of the
             scores, and those of labels and bars between the first and the last of them.
         bars: adjusted bars with `close`, for the decay over horizons; None leaves it out.
@@ -102,8 +104,10 @@ def signal_analysis(
         The tables.
 
     Raises:
-        ValueError: an index that is not (datetime, instrument), duplicated rows, no score, fewer
-            than 2 quantiles or names, scores on days without bars.
+        ValueError: an index that is not (datetime, instrument), duplicated rows, no score, no
+            name of the scores among those of the labels, fewer than 2 quantiles or names, scores
+            on days without bars.
+        TypeError: scores or labels of several columns.
     """
     # One [T, N] table of scores and one of labels, and the daily statistics of both.
     _check(quantiles, min_names)
@@ -139,7 +143,7 @@ def daily_statistics(
     """Compute the table `sessions` of `signal_analysis` alone.
 
     Args:
-        scores: indexed by (datetime, instrument) in any order.
+        scores: a Series or one-column frame, indexed by (datetime, instrument) in any order.
         labels: simple returns that followed, indexed alike.
         quantiles: Q, score buckets.
         min_names: sessions with fewer names have no IC.
@@ -166,10 +170,14 @@ def _tables(
     scores: pd.Series, labels: pd.Series, bars: pd.DataFrame | None
 ) -> tuple[pd.DatetimeIndex, pd.Index, FloatArray, FloatArray]:
     """Return sessions, the names of the scores, scores [T, N] and labels [T, N]."""
+    scores, labels = one_column(scores, "scores"), one_column(labels, "labels")
     index = by_session_and_name(scores.index, "scores").remove_unused_levels()
     if not len(index):
         raise ValueError("scores is empty, expected rows indexed by (datetime, instrument)")
     label_index = by_session_and_name(labels.index, "labels").remove_unused_levels()
+    shared = [a.intersection(b) for a, b in zip(index.levels, label_index.levels, strict=True)]
+    if len(shared[0]) and not len(shared[1]):  # without a common session no label has matured yet
+        raise ValueError(nothing_shared(index, label_index, ("scores", "labels")))
     days = pd.DatetimeIndex(index.levels[0])
     first, last = days.min(), days.max()
     others = [pd.DatetimeIndex(label_index.levels[0])] if len(label_index) else []

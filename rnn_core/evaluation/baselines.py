@@ -18,6 +18,7 @@ import pandas as pd
 from rnn_core.evaluation.align import FloatArray
 from rnn_core.evaluation.decay import close_table
 from rnn_core.evaluation.signal_metrics import calc_ic
+from rnn_core.panel.frames import one_column
 
 RIDGE_ALPHA = 1.0
 """Default penalty, in units of the variance of a standardised feature."""
@@ -101,7 +102,7 @@ def ridge_scores(
             IC.
     """
     # The inputs must match: rows, columns, and validation rows with labels.
-    columns = x_train.columns
+    columns, y_train = x_train.columns, one_column(y_train, "y_train")
     if not x_train.index.equals(y_train.index):
         raise ValueError(
             f"x_train has {len(x_train)} rows and y_train {len(y_train)}, or in another order: "

@@ -18,6 +18,8 @@ import pandas as pd
 from rnn_core.evaluation.align import FloatArray, IntArray, by_session_and_name, positions
 from rnn_core.evaluation.cross_section import complete, ic_columns, pack
 from rnn_core.evaluation.inference import mean_test
+from rnn_core.panel.frames import one_column
+from rnn_core.panel.session_labels import session_labels
 
 Groups = Mapping[str, Hashable] | pd.Series
 
@@ -38,7 +40,7 @@ def by_period(sessions: pd.DataFrame, form: str, *, lags: int | None = None) -> 
         Index `year` or `month`; sessions; for ic and rank_ic the mean, `*_ir`, `*_days`,
         `*_se_nw` and `*_t_nw`; the means of the others.
     """
-    index = pd.DatetimeIndex(sessions.index)
+    index = session_labels(sessions.index, "the index of sessions")
     name = "month" if "%m" in form else "year"
     labels = pd.Index(index.strftime(form), name=name)
     rows: dict[Hashable, dict[str, float]] = {}
@@ -115,7 +117,10 @@ def group_table(
     Raises:
         ValueError: duplicated rows, or no name of these with a group.
     """
-    series = groups if isinstance(groups, pd.Series) else pd.Series(dict(groups), dtype=object)
+    if isinstance(groups, (pd.Series, pd.DataFrame)):
+        series = one_column(groups, "groups")
+    else:
+        series = pd.Series(dict(groups), dtype=object)
     code, uniques = pd.factorize(series, sort=_sortable(series))
     labels: list[Hashable] = list(uniques)
     table = np.full((len(sessions), len(instruments)), -1, dtype=np.intp)

@@ -28,6 +28,7 @@ from rnn_core.evaluation.align import by_session_and_name
 from rnn_core.evaluation.analysis import daily_statistics
 from rnn_core.evaluation.cross_section import in_blocks, pack, ranks
 from rnn_core.evaluation.inference import block_length, bootstrap_interval, mean_test
+from rnn_core.panel.frames import one_column
 
 ENSEMBLE = "ensemble"
 Scores = pd.Series | Sequence[pd.Series]
@@ -144,20 +145,26 @@ def compare_signals(
         else:
             average, ensemble_notes = None, ["no ensemble: the models share no row"]
     for name, series in baselines.items():
-        signals[name], kinds[name] = [series], "baseline"
+        signals[name], kinds[name] = [one_column(series, name)], "baseline"
     notes: list[str] = []
     if common_rows:
         signals, notes = _common(signals)
     notes += ensemble_notes
     # The daily figures of a model are the means over its seeds.
-    daily, spread = {}, {}
+    daily, spread, n_pairs = {}, {}, 0
     for name, runs in signals.items():
         parts = [daily_statistics(run, labels, quantiles=quantiles) for run in runs]
         spread[name] = _spread(parts)
+        n_pairs += sum(int(part["n"].sum()) for part in parts)
         daily[name] = pd.concat([part[list(_DAILY)] for part in parts]).groupby(level=0).mean()
     tables = {s: pd.DataFrame({name: frame[s] for name, frame in daily.items()}) for s in _TESTS}
     if tables["ic"].isna().all(axis=None):
-        notes.append("no session has an IC: the labels cover none of the scored rows (yet)")
+        reason = (
+            "none has two names with score and label that are not all equal"
+            if n_pairs
+            else "the labels cover none of the scored rows (yet)"
+        )
+        notes.append(f"no session has an IC: {reason}")
     elif tables["ic"].isna().all(axis=1).any():
         count = int(tables["ic"].isna().all(axis=1).sum())
         notes.append(f"{count} of {len(tables['ic'])} sessions have no IC for any signal")
@@ -194,8 +201,9 @@ _DIFFERENCE = [
 
 
 def _seeds(name: str, given: Scores) -> list[pd.Series]:
-    runs = [given] if isinstance(given, pd.Series) else list(given)
-    if not runs or not all(isinstance(run, pd.Series) and len(run) for run in runs):
+    alone = isinstance(given, (pd.Series, pd.DataFrame))
+    runs = [one_column(run, name) for run in ([given] if alone else given)]
+    if not runs or not all(len(run) for run in runs):
         raise ValueError(
             f"the scores of {name!r} are empty, expected a Series of scores, or one a seed"
         )
@@ -204,6 +212,7 @@ def _seeds(name: str, given: Scores) -> list[pd.Series]:
 
 def _session_rank(series: pd.Series) -> pd.Series:
     """Compute (r - 1/2) / n within each session, on the rows that have a score."""
+    series = one_column(series, "scores")
     index = by_session_and_name(series.index, "scores")
     series = pd.Series(series.to_numpy(dtype=np.float64, na_value=np.nan), index=index).dropna()
     series = series.sort_index()

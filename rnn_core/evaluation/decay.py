@@ -35,6 +35,7 @@ from rnn_core.evaluation.cross_section import (
     places,
 )
 from rnn_core.evaluation.inference import lag_length, mean_test
+from rnn_core.panel.frames import one_column
 
 
 def forward_returns(bars: pd.DataFrame, horizon: int = 1) -> pd.Series:
@@ -222,6 +223,7 @@ def _daily(
 ) -> FloatArray:
     """Compute IC and rank IC of every horizon and session, [2, H, T]."""
     sessions, instruments, close = close_table(bars)
+    scores = one_column(scores, "scores")
     index = by_session_and_name(scores.index, "scores").remove_unused_levels()
     score_rows(index, sessions, "scores")
     table = to_table(scores, index, sessions, instruments)  # (T, N)

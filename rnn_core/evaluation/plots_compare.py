@@ -43,7 +43,9 @@ def plot_comparison(
     colors = colors or model_colors(names)
     label = "rank IC" if statistic == "rank_ic" else "IC"
     with style():
-        fig = new_figure(0.3 * len(names) + 1.6, f"Comparison on the same rows: mean daily {label}")
+        title = f"Comparison on rows that all signals have: mean daily {label}"
+        days = int(summary["days"].max())
+        fig = new_figure(0.3 * len(names) + 1.6, f"{title}, {days} session{'s' * (days != 1)}")
         left, right = fig.subplots(1, 2, sharey=True)
         if not summary[statistic].notna().any():
             say(left, "no session with a defined IC")

@@ -56,12 +56,15 @@ def plot_portfolio(
     excess = {name: net[name] - bench.get(name, 0.0) for name in results}
     has_benchmark = any((values != 0).any() for values in bench.values())
     with style():
-        fig = new_figure(7.2 if has_benchmark else 5.2, "TopkDropout portfolio after costs")
+        sessions = max(len(result.daily) for result in results.values())
+        title = f"TopkDropout portfolio after costs, {sessions} session{'s' * (sessions != 1)}"
+        fig = new_figure(7.2 if has_benchmark else 5.2, title)
         heights = [1.5, 1.3, 1] if has_benchmark else [1.5, 1]
         axes = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         # The upper panels: return, and with a benchmark the excess.
         if has_benchmark:
-            _benchmarks(axes[0], bench, colors)
+            names = sorted({results[name].benchmark for name in bench} - {""})
+            _benchmarks(axes[0], bench, colors, f" ({' or '.join(names)})" if names else "")
         panels = [(axes[0], net, "Cumulative return")]
         if has_benchmark:
             panels.append((axes[1], excess, "Cumulative return in excess of the benchmark"))
@@ -89,19 +92,21 @@ def plot_portfolio(
     return fig
 
 
-def _benchmarks(ax: Axes, bench: Mapping[str, pd.Series], colors: Mapping[str, str]) -> None:
+def _benchmarks(
+    ax: Axes, bench: Mapping[str, pd.Series], colors: Mapping[str, str], name: str
+) -> None:
     """Draw one grey line if the models share their benchmark, else a dashed one for each."""
     table = pd.concat(bench, axis=1)
     common = table.bfill(axis=1).iloc[:, 0]
     if table.sub(common, axis=0).abs().max().max() == 0:
         total = common.cumsum()
-        text = f"benchmark {signed(last_value(total), 1, '%')}"
+        text = f"benchmark{name} {signed(last_value(total), 1, '%')}"
         draw_line(ax, total, color=GREY, label=text, linestyle="--")
         return
-    for name, series in bench.items():
+    for model, series in bench.items():
         total = series.cumsum()
-        text = f"benchmark of {name} {signed(last_value(total), 1, '%')}"
-        draw_line(ax, total, color=colors[name], label=text, linestyle="--")
+        text = f"benchmark of {model} {signed(last_value(total), 1, '%')}"
+        draw_line(ax, total, color=colors[model], label=text, linestyle="--")
 
 
 def plot_concentration(

@@ -20,6 +20,8 @@ last close and its place in the portfolio until it can be sold; the result's not
 Repairs of "strict":
 - `n_drop=0`: qlib's "last 0" of a list is all of it, so it sells everything; strict sells nothing.
 - A name whose score is NaN is bought by qlib when better candidates run out, by strict never.
+- A deal price of up to 1e-8 is absent for qlib, which then takes the close, and an order worth up
+  to 1e-5 is not executed; strict takes every positive price and measures orders by the account.
 - `only_tradable` with more names held than `topk`: qlib's count of names to buy can fall below
   zero and then means "all but the last few"; strict takes zero.
 Differences of both from qlib: qlib ranks several held names without a score, with no candidate, in
@@ -37,7 +39,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rnn_core.evaluation.account import Book, BoolArray, Market
+from rnn_core.evaluation.account import (
+    QLIB_ACCOUNT,
+    SMALLEST_PRICE,
+    SMALLEST_TRADE,
+    Book,
+    BoolArray,
+    Market,
+)
 from rnn_core.evaluation.align import (
     FloatArray,
     IntArray,
@@ -47,6 +56,8 @@ from rnn_core.evaluation.align import (
 )
 from rnn_core.evaluation.portfolio_config import PortfolioConfig
 from rnn_core.evaluation.portfolio_notes import Refusals, portfolio_notes
+from rnn_core.panel.frames import one_column
+from rnn_core.panel.session_labels import session_labels
 
 REPORT_COLUMNS = (
     "account", "return", "total_turnover", "turnover", "total_cost", "cost", "value", "cash",
@@ -68,12 +79,14 @@ class PortfolioResult:
             amount (adjusted shares), price, weight (of the account), suspended (no bar on the
             session; the price is its last).
         notes: sentences about undefined figures, refused orders and stale prices.
+        benchmark: the name of the benchmark's Series, empty without a benchmark.
     """
 
     config: PortfolioConfig
     daily: pd.DataFrame
     positions: pd.DataFrame
     notes: tuple[str, ...] = ()
+    benchmark: str = ""
 
 
 def topk_dropout(
@@ -88,12 +101,14 @@ def topk_dropout(
     """Backtest the TopkDropout strategy.
 
     Args:
-        signal: scores indexed by (datetime, instrument); the score of session t is traded on t + 1.
+        signal: scores, a Series or one-column frame indexed by (datetime, instrument); the score
+            of session t is traded on t + 1.
         bars: adjusted bars, (datetime, instrument) as index or columns, with `close` and the
             `deal_price`; a missing row is a suspended name. Bars before the first session serve
             the first price change. `trade_unit` also needs `factor`.
         config: settings; None for the defaults.
-        benchmark: simple return per session; None leaves `bench` and every excess undefined.
+        benchmark: simple return per session, whose name tables and pictures show; None leaves
+            `bench` and every excess undefined.
         sessions: the sessions to report, from the bars; by default from the first session with a
             signal to the one after the last, or the last with bars.
         progress: called after each session with (sessions done, sessions in all).
@@ -112,7 +127,9 @@ def topk_dropout(
         limit_threshold=config.limit_threshold,
         forbid_all_trade_at_limit=config.forbid_all_trade_at_limit,
         lots=config.lot is not None,
+        smallest_price=SMALLEST_PRICE if config.semantics == "qlib" else 0.0,
     )
+    signal = one_column(signal, "signal")
     index = by_session_and_name(signal.index, "signal").remove_unused_levels()
     rows = _session_rows(index, market.sessions, sessions)
     bench = _benchmark(benchmark, market.sessions[rows])
@@ -131,6 +148,8 @@ def topk_dropout(
         open_cost=config.open_cost,
         close_cost=config.close_cost,
         min_cost=config.min_cost,
+        smallest_trade=SMALLEST_TRADE
+        * (1.0 if config.semantics == "qlib" else config.account / QLIB_ACCOUNT),
     )
     daily: list[tuple[float, ...]] = []
     holdings: list[tuple[IntArray, FloatArray, FloatArray]] = []
@@ -160,7 +179,8 @@ def topk_dropout(
     notes = portfolio_notes(
         market, rows, positions, silent, refused, benchmark=benchmark is not None
     )
-    return PortfolioResult(config, report, positions, notes)
+    name = "" if benchmark is None else str(one_column(benchmark, "benchmark").name or "unnamed")
+    return PortfolioResult(config, report, positions, notes, name)
 
 
 def _trade(
@@ -240,7 +260,7 @@ def _session_rows(
             "add the bars of that session, or drop its scores"
         )
     if sessions is not None:
-        request = pd.DatetimeIndex(list(sessions))
+        request = session_labels(sessions, "sessions")
         rows = calendar.get_indexer(request)
         if not len(rows) or (rows < 0).any() or (np.diff(rows) <= 0).any():
             missing = [f"{day:%Y-%m-%d}" for day in request[rows < 0][:5]]
@@ -261,7 +281,9 @@ def _session_rows(
 def _benchmark(benchmark: pd.Series | None, sessions: pd.DatetimeIndex) -> FloatArray:
     if benchmark is None:
         return np.full(len(sessions), np.nan)
-    values = benchmark.reindex(sessions).to_numpy(dtype=np.float64, na_value=np.nan)
+    benchmark = one_column(benchmark, "benchmark")
+    days = session_labels(benchmark.index, "the index of benchmark")
+    values = benchmark.set_axis(days).reindex(sessions).to_numpy(dtype=np.float64, na_value=np.nan)
     absent = np.isnan(values)
     if absent.any():
         raise ValueError(

@@ -19,6 +19,10 @@ from rnn_core.evaluation.align import to_table
 from rnn_core.evaluation.portfolio import PortfolioResult
 from rnn_core.evaluation.risk import risk_analysis
 
+YEAR_SESSIONS = 60
+"""Fewest sessions for which a report states a figure of a year. It extrapolates: the mean of 8
+sessions times 252 says next to nothing of a year, and that of a quarter little enough."""
+
 
 def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
     """Average the simple returns of all names with a bar on a session and on the one before.
@@ -30,7 +34,7 @@ def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
         bars: adjusted bars, (datetime, instrument) as index or columns, with `close`.
 
     Returns:
-        One return per session of the bars, named `bench`.
+        One return per session of the bars, named by what it is.
     """
     index = bars_index(bars)
     sessions, instruments = bars_axes(index)
@@ -39,11 +43,14 @@ def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
     count = np.sum(~np.isnan(step), axis=1)
     mean = np.zeros(len(sessions))
     np.divide(np.nansum(step, axis=1), count, out=mean[1:], where=count > 0)
-    return pd.Series(mean, index=sessions, name="bench")
+    return pd.Series(mean, index=sessions, name="all names at equal weight")
 
 
 def portfolio_summary(
-    result: PortfolioResult, *, periods_per_year: float | str = 238
+    result: PortfolioResult,
+    *,
+    periods_per_year: float | str = 238,
+    least_sessions: int = 1,
 ) -> dict[str, float | int]:
     """Summarise a portfolio by the usual figures, in qlib's convention.
 
@@ -53,17 +60,23 @@ def portfolio_summary(
     Args:
         result: of `topk_dropout`.
         periods_per_year: number, "qlib_day" (238) or "us" (252).
+        least_sessions: with fewer, the figures of a year (returns and information ratios) are NaN;
+            reports pass `YEAR_SESSIONS`.
 
     Returns:
-        sessions; annualized_return, with cost, not in excess of anything; benchmark_return,
-        annualised; for with_cost and without_cost: annualized_excess_return_*,
+        sessions; names, the different names held; annualized_return, with cost, not in excess of
+        anything; benchmark_return, annualised; for with_cost and without_cost the
+        annualized_excess_return_*,
         information_ratio_* and max_drawdown_* of the excess; turnover, mean per session of the
         value bought and sold / account; total_cost, in currency. Without a benchmark its return
         and every excess is NaN.
     """
     daily = result.daily
     gross = daily["return"] - daily["bench"]
-    summary: dict[str, float | int] = {"sessions": len(daily)}
+    summary: dict[str, float | int] = {
+        "sessions": len(daily),
+        "names": result.positions["instrument"].nunique(),
+    }
     for name, series in (
         ("annualized_return", daily["return"] - daily["cost"]),
         ("benchmark_return", daily["bench"]),
@@ -74,9 +87,27 @@ def portfolio_summary(
         summary[f"annualized_excess_return_{suffix}"] = risk["annualized_return"]
         summary[f"information_ratio_{suffix}"] = risk["information_ratio"]
         summary[f"max_drawdown_{suffix}"] = risk["max_drawdown"]
+    if len(daily) < least_sessions:
+        of_a_year = ("annualized", "benchmark_return", "information_ratio")
+        summary |= {key: math.nan for key in summary if key.startswith(of_a_year)}
     summary["turnover"] = float(daily["turnover"].mean())
     summary["total_cost"] = float(daily["total_cost"].iloc[-1])
     return summary
+
+
+def yearly_note(sessions: float, names: float) -> str:
+    """Say why a table has no figures of a year; empty if the sessions are enough for them.
+
+    Args:
+        sessions: number of sessions of the longest portfolio of the table.
+        names: most names that one of them held.
+    """
+    if sessions >= YEAR_SESSIONS:
+        return ""
+    return (
+        f"no figure of a year: it needs {YEAR_SESSIONS} sessions or more, and this is "
+        f"{sessions:.0f} session{'s' * (sessions != 1)} of {names:.0f} name{'s' * (names != 1)}"
+    )
 
 
 def concentration(result: PortfolioResult) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from rnn_core.evaluation.plots_signal import (
 )
 from rnn_core.evaluation.plots_training import plot_loss_curves
 from rnn_core.evaluation.portfolio import PortfolioResult
-from rnn_core.evaluation.portfolio_figures import portfolio_summary
+from rnn_core.evaluation.portfolio_figures import YEAR_SESSIONS, portfolio_summary, yearly_note
 from rnn_core.evaluation.render import model_colors, png_bytes
 from rnn_core.evaluation.report_html import (
     Format,
@@ -38,6 +38,7 @@ from rnn_core.evaluation.report_html import (
     folded,
     page,
     picture,
+    remarks,
     table,
 )
 
@@ -48,6 +49,7 @@ _IC, _RATIO, _T = fixed(4), fixed(2), fixed(1)
 _PERCENT, _SHARE = fixed(1, scale=100, unit="%"), fixed(0, scale=100, unit="%", sign=False)
 _BP, _HIT = fixed(1, scale=1e4), fixed(1, scale=100, unit="%", sign=False)
 _COUNT, _P = fixed(0, sign=False), fixed(3, sign=False)
+_NAMES: Format = lambda count: f"{count:,.1f}".removesuffix(".0")  # noqa: E731
 
 # Picture, heading it stands under, text for those who cannot see it.
 _PICTURES = {
@@ -166,7 +168,7 @@ def html_report(
         ("Comparison", _compared(comparison, colors) + pictures.pop("Comparison", "")),
         ("Information coefficient", pictures.pop("Information coefficient") + _years(analyses)),
         *pictures.items(),
-        ("Notes", bullets(_notes(analyses, portfolios, comparison, notes))),
+        ("Notes", bullets(_notes(analyses, portfolios, notes))),
         ("Provenance", facts(provenance or {})),
     ]
     return page(title, _lead(analyses), sections)
@@ -198,9 +200,11 @@ def _lead(analyses: Mapping[str, SignalAnalysis]) -> str:
     days = [analysis.sessions.index for analysis in analyses.values()]
     first, last = min(d[0] for d in days), max(d[-1] for d in days)
     count = max(len(d) for d in days)
+    scored = max(float(a.sessions["scored"].mean()) for a in analyses.values())
+    names = f"{_NAMES(scored)} name{'s' * (scored != 1)} a session"
     return (
-        f"{first:%Y-%m-%d} to {last:%Y-%m-%d}, {count} sessions. Labels are raw returns; t values "
-        "and 95% intervals use Newey-West errors."
+        f"{first:%Y-%m-%d} to {last:%Y-%m-%d}, {count} sessions, {names}. Labels are raw returns; "
+        "t values and 95% intervals use Newey-West errors."
     )
 
 
@@ -225,13 +229,18 @@ def _headline(
             _HIT(mean["hit_rate"]),
             _SHARE(mean["turnover"]),
         ])  # fmt: skip
-    out = table(header, rows, colors=colors, caption="Signals, per session; the interval is of the "
-                "mean rank IC, turnover that of the top quantile")  # fmt: skip
+    out = table(header, rows, colors=colors, caption="Signals, per session, each over all of its "
+                "rows; the interval is of the mean rank IC, turnover that of the top "
+                "quantile")  # fmt: skip
+    # The reason of a dash stands below the table that has it.
+    dashes = {n: a for n, a in analyses.items() if not a.summary.loc["ic", "days"]}
+    out += remarks(_notes(dashes, None, ()))
     if not portfolios:
         return out
     # The portfolios: heading, figure of the summary, format.
     columns: list[tuple[str, str, Format]] = [
         ("sessions", "sessions", _COUNT),
+        ("names\nheld", "names", _COUNT),
         ("return\na year", "annualized_return", _PERCENT),
         ("benchmark\na year", "benchmark_return", _PERCENT),
         ("excess\na year", "annualized_excess_return_with_cost", _PERCENT),
@@ -240,13 +249,32 @@ def _headline(
         ("deepest\ndrawdown", "max_drawdown_with_cost", _PERCENT),
         ("turnover\na session", "turnover", _SHARE),
     ]
-    rows = []
-    for name, result in portfolios.items():
-        figures = portfolio_summary(result, periods_per_year=periods_per_year)
-        rows.append([name, *(write(float(figures[key])) for _, key, write in columns)])
-    return out + table(
-        ["portfolio", *(text for text, _, _ in columns)], rows, colors=colors,
-        caption="TopkDropout after costs; excess, ratio and drawdown are over the benchmark",
+    figures = {
+        name: portfolio_summary(
+            result, periods_per_year=periods_per_year, least_sessions=YEAR_SESSIONS
+        )
+        for name, result in portfolios.items()
+    }
+    rows = [
+        [name, *(write(float(one[key])) for _, key, write in columns)]
+        for name, one in figures.items()
+    ]
+    benchmarks = sorted({result.benchmark for result in portfolios.values()} - {""})
+    against = (
+        f"excess, ratio and drawdown are over the benchmark, {' or '.join(benchmarks)}"
+        if benchmarks
+        else "there is no benchmark"
+    )
+    note = yearly_note(
+        *(max(one[key] for one in figures.values()) for key in ("sessions", "names"))
+    )
+    return (
+        out
+        + table(
+            ["portfolio", *(text for text, _, _ in columns)], rows, colors=colors,
+            caption=f"TopkDropout after costs; returns add up, {against}",
+        )
+        + remarks([note] if note else [])
     )  # fmt: skip
 
 
@@ -281,8 +309,10 @@ def _compared(comparison: Comparison | None, colors: Mapping[str, str]) -> str:
         ])  # fmt: skip
     header = ["signal", "kind", "seeds", "days", "IC", "ICIR", "rank IC", "rank\nICIR", "t",
               "long-short\n(bp a session)", "turnover"]  # fmt: skip
-    out = table(header, rows, colors=colors,
-                caption="On the same rows; ± is one deviation over seeds")  # fmt: skip
+    out = table(header, rows, colors=colors, caption="Only on rows that every signal has: where "
+                "that leaves rows out, these are not the figures of the table above; ± is one "
+                "deviation over seeds")  # fmt: skip
+    out += remarks(comparison.notes)
     tests = [
         [
             f"{r['a']} − {r['b']}", "rank IC" if r["statistic"] == "rank_ic" else "IC",
@@ -300,7 +330,6 @@ def _compared(comparison: Comparison | None, colors: Mapping[str, str]) -> str:
 def _notes(
     analyses: Mapping[str, SignalAnalysis],
     portfolios: Mapping[str, PortfolioResult] | None,
-    comparison: Comparison | None,
     notes: Sequence[str],
 ) -> list[str]:
     """Collect all notes, each once, with the names that have it."""
@@ -312,6 +341,4 @@ def _notes(
         for note in result.notes:
             owners.setdefault(f"portfolio: {note}", []).append(name)
     lines = [f"{', '.join(names)}: {note}" for note, names in owners.items()]
-    if comparison is not None:
-        lines += [f"comparison: {note}" for note in comparison.notes]
     return [*lines, *notes]

@@ -36,6 +36,7 @@ tbody th, thead th:first-child { text-align: left; font-weight: 600; }
 table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .swatch { display: inline-block; width: .7em; height: .7em; margin-right: .45em;
   border-radius: 2px; }
+p.remark { color: #555; font-size: .86rem; margin: -.5rem 0 1rem; }
 details { margin: .4rem 0 1rem; }
 summary { cursor: pointer; color: #0072B2; }
 """
@@ -120,6 +121,11 @@ def bullets(lines: Iterable[str]) -> str:
     """Write a list, empty without lines."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<ul>{items}</ul>" if items else ""
+
+
+def remarks(lines: Iterable[str]) -> str:
+    """Write what explains the table above, each line a paragraph; empty without lines."""
+    return "".join(f'<p class="remark">{escape(line)}</p>' for line in lines)
 
 
 def folded(title: str, body: str) -> str:

@@ -18,6 +18,9 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from rnn_core.panel.frames import one_column
+from rnn_core.panel.session_labels import session_labels
+
 Accumulation = Literal["sum", "product"]
 
 # qlib: contrib/evaluate.py (238 for "day"); 252 is the usual count of NYSE sessions in a year.
@@ -64,7 +67,7 @@ def risk_analysis(
     Both: information ratio = mean / std * sqrt(N). Source: qlib contrib/evaluate.py.
 
     Args:
-        returns: simple returns in time order, no NaN.
+        returns: simple returns in time order, no NaN: a Series or a frame of one column.
         periods_per_year: N as a number, or "qlib_day" (238), or "us" (252).
         mode: of accumulation.
 
@@ -73,12 +76,19 @@ def risk_analysis(
         With one return std and information_ratio are NaN; without variation the ratio is NaN.
 
     Raises:
-        ValueError: no returns, a NaN or infinite one, an unknown mode or count, or, with
+        TypeError: a frame of several columns, or neither a Series nor a frame.
+        ValueError: no returns, dates that are no session labels, out of order or repeated,
+            a NaN or infinite one, an unknown mode or count, or, with
             "product", a return of -1 or below (nothing is left to compound).
     """
     scale = sessions_per_year(periods_per_year)
     if mode not in get_args(Accumulation):
         raise ValueError(f"mode={mode!r}: expected one of {list(get_args(Accumulation))}")
+    returns = one_column(returns, "returns")
+    if isinstance(returns.index, pd.DatetimeIndex):
+        days = session_labels(returns.index, "the index of returns")
+        if not (days.is_monotonic_increasing and days.is_unique):
+            raise ValueError("returns must be in time order, each session once: use sort_index()")
     r = returns.to_numpy(dtype=np.float64, na_value=np.nan)
     _check(returns, r, mode)
     n = len(r)

@@ -26,6 +26,7 @@ from rnn_core.evaluation.cross_section import (
     pack,
     session_statistics,
 )
+from rnn_core.panel.frames import one_column
 
 _IC_METRICS = ("ic", "rank_ic")
 
@@ -40,7 +41,8 @@ def calc_ic(
     left out (qlib: contrib/eva/alpha.py calc_ic).
 
     Args:
-        pred: scores, indexed by (datetime, instrument) in any order.
+        pred: scores as a Series or a frame of one column, indexed by (datetime, instrument) in any
+            order.
         label: simple returns, indexed alike.
         min_names: sessions with fewer complete pairs are NaN; at least 2.
 
@@ -49,7 +51,9 @@ def calc_ic(
         correlation is undefined (too few pairs, or a side without variation).
 
     Raises:
-        ValueError: `min_names` below 2, or an index that is not (datetime, instrument).
+        TypeError: a frame of several columns, or neither a Series nor a frame.
+        ValueError: `min_names` below 2, an index that is not (datetime, instrument), dates that
+            are no session labels, or two inputs without a row in common.
     """
     if min_names < 2:
         raise ValueError(f"min_names={min_names}: a correlation needs 2 names or more")
@@ -72,7 +76,7 @@ def calc_long_short_return(
     (qlib: contrib/eva/alpha.py calc_long_short_return).
 
     Args:
-        pred: scores, indexed by (datetime, instrument).
+        pred: scores as a Series or a frame of one column, indexed by (datetime, instrument).
         label: simple returns, indexed alike.
         quantile: share of the names on each side, in (0, 0.5].
 
@@ -80,7 +84,8 @@ def calc_long_short_return(
         (long_short, mean): one simple return per session; long_short is NaN where k is 0.
 
     Raises:
-        ValueError: a quantile outside (0, 0.5], or an index that is not (datetime, instrument).
+        TypeError: as `calc_ic`.
+        ValueError: a quantile outside (0, 0.5]; and as `calc_ic`.
     """
     if not 0 < quantile <= 0.5:
         raise ValueError(f"quantile={quantile}: expected a share of the names in (0, 0.5]")
@@ -170,6 +175,7 @@ def summarize_ic(evaluations: pd.DataFrame) -> dict[str, float | int]:
 
 def _one_session(score: pd.Series, label: pd.Series) -> tuple[FloatArray, FloatArray]:
     """Return the complete (score, label) pairs of one session in instrument order."""
+    score, label = one_column(score, "score"), one_column(label, "label")
     for name, series in (("score", score), ("label", label)):
         if series.index.nlevels != 1:
             raise ValueError(

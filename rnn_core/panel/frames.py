@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rnn_core.panel.session_labels import LEVELS, session_index
 from rnn_core.suggestions import near_matches
 
 Group = str | Sequence[str]
@@ -39,27 +40,16 @@ def index_level(df: pd.DataFrame | pd.Series[Any], name: str) -> tuple[pd.Index,
         The level's unique values (some may be unused) and the code of every row into them.
 
     Raises:
-        ValueError: the index lacks these two levels, or a key is missing (NaT or NaN).
+        ValueError: the index lacks these two levels, a key is missing (NaT or NaN), or a date is
+            no session label.
     """
-    index = df.index
-    if not isinstance(index, pd.MultiIndex) or set(index.names) != {"datetime", "instrument"}:
+    if not isinstance(df.index, pd.MultiIndex) or set(df.index.names) != set(LEVELS):
         raise ValueError(
             f"expected an index with the levels 'datetime' and 'instrument', was given "
-            f"{list(index.names)}: call df.set_index(['datetime', 'instrument'])"
+            f"{list(df.index.names)}: call df.set_index(['datetime', 'instrument'])"
         )
-    level = list(index.names).index(name)
-    codes = np.asarray(index.codes[level], dtype=np.intp)
-    if len(codes) and codes.min() < 0:
-        raise ValueError(
-            f"{int((codes < 0).sum())} of {len(codes)} rows have no {name}: drop them first"
-        )
-    values = index.levels[level]
-    if name == "datetime" and not isinstance(values, pd.DatetimeIndex):
-        raise ValueError(
-            f"the level 'datetime' holds {values.dtype}, expected datetime64: convert it with "
-            f"pd.to_datetime"
-        )
-    return values, codes
+    index, level = session_index(df.index, "the frame"), LEVELS.index(name)
+    return index.levels[level], np.asarray(index.codes[level], dtype=np.intp)
 
 
 def rows_between(
@@ -82,6 +72,31 @@ def rows_between(
     if end is not None:
         inside &= np.asarray(sessions <= end)
     return np.asarray(inside[codes])
+
+
+def one_column(values: Any, what: str) -> pd.Series[Any]:
+    """Return a series, or the only column of a frame, as qlib's code passes scores and labels.
+
+    Args:
+        values: a Series, or a frame of one column.
+        what: name of the values in the error.
+
+    Raises:
+        TypeError: several columns, or neither a Series nor a frame.
+    """
+    if isinstance(values, pd.Series):
+        return values
+    if isinstance(values, pd.DataFrame):
+        if values.shape[1] == 1:
+            return values.iloc[:, 0]
+        raise TypeError(
+            f"{what} is a frame of {values.shape[1]} columns {list(values.columns[:5])}, expected "
+            f"a Series or a frame of one column: choose one, e.g. "
+            f"{what}[{next(iter(values.columns), 'score')!r}]"
+        )
+    raise TypeError(
+        f"{what} is {type(values).__name__}, expected a Series or a frame of one column"
+    )
 
 
 def group_names(

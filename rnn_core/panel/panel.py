@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rnn_core.panel.session_labels import LEVELS, session_codes, session_index, session_labels
 from rnn_core.panel.spread import spread
 
 KEYS = ("date", "instrument")
-INDEX_NAMES = ("datetime", "instrument")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,8 @@ class Panel:
         present: [N, T], whether the row exists.
 
     Raises:
-        ValueError: if an axis is not sorted and unique, or an array is not [N, T].
+        ValueError: if an axis is not sorted and unique, a session is no session label, or an
+            array is not [N, T].
     """
 
     sessions: pd.DatetimeIndex
@@ -48,6 +49,7 @@ class Panel:
     present: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sessions", session_labels(self.sessions, "`sessions`"))
         for name, axis in (("sessions", self.sessions), ("instruments", self.instruments)):
             if not (axis.is_monotonic_increasing and axis.is_unique):
                 raise ValueError(f"`{name}` must be sorted and unique: sort it, drop duplicates")
@@ -88,24 +90,24 @@ class Panel:
             The panel.
 
         Raises:
-            ValueError: on missing or duplicate keys, on dates that are tz-aware or outside
-                `sessions`, on a column that is not numeric.
+            ValueError: on missing or duplicate keys, on dates that are no session labels
+                (`panel.session_labels`) or lie outside `sessions`, on a column that is not numeric.
         """
         # The axes, and the position of every row on them.
-        keys, values = _split_keys(bars)
-        dates, names = _checked_keys(keys)
-        codes, labels = pd.factorize(names, sort=True)
-        axis = pd.DatetimeIndex(dates.unique()).sort_values() if sessions is None else sessions
-        axis = pd.DatetimeIndex(axis, name=INDEX_NAMES[0])
+        (days, day), (names, name), values = _split_keys(bars)
+        axis = days.sort_values() if sessions is None else session_labels(sessions, "`sessions`")
+        axis = pd.DatetimeIndex(axis, name=LEVELS[0])
         if not (axis.is_monotonic_increasing and axis.is_unique):
             raise ValueError("`sessions` must be sorted and unique: sort it, drop duplicates")
-        columns = np.asarray(axis.get_indexer(dates))
+        columns = np.asarray(axis.get_indexer(days))[day]
         if (columns < 0).any():
-            stray = dates[columns < 0]
+            stray = days[day[columns < 0]]
             raise ValueError(
                 f"{len(stray)} rows lie outside `sessions`, the first on {stray[0]:%Y-%m-%d}:"
                 " drop them or pass the calendar that holds them"
             )
+        labels = names.sort_values()
+        codes = labels.get_indexer(names)[name]
         shape = (len(labels), len(axis))
         flat = codes.astype(np.int64) * shape[1] + columns  # [R] positions in [N*T]
         # A cell that two rows claim is an error.
@@ -115,11 +117,11 @@ class Panel:
             _, first, counts = np.unique(flat, return_index=True, return_counts=True)
             at = first[counts > 1][0]
             raise ValueError(
-                f"{int((counts - 1).sum())} duplicate rows, the first for {names[at]} on"
-                f" {dates[at]:%Y-%m-%d}: keep one row per date and instrument"
+                f"{int((counts - 1).sum())} duplicate rows, the first for {names[name[at]]} on"
+                f" {days[day[at]]:%Y-%m-%d}: keep one row per date and instrument"
             )
         fields = {
-            str(name): _spread(str(name), column, flat, shape) for name, column in values.items()
+            str(field): _spread(str(field), column, flat, shape) for field, column in values.items()
         }
         return cls(axis, pd.Index(labels, name=KEYS[1]), fields, present.reshape(shape))
 
@@ -185,55 +187,46 @@ class Panel:
         index = pd.MultiIndex(
             levels=[self.sessions, self.instruments],  # type: ignore[list-item]
             codes=[day, name],  # type: ignore[list-item]
-            names=list(INDEX_NAMES),
+            names=list(LEVELS),
             verify_integrity=False,
         ).remove_unused_levels()
         return places, index
 
 
-def _split_keys(bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split a frame into its two key columns and the rest."""
+Key = tuple[pd.Index, NDArray[np.intp]]
+"""The T or N distinct values of a key, and the place of each of the R rows among them."""
+
+
+def _split_keys(bars: pd.DataFrame) -> tuple[tuple[pd.DatetimeIndex, Any], Key, pd.DataFrame]:
+    """Split a frame into its days, its instruments and the other columns."""
     if bars.columns.nlevels != 1:
         raise ValueError(
             "`bars` has columns of several levels, expected one: select a group,"
             " e.g. bars['feature']"
         )
     if isinstance(bars.index, pd.MultiIndex):
-        if bars.index.nlevels != 2:
+        index = session_index(bars.index, "bars").remove_unused_levels()
+        days, names = pd.DatetimeIndex(index.levels[0]), index.levels[1]
+        day, name = (np.asarray(codes, dtype=np.intp) for codes in index.codes)
+        values = bars.reset_index(drop=True)
+    else:
+        missing = [key for key in KEYS if key not in bars.columns]
+        if missing:
             raise ValueError(
-                f"the index of `bars` has {bars.index.nlevels} levels, expected 2:"
-                " (datetime, instrument)"
+                f"`bars` lacks {missing}: expected the columns date and instrument, or a"
+                f" (datetime, instrument) index; it has {list(bars.columns)[:12]}"
             )
-        names = list(bars.index.names)
-        order = [1, 0] if names[0] == "instrument" or names[1] in ("datetime", "date") else [0, 1]
-        levels = [bars.index.get_level_values(level) for level in order]
-        keys = pd.DataFrame(dict(zip(KEYS, levels, strict=True)))
-        return keys, bars.reset_index(drop=True)
-    missing = [key for key in KEYS if key not in bars.columns]
-    if missing:
-        raise ValueError(
-            f"`bars` lacks {missing}: expected the columns date and instrument, or a"
-            f" (datetime, instrument) index; it has {list(bars.columns)[:12]}"
-        )
-    return bars.loc[:, list(KEYS)], bars.drop(columns=list(KEYS))
-
-
-def _checked_keys(keys: pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.Index[Any]]:
-    """Return the dates and instruments of the rows, or raise for the first invalid key."""
-    if isinstance(keys["date"].dtype, pd.DatetimeTZDtype):
-        raise ValueError(
-            "`date` is tz-aware, expected tz-naive session labels: use .dt.tz_localize(None)"
-        )
-    dates = pd.DatetimeIndex(pd.to_datetime(keys["date"]))
-    names = pd.Index(keys["instrument"])
-    for name, axis in (("date", dates), ("instrument", names)):
-        if axis.hasnans:
-            raise ValueError(f"`{name}` is missing in {int(np.sum(axis.isna()))} rows: drop them")
+        days, day = session_codes(bars[KEYS[0]], "`date`")
+        name, distinct = pd.factorize(bars[KEYS[1]])
+        names = pd.Index(distinct)
+        values = bars.drop(columns=list(KEYS))
+        if len(name) and name.min() < 0:
+            raise ValueError(f"`instrument` is missing in {int(np.sum(name < 0))} rows: drop them")
     if len(names) and names.inferred_type != "string":
         raise ValueError(
             f"`instrument` holds {names.inferred_type}, expected str: use .astype(str)"
         )
-    return dates, names
+    return (days, day), (names, name), values
 
 
 def _spread(

@@ -26,11 +26,11 @@ import pandas as pd
 from rnn_core.data.alpha import label_set
 from rnn_core.data.datasets import DatasetH
 from rnn_core.data.handlers import HANDLERS
-from rnn_core.data.processors.processor import session_label
 from rnn_core.data.qlib_bins import QlibProvider
 from rnn_core.data.universe import Universe
 from rnn_core.evaluation import PortfolioConfig
 from rnn_core.features.sets import FeatureSet
+from rnn_core.panel.session_labels import session_bound
 from rnn_core.workflow.problems import WorkflowError
 from rnn_core.workflow.read_dataset import DATASETS
 from rnn_core.workflow.spec import DatasetSpec, PortfolioSpec, Semantics, WorkflowSpec
@@ -148,7 +148,7 @@ def _members(provider: QlibProvider, spec: DatasetSpec) -> Universe | tuple[str,
     if not isinstance(spec.instruments, str):
         return spec.instruments
     universe = provider.instruments(spec.instruments)
-    start, end = session_label(spec.start_time), session_label(spec.end_time)
+    start, end = session_bound(spec.start_time), session_bound(spec.end_time)
     inside = pd.Series(True, index=universe.spans.index)
     if start is not None:
         inside &= universe.spans["end"] >= start
@@ -173,7 +173,7 @@ def _dataset(
     labels = label_set(dataset_spec.arguments.get("label", handler.default_label))
     # The sessions to read: those of the handler, its look-back and its look-ahead.
     calendar = provider.calendar
-    start, end = session_label(dataset_spec.start_time), session_label(dataset_spec.end_time)
+    start, end = session_bound(dataset_spec.start_time), session_bound(dataset_spec.end_time)
     first = 0 if start is None else int(calendar.searchsorted(start, "left"))
     last = len(calendar) if end is None else int(calendar.searchsorted(end, "right"))
     if first >= last:
@@ -240,7 +240,7 @@ def _backtest_sessions(
     calendar: pd.DatetimeIndex, spec: PortfolioSpec, test: Segment
 ) -> pd.DatetimeIndex:
     """Select the sessions of the backtest."""
-    start, end = session_label(spec.start_time), session_label(spec.end_time)
+    start, end = session_bound(spec.start_time), session_bound(spec.end_time)
     first = int(calendar.searchsorted(test.first if start is None else start, "left"))
     if end is None:  # the scores of the last session are traded on the next
         stop = min(len(calendar), int(calendar.searchsorted(test.last, "right")) + 1)
@@ -307,4 +307,6 @@ def _benchmark(
         returns.append((close / close.shift(1) - 1).reindex(sessions))
     if not returns:
         return None
-    return pd.concat(returns, axis=1).mean(axis=1).fillna(0.0).astype("float64")
+    name = ", ".join(codes) if len(codes) <= 3 else f"mean of {len(codes)} codes"
+    mean = pd.concat(returns, axis=1).mean(axis=1).fillna(0.0)
+    return mean.astype("float64").rename(name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from rnn_core.data.processors.processor import session_label
+from rnn_core.panel.session_labels import session_bound
 from rnn_core.suggestions import near_matches
 
 Keys = tuple[str | int, ...]
@@ -194,7 +194,7 @@ def read_date(section: Section, key: str) -> Any:
     """Return the value of a key that must be a date or null; of others None and a problem."""
     value = section.get(key)
     try:
-        session_label(value)
+        session_bound(value)
     except (ValueError, TypeError):
         section.problem(key, f"is {shown(value)}, expected a date such as 2008-01-01")
         return None

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rnn_core.data.processors.processor import DateLike
 from rnn_core.data.qlib_bins import Vwap
 from rnn_core.evaluation import PortfolioConfig
+from rnn_core.panel.session_labels import DateLike
 from rnn_core.workflow.yaml_document import Document
 
 Semantics = Literal["strict", "qlib"]

@@ -566,6 +566,25 @@ def _():
     assert held.loc[held["datetime"] == S[1], "instrument"].tolist() == ["B"]
 
 
+@shows("session-labels")
+def _():
+    stamps = pd.to_datetime(["2024-01-02 16:00", "2024-01-03 00:00"])
+    for labels in (stamps, [20240102, 20240103]):
+        index = pd.MultiIndex.from_product([labels, ["A"]], names=["datetime", "instrument"])
+        with pytest.raises((ValueError, TypeError), match="2024"):
+            TSDataSampler(pd.DataFrame({"x": [1.0, 2.0]}, index=index), S[0], S[40], 2)
+
+
+@shows("no-common-row")
+def _():
+    one, other = (
+        pd.Series([1.0, 2.0], index=pd.MultiIndex.from_product([[S[t]], list("AB")]))
+        for t in (0, 1)
+    )
+    with pytest.raises(ValueError, match="row"):
+        calc_ic(one, other)
+
+
 REFUSED = {
     "DropCol": "empty-col-list",
     "FilterCol": "empty-col-list",

@@ -29,10 +29,8 @@ from numpy.typing import NDArray
 
 from rnn_core.data.processors.processor import (
     CellProcessor,
-    DateLike,
     decode_array,
     encode_array,
-    session_label,
 )
 from rnn_core.panel.frames import (
     Group,
@@ -41,6 +39,7 @@ from rnn_core.panel.frames import (
     group_positions,
     rows_between,
 )
+from rnn_core.panel.session_labels import DateLike, session_bound
 from rnn_core.suggestions import near_matches
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ CLIP = 3.0
 """Bound of a clipped robust score, in deviations (qlib processor.py `RobustZScoreNorm`)."""
 
 
-class _FittedNorm(CellProcessor):
+class FittedNorm(CellProcessor):
     """Base of (x - centre) / scale with the statistics of the fit window."""
 
     unstored = frozenset()  # here the semantics decides the numbers
@@ -72,8 +71,8 @@ class _FittedNorm(CellProcessor):
         semantics: Semantics = "strict",
     ) -> None:
         name = type(self).__name__
-        self.fit_start_time = session_label(fit_start_time)
-        end = session_label(fit_end_time)
+        self.fit_start_time = session_bound(fit_start_time)
+        end = session_bound(fit_end_time)
         if end is None:
             raise ValueError(f"{name} needs fit_end_time: without it the fit would read the future")
         self.fit_end_time: pd.Timestamp = end
@@ -236,7 +235,7 @@ def _names(df: pd.DataFrame, positions: NDArray[np.intp]) -> list[tuple[str, str
     return [(str(g), str(n)) for g, n in zip(*levels, strict=True)]
 
 
-class MinMaxNorm(_FittedNorm):
+class MinMaxNorm(FittedNorm):
     """(x - min) / (max - min), with the extremes of the fit window.
 
     Args:
@@ -253,7 +252,7 @@ class MinMaxNorm(_FittedNorm):
         return low, high - low
 
 
-class ZScoreNorm(_FittedNorm):
+class ZScoreNorm(FittedNorm):
     """(x - mean) / deviation of the fit window, with ddof 0 (numpy's nanstd).
 
     Args:
@@ -273,7 +272,7 @@ class ZScoreNorm(_FittedNorm):
         return x.dtype.type(wide.mean()), x.dtype.type(wide.std())
 
 
-class RobustZScoreNorm(_FittedNorm):
+class RobustZScoreNorm(FittedNorm):
     """(x - median) / (1.4826 · MAD), clipped to ±3; MAD is the median of |x - median|.
 
     Robust scale: P. J. Huber, Robust Statistics, 1981, section 5.1. If more than half of a column's

@@ -12,7 +12,6 @@ Rule matched: qlib data/dataset/processor.py, `Processor`.
 
 from __future__ import annotations
 
-import datetime
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -30,8 +29,6 @@ from rnn_core.panel.frames import (
     group_positions,
     with_values,
 )
-
-DateLike = str | datetime.date | pd.Timestamp
 
 _WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 
@@ -155,16 +152,6 @@ class CellProcessor(Processor):
         values = float_values(df, positions)  # [G, R]
         self.change(values, df, positions)
         return with_values(df, positions, values)
-
-
-def session_label(date: DateLike | None) -> pd.Timestamp | None:
-    """Convert a date to a tz-naive session label; None stays None."""
-    if date is None:
-        return None
-    stamp = pd.Timestamp(date)
-    if stamp.tzinfo is not None:
-        raise ValueError(f"{date!r} has a time zone, expected a session label: drop the zone")
-    return stamp
 
 
 def encode_array(values: NDArray[Any]) -> dict[str, Any]:

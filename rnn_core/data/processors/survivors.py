@@ -21,8 +21,9 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from rnn_core.data.processors.processor import DateLike, Processor, session_label
+from rnn_core.data.processors.processor import Processor
 from rnn_core.panel.frames import index_level
+from rnn_core.panel.session_labels import DateLike, session_bound
 
 
 class TimeRangeFlt(Processor):
@@ -52,7 +53,7 @@ class TimeRangeFlt(Processor):
                 "before: results on them are biased upwards. Leave it out, or pass "
                 "looks_ahead=True to have it all the same"
             )
-        self.start_time, self.end_time = session_label(start_time), session_label(end_time)
+        self.start_time, self.end_time = session_bound(start_time), session_bound(end_time)
         if self.start_time is None and self.end_time is None:
             raise ValueError("TimeRangeFlt was given neither start_time nor end_time: give one")
         if self.start_time and self.end_time and self.start_time > self.end_time:

@@ -6,18 +6,18 @@ The codes are plain integers, because compiled kernels take module constants as 
 from __future__ import annotations
 
 # Operations on one session's values; all but the last few are one loop over a block.
-ADD, SUB, MUL, DIV, POWER, GREATER, LESS = range(7)
-GT, GE, LT, LE, EQ, NE, AND, OR = range(7, 15)
-ABS, SIGN, LOG, NOT, IF = range(15, 20)
-SHIFT = 20
+ADD, SUB, MUL, DIV, RATIO, POWER, GREATER, LESS = range(8)
+GT, GE, LT, LE, EQ, NE, AND, OR = range(8, 16)
+ABS, SIGN, LOG, NOT, IF = range(16, 21)
+SHIFT = 21
 """The value some sessions earlier or later."""
-FIRST = 21
+FIRST = 22
 """The value of the first row."""
-EXIST = 22
+EXIST = 23
 """The value where there is a row, missing elsewhere."""
-HOLD = 23
+HOLD = 24
 """The condition where there is a row, false elsewhere."""
-STORE = 24
+STORE = 25
 """Into the result."""
 
 # Instructions.

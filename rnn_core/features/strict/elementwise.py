@@ -24,6 +24,9 @@ Array = NDArray[Any]
 BLOCK = 512
 """Sessions per block: a value of one is 4 kB, so half a dozen fit the first-level cache."""
 
+LARGEST_RATIO = 1e12
+"""The ratio of a number to a guarded divisor that is zero, which qlib's 1e-12 makes of a 1."""
+
 MAX_FLOAT32 = 3.4028234663852886e38
 MAX_FLOAT64 = 1.7976931348623157e308
 
@@ -50,6 +53,11 @@ def _arithmetic(op: int, a: Array, b: Array, out: Array) -> None:
     elif op == codes.DIV:
         for j in range(n):
             out[j] = _finite(a[j] / b[j])
+    elif op == codes.RATIO:
+        for j in range(n):
+            bound = LARGEST_RATIO if a[j] > 0.0 else -LARGEST_RATIO
+            nothing = bound if abs(a[j]) > 0.0 else a[j]
+            out[j] = nothing if b[j] == 0.0 else _finite(a[j] / b[j])
     elif op == codes.GREATER:
         for j in range(n):
             larger = a[j] if a[j] > b[j] else b[j]

@@ -3,8 +3,10 @@
 A value is a field, a constant, an element-wise operation on values, or a statistic. Statistics are
 gathered into groups: all windows of all statistics of one series that share their work.
 
-This module applies a rule of the strict semantics: windows, references and conditions see no value
-on a session without a row (EXIST, HOLD), whatever the formula gives there.
+This module applies two rules of the strict semantics. Windows, references and conditions see no
+value on a session without a row (EXIST, HOLD), whatever the formula gives there. And x/(y+1e-12),
+with qlib's guard of a divisor, is x/y with a value where y is 0 (RATIO): added in the unit of the
+prices, the guard would outweigh the range of a bar where prices are near 1e-8.
 """
 
 from __future__ import annotations
@@ -66,6 +68,9 @@ LINES = (codes.SLOPE, codes.RSQUARE, codes.RESI)
 NEED_VALUES = ("Add", "Sub", "Mul", "Div", "Greater", "Less", "Abs", "Sign", "Log", "Delta")
 """Operators without a result if an argument is missing."""
 
+GUARD = Number(1e-12)
+"""The number that qlib's formulas add to a divisor, so that it is not 0."""
+
 Key = tuple[Any, ...]
 Value = int
 """A value of the program: its place in `Lowering.values`."""
@@ -114,6 +119,8 @@ class Lowering:
 
     def call(self, node: Call) -> Value:
         """Return the value of an operator on its arguments."""
+        if node.name == "Div" and (divisor := _guarded(node.arguments[1])) is not None:
+            return self.op(codes.RATIO, self.lower(node.arguments[0]), self.lower(divisor))
         if node.name in ELEMENTWISE:
             return self.op(ELEMENTWISE[node.name], *(self.lower(a) for a in node.arguments))
         if node.name == "Mask":
@@ -172,6 +179,20 @@ class Lowering:
         if all(asked[3] != result for asked in group.asked):
             group.asked.append((stat, length, constant, result))
         return result
+
+
+def _guarded(divisor: Expression) -> Expression | None:
+    """Return a divisor without the guard that a sum or difference holds, None if it holds none."""
+    if not isinstance(divisor, Call) or divisor.name not in ("Add", "Sub"):
+        return None
+    first, second = divisor.arguments
+    if divisor.name == "Add" and GUARD in (first, second):
+        return second if first == GUARD else first
+    if (rest := _guarded(first)) is not None:
+        return Call(divisor.name, (rest, second))
+    if divisor.name == "Add" and (rest := _guarded(second)) is not None:
+        return Call(divisor.name, (first, rest))
+    return None
 
 
 def _needs_row(node: Expression) -> bool:

@@ -61,7 +61,7 @@ def test_every_column_that_is_named_exists(market: Market) -> None:
         (feature_lineage(market), columns["alpha158"]),
         (label_lineage(market), columns["label"]),
         (infer_lineage(market), columns["dataset_infer"]),
-        (learn_lineage(), set(DATASET_LEARN.names)),
+        (learn_lineage(market), set(DATASET_LEARN.names)),
         (prediction_lineage(market, "lstm"), columns["lstm_prediction"]),
         (evaluation_lineage("lstm", evaluation.names), set(evaluation.names)),
     ):

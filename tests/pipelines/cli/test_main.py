@@ -36,7 +36,7 @@ RANGE = ["--start", "2020-05-11", "--end", "2020-05-12"]
             "nothing of the run was kept, the same command starts anew",
         ),
         (["status"], "pipelines.staleness.status_report.status_report", "stopped\n"),
-        (["signal", "--date", "2013-03-01"], "pipelines.cli.signal._require_session", "stopped\n"),
+        (["signal"], "pipelines.operations.signal.session_signal", "stopped\n"),
     ],
 )
 def test_ctrl_c_says_what_the_same_command_would_do(tmp_path, monkeypatch, capsys, argv, at, said):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.instance.ui_process import supervise
 from tests.conftest import ROOT
 from tests.pipelines.processes import start_python, wait_until
 
@@ -132,3 +134,9 @@ def test_the_status_of_a_program_that_ends_by_itself():
     script = "from pipelines.instance.ui_process import supervise; import sys; sys.exit("
     script += "supervise([sys.executable, '-c', 'import sys; sys.exit(5)']))"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=60).returncode == 5
+
+
+def test_what_the_program_prints_is_relayed():
+    output = io.StringIO()
+    assert supervise(["/bin/sh", "-c", "echo one; echo two; exit 3"], output=output) == 3
+    assert output.getvalue() == "one\ntwo\n"

@@ -177,7 +177,6 @@ def test_windows_fit_the_history(total):
     first = int(plan.first_trained)
     assert total - first >= 126
     assert first - plan.window_sessions >= 60, "what it learns from has its full history"
-    assert plan.fit_start < plan.fit_end < plan.first_trained
     assert 20 <= plan.valid_sessions < plan.window_sessions / 2
 
 

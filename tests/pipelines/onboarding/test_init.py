@@ -264,7 +264,7 @@ def test_a_provider_folder(bars, here):
         (("--path", "short.csv", "--column", "clse=x"), "'clse' is none; did you mean 'close'"),
         (("--path", "short.csv", "--calendar", "XNYC"), "no such calendar; did you mean .*XNYS"),
         (("--path", "short.csv", "--calendar", "24/7"), "differs from the days of the data on 4"),
-        (("--source", "files", "--path", "x", "--source", "oracle"), "that can be looked at are f"),
+        (("--source", "oracle", "--path", "x"), "that can be looked at are f"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_written(bars, here, capsys, flags, message):
@@ -303,7 +303,7 @@ def test_what_is_not_given_is_asked_for(here):
 @pytest.mark.parametrize(
     ("path", "name"),
     [("data/My Bars.csv.gz", "my_bars"), ("bars/*.csv", "bars"), ("2018.csv", "market_2018"),
-     ("/x/cn_data/", "cn_data")],
+     ("/x/cn_data/", "cn_data"), ("reports.csv", "market_reports"), ("nul.csv", "market_nul")],
 )  # fmt: skip
 def test_a_market_is_named_after_its_data(path, name):
     assert market_name(path) == name

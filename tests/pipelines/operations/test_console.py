@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
+import pandas as pd
 from rich.console import Console
 
-from pipelines.operations.console import LiveProgress
+from pipelines.operations.console import LiveProgress, results_table
 
 
 def test_without_a_terminal_what_takes_long_says_a_line_a_minute() -> None:
@@ -46,3 +48,28 @@ def test_what_is_short_says_one_line() -> None:
     display.advance("ohlcv", "2020-01-02")
     display.finish("ohlcv")
     assert len(out.getvalue().splitlines()) == 1
+
+
+def test_the_final_table_has_no_figure_of_a_year_of_few_sessions() -> None:
+    """Portfolio figures of a report with few sessions are missing, and the caption says why."""
+    signal = pd.DataFrame(
+        {"ic": [np.nan], "icir": np.nan, "rank_ic": np.nan, "rank_icir": np.nan, "days": 0.0},
+        index=pd.Index(["lstm"], name="model"),
+    )
+    portfolio = pd.DataFrame(
+        {
+            "sessions": [8.0],
+            "names": [1.0],
+            "annualized_excess_return_with_cost": [np.nan],
+            "information_ratio_with_cost": [np.nan],
+            "max_drawdown_with_cost": [-0.01],
+        },
+        index=signal.index,
+    )
+    out = io.StringIO()
+    Console(file=out, width=120).print(results_table(signal, portfolio))
+    text = " ".join(out.getvalue().split())
+    assert "lstm – – – – 0 – – -1.00%" in text
+    assert "need two names with score and label" in text
+    assert "it needs 60 sessions or more, and this is 8 sessions of 1 name" in text
+    assert "in excess of the members at equal weight" in text

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.assets.stages import stages
 from pipelines.reports.report_data import ReportData
-from pipelines.reports.report_tables import SHOWN, shown_table
+from pipelines.reports.report_tables import BASIS, SHOWN, shown_table
 from pipelines.reports.signal_report import served_note, signal_report
 from tests.pipelines.conftest import make_market
 from tests.pipelines.finished_markets import copy_of
@@ -24,7 +24,10 @@ def test_a_table_of_the_ui_is_no_wider_than_a_page(finished, name):
     assert 6 <= head.count("|") - 1 <= 8
     assert rule.count("---") == head.count("|") - 1
     assert len(rows) == len(table)
-    assert shown_table(name, table).endswith(f"All {table.shape[1]} columns are in {name}.")
+    words = shown_table(name, table, ["3 sessions"]).split("\n\n")[1]
+    assert words == f"{BASIS[name]}. 3 sessions. All {table.shape[1]} columns are in {name}."
+    if name == "portfolio.csv":
+        assert "benchmark is the members at equal weight" in words
 
 
 def test_a_table_without_the_columns_of_served_sessions_is_shown_without_them():

@@ -65,7 +65,7 @@ def test_an_absent_partition_and_what_follows_it(copy, instance):
 
 
 def test_an_absent_partition_of_the_fit_window_reaches_the_processors(copy, instance):
-    key = copy.fit_sessions[-1]
+    key = copy.fit_sessions()[-1]
     shutil.rmtree(copy.paths.warehouse / "label" / f"date={key}")
     stages = ("label", "processors", "dataset_infer", "dataset_learn")
     assert left(copy, instance) == (stages, copy.sessions.first)

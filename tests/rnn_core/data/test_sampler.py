@@ -217,7 +217,7 @@ def test_construction_errors(small):
         TSDataSampler(small.assign(word="a"), None, None, 2)
     with pytest.raises(ValueError, match="levels 'datetime' and 'instrument'"):
         TSDataSampler(small.reset_index(), None, None, 2)
-    with pytest.raises(ValueError, match="flt_data has 2 columns, expected one"):
+    with pytest.raises(TypeError, match="flt_data is a frame of 2 columns"):
         TSDataSampler(small, None, None, 2, flt_data=small > 0)
 
 

@@ -179,8 +179,8 @@ def test_one_instrument_and_no_session():
         ({"suspension_rate": -0.1}, "suspension_rate is -0.1"),
         ({"split_rate": 2}, "split_rate is 2"),
         ({"late_listing_share": 1.5}, "late_listing_share is 1.5"),
-        ({"sessions": SESSIONS[::-1]}, "sorted, unique, tz-naive sessions"),
-        ({"sessions": SESSIONS.tz_localize("UTC")}, "sorted, unique, tz-naive sessions"),
+        ({"sessions": SESSIONS[::-1]}, "sorted, unique sessions"),
+        ({"sessions": SESSIONS.tz_localize("UTC")}, "sessions is tz-aware"),
     ],
 )
 def test_errors(change, message):

@@ -87,7 +87,7 @@ def test_errors_of_a_frame():
     with pytest.raises(ValueError, match="row 0: the code is 600000, expected text"):
         Universe(good.assign(instrument=600000))
     zoned = good.assign(start=pd.to_datetime(good["start"]).dt.tz_localize("UTC"))
-    with pytest.raises(ValueError, match="`start` has a time zone"):
+    with pytest.raises(ValueError, match=r"row 0: the start of A is .* has a time zone"):
         Universe(zoned)
     with pytest.raises(ValueError, match="must be sorted"):
         Universe(good).mask(SESSIONS[::-1], ["A"])

@@ -58,7 +58,9 @@ def test_index_errors() -> None:
     with pytest.raises(ValueError, match=r"label has 1 duplicated rows"):
         align_pairs(rows, pd.concat([rows, rows.iloc[:1]]), ("pred", "label"))
     words = pd.Series([1.0], index=pd.MultiIndex.from_tuples([("today", "A")]))
-    with pytest.raises(ValueError, match=r"expected timestamps: convert it with pd\.to_datetime"):
+    with pytest.raises(
+        ValueError, match=r"holds the text 'today', .*convert it with pd\.to_datetime"
+    ):
         align_pairs(words, rows, ("pred", "label"))
     zoned = pd.Series(
         [1.0], index=pd.MultiIndex.from_product([DATES[:1].tz_localize("UTC"), ["A"]])

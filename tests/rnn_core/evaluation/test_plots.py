@@ -110,7 +110,10 @@ def test_plot_portfolio_shows_return_excess_and_drawdown(
     daily = results["lstm"].daily
     net = (daily["return"] - daily["cost"]) * 100
     labels = top.get_legend_handles_labels()[1]
-    assert labels[0] == f"benchmark {signed(daily['bench'].sum() * 100, 1, '%')}"
+    assert (
+        labels[0]
+        == f"benchmark (all names at equal weight) {signed(daily['bench'].sum() * 100, 1, '%')}"
+    )
     assert labels[1] == f"lstm {signed(net.sum(), 1, '%')}"
     over = (net - daily["bench"] * 100).cumsum()
     np.testing.assert_allclose(excess.lines[0].get_ydata(), over)

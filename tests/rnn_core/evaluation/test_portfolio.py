@@ -189,6 +189,31 @@ def test_deal_price_falls_back_to_the_close() -> None:
     assert held["amount"].tolist() == pytest.approx([95.0])
 
 
+@pytest.mark.parametrize("power", [-60, -34, 0, 40])
+def test_a_portfolio_does_not_depend_on_the_unit_of_the_currency(power: int) -> None:
+    """Prices of 1e-8 are prices in strict semantics; qlib takes the deal price for absent."""
+    unit = 2.0**power
+    bars = _bars({"A": [10, 11, 12, 11], "B": [20, 19, 21, 22]}, vwap=8.0)
+    signal = _signal({"A": [2.0, 1.0, 2.0], "B": [1.0, 2.0, 1.0]})
+    config = dataclasses.replace(HAND, deal_price="vwap", min_cost=0.0)
+    plain = topk_dropout(signal, bars, config)
+    prices = bars[["close", "vwap"]] * unit
+    tiny = topk_dropout(
+        signal,
+        bars.assign(**prices),
+        dataclasses.replace(config, account=config.account * unit),
+    )
+    shares = ["return", "turnover", "cost"]
+    pd.testing.assert_frame_equal(tiny.daily[shares], plain.daily[shares], check_exact=True)
+    assert tiny.positions["amount"].tolist() == plain.positions["amount"].tolist()
+    assert (tiny.daily["turnover"] > 0).any()
+    if power < -30:
+        as_qlib = dataclasses.replace(config, account=1.0, semantics="qlib")
+        assert any(
+            "close" in note for note in topk_dropout(signal, bars.assign(**prices), as_qlib).notes
+        )
+
+
 def test_nothing_later_changes_a_row(bars: pd.DataFrame, signals: pd.DataFrame) -> None:
     """Leakage: bars and scores after a session leave its row as it is, bit for bit."""
     config = PortfolioConfig(topk=6, n_drop=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from html.parser import HTMLParser
 
@@ -24,9 +25,11 @@ from rnn_core.evaluation import (
     plot_groups,
     plot_ic_heatmap,
     plot_loss_curves,
+    plot_portfolio,
     plot_quantile_curves,
     plot_turnover,
     png_bytes,
+    portfolio_summary,
     report_figures,
     reversal,
     signal_analysis,
@@ -207,6 +210,77 @@ def test_a_report_of_nothing_defined_has_dashes_and_says_so(
     assert "no session has an IC" in text
     assert not any("nan" in cell for row in _parse(text).rows for cell in row)
     assert [str(w.message) for w in recwarn] == []
+
+
+def _market_of(names: list[str], sessions: int) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
+    """Bars, scores and labels; the first name rises by 1 % a session."""
+    index = pd.MultiIndex.from_product(
+        [pd.bdate_range("2024-01-01", periods=sessions), names], names=["datetime", "instrument"]
+    )
+    step = 1 + 0.01 * (np.arange(len(names)) == 0)
+    close = np.cumprod(np.tile(step, (sessions, 1)), axis=0).ravel()
+    scores = pd.Series(np.tile(np.arange(float(len(names))), sessions), index)
+    return pd.DataFrame({"close": close}, index), scores, scores * 0.01
+
+
+@pytest.mark.parametrize(("sessions", "yearly"), [(8, False), (59, False), (60, True)])
+def test_few_sessions_give_no_figure_of_a_year(sessions: int, yearly: bool) -> None:
+    """A mean of 1 % of 8 sessions is no 252 % a year; the page says so beside the dashes."""
+    bars, scores, labels = _market_of(["A"], sessions + 1)
+    scores, labels = scores.iloc[:-1], labels.iloc[:-1]
+    bench = pd.Series(0.0, bars.index.levels[0], name="cash & co")
+    days = bars.index.levels[0][:sessions]
+    result = topk_dropout(
+        scores, bars, PortfolioConfig(topk=1, n_drop=0), benchmark=bench, sessions=days
+    )
+    analyses = {"m": signal_analysis(scores, labels)}
+    text = html_report(analyses, portfolios={"m": result}, periods_per_year="us", figures={
+        "ic": b"", "quantile_returns": b"", "turnover": b"",
+    })  # fmt: skip
+    signal, portfolio = (row for row in _parse(text).rows if row[:1] == ["m"] and len(row) > 6)
+    assert portfolio[1:3] == [str(sessions), "1"]
+    assert [cell == "–" for cell in portfolio[3:8]] == [not yearly] * 5
+    reason = f"needs 60 sessions or more, and this is {sessions} sessions of 1 name"
+    assert (reason in text) is not yearly
+    assert "over the benchmark, cash &amp; co" in text
+    assert f"{sessions} sessions, 1 name a session" in text
+    # The IC is a dash, and its reason stands before the next table.
+    assert signal[2] == "–"
+    assert text.index("fewer than 2 names with score and label") < text.index("TopkDropout after")
+    short = portfolio_summary(result, periods_per_year="us", least_sessions=60)
+    assert math.isnan(short["annualized_return"]) is not yearly
+    assert portfolio_summary(result, periods_per_year="us")["annualized_return"] > 1
+
+
+def test_a_table_on_other_rows_says_so_beside_it(market: Planted) -> None:
+    """The comparison leaves out rows, so its figures are not those of the headline."""
+    days = market.scores.index.get_level_values(0)
+    late = market.scores[days > days.unique()[100]]
+    comparison = compare_signals({"m": market.scores, "late": -late}, market.labels, draws=9)
+    analyses = {"m": signal_analysis(market.scores, market.labels)}
+    text = html_report(analyses, comparison=comparison, figures={"ic": b""})
+    assert "each over all of its rows" in text
+    section = text.split("<h2>Comparison</h2>")[1].split("<h2>")[0]
+    assert "these are not the figures of the table above" in section
+    assert f"of {len(market.scores)} of m" in section
+    alone = market.scores.xs("S0001", level=1, drop_level=False)
+    notes = compare_signals({"m": alone, "n": -alone}, market.labels, draws=9).notes
+    assert notes[-1].startswith("no session has an IC: none has two names with score and label")
+    assert "of m" not in text.split("<h2>Notes</h2>")[1]
+
+
+def test_pictures_name_sessions_and_benchmark(
+    portfolios: dict[str, PortfolioResult], comparison: Comparison
+) -> None:
+    figure = plot_portfolio(portfolios)
+    count = len(portfolios["gru"].daily)
+    assert figure.get_suptitle() == f"TopkDropout portfolio after costs, {count} sessions"
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert any(text.startswith("benchmark (all names at equal weight) ") for text in legend)
+    days = int(comparison.summary["days"].max())
+    assert (
+        plot_comparison(comparison).get_suptitle().endswith(f"mean daily rank IC, {days} sessions")
+    )
 
 
 def test_one_colour_a_model_in_every_picture(

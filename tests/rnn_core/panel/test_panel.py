@@ -103,7 +103,10 @@ def test_fields_cannot_be_replaced() -> None:
         (BARS.assign(instrument=["B", None, "B", "A"]), "`instrument` is missing in 1 rows"),
         (BARS.assign(instrument=[1, 2, 3, 4]), "`instrument` holds integer, expected str"),
         (pd.concat({"feature": BARS}, axis=1), "columns of several levels, expected one"),
-        (BARS.set_index(["date", "instrument", "volume"]), "has 3 levels, expected 2"),
+        (
+            BARS.set_index(["date", "instrument", "volume"]),
+            "expected two levels .datetime, instrument",
+        ),
     ],
 )
 def test_frames_that_are_refused(bars: pd.DataFrame, message: str) -> None:
@@ -113,7 +116,7 @@ def test_frames_that_are_refused(bars: pd.DataFrame, message: str) -> None:
 
 def test_tz_aware_index_is_refused() -> None:
     bars = BARS.assign(date=BARS["date"].dt.tz_localize("UTC")).set_index(["date", "instrument"])
-    with pytest.raises(ValueError, match="`date` is tz-aware"):
+    with pytest.raises(ValueError, match="datetime level of bars is tz-aware"):
         Panel.from_frame(bars)
 
 

@@ -46,5 +46,7 @@ SMALL = (
 
 
 def small(**model: Any) -> list[str]:
-    """The overrides, and further arguments of the model."""
-    return [*SMALL, *(f"task.model.kwargs.{name}={value}" for name, value in model.items())]
+    """The overrides, with arguments of the model in their place or besides."""
+    values = dict(text.split("=", 1) for text in SMALL)
+    values |= {f"task.model.kwargs.{name}": value for name, value in model.items()}
+    return [f"{key}={value}" for key, value in values.items()]

@@ -1,0 +1,113 @@
+"""`signal`: the scores of a session by every model, and the ensemble of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipelines.errors import PipelineError
+from pipelines.market.market import Market
+from pipelines.market.stage import Kind, Stage, by_model
+
+ENSEMBLE = "ensemble"
+COLUMNS = ["date", "model", "rank", "instrument", "score", "as_of"]
+
+
+@dataclass(frozen=True)
+class Signal:
+    """The scores of a session.
+
+    Attributes:
+        key: the session.
+        scores: `COLUMNS`, a row for each model and instrument, best first: rank is 1 for the
+            highest score; as_of is the session that the model in force was trained at, text as
+            date is. The rows of the ensemble come last, and have no as_of.
+        models: the models that have scores; the ensemble averages them, if there are several.
+        notes: a sentence for each model without scores.
+    """
+
+    key: str
+    scores: pd.DataFrame
+    models: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def session_signal(market: Market, stages: Sequence[Stage], day: str | None = None) -> Signal:
+    """Read the scores of a session, and average the ranks of the models that have some.
+
+    Args:
+        market: the market.
+        stages: its stages.
+        day: the session; None for the newest one that a model scored.
+
+    Raises:
+        PipelineError: no model has any session; of a day that was given: it is no session, or a
+            model has no partition of it.
+        WarehouseError: a partition is damaged.
+    """
+    from rnn_core.evaluation import rank_average
+
+    if day is not None:
+        _require_trained(market, day)
+    predictions = by_model(stages, Kind.PREDICTION)
+    stored = {stage.name: market.warehouse.sessions(stage.name) for stage in predictions.values()}
+    newest = max((keys[-1] for keys in stored.values() if keys), default=None)
+    key = day or newest
+    if key is None:
+        raise PipelineError(
+            f"{', '.join(stored)}: no session yet; run `{market.command('demo')}` first"
+        )
+    notes = [
+        f"{table} has no session {key}, it has {len(keys)}"
+        f"{f' from {keys[0]} to {keys[-1]}' if keys else ''}; "
+        f"run `{market.command(f'backfill --start {key} --end {key}')}` first"
+        for table, keys in stored.items()
+        if key not in keys
+    ]
+    if notes and day is not None:
+        raise PipelineError("; ".join(notes))
+    scores = {}
+    for model, stage in predictions.items():
+        if key in stored[stage.name]:
+            frame = market.warehouse.read(stage.name, [key], needed_by="signal").frame
+            scores[model] = frame.set_index(["date", "instrument"])[["score", "as_of"]]
+    models = tuple(model for model, frame in scores.items() if len(frame))
+    notes += [f"{m} has no scores of {key}: no model in force" for m in scores if m not in models]
+    if len(models) > 1:
+        average = rank_average([scores[model]["score"] for model in models])
+        scores[ENSEMBLE] = average.rename_axis(["date", "instrument"]).to_frame("score")
+    best_first = {
+        model: frame.sort_values(["score", "instrument"], ascending=[False, True])
+        for model, frame in scores.items()
+    }
+    table = pd.concat(best_first, names=["model"]).reset_index()
+    table["rank"] = table.groupby("model")["score"].rank(ascending=False, method="min").astype(int)
+    for column in ("date", "as_of"):
+        table[column] = table[column].dt.strftime("%Y-%m-%d")
+    return Signal(key, table[COLUMNS], models, tuple(notes))
+
+
+def _require_trained(market: Market, key: str) -> None:
+    """Require that a day is a session that a model may have scored.
+
+    Raises:
+        PipelineError: the day is no session, and the message names its neighbours; or it lies
+            before the first trained session.
+    """
+    sessions = market.sessions
+    if key not in sessions:
+        neighbours = [
+            *[k for k in sessions.keys if k < key][-1:],
+            *[k for k in sessions.keys if k > key][:1],
+        ]
+        raise PipelineError(
+            f"{key} is not a session of {sessions.calendar}; the nearest of this market: "
+            f"{', '.join(neighbours)}"
+        )
+    if key < market.plan.first_trained:
+        raise PipelineError(
+            f"no model has scores of {key}: the first session that trains is "
+            f"{market.plan.first_trained} (training.first_trained)"
+        )
