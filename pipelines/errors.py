@@ -15,6 +15,20 @@ class ConfigError(PipelineError):
     """The YAML of a market is wrong; the message lists every problem with its place."""
 
 
+class UndecidedError(PipelineError):
+    """Data allows several answers, and a person has to choose.
+
+    Args:
+        message: the answers with their evidence.
+        option: the option of `init` that takes one.
+        answers: the answers, as the option takes them.
+    """
+
+    def __init__(self, message: str, option: str, answers: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.option, self.answers = option, answers
+
+
 class SourceError(PipelineError):
     """A source of bars gave nothing, or broke its contract."""
 
