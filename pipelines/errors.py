@@ -87,12 +87,12 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return near or f"one of: {', '.join(names)}"
 
 
-def name_sessions(keys: Iterable[str], limit: int = 5) -> str:
+def name_sessions(keys: Iterable[str], limit: int = 5, *, unit: str = "sessions") -> str:
     """`2013-02-01, 2013-02-04 … 2013-02-28 (19 sessions)`: short for logs, exact for one or two."""
     listed = sorted(keys)
     if len(listed) <= limit:
         return ", ".join(listed)
-    return f"{', '.join(listed[: limit - 1])} … {listed[-1]} ({len(listed)} sessions)"
+    return f"{', '.join(listed[: limit - 1])} … {listed[-1]} ({len(listed)} {unit})"
 
 
 class CheckFailedError(PipelineError):

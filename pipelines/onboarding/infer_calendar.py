@@ -15,15 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipelines.calendar.exchanges import Exchange, exchanges_since
+from pipelines.calendar.exchanges import Exchange
 from pipelines.calendar.sessions import Sessions
 from pipelines.errors import ConfigError, UndecidedError, did_you_mean
 from pipelines.onboarding.infer_timezone import Dating
 
 FITS = 0.97
 AHEAD = 250  # sessions after the data in which equal calendars agree
-_USUAL_SHARE = 0.2  # of the median number of names that a day needs to count
-_EQUAL = 0.01  # difference of the shares of two datings that decides nothing
+USUAL_SHARE = 0.2  # of the median number of names that a day needs to count
+_ALIKE = 0.005  # difference of the shares of two datings, both of days of trading, below evidence
 _SHOWN = 6  # candidates, and names of equal ones
 
 
@@ -73,6 +73,13 @@ class Choice:
     parts: str | None = None
     others: tuple[tuple[str, float], ...] = ()
 
+    @property
+    def share(self) -> float:
+        """The share of days in common with the calendar, or with the best one where none fits."""
+        if self.fit is not None:
+            return self.fit.share
+        return self.others[0][1] if self.others else 0.0
+
 
 @dataclass(frozen=True)
 class _Shared:
@@ -101,29 +108,37 @@ def require_known(name: str) -> None:
 
 def market_days(counts: pd.Series[int]) -> list[str]:
     """Find the days on which the market was open, from the number of bars a day."""
-    return [str(day) for day in counts[counts >= _USUAL_SHARE * counts.median()].index]
+    return [str(day) for day in counts[counts >= USUAL_SHARE * counts.median()].index]
 
 
-def fit_calendar(counts: pd.Series[int], name: str) -> CalendarFit:
+def fit_calendar(counts: pd.Series[int], name: str, exchanges: Sequence[Exchange]) -> CalendarFit:
     """Compare a calendar with the days of the data.
 
     Args:
         counts: the number of bars a day, by session key in order; not empty.
-        name: the calendar.
+        name: the calendar, or an alias of it.
+        exchanges: the exchanges that are known for these years.
 
     Raises:
         ConfigError: the calendar is not known for these years.
     """
+    import exchange_calendars
+
+    plain = exchange_calendars.resolve_alias(name)
+    exchange = next((e for e in exchanges if e.name == plain), None)
     days = market_days(counts)
-    first, last = (pd.Timestamp(day).date() for day in (days[0], days[-1]))
-    sessions = Sessions.of(name, first, last)
-    ours, theirs = set(days), set(sessions.keys)
+    if exchange is None:
+        Sessions.of(name, pd.Timestamp(days[0]).date(), None)  # raises the reason
+        raise ConfigError(f"calendar {name} is not known from {days[0]} on")
+    first, last = np.datetime64(days[0]), np.datetime64(days[-1])
+    keys = np.datetime_as_string(_between(exchange, first, last)).tolist()
+    ours, theirs = set(days), set(keys)
     any_bar = set(counts.index)
-    absent = tuple(key for key in sessions.keys if key not in any_bar)
+    absent = tuple(key for key in keys if key not in any_bar)
     extra = tuple(key for key in days if key not in theirs)
     return CalendarFit(
         name=name,
-        timezone=sessions.timezone,
+        timezone=exchange.timezone,
         share=len(ours & theirs) / len(ours | theirs),
         absent=absent,
         extra=extra,
@@ -132,12 +147,17 @@ def fit_calendar(counts: pd.Series[int], name: str) -> CalendarFit:
 
 
 def choose(
-    datings: Sequence[Dating], *, calendar: str | None = None, stated: str | None = None
+    datings: Sequence[Dating],
+    exchanges: Sequence[Exchange],
+    *,
+    calendar: str | None = None,
+    stated: str | None = None,
 ) -> Choice:
     """Choose the dating and the calendar that fit the data best.
 
     Args:
         datings: the possible days of the data; none of them empty.
+        exchanges: the exchanges that are known for these years, the common ones first.
         calendar: a calendar, or `data` for none, that a person named.
         stated: the time zone that the data states beside its moments.
 
@@ -145,9 +165,8 @@ def choose(
         UndecidedError: several datings or calendars fit equally well.
         ConfigError: the calendar that was named is not known for these years.
     """
-    exchanges = exchanges_since(min(market_days(d.counts)[0] for d in datings))
     if calendar not in (None, "data"):
-        fits = [fit_calendar(d.counts, str(calendar)) for d in datings]
+        fits = [fit_calendar(d.counts, str(calendar), exchanges) for d in datings]
         dating = _dating(datings, [fit.share for fit in fits], stated)
         fit = fits[datings.index(dating)]
         return Choice(dating, _zone(dating, fit.timezone, stated), fit)
@@ -164,7 +183,7 @@ def choose(
     return Choice(
         dating,
         _zone(dating, exchange.timezone, stated),
-        fit_calendar(dating.counts, exchange.name),
+        fit_calendar(dating.counts, exchange.name, exchanges),
         same=tuple(same),
         parts=min(days, default=None),
         others=tuple(n for n in names if n[0] != exchange.name and n[0] not in same)[:2],
@@ -193,19 +212,21 @@ def _between(exchange: Exchange, first: np.datetime64, last: np.datetime64) -> n
 
 
 def _dating(datings: Sequence[Dating], shares: Sequence[float], stated: str | None) -> Dating:
-    """The dating whose days fit best: days of trading first, then midnights, then what is stated.
+    """The dating whose days fit best; of those that fit alike, the one that has evidence.
+
+    Evidence is that the moments are midnights in a zone of it, then that the data states its zone.
 
     Raises:
         UndecidedError: several fit equally well.
     """
-    evidence = [
-        (share >= FITS, bool(d.midnights), stated in d.zones)
-        for d, share in zip(datings, shares, strict=True)
-    ]
-    strongest = max(evidence)
-    best = max(s for s, e in zip(shares, evidence, strict=True) if e == strongest)
-    rows = zip(datings, shares, evidence, strict=True)
-    equal = [(d, s) for d, s, e in rows if e == strongest and s >= best - _EQUAL]
+    rows, best = list(zip(datings, shares, strict=True)), max(shares)
+    if best >= FITS:
+        rows = [(d, share) for d, share in rows if share >= best - _ALIKE]
+    strongest = max((bool(d.midnights), stated in d.zones) for d, _ in rows)
+    rows = [(d, s) for d, s in rows if (bool(d.midnights), stated in d.zones) == strongest]
+    best = max(share for _, share in rows)
+    least = best if best >= FITS else 0.0  # what fits no calendar tells nothing of days
+    equal = [(d, share) for d, share in rows if share >= least]
     if len(equal) == 1:
         return equal[0][0]
     first = equal[0][0]

@@ -36,7 +36,7 @@ from pipelines.onboarding.infer_calendar import (
     shown_names,
 )
 from pipelines.onboarding.infer_source import Described, describe
-from pipelines.onboarding.infer_timezone import USUAL_ZONES, Dating, datings
+from pipelines.onboarding.infer_timezone import USUAL_ZONES, datings
 from pipelines.onboarding.training_windows import plan_windows
 from pipelines.onboarding.yaml_template import Draft
 from pipelines.sources.database import SqlBars
@@ -157,43 +157,54 @@ def moment_counts(source: TableSource | QlibBinSource) -> pd.Series[int]:
     return bars.days()
 
 
-def possible_datings(
-    moments: pd.Series[int], stated: str | None, timezone: str | None = None
-) -> list[Dating]:
-    """The different days that the rows may have before the present day.
+def choice_of(
+    moments: pd.Series[int],
+    *,
+    stated: str | None = None,
+    timezone: str | None = None,
+    calendar: str | None = None,
+) -> Choice:
+    """Choose the days that rows before the present day have, and the calendar that they follow.
 
     Args:
-        moments: number of rows by moment or by day.
+        moments: number of rows by moment or by day, in order.
         stated: the time zone that the data states.
         timezone: the time zone that a person named; no other is tried.
+        calendar: the calendar that a person named, or `data`.
 
     Raises:
         SourceError: there is no row before the present day.
+        UndecidedError: several time zones or calendars fit equally well.
+        ConfigError: the calendar that was named is not known for these years.
     """
-    moments = moments[moments > 0]
-    own = (e.timezone for e in exchanges_since(moments.index[0][:10])) if len(moments) else ()
-    zones = (*filter(None, [stated]), *USUAL_ZONES, *own)
     today = str(pd.Timestamp.now().date())
-    result = []
-    for dating in datings(moments, zones if timezone is None else [timezone]):
-        counts = dating.counts[dating.counts.index < today]
-        if len(counts):
-            result.append(replace(dating, counts=counts))
-    if not result:
+    moments = moments[(moments > 0) & (moments.index < today)]
+    if moments.empty:
         raise SourceError("no row is dated before today")
-    return result
+    day_before = pd.Timestamp(market_days(moments)[0][:10]) - pd.Timedelta(days=1)
+    exchanges = exchanges_since(str(day_before.date()))
+    own = (exchange.timezone for exchange in exchanges)
+    zones = (*filter(None, [stated]), *USUAL_ZONES, *own) if timezone is None else (timezone,)
+    found = [
+        replace(dating, counts=dating.counts[dating.counts.index < today])
+        for dating in datings(moments, zones)
+    ]
+    return choose(found, exchanges, calendar=calendar, stated=stated)
 
 
 def _choice(section: Mapping[str, Any], wishes: Wishes) -> Choice:
     """The days of the data and the calendar that they follow."""
     config = TypeAdapter[Any](SourceConfig).validate_python(dict(section))
     zone = section.get("timezone", "UTC")
-    stated = None if zone == "UTC" else zone
     try:
-        found = possible_datings(moment_counts(config), stated, wishes.timezone)
+        return choice_of(
+            moment_counts(config),
+            stated=None if zone == "UTC" else zone,
+            timezone=wishes.timezone,
+            calendar=wishes.calendar,
+        )
     except SourceError as error:
         raise SourceError(f"{wishes.path}: {error}") from error
-    return choose(found, calendar=wishes.calendar, stated=stated)
 
 
 def _checked(choice: Choice, wish: str | None, notes: list[str]) -> CalendarFit | None:
@@ -224,9 +235,7 @@ def _checked(choice: Choice, wish: str | None, notes: list[str]) -> CalendarFit 
         until = "" if choice.parts is None else f"; one of them differs on {choice.parts}"
         notes.append(f"           the same sessions: {', '.join(choice.same)}{until}")
     if fit.absent:
-        notes.append(
-            f"           its sessions without a row: {name_sessions(fit.absent)} (closed)"
-        )
+        notes.append(f"           its sessions without a row: {name_sessions(fit.absent)} (closed)")
     if fit.extra:
         notes.append(f"           days with bars that it has not: {name_sessions(fit.extra)} "
                      f"(extra_sessions)")  # fmt: skip
