@@ -213,10 +213,11 @@ def closed_at(market: Market, moment: dt.datetime) -> tuple[str, ...]:
     sessions = market.sessions
     today = moment.astimezone(ZoneInfo(sessions.timezone)).date().isoformat()
     if market.config.market.end is None and today > sessions.keys[-1]:
+        way = way_on(market.config.market.calendar)
         raise CalendarEndedError(
             f"the sessions of {sessions.calendar} that this process knows end with "
-            f"{sessions.keys[-1]}, and it is {today} there: {way_on(market.config.market.calendar)}; "
-            f"reload the code location"
+            f"{sessions.keys[-1]}, and it is {today} there; reload the code location, and if that "
+            f"does not help: {way}"
         )
     return sessions.closed(moment)
 

@@ -105,7 +105,7 @@ def _proposed(wishes: Wishes, ask: Ask | None) -> Proposal:
                 raise
             sys.stdout.write(f"{error}\n")
             answer = _answered(ask)(f"Which {error.option}? [{error.answers[0]}] ").strip()
-            wishes = replace(wishes, **{error.option: answer or error.answers[0]})
+            wishes = replace(wishes, **{error.option: answer or error.answers[0]})  # type: ignore[arg-type]
 
 
 def _known_zone(name: str | None) -> str | None:
@@ -168,8 +168,9 @@ def _asked(args: argparse.Namespace, ask: Ask | None) -> tuple[str, str, str | N
             raise PipelineError(
                 f"{' and '.join(missing)} missing, and there is no terminal to ask on: "
                 f"rnn-pipelines init --source files|qlib_bin --path PATH [--calendar NAME] "
-                f"[--timezone ZONE] [--name NAME] [--universe FILE] [--column OURS=THEIRS] [--date-format FORM] "
-                f"[--decimal MARK] [--thousands MARK] [--skip-lines REGEX] [--out FILE] [--force]"
+                f"[--timezone ZONE] [--name NAME] [--universe FILE] [--column OURS=THEIRS] "
+                f"[--date-format FORM] [--decimal MARK] [--thousands MARK] [--skip-lines REGEX] "
+                f"[--out FILE] [--force]"
             )
     else:
         ask = _answered(ask)

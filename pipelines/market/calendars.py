@@ -62,9 +62,9 @@ def market_sessions(
             session between the dates, or a derived calendar has no data and was never seen.
         SourceError: the data has bars on a day that was passed over when it was the past.
     """
-    calendar, exchange = market.calendar, exchange_of(market.calendar)
-    if exchange is not None:
-        sessions = Sessions.of(exchange, market.start, market.end)
+    calendar = market.calendar
+    if isinstance(calendar, str | ExchangeCalendar):
+        sessions = Sessions.of(str(exchange_of(calendar)), market.start, market.end)
         if isinstance(calendar, ExchangeCalendar):
             now = today or pd.Timestamp.now(tz=sessions.timezone).date()
             sessions = extended_sessions(

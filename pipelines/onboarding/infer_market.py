@@ -19,10 +19,10 @@ from pydantic import TypeAdapter
 from pipelines.calendar.exchanges import exchanges_since
 from pipelines.config.market_file import RESERVED
 from pipelines.config.sources import (
+    FilesSource,
     QlibBinSource,
     SourceConfig,
     SqlSource,
-    TableSource,
     anchored,
 )
 from pipelines.errors import ConfigError, SourceError, name_sessions
@@ -144,17 +144,17 @@ def _source(section: Mapping[str, Any]) -> Any:
     return QlibBars(config) if config.kind == "qlib_bin" else FilesBars(config)
 
 
-def moment_counts(source: TableSource | QlibBinSource) -> pd.Series[int]:
-    """Count the rows of a source that has a table of bars by moment, or by day for days.
+def moment_counts(source: FilesSource | SqlSource | QlibBinSource) -> pd.Series[int]:
+    """Count the rows of a source by moment, or by day where dates are days.
 
     Raises:
         SourceError: the data cannot be read.
     """
     if isinstance(source, QlibBinSource):
         return QlibBars(source).days()
-    moments = source.model_copy(update={"timezone": MOMENTS})
-    bars = SqlBars(moments) if isinstance(moments, SqlSource) else FilesBars(moments)
-    return bars.days()
+    if isinstance(source, SqlSource):
+        return SqlBars(source.model_copy(update={"timezone": MOMENTS})).days()
+    return FilesBars(source.model_copy(update={"timezone": MOMENTS})).days()
 
 
 def choice_of(

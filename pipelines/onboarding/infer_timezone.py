@@ -85,9 +85,9 @@ def zone_as_written(texts: Sequence[str]) -> str | None:
         texts: moments such as `2024-01-31 00:00:00+01:00`.
     """
     written = pd.Series([_OFFSET.sub("", text) for text in texts])
-    local = pd.to_datetime(written, format="ISO8601", errors="coerce").dropna()
-    times = pd.to_datetime(pd.Series(texts), format="ISO8601", errors="coerce", utc=True)
-    local, times = pd.DatetimeIndex(local), pd.DatetimeIndex(times.dropna())
+    local = pd.DatetimeIndex(pd.to_datetime(written, format="ISO8601", errors="coerce").dropna())
+    moments = pd.to_datetime(pd.Series(list(texts)), format="ISO8601", errors="coerce", utc=True)
+    times = pd.DatetimeIndex(moments.dropna())
     if not len(times) or len(times) != len(local):
         return None
     if bool((times.tz_localize(None) == local).all()):

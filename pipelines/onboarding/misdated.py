@@ -7,6 +7,7 @@ days are compared with those of every exchange.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 
 import pandas as pd
@@ -96,6 +97,6 @@ def _moved(
 def _unusual(days: Collection[str], sessions: Collection[str]) -> str:
     """`, 66 of them Sundays`: the days of the week that are never one of a session."""
     usual = set(pd.DatetimeIndex(list(sessions)).day_of_week)
-    counts = pd.Series(pd.DatetimeIndex(list(days)).day_of_week).value_counts()
+    counts = Counter(int(day) for day in pd.DatetimeIndex(list(days)).day_of_week)
     odd = [f"{n} of them {_WEEKDAYS[day]}" for day, n in counts.items() if day not in usual]
     return f", {' and '.join(odd)}" if odd else ""

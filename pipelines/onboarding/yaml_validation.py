@@ -86,9 +86,10 @@ def _spans(market: Market) -> Iterator[str]:
     end, sessions = market.config.market.end, market.sessions
     last = pd.Timestamp(sessions.keys[-1])
     if end is not None and (pd.Timestamp(end) - last).days > _LONGEST_BREAK:
+        way = way_on(market.config.market.calendar)
         yield (
             f"market.end: {end} is given, and calendar {sessions.calendar} is known to "
-            f"{sessions.keys[-1]}; end there, or say how it goes on: {way_on(market.config.market.calendar)}"
+            f"{sessions.keys[-1]}; end there, or say how it goes on: {way}"
         )
 
 

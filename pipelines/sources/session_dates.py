@@ -169,7 +169,5 @@ def _in_zone(moments: pd.Series[Any], zone: str | None, place: str) -> pd.Series
             f"{place} holds times with a time zone, and their day depends on where one stands: "
             f"set source.timezone to the market's, as in America/New_York"
         )
-    if zone == MOMENTS:
-        return moments.dt.tz_convert("UTC")
-    local: pd.Series[Any] = moments.dt.tz_convert(zone).dt.tz_localize(None)
-    return local
+    local: pd.Series[Any] = moments.dt.tz_convert("UTC" if zone == MOMENTS else zone)
+    return local if zone == MOMENTS else local.dt.tz_localize(None)
