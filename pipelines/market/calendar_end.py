@@ -110,7 +110,7 @@ def calendar_end(market: MarketConfig, sessions: Sessions, today: str) -> str | 
         today: the present day in the calendar's time zone.
     """
     if sessions.provisional is not None:
-        if _left(sessions, today, sessions.provisional) > SOON_SESSIONS:
+        if sum(today < key < sessions.provisional for key in sessions.keys) > SOON_SESSIONS:
             return None
         return (
             f"the sessions of {sessions.calendar} from {sessions.provisional} on are weekdays, "
@@ -121,16 +121,11 @@ def calendar_end(market: MarketConfig, sessions: Sessions, today: str) -> str | 
     end = sessions.known_to
     if end is None or (market.end is not None and str(market.end) <= end):
         return None
-    left = _left(sessions, today, end)
+    left = sum(today < key <= end for key in sessions.keys)
     if left > SOON_SESSIONS:
         return None
     when = f", {left} sessions from now" if left else f", and it is {today}"
     return f"calendar {sessions.calendar} is known to {end} only{when}: {way_on(market.calendar)}"
-
-
-def _left(sessions: Sessions, today: str, end: str) -> int:
-    """The number of sessions after the present day up to another."""
-    return sum(today < key <= end for key in sessions.keys)
 
 
 def way_on(calendar: Any) -> str:

@@ -222,8 +222,8 @@ def _dating(datings: Sequence[Dating], shares: Sequence[float], stated: str | No
     rows, best = list(zip(datings, shares, strict=True)), max(shares)
     if best >= FITS:
         rows = [(d, share) for d, share in rows if share >= best - _ALIKE]
-    strongest = max((bool(d.midnights), stated in d.zones) for d, _ in rows)
-    rows = [(d, s) for d, s in rows if (bool(d.midnights), stated in d.zones) == strongest]
+    strongest = max((d.has_midnights, stated in d.zones) for d, _ in rows)
+    rows = [(d, s) for d, s in rows if (d.has_midnights, stated in d.zones) == strongest]
     best = max(share for _, share in rows)
     least = best if best >= FITS else 0.0  # what fits no calendar tells nothing of days
     equal = [(d, share) for d, share in rows if share >= least]

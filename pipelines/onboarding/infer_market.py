@@ -187,7 +187,7 @@ def choice_of(
     zones = (*filter(None, [stated]), *USUAL_ZONES, *own) if timezone is None else (timezone,)
     found = [
         replace(dating, counts=dating.counts[dating.counts.index < today])
-        for dating in datings(moments, zones)
+        for dating in datings(moments, zones, only=timezone is not None)
     ]
     return choose(found, exchanges, calendar=calendar, stated=stated)
 
@@ -245,7 +245,7 @@ def _checked(choice: Choice, wish: str | None, notes: list[str]) -> CalendarFit 
 def _zone_reason(choice: Choice) -> str:
     """Say why a time zone was taken."""
     zone, dating = choice.zone, choice.dating
-    if zone in dating.midnights:
+    if zone in (*dating.midnights, *dating.elsewhere):
         return "moments are midnights there"
     if choice.fit is not None and zone == choice.fit.timezone:
         return f"that of {choice.fit.name}"

@@ -33,26 +33,39 @@ class Dating:
     Attributes:
         counts: number of rows by day, `YYYY-MM-DD` in order.
         zones: the zones; none for dates that are days already.
-        midnights: those of them in which the moments are midnights, or the last minutes of days.
+        midnights: those of the likely zones in which the moments are midnights, or the last
+            minutes of days.
+        elsewhere: those of the other zones of the world, where no likely one has midnights.
     """
 
     counts: pd.Series[int]
     zones: tuple[str, ...] = ()
     midnights: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+
+    @property
+    def has_midnights(self) -> bool:
+        """True if the moments are midnights somewhere."""
+        return bool(self.midnights or self.elsewhere)
 
     def zone(self, *preferred: str | None) -> str:
-        """The zone to name: one with midnights, and of these or of all the first preferred one."""
-        zones = self.midnights or self.zones
-        return next((zone for zone in preferred if zone in zones), zones[0])
+        """The zone to name: a preferred one or UTC with midnights, else a preferred one.
+
+        Closes of Tokyo are midnights in Phoenix, so midnights elsewhere come last.
+        """
+        likely = [zone for zone in (*preferred, "UTC") if zone in self.midnights]
+        likely += [zone for zone in preferred if zone in self.zones]
+        return next(iter((*likely, *self.midnights, *self.elsewhere, *self.zones)))
 
 
-def datings(moments: pd.Series[int], zones: Iterable[str]) -> list[Dating]:
+def datings(moments: pd.Series[int], zones: Iterable[str], *, only: bool = False) -> list[Dating]:
     """The different ways to date moments.
 
     Args:
         moments: number of rows by moment, `2024-01-31T05:00:00Z`; days among them stay days.
         zones: the zones to try, the likely ones first; where the moments are midnights in none of
             them, the other zones of the world are tried as well.
+        only: try no other zones.
     """
     is_day = moments.index.str.len() == len("2024-01-31")
     days = moments[is_day]
@@ -61,11 +74,12 @@ def datings(moments: pd.Series[int], zones: Iterable[str]) -> list[Dating]:
     if not len(times):
         return [Dating(days)]
     candidates = list(dict.fromkeys(zones))
-    if not any(_are_midnights(times, zone) for zone in candidates):
-        candidates += [zone for zone in _all_zones() if _are_midnights(times, zone)]
+    midnights = {zone for zone in candidates if _are_midnights(times, zone)}
+    others = () if midnights or only else _all_zones()
+    elsewhere = [zone for zone in others if _are_midnights(times, zone)]
     by_days: dict[bytes, list[str]] = {}
     keys: dict[bytes, np.ndarray] = {}
-    for zone in candidates:
+    for zone in dict.fromkeys((*candidates, *elsewhere)):
         local = times.tz_convert(zone).tz_localize(None).to_numpy().astype("datetime64[D]")
         by_days.setdefault(local.tobytes(), []).append(zone)
         keys[local.tobytes()] = local
@@ -73,8 +87,9 @@ def datings(moments: pd.Series[int], zones: Iterable[str]) -> list[Dating]:
     for mark, same in by_days.items():
         counts = pd.Series(rows, index=pd.Index(keys[mark].astype(str), dtype="str"))
         counts = pd.concat([days, counts]).groupby(level=0).sum().sort_index()
-        midnights = tuple(zone for zone in same if _are_midnights(times, zone))
-        result.append(Dating(counts, tuple(same), midnights))
+        near = tuple(zone for zone in same if zone in midnights)
+        far = tuple(zone for zone in same if zone in elsewhere)
+        result.append(Dating(counts, tuple(same), near, far))
     return result
 
 

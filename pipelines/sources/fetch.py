@@ -96,7 +96,7 @@ def _absence(source: BarSource, missing: set[str], provisional: str | None) -> S
     if isinstance(source, DatedSource):
         newest = _newest(source, min(missing))
         holes = {key for key in missing if newest is not None and key <= newest}
-        if newest is not None and doubtful and holes <= doubtful:
+        if holes and holes <= doubtful:
             return BarsNotArrivedError(
                 f"{name} has no bar at all for {name_sessions(missing)}, weekdays beyond what the "
                 f"calendar knows, and reaches {newest}: one that was a holiday is passed over once "
@@ -104,10 +104,11 @@ def _absence(source: BarSource, missing: set[str], provisional: str | None) -> S
                 f"written"
             )
         if newest is not None and not holes:
+            maybe = ", or it was a holiday beyond what the calendar knows" if doubtful else ""
             return BarsNotArrivedError(
                 f"{name} has no bar at all for {name_sessions(missing)}: the newest session that "
-                f"it has is {newest}, so the data has not arrived yet; nothing was written, run "
-                f"it again once it is there"
+                f"it has is {newest}, so the data has not arrived yet{maybe}; nothing was written, "
+                f"run it again once it is there"
             )
         missing = holes or missing
     span = "" if newest is None else f", though it reaches {newest}"

@@ -187,11 +187,11 @@ def test_going_beyond_the_end_makes_nothing_stale(ends, tmp_path):
     plain = make_market(tmp_path / "m", {"market": {"end": None}})
     assert plain.sessions.keys[-1] == END
     with open_record(tmp_path / "record") as record:
-        materialize(plain, ("ohlcv", "alpha158"), plain.sessions.first, END, record)
+        materialize(plain, ("ohlcv",), plain.sessions.first, END, record)
         calendar = {**BEYOND, "closures": ["2020-04-10"], "closures_to": "2020-12-31"}
         beyond = make_market(tmp_path / "m", {"market": {"calendar": calendar, "end": None}})
         keys = [key for key in beyond.sessions.keys if key <= "2020-04-14"]
-        work = pending(beyond, stages(beyond), record, {"ohlcv": keys, "alpha158": keys}, keys)
+        work = pending(beyond, stages(beyond), record, {"ohlcv": keys}, keys)
     assert (work.first, work.last) == ("2020-04-09", "2020-04-14")
 
 
