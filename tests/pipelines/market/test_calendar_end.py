@@ -310,4 +310,4 @@ def test_backfill_status_and_schedule_say_it(file_market, tmp_path):
     assert "every closed session is done, the newest is 2020-04-06; calendar " in (
         answer.skip_message
     )
-    assert "is known to 2020-05-15 only, 28 sessions from now" in answer.skip_message
+    assert "is known to 2020-05-15 only, 27 sessions from now" in answer.skip_message
