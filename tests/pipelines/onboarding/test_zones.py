@@ -46,9 +46,14 @@ def keys_of(days: pd.DatetimeIndex) -> list[str]:
 # --- the choice --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", STOCKS)
-@pytest.mark.parametrize(("zone", "time"), [(None, "00:00:00"), ("UTC", "00:00:00"),
-                                            (None, "16:00:00")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "zone", "time"),
+    [
+        *((name, None, "00:00:00") for name in STOCKS),
+        *((name, "UTC", "00:00:00") for name in ("XETR", "XASX", "XNYS")),
+        *((name, None, "16:00:00") for name in ("XLON", "XNYS", "XTKS", "XNZE", "XBOM")),
+    ],
+)
 def test_bars_are_dated_by_the_exchanges_own_day(name, zone, time):
     """Midnights of Frankfurt, Sydney, Mumbai …, midnights of UTC, and closes."""
     days = sessions(name, 500 if name == "XSTO" else 330)
