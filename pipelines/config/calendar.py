@@ -60,10 +60,6 @@ class ExchangeCalendar(Section):
     closures: Annotated[tuple[dt.date, ...], How] = ()
     closures_to: Annotated[dt.date | None, How] = None
 
-    def identity(self) -> str:
-        """The name of the calendar: what follows its end makes no other market."""
-        return self.exchange
-
     @model_validator(mode="after")
     def _inside(self) -> ExchangeCalendar:
         last = max(self.closures, default=None)
@@ -105,6 +101,8 @@ def calendar_identity(dumped: Any) -> Any:
     """Select the values of a dumped calendar that make a market this one and no other."""
     if not isinstance(dumped, Mapping):
         return dumped
+    if "exchange" in dumped:  # what follows the end of a calendar makes no other market
+        return dumped["exchange"]
     return (DataCalendar if "from" in dumped else FileCalendar).identity_of(dumped)
 
 
