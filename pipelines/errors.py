@@ -15,6 +15,20 @@ class ConfigError(PipelineError):
     """The YAML of a market is wrong; the message lists every problem with its place."""
 
 
+class UndecidedError(PipelineError):
+    """Data allows several answers, and a person has to choose.
+
+    Args:
+        message: the answers with their evidence.
+        option: the option of `init` that takes one.
+        answers: the answers, as the option takes them.
+    """
+
+    def __init__(self, message: str, option: str, answers: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.option, self.answers = option, answers
+
+
 class SourceError(PipelineError):
     """A source of bars gave nothing, or broke its contract."""
 
@@ -73,12 +87,12 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return near or f"one of: {', '.join(names)}"
 
 
-def name_sessions(keys: Iterable[str], limit: int = 5) -> str:
+def name_sessions(keys: Iterable[str], limit: int = 5, *, unit: str = "sessions") -> str:
     """`2013-02-01, 2013-02-04 … 2013-02-28 (19 sessions)`: short for logs, exact for one or two."""
     listed = sorted(keys)
     if len(listed) <= limit:
         return ", ".join(listed)
-    return f"{', '.join(listed[: limit - 1])} … {listed[-1]} ({len(listed)} sessions)"
+    return f"{', '.join(listed[: limit - 1])} … {listed[-1]} ({len(listed)} {unit})"
 
 
 class CheckFailedError(PipelineError):

@@ -30,7 +30,6 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from pipelines.automation.new_models import NOBODY, Newcomers, newcomers
-from pipelines.config.calendar import FileCalendar
 from pipelines.config.market_file import ScheduleConfig
 from pipelines.errors import PipelineError, name_sessions
 from pipelines.instance.run_history import (
@@ -39,7 +38,7 @@ from pipelines.instance.run_history import (
     materialized_keys,
     work_in_progress,
 )
-from pipelines.market.calendars import DAYS_AHEAD
+from pipelines.market.calendar_end import calendar_end, way_on
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage, last_stages
 
@@ -68,6 +67,7 @@ class Outlook:
         next_try: when its next attempt is due; None if it is due now or was given up.
         given_up: True if it has used up its attempts.
         newcomers: the models that were added later than the others.
+        calendar: a remark on the end of what the calendar knows; None if it is far.
         command: see `Market.command`.
     """
 
@@ -78,6 +78,7 @@ class Outlook:
     next_try: dt.datetime | None = None
     given_up: bool = False
     newcomers: Newcomers = NOBODY
+    calendar: str | None = None
     command: Callable[[str], str] = "rnn-pipelines {}".format
 
     @property
@@ -88,7 +89,9 @@ class Outlook:
 
     def reason(self, settings: ScheduleConfig, zone: str) -> str:
         """Why no session is asked for now, in words."""
-        return f"{self._reason(settings, zone)}{self.newcomers.note(self.newest, self.command)}"
+        note = self.newcomers.note(self.newest, self.command)
+        end = f"; {self.calendar}" if self.calendar else ""
+        return f"{self._reason(settings, zone)}{note}{end}"
 
     def _reason(self, settings: ScheduleConfig, zone: str) -> str:
         if not self.missing:
@@ -150,7 +153,14 @@ def look(
         )
     )
     newest = due[-1] if due else None
-    outlook = Outlook(newest, missing, newcomers=new_models, command=market.command)
+    today = now.astimezone(ZoneInfo(market.sessions.timezone)).date().isoformat()
+    outlook = Outlook(
+        newest,
+        missing,
+        newcomers=new_models,
+        calendar=calendar_end(market.config.market, market.sessions, today),
+        command=market.command,
+    )
     if not missing:
         return outlook
     # One session at a time, whoever launched the run.
@@ -203,9 +213,11 @@ def closed_at(market: Market, moment: dt.datetime) -> tuple[str, ...]:
     sessions = market.sessions
     today = moment.astimezone(ZoneInfo(sessions.timezone)).date().isoformat()
     if market.config.market.end is None and today > sessions.keys[-1]:
+        way = way_on(market.config.market.calendar)
         raise CalendarEndedError(
             f"the sessions of {sessions.calendar} that this process knows end with "
-            f"{sessions.keys[-1]}, and it is {today} there; {_more_sessions(market)}"
+            f"{sessions.keys[-1]}, and it is {today} there; reload the code location, and if that "
+            f"does not help: {way}"
         )
     return sessions.closed(moment)
 
@@ -242,19 +254,6 @@ def _failed(attempts: Attempts, settings: ScheduleConfig, zone: str) -> str:
     since = clock(attempts.late_since, zone)
     times = "once" if attempts.late == 1 else f"{attempts.late} times since {since}"
     return f"its bars were asked for {times} and were not there {when}"
-
-
-def _more_sessions(market: Market) -> str:
-    """Say how a market's calendar goes on, by the kind of calendar."""
-    calendar = market.config.market.calendar
-    if isinstance(calendar, str):
-        return "reload the code location, and update exchange_calendars if that does not help"
-    if isinstance(calendar, FileCalendar):
-        return f"add the sessions that follow to {calendar.file} and reload the code location"
-    return (
-        "reload the code location: the calendar is derived from the data and reaches "
-        f"{DAYS_AHEAD} days beyond today or the newest bar"
-    )
 
 
 def clock(moment: dt.datetime, zone: str) -> str:

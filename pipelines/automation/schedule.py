@@ -67,6 +67,8 @@ def daily_retraining(market: Market, stages: Sequence[Stage], job: Any) -> dg.Sc
             note = seen.newcomers.note(seen.newest, market.command)
             if note:
                 context.log.info(f"{seen.ask_for} is asked for{note}")
+            if seen.calendar is not None:
+                context.log.warning(seen.calendar)
             return [without_newcomers(request(seen, settings), market, stages, seen)]
         why = seen.reason(settings, zone)
         # A given-up session fails the tick once, and then at each cron time, not every minute.

@@ -47,12 +47,18 @@ class Sessions:
         timezone: the calendar's; a session's partition exists from the midnight after it.
         opens: the time of day at which trading begins, `HH:MM`; None where an exchange's calendar
             says it.
+        known_to: the last session that the calendar knows, of this market or after its end; None
+            for a calendar that goes on by itself.
+        provisional: the first session that is a weekday and no more: a holiday may be among those
+            from it on. None if there is none.
     """
 
     calendar: str
     timezone: str
     keys: tuple[str, ...]
     opens: str | None = None
+    known_to: str | None = None
+    provisional: str | None = None
 
     @classmethod
     def of(cls, calendar: str, start: dt.date, end: dt.date | None) -> Sessions:
@@ -67,7 +73,8 @@ class Sessions:
         days = table.sessions_in_range(pd.Timestamp(start), last)
         if days.empty:
             raise ConfigError(f"calendar {calendar} has no session between {start} and {end}")
-        return cls(calendar, str(table.tz), tuple(days.strftime("%Y-%m-%d")))
+        known_to = str(table.last_session.date())
+        return cls(calendar, str(table.tz), tuple(days.strftime("%Y-%m-%d")), known_to=known_to)
 
     @cached_property
     def _position(self) -> dict[str, int]:

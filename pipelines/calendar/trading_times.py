@@ -50,7 +50,8 @@ def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
     """When trading begins at the session after a given one, UTC.
 
     After a market's last session that is the exchange's next one, or the next day. A session that
-    the exchange's calendar does not know counts from its midnight.
+    the exchange's calendar does not know counts from its midnight; one after all that it knows
+    opens at the time of day at which the last known one did.
 
     Raises:
         ConfigError: the key is not a session.
@@ -61,7 +62,12 @@ def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
     if sessions.opens is not None:
         return sessions.at(after or tomorrow, sessions.opens)
     session = _exchange_next(sessions, key)
-    return sessions.at(after or tomorrow) if session is None else pd.Timestamp(session["open"])
+    if session is not None:
+        return pd.Timestamp(session["open"])
+    last = _exchange_times(sessions.calendar, sessions.first).iloc[-1]
+    is_beyond = (after or tomorrow) > str(last.name)[:10]
+    usual = pd.Timestamp(last["open"]).tz_convert(sessions.timezone)
+    return sessions.at(after or tomorrow, f"{usual:%H:%M}" if is_beyond else "00:00")
 
 
 def _exchange_next(sessions: Sessions, key: str) -> pd.Series | None:

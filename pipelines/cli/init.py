@@ -2,6 +2,9 @@
 
 A terminal is asked for the values that no flag gives; without a terminal a missing value is an
 error that lists the flags. The file is written only once it loads, and never over another.
+
+Exit status 0: the YAML is written; 1: an error; 2: the data allows several calendars or time zones,
+which are named, and nothing is written.
 """
 
 from __future__ import annotations
@@ -10,10 +13,16 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.cli.arguments import Arguments
-from pipelines.errors import PipelineError
+from pipelines.errors import PipelineError, UndecidedError
 
+if TYPE_CHECKING:
+    from pipelines.onboarding.infer_market import Wishes
+    from pipelines.onboarding.propose import Proposal
+
+UNDECIDED = 2
 Ask = Callable[[str], str]
 
 
@@ -22,6 +31,10 @@ ARGUMENTS: Arguments = {
     "--path": {"help": "a file, a folder, a pattern such as 'bars/*.csv', a URL"},
     "--calendar": {
         "help": "XNYS, XSHG, 24/7 …, or data (default: the one that fits best)",
+    },
+    "--timezone": {
+        "metavar": "ZONE",
+        "help": "in which moments have their day, as in Europe/Berlin (default: the one that fits)",
     },
     "--name": {"help": "of the market (default: from the path)"},
     "--universe": {"help": "a file that says who was a member when"},
@@ -45,20 +58,25 @@ ARGUMENTS: Arguments = {
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from pipelines.onboarding.infer_market import Wishes
-    from pipelines.onboarding.propose import propose
 
-    kind, path, calendar = _asked(args, input if sys.stdin.isatty() else None)
+    ask = input if sys.stdin.isatty() else None
+    kind, path, calendar = _asked(args, ask)
     wishes = Wishes(
         kind,
         path,
         calendar,
+        timezone=_known_zone(args.timezone),
         name=args.name,
         universe=args.universe,
         columns=_columns(args.column),
         date_format=args.date_format,
         writing=_writing(args),
     )
-    proposal = propose(wishes)
+    try:
+        proposal = _proposed(wishes, ask)
+    except UndecidedError as error:
+        sys.stderr.write(f"undecided: {error}\n")
+        return UNDECIDED
     out = args.out or Path(f"{proposal.name}.yaml")
     for line in proposal.lines:
         sys.stdout.write(f"{line}\n")
@@ -67,6 +85,44 @@ def run(args: argparse.Namespace) -> int:
     for command, what in next_commands(out, proposal.start, proposal.end):
         sys.stdout.write(f"  # {what}\n  {command}\n")
     return 0
+
+
+def _proposed(wishes: Wishes, ask: Ask | None) -> Proposal:
+    """The proposal for a market; on a terminal a person decides what the data does not.
+
+    Raises:
+        UndecidedError: several answers fit, and there is no terminal to ask on.
+    """
+    from dataclasses import replace
+
+    from pipelines.onboarding.propose import propose
+
+    while True:
+        try:
+            return propose(wishes)
+        except UndecidedError as error:
+            if ask is None:
+                raise
+            sys.stdout.write(f"{error}\n")
+            answer = _answered(ask)(f"Which {error.option}? [{error.answers[0]}] ").strip()
+            wishes = replace(wishes, **{error.option: answer or error.answers[0]})  # type: ignore[arg-type]
+
+
+def _known_zone(name: str | None) -> str | None:
+    """Check the name of a time zone.
+
+    Raises:
+        PipelineError: there is none of that name.
+    """
+    from zoneinfo import available_timezones
+
+    from pipelines.errors import did_you_mean
+
+    if name is not None and name not in available_timezones():
+        raise PipelineError(
+            f"--timezone {name}: no such time zone; {did_you_mean(name, available_timezones())}"
+        )
+    return name
 
 
 def next_commands(out: Path, start: str, end: str) -> list[tuple[str, str]]:
@@ -112,8 +168,9 @@ def _asked(args: argparse.Namespace, ask: Ask | None) -> tuple[str, str, str | N
             raise PipelineError(
                 f"{' and '.join(missing)} missing, and there is no terminal to ask on: "
                 f"rnn-pipelines init --source files|qlib_bin --path PATH [--calendar NAME] "
-                f"[--name NAME] [--universe FILE] [--column OURS=THEIRS] [--date-format FORM] "
-                f"[--decimal MARK] [--thousands MARK] [--skip-lines REGEX] [--out FILE] [--force]"
+                f"[--timezone ZONE] [--name NAME] [--universe FILE] [--column OURS=THEIRS] "
+                f"[--date-format FORM] [--decimal MARK] [--thousands MARK] [--skip-lines REGEX] "
+                f"[--out FILE] [--force]"
             )
     else:
         ask = _answered(ask)

@@ -99,6 +99,8 @@ def status_lines(market: Market, report: StatusReport) -> list[str]:
         lines.append("the source gives the bars that are stored")
     if report.busy:
         lines.append(f"{report.busy}; what it has not made yet is shown as missing")
+    if report.calendar is not None:
+        lines.append(report.calendar)
     if report.is_current:
         lines.append("everything is current")
     elif all(f.cause == Cause.UNRECORDED for a in report.assets for f in a.findings if f.is_stale):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from pipelines.config.types import How, PositiveInt, Section, TimeZone
 from pipelines.errors import did_you_mean
@@ -48,7 +48,39 @@ class DataCalendar(OwnCalendar):
     min_instruments: PositiveInt = 1
 
 
+class ExchangeCalendar(Section):
+    """An exchange's calendar that goes on with weekdays after the last day that it knows.
+
+    `closures` are those of these weekdays on which the exchange is closed, complete up to
+    `closures_to`; later weekdays are provisional, and one without bars turns out a holiday once a
+    later day has bars.
+    """
+
+    exchange: CalendarName
+    closures: Annotated[tuple[dt.date, ...], How] = ()
+    closures_to: Annotated[dt.date | None, How] = None
+
+    @model_validator(mode="after")
+    def _inside(self) -> ExchangeCalendar:
+        last = max(self.closures, default=None)
+        if self.closures_to is not None and last is not None and last > self.closures_to:
+            raise ValueError(
+                f"closures names {last}, and closures_to says that they are complete up to "
+                f"{self.closures_to}: name a later day there"
+            )
+        return self
+
+
+def exchange_of(calendar: Any) -> str | None:
+    """The name of the exchange's calendar; None for a calendar of a file or of the data."""
+    if isinstance(calendar, ExchangeCalendar):
+        return calendar.exchange
+    return calendar if isinstance(calendar, str) else None
+
+
 def _calendar_tag(value: Any) -> str:
+    if isinstance(value, ExchangeCalendar) or (isinstance(value, dict) and "exchange" in value):
+        return "calendar_exchange"
     if isinstance(value, FileCalendar) or (isinstance(value, dict) and "file" in value):
         return "calendar_file"
     if isinstance(value, DataCalendar | dict):
@@ -58,6 +90,7 @@ def _calendar_tag(value: Any) -> str:
 
 CalendarConfig = Annotated[
     Annotated[CalendarName, Tag("calendar_name")]
+    | Annotated[ExchangeCalendar, Tag("calendar_exchange")]
     | Annotated[FileCalendar, Tag("calendar_file")]
     | Annotated[DataCalendar, Tag("calendar_data")],
     Discriminator(_calendar_tag),
@@ -68,6 +101,8 @@ def calendar_identity(dumped: Any) -> Any:
     """Select the values of a dumped calendar that make a market this one and no other."""
     if not isinstance(dumped, Mapping):
         return dumped
+    if "exchange" in dumped:  # what follows the end of a calendar makes no other market
+        return dumped["exchange"]
     return (DataCalendar if "from" in dumped else FileCalendar).identity_of(dumped)
 
 

@@ -15,7 +15,13 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipelines.config.calendar import DataCalendar, FileCalendar, UniverseOfProvider, UniverseSpans
+from pipelines.config.calendar import (
+    DataCalendar,
+    ExchangeCalendar,
+    FileCalendar,
+    UniverseOfProvider,
+    UniverseSpans,
+)
 from pipelines.config.market_file import FactoryConfig
 from pipelines.config.sources import SOURCES, anchor_paths, anchored
 from pipelines.config.text_files import read_text
@@ -31,6 +37,7 @@ _DAY = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b")
 TAGGED: dict[str, type[Section] | None] = {
     **SOURCES,
     "calendar_name": None,
+    "calendar_exchange": ExchangeCalendar,
     "calendar_file": FileCalendar,
     "calendar_data": DataCalendar,
     "universe_all": None,

@@ -14,28 +14,26 @@ bars or `market.closed` names it; the bars of such a session "have not arrived y
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from pipelines.calendar.sessions import Sessions
-from pipelines.config.calendar import DataCalendar, FileCalendar
+from pipelines.config.calendar import DataCalendar, ExchangeCalendar, FileCalendar, exchange_of
 from pipelines.config.market_file import MarketConfig
 from pipelines.config.text_files import read_text
-from pipelines.errors import ConfigError, SourceError, name_sessions
+from pipelines.errors import ConfigError, SourceError
+from pipelines.market.calendar_end import DAYS_AHEAD, extended_sessions
+from pipelines.market.calendar_ledger import merged, read_ledger, write_ledger
 from pipelines.sources.base import BarSource, DatedSource, FingerprintedSource
 from pipelines.sources.table_file import read_table
 from pipelines.warehouse.partition_file import fingerprint
-from pipelines.warehouse.store import atomic_write
 
 WEEKS_SEEN = 8
 """A weekday with bars in more than half of these weeks is a usual session day."""
-DAYS_AHEAD = 366
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +63,18 @@ def market_sessions(
         SourceError: the data has bars on a day that was passed over when it was the past.
     """
     calendar = market.calendar
-    if isinstance(calendar, str):
-        sessions = Sessions.of(calendar, market.start, market.end)
+    if isinstance(calendar, str | ExchangeCalendar):
+        sessions = Sessions.of(str(exchange_of(calendar)), market.start, market.end)
+        if isinstance(calendar, ExchangeCalendar):
+            now = today or pd.Timestamp.now(tz=sessions.timezone).date()
+            sessions = extended_sessions(
+                calendar, sessions, market, ledger, source, begun, now, keep=keep
+            )
     else:
+        known_to = None
         if isinstance(calendar, FileCalendar):
             name, keys = str(calendar.file), file_sessions(calendar)
+            known_to = keys[-1]
         else:
             now = today or pd.Timestamp.now(tz=calendar.timezone).date()
             name = "the data's calendar"
@@ -77,7 +82,7 @@ def market_sessions(
             keys = known + ahead(known, market.end, now)
         first, last = str(market.start), "9999" if market.end is None else str(market.end)
         inside = tuple(key for key in keys if first <= key <= last)
-        sessions = Sessions(name, calendar.timezone, inside, calendar.opens)
+        sessions = Sessions(name, calendar.timezone, inside, calendar.opens, known_to)
     return with_exceptions(sessions, market.closed, market.extra_sessions, market.start, market.end)
 
 
@@ -150,7 +155,7 @@ def _known(
     keep: bool,
 ) -> list[str]:
     """The sessions of the ledger and the new ones of the data, which the ledger keeps if asked."""
-    content, bar_source = _read_ledger(ledger), source()
+    content, bar_source = read_ledger(ledger), source()
     if not isinstance(bar_source, DatedSource):
         raise ConfigError(
             f"market.calendar: the source {market.source.kind} does not tell the days that it "
@@ -179,7 +184,7 @@ def _known(
             f"from {market.start} on"
         )
     if keep:
-        _write_ledger(ledger, {"fingerprint": mark, "sessions": sessions})
+        write_ledger(ledger, {"fingerprint": mark, "sessions": sessions})
     return sessions
 
 
@@ -191,35 +196,6 @@ def _mark(
         return None
     conditions = [str(today), str(market.start), calendar.min_instruments]
     return fingerprint([source.fingerprint(), *conditions])
-
-
-def merged(
-    known: Sequence[str], days: Sequence[str], declared: set[str], ledger: Path
-) -> list[str]:
-    """The known sessions, and the later ones among the days with bars.
-
-    Args:
-        known: sessions of the ledger, in order.
-        days: days with bars now, in order.
-        declared: days that the YAML declares closed or special; the YAML decides about them.
-        ledger: the ledger's file, for the error.
-
-    Raises:
-        SourceError: the data has bars on a day before the newest known session that was none.
-    """
-    if not known:
-        return list(days)
-    newest, accepted = known[-1], set(known) | declared
-    inserted = [key for key in days if key <= newest and key not in accepted]
-    if inserted:
-        raise SourceError(
-            f"the data now has bars of {name_sessions(inserted)}, which was no session when later "
-            f"ones were made: every ordinal after it would shift. If the bars are a mistake, "
-            f"remove them or put the day under market.closed; if it was a session, put it under "
-            f"market.extra_sessions and make what follows again, or remove {ledger} and the "
-            f"warehouse to start over"
-        )
-    return [*known, *(key for key in days if key > newest)]
 
 
 def ahead(known: Sequence[str], end: dt.date | None, today: dt.date) -> list[str]:
@@ -239,33 +215,3 @@ def usual_weekdays(known: Sequence[str]) -> list[int]:
     counts = days[days >= begin].day_of_week.value_counts()
     possible = pd.date_range(begin, days[-1]).day_of_week.value_counts()
     return sorted(int(w) for w in counts.index if 2 * counts[w] > possible[w])
-
-
-def _read_ledger(ledger: Path) -> dict[str, Any]:
-    """Read the ledger's `fingerprint` and `sessions`; None and no session if it is absent.
-
-    Raises:
-        ConfigError: the file is damaged.
-    """
-    try:
-        content = json.loads(ledger.read_text(encoding="utf-8"))
-        sessions = [str(dt.date.fromisoformat(key)) for key in content["sessions"]]
-        if sessions != sorted(set(sessions)):
-            raise ValueError("the sessions do not ascend")
-        return {"fingerprint": content["fingerprint"], "sessions": sessions}
-    except FileNotFoundError:
-        return {"fingerprint": None, "sessions": []}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{ledger}, the calendar seen so far, cannot be read: {error}; restore it from a "
-            f"backup: the sessions are the folders of the warehouse's table ohlcv"
-        ) from error
-
-
-def _write_ledger(ledger: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=0) + "\n"
-    try:
-        if not ledger.is_file() or ledger.read_text(encoding="utf-8") != text:
-            atomic_write(ledger, text.encode())
-    except OSError as error:
-        logger.warning("the calendar derived from the data was not kept in %s: %s", ledger, error)

@@ -10,13 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from pipelines.calendar.sessions import Sessions
 from pipelines.calendar.training_plan import TrainingPlan
-from pipelines.config.calendar import calendar_identity
+from pipelines.config.calendar import calendar_identity, exchange_of
 from pipelines.config.market_file import FactoryConfig
 from pipelines.config.models import ModelSpec, model_spec
 from pipelines.config.sources import source_identity
 from pipelines.errors import ConfigError
+from pipelines.market.calendar_end import calendar_end
 from pipelines.market.calendars import market_sessions
 from pipelines.market.membership import read_universe
 from pipelines.market.paths import Paths, data_root
@@ -130,10 +133,16 @@ class Market:
     def _sessions(self) -> Sessions:
         """The market's sessions; a calendar derived from the data looks at its source."""
         market, where = self.config.market, self.config.warehouse or self.paths.warehouse
+        exchange = exchange_of(market.calendar)
+
+        def source() -> BarSource:
+            known = None if exchange is None else Sessions.of(exchange, market.start, market.end)
+            return self._source or make_source(market, known, self.paths.downloads)
+
         return market_sessions(
             market,
             self.paths.calendar,
-            lambda: self._source or make_source(market, None, self.paths.downloads),
+            source,
             lambda: Store(where).has_partitions("ohlcv"),
             keep=not self._read_only,
         )
@@ -208,6 +217,11 @@ class Market:
                 f"{self.sessions.first}; wait until it is, or move market.start back"
             )
         return closed[-1]
+
+    def calendar_end(self) -> str | None:
+        """A remark that the end of what the calendar knows is near or past; None if it is not."""
+        today = str(pd.Timestamp.now(tz=self.sessions.timezone).date())
+        return calendar_end(self.config.market, self.sessions, today)
 
     @property
     def feature_set(self) -> FeatureSet:

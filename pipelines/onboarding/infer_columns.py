@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+from zoneinfo import available_timezones
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from pipelines.config.types import EPOCH
 from pipelines.errors import SourceError
+from pipelines.onboarding.infer_timezone import zone_as_written
 from pipelines.sources.base import NOTHING
 from pipelines.sources.session_dates import epoch_of
 
@@ -42,9 +44,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 """Columns of a table in our words, and the names that others give them."""
 
 REQUIRED = ("open", "high", "low", "close", "volume")
-_ZONES = ("UTC", "America/New_York", "Europe/London", "Asia/Shanghai", "Asia/Tokyo")
 _FORMS = ("%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y",
           "%d-%b-%Y", "%b %d, %Y")  # fmt: skip
+_MOMENT = re.compile(r"\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})$")
 _EPOCHS = ((1e8, 1e10, "epoch_s"), (1e11, 1e13, "epoch_ms"), (1e14, 1e16, "epoch_us"),
            (1e17, 1e19, "epoch_ns"))  # fmt: skip
 _QLIB_CODE = re.compile(r"^((sh|sz|bj)[.]?\d{6}|\d{6}[.](sh|sz|ss|bj|xshg|xshe))$", re.IGNORECASE)
@@ -73,7 +75,9 @@ def missing_columns(recognised: Collection[str], *, files: int) -> list[str]:
 
 
 def guess_dates(kind: pa.DataType, values: Sequence[Any], column: str) -> dict[str, str]:
-    """Infer `date_format` and `timezone` of a date column, as far as it needs them.
+    """Infer `date_format` of a date column, and the `timezone` that moments state, or UTC.
+
+    The zone is a first one: `infer_calendar.choose` finds the zone in which moments have their day.
 
     Args:
         kind: the column's type.
@@ -86,16 +90,15 @@ def guess_dates(kind: pa.DataType, values: Sequence[Any], column: str) -> dict[s
     if pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None):
         return {}
     if pa.types.is_timestamp(kind):
-        return {"timezone": _zone(pd.DatetimeIndex(pd.to_datetime(list(values), utc=True)))}
+        return {"timezone": kind.tz if kind.tz in available_timezones() else "UTC"}
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return _of_numbers([float(v) for v in values], column)
     texts = [str(v).strip() for v in values]
     if texts and all(re.fullmatch(r"\d{9,19}", text) for text in texts):
         return _of_numbers([float(text) for text in texts], column)
     if texts and all(re.match(r"\d{4}-\d{2}-\d{2}", text) for text in texts):
-        moments = pd.to_datetime(pd.Series(texts), format="ISO8601", errors="coerce", utc=True)
-        zoned = any(re.search(r"\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})$", text) for text in texts)
-        return {"timezone": _zone(pd.DatetimeIndex(moments.dropna()))} if zoned else {}
+        moments = [text for text in texts if _MOMENT.search(text)]
+        return {"timezone": zone_as_written(moments) or "UTC"} if moments else {}
     fitting = [form for form in _FORMS if _parses(texts, form)]
     if not fitting:
         raise SourceError(_unknown_dates(texts, column))
@@ -141,15 +144,6 @@ def _of_numbers(numbers: Sequence[float], column: str) -> dict[str, str]:
         f"{odd[0] if numbers else 'none'}: expected 20240131, or moments since 1970; say how "
         f"it is written with --date-format, or name the date's column, --column date=NAME"
     )
-
-
-def _zone(moments: pd.DatetimeIndex) -> str:
-    """Find the first time zone in which every moment is a midnight, else UTC."""
-    for zone in _ZONES:
-        local = moments.tz_convert(zone)
-        if len(local) and bool((local == local.normalize()).all()):
-            return zone
-    return "UTC"
 
 
 def _parses(texts: Sequence[str], form: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,33 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
+from pipelines.calendar.exchanges import exchanges_since
 from pipelines.config.market_file import RESERVED
-from pipelines.config.sources import SourceConfig, anchored
+from pipelines.config.sources import (
+    FilesSource,
+    QlibBinSource,
+    SourceConfig,
+    SqlSource,
+    anchored,
+)
 from pipelines.errors import ConfigError, SourceError, name_sessions
 from pipelines.onboarding.infer_adjustment import amount_scale, factor_kind, split_like
 from pipelines.onboarding.infer_calendar import (
     CalendarFit,
-    best_calendars,
-    fit_calendar,
+    Choice,
+    choose,
     market_days,
     require_known,
+    shown_names,
 )
 from pipelines.onboarding.infer_source import Described, describe
+from pipelines.onboarding.infer_timezone import USUAL_ZONES, datings
 from pipelines.onboarding.training_windows import plan_windows
 from pipelines.onboarding.yaml_template import Draft
+from pipelines.sources.database import SqlBars
 from pipelines.sources.files import FilesBars
 from pipelines.sources.qlib_bin import QlibBars
+from pipelines.sources.session_dates import MOMENTS
 
 _MOST_EXCEPTIONS = 40  # days listed in the YAML; more, and the calendar is not the market's
 
@@ -44,6 +55,7 @@ class Wishes:
         kind: the source's kind.
         path: the path of the data.
         calendar: a name of `exchange_calendars`, or `data`.
+        timezone: the time zone in which moments have their day.
         name: the market's name.
         universe: a file of membership, or the name of one of a qlib provider.
         columns: our name -> theirs.
@@ -54,6 +66,7 @@ class Wishes:
     kind: str
     path: str
     calendar: str | None = None
+    timezone: str | None = None
     name: str | None = None
     universe: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -66,7 +79,8 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
 
     Raises:
         SourceError: the data cannot be read.
-        ConfigError: the data has too few sessions, or no calendar fits it.
+        ConfigError: the data has too few sessions, or the calendar that was named does not fit.
+        UndecidedError: several calendars or time zones fit the data equally well.
     """
     # The columns of the source come first, then its days.
     description = describe(
@@ -77,17 +91,19 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
         writing=wishes.writing,
     )
     notes = list(description.notes)
-    counts = _source(description.section).days()
-    today = str(pd.Timestamp.now().date())
-    counts = counts[(counts > 0) & (counts.index < today)]
-    if counts.empty:
-        raise SourceError(f"{wishes.path} has no row dated before today")
-    # The calendar decides which days are sessions, the bars decide the price basis.
-    fit = _calendar(counts, wishes.calendar, notes)
+    if wishes.calendar not in (None, "data"):
+        require_known(str(wishes.calendar))
+    # Calendar and time zone decide which days are sessions, the bars decide the price basis.
+    choice = _choice(description.section, wishes)
+    fit, counts = _checked(choice, wishes.calendar, notes), choice.dating.counts
     days = market_days(counts)
-    calendar = fit.name if fit is not None else _derived(counts, description.section)
+    zone = choice.zone or wishes.timezone or "UTC"
+    calendar = fit.name if fit is not None else _derived(counts, zone)
+    zoned = {} if choice.zone is None else {"timezone": choice.zone}
+    description = replace(description, section={**description.section, **zoned})
     bars = _bars(description, days)
     section, vwap, remarks = _prices(description, bars, notes)
+    remarks |= _reasons(choice, wishes)
     closed = fit.absent if fit is not None else ()
     if closed:
         remarks["closed"] = "the data has no row at all on them"
@@ -128,42 +144,131 @@ def _source(section: Mapping[str, Any]) -> Any:
     return QlibBars(config) if config.kind == "qlib_bin" else FilesBars(config)
 
 
-def _calendar(counts: pd.Series[int], wish: str | None, notes: list[str]) -> CalendarFit | None:
-    """The fitting calendar; None if sessions are to be derived from the data."""
-    if wish == "data":
+def moment_counts(source: FilesSource | SqlSource | QlibBinSource) -> pd.Series[int]:
+    """Count the rows of a source by moment, or by day where dates are days.
+
+    Raises:
+        SourceError: the data cannot be read.
+    """
+    if isinstance(source, QlibBinSource):
+        return QlibBars(source).days()
+    if isinstance(source, SqlSource):
+        return SqlBars(source.model_copy(update={"timezone": MOMENTS})).days()
+    return FilesBars(source.model_copy(update={"timezone": MOMENTS})).days()
+
+
+def choice_of(
+    moments: pd.Series[int],
+    *,
+    stated: str | None = None,
+    timezone: str | None = None,
+    calendar: str | None = None,
+) -> Choice:
+    """Choose the days that rows before the present day have, and the calendar that they follow.
+
+    Args:
+        moments: number of rows by moment or by day, in order.
+        stated: the time zone that the data states.
+        timezone: the time zone that a person named; no other is tried.
+        calendar: the calendar that a person named, or `data`.
+
+    Raises:
+        SourceError: there is no row before the present day.
+        UndecidedError: several time zones or calendars fit equally well.
+        ConfigError: the calendar that was named is not known for these years.
+    """
+    today = str(pd.Timestamp.now().date())
+    moments = moments[(moments > 0) & (moments.index < today)]
+    if moments.empty:
+        raise SourceError("no row is dated before today")
+    day_before = pd.Timestamp(market_days(moments)[0][:10]) - pd.Timedelta(days=1)
+    exchanges = exchanges_since(str(day_before.date()))
+    own = (exchange.timezone for exchange in exchanges)
+    zones = (*filter(None, [stated]), *USUAL_ZONES, *own) if timezone is None else (timezone,)
+    found = [
+        replace(dating, counts=dating.counts[dating.counts.index < today])
+        for dating in datings(moments, zones, only=timezone is not None)
+    ]
+    return choose(found, exchanges, calendar=calendar, stated=stated)
+
+
+def _choice(section: Mapping[str, Any], wishes: Wishes) -> Choice:
+    """The days of the data and the calendar that they follow."""
+    config = TypeAdapter[Any](SourceConfig).validate_python(dict(section))
+    zone = section.get("timezone", "UTC")
+    try:
+        return choice_of(
+            moment_counts(config),
+            stated=None if zone == "UTC" else zone,
+            timezone=wishes.timezone,
+            calendar=wishes.calendar,
+        )
+    except SourceError as error:
+        raise SourceError(f"{wishes.path}: {error}") from error
+
+
+def _checked(choice: Choice, wish: str | None, notes: list[str]) -> CalendarFit | None:
+    """The calendar of a choice, in words; None if sessions are to be derived from the data.
+
+    Raises:
+        ConfigError: a calendar that was named differs from the data on too many days.
+    """
+    fit = choice.fit
+    if choice.zone is not None:
+        notes.append(f"time zone  {choice.zone}: {_zone_reason(choice)}")
+    others = ", ".join(f"{name} {share:.1%}" for name, share in choice.others)
+    if fit is None:
+        if wish is None:
+            best = f"the best are {others}" if others else "none is known so far back"
+            notes.append(f"calendar   from the data: no exchange's fits its days ({best})")
         return None
-    if wish:
-        require_known(wish)
-    fits = [fit_calendar(counts, wish)] if wish else best_calendars(counts)
-    best = fits[0] if fits else None
-    others = ", ".join(f"{fit.name} {fit.share:.1%}" for fit in fits[1:3])
-    if best is None or (not best.fits and wish is None):
-        shown = f"the best are {best.name} {best.share:.1%}, {others}" if best else "none is known"
-        notes.append(f"calendar   from the data: no exchange's fits its days ({shown})")
-        return None
-    exceptions = len(best.absent) + len(best.extra)
+    exceptions = len(fit.absent) + len(fit.extra)
     if exceptions > _MOST_EXCEPTIONS:
         raise ConfigError(
-            f"calendar {best.name} differs from the days of the data on {exceptions} days "
-            f"(no row on {name_sessions(best.absent) or 'none'}; no session on "
-            f"{name_sessions(best.extra) or 'none'}); choose another, or --calendar data"
+            f"calendar {fit.name} differs from the days of the data on {exceptions} days "
+            f"(no row on {name_sessions(fit.absent) or 'none'}; no session on "
+            f"{name_sessions(fit.extra) or 'none'}); choose another, or --calendar data"
         )
-    notes.append(f"calendar   {best.name}, {best.share:.1%} of days in common"
+    notes.append(f"calendar   {fit.name}, {fit.share:.1%} of days in common"
                  + (f" (then {others})" if others else ""))  # fmt: skip
-    if best.absent:
-        notes.append(
-            f"           its sessions without a row: {name_sessions(best.absent)} (closed)"
-        )
-    if best.extra:
-        notes.append(f"           days with bars that it has not: {name_sessions(best.extra)} "
+    if choice.same:
+        until = "" if choice.parts is None else f"; one of them differs on {choice.parts}"
+        notes.append(f"           the same sessions: {', '.join(choice.same)}{until}")
+    if fit.absent:
+        notes.append(f"           its sessions without a row: {name_sessions(fit.absent)} (closed)")
+    if fit.extra:
+        notes.append(f"           days with bars that it has not: {name_sessions(fit.extra)} "
                      f"(extra_sessions)")  # fmt: skip
-    return best
+    return fit
 
 
-def _derived(counts: pd.Series[int], section: Mapping[str, Any]) -> dict[str, Any]:
+def _zone_reason(choice: Choice) -> str:
+    """Say why a time zone was taken."""
+    zone, dating = choice.zone, choice.dating
+    if zone in (*dating.midnights, *dating.elsewhere):
+        return "moments are midnights there"
+    if choice.fit is not None and zone == choice.fit.timezone:
+        return f"that of {choice.fit.name}"
+    return "the days that fit best; other zones give the same"
+
+
+def _reasons(choice: Choice, wishes: Wishes) -> dict[str, str]:
+    """Remarks for the YAML on time zone and calendar."""
+    fit, remarks = choice.fit, {}
+    if choice.zone is not None:
+        reason = "as given" if wishes.timezone is not None else _zone_reason(choice)
+        remarks["timezone"] = f"in which a moment's day is read: {reason}"
+    if fit is not None:
+        same = f"; the same as {shown_names(choice.same)}" if choice.same else ""
+        reason = "as given" if wishes.calendar is not None else f"{fit.share:.1%} of days in common"
+        remarks["calendar"] = f"partitions are its sessions: {reason}{same}"
+    return remarks
+
+
+def _derived(counts: pd.Series[int], zone: str) -> dict[str, Any]:
     return {
         "from": "data",
-        "timezone": section.get("timezone", "UTC"),
+        "timezone": zone,
         "min_instruments": max(1, int(0.2 * counts.median())),
     }
 

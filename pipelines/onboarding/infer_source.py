@@ -121,7 +121,8 @@ def _files(
         section["columns"] = differ
     if date_format is not None:
         section["date_format"] = date_format
-        section |= {"timezone": "UTC"} if date_format.startswith("epoch") else {}
+        is_moment = date_format.startswith("epoch") or "%z" in date_format
+        section |= {"timezone": "UTC"} if is_moment else {}
     elif "date" in names:
         kind = sample.head.schema.field(names["date"]).type
         values = sample.head[names["date"]].unique().drop_null().to_pylist()

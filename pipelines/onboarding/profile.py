@@ -44,6 +44,7 @@ class Profile:
         strays: number of rows by day, for days that are no sessions.
         before: number of rows before the market's start.
         after: number of rows after its end.
+        beyond: number of rows by day, for days after the last session that the calendar knows.
         future: number of rows by day, for days after the present one.
     """
 
@@ -60,6 +61,7 @@ class Profile:
     strays: Mapping[str, int] = field(default_factory=dict)
     before: int = 0
     after: int = 0
+    beyond: Mapping[str, int] = field(default_factory=dict)
     future: Mapping[str, int] = field(default_factory=dict)
 
     def gaps(self) -> pd.Series[int]:
@@ -143,6 +145,9 @@ def _days(profile: Profile, days: pd.Series[int], market: Market, now: str) -> l
     profile.absent = tuple(key for key in profile.sessions if key not in rows)
     profile.before = sum(n for day, n in rows.items() if day < first)
     profile.after = sum(n for day, n in rows.items() if end and str(end) < day <= now)
+    known_to = market.sessions.known_to
+    if known_to is not None and (end is None or str(end) > known_to):
+        profile.beyond = {day: n for day, n in rows.items() if known_to < day < now}
     profile.future = {day: n for day, n in rows.items() if day > now}
     profile.strays = {
         day: n for day, n in rows.items() if first <= day <= last and day not in market.sessions

@@ -124,8 +124,8 @@ def draft_yaml(draft: Draft) -> str:
         # The market: source, calendar, members and the policies of its bars.
         "market:",
         "  source:",
-        *_source(draft.source, draft.remarks.get("basis")),
-        *_calendar(draft.calendar),
+        *_source(draft.source, draft.remarks),
+        *_calendar(draft.calendar, draft.remarks.get("calendar")),
         _line(f"  closed: {_list(draft.closed)}", draft.remarks.get("closed")
               or "sessions of the calendar on which the market was closed after all"),
         _line(f"  extra_sessions: {_list(draft.extra)}",
@@ -226,12 +226,12 @@ models:                         # an entry a model; what is left out is qlib's b
 """.splitlines()
 
 
-def _source(source: Mapping[str, Any], remark: str | None) -> list[str]:
+def _source(source: Mapping[str, Any], remarks: Mapping[str, str]) -> list[str]:
     lines = []
     for key, value in source.items():
-        comment = _SOURCE[key]
+        comment = _SOURCE[key] if key != "timezone" else remarks.get(key, _SOURCE[key])
         if key == "basis" and isinstance(value, str):
-            comment = remark or _BASIS[value]
+            comment = remarks.get(key) or _BASIS[value]
         if isinstance(value, Mapping):
             lines.append(_line(f"    {key}:", comment))
             for name, inner in value.items():
@@ -243,10 +243,10 @@ def _source(source: Mapping[str, Any], remark: str | None) -> list[str]:
     return lines
 
 
-def _calendar(calendar: Any) -> list[str]:
+def _calendar(calendar: Any, remark: str | None) -> list[str]:
     if isinstance(calendar, str):
-        return [_line(f"  calendar: {_scalar(calendar)}",
-                      "a calendar of exchange_calendars: partitions are its sessions")]  # fmt: skip
+        comment = remark or "a calendar of exchange_calendars: partitions are its sessions"
+        return [_line(f"  calendar: {_scalar(calendar)}", comment)]
     return [
         _line("  calendar:", "no exchange's calendar fits well:"),
         _line("    from: data", "sessions are the days that have bars"),

@@ -13,8 +13,10 @@ import pandas as pd
 
 from pipelines.config.sources import NetworkSource
 from pipelines.errors import ConfigError, PipelineError, name_sessions
+from pipelines.market.calendar_end import calendar_end, way_on
 from pipelines.market.input_versions import learning_window
 from pipelines.market.market import Market
+from pipelines.onboarding.misdated import misdated
 from pipelines.onboarding.profile import Profile, profile_market
 
 _LEAST_FIT = 20  # sessions of the fit window
@@ -45,6 +47,10 @@ def problems_of(market: Market, today: str | None = None) -> Findings:
         today: the present day (default: now).
     """
     findings = Findings()
+    now = today or str(pd.Timestamp.now(tz=market.sessions.timezone).date())
+    end = calendar_end(market.config.market, market.sessions, now)
+    if end is not None:
+        findings.remarks.append(end)
     for question in (_spans, _windows, _universe):
         _ask(findings, question, market)
     if isinstance(market.config.market.source, NetworkSource):
@@ -58,7 +64,7 @@ def problems_of(market: Market, today: str | None = None) -> Findings:
     except PipelineError as error:
         findings.problems.append(f"market.source: {error}")
         return findings
-    for question_of_data in (_sessions, _coverage, _members, _amounts, _portfolio):
+    for question_of_data in (misdated, _sessions, _coverage, _members, _amounts, _portfolio):
         _ask(findings, question_of_data, market, findings.profile)
     findings.remarks += _remarks(market, findings.profile)
     return findings
@@ -80,9 +86,10 @@ def _spans(market: Market) -> Iterator[str]:
     end, sessions = market.config.market.end, market.sessions
     last = pd.Timestamp(sessions.keys[-1])
     if end is not None and (pd.Timestamp(end) - last).days > _LONGEST_BREAK:
+        way = way_on(market.config.market.calendar)
         yield (
             f"market.end: {end} is given, and calendar {sessions.calendar} is known to "
-            f"{sessions.keys[-1]}; end there, or leave market.end out for a market that goes on"
+            f"{sessions.keys[-1]}; end there, or say how it goes on: {way}"
         )
 
 
@@ -228,6 +235,11 @@ def _remarks(market: Market, profile: Profile) -> list[str]:
             f"{sum(profile.strays.values()):,} rows on {name_sessions(profile.strays)}, which are "
             f"no sessions: set aside as off_calendar; if one was, name it under "
             f"market.extra_sessions"
+        )
+    if profile.beyond:
+        remarks.append(
+            f"{sum(profile.beyond.values()):,} rows on {name_sessions(profile.beyond, unit='days')}"
+            f" are not read: they lie after the last session that the calendar knows"
         )
     if profile.before:
         remarks.append(f"{profile.before:,} rows before market.start are not read")

@@ -68,6 +68,13 @@ def run_backfill(
     if start > end:
         raise PipelineError(f"--start {start} is after --end {end}")
     sessions = closed_between(market, start, end)
+    calendar_end = market.calendar_end()
+    if calendar_end is not None:
+        known_to = market.sessions.known_to
+        cut = (
+            f"the range ends at {sessions[-1]}: " if known_to is not None and known_to < end else ""
+        )
+        console.print(f"{cut}{calendar_end}", soft_wrap=True, highlight=False)
     stages = stages_of(market)
     defs = build_definitions(market, stages)
     names = default_assets(market, stages) if select is None else selected_assets(defs, select)

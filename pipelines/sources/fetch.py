@@ -13,12 +13,19 @@ from pipelines.errors import BarsNotArrivedError, SourceError, name_sessions
 from pipelines.sources.base import RAW_COLUMNS, BarSource, DatedSource, SpanSource
 
 
-def fetch_bars(source: BarSource, keys: Sequence[str]) -> pd.DataFrame:
+def fetch_bars(
+    source: BarSource, keys: Sequence[str], provisional: str | None = None
+) -> pd.DataFrame:
     """Fetch the bars of some sessions, and confirm that every session has some.
 
+    Args:
+        source: the bars.
+        keys: sessions.
+        provisional: the first session that may turn out a holiday; None for none.
+
     Raises:
-        BarsNotArrivedError: sessions later than the newest that the source has; those before it
-            are all there.
+        BarsNotArrivedError: sessions later than the newest that the source has, or provisional
+            ones; the others are all there.
         SourceError: a column is absent, a row belongs to a session that was not asked for, or a
             session has no row at all.
     """
@@ -30,7 +37,7 @@ def fetch_bars(source: BarSource, keys: Sequence[str]) -> pd.DataFrame:
             f"not asked for"
         )
     if sessions - days:
-        raise _absence(source, type(source).__name__, sessions - days)
+        raise _absence(source, sessions - days, provisional)
     return frame.reset_index(drop=True)
 
 
@@ -52,7 +59,7 @@ def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -
         BarsNotArrivedError, SourceError: as `fetch_bars`.
     """
     if not isinstance(source, SpanSource):
-        frame = fetch_bars(source, keys)
+        frame = fetch_bars(source, keys, sessions.provisional)
         return frame.assign(session=frame["date"])
     before = sessions.back(keys[0], 1)
     first = keys[0] if before is None else str(dt.date.fromisoformat(before) + dt.timedelta(days=1))
@@ -62,7 +69,7 @@ def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -
     is_wanted = np.array([key in session_keys for key in stored_with], dtype=bool)
     empty_keys = session_keys - set(days)
     if empty_keys:
-        raise _absence(source, type(source).__name__, empty_keys)
+        raise _absence(source, empty_keys, sessions.provisional)
     frame["session"] = pd.Series(np.array(stored_with, dtype=object)[at], frame.index, dtype="str")
     return frame[is_wanted[at]].reset_index(drop=True)
 
@@ -82,17 +89,26 @@ def _columns_of(source: BarSource, frame: pd.DataFrame) -> pd.DataFrame:
     return frame[list(RAW_COLUMNS)]
 
 
-def _absence(source: BarSource, name: str, missing: set[str]) -> SourceError:
-    """The error for sessions without a bar: their bars are late, or absent."""
-    newest = None
+def _absence(source: BarSource, missing: set[str], provisional: str | None) -> SourceError:
+    """The error for sessions without a bar: their bars are late or absent, or it was a holiday."""
+    name, newest = type(source).__name__, None
+    doubtful = {key for key in missing if provisional is not None and key >= provisional}
     if isinstance(source, DatedSource):
         newest = _newest(source, min(missing))
         holes = {key for key in missing if newest is not None and key <= newest}
+        if holes and holes <= doubtful:
+            return BarsNotArrivedError(
+                f"{name} has no bar at all for {name_sessions(missing)}, weekdays beyond what the "
+                f"calendar knows, and reaches {newest}: one that was a holiday is passed over once "
+                f"a later day has bars, or name it under market.calendar.closures; nothing was "
+                f"written"
+            )
         if newest is not None and not holes:
+            maybe = ", or it was a holiday beyond what the calendar knows" if doubtful else ""
             return BarsNotArrivedError(
                 f"{name} has no bar at all for {name_sessions(missing)}: the newest session that "
-                f"it has is {newest}, so the data has not arrived yet; nothing was written, run "
-                f"it again once it is there"
+                f"it has is {newest}, so the data has not arrived yet{maybe}; nothing was written, "
+                f"run it again once it is there"
             )
         missing = holes or missing
     span = "" if newest is None else f", though it reaches {newest}"

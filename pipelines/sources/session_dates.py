@@ -20,6 +20,9 @@ from pipelines.errors import SourceError
 
 _ZONED = re.compile(r"\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})$")
 
+MOMENTS = "moments"
+"""In a time zone's place: keys are the moments themselves, `2024-01-31T05:00:00Z`."""
+
 
 def session_keys(
     values: pa.ChunkedArray | pa.Array,
@@ -35,7 +38,8 @@ def session_keys(
     Args:
         values: dates, time stamps, text or integers.
         form: a strptime form, one of `EPOCHS`, `EPOCH`, or None for ISO dates and typed columns.
-        zone: the time zone in which a time stamp with a zone, or an epoch, has its day.
+        zone: the time zone in which a time stamp with a zone, or an epoch, has its day; `MOMENTS`
+            asks for the moment instead of the day.
         place: the column's name in messages.
         optional: allow missing dates.
         first_row: the number of rows of the table before these, for messages; None if unknown.
@@ -64,7 +68,9 @@ def session_keys(
             f"'%d/%m/%Y' or epoch_ms; lines of a CSV that are no bars, such as titles and "
             f"totals, are left out by source.skip_lines (--skip-lines)"
         )
-    keys = pa.array(days.dt.strftime("%Y-%m-%d").to_numpy(dtype=object), pa.string())
+    is_moment = isinstance(days.dtype, pd.DatetimeTZDtype)
+    text = days.dt.strftime("%Y-%m-%dT%H:%M:%SZ" if is_moment else "%Y-%m-%d")
+    keys = pa.array(text.to_numpy(dtype=object), pa.string())
     return keys.take(values.indices)
 
 
@@ -163,5 +169,5 @@ def _in_zone(moments: pd.Series[Any], zone: str | None, place: str) -> pd.Series
             f"{place} holds times with a time zone, and their day depends on where one stands: "
             f"set source.timezone to the market's, as in America/New_York"
         )
-    local: pd.Series[Any] = moments.dt.tz_convert(zone).dt.tz_localize(None)
-    return local
+    local: pd.Series[Any] = moments.dt.tz_convert("UTC" if zone == MOMENTS else zone)
+    return local if zone == MOMENTS else local.dt.tz_localize(None)

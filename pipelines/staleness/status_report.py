@@ -80,6 +80,7 @@ class StatusReport:
         revisions: sessions of which an earlier, served version is kept, by table.
         restated: sessions whose bars the source now gives differently; None if not compared.
         busy: the run or backfill that is at work on the market, in words; None if none is.
+        calendar: a remark on the end of what the calendar knows; None if it is far.
     """
 
     market: str
@@ -89,6 +90,7 @@ class StatusReport:
     revisions: dict[str, int]
     restated: tuple[str, ...] | None
     busy: str | None = None
+    calendar: str | None = None
 
     @property
     def is_current(self) -> bool:
@@ -123,6 +125,7 @@ class StatusReport:
             "revisions": self.revisions,
             "restated": None if self.restated is None else list(self.restated),
             "busy": self.busy,
+            "calendar": self.calendar,
         }
 
 
@@ -183,6 +186,7 @@ def status_report(
         revisions={t: len(revisions.sessions(store, t)) for t in revisions.tables(store)},
         restated=restated_keys,
         busy=work_in_progress(instance, market.sessions.keys),
+        calendar=market.calendar_end(),
     )
 
 

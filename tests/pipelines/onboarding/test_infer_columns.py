@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.errors import ConfigError, SourceError
 from pipelines.onboarding.infer_adjustment import amount_scale, factor_kind, split_like
-from pipelines.onboarding.infer_calendar import best_calendars, fit_calendar, market_days
+from pipelines.onboarding.infer_calendar import market_days
 from pipelines.onboarding.infer_columns import (
     guess_codes,
     guess_columns,
@@ -17,6 +17,7 @@ from pipelines.onboarding.infer_columns import (
     is_status,
     missing_columns,
 )
+from pipelines.onboarding.infer_market import choice_of
 from pipelines.onboarding.training_windows import NEEDED, plan_windows
 from tests.pipelines.onboarding.conftest import SESSIONS
 
@@ -59,7 +60,10 @@ def test_what_is_missing_is_named():
         (pa.timestamp("us"), [], {}),
         (pa.string(), ["2024-01-31", "2024-02-01"], {}),
         (pa.string(), ["2024-01-31 00:00:00"], {}),
-        (pa.string(), ["2024-01-31T05:00:00Z"], {"timezone": "America/New_York"}),
+        (pa.string(), ["2024-01-31T05:00:00Z"], {"timezone": "UTC"}),
+        (pa.string(), ["2024-01-31T00:00:00-05:00"], {"timezone": "America/New_York"}),
+        (pa.string(), ["2024-01-31 16:00+01:00", "2024-07-31 16:00+02:00"],
+         {"timezone": "Europe/Berlin"}),
         (pa.string(), ["20240131"], {"date_format": "%Y%m%d"}),
         (pa.int64(), [20240131, 20240201], {"date_format": "%Y%m%d"}),
         (pa.int64(), [1546300800000], {"date_format": "epoch_ms", "timezone": "UTC"}),
@@ -68,9 +72,10 @@ def test_what_is_missing_is_named():
         (pa.string(), ["31/01/2024", "01/02/2024"], {"date_format": "%d/%m/%Y"}),
         (pa.string(), ["01/31/2024"], {"date_format": "%m/%d/%Y"}),
         (pa.string(), ["Jan 31, 2024"], {"date_format": "%b %d, %Y"}),
-        (pa.timestamp("ns", "UTC"),
-         [pd.Timestamp("2024-01-30 16:00", tz="UTC"), pd.Timestamp("2024-01-31 16:00", tz="UTC")],
-         {"timezone": "Asia/Shanghai"}),
+        (pa.timestamp("ns", "Europe/Paris"), [pd.Timestamp("2024-01-30", tz="Europe/Paris")],
+         {"timezone": "Europe/Paris"}),
+        (pa.timestamp("ns", "+01:00"), [pd.Timestamp("2024-01-30", tz="+01:00")],
+         {"timezone": "UTC"}),
         (pa.timestamp("ns", "UTC"), [pd.Timestamp("2024-01-30 21:30", tz="UTC")],
          {"timezone": "UTC"}),
     ],
@@ -151,7 +156,7 @@ def test_the_calendar_that_fits_is_found_and_where_it_does_not():
     keys = [key for key in SESSIONS.keys if key != "2018-06-01"]
     counts = counts_of([*keys, "2018-06-09"])
     counts["2018-06-16"] = 2  # strays on a Saturday are no session
-    best = best_calendars(counts.sort_index())[0]
+    best = choice_of(counts.sort_index()).fit
     assert (best.name, best.fits) == ("XNYS", True)
     assert best.absent == ("2018-06-01",)
     assert best.extra == ("2018-06-09",)
@@ -160,11 +165,11 @@ def test_the_calendar_that_fits_is_found_and_where_it_does_not():
 
 
 def test_round_the_clock_and_none_at_all():
-    every = pd.date_range("2018-01-01", "2018-12-31").strftime("%Y-%m-%d")
-    assert best_calendars(counts_of(every))[0].name == "24/7"
+    every = pd.date_range("2018-01-02", "2018-12-31").strftime("%Y-%m-%d")
+    assert choice_of(counts_of(every)).fit.name == "24/7"
     mondays = every[pd.DatetimeIndex(every).day_of_week == 0]
-    assert not best_calendars(counts_of(mondays))[0].fits
-    assert fit_calendar(counts_of(SESSIONS.keys), "XSHG").share < 0.95
+    assert choice_of(counts_of(["2018-01-02", *mondays])).fit is None
+    assert choice_of(counts_of(SESSIONS.keys), calendar="XSHG").fit.share < 0.95
 
 
 # --- windows ---------------------------------------------------------------------------------
