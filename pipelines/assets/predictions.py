@@ -74,18 +74,22 @@ def make_predictions(run: Run, spec: ModelSpec) -> None:
 def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
     """Score a chunk of sessions; a session without a model in force gets an empty partition."""
     market, warehouse, name = run.market, run.market.warehouse, run.stage.name
-    models = warehouse.read(f"{spec.name}_model", keys, needed_by=name)
-    pointers = {f"{row.date:%Y-%m-%d}": row for row in models.frame.itertuples()}
-    scored_keys = [key for key in keys if key in pointers]
+    table = f"{spec.name}_model"
     warm_up = [key for key in keys if key < market.plan.first_trained]
-    versions: dict[str, Mapping[str, Version]] = {f"{spec.name}_model": models.digests}
-    # Sessions before the first training have no model.
+    due_keys = keys[len(warm_up) :]
+    # Sessions before the first training have no model, and a pointer only where one was made.
+    stored_keys = set(warehouse.sessions(table)) if warm_up else set()
+    pointed_keys = [key for key in warm_up if key in stored_keys]
+    made = warehouse.digests(table, pointed_keys, needed_by=name)
     for key in warm_up:
         status = f"warm-up: the first trained session is {market.plan.first_trained}"
-        _write(run, key, PREDICTION.empty(), run.provenance(key, versions, status))
-    due_keys = keys[len(warm_up) :]
+        _write(run, key, PREDICTION.empty(), run.provenance(key, {table: made}, status))
     if not due_keys:
         return
+    models = warehouse.read(table, due_keys, needed_by=name)
+    pointers = {f"{row.date:%Y-%m-%d}": row for row in models.frame.itertuples()}
+    scored_keys = [key for key in due_keys if key in pointers]
+    versions: dict[str, Mapping[str, Version]] = {table: models.digests}
     # One read covers the windows of all sessions, the look-back of the first included.
     window = market.sessions.between(serving_window(market, due_keys[0])[0], due_keys[-1])
     state = load_state(market).hash

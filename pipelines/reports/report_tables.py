@@ -111,11 +111,22 @@ def _figure(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """Tables by the name of their file, that by model first; PNGs by name; remarks for the log."""
+    """Tables by the name of their file, that by model first; PNGs by name; remarks for the log.
+
+    Attributes:
+        page: name of the file of its page, if it has one.
+    """
 
     tables: dict[str, pd.DataFrame]
     pictures: dict[str, bytes]
     notes: list[str]
+    page: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files."""
+        pages = (self.page,) if self.page else ()
+        return (*self.tables, *(f"{name}.png" for name in self.pictures), *pages)
 
 
 def publish(

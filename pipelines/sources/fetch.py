@@ -91,16 +91,17 @@ def _absence(source: BarSource, name: str, missing: set[str]) -> SourceError:
         if newest is not None and not holes:
             return BarsNotArrivedError(
                 f"{name} has no bar at all for {name_sessions(missing)}: the newest session that "
-                f"it has is {newest}, so the data has not arrived yet; nothing was written, run "
-                f"it again once it is there"
+                f"it has is {newest}, so the data has not arrived yet; run it again once it is "
+                f"there",
+                session=min(missing),
             )
         missing = holes or missing
     span = "" if newest is None else f", though it reaches {newest}"
     return SourceError(
         f"{name} has no bar at all for {name_sessions(missing)}{span}: the data has not arrived, "
-        f"or the source does not cover it; nothing was written, run the range again once it is "
-        f"there, end market.end before it, or name days on which the market was closed after all "
-        f"under market.closed"
+        f"or the source does not cover it; run the range again once it is there, end market.end "
+        f"before it, or name days on which the market was closed after all under market.closed",
+        session=min(missing),
     )
 
 

@@ -46,3 +46,13 @@ def test_what_is_short_says_one_line() -> None:
     display.advance("ohlcv", "2020-01-02")
     display.finish("ohlcv")
     assert len(out.getvalue().splitlines()) == 1
+
+
+def test_partitions_without_rows_are_counted() -> None:
+    out = io.StringIO()
+    display = LiveProgress(Console(file=out, width=120), clock=lambda: 0.0)
+    display.start("lstm_evaluation", 3)
+    for key, rows in (("2020-01-02", 0), ("2020-01-03", 0), ("2020-01-06", 1)):
+        display.advance("lstm_evaluation", key, rows)
+    display.finish("lstm_evaluation")
+    assert out.getvalue() == "  lstm_evaluation        3 partitions     0.0 s, 2 without rows\n"
