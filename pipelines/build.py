@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.assets.asset_factory import asset_of
+from pipelines.assets.asset_factory import EXECUTOR, asset_of
 from pipelines.assets.partitions import partitions_definition
 from pipelines.assets.stages import stages as stages_of
 from pipelines.automation.schedule import daily_retraining
@@ -55,7 +55,7 @@ def build_definitions(market: Market, stages: Sequence[Stage] | None = None) -> 
         jobs=[daily, reports, refit],
         schedules=[daily_retraining(market, stages, daily)],
         sensors=[sensor for sensor in sensors if sensor is not None],
-        executor=dg.in_process_executor,
+        executor=EXECUTOR,
     )
 
 
@@ -65,5 +65,5 @@ def _job(name: str, stages: Sequence[Stage], description: str) -> Any:
         name,
         selection=dg.AssetSelection.assets(*(stage.name for stage in stages)),
         description=description,
-        executor_def=dg.in_process_executor,
+        executor_def=EXECUTOR,
     )

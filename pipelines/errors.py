@@ -8,7 +8,16 @@ from rnn_core.suggestions import near_matches
 
 
 class PipelineError(Exception):
-    """Base of every error that the pipeline raises on purpose; its text is meant for a person."""
+    """Base of every error that the pipeline raises on purpose; its text is meant for a person.
+
+    Args:
+        message: the text.
+        session: the first session that cannot be made, if the sessions before it can be.
+    """
+
+    def __init__(self, message: str = "", *, session: str | None = None) -> None:
+        super().__init__(message)
+        self.session = session
 
 
 class ConfigError(PipelineError):
@@ -68,6 +77,10 @@ class OlderStateError(WarehouseError):
 
 class MissingSessionsError(PipelineError):
     """The warehouse lacks sessions that an asset looks back on."""
+
+
+class NothingToReportError(MissingSessionsError):
+    """No session has a figure that a report could show."""
 
 
 class ProcessorStateError(PipelineError):

@@ -3,11 +3,19 @@
 This is the one place where a stage becomes a Dagster definition. The body of every asset is the
 same: refuse sessions that are not over, take the asset's lock, make what is missing or stale
 (`materialize.py`), and hand the results to Dagster.
+
+A session that cannot be made does not hold back those before it. The step hands over the sessions
+at the head of its range and then fails; the steps that read it go on with the head (the executor,
+`EXECUTOR`, lets them begin once the output is there). A session whose bars have not arrived is no
+failure: the step ends without it, and the steps that read it do without it as well, or are skipped
+if there is nothing else to make.
 """
 
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -20,9 +28,11 @@ from pipelines.assets.retries import retry_later
 from pipelines.assets.run import Results, Run
 from pipelines.errors import BarsNotArrivedError, PipelineError, SourceError, name_sessions
 from pipelines.instance.locks import writer_lock
-from pipelines.instance.orphaned_runs import claim_run
+from pipelines.instance.materializations import forget, made_by_run
+from pipelines.instance.orphaned_runs import ONE_PROCESS, claim_run
 from pipelines.instance.progress import progress
-from pipelines.instance.run_history import waits_for_bars_tag
+from pipelines.instance.run_history import WAITING
+from pipelines.instance.waiting import is_last_wait, note_waiting
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage, by_model
 from pipelines.sources.transient import is_transient
@@ -34,6 +44,9 @@ from pipelines.warehouse.schemas import Table
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 
 OWNERS = ["team:research"]
+EXECUTOR = dg.in_process_executor.configured(
+    {"step_dependency_config": {"require_upstream_step_success": False}}, name=ONE_PROCESS
+)
 LATE_KINDS = {Kind.PREDICTION, Kind.PORTFOLIO, Kind.EVALUATION}  # shown as late by the UI
 
 
@@ -67,12 +80,15 @@ def asset_of(
         pool=stage.pool,
         freshness_policy=freshness_policy(market) if stage.kind in LATE_KINDS else None,
         metadata={**_schema_metadata(stage), **stage.metadata},
+        output_required=False,
     )
-    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg] # Dagster wants it bare
-        keys = check_sessions(context.partition_keys, market.sessions) if stage.tables else ()
-        results = Results(context, stage, keys)
+    def asset(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        asked = check_sessions(context.partition_keys, market.sessions) if stage.tables else ()
+        keys = _made_upstream(context, stage, asked)
+        results = Results(context, stage, asked)
         served = Served(market, stages, context.instance)
         run = Run(market, stage, keys, context.log, results, served)
+        stop = None
         # From here on an error still records the sessions that were finished.
         with _at_work(context, run):
             _require_closed(run)
@@ -80,11 +96,14 @@ def asset_of(
                 market, stage.name, run_id=context.run.run_id, on_wait=context.log.info
             ):
                 if stage.tables:
-                    materialize(run, stages, context.instance, context.run.tags)
+                    stop = _materialize(context, run, stages)
                 else:
                     stage.make(run)
                     progress().advance(stage.name, WHOLE)
-            result = results.hand_over(_lineage(stage))
+            if results.head or not asked:
+                handed_over: Sequence[Any] = [results.hand_over(_lineage(stage))]
+            else:
+                handed_over = results.check_results(stops=False)
         if stage.tables:
             try:
                 # The partitions are in place: an old catalog is no reason to fail the run.
@@ -93,9 +112,70 @@ def asset_of(
                 context.log.warning(
                     f"the catalog {market.paths.catalog} was not refreshed: {error}"
                 )
-        return result
+        yield from handed_over
+        if stop is not None:
+            raise stop
 
     return asset
+
+
+def _made_upstream(
+    context: dg.AssetExecutionContext, stage: Stage, keys: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The sessions that every stage which this one reads has made, if it is part of the run."""
+    made = made_by_run(context.instance, context.run.run_id, stage.deps) if keys else {}
+    return tuple(takewhile(lambda key: all(key in done for done in made.values()), keys))
+
+
+def _materialize(
+    context: dg.AssetExecutionContext, run: Run, stages: Sequence[Stage]
+) -> dg.Failure | None:
+    """Make the sessions of a run, or those before the first that cannot be made.
+
+    Returns:
+        The failure to raise once the sessions at the head of the range are handed over; None if
+        all were made, or the others wait for their bars.
+    """
+    try:
+        materialize(run, stages, context.instance, context.run.tags)
+    except PipelineError as error:
+        head, name = run.results.head, run.stage.name
+        left = run.keys[len(head) :]
+        waits = _waits(context, run, error)
+        if run.stage.is_source and not isinstance(error, BarsNotArrivedError):
+            _stops_waiting(context, run, error.session)
+        if not waits and (not head or not left or is_transient(error)):
+            raise
+        run.results.record_done(but=head)
+        if waits:
+            context.log.warning(f"{name_sessions(left)} {WAITING}: {error}")
+            return None
+        return dg.Failure(
+            description=f"{name}: {error}; left out: {name_sessions(left)}, made: the "
+            f"{len(head)} before",
+            allow_retries=False,
+        )
+    return None
+
+
+def _stops_waiting(context: dg.AssetExecutionContext, run: Run, key: str | None) -> None:
+    """Take the observation off the record that a session waits: it has bars, and they are bad."""
+    if key is not None and key not in run.market.warehouse.sessions(run.stage.name):
+        forget(context.instance, run.stage.name, [key], but_of_run=context.run.run_id)
+
+
+def _waits(context: dg.AssetExecutionContext, run: Run, error: PipelineError) -> bool:
+    """True if sessions of a source wait for their bars, which is put on record.
+
+    It is a failure where the session is stored, since the source has lost its bars, and the last
+    time that the schedule asks for a session, so that somebody is told.
+    """
+    key = error.session
+    if not isinstance(error, BarsNotArrivedError) or key is None:
+        return False
+    note_waiting(context, run.stage.name, key, str(error))
+    is_stored = key in run.market.warehouse.sessions(run.stage.name)
+    return not is_stored and not is_last_wait(context.run)
 
 
 @contextmanager
@@ -132,16 +212,12 @@ def _require_closed(run: Run) -> None:
 def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseException) -> None:
     """Turn a transient error into a retry, and an error of the pipeline into a failure.
 
-    A tag of the run tells the schedule that the source does not have the bars yet.
-
     Raises:
         RetryRequested: the network or the file system failed, and retries are left.
         Failure: the pipeline raised the error on purpose; a retry would fail the same way.
     """
     if is_transient(error):
         raise retry_later(context) from error
-    if isinstance(error, BarsNotArrivedError):
-        context.instance.add_run_tags(context.run.run_id, waits_for_bars_tag(context.run.run_id))
     if isinstance(error, PipelineError):
         raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
 

@@ -440,23 +440,33 @@ def write_learning_rows(run: Run) -> None:
             versions[table] = features.digests
             rows = learning_rows(labels.frame, features.frame, state)
             by_session = {f"{key:%Y-%m-%d}": part for key, part in rows.groupby("matured")}
-        parts = [
-            (
-                key,
-                by_session.get(key, DATASET_LEARN.empty())[list(DATASET_LEARN.names)],
-                run.provenance(
-                    key,
-                    versions,
-                    "ok" if decisions[key] is not None else no_label_yet(market),
-                ),
-            )
-            for key in keys
-        ]
-        # Check before writing: a blocking check must leave nothing of its session behind.
-        for key in keys:
-            if decisions[key] is not None:
-                names = len(by_session.get(key, ()))
-                run.check(key, cross_section(names, market.config.checks.dataset.min_names))
-        written = warehouse.write_many(DATASET_LEARN, DATASET_LEARN.name, parts)
-        for key in keys:
-            run.done(key, written[key], decision_date=decisions[key] or "none")
+        parts = _checked_rows(run, by_session, versions, decisions)
+        for key, info in warehouse.write_each(DATASET_LEARN, DATASET_LEARN.name, parts):
+            run.done(key, info, decision_date=decisions[key] or "none")
+
+
+def _checked_rows(
+    run: Run,
+    by_session: Mapping[str, pd.DataFrame],
+    versions: Mapping[str, Mapping[str, Version]],
+    decisions: Mapping[str, str | None],
+) -> Iterator[tuple[str, pd.DataFrame, Provenance]]:
+    """The partitions of some sessions; each is checked before it is yielded and written.
+
+    Args:
+        run: the run.
+        by_session: the rows to learn from.
+        versions: the versions that they are made from.
+        decisions: by session, the decision whose labels matured; None at the market's start.
+
+    Raises:
+        CheckFailedError: a blocking check failed; nothing of its session is yielded.
+    """
+    min_names = run.market.config.checks.dataset.min_names
+    for key, decision in decisions.items():
+        rows, status = by_session.get(key, DATASET_LEARN.empty()), "ok"
+        if decision is None:
+            status = no_label_yet(run.market)
+        else:
+            run.check(key, cross_section(len(rows), min_names))
+        yield key, rows[list(DATASET_LEARN.names)], run.provenance(key, versions, status)

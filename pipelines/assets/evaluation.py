@@ -1,7 +1,8 @@
 """`{name}_evaluation`: IC, rank IC and quantile returns of one decision, a row a session.
 
 Partition D scores the predictions of the decision whose labels matured at D. Without predictions
-(warm-up, or a session that was never run) the partition has no row, and its status says so.
+(warm-up, or a session that was never run) the partition has no row, and its status says so;
+`rnn-pipelines status` names those that should have one.
 """
 
 from __future__ import annotations
@@ -100,7 +101,9 @@ def _evaluate(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
         frame = table.empty()
         status = "ok"
         figures: dict[str, Any] = {}
-        if decision is None or decision not in scores:
+        if key < market.plan.first_trained:
+            status = f"warm-up: the first trained session is {market.plan.first_trained}"
+        elif decision is None or decision not in scores:
             status = f"no prediction was made for the decision of {decision or 'the warm-up'}"
         elif key not in returns:
             status = f"no label of {decision} matured"

@@ -2,11 +2,12 @@
 
 A long range is made in stretches of sessions, so that memory does not grow with it: each is
 fetched, judged and written before the next, and the state that a stretch leaves
-(`adjustment_state.py`) enters the next. A stretch that fails leaves those before it in place,
-complete. If sessions after the first stretch are stored already, they build on bars that are being
-replaced: then the whole range is fetched and judged, and waits in files, before any of it is
-written. If the process is killed while it writes, the fingerprints of the sessions that it did not
-reach no longer fit the state that enters them (`bar_versions.py`).
+(`adjustment_state.py`) enters the next. A session that may not be written, or whose bars have not
+arrived, leaves all sessions before it in place, complete. If sessions after the first stretch are
+stored already, they build on bars that are being replaced: then the whole range is fetched and
+judged, and waits in files, before any of it is written. If the process is killed while it writes,
+the fingerprints of the sessions that it did not reach no longer fit the state that enters them
+(`bar_versions.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ from pipelines.bars.bar_versions import bar_inputs, first_unchained, in_order, r
 from pipelines.bars.judge import judged
 from pipelines.bars.quarantine import counts, examples
 from pipelines.config.sources import source_label
-from pipelines.errors import MissingSessionsError, SourceError, WarehouseError, name_sessions
+from pipelines.errors import (
+    MissingSessionsError,
+    PipelineError,
+    SourceError,
+    WarehouseError,
+)
 from pipelines.market.input_versions import ohlcv_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage
@@ -86,6 +92,7 @@ def make_ohlcv(run: Run) -> None:
 
     Raises:
         MissingSessionsError: a session before the run is absent; factors build on all of them.
+        BarsNotArrivedError: the source does not have the newest sessions yet.
         SourceError: a session has no bar, or none that may be kept, or restated bars would
             change factors that later sessions build on.
         CheckFailedError: a blocking check failed.
@@ -102,18 +109,28 @@ def make_ohlcv(run: Run) -> None:
         return
     # Stored sessions are replaced only once the whole run is known to be sound.
     with TemporaryDirectory(prefix="ohlcv-") as folder:
-        files = []
-        for bars, keys in _sound(run, earlier, stretches, carry):
-            files.append((Path(folder) / keys[0], keys))
-            feather.write_feather(bars, files[-1][0], compression="lz4")
+        files: list[tuple[Path, tuple[str, ...]]] = []
+        stop: PipelineError | None = None
+        try:
+            for bars, keys in _sound(run, earlier, stretches, carry):
+                files.append((Path(folder) / keys[0], keys))
+                feather.write_feather(bars, files[-1][0], compression="lz4")
+        except PipelineError as error:
+            if not files or _is_built_upon(market, files[-1][1]):
+                raise
+            stop = error
         for file, keys in files:
             _write(run, feather.read_feather(file), keys)
+        if stop is not None:
+            raise stop
 
 
 def _sound(
     run: Run, earlier: Sequence[str], stretches: Sequence[tuple[str, ...]], carry: Carry
 ) -> Iterator[tuple[pd.DataFrame, tuple[str, ...]]]:
     """Yield each stretch that may be written: its judged bars in order, and its sessions.
+
+    The stretch of a session that may not be written ends before it; then its error is raised.
 
     Raises:
         SourceError: see `make_ohlcv`.
@@ -122,16 +139,52 @@ def _sound(
     market, checks = run.market, run.market.config.checks.bars
     before = [market.warehouse.info("ohlcv", key) for key in earlier[-checks.history_sessions :]]
     history = deque((info.rows for info in before if info), maxlen=checks.history_sessions)
-    for keys in stretches:
-        bars = judged(market, in_order(fetch_sessions(market.source, market.sessions, keys)), carry)
-        _require_good_bars(bars, keys)
-        _check(run, bars, keys, list(history))
+    for stretch in stretches:
+        rows, keys, stop = _fetched(market, stretch)
+        bars = judged(market, in_order(rows), carry)
+        try:
+            _check(run, bars, keys, list(history))
+        except PipelineError as error:
+            keys, stop = _before(keys, error), error
+            bars = bars[bars["session"].isin(keys)]
+        # Stored sessions would build on bars that are replaced half-way.
+        if stop is not None and (not keys or _is_built_upon(market, keys)):
+            raise stop
         carry.leave(bars)
         if keys[-1] == run.keys[-1]:
             _require_unbroken_chain(run, carry)
         yield bars, keys
+        if stop is not None:
+            raise stop
         good_counts = bars.loc[~bars["aside"], "session"].value_counts()
         history.extend(int(good_counts.get(key, 0)) for key in keys)
+
+
+def _fetched(
+    market: Market, keys: tuple[str, ...]
+) -> tuple[pd.DataFrame, tuple[str, ...], PipelineError | None]:
+    """The bars of a stretch up to the first session that the source lacks, and that error.
+
+    Raises:
+        SourceError: the source does not have the first session, or fails altogether.
+    """
+    try:
+        return fetch_sessions(market.source, market.sessions, keys), keys, None
+    except SourceError as error:
+        keys, stop = _before(keys, error), error
+        if not keys:
+            raise
+    return fetch_sessions(market.source, market.sessions, keys), keys, stop
+
+
+def _before(keys: tuple[str, ...], error: PipelineError) -> tuple[str, ...]:
+    """The sessions that an error of a later one does not concern."""
+    return tuple(key for key in keys if error.session is not None and key < error.session)
+
+
+def _is_built_upon(market: Market, keys: tuple[str, ...]) -> bool:
+    """True if sessions after some sessions are stored."""
+    return any(key > keys[-1] for key in market.warehouse.sessions("ohlcv"))
 
 
 def _write(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
@@ -191,7 +244,12 @@ def _told(
 
 
 def _check(run: Run, bars: pd.DataFrame, keys: Sequence[str], history: Sequence[int]) -> None:
-    """Check the names and the bars set aside of every session."""
+    """Check the names and the bars set aside of every session, in order.
+
+    Raises:
+        SourceError: no bar of a session may be kept.
+        CheckFailedError: a blocking check of a session failed.
+    """
     checks = run.market.config.checks.bars
     spans, aside = rows_of(bars, keys), bars["aside"].to_numpy()
     rules, before = bars["rule"], deque(history, maxlen=checks.history_sessions)
@@ -200,25 +258,19 @@ def _check(run: Run, bars: pd.DataFrame, keys: Sequence[str], history: Sequence[
         bad = np.flatnonzero(aside[span]) + span.start
         total = span.stop - span.start
         rule_counts = counts(list(rules.iloc[bad])) if len(bad) else {}
+        if len(bad) == total:
+            raise SourceError(
+                f"every bar of {key} breaks a rule "
+                f"({', '.join(f'{n} × {rule}' for rule, n in rule_counts.items())}); nothing of "
+                f"the session was written, check the source, or market.quarantine",
+                session=key,
+            )
         run.check(
             key,
             coverage(total - len(bad), list(before), checks.min_coverage),
             quarantined(len(bad), total, checks.max_quarantined, rule_counts),
         )
         before.append(total - len(bad))
-
-
-def _require_good_bars(bars: pd.DataFrame, keys: Sequence[str]) -> None:
-    """Require that every session has a bar that is not set aside."""
-    good = set(bars.loc[~bars["aside"], "session"])
-    spoiled_keys = [key for key in keys if key not in good]
-    if spoiled_keys:
-        rules = counts(list(bars.loc[bars["session"] == spoiled_keys[0], "rule"]))
-        raise SourceError(
-            f"every bar of {name_sessions(spoiled_keys)} breaks a rule ({spoiled_keys[0]}: "
-            f"{', '.join(f'{n} × {rule}' for rule, n in rules.items())}); nothing of these "
-            f"sessions was written, check the source, or market.quarantine"
-        )
 
 
 def _require_unbroken_chain(run: Run, carry: Carry) -> None:

@@ -76,23 +76,30 @@ def make_predictions(run: Run, spec: ModelSpec) -> None:
 def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
     """Score a chunk of sessions; a session without a model in force gets an empty partition."""
     market, warehouse, name = run.market, run.market.warehouse, run.stage.name
-    models = warehouse.read(f"{spec.name}_model", keys, needed_by=name)
-    pointers = {f"{row.date:%Y-%m-%d}": row for row in models.frame.itertuples()}
-    scored_keys = [key for key in keys if key in pointers]
+    table = f"{spec.name}_model"
     warm_up = [key for key in keys if key < market.plan.first_trained]
-    versions: dict[str, Mapping[str, Version]] = {f"{spec.name}_model": models.digests}
-    # Sessions before the first training have no model.
+    due_keys = keys[len(warm_up) :]
+    # Sessions before the first training have no model, and a pointer only where one was made.
+    stored_keys = set(warehouse.sessions(table)) if warm_up else set()
+    pointed_keys = [key for key in warm_up if key in stored_keys]
+    made = warehouse.digests(table, pointed_keys, needed_by=name)
     for key in warm_up:
         status = f"warm-up: the first trained session is {market.plan.first_trained}"
-        _write(run, key, PREDICTION.empty(), run.provenance(key, versions, status))
-    due_keys = keys[len(warm_up) :]
+        _write(run, key, PREDICTION.empty(), run.provenance(key, {table: made}, status))
     if not due_keys:
         return
-    table, digests = features_read(market), dict[str, Version]()
-    versions[table] = digests
+    models = warehouse.read(table, due_keys, needed_by=name)
+    pointers = {f"{row.date:%Y-%m-%d}": row for row in models.frame.itertuples()}
+    scored_keys = [key for key in due_keys if key in pointers]
+    digests = dict[str, Version]()
+    versions: dict[str, Mapping[str, Version]] = {
+        table: models.digests,
+        features_read(market): digests,
+    }
     for key in due_keys:
         if key not in pointers:
-            digests |= warehouse.digests(table, serving_window(market, key), needed_by=name)
+            window = serving_window(market, key)
+            digests |= warehouse.digests(features_read(market), window, needed_by=name)
             status = "no model in force has passed its checks"
             _write(run, key, PREDICTION.empty(), run.provenance(key, versions, status))
     if not scored_keys:

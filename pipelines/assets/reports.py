@@ -1,15 +1,25 @@
-"""Stages of the two reports, over every session of every model."""
+"""Stages of the two reports, over every session of every model.
+
+A report is compared like any other stage: it is made from all stored bars, predictions and
+evaluations, whose digests its record names (`reports/report_record.py`). Features and labels
+enter through the predictions and evaluations that were made from them. Before there is anything to
+report it is made without tables, and its record says why.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
 from pipelines.assets.pictures import picture_metadata
+from pipelines.errors import NothingToReportError
+from pipelines.market.input_versions import report_inputs
 from pipelines.market.market import Market
-from pipelines.market.stage import Kind, Run, Stage, by_model
+from pipelines.market.stage import WHOLE, Kind, Run, Stage, by_model
 from pipelines.reports.portfolio_report import portfolio_report
+from pipelines.reports.report_record import read_record, write_record
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, Report, shown_table
 from pipelines.reports.signal_report import signal_report
 
@@ -29,9 +39,15 @@ def signal_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
         return signal_report(run.market, stages, served)
 
     return _report_stage(
+        market,
         "signal_report",
         make,
-        reads=[stage.name for stage in by_model(stages, Kind.EVALUATION).values()],
+        after=_named(stages, Kind.EVALUATION),
+        reads=_named(stages, Kind.PREDICTION, Kind.EVALUATION),
+        config={
+            "quantiles": market.config.evaluation.quantiles,
+            "portfolio": market.config.portfolio.model_dump(mode="json"),
+        },
         description=(
             "All models and their rank average side by side over every evaluated session, against "
             "reversal, momentum and a ridge regression: IC with Newey-West errors, tests of the "
@@ -50,9 +66,12 @@ def portfolio_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
     """
     settings = market.config.portfolio
     return _report_stage(
+        market,
         "portfolio_report",
         lambda run: portfolio_report(run.market, stages),
-        reads=[stage.name for stage in by_model(stages, Kind.PREDICTION).values()],
+        after=_named(stages, Kind.PREDICTION),
+        reads=_named(stages, Kind.PREDICTION),
+        config={"portfolio": settings.model_dump(mode="json")},
         description=(
             f"TopkDropout of each model: the best {settings.topk} names, at most {settings.n_drop} "
             f"replaced a session, after costs of {settings.open_cost:.2%} to buy and "
@@ -61,32 +80,70 @@ def portfolio_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
     )
 
 
+def _named(stages: Sequence[Stage], *kinds: Kind) -> list[str]:
+    """The stages of some kinds that belong to a model."""
+    return [stage.name for kind in kinds for stage in by_model(stages, kind).values()]
+
+
 def _report_stage(
-    name: str, make: Callable[[Run], Report], *, reads: Sequence[str], description: str
+    market: Market,
+    name: str,
+    make: Callable[[Run], Report],
+    *,
+    after: Sequence[str],
+    reads: Sequence[str],
+    config: Mapping[str, Any],
+    description: str,
 ) -> Stage:
-    """The stage of a report over one kind of partition of every model."""
+    """The stage of a report over the bars and some partitions of every model.
+
+    Args:
+        market: the market.
+        name: name of the report.
+        make: makes it.
+        after: the stages that it is drawn after.
+        reads: the stages that it is made from.
+        config: the configuration that decides its figures.
+        description: for the UI.
+    """
     titles = {SIGNAL_TABLE: "models", PORTFOLIO_TABLE: "models"}  # the table by model comes first
+    tables_read = ("ohlcv", *reads)
 
     def publish(run: Run) -> None:
-        report = make(run)
+        warehouse = run.market.warehouse
+        # The versions are taken first: what changes while the report is made makes it stale.
+        versions = {
+            table: warehouse.digests(table, warehouse.sessions(table), needed_by=name)
+            for table in tables_read
+        }
+        try:
+            report, status = make(run), "ok"
+        except NothingToReportError as error:
+            report, status = Report({}, {}, [str(error)]), str(error)
+        record = write_record(run.market, run.provenance(WHOLE, versions, status), report.files)
         for line in report.notes:
             run.log.info(line)
         tables = {}
         for file, table in report.tables.items():
             title = titles.get(file, file.removesuffix(".csv"))
-            name = f"{title}_table" if title in report.pictures else title
-            tables[name] = dg.MetadataValue.md(
+            shown_as = f"{title}_table" if title in report.pictures else title
+            tables[shown_as] = dg.MetadataValue.md(
                 shown_table(file, table, report.remarks.get(file, ()))
             )
         folder = dg.MetadataValue.path(run.market.paths.reports)
-        run.publish(None, **tables, **picture_metadata(report.pictures), folder=folder)
+        pictures = picture_metadata(report.pictures)
+        run.publish(record.digest, status=status, **tables, **pictures, folder=folder)
 
     return Stage(
         name=name,
         kind=Kind.REPORT,
         group="evaluation",
-        deps=("ohlcv", *reads),
+        deps=("ohlcv", *after),
+        first=market.plan.first_trained,
         code_version=CODE_VERSION,
+        config=config,
+        inputs=lambda key, versions: report_inputs(tables_read, versions),
+        recorded=lambda market: read_record(market, name),
         make=publish,
         description=description,
         kinds=("python", "matplotlib"),

@@ -1,8 +1,9 @@
 """One execution of a stage: the work that `make` is given, and the results that it leaves.
 
 `Run` is frozen and names the sessions to make; `Results` collects findings and finished partitions
-for Dagster. If `make` raises after some sessions, those are recorded as materialized one by one
-before the run fails, so that every written session counts. Metadata is per partition, since Dagster
+for Dagster. If `make` raises after some sessions, those at the head of the range are handed to
+Dagster all the same, so that the stages which read them go on, and the others are recorded as
+materialized one by one: every written session counts. Metadata is per partition, since Dagster
 would copy the metadata of a range run's result to every key of the range.
 
 `make` hands the findings of a session to `Run.check` before it writes. Failures are recorded with
@@ -12,8 +13,9 @@ check has one result for the run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 import dagster as dg
@@ -26,7 +28,7 @@ from pipelines.assets.check_results import (
 )
 from pipelines.assets.checks import blocking
 from pipelines.errors import CheckFailedError
-from pipelines.instance.partition_metadata import add_partition_metadata
+from pipelines.instance.partition_metadata import add_partition_metadata, end_range_at
 from pipelines.instance.progress import progress
 from pipelines.market.market import Market
 from pipelines.market.stage import DataVersions, Finding, Log, Stage
@@ -71,7 +73,8 @@ class Results:
         if stops:
             raise CheckFailedError(
                 f"{key} did not pass {', '.join(f.check for f in stops)}, and nothing of it was "
-                f"written: {'; '.join(f.message for f in stops)}"
+                f"written: {'; '.join(f.message for f in stops)}",
+                session=key,
             )
 
     def _log_failure(self, key: str, finding: Finding) -> None:
@@ -98,15 +101,26 @@ class Results:
             **shown_figures(metadata),
         }
         self._digests[key] = info.digest
-        progress().advance(self._stage.name, key)
+        progress().advance(self._stage.name, key, info.rows)
 
     def publish(self, version: str | None, metadata: Mapping[str, Any]) -> None:
         """Keep the version and the metadata of a stage without partitions."""
         self._version, self._published = version, dict(metadata)
 
-    def record_done(self) -> None:
-        """Log a materialization for each finished partition of a run that will fail."""
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The finished sessions up to the first that is not."""
+        return tuple(takewhile(self._metadata.__contains__, self._keys))
+
+    def record_done(self, *, but: Collection[str] = ()) -> None:
+        """Log a materialization for each finished partition that is not handed over.
+
+        Args:
+            but: the sessions that are handed over.
+        """
         for key, metadata in self._metadata.items():
+            if key in but:
+                continue
             self._context.log_event(
                 dg.AssetMaterialization(
                     asset_key=self._stage.name, partition=key, metadata=metadata
@@ -114,24 +128,38 @@ class Results:
             )
 
     def hand_over(self, lineage: dg.TableColumnLineage | None) -> dg.MaterializeResult[Any]:
-        """The result of the run for Dagster, with the metadata of every finished partition.
+        """The result of the run for Dagster, with the metadata of the sessions at its head.
 
         Dagster reads column lineage from the newest materialization: only the last session has it.
+        A check that stopped the run at a later session must not stop the stages that read the
+        head: its failure is a warning here, beside the error of the step.
         """
-        if lineage is not None and self._keys[-1] in self._metadata:
-            self._metadata[self._keys[-1]]["dagster/column_lineage"] = lineage
-        add_partition_metadata(self._context, self._stage.name, self._metadata)
-        instance = self._context.instance
+        metadata = {key: self._metadata[key] for key in self.head}
+        if self.head and lineage is not None:
+            metadata[self.head[-1]]["dagster/column_lineage"] = lineage
+        add_partition_metadata(self._context, self._stage.name, metadata)
+        is_whole = len(metadata) == len(self._keys)
+        if not is_whole:
+            end_range_at(self._context, self._keys[0], self.head[-1])
         return dg.MaterializeResult(
             metadata=self._published or None,
-            check_results=[
-                check_result(check, self._findings[name])
-                if self._findings[name]
-                else unchecked_result(instance, self._stage.name, check, self._keys)
-                for name, check in self._checks.items()
-            ],
+            check_results=self.check_results(stops=is_whole),
             data_version=self._data_version(),
         )
+
+    def check_results(self, *, stops: bool) -> list[dg.AssetCheckResult]:
+        """One result of every check, which Dagster requires even of a step that makes nothing.
+
+        Args:
+            stops: True if a failure of a blocking check stops the stages that read this one.
+        """
+        instance = self._context.instance
+        return [
+            check_result(check if stops else replace(check, severity="warn"), findings)
+            if (findings := self._findings[name])
+            else unchecked_result(instance, self._stage.name, check, self._keys)
+            for name, check in self._checks.items()
+        ]
 
     def _data_version(self) -> dg.DataVersion | None:
         """The digest of one partition, or one hash over the digests of several.

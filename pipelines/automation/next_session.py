@@ -13,10 +13,11 @@ more is passed over, a new session is an error, since the partitions of this pro
 A model that was added to a market at work must not hold its signals back (`new_models.py`): only
 sessions from its first evaluation on count for it.
 
-A session whose bars the source does not have yet has not failed: it is asked for again after the
-same waits, and given up by time, not by number: when the waits of all the attempts that the YAML
-allows have passed since the bars were first found absent. However many runs a drop folder or a
-person starts meanwhile, it is given up no earlier.
+A session whose bars the source does not have yet has not failed: it waits. It is asked for again
+after the same waits, and given up by time, not by number: when the waits of all the attempts that
+the YAML allows have passed since the bars were first found absent. However many runs a drop folder
+or a person starts meanwhile, it is given up no earlier. The last run that finds no bars fails, so
+that the alert tells somebody.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from pipelines.automation.new_models import NOBODY, Newcomers, newcomers
 from pipelines.config.market_file import ScheduleConfig
 from pipelines.errors import PipelineError, name_sessions
 from pipelines.instance.run_history import (
+    WAITING,
     Attempts,
     failed_attempts,
     materialized_keys,
@@ -66,6 +68,7 @@ class Outlook:
         attempts: the failed runs of the oldest missing session.
         next_try: when its next attempt is due; None if it is due now or was given up.
         given_up: True if it has used up its attempts.
+        last_wait: True if a run that finds no bars now is not followed by another.
         newcomers: the models that were added later than the others.
         calendar: a remark on the end of what the calendar knows; None if it is far.
         command: see `Market.command`.
@@ -77,6 +80,7 @@ class Outlook:
     attempts: Attempts | None = None
     next_try: dt.datetime | None = None
     given_up: bool = False
+    last_wait: bool = False
     newcomers: Newcomers = NOBODY
     calendar: str | None = None
     command: Callable[[str], str] = "rnn-pipelines {}".format
@@ -102,7 +106,9 @@ class Outlook:
             )
         if self.attempts is None:
             raise AssertionError(f"{self.missing[0]} waits for nothing")
-        failed = f"{self.missing[0]}: {_failed(self.attempts, settings, zone)}"
+        waits = self.attempts.late_since is not None and not self.given_up
+        named = f"{self.missing[0]} {WAITING}" if waits else self.missing[0]
+        failed = f"{named}: {_failed(self.attempts, settings, zone)}"
         behind = len(self.missing) - 1
         after = f"; {_sessions(behind)} behind it" if behind else ""
         if self.next_try is not None:
@@ -177,9 +183,18 @@ def look(
     attempts = failed_attempts(instance, job, missing[0], [stage.name for stage in done])
     if attempts is None:
         return outlook
-    due_at = next_attempt(market.config.schedule, attempts)
+    settings = market.config.schedule
+    due_at = next_attempt(settings, attempts)
     waits_until = due_at if due_at is not None and due_at > now else None
-    return replace(outlook, attempts=attempts, next_try=waits_until, given_up=due_at is None)
+    late = attempts.late_since is not None
+    is_last = late and next_attempt(settings, replace(attempts, ended=now)) is None
+    return replace(
+        outlook,
+        attempts=attempts,
+        next_try=waits_until,
+        given_up=due_at is None,
+        last_wait=is_last,
+    )
 
 
 def _still_sessions(
@@ -247,7 +262,7 @@ def _late_waits(settings: ScheduleConfig) -> Iterator[dt.timedelta]:
 
 
 def _failed(attempts: Attempts, settings: ScheduleConfig, zone: str) -> str:
-    """The newest failed run in words."""
+    """The newest run that did not make the session, in words."""
     when = f"at {clock(attempts.ended, zone)} (run {attempts.run_id[:8]}): {attempts.reason}"
     if attempts.late_since is None:
         return f"attempt {attempts.count} of {settings.max_attempts} failed {when}"

@@ -24,6 +24,7 @@ from pipelines.automation.next_session import Outlook, SessionFailedError, look
 from pipelines.config.cron import last_tick
 from pipelines.config.market_file import ScheduleConfig
 from pipelines.instance.orphaned_runs import sweep_orphans
+from pipelines.instance.waiting import LAST_TAG
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 
@@ -109,7 +110,11 @@ def request(seen: Outlook, settings: ScheduleConfig, run_key: str | None = None)
     return dg.RunRequest(
         run_key=run_key,
         partition_key=seen.missing[0],
-        tags={ATTEMPT_TAG: f"{number} of {settings.max_attempts}", SERVED_TAG: KEEP},
+        tags={
+            ATTEMPT_TAG: f"{number} of {settings.max_attempts}",
+            SERVED_TAG: KEEP,
+            **({LAST_TAG: "true"} if seen.last_wait else {}),
+        },
     )
 
 

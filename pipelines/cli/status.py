@@ -109,5 +109,11 @@ def status_lines(market: Market, report: StatusReport) -> list[str]:
         stale = [k for a in report.assets for f in a.findings if f.is_stale for k in f.keys]
         first = min((key for key in stale if key != WHOLE), default=report.newest)
         wanted = market.command(f"backfill --start {first} --end {report.newest}")
-        lines.append(f"`{wanted}` makes what is missing or stale")
+        causes = {f.cause for a in report.assets for f in a.findings if f.is_stale}
+        does = (
+            "asks for the bars again"
+            if causes == {Cause.WAITS}
+            else "makes what is missing or stale"
+        )
+        lines.append(f"`{wanted}` {does}")
     return lines

@@ -46,7 +46,7 @@ def first_made(instance: dg.DagsterInstance, asset: str) -> dict[str, pd.Timesta
     log = SqlEventLogStorageTable
     query = _materializations(asset, log.c.partition, db.func.min(log.c.timestamp))
     query = query.where(log.c.partition.is_not(None)).group_by(log.c.partition)
-    with _storage(instance).index_connection() as connection:
+    with sql_storage(instance).index_connection() as connection:
         rows = connection.execute(query).fetchall()
     return {key: pd.to_datetime(when, utc=True) for key, when in rows}
 
@@ -60,10 +60,41 @@ def on_record(instance: dg.DagsterInstance, asset: str, keys: Sequence[str]) -> 
     partition = SqlEventLogStorageTable.c.partition
     query = _materializations(asset, partition).distinct()
     recorded: set[str] = set()
-    with _storage(instance).index_connection() as connection:
+    with sql_storage(instance).index_connection() as connection:
         for part in _parts(keys):
             recorded |= {row[0] for row in connection.execute(query.where(partition.in_(part)))}
     return recorded
+
+
+def made_by_run(
+    instance: dg.DagsterInstance, run_id: str, assets: Sequence[str]
+) -> dict[str, set[str]]:
+    """The partitions of some assets that a run has materialized so far.
+
+    Args:
+        instance: the record.
+        run_id: the run.
+        assets: the assets.
+
+    Returns:
+        Partitions by asset; an asset that the run has not materialized is left out.
+
+    Raises:
+        PipelineError: the event log is not in SQL.
+    """
+    log, names = SqlEventLogStorageTable, {dg.AssetKey(name).to_string(): name for name in assets}
+    query = (
+        db.select(log.c.asset_key, log.c.partition)
+        .where(log.c.run_id == run_id)
+        .where(log.c.asset_key.in_(list(names)))
+        .where(log.c.partition.is_not(None))
+        .where(log.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
+    )
+    made: dict[str, set[str]] = {}
+    with sql_storage(instance).index_connection() as connection:
+        for asset_key, partition in connection.execute(query):
+            made.setdefault(names[asset_key], set()).add(partition)
+    return made
 
 
 def _materializations(asset: str, *columns: Any) -> Any:
@@ -173,7 +204,7 @@ def forget(
     """
     if not keys:
         return
-    storage, asset_key = _storage(instance), dg.AssetKey(asset)
+    storage, asset_key = sql_storage(instance), dg.AssetKey(asset)
     log, tags = SqlEventLogStorageTable, AssetEventTagsTable
     with storage.index_connection() as connection:
         for part in _parts(keys):
@@ -218,7 +249,12 @@ def _parts(values: Sequence[_Value]) -> Iterator[list[_Value]]:
         yield list(values[start : start + _AT_ONCE])
 
 
-def _storage(instance: dg.DagsterInstance) -> SqlEventLogStorage:
+def sql_storage(instance: dg.DagsterInstance) -> SqlEventLogStorage:
+    """The event log of a record.
+
+    Raises:
+        PipelineError: it is not in SQL.
+    """
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
         raise PipelineError(

@@ -33,7 +33,8 @@ LIVE = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-_ONE_PROCESS = {"in_process", "execute_in_process_executor"}
+ONE_PROCESS = "in_process"  # the name of the executor that runs all steps in one process
+_ONE_PROCESS = {ONE_PROCESS, "execute_in_process_executor"}
 _claimed: dict[str, str] = {}
 
 

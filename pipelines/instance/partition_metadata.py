@@ -1,4 +1,4 @@
-"""Metadata of each partition of a range run, handed to Dagster in one step."""
+"""Partitions of a range run: their metadata, and the part of the range that a step made."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+from dagster import PartitionKeyRange
 from dagster._core.execution.context.metadata_logging import (
     AssetMetadataHandle,
     OutputMetadataAccumulator,
@@ -31,3 +32,19 @@ def add_partition_metadata(
         handle = AssetMetadataHandle(asset_key=dg.AssetKey(asset), partition_key=key)
         added[handle] = {**added.get(handle, {}), **values}
     step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=added)
+
+
+def end_range_at(context: dg.AssetExecutionContext, first: str, last: str) -> None:
+    """Have Dagster record the partitions of a step up to one of its range, and none after it.
+
+    A step that returns is recorded as materialized for every partition of its run. Dagster asks
+    the context of the step for that range, so that is what is narrowed here.
+
+    Args:
+        context: of the step.
+        first: the first partition of the range.
+        last: the last one that was made.
+    """
+    made = PartitionKeyRange(first, last)
+    step = context.get_step_execution_context()
+    step.asset_partition_key_range_for_output = lambda output_name: made

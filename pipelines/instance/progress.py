@@ -18,8 +18,8 @@ class ProgressSink(Protocol):
     def start(self, asset: str, total: int) -> None:
         """An asset begins work on `total` partitions."""
 
-    def advance(self, asset: str, key: str) -> None:
-        """One partition of an asset is finished."""
+    def advance(self, asset: str, key: str, rows: int | None = None) -> None:
+        """One partition of an asset is finished; `rows` is the number of its rows."""
 
     def note(self, asset: str, text: str) -> None:
         """The present work of an asset, for instance an epoch of training."""
@@ -32,7 +32,7 @@ class _Silent:
     """The sink of runs that nobody watches on a terminal."""
 
     def start(self, asset: str, total: int) -> None: ...
-    def advance(self, asset: str, key: str) -> None: ...
+    def advance(self, asset: str, key: str, rows: int | None = None) -> None: ...
     def note(self, asset: str, text: str) -> None: ...
     def finish(self, asset: str) -> None: ...
 

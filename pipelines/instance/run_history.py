@@ -5,9 +5,9 @@ so a run that a person launches counts like any other, and nothing can disagree 
 successful run ends the count; so does a materialization of the session's evaluations by another
 run, a backfill say, since the session was done then.
 
-A tag marks a run that found the source without the bars of its session. Such a run is counted
-apart: nothing was tried, the session only waits. The tag's value names its run, as a re-execution
-from the UI inherits tags and may fail of something else.
+A tag marks a run that found the source without the bars of its session. Such a run ends well and is
+counted apart: nothing was tried, the session only waits (`waiting.py`). The tag's value names its
+run, as a re-execution from the UI inherits tags and may fail of something else.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from pipelines.instance.orphaned_runs import LIVE, is_orphan
 
-WAITS_TAG = "rnn/waits_for"  # a failed run found that this had not arrived yet
+WAITS_TAG = "rnn/waits_for"  # a run found that this had not arrived yet
+WAITING = "waits for its bars"
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 PARTITION = "dagster/partition"
@@ -44,13 +45,13 @@ _RUNS_READ = 200  # of one session, newest first: more than any limit of attempt
 
 @dataclass(frozen=True)
 class Attempts:
-    """The failed runs of a session since its last successful one.
+    """The runs of a session that did not make it, since it was last made.
 
     Attributes:
         count: runs that tried; a run that found no bars did not.
         run_id: the newest run of all.
         ended: end of the newest run.
-        reason: the words of its failed steps.
+        reason: the words of its failed steps, or of the step that found no bars.
         late: runs that found that the bars had not arrived.
         late_since: end of the first late run, if the newest run is late; else None.
     """
@@ -64,7 +65,7 @@ class Attempts:
 
     @property
     def runs(self) -> int:
-        """All failed runs."""
+        """All runs that did not make the session."""
         return self.count + self.late
 
 
@@ -81,7 +82,7 @@ def waits_for_bars(run: dg.DagsterRun) -> bool:
 def failed_attempts(
     instance: dg.DagsterInstance, job: str, key: str, last_assets: Sequence[str] = ()
 ) -> Attempts | None:
-    """Count the failed runs of a job for one session; None if none failed since it was last done.
+    """Count the runs of a job that did not make a session; None if none ended since it was made.
 
     A run that a person canceled counts: it is not started again at once.
 
@@ -99,7 +100,8 @@ def failed_attempts(
     )
     failed = []
     for record in instance.get_run_records(ended, limit=_RUNS_READ):
-        if record.dagster_run.status == dg.DagsterRunStatus.SUCCESS:
+        run = record.dagster_run
+        if run.status == dg.DagsterRunStatus.SUCCESS and not waits_for_bars(run):
             break
         failed.append(record)
     done = _last_done(instance, key, last_assets, failed) if failed else 0.0
@@ -112,10 +114,20 @@ def failed_attempts(
         count=len(failed) - len(late),
         run_id=run_id,
         ended=_ended(failed[0]),
-        reason=failure_reason(instance, run_id),
+        reason=waiting_reason(instance, run_id) or failure_reason(instance, run_id),
         late=len(late),
         late_since=_ended(late[-1]) if late and late[0] is failed[0] else None,
     )
+
+
+def waiting_reason(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Why a session of a run waits for its bars, in the words of its source; empty if none does."""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION):
+        if entry.dagster_event is not None:
+            observation = entry.dagster_event.asset_observation_data.asset_observation
+            if observation.metadata.get("state") == dg.MetadataValue.text(WAITING):
+                return str(observation.metadata["reason"].value)
+    return ""
 
 
 def _last_done(
@@ -271,6 +283,11 @@ def materialized_keys(instance: dg.DagsterInstance, assets: Iterable[str]) -> se
 def newest_run(
     instance: dg.DagsterInstance, job: str, statuses: Sequence[dg.DagsterRunStatus] = ()
 ) -> dg.RunRecord | None:
-    """The newest run of a job, of any status or of certain ones."""
+    """The newest run of a job, of any status or of certain ones; one that found no bars apart."""
     runs = dg.RunsFilter(job_name=job, statuses=list(statuses))
-    return next(iter(instance.get_run_records(runs, limit=1)), None)
+    for limit in (1, _RUNS_READ):
+        for record in instance.get_run_records(runs, limit=limit):
+            run = record.dagster_run
+            if PARTITION not in run.tags or not waits_for_bars(run):
+                return record
+    return None

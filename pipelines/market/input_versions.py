@@ -8,7 +8,7 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.calendar.training_plan import TrainingWindow, training_window
 from pipelines.market.market import Market
@@ -180,12 +180,15 @@ def model_inputs(model: str, key: str, versions: DataVersions) -> dict[str, Vers
 def prediction_inputs(
     market: Market, model: str, key: str, versions: DataVersions
 ) -> dict[str, Version]:
-    """The pointer to the model in force and, past the warm-up, the features of the window."""
-    inputs = {"model": versions[f"{model}_model"][key]}
-    if market.plan.anchor(key) is not None:
-        table = features_read(market)
-        inputs[table] = combined(versions[table], serving_window(market, key))
-    return inputs
+    """The pointer to the model in force and the features of the window.
+
+    A session of the warm-up has no features, and a pointer only where somebody made one.
+    """
+    pointers = versions[f"{model}_model"]
+    if market.plan.anchor(key) is None:
+        return {"model": pointers[key]} if key in pointers else {}
+    table = features_read(market)
+    return {"model": pointers[key], table: combined(versions[table], serving_window(market, key))}
 
 
 def evaluation_inputs(
@@ -197,3 +200,8 @@ def evaluation_inputs(
     if decision is not None and decision in made:
         inputs["prediction"] = made[decision]
     return inputs
+
+
+def report_inputs(tables: Sequence[str], versions: DataVersions) -> dict[str, Version]:
+    """Every stored session of some tables."""
+    return {table: combined(versions[table], sorted(versions[table])) for table in tables}

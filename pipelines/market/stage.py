@@ -190,15 +190,17 @@ class Stage:
         deps: names of the stages that it reads.
         previous: True if it reads its own partition of the session before, which Dagster is not
             told.
-        first: the first session that it has; none before is missing. None for the market's first.
+        first: the first session that it has; none before is missing, and no report before it is.
+            None for the market's first.
         code_version: bumped by hand when the results of `make` change.
         config: just the configuration that decides its bytes; its hash goes into the provenance.
         inputs: the versions that the partition of a session is made from, by name.
         make: makes the sessions of a run.
         checks: the checks that `make` hands to `Run.check`.
         lineage: for each column, the columns that it is made from.
-        recorded: reads the provenance of a stage without partitions; it returns None if the stage
-            was never made. Without this function such a stage is never compared.
+        recorded: reads the provenance of a stage without partitions: the fitted state, or the
+            record beside a report. It returns None if the stage was never made. Without this
+            function such a stage is never compared.
         group: its group in the UI (default: the kind).
         description: what it holds, for the UI.
         kinds: engines shown as badges in the UI.
@@ -243,14 +245,13 @@ class Stage:
         return bool(self.tables) or self.recorded is not None
 
     def due(self, sessions: Sequence[str]) -> tuple[str, ...]:
-        """The sessions that the stage has a partition of.
+        """The sessions that the stage has a partition of, `WHOLE` of one without partitions.
 
         Args:
             sessions: sessions, in order.
         """
-        if not self.tables:
-            return (WHOLE,)
-        return tuple(key for key in sessions if self.first is None or key >= self.first)
+        keys = tuple(key for key in sessions if self.first is None or key >= self.first)
+        return keys if self.tables or not keys else (WHOLE,)
 
 
 def by_model(stages: Sequence[Stage], kind: Kind) -> dict[str, Stage]:

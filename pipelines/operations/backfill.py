@@ -4,7 +4,11 @@ Both ends of the range move inwards to sessions. Before anything runs the market
 what would be made (`staleness.survey`): the run covers the range from the first to the last
 partition that is left and the assets that have one, and within it each asset makes its own
 (`materialize.py`). So the same command continues a backfill that was stopped, by Ctrl-C or by the
-machine, and ends in seconds after a finished one.
+machine, and ends in seconds after a finished one. Sessions whose bars have not arrived wait, and
+the sessions before one that cannot be made are made all the same.
+
+Reports follow: those that the range makes stale are made last, and where assets were selected they
+are named.
 
 Served partitions stay as they are unless `republish` is given, even under `force`.
 """
@@ -28,8 +32,9 @@ from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.console import LiveProgress
-from pipelines.operations.runs import run_assets
-from pipelines.staleness.causes import Cause
+from pipelines.operations.runs import Runs, waiting_line
+from pipelines.staleness.causes import Cause, why_not_current
+from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey, Work, survey
 from pipelines.warehouse.identity import DamagedFileError
@@ -90,12 +95,12 @@ def run_backfill(
         # Compare before anything runs: a finished backfill starts no run.
         comparison = survey(market, stages, instance, sessions_by_asset, served=served)
         work = Work(assets, sessions[0], sessions[-1]) if force else comparison.work(sessions)
-        # Reports have no versions to compare: each one that was selected is made.
-        reports = tuple(a for a in assets if a not in comparison.wanted)
-        if work is None and reports:
+        # Stages that are never compared have no versions: each one that was selected is made.
+        uncompared = tuple(a for a in assets if a not in comparison.wanted)
+        if work is None and uncompared:
             work = Work((), sessions[0], sessions[-1])
         if work is not None and not force:
-            work = Work((*work.assets, *reports), work.first, work.last)
+            work = Work((*work.assets, *uncompared), work.first, work.last)
         console.print(
             outlook(sessions, comparison, work, force=force), soft_wrap=True, highlight=False
         )
@@ -103,11 +108,35 @@ def run_backfill(
             tags = {CURRENT_TAG: RETRAIN if force else KEEP} | (
                 {} if republish else {SERVED_TAG: KEEP}
             )
+            runs = Runs(market, stages, defs, instance, tags)
             with LiveProgress(console).shown():
                 # A run has one range, so stages that begin later have a run of their own.
                 for part in _runs(selection, work):
-                    run_assets(defs, instance, part.assets, (part.first, part.last), tags=tags)
+                    runs.run(part)
+            lines = [waiting_line(runs.waits)] if runs.waits else []
+            lines += stale_reports_line(market, stages)
+            for line in lines:
+                console.print(line, soft_wrap=True, highlight=False)
+            runs.finish()
     return work
+
+
+def stale_reports_line(market: Market, stages: Sequence[Stage]) -> list[str]:
+    """Name the reports that were made from something else than what is stored; none, no line."""
+    now = StoredVersions(market, stages)
+    stale = [
+        stage.name
+        for stage in stages
+        if stage.kind is Kind.REPORT
+        and stage.is_compared
+        and now.table(stage.name).info(WHOLE) is not None
+        and why_not_current(stage, WHOLE, now) is not None
+    ]
+    if not stale:
+        return []
+    last = market.last_closed()
+    again = market.command(f"backfill --start {last} --end {last} --select {','.join(stale)}")
+    return [f"{' and '.join(stale)} show what was there before; `{again}` makes them again"]
 
 
 def _with_sessions(stages: Sequence[Stage], sessions: Sequence[str]) -> list[Stage]:
@@ -153,8 +182,12 @@ def closed_between(market: Market, start: str, end: str) -> tuple[str, ...]:
 
 
 def default_assets(market: Market, stages: Sequence[Stage]) -> tuple[str, ...]:
-    """Every partitioned stage, and the fitted ones that were never fitted."""
-    return tuple(s.name for s in stages if s.tables or is_unfitted(market, s))
+    """Every partitioned stage, the reports, and the fitted stages that were never fitted."""
+    return tuple(
+        s.name
+        for s in stages
+        if s.tables or (s.kind is Kind.REPORT and s.is_compared) or is_unfitted(market, s)
+    )
 
 
 def is_unfitted(market: Market, stage: Stage) -> bool:
@@ -230,7 +263,7 @@ def outlook(sessions: tuple[str, ...], found: Survey, work: Work | None, *, forc
         for a in found.wanted
     }
     to_make = {a: len(found.left(a)) - unrecorded_counts[a] for a in found.wanted}
-    runs = [f"{a} {to_make[a]}" for a in found.wanted if to_make[a]]
+    runs = [f"{a} {to_make[a]}" if a in partitioned else a for a in found.wanted if to_make[a]]
     runs += [asset for asset in work.assets if asset not in found.wanted]
     recorded_count = sum(unrecorded_counts.values())
     on_record = f", {recorded_count} put on record" if recorded_count else ""

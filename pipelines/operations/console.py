@@ -53,16 +53,19 @@ class LiveProgress:
         self._tasks: dict[str, TaskID] = {}
         self._totals: dict[str, tuple[int, float]] = {}
         self._done: dict[str, int] = {}
+        self._empty: dict[str, int] = {}
         self._said = clock()
 
     def start(self, asset: str, total: int) -> None:
         """Start the bar of an asset."""
         self._totals[asset], self._done[asset] = (total, self._clock()), 0
+        self._empty[asset] = 0
         self._said = self._clock()
         self._tasks[asset] = self._bars.add_task(asset, total=total, doing="")
 
-    def advance(self, asset: str, key: str) -> None:
-        """Count a finished partition."""
+    def advance(self, asset: str, key: str, rows: int | None = None) -> None:
+        """Count a finished partition, and whether it has rows."""
+        self._empty[asset] += rows == 0
         self._bars.update(self._tasks[asset], advance=1, doing=key)
         self._done[asset] += 1
         self._say(asset, key)
@@ -81,14 +84,17 @@ class LiveProgress:
 
     def finish(self, asset: str) -> None:
         """End the bar of an asset; without a terminal, print the asset's line."""
-        self._bars.update(self._tasks[asset], doing="")
+        empty = f"{self._empty[asset]} without rows" if self._empty[asset] else ""
+        self._bars.update(self._tasks[asset], doing=empty)
         self._bars.stop_task(self._tasks[asset])
         if not self._console.is_terminal:
             total, began = self._totals[asset]
             done, took = self._done[asset], self._clock() - began
             self._said = self._clock()
             count = f"{total:>5}" if done == total else f"{done:>5} of {total}"
-            self._console.print(f"  {asset:<18} {count} partitions {took:7.1f} s")
+            self._console.print(
+                f"  {asset:<18} {count} partitions {took:7.1f} s{f', {empty}' if empty else ''}"
+            )
 
     @contextmanager
     def shown(self) -> Iterator[None]:

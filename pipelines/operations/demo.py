@@ -1,7 +1,8 @@
 """`demo`: run every stage that is missing or stale, from bars to reports.
 
 Stages that begin with the market share a range run, those that begin with the first trained session
-share another, and the reports a third. Partitions of the present code and configuration are kept,
+share another, the reports among them. Sessions whose bars have not arrived wait, and everything
+before them is made. Partitions of the present code and configuration are kept,
 so a killed run goes on from its last partition and a finished one ends in seconds.
 """
 
@@ -22,12 +23,12 @@ from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
-from pipelines.market.stage import Kind, Stage
+from pipelines.market.stage import Stage
 from pipelines.operations.console import LiveProgress, results_table
 from pipelines.operations.fresh import complete_deletion, empty_market
-from pipelines.operations.runs import run_assets
+from pipelines.operations.runs import Runs, waiting_line
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
-from pipelines.staleness.survey import pending
+from pipelines.staleness.survey import Work, pending
 
 
 def run_demo(
@@ -67,11 +68,15 @@ def run_demo(
 def _run_stages(
     market: Market, instance: dg.DagsterInstance, console: Console, everything: tuple[str, ...]
 ) -> None:
-    """Run the missing and stale sessions of every stage, then the reports."""
+    """Run the missing and stale sessions of every stage, the reports last.
+
+    Raises:
+        RunFailedError: a step failed; the sessions before the one that it failed at are made.
+    """
     stages = stages_of(market)
     defs = build_definitions(market, stages)
     compared = [stage for stage in stages if stage.is_compared]
-    kept = {CURRENT_TAG: KEEP, SERVED_TAG: KEEP}
+    runs = Runs(market, stages, defs, instance, {CURRENT_TAG: KEEP, SERVED_TAG: KEEP})
     worked = False
     with LiveProgress(console).shown():
         for first, part in _by_first(compared).items():
@@ -81,14 +86,16 @@ def _run_stages(
             wanted = {stage.name: sessions for stage in part}
             work = pending(market, stages, instance, wanted, sessions)
             if work is not None:
-                run_assets(defs, instance, work.assets, (work.first, work.last), tags=kept)
+                runs.run(work)
                 worked = True
-        reports = [stage.name for stage in stages if stage.kind is Kind.REPORT]
-        is_made = all(
-            instance.get_latest_materialization_event(dg.AssetKey(name)) for name in reports
-        ) and all(read_table(market, t) is not None for t in (SIGNAL_TABLE, PORTFOLIO_TABLE))
-        if market.plan.first_trained <= everything[-1] and (worked or not is_made):
-            run_assets(defs, instance, reports)
+        # A stage that is never compared follows whatever was made.
+        for stage in (stage for stage in stages if not stage.is_compared and not stage.tables):
+            is_made = instance.get_latest_materialization_event(dg.AssetKey(stage.name))
+            if stage.due(everything) and (worked or not is_made):
+                runs.run(Work((stage.name,), everything[0], everything[-1]))
+    if runs.waits:
+        console.print(waiting_line(runs.waits), soft_wrap=True, highlight=False)
+    runs.finish()
     if not worked:
         console.print(
             f"already there: {_counted(compared, everything)}; nothing to do (FRESH=1 starts over)"
@@ -116,9 +123,12 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
     signal, portfolio = read_table(market, SIGNAL_TABLE), read_table(market, PORTFOLIO_TABLE)
     console.print()
     if signal is None or portfolio is None:
+        newest, first = market.last_closed(), market.plan.first_trained
         console.print(
-            f"no model yet: the first session that trains is {market.plan.first_trained}, the "
-            f"newest closed one is {market.last_closed()}"
+            f"no model yet: the first session that trains is {first}, the newest closed one is "
+            f"{newest}"
+            if newest < first
+            else f"nothing to report yet: `{market.command('status')}` says what has no rows"
         )
         return
     console.print(results_table(signal, portfolio))

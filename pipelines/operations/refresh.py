@@ -114,9 +114,12 @@ def _follow(
     """Make models and the stages downstream again, or print what is left."""
     sessions_by_asset = {}
     following = _following_models(stages)
-    for stage in (s for s in stages if s.tables and s.name in following):
-        stored_keys = set(market.warehouse.sessions(stage.name))
-        sessions_by_asset[stage.name] = [key for key in sessions if key in stored_keys]
+    for stage in (s for s in stages if s.is_compared and s.name in following):
+        if stage.tables:
+            stored_keys = set(market.warehouse.sessions(stage.name))
+            sessions_by_asset[stage.name] = [key for key in sessions if key in stored_keys]
+        elif stage.recorded is not None and StoredVersions(market, stages).table(stage.name).stored:
+            sessions_by_asset[stage.name] = [WHOLE]
     served = None if republish else Served(market, stages, instance)
     comparison = survey(market, stages, instance, sessions_by_asset, served=served)
     work = comparison.work(sessions)
@@ -129,20 +132,23 @@ def _follow(
 
 
 def _left_lines(market: Market, found: Survey, sessions: tuple[str, ...]) -> list[str]:
-    count = sum(len(found.served(asset)) for asset in found.wanted)
-    stale = sum(len(found.left(asset)) for asset in found.wanted)
+    partitioned = [asset for asset, keys in found.wanted.items() if keys != (WHOLE,)]
+    count = sum(len(found.served(asset)) for asset in partitioned)
+    stale = sum(len(found.left(asset)) for asset in partitioned)
+    reports = [asset for asset in found.wanted if asset not in partitioned and found.left(asset)]
     lines = []
     if count:
         lines.append(
             f"{count} partitions of models, predictions and evaluations were served and stay as "
             f"they are; --republish makes them again and keeps them as revisions"
         )
-    if stale:
+    left = (
+        [f"{stale} backfilled partitions of models, predictions and evaluations"] if stale else []
+    )
+    left += reports
+    if left:
         again = market.command(f"backfill --start {sessions[0]} --end {sessions[-1]}")
-        lines.append(
-            f"{stale} backfilled partitions of models, predictions and evaluations are stale now; "
-            f"`{again}` makes them again"
-        )
+        lines.append(f"{', '.join(left)} are stale now; `{again}` makes them again")
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pipelines.errors import MissingSessionsError
+from pipelines.errors import NothingToReportError
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 from pipelines.reports.report_data import ReportData
@@ -25,14 +25,14 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
         stages: its stages.
 
     Raises:
-        MissingSessionsError: no session has predictions yet.
+        NothingToReportError: no session has predictions yet.
     """
     from rnn_core.evaluation import plot_concentration, plot_portfolio, png_bytes, portfolio_summary
     from rnn_core.evaluation.portfolio_figures import YEAR_SESSIONS, yearly_note
 
     data = ReportData(market, stages, "portfolio_report")
     if not data.scores:
-        raise MissingSessionsError(
+        raise NothingToReportError(
             "portfolio_report: no session has predictions yet; materialize the predictions of "
             f"sessions from {market.plan.first_trained} on"
         )

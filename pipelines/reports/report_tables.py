@@ -128,13 +128,22 @@ def _figure(value: Any) -> str:
 class Report:
     """Tables by the name of their file, that by model first; PNGs by name; remarks for the log.
 
-    `remarks` are sentences about the figures of a table, by its name.
+    Attributes:
+        remarks: sentences about the figures of a table, by its name.
+        page: name of the file of its page, if it has one.
     """
 
     tables: dict[str, pd.DataFrame]
     pictures: dict[str, bytes]
     notes: list[str]
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    page: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files."""
+        pages = (self.page,) if self.page else ()
+        return (*self.tables, *(f"{name}.png" for name in self.pictures), *pages)
 
 
 def publish(

@@ -17,7 +17,7 @@ import pandas as pd
 
 from pipelines.calendar.trading_times import served_means
 from pipelines.config.features import identity
-from pipelines.errors import MissingSessionsError
+from pipelines.errors import NothingToReportError
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.reports.portfolio_report import portfolios
@@ -56,7 +56,7 @@ def signal_report(
             IC apart from that of backfilled ones. None if that is not known.
 
     Raises:
-        MissingSessionsError: no session has been evaluated yet.
+        NothingToReportError: no session has been evaluated yet.
     """
     from rnn_core.evaluation import (
         compare_signals,
@@ -77,7 +77,7 @@ def signal_report(
         if (rows := data.rows(name)) is not None and not rows.empty
     }
     if not evaluations:
-        raise MissingSessionsError(
+        raise NothingToReportError(
             "signal_report: no session has been evaluated yet; materialize the evaluations of "
             f"sessions from {market.plan.first_trained} plus {market.label_lag} sessions on"
         )
@@ -146,7 +146,7 @@ def signal_report(
         DIFFERENCES_TABLE: comparison.notes,
     }
     lines = [f"signal_report: evaluated sessions {days}", *damaged]
-    return Report(csv_tables, pictures, lines, remarks)
+    return Report(csv_tables, pictures, lines, remarks, PAGE)
 
 
 def _remarks(table: pd.DataFrame, analyses: Mapping[str, SignalAnalysis]) -> list[str]:

@@ -101,22 +101,24 @@ def _absence(source: BarSource, missing: set[str], provisional: str | None) -> S
                 f"{name} has no bar at all for {name_sessions(missing)}, weekdays beyond what the "
                 f"calendar knows, and reaches {newest}: one that was a holiday is passed over once "
                 f"a later day has bars, or name it under market.calendar.closures; nothing was "
-                f"written"
+                f"written",
+                session=min(missing),
             )
         if newest is not None and not holes:
             maybe = ", or it was a holiday beyond what the calendar knows" if doubtful else ""
             return BarsNotArrivedError(
                 f"{name} has no bar at all for {name_sessions(missing)}: the newest session that "
                 f"it has is {newest}, so the data has not arrived yet{maybe}; nothing was written, "
-                f"run it again once it is there"
+                f"run it again once it is there",
+                session=min(missing),
             )
         missing = holes or missing
     span = "" if newest is None else f", though it reaches {newest}"
     return SourceError(
         f"{name} has no bar at all for {name_sessions(missing)}{span}: the data has not arrived, "
-        f"or the source does not cover it; nothing was written, run the range again once it is "
-        f"there, end market.end before it, or name days on which the market was closed after all "
-        f"under market.closed"
+        f"or the source does not cover it; run the range again once it is there, end market.end "
+        f"before it, or name days on which the market was closed after all under market.closed",
+        session=min(missing),
     )
 
 

@@ -15,7 +15,7 @@ from pipelines.staleness.data_versions import StoredVersions, TableVersions
 
 
 class Cause(StrEnum):
-    """A cause for which a partition is not current, worst first."""
+    """A cause for which a partition is not current, worst first; an empty one may be current."""
 
     ABSENT = "absent"
     DAMAGED = "damaged"
@@ -24,7 +24,9 @@ class Cause(StrEnum):
     RESTATED = "bars restated in the source since"
     INPUTS = "inputs"
     UNRECORDED = "not in Dagster's record"
+    WAITS = "waits for its bars"
     SERVED = "served, inputs restated since"
+    EMPTY = "no rows"
 
 
 @dataclass(frozen=True)

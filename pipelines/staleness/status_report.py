@@ -7,7 +7,7 @@ as JSON, the check `up_to_date` in the UI.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
@@ -15,9 +15,10 @@ import dagster as dg
 from pipelines.bars.bar_versions import restated_sessions
 from pipelines.calendar.sessions import Sessions
 from pipelines.instance.run_history import work_in_progress
+from pipelines.instance.waiting import waiting_since
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage, by_model
-from pipelines.staleness.causes import Cause
+from pipelines.staleness.causes import Cause, Reason
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey, survey
@@ -29,7 +30,7 @@ _SHOWN_RANGES = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """Partitions of an asset that are not current for the same reason.
+    """Partitions of an asset that are not current, or have no rows, for the same reason.
 
     Attributes:
         keys: their sessions, in order.
@@ -43,8 +44,8 @@ class Finding:
 
     @property
     def is_stale(self) -> bool:
-        """True if there is something to do; served partitions stay as they are."""
-        return self.cause != Cause.SERVED
+        """True if there is something to do; served and empty partitions stay as they are."""
+        return self.cause not in (Cause.SERVED, Cause.EMPTY)
 
     @property
     def why(self) -> str:
@@ -145,7 +146,8 @@ def status_report(
         instance: its Dagster record.
         check_source: ask the source for the bars of every stored session.
         recent: number of newest sessions to compare; of earlier ones only those that are absent or
-            not on record, which opens no file. None compares every session.
+            not on record, which opens no file but those that reports are made from. None compares
+            every session.
 
     Raises:
         ConfigError: the market's first session is not over yet.
@@ -172,6 +174,7 @@ def status_report(
     comparison = survey(
         market, stages, instance, sessions, served=served, restated=restated_keys or ()
     )
+    comparison = _with_waiting(stages, instance, comparison)
     store = market.warehouse.store
     return StatusReport(
         market=market.config.name,
@@ -188,6 +191,37 @@ def status_report(
         busy=work_in_progress(instance, market.sessions.keys),
         calendar=market.calendar_end(),
     )
+
+
+def _with_waiting(stages: Sequence[Stage], instance: dg.DagsterInstance, found: Survey) -> Survey:
+    """Tell sessions that wait for their bars, and what follows from them, from absent ones."""
+    sources = [stage.name for stage in stages if stage.is_source and stage.name in found.wanted]
+    absent = [
+        key
+        for name in sources
+        for key, why in found.reasons[name].items()
+        if why.cause == Cause.ABSENT
+    ]
+    firsts = [waiting_since(instance, name, absent) for name in sources] if absent else []
+    since = min((first for first in firsts if first is not None), default=None)
+    if since is None:
+        return found
+    waits = Reason(Cause.WAITS)
+    reasons = {
+        asset: {
+            key: waits if why.cause == Cause.ABSENT and since <= key != WHOLE else why
+            for key, why in why_by_key.items()
+        }
+        for asset, why_by_key in found.reasons.items()
+    }
+    # A report is made again after the sessions that wait; nothing else is newer than it.
+    partitioned = {stage.name for stage in stages if stage.tables}
+    if all(why == waits for a in reasons.keys() & partitioned for why in reasons[a].values()):
+        for stage in (stage for stage in stages if stage.kind is Kind.REPORT):
+            why = reasons.get(stage.name, {}).get(WHOLE)
+            if why is not None and why.cause == Cause.INPUTS:
+                reasons[stage.name] = {WHOLE: waits}
+    return replace(found, reasons=reasons)
 
 
 def _prediction_counts(market: Market, stage: Stage, served: set[str]) -> dict[str, int]:
@@ -221,7 +255,7 @@ def stored_bars(market: Market, stages: Sequence[Stage], keys: Sequence[str]) ->
 def _asset_status(sessions: Sessions, found: Survey, asset: str) -> AssetStatus:
     order = list(Cause)
     by_reason: dict[tuple[Cause, str], list[str]] = {}
-    for key, why in found.reasons[asset].items():
+    for key, why in (*found.reasons[asset].items(), *found.empty.get(asset, {}).items()):
         by_reason.setdefault((why.cause, why.detail), []).append(key)
     findings = []
     for (cause, detail), keys in sorted(by_reason.items(), key=lambda i: (order.index(i[0][0]), i)):

@@ -8,16 +8,20 @@ descendants are compared with what is stored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import dagster as dg
 
 from pipelines.market.market import Market
-from pipelines.market.stage import WHOLE, Stage
+from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.staleness.causes import Cause, Reason, why_not_current
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
+from pipelines.warehouse.partition_file import PartitionInfo
+
+_DATE = re.compile(r" (of|up to) \d{4}-\d{2}-\d{2}$")
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,12 @@ class Survey:
     Attributes:
         wanted: the sessions compared, by asset, upstream first.
         reasons: the reason of each partition that is not current, by asset and session.
+        empty: why a current partition has no rows where it should have some, likewise.
     """
 
     wanted: Mapping[str, tuple[str, ...]]
     reasons: Mapping[str, Mapping[str, Reason]]
+    empty: Mapping[str, Mapping[str, Reason]] = field(default_factory=dict)
 
     def left(self, asset: str) -> tuple[str, ...]:
         """The sessions of an asset that would be made now; served ones are not among them."""
@@ -57,14 +63,13 @@ class Survey:
         """The assets with sessions left, and the range of these; None if nothing is left.
 
         Args:
-            sessions: the range that stands for an asset without partitions.
+            sessions: the range that stands for assets without partitions, if only those are left.
         """
         keys_by_asset = {asset: self.left(asset) for asset in self.wanted}
-        keys = {key for part in keys_by_asset.values() for key in part if key != WHOLE}
-        if any(WHOLE in part for part in keys_by_asset.values()):
-            keys |= {sessions[0]} if keys else {sessions[0], sessions[-1]}
-        if not keys:
+        if not any(keys_by_asset.values()):
             return None
+        keys = {key for part in keys_by_asset.values() for key in part if key != WHOLE}
+        keys = keys or {sessions[0], sessions[-1]}
         return Work(tuple(a for a, part in keys_by_asset.items() if part), min(keys), max(keys))
 
 
@@ -91,6 +96,7 @@ def survey(
     now = StoredVersions(market, stages, served)
     keys_by_asset: dict[str, tuple[str, ...]] = {}
     reasons: dict[str, dict[str, Reason]] = {}
+    empty: dict[str, dict[str, Reason]] = {}
     for stage in (stage for stage in stages if stage.name in wanted and stage.is_compared):
         keys = keys_by_asset[stage.name] = tuple(wanted[stage.name]) if stage.tables else (WHOLE,)
         recorded_keys: Collection[str] = (
@@ -111,6 +117,9 @@ def survey(
             if why is None and key not in recorded_keys:
                 why = Reason(Cause.UNRECORDED)
             if why is None:
+                info = now.table(stage.name).info(key)
+                if info is not None and (lack := _lack_of_rows(market, stage, key, info)):
+                    empty.setdefault(stage.name, {})[key] = Reason(Cause.EMPTY, lack)
                 continue
             if _is_protected(stage, key, why, now, served):
                 why = Reason(Cause.SERVED)
@@ -118,7 +127,18 @@ def survey(
             # A served partition stays, so that nothing downstream becomes outdated by it.
             if why.cause not in (Cause.SERVED, Cause.UNRECORDED):
                 now.mark_outdated(stage, [key])
-    return Survey(keys_by_asset, reasons)
+    return Survey(keys_by_asset, reasons, empty)
+
+
+def _lack_of_rows(market: Market, stage: Stage, key: str, info: PartitionInfo) -> str:
+    """Why a partition has no rows, without its date; empty if it has, or none are due yet."""
+    status = info.provenance.status
+    if info.rows or not stage.tables or status.startswith(("ok", "warm-up")):
+        return ""
+    decision = market.decision_of(key) if stage.kind is Kind.EVALUATION else key
+    if decision is None or decision < (stage.first or ""):
+        return ""
+    return _DATE.sub("", status)
 
 
 def _is_protected(

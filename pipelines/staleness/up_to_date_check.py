@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from pipelines.market.market import Market
-from pipelines.market.stage import Stage
+from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.status_report import AssetStatus, StatusReport, status_report
 
 RECENT = 60  # sessions compared
@@ -31,6 +31,8 @@ def up_to_date_check(
 
     @dg.asset_check(
         asset=report,
+        # A report that is made by the same run is looked at once it is made.
+        additional_deps=[s.name for s in stages if s.kind is Kind.REPORT and s.name != report],
         name="up_to_date",
         blocking=False,
         description=(

@@ -46,6 +46,7 @@ _READERS = 4
 _WRITERS = min(4, os.cpu_count() or 1)  # encoding is work: more threads than cores get in the way
 _IN_FLIGHT = 32  # partitions made and not yet in place
 _READ_ATTEMPTS = 3
+_Part = tuple[str, Rows, Provenance]
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,15 @@ class Warehouse:
         """Write partitions of one table in parallel, and yield each in order once it is in place.
 
         The next of `parts` is made while earlier ones are written, at most `_IN_FLIGHT` ahead:
-        making and writing overlap, and memory does not grow with the range. After an error no
-        further write begins; `write` lists the errors.
+        making and writing overlap, and memory does not grow with the range. If one cannot be made,
+        those before it are written and yielded first. After an error of a write no further write
+        begins; `write` lists the errors.
         """
         jobs: deque[tuple[str, Future[PartitionInfo]]] = deque()
+        unmade: list[Exception] = []
         with ThreadPoolExecutor(_WRITERS) as pool:
             try:
-                for key, rows, provenance in parts:
+                for key, rows, provenance in _until_error(parts, unmade):
                     jobs.append((key, pool.submit(self.write, table, name, key, rows, provenance)))
                     if len(jobs) >= _IN_FLIGHT:
                         done, job = jobs.popleft()
@@ -149,6 +152,8 @@ class Warehouse:
                 while jobs:
                     done, job = jobs.popleft()
                     yield done, job.result()
+                if unmade:
+                    raise unmade[0]
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -342,6 +347,14 @@ class Warehouse:
                 connection.register_filesystem(self.store.fs)
             self._engine.append(connection)
         return self._engine[0].cursor()
+
+
+def _until_error(parts: Iterable[_Part], errors: list[Exception]) -> Iterator[_Part]:
+    """Yield parts until making one fails; the error is put into a list."""
+    try:
+        yield from parts
+    except Exception as error:
+        errors.append(error)
 
 
 def _close(engine: list[duckdb.DuckDBPyConnection]) -> None:

@@ -30,7 +30,7 @@ from pipelines.operations.sync import sync_record
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
 from pipelines.warehouse.schemas import Column, Table
-from tests.pipelines.conftest import market_of, own_record, partition_bytes
+from tests.pipelines.conftest import REPORTS, market_of, own_record, partition_bytes
 from tests.pipelines.finished_markets import backfill, restated
 from tests.pipelines.ticks import NEW_YORK
 
@@ -181,7 +181,7 @@ def test_status_backfill_and_demo_make_them_once(market):
         assert (finding.cause, list(finding.keys)) == (Cause.ABSENT, trained(market))
     before = partition_bytes(market)
     work, said = make_added(market)
-    assert work.assets == ADDED, said
+    assert work.assets == (*ADDED, *REPORTS), f"they were of three models; {said}"
     made = {path: digest for path, digest in partition_bytes(market).items() if path not in before}
     assert {path.split("/")[0] for path in made} == {*ADDED, "lstm_streak_log"}
     assert {path: partition_bytes(market)[path] for path in before} == before

@@ -98,7 +98,9 @@ def test_stretches_give_the_partitions_of_the_whole(dirt, tmp_path, monkeypatch)
     assert partition_bytes(parts) == partition_bytes(whole)
 
 
-def test_a_stretch_that_fails_leaves_whole_ones_behind_or_nothing(dirt, tmp_path, monkeypatch):
+def test_a_stretch_that_fails_leaves_the_sessions_before_behind_or_nothing(
+    dirt, tmp_path, monkeypatch
+):
     """New: those before it stay, complete. Made again: later sessions build on it, none changes."""
     bars, _ = dirt
     monkeypatch.setattr(market_asset, "_STRETCH", 10)
@@ -108,7 +110,7 @@ def test_a_stretch_that_fails_leaves_whole_ones_behind_or_nothing(dirt, tmp_path
     gone.to_parquet(tmp_path / "bars.parquet", index=False)
     with pytest.raises(RunFailedError, match=f"no bar at all for {keys[24]}"):
         ingest(market)
-    assert market.warehouse.sessions("ohlcv") == list(keys[:20])
+    assert market.warehouse.sessions("ohlcv") == list(keys[:24])
     bars.to_parquet(tmp_path / "bars.parquet", index=False)
     ingest(market, (keys[20], keys[-1]))
     fresh = file_market(tmp_path / "fresh", bars)

@@ -25,7 +25,7 @@ from dagster._core.scheduler.instigation import (
 from pipelines.automation.drop_folder import Watch, look_at
 from pipelines.automation.schedule import schedule_is_on
 from pipelines.errors import ConfigError
-from pipelines.instance.run_history import PARTITION
+from pipelines.instance.run_history import PARTITION, waits_for_bars_tag
 from tests.pipelines.conftest import make_market, open_record
 from tests.pipelines.ticks import CRON, NEW_YORK, add_run, defs_of, mark_done
 
@@ -110,6 +110,14 @@ def test_reports_that_began_before_the_newest_session_do_not_hold_it(on, instanc
     mark_done(instance, ["2020-04-01", "2020-04-02", "2020-04-03", "2020-04-06"])
     add_reports_run(on, instance, CRON - dt.timedelta(seconds=20))
     run = add_run(on, instance, "2020-04-06", CRON, status=SUCCESS)
+    assert look_once(on, "reports_after_daily", instance).run_key == run.run_id
+
+
+def test_a_run_that_found_no_bars_has_no_reports(on, instance, clock):
+    mark_done(instance, ["2020-04-01", "2020-04-02", "2020-04-03"])
+    run = add_run(on, instance, "2020-04-03", CRON, status=SUCCESS)
+    late = add_run(on, instance, "2020-04-06", CRON + dt.timedelta(minutes=1), status=SUCCESS)
+    instance.add_run_tags(late.run_id, waits_for_bars_tag(late.run_id))
     assert look_once(on, "reports_after_daily", instance).run_key == run.run_id
 
 
@@ -270,6 +278,17 @@ def test_a_new_file_runs_the_session_that_waits(watched, folder, instance, clock
     fourth = look_once(watched, "new_files", instance, third.cursor)
     (again,) = look_once(watched, "new_files", instance, fourth.cursor).run_requests
     assert again.run_key != request.run_key
+
+
+def test_a_new_file_runs_the_session_that_waits_for_its_bars(watched, folder, instance, clock):
+    """The run before found no bars and did not fail: it used up no attempt."""
+    mark_done(instance, ["2020-04-01", "2020-04-02", "2020-04-03"])
+    late = add_run(watched, instance, "2020-04-06", CRON, status=SUCCESS)
+    instance.add_run_tags(late.run_id, waits_for_bars_tag(late.run_id))
+    clock(CRON + dt.timedelta(minutes=10))
+    cursor = look_once(watched, "new_files", instance).cursor
+    (request,) = look_once(watched, "new_files", instance, cursor).run_requests
+    assert (request.partition_key, request.tags["rnn/attempt"]) == ("2020-04-06", "1 of 6")
 
 
 def test_a_file_that_grows_is_left_alone(watched, folder, instance, clock):

@@ -24,6 +24,7 @@ from pipelines.instance.run_history import (
     failure_reason,
     waits_for_bars_tag,
 )
+from pipelines.instance.waiting import LAST_TAG
 from pipelines.training.train import ensure_trained
 from tests.pipelines.conftest import ChangedBars, make_market, open_record
 from tests.pipelines.finished_markets import copy_of
@@ -198,6 +199,31 @@ def test_bars_that_are_late_are_asked_for_after_the_same_waits(market, instance)
     assert failed_attempts(instance, "daily", KEY).run_id == last.run_id
 
 
+def test_a_session_that_waits_is_no_failure_until_the_last_time(tmp_path, instance):
+    """Runs that found no bars end well; the last one that is asked for says so by a tag."""
+    market = make_market(tmp_path / "tiny", {"schedule": {"max_attempts": 2}})
+
+    def wait(ended):
+        run = add_run(market, instance, KEY, ended, status=dg.DagsterRunStatus.SUCCESS)
+        instance.add_run_tags(run.run_id, waits_for_bars_tag(run.run_id))
+
+    wait(CRON)
+    answer = tick(market, instance, CRON + dt.timedelta(minutes=1))
+    assert answer.skip_message.startswith(f"{KEY} waits for its bars: its bars were asked for once")
+    assert "attempt" not in answer.skip_message
+    (asked,) = tick(market, instance, CRON + HOUR)
+    assert LAST_TAG not in asked.tags
+    wait(CRON + HOUR)
+    (asked,) = tick(market, instance, CRON + 3 * HOUR)
+    assert LAST_TAG in asked.tags
+    run = add_late(market, instance, CRON + 3 * HOUR)
+    with pytest.raises(SessionFailedError, match=f"{KEY}: its bars were asked for 3 times since"):
+        tick(market, instance, CRON + 3 * HOUR)
+    assert failed_attempts(instance, "daily", KEY).run_id == run.run_id
+    add_run(market, instance, KEY, CRON + 4 * HOUR, status=dg.DagsterRunStatus.SUCCESS)
+    assert failed_attempts(instance, "daily", KEY) is None
+
+
 def test_many_looks_in_vain_do_not_give_a_session_up_early(market, instance):
     """A drop folder that receives its files one by one starts a run for each of them."""
     for minute in range(12):
@@ -251,7 +277,7 @@ def test_a_run_says_by_a_tag_that_its_bars_are_late(finished, tmp_path, instance
     market = make_market(root, source=LateBars(finished.source, KEY))
     job = defs_of(market).resolve_job_def("daily")
     run = job.execute_in_process(instance=instance, partition_key=KEY, raise_on_error=False)
-    assert not run.success
+    assert not run.success, "its bars are stored: the source has lost them"
     assert instance.get_run_by_id(run.run_id).tags[WAITS_TAG] == f"bars ({run.run_id[:8]})"
     attempts = failed_attempts(instance, "daily", KEY)
     assert (attempts.count, attempts.late) == (0, 1)

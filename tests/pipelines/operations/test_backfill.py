@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 
 import dagster as dg
+import pandas as pd
 import pytest
+from rich.console import Console
 
 from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
 from pipelines.operations.backfill import selected_assets
+from pipelines.operations.demo import run_demo
+from pipelines.operations.runs import RunFailedError
 from pipelines.operations.sync import sync_record
+from pipelines.staleness.status_report import status_report
 from tests.pipelines.conftest import make_market, market_of, partition_bytes
 from tests.pipelines.finished_markets import (
     backfill,
@@ -21,6 +27,7 @@ from tests.pipelines.finished_markets import (
     recorded_copy_of,
     stamps,
 )
+from tests.pipelines.late_bars import LateBars, bad_bars, cut_before, files_of, with_source
 from tests.pipelines.processes import start_python, wait_until
 
 
@@ -144,13 +151,107 @@ def test_selections_read_as_dagsters(finished):
         chosen("colour:blue")
 
 
-def test_reports_are_made_where_they_are_named(copy):
-    (copy.paths.reports / "signal.csv").unlink(missing_ok=True)
+def test_a_report_that_is_gone_is_made_again(copy):
+    (copy.paths.reports / "signal.csv").unlink()
     work, said = backfill(copy, **WHOLE, select="signal_report,portfolio_report")
-    assert set(work.assets) == {"signal_report", "portfolio_report"}
-    assert "to run: " in said
+    assert work.assets == ("signal_report",)
+    assert said.rstrip().split("to run: ")[1].splitlines()[0] == "signal_report"
     assert (copy.paths.reports / "signal.csv").is_file()
-    assert (copy.paths.reports / "portfolio.csv").is_file()
+    work, _ = backfill(copy, **WHOLE, select="signal_report,portfolio_report", force=True)
+    assert work.assets == ("signal_report", "portfolio_report")
+
+
+def pinned(market):
+    """The market with a rollback of its last sessions, as its YAML would have it."""
+    keys, anchors = market.sessions.keys, [k for k in market.sessions.keys if market.plan.trains(k)]
+    pin = {"from": keys[-6], "as_of": anchors[0]}
+    return make_market(market.paths.root, {"training": {"pin": pin}}), keys[-6]
+
+
+def reported(market):
+    """Whether everything is current, and the reports that are not."""
+    with dagster_instance(market) as instance:
+        report = status_report(market, stages(market), instance)
+    stale = {a.asset for a in report.assets for f in a.findings if f.is_stale}
+    return report.is_current, stale & {"signal_report", "portfolio_report"}
+
+
+def test_reports_follow_the_backfill_of_a_pin(copy):
+    """Other models serve the last sessions: both reports are stale with them, and made last."""
+    market, since = pinned(copy)
+    before = (market.paths.reports / "signal.csv").read_bytes()
+    assert reported(market) == (False, {"signal_report", "portfolio_report"})
+    work, said = backfill(market, start=since, end="2020-05-15")
+    assert {"gru_prediction", "signal_report", "portfolio_report"} <= set(work.assets)
+    assert ", signal_report, portfolio_report" in said
+    assert reported(market) == (True, set())
+    assert (market.paths.reports / "signal.csv").read_bytes() != before
+    page = (market.paths.reports / "report.html").read_bytes()
+    assert page == market.paths.page.read_bytes()
+    assert backfill(market, start=since, end="2020-05-15")[0] is None
+
+
+def test_a_backfill_of_selected_assets_names_the_reports_that_it_leaves(copy):
+    market, since = pinned(copy)
+    _, said = backfill(market, start=since, end="2020-05-15", select="gru_model+")
+    assert "signal_report and portfolio_report show what was there before; `rnn-pip" in said
+    assert "--select signal_report,portfolio_report` makes them again" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "stale"),
+    [
+        ({"portfolio": {"topk": 3}}, {"signal_report", "portfolio_report"}),
+        ({"evaluation": {"quantiles": 4}}, {"signal_report"}),
+        ({"schedule": {"enabled": True}}, set()),
+    ],
+)
+def test_reports_follow_the_settings_of_their_figures(copy, change, stale):
+    assert reported(make_market(copy.paths.root, change))[1] == stale
+
+
+def test_what_waits_is_named_and_everything_else_is_made(finished, tmp_path, monkeypatch):
+    """Bars, models and reports up to the newest session that the source has, by both commands."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    keys = finished.sessions.keys[-6:]
+    market = cut_before(finished, tmp_path / "tiny", keys[0])
+    with dagster_instance(market) as instance:
+        sync_record(market, stages(market), instance)
+    late = with_source(market, LateBars(market, keys[2]))
+    _, said = backfill(late, **WHOLE)
+    assert (
+        "waiting for bars, everything before them is made: LateBars has no bar at all for" in said
+    )
+    assert ", ".join(keys[2:]) in said
+    assert partition_bytes(late) == files_of(finished, market, keys[2])
+    table = pd.read_csv(late.paths.reports / "signal.csv", index_col="model")
+    before = pd.read_csv(finished.paths.reports / "signal.csv", index_col="model")
+    assert set((before["days"] - table["days"]).dropna()) == {4}
+    later = with_source(market, LateBars(market, keys[4]))
+    console = Console(file=io.StringIO(), width=400)
+    run_demo(later, console)
+    said = console.file.getvalue()
+    assert f"no bar at all for {keys[4]}, {keys[5]}" in said
+    assert "rank ICIR" in said
+    assert later.warehouse.sessions("lstm_evaluation")[-1] == keys[3]
+    table = pd.read_csv(late.paths.reports / "signal.csv", index_col="model")
+    assert set((before["days"] - table["days"]).dropna()) == {2}
+
+
+def test_a_bad_session_holds_back_no_model_before_it(finished, tmp_path, monkeypatch):
+    """The models have a run of their own; it makes the sessions before the bad one."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    keys = finished.sessions.keys[-6:]
+    market = cut_before(finished, tmp_path / "tiny", keys[0])
+    with dagster_instance(market) as instance:
+        sync_record(market, stages(market), instance)
+    bad = with_source(market, bad_bars(market, keys[3]))
+    with pytest.raises(RunFailedError, match=f"every bar of {keys[3]} breaks a rule"):
+        run_demo(bad, Console(file=io.StringIO(), width=400))
+    assert partition_bytes(bad) == files_of(finished, market, keys[3])
+    table = pd.read_csv(bad.paths.reports / "portfolio.csv", index_col="model")
+    before = pd.read_csv(finished.paths.reports / "portfolio.csv", index_col="model")
+    assert set((before["sessions"] - table["sessions"]).dropna()) == {3}
 
 
 KILLED = """

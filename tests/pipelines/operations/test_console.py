@@ -73,3 +73,13 @@ def test_the_final_table_has_no_figure_of_a_year_of_few_sessions() -> None:
     assert "need two names with score and label" in text
     assert "it needs 60 sessions or more, and this is 8 sessions of 1 name" in text
     assert "in excess of the members at equal weight" in text
+
+
+def test_partitions_without_rows_are_counted() -> None:
+    out = io.StringIO()
+    display = LiveProgress(Console(file=out, width=120), clock=lambda: 0.0)
+    display.start("lstm_evaluation", 3)
+    for key, rows in (("2020-01-02", 0), ("2020-01-03", 0), ("2020-01-06", 1)):
+        display.advance("lstm_evaluation", key, rows)
+    display.finish("lstm_evaluation")
+    assert out.getvalue() == "  lstm_evaluation        3 partitions     0.0 s, 2 without rows\n"

@@ -15,7 +15,7 @@ from pipelines.operations.runs import run_assets
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
 from pipelines.staleness.survey import survey
-from tests.pipelines.conftest import DATA_STAGE, TINY, make_market, model_assets
+from tests.pipelines.conftest import DATA_STAGE, REPORTS, TINY, make_market, model_assets
 from tests.pipelines.finished_markets import copy_of, made_on_the_evening, put_on_record, restated
 
 
@@ -41,7 +41,7 @@ def test_a_finished_market_is_current(copy, instance):
     n, trained = len(copy.sessions), len([k for k in copy.sessions.keys if k >= "2020-04-01"])
     assert counted["ohlcv"] == (n, n)
     assert counted["krnn_evaluation"] == (trained, trained)
-    assert set(counted) == {*DATA_STAGE, *model_assets(copy)}
+    assert set(counted) == {*DATA_STAGE, *model_assets(copy), *REPORTS}
     assert report.predictions["lstm"] == {"served": 0, "backfilled": trained}
     assert "everything is current" in status_lines(copy, report)
 
@@ -57,13 +57,39 @@ def test_an_absent_label_and_exactly_what_was_made_from_it(copy, instance):
     assert not {"alpha158", "processors", "dataset_infer", "gru_model"} & set(found)
 
 
+def test_an_evaluation_without_its_prediction_says_so(finished, tmp_path, instance):
+    """No model passes its checks, so no session has a score; nothing is stale, and it is named."""
+    checks = {"checks": {"model": {"beats_constant": "block"}}}
+    market = make_market(copy_of(finished, tmp_path / "copy").paths.root, checks)
+    keys = [k for k in market.sessions.keys if k >= market.plan.first_trained]
+    for table in model_assets(market):
+        shutil.rmtree(market.paths.warehouse / table)
+    run_assets(build_definitions(market), instance, model_assets(market), (keys[0], keys[-1]))
+    put_on_record(market, instance)
+    without = {
+        name: [(Cause.EMPTY, "no model in force has passed its checks", len(keys))]
+        for name in ("lstm_prediction", "gru_prediction", "krnn_prediction")
+        if not market.warehouse.read(name, keys, needed_by="t").frame.size
+    }
+    assert without, "two epochs on six names learn nothing"
+    found = findings(market, instance)
+    assert {name: found[name] for name in without} == without
+    for name in without:
+        evaluated = found[name.replace("prediction", "evaluation")]
+        due = len(keys) - market.label_lag
+        assert evaluated == [(Cause.EMPTY, "no prediction was made for the decision", due)]
+
+
 def test_damage_is_named(copy, instance):
     key = copy.sessions.keys[-1]
     path = copy.paths.warehouse / "krnn_prediction" / f"date={key}" / "part-0.parquet"
     raw = bytearray(path.read_bytes())
     raw[20] ^= 4
     path.write_bytes(raw)
-    assert findings(copy, instance) == {"krnn_prediction": [(Cause.DAMAGED, "", 1)]}
+    assert findings(copy, instance) == {
+        "krnn_prediction": [(Cause.DAMAGED, "", 1)],
+        **{name: [(Cause.INPUTS, "krnn_prediction", 1)] for name in REPORTS},
+    }
 
 
 def test_what_dagster_does_not_know_is_named(finished, tmp_path, instance):

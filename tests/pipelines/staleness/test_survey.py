@@ -202,7 +202,7 @@ def test_a_session_whose_bars_all_break_a_rule_is_an_error(tmp_path, instance):
         RunFailedError, match=rf"every bar of {key} breaks a rule .*[56] × zero_volume"
     ):
         materialize(market, ["ohlcv"], market.sessions.first, market.sessions.keys[4], instance)
-    assert market.warehouse.sessions("ohlcv") == []
+    assert market.warehouse.sessions("ohlcv") == list(market.sessions.keys[:2])
 
 
 def test_an_amount_that_is_never_there_is_an_error(tmp_path, instance):
@@ -221,7 +221,7 @@ def test_sessions_that_are_not_over_are_refused(tmp_path, instance):
     assert future > market.last_closed()
     with pytest.raises(RunFailedError, match=rf"{future} not over yet: the newest closed session"):
         materialize(market, ["ohlcv"], future, future, instance)
-    assert market.warehouse.sessions("ohlcv") == []
+    assert market.warehouse.sessions("ohlcv") == list(market.sessions.keys[:2])
 
 
 def test_a_live_market_before_its_first_model_shows_so(tmp_path, monkeypatch):

@@ -116,7 +116,7 @@ def test_an_error_among_many_ends_the_writing_and_leaves_nothing_partial(tmp_pat
     with pytest.raises(error):
         given.extend(key for key, _ in warehouse.write_each(TABLE, "features", parts()))
     there = warehouse.sessions("features")
-    assert given == keys[: len(given)]
+    assert given == (keys[:20] if where == "made" else keys[: len(given)])
     assert set(given) <= set(there) <= set(keys[: 20 + _IN_FLIGHT]) - {keys[20]}
     warehouse.digests("features", there, needed_by="test")
     assert not list(tmp_path.rglob("*.tmp"))

@@ -1,0 +1,67 @@
+"""Sessions that wait for their bars: what a run puts on record of them.
+
+A session whose bars the source does not have yet is neither made nor failed. The run that asked for
+it ends well, with a tag that says so, and the asset of the bars has an observation of the session
+with the reason, which the UI shows on the page of the partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import dagster as dg
+import sqlalchemy as db
+from dagster._core.storage.event_log import SqlEventLogStorageTable
+
+from pipelines.instance.materializations import sql_storage
+from pipelines.instance.run_history import WAITING, waits_for_bars_tag
+
+LAST_TAG = "rnn/last_wait"  # a run that finds no bars again has failed
+
+
+def note_waiting(context: dg.AssetExecutionContext, asset: str, key: str, reason: str) -> None:
+    """Put on record that a session waits for its bars.
+
+    Args:
+        context: of the step that asked for them.
+        asset: the asset of the bars.
+        key: the session, the first that waits.
+        reason: why, for a person.
+    """
+    context.instance.add_run_tags(context.run.run_id, waits_for_bars_tag(context.run.run_id))
+    context.log_event(
+        dg.AssetObservation(
+            asset_key=asset,
+            partition=key,
+            description=f"{key} {WAITING}: {reason}",
+            metadata={"state": WAITING, "reason": reason},
+        )
+    )
+
+
+def is_last_wait(run: dg.DagsterRun) -> bool:
+    """True if the schedule does not ask for the session of a run again."""
+    return LAST_TAG in run.tags
+
+
+def waiting_since(instance: dg.DagsterInstance, asset: str, keys: Collection[str]) -> str | None:
+    """The first of some sessions that was found to wait for its bars; None if none was.
+
+    Args:
+        instance: the record.
+        asset: the asset of the bars.
+        keys: sessions that have no bars.
+
+    Raises:
+        PipelineError: the event log is not in SQL.
+    """
+    log = SqlEventLogStorageTable
+    query = (
+        db.select(log.c.partition)
+        .where(log.c.asset_key == dg.AssetKey(asset).to_string())
+        .where(log.c.dagster_event_type == dg.DagsterEventType.ASSET_OBSERVATION.value)
+        .where(log.c.partition.is_not(None))
+    )
+    with sql_storage(instance).index_connection() as connection:
+        waiting = {row[0] for row in connection.execute(query)}
+    return min(waiting & set(keys), default=None)
