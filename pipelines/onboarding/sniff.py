@@ -82,9 +82,8 @@ def peek(path: str, writing: Mapping[str, Any] | None = None, names: Collection[
 
     Args:
         path: the place of the files.
+        writing: keys of the source that a person said: those of `_KEYS` count.
         names: the columns that a person named.
-        writing: keys of the source that a person said: `delimiter`, `encoding`, `header`, `names`,
-            `skip_lines`, `ignore`.
 
     Raises:
         SourceError: there is no such file, or the first ones cannot be read or have no rows.

@@ -146,7 +146,7 @@ class FilesBars(TableBars):
     def _choose(
         self, ref: FileRef, only: tuple[str, ...] | None
     ) -> Callable[[Sequence[str]], list[str]]:
-        """How the columns of a file are chosen, with a way on for a file that has others."""
+        """Make the choice of a file's columns; its error says what to do with other files."""
 
         def choose(columns: Sequence[str]) -> list[str]:
             try:
