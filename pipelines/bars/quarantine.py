@@ -35,12 +35,13 @@ Floats: TypeAlias = NDArray[np.float64]
 JOIN = "; "
 
 
-def broken_rules(bars: pd.DataFrame) -> dict[str, Bools]:
+def broken_rules(bars: pd.DataFrame, *, own_vwap: bool = False) -> dict[str, Bools]:
     """Find the rows that break each rule that needs one session: all but `future_date` and `jump`.
 
     Args:
         bars: rows as of `sources.base.BarSource`; with a column `session`, the partition of each,
             a row dated otherwise is off the calendar.
+        own_vwap: the data states a vwap, and `amount` is vwap × volume.
 
     Returns:
         By rule in the order of `RULES`, [R].
@@ -56,7 +57,7 @@ def broken_rules(bars: pd.DataFrame) -> dict[str, Bools]:
     strays = np.zeros(len(bars), dtype=bool)
     if "session" in bars:
         strays = (bars["session"] != bars["date"]).to_numpy()
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "no_instrument": nameless,
             "missing_price": ~finite,
@@ -68,11 +69,31 @@ def broken_rules(bars: pd.DataFrame) -> dict[str, Bools]:
             "missing_volume": ~np.isfinite(volume),
             "negative_volume": np.isfinite(volume) & (volume < 0),
             "negative_amount": np.isfinite(amount) & (amount < 0),
+            "vwap_outside": _outside(amount / volume, low, h) & finite & own_vwap & (volume > 0),
             "bad_adj_ratio": ~(np.isfinite(ratio) & (ratio > 0)),
             "duplicate": bars.duplicated().to_numpy() & ~differs & ~nameless,
             "contradicting_duplicate": differs,
             "off_calendar": strays,
         }
+
+
+def _outside(vwap: Floats, low: Floats, high: Floats) -> Bools:
+    """The rows whose vwap lies outside low and high by more than their writing rounds, [R]."""
+    slack = _rounding(vwap) + np.maximum(_rounding(low), _rounding(high))
+    return np.isfinite(vwap) & ((vwap <= 0) | (vwap < low - slack) | (vwap > high + slack))
+
+
+_LEAST_DECIMALS, _MOST_DECIMALS = 2, 12  # a price without a fraction is exact to the cent
+
+
+def _rounding(values: Floats) -> Floats:
+    """Half a unit of the last decimal in which each value is written, [R]."""
+    out = np.full(len(values), 0.5 * 10.0**-_MOST_DECIMALS)
+    for decimals in range(_MOST_DECIMALS - 1, _LEAST_DECIMALS - 1, -1):
+        scaled = values * 10.0**decimals
+        is_exact = np.abs(scaled - np.rint(scaled)) <= 1e-9 + 1e-12 * np.abs(scaled)
+        out[is_exact] = 0.5 * 10.0**-decimals
+    return out
 
 
 def _contradicted(bars: pd.DataFrame) -> Bools:

@@ -13,9 +13,9 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pipelines.cli.arguments import Arguments
+from pipelines.cli.arguments import Arguments, day
 from pipelines.errors import PipelineError, UndecidedError
 
 if TYPE_CHECKING:
@@ -44,11 +44,36 @@ ARGUMENTS: Arguments = {
         "help": "a column that is not recognised, as in close=Last (several times)",
     },
     "--date-format": {"metavar": "FORM", "help": "as in '%%d/%%m/%%Y' or epoch_ms"},
+    "--start": {"type": day, "metavar": "DAY", "help": "the first day that is read"},
+    "--end": {"type": day, "metavar": "DAY", "help": "the last day that is read"},
+    "--basis": {
+        "metavar": "WORD",
+        "help": "how splits show in the prices: adjusted, factor, adj_close, preclose or ratio "
+        "(default: the one that the prices agree with)",
+    },
+    "--format": {
+        "choices": ("csv", "parquet", "feather"),
+        "help": "of files with another ending",
+    },
     "--decimal": {"metavar": "MARK", "help": "the decimal mark of a CSV"},
     "--thousands": {"metavar": "MARK", "help": "the mark of thousands of a CSV"},
+    "--header": {
+        "metavar": "N",
+        "help": "rows of a CSV's header: 1, 2, 3 or none (default: as seen)",
+    },
+    "--names": {"metavar": "A,B,C", "help": "the names of a CSV's columns, in order"},
     "--skip-lines": {
         "metavar": "REGEX",
         "help": "lines of a CSV that are no bars, as in '^(Total|#)'",
+    },
+    "--ignore": {
+        "default": [],
+        "metavar": "PATTERN",
+        "help": "files of a folder that hold no bars, as in 'README*' (several times)",
+    },
+    "--quick": {
+        "action": "store_true",
+        "help": "small models that train in minutes, to see it run",
     },
     "--out": {"type": Path, "help": "the YAML to write (default: NAME.yaml)"},
     "--force": {"action": "store_true", "help": "write over a file that is there"},
@@ -71,6 +96,10 @@ def run(args: argparse.Namespace) -> int:
         columns=_columns(args.column),
         date_format=args.date_format,
         writing=_writing(args),
+        basis=args.basis,
+        start=args.start,
+        end=args.end,
+        quick=args.quick,
     )
     try:
         proposal = _proposed(wishes, ask)
@@ -81,6 +110,12 @@ def run(args: argparse.Namespace) -> int:
     for line in proposal.lines:
         sys.stdout.write(f"{line}\n")
     write_new(out, proposal.text, force=args.force)
+    if proposal.problems:
+        sys.stdout.write(
+            f"\nwritten to {out}, and it has the problems above: mend the data or the YAML, then\n"
+            f"  rnn-pipelines validate {out}\n"
+        )
+        return 1
     sys.stdout.write(f"\nwritten to {out}. Next:\n")
     for command, what in next_commands(out, proposal.start, proposal.end):
         sys.stdout.write(f"  # {what}\n  {command}\n")
@@ -170,7 +205,8 @@ def _asked(args: argparse.Namespace, ask: Ask | None) -> tuple[str, str, str | N
                 f"rnn-pipelines init --source files|qlib_bin --path PATH [--calendar NAME] "
                 f"[--timezone ZONE] [--name NAME] [--universe FILE] [--column OURS=THEIRS] "
                 f"[--date-format FORM] [--decimal MARK] [--thousands MARK] [--skip-lines REGEX] "
-                f"[--out FILE] [--force]"
+                f"[--header N] [--names A,B,C] [--format KIND] [--ignore PATTERN] [--basis WORD] "
+                f"[--start DAY] [--end DAY] [--quick] [--out FILE] [--force]"
             )
     else:
         ask = _answered(ask)
@@ -204,16 +240,16 @@ def kind_of(path: str) -> str:
     return "qlib_bin" if (folder / "features").is_dir() else "files"
 
 
-def _writing(args: argparse.Namespace) -> dict[str, str]:
-    """Collect the keys of a CSV that flags give.
+def _writing(args: argparse.Namespace) -> dict[str, Any]:
+    """Collect the keys of files that flags give.
 
     Raises:
         PipelineError: a mark is not one character, or the expression is none.
     """
     import re
 
-    keys = ("decimal", "thousands", "skip_lines")
-    given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
+    keys = ("format", "decimal", "thousands", "skip_lines", "header", "names", "ignore")
+    given = {key: getattr(args, key) for key in keys if getattr(args, key) not in (None, [])}
     for key in ("decimal", "thousands"):
         if len(given.get(key, ".")) != 1:
             raise PipelineError(f"--{key} {given[key]!r}: expected one character, as in ','")
@@ -223,6 +259,17 @@ def _writing(args: argparse.Namespace) -> dict[str, str]:
         re.compile(given.get("skip_lines", ""))
     except re.error as error:
         raise PipelineError(f"--skip-lines: no regular expression: {error}") from error
+    if "names" in given:
+        given["names"] = [name.strip() for name in given["names"].split(",")]
+    header = given.get("header")
+    if header not in (None, "none", "1", "2", "3"):
+        raise PipelineError(f"--header {header!r}: expected 1, 2, 3 or none")
+    if header == "none" and "names" not in given:
+        raise PipelineError(
+            "--header none: say the columns in order, as in --names date,open,high,low,close,volume"
+        )
+    if header not in (None, "none"):
+        given["header"] = int(str(header))
     return given
 
 

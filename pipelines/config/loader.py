@@ -133,7 +133,7 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     """One line for one problem: `models.lstm (line 40): …`."""
     loc = tuple(part for part in error["loc"] if part not in TAGGED)
     place = ".".join(str(part) for part in loc) or "(top)"
-    line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
+    line = _line_of(loc, error["msg"], lines)
     if line is not None:
         place += f" (line {line})"
     if error["type"] == "extra_forbidden":
@@ -151,6 +151,21 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     plain = isinstance(value, str | int | float | bool | dt.date) and "\n" not in message
     suffix = f" (given: {value!r})" if plain else ""
     return f"{place}: {message}{suffix}"
+
+
+_KEYS = re.compile(r"[\w.-]*\w")
+
+
+def _line_of(loc: tuple[Any, ...], message: str, lines: dict[tuple[Any, ...], int]) -> int | None:
+    """The line of the key that a problem is about.
+
+    A section's problem is about the first key below it that the message names, if it names one.
+    """
+    for word in _KEYS.findall(message):
+        key = (*loc, *word.split("."))
+        if key in lines:
+            return lines[key]
+    return next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
 
 
 def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:

@@ -10,7 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from pipelines.config.types import Section
 from rnn_core.suggestions import near_matches
@@ -47,6 +52,7 @@ RULES: Mapping[str, Rule] = {
     "missing_volume": Rule("volume is missing or not finite", "a bar is stored with its volume"),
     "negative_volume": Rule("volume is negative", "averages weighted by it have no meaning"),
     "negative_amount": Rule("amount is negative"),
+    "vwap_outside": Rule("the vwap that the data states lies outside low and high"),
     "bad_adj_ratio": Rule("adj_ratio is no positive number; if accepted, it counts as 1"),
     "duplicate": Rule(
         "a copy of a bar that is kept", "an instrument has one bar a session, and that is kept"
@@ -81,6 +87,7 @@ class QuarantineConfig(Section):
     missing_volume: Aside = "quarantine"
     negative_volume: Aside = "quarantine"
     negative_amount: Policy = "quarantine"
+    vwap_outside: Policy = "quarantine"
     bad_adj_ratio: Policy = "quarantine"
     duplicate: Aside = "quarantine"
     contradicting_duplicate: Aside = "quarantine"
@@ -113,6 +120,14 @@ class QuarantineConfig(Section):
                     f"{name}: accept is not possible: {RULES[name].why_aside}; leave it out. "
                     f"accept goes with {', '.join(OPTIONAL)}"
                 )
+        return values
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the newest rule at its default, so that no older partition becomes stale."""
+        values: dict[str, Any] = dump(self)
+        if self.vwap_outside == "quarantine":
+            values.pop("vwap_outside", None)
         return values
 
     @property

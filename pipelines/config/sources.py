@@ -31,8 +31,8 @@ from pipelines.config.types import (
 from pipelines.errors import did_you_mean
 
 REQUIRED = ("date", "instrument", "open", "high", "low", "close", "volume")
-COLUMNS = (*REQUIRED, "amount")
-"""Our names of the columns that a table of bars can have."""
+COLUMNS = (*REQUIRED, "amount", "vwap")
+"""Our names of the columns that a table of bars can have; `vwap` is read only if it is named."""
 NUMBERS = tuple(name for name in COLUMNS if name not in ("date", "instrument"))
 
 
@@ -139,6 +139,15 @@ class TableSource(Section):
                 )
         return values
 
+    @field_validator("columns")
+    @classmethod
+    def _one_turnover(cls, values: dict[str, str]) -> dict[str, str]:
+        if "vwap" in values and "amount" in values:
+            raise ValueError(
+                "vwap and amount are both named, and amount is vwap × volume; name one of them"
+            )
+        return values
+
     @field_validator("date_format")
     @classmethod
     def _format(cls, value: str | None) -> str | None:
@@ -153,19 +162,39 @@ class TableSource(Section):
         return {name: v if isinstance(v, list) else [v] for name, v in values.items()}
 
 
+_Named = Literal["instrument", "date"]
+
+
 class FilesSource(TableSource):
     """CSV, Parquet or Feather files: one for all, one a symbol, or one a day."""
 
     kind: Literal["files"]
     path: Annotated[str, How]
     format: Annotated[Literal["parquet", "csv", "feather"] | None, How] = None
-    from_name: Annotated[Literal["instrument", "date"] | None, How] = None
+    ignore: Annotated[tuple[str, ...], How] = ()
+    from_name: Annotated[_Named | tuple[_Named, ...] | None, How] = None
     name_pattern: Annotated[str | None, How] = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1, exclude=True)] = ","
     decimal: Annotated[str, Field(min_length=1, max_length=1, exclude=True)] = "."
     thousands: Annotated[str | None, Field(min_length=1, max_length=1, exclude=True)] = None
     encoding: Annotated[str, How] = "utf-8"
     skip_lines: Annotated[str | None, How] = None
+    header: Annotated[Literal["none"] | Annotated[int, Field(ge=1, le=3)] | None, How] = None
+    names: Annotated[tuple[str, ...], How] = ()
+
+    @property
+    def header_rows(self) -> int:
+        """The number of rows of a CSV's header: 1, or none if `names` are given, unless said."""
+        if self.header is None:
+            return 0 if self.names else 1
+        return 0 if self.header == "none" else self.header
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The columns that names of files say, in the order of the pattern's groups."""
+        if self.from_name is None:
+            return ()
+        return (self.from_name,) if isinstance(self.from_name, str) else self.from_name
 
     @field_validator("skip_lines")
     @classmethod
@@ -184,14 +213,27 @@ class FilesSource(TableSource):
             groups = 1 if value is None else re.compile(value).groups
         except re.error as error:
             raise ValueError(f"no regular expression: {error}") from error
-        if groups != 1:
-            raise ValueError("expected one group in parentheses, as in 'bars_(.+)'")
+        if not groups:
+            raise ValueError("expected a group in parentheses, as in 'bars_(.+)'")
         return value
+
+    @field_validator("ignore", "names", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _names(self) -> FilesSource:
         if self.name_pattern is not None and self.from_name is None:
             raise ValueError("name_pattern needs from_name: instrument or date")
+        groups = 1 if self.name_pattern is None else re.compile(self.name_pattern).groups
+        if self.named and len(self.named) != groups:
+            raise ValueError(
+                f"name_pattern has {groups} groups in parentheses, and from_name names "
+                f"{' and '.join(self.named)}: expected one group for each, in their order"
+            )
+        if self.header == "none" and not self.names:
+            raise ValueError("header: none needs names, the columns' names in order")
         if self.thousands is not None and self.thousands == self.decimal:
             raise ValueError(f"thousands and decimal are both {self.decimal!r}")
         return self

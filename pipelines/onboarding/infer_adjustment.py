@@ -17,6 +17,9 @@ SPLITS = (2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 1.5)
 
 _NEAR = 0.03  # of a split's ratio
 _EVENT = 0.05  # a factor's step that stands out from a day's return
+_FAR = 15.0  # robust deviations of a name's moves
+_QUIET = 3.0  # times the usual distance of high and low
+_FEW = 0.01  # steps a name that are taken for moves after all
 _INSIDE = 0.05  # by how much amount ÷ volume may leave the bar's range
 _ENOUGH = 0.95  # of the rows must agree
 UNITS = ((1.0, 1.0), (1.0, 1000.0), (100.0, 1.0), (100.0, 1000.0), (1.0, 10000.0))
@@ -74,6 +77,58 @@ def split_like(bars: pd.DataFrame) -> list[Steps]:
         ["size", "instrument"], ascending=[False, True]
     )  # fmt: skip
     return [Steps(str(r.instrument), str(r.date), float(r.ratio)) for r in steps.itertuples()]
+
+
+def sure_splits(bars: pd.DataFrame) -> list[Steps]:
+    """Find the steps near a split that are no moves of a market, as `split_like`.
+
+    Such a step is far beyond the name's usual moves, and the bar itself is quiet: after a crash
+    prices swing.
+
+    Args:
+        bars: date, instrument, high, low, close and adj_ratio (1.0 if no event is stated).
+    """
+    steps = pd.DataFrame(split_like(bars))
+    if steps.empty:
+        return []
+    rows = bars[bars["instrument"].isin(set(steps["instrument"])) & (bars["close"] > 0)]
+    rows = rows.sort_values(["instrument", "date"])
+    names = rows["instrument"]
+    before = rows.groupby("instrument")["close"].shift()
+    move = (rows["close"] * rows["adj_ratio"] / before).map(np.log)
+    deviation = (move - move.groupby(names).transform("median")).abs()
+    usual = 1.4826 * deviation.groupby(names).transform("median")
+    swing = rows["high"] / rows["low"] - 1.0
+    is_quiet = swing <= _QUIET * swing.groupby(names).transform("median") + 1e-9
+    is_sure = is_quiet & (move.abs() > _FAR * usual)
+    keys = set(zip(rows["instrument"][is_sure], rows["date"][is_sure], strict=True))
+    return [s for s in split_like(bars) if (s.instrument, s.date) in keys]
+
+
+def contradiction(bars: pd.DataFrame) -> str:
+    """Say how prices contradict the events that their basis states; empty if they do not.
+
+    Args:
+        bars: bars as traded, with date, instrument, high, low, close and adj_ratio.
+    """
+    rows = bars[bars["close"] > 0].sort_values(["instrument", "date"])
+    before = rows.groupby("instrument")["close"].shift()
+    step = np.log((rows["close"] / before).to_numpy(dtype="float64"))
+    event = np.log(rows["adj_ratio"].where(rows["adj_ratio"] > 0).to_numpy(dtype="float64"))
+    is_event = (np.abs(event) > _EVENT) & np.isfinite(step)
+    is_unseen = is_event & (np.abs(step + event) - np.abs(step) > 0.5 * np.abs(event))
+    if is_unseen.sum() > 0.5 * is_event.sum():
+        first = rows[is_unseen].iloc[0]
+        return (
+            f"{is_unseen.sum():,} of {is_event.sum():,} splits that it states do not show in the "
+            f"prices, such as {first['adj_ratio']:.3g}:1 of {first['instrument']} on "
+            f"{first['date']}"
+        )
+    unstated = sure_splits(bars)
+    if len(unstated) > _FEW * bars["instrument"].nunique():
+        shown = ", ".join(f"{s.instrument} {s.date} ({s.ratio:.3g}:1)" for s in unstated[:3])
+        return f"the prices show {len(unstated):,} splits that it does not state, such as {shown}"
+    return ""
 
 
 def amount_scale(bars: pd.DataFrame) -> dict[str, float] | None:

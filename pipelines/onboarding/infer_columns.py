@@ -7,8 +7,8 @@ guessed: the error says which flag decides.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 from zoneinfo import available_timezones
 
 import numpy as np
@@ -19,6 +19,7 @@ from pipelines.config.types import EPOCH
 from pipelines.errors import SourceError
 from pipelines.onboarding.infer_timezone import zone_as_written
 from pipelines.sources.base import NOTHING
+from pipelines.sources.numbers import plain_number
 from pipelines.sources.session_dates import epoch_of
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -29,7 +30,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "open": ("open", "openprice", "pxopen", "o", "开盘", "开盘价"),
     "high": ("high", "highprice", "pxhigh", "h", "max", "最高", "最高价"),
     "low": ("low", "lowprice", "pxlow", "l", "min", "最低", "最低价"),
-    "close": ("close", "closeprice", "pxclose", "pxlast", "last", "price", "c", "收盘", "收盘价"),
+    "close": ("close", "closeprice", "pxclose", "pxlast", "closelast", "last", "price", "c", "收盘",
+              "收盘价"),
     "volume": ("volume", "vol", "v", "shares", "tradedvolume", "totalvolume", "成交量"),
     "amount": ("amount", "turnover", "amt", "money", "value", "tradedvalue", "turnovervalue",
                "dollarvolume", "quotevolume", "quoteassetvolume", "成交额"),
@@ -39,6 +41,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "preclose": ("preclose", "prevclose", "previousclose", "precloseprice", "lastclose", "昨收",
                  "前收盘"),
     "ratio": ("adjratio",),
+    "vwap": ("vwap", "vw", "avgprice", "averageprice", "均价", "成交均价"),
     "tradestatus": ("tradestatus", "tradingstatus"),
 }  # fmt: skip
 """Columns of a table in our words, and the names that others give them."""
@@ -74,7 +77,17 @@ def missing_columns(recognised: Collection[str], *, files: int) -> list[str]:
     return missing_names
 
 
-def guess_dates(kind: pa.DataType, values: Sequence[Any], column: str) -> dict[str, str]:
+Where: TypeAlias = Callable[[str, str], str]
+"""Says the file and the line of a value of a column, as in `b.csv, line 12`."""
+
+
+def _nowhere(column: str, value: str) -> str:
+    return ""
+
+
+def guess_dates(
+    kind: pa.DataType, values: Sequence[Any], column: str, where: Where = _nowhere
+) -> dict[str, str]:
     """Infer `date_format` of a date column, and the `timezone` that moments state, or UTC.
 
     The zone is a first one: `infer_calendar.choose` finds the zone in which moments have their day.
@@ -83,6 +96,7 @@ def guess_dates(kind: pa.DataType, values: Sequence[Any], column: str) -> dict[s
         kind: the column's type.
         values: distinct values.
         column: its name, for messages.
+        where: the place of a value, for messages.
 
     Raises:
         SourceError: the values are no dates, or day and month cannot be told apart.
@@ -101,7 +115,7 @@ def guess_dates(kind: pa.DataType, values: Sequence[Any], column: str) -> dict[s
         return {"timezone": zone_as_written(moments) or "UTC"} if moments else {}
     fitting = [form for form in _FORMS if _parses(texts, form)]
     if not fitting:
-        raise SourceError(_unknown_dates(texts, column))
+        raise SourceError(_unknown_dates(texts, column, where))
     if len(fitting) > 1:
         raise SourceError(
             f"column {column} holds dates such as {texts[0]!r}, which may be "
@@ -110,24 +124,30 @@ def guess_dates(kind: pa.DataType, values: Sequence[Any], column: str) -> dict[s
     return {"date_format": fitting[0]}
 
 
-def _unknown_dates(texts: Sequence[str], column: str) -> str:
+def _unknown_dates(texts: Sequence[str], column: str, where: Where) -> str:
     """Show the values that fail in the form which most values have."""
     readable = [_readable(texts, form) for form in (None, *_FORMS)]
     readable.append(np.array([re.fullmatch(r"\d{9,19}", text) is not None for text in texts]))
     best = max(readable, key=lambda fits: int(fits.sum()))
     odd = [text for text, fits in zip(texts, best, strict=True) if not fits]
     shown = ", ".join(map(repr, odd[:3]))
+    place = _at(where, column, odd)
     if 2 * len(odd) < len(texts):
         return (
-            f"column {column} is taken for the date, and holds {shown} among dates such as "
+            f"{place}column {column} is taken for the date, and holds {shown} among dates such as "
             f"{texts[int(best.argmax())]!r}: lines that are no bars, such as titles and totals, "
             f"are left out by source.skip_lines, --skip-lines REGEX"
         )
     return (
-        f"column {column} is taken for the date, and holds {shown}: these are no dates that are "
-        f"known; name the date's column, --column date=NAME, or how it is written, --date-format "
-        f"'%d/%m/%Y'"
+        f"{place}column {column} is taken for the date, and holds {shown}: these are no dates that "
+        f"are known; name the date's column, --column date=NAME, or how it is written, "
+        f"--date-format '%d/%m/%Y'"
     )
+
+
+def _at(where: Where, column: str, values: Sequence[str]) -> str:
+    place = where(column, values[0]) if values else ""
+    return f"{place}: " if place else ""
 
 
 def _of_numbers(numbers: Sequence[float], column: str) -> dict[str, str]:
@@ -162,11 +182,12 @@ _NUMBER = re.compile(r"[+-]?\d[\d.,'\u00a0\u202f ]*(?:[eE][+-]?\d+)?")
 _GROUPS = ",.'\u00a0\u202f "  # marks between thousands
 
 
-def guess_numbers(values: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def guess_numbers(values: Mapping[str, Sequence[str]], where: Where = _nowhere) -> dict[str, str]:
     """Infer `decimal` and `thousands` of a CSV's columns of numbers; nothing for plain numbers.
 
     Args:
         values: the texts of each column.
+        where: the place of a value, for messages.
 
     Raises:
         SourceError: a text is no number, or 1,234 may be both 1234 and 1.234.
@@ -177,14 +198,14 @@ def guess_numbers(values: Mapping[str, Sequence[str]]) -> dict[str, str]:
     examples: dict[str, str] = {}
     for column, texts in values.items():
         for text in texts:
-            plain = text.strip()
+            plain = plain_number(text)
             if plain in NOTHING or _is_plain(plain):
                 continue
             if _NUMBER.fullmatch(plain) is None:
                 raise SourceError(
-                    f"column {column} holds {text!r}, which is no number: write plain numbers "
-                    f"(no units, no currencies), or name another column, --column OURS=THEIRS; "
-                    f"lines that are no bars are left out by source.skip_lines, --skip-lines REGEX"
+                    f"{_at(where, column, [text.strip()])}column {column} holds {text!r}, which "
+                    f"is no number: name another column, --column OURS=THEIRS, or leave out lines "
+                    f"that are no bars by source.skip_lines, --skip-lines REGEX"
                 )
             marks = [c for c in plain if c in _GROUPS]
             marked |= set(marks)
@@ -216,6 +237,14 @@ def guess_numbers(values: Mapping[str, Sequence[str]]) -> dict[str, str]:
         thousands = "."
     section = {"decimal": decimal} if decimal == "," else {}
     return section | ({"thousands": thousands} if thousands is not None else {})
+
+
+def is_number(text: str) -> bool:
+    """True for a text that is a number in some writing, or stands for a missing one."""
+    plain = plain_number(text)
+    return bool(plain) and (
+        plain in NOTHING or _is_plain(plain) or _NUMBER.fullmatch(plain) is not None
+    )
 
 
 def _is_plain(text: str) -> bool:

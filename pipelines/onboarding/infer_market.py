@@ -26,7 +26,12 @@ from pipelines.config.sources import (
     anchored,
 )
 from pipelines.errors import ConfigError, SourceError, name_sessions
-from pipelines.onboarding.infer_adjustment import amount_scale, factor_kind, split_like
+from pipelines.onboarding.infer_adjustment import (
+    amount_scale,
+    contradiction,
+    factor_kind,
+    split_like,
+)
 from pipelines.onboarding.infer_calendar import (
     CalendarFit,
     Choice,
@@ -35,7 +40,7 @@ from pipelines.onboarding.infer_calendar import (
     require_known,
     shown_names,
 )
-from pipelines.onboarding.infer_source import Described, describe
+from pipelines.onboarding.infer_source import MARKS, Described, describe
 from pipelines.onboarding.infer_timezone import USUAL_ZONES, datings
 from pipelines.onboarding.training_windows import plan_windows
 from pipelines.onboarding.yaml_template import Draft
@@ -60,7 +65,11 @@ class Wishes:
         universe: a file of membership, or the name of one of a qlib provider.
         columns: our name -> theirs.
         date_format: the form of dates.
-        writing: keys of a CSV: `decimal`, `thousands`, `skip_lines`.
+        writing: keys of the files, as `decimal`, `header` or `ignore`.
+        basis: the price basis: `adjusted`, or our word for the column that tells of splits.
+        start: the first day that is read, `YYYY-MM-DD`.
+        end: the last one.
+        quick: train small models, in minutes.
     """
 
     kind: str
@@ -71,7 +80,11 @@ class Wishes:
     universe: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     date_format: str | None = None
-    writing: Mapping[str, str] = field(default_factory=dict)
+    writing: Mapping[str, Any] = field(default_factory=dict)
+    basis: str | None = None
+    start: str | None = None
+    end: str | None = None
+    quick: bool = False
 
 
 def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
@@ -101,8 +114,8 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
     calendar = fit.name if fit is not None else _derived(counts, zone)
     zoned = {} if choice.zone is None else {"timezone": choice.zone}
     description = replace(description, section={**description.section, **zoned})
-    bars = _bars(description, days)
-    section, vwap, remarks = _prices(description, bars, notes)
+    section, bars, remarks = _with_basis(description, days, wishes.basis, notes)
+    section, vwap = _with_vwap(description, section, bars, days, wishes.columns, notes, remarks)
     remarks |= _reasons(choice, wishes)
     closed = fit.absent if fit is not None else ()
     if closed:
@@ -122,11 +135,28 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
         end=keys[-1],
         universe=_universe(wishes, description, notes),
         vwap=vwap,
-        plan=plan_windows(keys),
+        plan=plan_windows(keys, quick=wishes.quick),
         names=int(per_day.median()),
         remarks=remarks,
+        quick=wishes.quick,
+        drop_folder=_drop_folder(section),
     )
     return draft, notes
+
+
+def _drop_folder(section: Mapping[str, Any]) -> str | None:
+    """The folder in which new bars arrive; None for a URL, and for a single file.
+
+    The working folder and those above it hold the state of markets as well, which changes.
+    """
+    path = str(section["path"])
+    if "://" in path:
+        return None
+    if section["kind"] == "qlib_bin":
+        return str(Path(path) / "calendars")  # a dump renews the calendar last
+    fixed, *pattern = re.split(r"[*?\[]", path, maxsplit=1)
+    folder = Path(f"{fixed}x").parent if pattern else Path(fixed)
+    return None if not folder.is_dir() or Path.cwd().is_relative_to(folder) else str(folder)
 
 
 def market_name(path: str) -> str:
@@ -163,6 +193,8 @@ def choice_of(
     stated: str | None = None,
     timezone: str | None = None,
     calendar: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
 ) -> Choice:
     """Choose the days that rows before the present day have, and the calendar that they follow.
 
@@ -171,9 +203,11 @@ def choice_of(
         stated: the time zone that the data states.
         timezone: the time zone that a person named; no other is tried.
         calendar: the calendar that a person named, or `data`.
+        start: the first day that counts, `YYYY-MM-DD`.
+        end: the last one.
 
     Raises:
-        SourceError: there is no row before the present day.
+        SourceError: there is no row before the present day, or none between `start` and `end`.
         UndecidedError: several time zones or calendars fit equally well.
         ConfigError: the calendar that was named is not known for these years.
     """
@@ -185,10 +219,16 @@ def choice_of(
     exchanges = exchanges_since(str(day_before.date()))
     own = (exchange.timezone for exchange in exchanges)
     zones = (*filter(None, [stated]), *USUAL_ZONES, *own) if timezone is None else (timezone,)
-    found = [
-        replace(dating, counts=dating.counts[dating.counts.index < today])
-        for dating in datings(moments, zones, only=timezone is not None)
-    ]
+    found = []
+    for dating in datings(moments, zones, only=timezone is not None):
+        counts = dating.counts[dating.counts.index < today]
+        kept = counts[(counts.index >= (start or "")) & (counts.index <= (end or "9"))]
+        if kept.empty:
+            raise SourceError(
+                f"--start {start} and --end {end} leave no day of {counts.index[0]} to "
+                f"{counts.index[-1]}, the days of the data"
+            )
+        found.append(replace(dating, counts=kept))
     return choose(found, exchanges, calendar=calendar, stated=stated)
 
 
@@ -202,6 +242,8 @@ def _choice(section: Mapping[str, Any], wishes: Wishes) -> Choice:
             stated=None if zone == "UTC" else zone,
             timezone=wishes.timezone,
             calendar=wishes.calendar,
+            start=wishes.start,
+            end=wishes.end,
         )
     except SourceError as error:
         raise SourceError(f"{wishes.path}: {error}") from error
@@ -273,58 +315,123 @@ def _derived(counts: pd.Series[int], zone: str) -> dict[str, Any]:
     }
 
 
-def _bars(description: Described, days: list[str]) -> pd.DataFrame:
+def _bars(section: Mapping[str, Any], days: list[str]) -> pd.DataFrame:
     """Fetch all bars between the first and the last market day."""
-    bars: pd.DataFrame = _source(description.section).fetch_span(days[0], days[-1])
+    bars: pd.DataFrame = _source(section).fetch_span(days[0], days[-1])
     bars = bars[bars["instrument"].notna() & bars["date"].isin(set(days))]
     if bars.empty:
         raise SourceError("the data has no row that names an instrument")
     return bars
 
 
-def _prices(
-    description: Described, bars: pd.DataFrame, notes: list[str]
-) -> tuple[dict[str, Any], str, dict[str, str]]:
-    """Complete the section by basis and units; returns it, vwap, and remarks for the YAML."""
-    section, remarks = dict(description.section), {}
+def _with_basis(
+    description: Described, days: list[str], wish: str | None, notes: list[str]
+) -> tuple[dict[str, Any], pd.DataFrame, dict[str, str]]:
+    """Choose the price basis; returns the section, its bars, and remarks for the YAML.
+
+    Raises:
+        ConfigError: the prices contradict every basis, or the one that was asked for is not there.
+    """
+    section = dict(description.section)
     if section["kind"] == "qlib_bin":
-        vwap = "amount" if np.isfinite(bars["amount"]).mean() > 0.5 else "typical"
         notes.append("prices     × factor, as qlib stores them")
-        remarks["vwap"] = "the folder's vwap" if vwap == "amount" else _TYPICAL
-        return section, vwap, remarks
-    basis = section["basis"]
-    if isinstance(basis, dict) and "factor" in basis:
-        section["basis"] = {**basis, **factor_kind(bars)}
+        return section, _bars(section, days), {}
+    against: list[str] = []
+    for basis in _bases(description, wish):
+        section["basis"] = basis
+        bars = _bars(section, days)
+        if isinstance(basis, dict) and "factor" in basis:
+            kind = factor_kind(bars)
+            if kind:
+                section["basis"] = {**basis, **kind}
+                bars = _bars(section, days)
+        why = "" if wish is not None else contradiction(bars)
+        if not why:
+            return section, bars, _basis_remarks(section, bars, notes)
+        shown = [basis] if isinstance(basis, str) else [f"{k}: {v}" for k, v in basis.items()]
+        against.append(f"{', '.join(shown)}: {why}")
+        notes.append(f"prices     not {against[-1]}")
+    raise ConfigError(
+        f"no price basis agrees with the prices, and nothing was written: {'; '.join(against)}. "
+        f"Name the column that tells of splits, as in --column factor=NAME, or say which basis it "
+        f"is after all, as in --basis adjusted; tables of events go into source.basis (splits, "
+        f"dividends) of a YAML"
+    )
+
+
+def _bases(description: Described, wish: str | None) -> list[Any]:
+    """The price bases that columns name, the surest first, and `adjusted`."""
+    bases: list[Any] = [
+        {mark: description.columns[mark]} for mark in MARKS if mark in description.columns
+    ]
+    bases.append("adjusted")
+    if wish is None:
+        return bases
+    chosen = [b for b in bases if b == wish or (isinstance(b, dict) and wish in b)]
+    if not chosen:
+        there = ", ".join(b if isinstance(b, str) else next(iter(b)) for b in bases)
+        raise ConfigError(
+            f"--basis {wish}: no column of it is known; there are {there} (--column {wish}=NAME)"
+        )
+    return chosen
+
+
+def _basis_remarks(
+    section: Mapping[str, Any], bars: pd.DataFrame, notes: list[str]
+) -> dict[str, str]:
+    """Note the basis, and steps like splits that nothing states; returns remarks for the YAML."""
+    basis, remarks = section["basis"], {}
     if isinstance(basis, dict):
         events = int((bars["adj_ratio"] - 1.0).abs().gt(1e-3).sum())
-        shown = ", ".join(f"{k}: {v}" for k, v in section["basis"].items())
+        shown = ", ".join(f"{k}: {v}" for k, v in basis.items())
         notes.append(f"prices     basis {{{shown}}}: {events:,} splits, dividends and the like")
-    # Steps like splits are named, and never turned into events.
-    splits = split_like(bars)
-    if basis == "adjusted":
+    else:
         notes.append("prices     no column tells of splits or dividends: taken as adjusted already")
         remarks["basis"] = "no column tells of splits; otherwise {adj_close: COLUMN} …"
+    splits = split_like(bars)
     if splits:
         shown = ", ".join(f"{s.instrument} {s.date} ({s.ratio:.3g}:1)" for s in splits[:5])
         notes.append(f"           steps like splits that nothing states: {len(splits)}, {shown}"
                      f"{' …' if len(splits) > 5 else ''}; look at them (rule jump)")  # fmt: skip
+    return remarks
+
+
+def _with_vwap(
+    description: Described,
+    section: dict[str, Any],
+    bars: pd.DataFrame,
+    days: list[str],
+    wishes: Mapping[str, str],
+    notes: list[str],
+    remarks: dict[str, str],
+) -> tuple[dict[str, Any], str]:
+    """Choose the vwap and the units of the turnover; returns the section and `market.vwap`."""
+    if section["kind"] == "qlib_bin":
+        vwap = "amount" if np.isfinite(bars["amount"]).mean() > 0.5 else "typical"
+        remarks["vwap"] = "the folder's vwap" if vwap == "amount" else _TYPICAL
+        return section, vwap
     # vwap is amount ÷ volume only if that lies inside the bars.
-    units = amount_scale(bars) if "amount" in description.columns else None
-    if units is None:
-        why = ("amount ÷ volume does not lie between low and high, so it is no turnover"
-               if "amount" in description.columns else "there is no turnover")  # fmt: skip
-        notes.append(f"vwap       typical, (high + low + close) ÷ 3: {why}")
-        remarks["vwap"] = _TYPICAL
-        if "amount" in section.get("columns", {}):
-            section["columns"] = {k: v for k, v in section["columns"].items() if k != "amount"}
-        return section, "typical", remarks
-    scales = ", ".join(f"{name} × {unit:g}" for name, unit in units.items())
-    notes.append(
-        f"vwap       amount ÷ volume, which lies in the bars{f' ({scales})' if scales else ''}"
-    )
-    if units:
-        section["scale"] = units
-    return section, "amount", remarks
+    names, why = description.columns, "there is no turnover"
+    if "amount" in names and "vwap" not in wishes:
+        units = amount_scale(bars)
+        if units is not None:
+            scales = ", ".join(f"{name} × {unit:g}" for name, unit in units.items())
+            scales = f" ({scales})" if scales else ""
+            notes.append(f"vwap       amount ÷ volume, which lies in the bars{scales}")
+            return section | ({"scale": units} if units else {}), "amount"
+        why = "amount ÷ volume does not lie between low and high, so it is no turnover"
+    columns = {k: v for k, v in section.get("columns", {}).items() if k != "amount"}
+    if "vwap" in names:
+        own = {**section, "columns": {**columns, "vwap": names["vwap"]}}
+        if "vwap" in wishes or amount_scale(_bars(own, days)) == {}:
+            notes.append(f"vwap       the column {names['vwap']}, which lies in the bars")
+            remarks["vwap"] = "the vwap of the data; amount is vwap × volume"
+            return own, "amount"
+        why = f"the column {names['vwap']} does not lie between low and high"
+    notes.append(f"vwap       typical, (high + low + close) ÷ 3: {why}")
+    remarks["vwap"] = _TYPICAL
+    section = {k: v for k, v in section.items() if k != "columns"}
+    return section | ({"columns": columns} if columns else {}), "typical"
 
 
 _TYPICAL = "no turnover: (high + low + close) ÷ 3"

@@ -15,21 +15,26 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.config.sources import COLUMNS, NUMBERS, QlibBinSource, anchored
+from pipelines.config.sources import COLUMNS, NUMBERS, FilesSource, QlibBinSource, anchored
 from pipelines.errors import ConfigError, PipelineError, SourceError, did_you_mean
 from pipelines.onboarding.infer_columns import (
     guess_codes,
     guess_columns,
     guess_dates,
     guess_numbers,
+    is_number,
     is_status,
     missing_columns,
 )
-from pipelines.onboarding.sniff import Peek, distinct_dates, peek
+from pipelines.onboarding.sniff import Peek, peek, whole_column
+from pipelines.sources.csv_lines import CsvStyle
+from pipelines.sources.files import FilesBars
 from pipelines.sources.qlib_bin import QlibBars
 
 KINDS = ("files", "qlib_bin")
-_MARKS = ("ratio", "preclose", "factor", "adj_close")  # of a basis, the surest first
+_INDEX = re.compile(r"|index|level_\d+|__index_level_\d+__|Unnamed: \d+")
+_SHOWN = 5  # files named in a note
+MARKS = ("ratio", "preclose", "factor", "adj_close")  # of a basis, the surest first
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ def describe(
     *,
     columns: Mapping[str, str] | None = None,
     date_format: str | None = None,
-    writing: Mapping[str, str] | None = None,
+    writing: Mapping[str, Any] | None = None,
 ) -> Described:
     """Infer the section for the data at a path.
 
@@ -64,7 +69,7 @@ def describe(
         path: the path of the data, seen from the working folder.
         columns: our name -> theirs, as far as a person said.
         date_format: the form of dates, if a person said it.
-        writing: keys of a CSV that a person said: `decimal`, `thousands`, `skip_lines`.
+        writing: keys of the files that a person said, as `decimal`, `header` or `ignore`.
 
     Raises:
         ConfigError: `kind` is another kind.
@@ -83,10 +88,10 @@ def describe(
 
 
 def _files(
-    path: str, wishes: dict[str, str], date_format: str | None, writing: dict[str, str]
+    path: str, wishes: dict[str, str], date_format: str | None, writing: dict[str, Any]
 ) -> Described:
     # A person's columns come first; the others are recognised by name.
-    sample = peek(path, writing.get("skip_lines"))
+    sample = peek(path, writing, wishes.values())
     columns = sample.head.column_names
     for ours, theirs in wishes.items():
         if theirs not in columns:
@@ -96,6 +101,7 @@ def _files(
             )
     others = [name for name in columns if name not in wishes.values()]
     names = {**guess_columns(others), **wishes}
+    names |= _unnamed(sample, names)
     folders = _folder_keys(sample.path, names)
     missing = missing_columns([*names, *folders], files=sample.files)
     if missing:
@@ -106,17 +112,24 @@ def _files(
     # The section names only keys that differ from their defaults.
     section: dict[str, Any] = {"kind": "files", "path": path}
     if sample.form == "csv":
-        section |= {"delimiter": sample.delimiter} if sample.delimiter != "," else {}
-        section |= {"encoding": sample.encoding} if sample.encoding != "utf-8" else {}
-        section |= writing
-        if not writing.keys() & {"decimal", "thousands"}:
-            section |= guess_numbers(_texts(sample, names))
-    from_name = next((name for name in ("instrument", "date") if name not in names), None)
-    if from_name is not None:
-        section["from_name"] = from_name
-    if from_name in folders:
-        section["name_pattern"] = rf"(?:^|/){re.escape(folders[from_name][0])}=([^/]+)/"
+        plain, style = CsvStyle(), sample.style
+        for key in ("delimiter", "encoding", "skip_lines", "header"):
+            value = getattr(style, key)
+            section |= {key: value} if value != getattr(plain, key) else {}
+        if not style.header:
+            section["header"] = "none"
+    section |= writing
+    if sample.form == "csv" and not writing.keys() & {"decimal", "thousands"}:
+        section |= guess_numbers(_texts(sample, names), sample.where)
+    named = [name for name in ("date", "instrument") if name in folders]
+    if not named:
+        named = [name for name in ("instrument", "date") if name not in names][:1]
+    if named:
+        section["from_name"] = named[0] if len(named) == 1 else named
+    if folders:
+        section["name_pattern"] = _folder_pattern(sample.path, folders, section)
     differ = {ours: names[ours] for ours in COLUMNS if ours in names and names[ours] != ours}
+    differ.pop("vwap", None)  # it is read only if it is named, and the prices decide that
     if differ:
         section["columns"] = differ
     if date_format is not None:
@@ -124,22 +137,24 @@ def _files(
         is_moment = date_format.startswith("epoch") or "%z" in date_format
         section |= {"timezone": "UTC"} if is_moment else {}
     elif "date" in names:
-        kind = sample.head.schema.field(names["date"]).type
-        values = sample.head[names["date"]].unique().drop_null().to_pylist()
+        column = names["date"]
+        kind = sample.head.schema.field(column).type
         try:
-            section |= guess_dates(kind, values, names["date"])
+            section |= guess_dates(kind, sample.distinct(column), column)
         except SourceError:  # the beginning may hold one month; the whole column may tell
-            section |= guess_dates(kind, distinct_dates(sample, path, names["date"]), names["date"])
+            whole = whole_column(sample, path, column)
+            section |= guess_dates(kind, whole.distinct(column), column, whole.where)
     elif "date" in folders:
         section |= guess_dates(pa.string(), [folders["date"][1]], "date of the folders")
     if "instrument" in names:
-        codes = guess_codes(sample.head[names["instrument"]].unique().drop_null().to_pylist())
+        codes = guess_codes(sample.distinct(names["instrument"]))
         section |= {"codes": codes} if codes != "as_is" else {}
     # Rows that did not trade are left out, and the price basis is the surest column.
-    place = f"the folder {folders[from_name][0]}=…" if from_name in folders else "the file"
-    notes = [_recognised(columns, names, from_name, place)]
+    place = f"the folder {folders[named[0]][0]}=…" if folders else "the file"
+    notes = [_recognised(columns, names, " and ".join(named), place)]
+    notes += _wide_note(sample)
     status = names.get("tradestatus")
-    if status is not None and is_status(sample.head[status].unique().drop_null().to_pylist()):
+    if status is not None and is_status(sample.distinct(status)):
         section["keep"] = {status: 1}
         notes.append(f"kept       rows whose {status} is 1; the others did not trade")
     st = next((name for name in columns if name.lower() in ("isst", "is_st")), None)
@@ -147,42 +162,121 @@ def _files(
         notes.append(
             f"           names under special treatment are in; `{st}: 0` under keep ends it"
         )
-    mark = next((name for name in _MARKS if name in names), None)
+    mark = next((name for name in MARKS if name in names), None)
     section["basis"] = "adjusted" if mark is None else {mark: names[mark]}
+    notes += _leave_out_strays(section, sample.files)
     return Described(section, names, tuple(notes), _spans_beside(path))
 
 
 def _texts(sample: Peek, names: Mapping[str, str]) -> dict[str, list[str]]:
     """The texts of the columns of numbers."""
-    marks = [name for name in _MARKS if name in names][:1]  # the others are not read
+    marks = [name for name in MARKS if name in names][:1]  # the others are not read
     columns = {names[ours] for ours in (*NUMBERS, *marks) if ours in names}
     return {name: sample.head[name].drop_null().to_pylist() for name in sorted(columns)}
 
 
-def _folder_keys(path: str, names: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """The keys that folders such as `symbol=AAA` say: our word -> their name and the value.
+def _unnamed(sample: Peek, names: Mapping[str, str]) -> dict[str, str]:
+    """The date and the instrument in columns without a name of their own, as pandas' indexes."""
+    found: dict[str, str] = {}
+    for column in sample.head.column_names:
+        kind = sample.head.schema.field(column).type
+        values = sample.distinct(column)
+        if not _INDEX.fullmatch(column) or column in names.values() or not values:
+            continue
+        if "date" not in names and "date" not in found and _are_dates(kind, values, column):
+            found["date"] = column
+        elif "instrument" not in {*names, *found} and not any(is_number(str(v)) for v in values):
+            found["instrument"] = column
+    return found
 
-    Raises:
-        SourceError: folders say both the date and the instrument.
-    """
+
+def _are_dates(kind: pa.DataType, values: list[Any], column: str) -> bool:
+    try:
+        guess_dates(kind, values, column)
+    except SourceError:
+        return False
+    return True
+
+
+def _folder_keys(path: str, names: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The keys that folders such as `symbol=AAA` say: our word -> their name and the value."""
     said = dict(re.findall(r"(?:^|/)([^/=]+)=([^/]+)(?=/)", path))
     ours = guess_columns(said)
-    keys: dict[str, tuple[str, str]] = {
+    return {
         name: (ours[name], said[ours[name]])
         for name in ("date", "instrument")
         if name in ours and name not in names
     }
-    if len(keys) == 2:
+
+
+def _folder_pattern(
+    path: str, folders: Mapping[str, tuple[str, str]], section: dict[str, Any]
+) -> str:
+    """The pattern of folders, outermost first; `from_name` gets their order."""
+    order = sorted(folders, key=lambda name: path.index(f"{folders[name][0]}="))
+    if len(order) > 1:
+        section["from_name"] = order
+    return r"(?:^|/)" + r"/(?:.*/)?".join(
+        rf"{re.escape(folders[name][0])}=([^/]+)" for name in order
+    ) + "/"  # fmt: skip
+
+
+def _wide_note(sample: Peek) -> list[str]:
+    if sample.style.header < 2:
+        return []
+    return [f"header     {sample.style.header} rows: a column for each field and instrument"]
+
+
+_MOST_STRAYS = 0.5  # of the files; with more the columns differ, and none is a stray
+
+
+def _leave_out_strays(section: dict[str, Any], files: int) -> list[str]:
+    """Name the files without the columns of bars under `ignore`, and the unread ones in notes.
+
+    Raises:
+        SourceError: most files lack a column, or one holds bars in another writing.
+    """
+    source = FilesBars(FilesSource.model_validate(section))
+    strays = source.strays() if files > 1 else {}
+    if len(strays) > _MOST_STRAYS * files:
+        raise SourceError(next(iter(strays.values())))
+    for url, error in strays.items():
+        _require_no_bars(url, error)
+    notes = []
+    unread = source.unread()
+    if strays:
+        section["ignore"] = [*section.get("ignore", ()), *map(source.below, strays)]
+        shown = _some([source.below(url) for url in strays])
+        notes.append(f"ignored    {len(strays)} files without the columns of bars: {shown}")
+        notes.append(f"           as in: {next(iter(strays.values()))}")
+    if unread:
+        notes.append(f"not read   {len(unread)} files that are no tables: {_some(unread)}")
+    return notes
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
+
+
+def _require_no_bars(path: str, error: str) -> None:
+    """Confirm that a file which cannot be read like the others holds no bars in another writing.
+
+    Raises:
+        SourceError: it has the columns of bars.
+    """
+    try:
+        columns = peek(path).head.column_names
+    except SourceError:
+        return
+    if not missing_columns(guess_columns(columns), files=2):
         raise SourceError(
-            f"{path}: date and instrument are both in the names of folders, and the files hold "
-            f"neither; one of the two is read from names (source.from_name): write the other "
-            f"into the files as a column"
+            f"{error}; it has columns of bars, written otherwise than those of the first file: "
+            f"write all files alike, or make it a market of its own"
         )
-    return keys
 
 
 def _recognised(
-    columns: list[str], recognised: Mapping[str, str], from_name: str | None, place: str
+    columns: list[str], recognised: Mapping[str, str], from_name: str, place: str
 ) -> str:
     text = ", ".join(a if a == b else f"{a} = {b}" for a, b in recognised.items())
     text += f", {from_name} = the name of {place}" if from_name else ""

@@ -38,6 +38,7 @@ class Profile:
         kept: number of bars that are kept, by session.
         members: number of members of the universe among them, by session.
         names: by instrument: `first` and `last` session with a bar, and the number of `bars`.
+        barless: instruments of which every row is set aside.
         missing: number of missing values by column; a column without any value is left out.
         rules: number of rows by broken rule.
         examples: some of these rows by rule, `LNT 2016-05-19`.
@@ -55,6 +56,7 @@ class Profile:
     kept: pd.Series[int] = field(default_factory=lambda: pd.Series(dtype="int64"))
     members: pd.Series[int] = field(default_factory=lambda: pd.Series(dtype="int64"))
     names: pd.DataFrame = field(default_factory=pd.DataFrame)
+    barless: tuple[str, ...] = ()
     missing: dict[str, int] = field(default_factory=dict)
     rules: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -106,12 +108,13 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
         sessions = _days(profile, source.days(), market, now)
     # Bars are judged stretch by stretch, as the ingest does.
     carry, parts, members, names = Carry(market.warehouse, ()), [], [], []
-    missing = dict.fromkeys(VALUES, 0)
+    missing, seen = dict.fromkeys(VALUES, 0), set[str]()
     for start in range(0, len(sessions), STRETCH):
         stretch = list(sessions[start : start + STRETCH])
         bars = judged(market, in_order(fetch_sessions(source, market.sessions, stretch)), carry)
         carry.leave(bars)
         good = bars[~bars["aside"]]
+        seen.update(bars["instrument"].dropna().unique())
         profile.rows += len(bars)
         parts.append(good["session"].value_counts().reindex(stretch, fill_value=0))
         members.append(
@@ -129,6 +132,7 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
         profile.names = pd.concat(names).groupby("instrument").agg(
             first=("min", "min"), last=("max", "max"), bars=("size", "sum")
         )  # fmt: skip
+    profile.barless = tuple(sorted(seen - set(profile.names.index)))
     profile.missing = {name: n for name, n in missing.items() if 0 < n < profile.rows}
     if profile.future:
         profile.rules["future_date"] = sum(profile.future.values())

@@ -31,6 +31,7 @@ class Proposal:
         lines: the findings, for a person.
         start: the first session.
         end: the last session.
+        problems: the number of problems that `validate` would find.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Proposal:
     lines: tuple[str, ...]
     start: str
     end: str
+    problems: int = 0
 
 
 def propose(wishes: Wishes) -> Proposal:
@@ -80,7 +82,7 @@ def propose(wishes: Wishes) -> Proposal:
         f"training   from {plan.first_trained} on, every {plan.retrain_every} sessions, on "
         f"{plan.window_sessions} sessions; processors are refitted with the models, on as many"
     )
-    return Proposal(draft.name, text, tuple(lines), draft.start, draft.end)
+    return Proposal(draft.name, text, tuple(lines), draft.start, draft.end, len(findings.problems))
 
 
 def _require_bars(findings: Findings, config: FactoryConfig) -> None:

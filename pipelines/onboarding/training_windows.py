@@ -6,6 +6,7 @@ follow, and the last third, at least half a year, is scored by models trained be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ LEAST_WINDOW = 120  # sessions that a model learns from, the held-out ones inclu
 LEAST_TRAINED = 126  # half a year of scores
 NEEDED = LOOK_BACK + LEAST_WINDOW + LEAST_TRAINED
 MOST_WINDOW, MOST_VALID = 750, 120
+QUICK_WINDOW = 250
+RETRAIN = 63  # sessions, a quarter
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,12 @@ class Plan:
     retrain_every: int
 
 
-def plan_windows(keys: Sequence[str]) -> Plan:
+def plan_windows(keys: Sequence[str], *, quick: bool = False) -> Plan:
     """Choose the windows for a history.
 
     Args:
         keys: its sessions, in order.
+        quick: learn from a year at most, and train twice.
 
     Raises:
         ConfigError: the history is too short; the message says how many sessions are needed.
@@ -46,10 +50,10 @@ def plan_windows(keys: Sequence[str]) -> Plan:
             f"smaller feature set (pipelines/config/shipped/sample.yaml explains every key)"
         )
     first = total - max(LEAST_TRAINED, total // 3)
-    window = min(MOST_WINDOW, first - LOOK_BACK)
+    window = min(QUICK_WINDOW if quick else MOST_WINDOW, first - LOOK_BACK)
     return Plan(
         first_trained=keys[first],
         window_sessions=window,
         valid_sessions=min(MOST_VALID, window // 6),
-        retrain_every=63,
+        retrain_every=max(RETRAIN, math.ceil((total - first) / 2)) if quick else RETRAIN,
     )

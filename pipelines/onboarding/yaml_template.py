@@ -60,6 +60,8 @@ class Draft:
         names: instruments of a usual session.
         min_coverage: share of the usual number of names, if the default would stop the ingest.
         remarks: remarks for a person, by key of `market`.
+        quick: small models of few epochs.
+        drop_folder: the folder in which new bars arrive, if one is known.
     """
 
     name: str
@@ -76,11 +78,17 @@ class Draft:
     names: int
     min_coverage: float | None = None
     remarks: Mapping[str, str] = field(default_factory=dict)
+    quick: bool = False
+    drop_folder: str | None = None
 
 
 _SOURCE = {
     "kind": "files, qlib_bin, sql and others; see pipelines/config/shipped",
     "path": "a file, a folder or a pattern",
+    "format": "csv, parquet or feather",
+    "ignore": "files of it that hold no bars",
+    "header": "rows of the header, or none",
+    "names": "the columns' names, in order",
     "columns": "our name: theirs, where they differ",
     "from_name": "what a file's name says of all its rows",
     "name_pattern": "which part of the path that is",
@@ -170,7 +178,7 @@ def draft_yaml(draft: Draft) -> str:
         _line("  seed: 0", "initial weights and the order of batches"),
         _line("  device: auto", "auto (a GPU where there is one), cpu, cuda, cuda:1"),
         "",
-        *_MODELS,
+        *(_QUICK_MODELS if draft.quick else _MODELS),
         "",
         *_checks(draft.min_coverage),
         # The evaluation and the portfolio: sizes follow the number of names.
@@ -197,6 +205,8 @@ def draft_yaml(draft: Draft) -> str:
         # A person turns the schedule on, once bars arrive daily.
         _line("  enabled: false", "true turns the daily schedule on, once data comes daily"),
         _line('  cron: "30 0 * * *"', "in the calendar's time zone, after the session's midnight"),
+        _line(f"  drop_folder: {_scalar(draft.drop_folder)}",
+              "new files in this folder bring a waiting run forward"),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -226,10 +236,30 @@ models:                         # an entry a model; what is left out is qlib's b
 """.splitlines()
 
 
+_QUICK_MODELS = """\
+models:                         # small and of few epochs, to see everything run; leave the keys
+  lstm:                         # out for qlib's benchmark values
+    hidden_size: 16             # hidden units a layer
+    lr: 0.001                   # learning rate of Adam
+    n_epochs: 5                 # at most
+  gru:                          # the same size
+    hidden_size: 16
+    lr: 0.001
+    n_epochs: 5
+  krnn:                         # a convolution over sessions, then parallel GRUs
+    batch_size: 2000            # rows
+    n_epochs: 5
+""".splitlines()
+
+
 def _source(source: Mapping[str, Any], remarks: Mapping[str, str]) -> list[str]:
     lines = []
-    for key, value in source.items():
-        comment = _SOURCE[key] if key != "timezone" else remarks.get(key, _SOURCE[key])
+    for key, comment in _SOURCE.items():
+        if key not in source:
+            continue
+        value = source[key]
+        if key == "timezone":
+            comment = remarks.get(key, comment)
         if key == "basis" and isinstance(value, str):
             comment = remarks.get(key) or _BASIS[value]
         if isinstance(value, Mapping):

@@ -18,10 +18,13 @@ from pipelines.market.input_versions import learning_window
 from pipelines.market.market import Market
 from pipelines.onboarding.misdated import misdated
 from pipelines.onboarding.profile import Profile, profile_market
+from pipelines.sources.files import FilesBars
+from pipelines.sources.qlib_bin import QlibBars
 
 _LEAST_FIT = 20  # sessions of the fit window
 _LONGEST_BREAK = 12  # calendar days without a session
 _UNKNOWN = 5  # names shown
+_MOST_UNKNOWN = 0.5  # of the members; with more the two write names differently
 
 
 @dataclass
@@ -66,6 +69,7 @@ def problems_of(market: Market, today: str | None = None) -> Findings:
         return findings
     for question_of_data in (misdated, _sessions, _coverage, _members, _amounts, _portfolio):
         _ask(findings, question_of_data, market, findings.profile)
+    _unknown_members(findings, market, findings.profile)
     findings.remarks += _remarks(market, findings.profile)
     return findings
 
@@ -179,19 +183,8 @@ def _coverage(market: Market, profile: Profile) -> Iterator[str]:
 
 
 def _members(market: Market, profile: Profile) -> Iterator[str]:
-    spans = market.universe
-    if isinstance(spans, str) or profile.names.empty:
+    if isinstance(market.universe, str) or profile.names.empty:
         return
-    members = set(spans["instrument"][(spans["end"] >= profile.sessions[0])
-                                    & (spans["start"] <= profile.sessions[-1])])  # fmt: skip
-    unknown = sorted(members - set(profile.names.index))
-    if unknown:
-        examples = ", ".join(unknown[:_UNKNOWN]) + (" …" if len(unknown) > _UNKNOWN else "")
-        yield (
-            f"market.universe: {len(unknown)} of its {len(members)} names have no bar "
-            f"({examples}); the data has names such as {', '.join(list(profile.names.index)[:3])}: "
-            f"bring their bars, or write both alike (source.codes)"
-        )
     plan = market.fit_plan
     first = market.fit_sessions(None if plan is None else plan.first_trained)[0]
     empty = [str(key) for key in profile.members.index[profile.members == 0] if key >= first]
@@ -199,6 +192,33 @@ def _members(market: Market, profile: Profile) -> Iterator[str]:
         yield (
             f"market.universe: no member has a bar on {name_sessions(empty)}; expected members "
             f"from {first} on, where the fit window of the processors begins: extend the spans"
+        )
+
+
+def _unknown_members(findings: Findings, market: Market, profile: Profile) -> None:
+    """Find the members without a bar: a remark, and a problem where most are missing."""
+    spans = market.universe
+    if isinstance(spans, str) or profile.names.empty:
+        return
+    members = set(spans["instrument"][(spans["end"] >= profile.sessions[0])
+                                    & (spans["start"] <= profile.sessions[-1])])  # fmt: skip
+    unknown = sorted(members - set(profile.names.index))
+    if not unknown:
+        return
+    examples = ", ".join(unknown[:_UNKNOWN]) + (" …" if len(unknown) > _UNKNOWN else "")
+    share = len(unknown) / len(members)
+    text = (
+        f"market.universe: {len(unknown):,} of its {len(members):,} names have no bar, "
+        f"{share:.1%} ({examples}); "
+    )
+    if share > _MOST_UNKNOWN:
+        findings.problems.append(
+            f"{text}the data has names such as {', '.join(list(profile.names.index)[:3])}: bring "
+            f"their bars, or write both alike (source.codes)"
+        )
+    else:
+        findings.remarks.append(
+            f"{text}returns are too good where these were delisted: bring their bars if you can"
         )
 
 
@@ -225,10 +245,23 @@ def _portfolio(market: Market, profile: Profile) -> Iterator[str]:
 
 def _remarks(market: Market, profile: Profile) -> list[str]:
     remarks, quantiles = [], market.config.evaluation.quantiles
+    unread = market.source.unread() if isinstance(market.source, FilesBars | QlibBars) else []
+    if unread:
+        shown = ", ".join(unread[:_UNKNOWN]) + (" …" if len(unread) > _UNKNOWN else "")
+        what = "files" if isinstance(market.source, FilesBars) else "folders without bars"
+        remarks.append(f"source.path: {len(unread):,} {what} are not read as bars: {shown}")
     if len(profile.members) and quantiles > profile.members.median() > 0:
         remarks.append(
             f"evaluation.quantiles: {quantiles} are more than the {int(profile.members.median())} "
             f"members of a usual session; some stay empty"
+        )
+    if profile.barless and len(profile.names):
+        shown = ", ".join(profile.barless[:_UNKNOWN])
+        more = " …" if len(profile.barless) > _UNKNOWN else ""
+        remarks.append(
+            f"market.source: every row of {shown}{more} is set aside, as of an index that has "
+            f"closes only; leave these rows out (source.skip_lines, source.keep), or accept their "
+            f"rule under market.quarantine"
         )
     if profile.strays:
         remarks.append(

@@ -6,8 +6,7 @@ Dates become session keys (`session_dates.py`). Prices, however wrong, pass: the
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.config.sources import COLUMNS, NUMBERS, REQUIRED, TableSource
+from pipelines.config.sources import COLUMNS, NUMBERS, REQUIRED, FilesSource, TableSource
 from pipelines.errors import SourceError, did_you_mean
-from pipelines.sources.base import BASIS, NOTHING
+from pipelines.sources.base import BASIS
+from pipelines.sources.file_formats import line_of
+from pipelines.sources.numbers import OF_FILES, parse_numbers
 from pipelines.sources.session_dates import session_keys
 from rnn_core.suggestions import near_matches
 
@@ -45,8 +46,10 @@ class Columns:
         self._source, self.date_format = source, source.date_format
         self._thousands, self._decimal = thousands, decimal
         self._from_names = frozenset(from_names)
-        self._required = (*REQUIRED, "amount") if needs_amount else REQUIRED
-        self._names = {ours: source.columns.get(ours, ours) for ours in COLUMNS}
+        unread = "amount" if "vwap" in source.columns else "vwap"
+        turnover = "vwap" if "vwap" in source.columns else "amount"
+        self._required = (*REQUIRED, turnover) if needs_amount else REQUIRED
+        self._names = {ours: source.columns.get(ours, ours) for ours in COLUMNS if ours != unread}
         if source.basis.column is not None:
             self._names[BASIS] = source.basis.column
         self.date, self._instrument = self._names["date"], self._names["instrument"]
@@ -114,13 +117,14 @@ class Columns:
 
         Returns:
             date (text key), instrument (text) and the numbers that the table has, float64, among
-            them `basis`.
+            them `basis`; of a vwap the `amount`, vwap × volume.
 
         Raises:
             SourceError: a date or a number cannot be read.
         """
         from_name = from_name or {}
         table = self._kept(table)
+        where = line_of(table)
         out: dict[str, Any] = {}
         for name in ("date", "instrument"):
             if name in from_name:
@@ -134,19 +138,23 @@ class Columns:
             theirs = self._names.get(name)
             if theirs in table.column_names:
                 scale = self._source.scale.get(name, 1.0)
-                values = self._number(table[theirs], f"{place}, column {theirs}")
+                values = self._number(table[theirs], f"{place}, column {theirs}", where)
                 out[name] = values if scale == 1.0 else values * scale
         ordered = {name: out[name] for name in ("date", "instrument")}
         frame: pd.DataFrame = pa.table(ordered).to_pandas()
         for name in (*NUMBERS, BASIS):
             if name in out:
                 frame[name] = out[name]
+        if "vwap" in out:
+            frame["amount"] = frame.pop("vwap") * frame["volume"]
         return frame
 
-    def keys(self, dates: pa.ChunkedArray, place: str, first_row: int = 0) -> pa.Array:
+    def keys(
+        self, dates: pa.ChunkedArray, place: str, where: Callable[[int], str] = lambda row: ""
+    ) -> pa.Array:
         """Session keys of the date column; see `session_keys`."""
         form, zone = self._source.date_format, self._source.timezone
-        return session_keys(dates, form, zone, f"{place}, column {self.date}", first_row=first_row)
+        return session_keys(dates, form, zone, f"{place}, column {self.date}", where=where)
 
     def _kept(self, table: pa.Table) -> pa.Table:
         """The rows whose columns hold one of the values that `keep` names."""
@@ -161,50 +169,20 @@ class Columns:
             table = table.filter(is_kept)
         return table
 
-    def _require_marks(self, text: pa.ChunkedArray, place: str) -> None:
-        """Confirm that numbers use the configured marks and no others.
-
-        Raises:
-            SourceError: a mark of thousands stands elsewhere than before three digits, or a point
-                is neither of the marks.
-        """
-        if self._thousands is not None:
-            mark, point = re.escape(self._thousands), re.escape(self._decimal)
-            grouped = rf"^[+-]?\d{{1,3}}({mark}\d{{2,3}})*{mark}\d{{3}}({point}\d*)?$"
-            odd = pc.and_(
-                pc.match_substring(text, self._thousands),
-                pc.invert(pc.match_substring_regex(text, grouped)),
-            )
-            name = f"thousands is {self._thousands!r}"
-        elif self._decimal != ".":
-            odd, name = pc.match_substring(text, "."), f"decimal is {self._decimal!r}"
-        else:
-            return
-        if pc.any(odd).as_py():
-            value = text.filter(odd)[0].as_py()
-            raise SourceError(
-                f"{place} holds {value!r}, and source.{name}: say how numbers are written "
-                f"(source.thousands, source.decimal), the same in all columns"
-            )
-
-    def _number(self, column: pa.ChunkedArray, place: str) -> np.ndarray:
+    def _number(
+        self, column: pa.ChunkedArray, place: str, where: Callable[[int], str]
+    ) -> np.ndarray:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            text = pc.utf8_trim_whitespace(column)
-            text = pc.if_else(pc.is_in(text, pa.array(NOTHING, text.type)), None, text)
-            self._require_marks(text, place)
-            if self._thousands is not None:
-                text = pc.replace_substring(text, self._thousands, "")
-            if self._decimal != ".":
-                text = pc.replace_substring(text, self._decimal, ".")
-            column = text
+            text = column.cast("string")
+            advice = OF_FILES if isinstance(self._source, FilesSource) else "name another column"
+            return parse_numbers(text, self._decimal, self._thousands, place, where, advice)
         try:
             values: np.ndarray = column.cast("float64").to_numpy()
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise SourceError(
-                f"{place} holds what is no number: {error}; say how numbers are written "
-                f"(source.thousands, source.decimal), or map another column"
+                f"{place} holds what is no number: {error}; map another column (source.columns)"
             ) from error
         return values
 

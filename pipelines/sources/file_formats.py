@@ -2,15 +2,16 @@
 
 Parquet and Feather are filtered by pyarrow's datasets: row groups whose statistics exclude the
 days are not read. A CSV has no such index and is parsed in blocks, of which only the rows and
-columns wanted are kept. The filter is a coarse one in the column's own type (a day of slack for
-time zones); the exact one is on session keys, later. A column of dates that are text or numbers is
-checked as a whole first: a value that is no date must be an error, not a row that no filter finds.
+columns wanted are kept; `csv_lines.py` reads those that pyarrow cannot. The filter is a coarse one
+in the column's own type (a day of slack for time zones); the exact one is on session keys, later. A
+column of dates that are text or numbers is checked as a whole first: a value that is no date must
+be an error, not a row that no filter finds.
 """
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,17 @@ import pyarrow.csv as pcsv
 import pyarrow.dataset as ds
 
 from pipelines.config.types import EPOCHS
+from pipelines.errors import SourceError
 from pipelines.sources.base import NOTHING
+from pipelines.sources.csv_lines import (
+    LINE,
+    CsvStyle,
+    decoded,
+    layouts,
+    read_table,
+    split_lines,
+    without_lines,
+)
 
 FORMATS = {
     ".parquet": "parquet",
@@ -34,29 +45,10 @@ FORMATS = {
 }
 _HEADER_BYTES = 1 << 18
 _BLOCK_BYTES = 1 << 24
+_LINES_BYTES = 1 << 28  # a larger file takes too much memory line by line
 
-
-@dataclass(frozen=True)
-class CsvStyle:
-    """The writing of a CSV file."""
-
-    delimiter: str = ","
-    encoding: str = "utf-8"
-    skip_lines: str | None = None
-
-
-def without_lines(content: bytes, encoding: str, skip_lines: str) -> bytes:
-    """Leave out the lines in which a regular expression is found; the rest keeps its bytes.
-
-    Raises:
-        OSError: the content is not of the encoding.
-    """
-    try:
-        lines = content.decode(encoding).splitlines(keepends=True)
-    except UnicodeDecodeError as error:
-        raise OSError(f"it is not {encoding}: {error}") from error
-    pattern = re.compile(skip_lines)
-    return "".join(x for x in lines if not pattern.search(x.rstrip("\r\n"))).encode(encoding)
+Where = Callable[[int], str]
+"""Says the place of a row in messages, as in `, line 12`."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +61,21 @@ class Wanted:
         numeric: tells whether a column holds numbers in plain writing.
         date: the file's name of the date column; None if it has none.
         date_format: the form of its dates; None for ISO dates and typed columns.
-        check: raises an error if a value of the date column is no date; it is also given the
-            number of rows before them.
+        check: raises an error if a value of the date column is no date; it is also given a
+            function that says the place of a row.
         first: the first day; None for the beginning.
         last: the last day; None for the end.
+        said: names of columns that the YAML gives.
     """
 
     columns: Callable[[Sequence[str]], list[str]]
     numeric: Callable[[str], bool]
     date: str | None
     date_format: str | None
-    check: Callable[[pa.ChunkedArray, int], object]
+    check: Callable[[pa.ChunkedArray, Where], object]
     first: str | None
     last: str | None
+    said: frozenset[str] = frozenset()
 
 
 def read_file(
@@ -104,12 +98,40 @@ def read_file(
     typed = schema.field(selection.date).type
     if not (pa.types.is_timestamp(typed) or pa.types.is_date(typed)):
         dates = fragment.to_table(schema=schema, columns=[selection.date])[selection.date]
-        selection.check(dates, 0)
+        selection.check(dates, lambda row: f", row {row + 1}")
     row_filter = day_filter(typed, selection)
     return fragment.to_table(schema=schema, columns=names, filter=row_filter)
 
 
 def _read_csv(filesystem: Any, path: str, style: CsvStyle, selection: Wanted) -> pa.Table:
+    """Read a CSV by pyarrow, and line by line what that cannot read."""
+    if style.header == 1 and not style.names:
+        is_large = (filesystem.get_file_info(path).size or 0) > _LINES_BYTES
+        if is_large or not style.by_line:
+            try:
+                return _read_plain_csv(filesystem, path, style, selection)
+            except (SourceError, pa.ArrowInvalid):
+                if is_large:
+                    raise
+        # Line by line it can be read after all, or the line that cannot is known.
+    text = decoded(content_of(filesystem, path), style.encoding)
+    try:
+        lines = split_lines(text, style)
+    except csv.Error as error:
+        raise OSError(f"{error}; say how it is written (source.delimiter)") from error
+    table = read_table(lines, style, path, selection.columns, selection.said)
+    if selection.date is not None:
+        selection.check(table[selection.date], line_of(table))
+    return table
+
+
+def _read_plain_csv(filesystem: Any, path: str, style: CsvStyle, selection: Wanted) -> pa.Table:
+    """Read a CSV with one row of header and plain numbers.
+
+    Raises:
+        SourceError: a column is absent or ambiguous, or a date cannot be read.
+        pyarrow.ArrowInvalid: a value or a line cannot be read.
+    """
     parse = pcsv.ParseOptions(delimiter=style.delimiter)
     with _stream(filesystem, path, style) as stream:
         head = pcsv.open_csv(
@@ -122,6 +144,8 @@ def _read_csv(filesystem: Any, path: str, style: CsvStyle, selection: Wanted) ->
         )
         header = head.schema.names
     names = selection.columns(header)
+    if any(header.count(name) > 1 for name in names):
+        raise pa.ArrowInvalid("two columns of one name")
     types = {name: pa.float64() if selection.numeric(name) else pa.string() for name in names}
     options = pcsv.ConvertOptions(
         include_columns=names, column_types=types, null_values=list(NOTHING)
@@ -135,23 +159,61 @@ def _read_csv(filesystem: Any, path: str, style: CsvStyle, selection: Wanted) ->
             convert_options=options,
         )
         row_filter = None if selection.date is None else day_filter(pa.string(), selection)
-        rows = 0
         for batch in reader:
             block = pa.Table.from_batches([batch])
             if selection.date is not None:
-                selection.check(block[selection.date], rows)
-            rows += block.num_rows
+                selection.check(block[selection.date], lambda row: "")
             blocks.append(block if row_filter is None else block.filter(row_filter))
         schema = reader.schema
     return pa.concat_tables(blocks) if blocks else schema.empty_table()
 
 
+def columns_of(
+    filesystem: Any,
+    path: str,
+    form: str,
+    style: CsvStyle,
+    choose: Callable[[Sequence[str]], list[str]],
+) -> list[str]:
+    """Choose from the columns of a file without reading its rows.
+
+    Raises:
+        SourceError: as `choose`, or the file has no header.
+        OSError: the file cannot be read.
+    """
+    if form != "csv":
+        kind = ds.ParquetFileFormat() if form == "parquet" else ds.IpcFileFormat()
+        return choose(kind.make_fragment(path, filesystem=filesystem).physical_schema.names)
+    content = content_of(filesystem, path, _HEADER_BYTES)
+    complete = content[: content.rfind(b"\n") + 1] or content
+    lines = split_lines(decoded(complete, style.encoding), style)
+    for layout in reversed(layouts(lines, style, path)):
+        try:
+            return choose(layout.columns)
+        except SourceError as error:
+            last = error
+    raise last
+
+
+def line_of(table: pa.Table) -> Where:
+    """Say the line of a row, as far as the table knows it."""
+    if LINE not in table.column_names:
+        return lambda row: ""
+    lines = table[LINE]
+    return lambda row: f", line {lines[row].as_py()}"
+
+
+def content_of(filesystem: Any, path: str, size: int | None = None) -> bytes:
+    """Read a file, or its first bytes; a compressed one is decompressed."""
+    with filesystem.open_input_stream(path) as stream:
+        return bytes(stream.read(size))
+
+
 def _stream(filesystem: Any, path: str, style: CsvStyle) -> Any:
-    stream = filesystem.open_input_stream(path)
     if style.skip_lines is None:
-        return stream
-    with stream:
-        return pa.BufferReader(without_lines(stream.read(), style.encoding, style.skip_lines))
+        return filesystem.open_input_stream(path)
+    content = content_of(filesystem, path)
+    return pa.BufferReader(without_lines(content, style.encoding, style.skip_lines))
 
 
 def day_filter(kind: pa.DataType, selection: Wanted) -> pc.Expression | None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase as fnmatch
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,7 +26,8 @@ from fsspec.implementations.local import LocalFileSystem
 from pipelines.config.sources import FilesSource
 from pipelines.errors import SourceError
 from pipelines.sources.columns import Columns
-from pipelines.sources.file_formats import FORMATS, CsvStyle, Wanted, read_file
+from pipelines.sources.csv_lines import CsvStyle
+from pipelines.sources.file_formats import FORMATS, Wanted, columns_of, read_file
 from pipelines.sources.session_dates import session_keys
 from pipelines.sources.table_file import read_events
 from pipelines.sources.tabular import TableBars
@@ -48,13 +50,13 @@ class FileRef:
         path: the path on its filesystem.
         form: `parquet`, `csv` or `feather`.
         marks: attributes that change if the file is replaced.
-        value: the instrument or day in its name; None if names say neither.
+        said: the instrument and the day, as far as its name says them.
     """
 
     path: str
     form: str
     marks: str
-    value: str | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Changed(Exception):
@@ -72,15 +74,21 @@ class FilesBars(TableBars):
     def __init__(self, settings: FilesSource, *, needs_amount: bool = False) -> None:
         super().__init__(settings.basis, partial(read_events, settings.basis))
         self._settings = settings
-        from_names = () if settings.from_name is None else (settings.from_name,)
+        self._unread: list[str] = []
         self._columns = Columns(
             settings,
             needs_amount=needs_amount,
             thousands=settings.thousands,
             decimal=settings.decimal,
-            from_names=from_names,
+            from_names=settings.named,
         )
-        self._style = CsvStyle(settings.delimiter, settings.encoding, settings.skip_lines)
+        self._style = CsvStyle(
+            settings.delimiter,
+            settings.encoding,
+            settings.skip_lines,
+            settings.header_rows,
+            settings.names,
+        )
 
     def days(self, first: str | None = None) -> pd.Series[int]:
         """Return the number of bars a day, by session key in order."""
@@ -98,6 +106,60 @@ class FilesBars(TableBars):
             SourceError: there is none, or the format of one cannot be told.
         """
         return self._listed(None, None)
+
+    def filesystem(self) -> Any:
+        """The filesystem of the files, as pyarrow takes it."""
+        fs, _ = self._where()
+        if isinstance(fs, LocalFileSystem):
+            return pafs.LocalFileSystem()
+        return pafs.PyFileSystem(pafs.FSSpecHandler(fs))
+
+    def below(self, url: str) -> str:
+        """The name of a file as seen from the folder of bars."""
+        fs, root = self._where()
+        return _below(fs._strip_protocol(url), root)
+
+    def strays(self) -> dict[str, str]:
+        """Find the files whose columns are not those of bars.
+
+        Returns:
+            Its URL, and how it differs, for each.
+
+        Raises:
+            SourceError: a file cannot be read.
+        """
+        found: dict[str, str] = {}
+        fs, arrow = self._where()[0], self.filesystem()
+
+        def look(ref: FileRef) -> None:
+            try:
+                columns_of(arrow, ref.path, ref.form, self._style, self._choose(ref, None))
+            except SourceError as error:
+                found[fs.unstrip_protocol(ref.path)] = str(error)
+            except (OSError, pa.ArrowException) as error:
+                raise _unreadable(ref, error) from error
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            list(pool.map(look, self.files()))
+        return dict(sorted(found.items()))
+
+    def _choose(
+        self, ref: FileRef, only: tuple[str, ...] | None
+    ) -> Callable[[Sequence[str]], list[str]]:
+        """Make the choice of a file's columns; its error says what to do with other files."""
+
+        def choose(columns: Sequence[str]) -> list[str]:
+            try:
+                return self._columns.wanted(columns, ref.path, only)
+            except SourceError as error:
+                name = ref.path.rsplit("/", 1)[-1]
+                header = "say where its header is (source.skip_lines, header, names), or "
+                raise SourceError(
+                    f"{error}; {header if ref.form == 'csv' else ''}if the file holds no bars, "
+                    f"leave it out: source.ignore: ['{name}']"
+                ) from None
+
+        return choose
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -133,9 +195,7 @@ class FilesBars(TableBars):
         self, first: str | None, last: str | None, only: Iterable[str] | None
     ) -> list[pd.DataFrame]:
         refs = self._listed(first, last)
-        fs, _ = self._where()
-        arrow = pafs.LocalFileSystem() if isinstance(fs, LocalFileSystem) else None
-        arrow = arrow or pafs.PyFileSystem(pafs.FSSpecHandler(fs))
+        arrow = self.filesystem()
         needed = None if only is None else tuple(only)
         with ThreadPoolExecutor(_READERS) as pool:
             jobs = [pool.submit(self._read, arrow, ref, first, last, needed) for ref in refs]
@@ -156,31 +216,31 @@ class FilesBars(TableBars):
         last: str | None,
         only: tuple[str, ...] | None,
     ) -> pd.DataFrame:
-        dated = self._settings.from_name != "date"
+        dated = "date" not in self._settings.named
         selection = Wanted(
-            columns=lambda there: self._columns.wanted(there, ref.path, only),
+            columns=self._choose(ref, only),
             numeric=self._columns.numeric,
             date=self._columns.date if dated else None,
             date_format=self._columns.date_format,
-            check=lambda dates, row: self._columns.keys(dates, ref.path, row),
+            check=lambda dates, where: self._columns.keys(dates, ref.path, where),
             first=first,
             last=last,
+            said=frozenset(self._settings.columns.values()),
         )
+
+        def bars(style: CsvStyle) -> pd.DataFrame:
+            table = read_file(arrow, ref.path, ref.form, style, selection)
+            return self._columns.bars(table, ref.path, ref.said)
+
         try:
-            table = read_file(arrow, ref.path, ref.form, self._style, selection)
+            try:
+                return bars(self._style)
+            except SourceError:
+                if ref.form != "csv":
+                    raise
+                return bars(replace(self._style, by_line=True))  # the error with its line
         except (OSError, pa.ArrowException) as error:
-            hint = ""
-            if "conversion error" in str(error):
-                hint = (
-                    "; say how numbers are written (source.decimal, source.thousands), or which "
-                    "lines are no bars (source.skip_lines, a regular expression)"
-                )
-            elif "invalid UTF8" in str(error):
-                hint = "; say how the text is written, source.encoding, as in utf-16 or gb18030"
-            raise SourceError(f"{ref.path} cannot be read as {ref.form}: {error}{hint}") from error
-        name = self._settings.from_name
-        from_name = {} if name is None or ref.value is None else {str(name): ref.value}
-        return self._columns.bars(table, ref.path, from_name)
+            raise _unreadable(ref, error) from error
 
     # --- which files -------------------------------------------------------------------------
 
@@ -188,24 +248,36 @@ class FilesBars(TableBars):
         fs, path = fsspec.core.url_to_fs(self._settings.path)
         return fs, path
 
+    def unread(self) -> list[str]:
+        """List the names of files below the folder that are not read as bars."""
+        self._found()
+        return self._unread
+
     def _found(self) -> dict[str, dict[str, Any]]:
-        """All files by path, with the attributes that the filesystem gives."""
+        """All files of bars by path, with the attributes that the filesystem gives."""
         fs, path = self._where()
         fs.invalidate_cache()
         try:
             if any(c in path for c in "*?["):
                 entries = fs.glob(path, detail=True)
             elif fs.isdir(path):
-                entries = {p: i for p, i in fs.find(path, detail=True).items() if _form(p)}
+                entries = fs.find(path, detail=True)
             else:
                 entries = {path: fs.info(path)}
         except FileNotFoundError:
             entries = {}
-        return {
-            name: info
-            for name, info in sorted(entries.items())
-            if info["type"] == "file" and not _hidden(name, path)
-        }
+        files = {name: info for name, info in sorted(entries.items()) if info["type"] == "file"}
+        read = {name for name in files if name == path or self._is_read(name, path)}
+        self._unread = [_below(name, path) for name in files if name not in read]
+        return {name: info for name, info in files.items() if name in read}
+
+    def _is_read(self, name: str, root: str) -> bool:
+        """True for a file of bars: not hidden, of a known format, and none that is ignored."""
+        below = _below(name, root)
+        if _hidden(below) or (_form(name) is None and not any(c in root for c in "*?[")):
+            return False
+        last = below.rsplit("/", 1)[-1]
+        return not any(fnmatch(below, p) or fnmatch(last, p) for p in self._settings.ignore)
 
     def _listed(self, first: str | None, last: str | None) -> list[FileRef]:
         """The files that can hold the days, in order of their paths."""
@@ -214,12 +286,14 @@ class FilesBars(TableBars):
             ref
             for name, info in entries.items()
             for ref in [self._ref(name, info)]
-            if _holds(ref, self._settings.from_name, first, last)
+            if _holds(ref, first, last)
         ]
         if not entries:
+            there = f", only {', '.join(self._unread[:5])}" if self._unread else ""
             raise SourceError(
-                f"no file of bars at {self._settings.path}: set market.source.path to a file, a "
-                f"folder or a pattern such as bars/*.parquet (relative to the YAML), or a URL"
+                f"no file of bars at {self._settings.path}{there}: set market.source.path to a "
+                f"file, a folder or a pattern such as bars/*.parquet (relative to the YAML), or a "
+                f"URL; a pattern and source.format (--format) read files of any ending"
             )
         return refs
 
@@ -227,29 +301,33 @@ class FilesBars(TableBars):
         form = self._settings.format or _form(path)
         if form is None:
             raise SourceError(
-                f"{path}: what kind of file is it? Set source.format to parquet, csv or feather"
+                f"{path}: what kind of file is it? Set source.format (--format) to parquet, csv or "
+                f"feather"
             )
-        return FileRef(path, form, _marks(info), self._value(path))
+        return FileRef(path, form, _marks(info), self._values(path))
 
-    def _value(self, path: str) -> str | None:
-        """The instrument or day in a file's name, which holds for all of its rows."""
+    def _values(self, path: str) -> dict[str, str]:
+        """The instrument and the day in a file's name, which hold for all of its rows."""
         settings = self._settings
-        if settings.from_name is None:
-            return None
+        if not settings.named:
+            return {}
         name = path.rsplit("/", 1)[-1]
         ending = next((e for e in sorted(FORMATS, key=len)[::-1] if name.lower().endswith(e)), "")
-        value = name[: len(name) - len(ending)]
+        found: Sequence[str] = (name[: len(name) - len(ending)],)
         if settings.name_pattern is not None:
             match = re.search(settings.name_pattern, path)
             if match is None:
                 raise SourceError(
-                    f"{path} does not match source.name_pattern {settings.name_pattern!r}"
+                    f"{path} does not match source.name_pattern {settings.name_pattern!r}; if it "
+                    f"holds no bars, leave it out: source.ignore: ['{name}']"
                 )
-            value = match.group(1)
-        if settings.from_name == "instrument":
-            return value
-        keys = session_keys(pa.array([value]), settings.date_format, settings.timezone, path)
-        return str(keys[0].as_py())
+            found = match.groups()
+        values = dict(zip(settings.named, found, strict=True))
+        if "date" in values:
+            day = pa.array([values["date"]])
+            keys = session_keys(day, settings.date_format, settings.timezone, path)
+            values["date"] = str(keys[0].as_py())
+        return values
 
     def _require_unchanged(self, refs: Sequence[FileRef]) -> None:
         """List the files again, and confirm that those that were read are unchanged."""
@@ -259,22 +337,37 @@ class FilesBars(TableBars):
                 raise _Changed(ref.path)
 
 
+def _unreadable(ref: FileRef, error: Exception) -> SourceError:
+    hint = "; source.skip_lines, header, decimal and thousands say how it is written"
+    return SourceError(
+        f"{ref.path} cannot be read as {ref.form}: {error}{hint if ref.form == 'csv' else ''}"
+    )
+
+
 def _form(path: str) -> str | None:
     """The format that a path's ending says."""
     lower = path.lower()
     return next((form for ending, form in FORMATS.items() if lower.endswith(ending)), None)
 
 
-def _hidden(path: str, root: str) -> bool:
-    """True if a name starts with a dot or an underscore, as of files that are being written."""
-    return path != root and path.rsplit("/", 1)[-1].startswith((".", "_"))
+def _below(path: str, root: str) -> str:
+    """A path as seen from the folder of bars, or from the first folder of a pattern."""
+    fixed = re.split(r"[*?\[]", root, maxsplit=1)[0].rstrip("/")
+    if fixed != root.rstrip("/"):
+        fixed = fixed.rpartition("/")[0] if not root[len(fixed) :].startswith("/") else fixed
+    return path.removeprefix(fixed).lstrip("/")
 
 
-def _holds(ref: FileRef, from_name: str | None, first: str | None, last: str | None) -> bool:
+def _hidden(below: str) -> bool:
+    """True for files that are being written or are of another program, by a dot or underscore."""
+    *folders, last = below.split("/")
+    return last.startswith((".", "_")) or any(f.startswith((".", "__")) for f in folders)
+
+
+def _holds(ref: FileRef, first: str | None, last: str | None) -> bool:
     """True if a file can hold rows of the days."""
-    if from_name != "date" or ref.value is None:
-        return True
-    return (first is None or ref.value >= first) and (last is None or ref.value <= last)
+    day = ref.said.get("date")
+    return day is None or ((first is None or day >= first) and (last is None or day <= last))
 
 
 def _marks(info: dict[str, Any]) -> str:

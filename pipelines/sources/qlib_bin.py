@@ -43,6 +43,7 @@ class QlibBars:
     def __init__(self, settings: QlibBinSource, *, needs_amount: bool = False) -> None:
         self._settings = settings
         self._needs_amount = needs_amount
+        self._indexes: set[str] = set()
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
         """Return the bars of some sessions.
@@ -97,6 +98,10 @@ class QlibBars:
             raise SourceError(f"qlib_bin: cannot read {path}: {error}") from error
         return fingerprint([str(path), stat.st_size, stat.st_mtime_ns])
 
+    def unread(self) -> list[str]:
+        """List the folders of features that have closes only, as those of an index."""
+        return sorted(self._indexes)
+
     def _groups(self, provider: QlibProvider) -> dict[tuple[str, ...], list[str]]:
         """Codes by the optional fields for which they have files."""
         codes = None
@@ -110,6 +115,9 @@ class QlibBars:
             if not entry.is_dir() or (codes is not None and code not in codes):
                 continue
             names = {name.lower() for name in os.listdir(entry.path)}  # noqa: PTH208 - names only
+            if not any(f"{field}.day.bin" in names for field in FIELDS if field != "close"):
+                self._indexes.add(entry.name)
+                continue
             fields = tuple(f for f in OPTIONAL if f"{f}.day.bin" in names)
             if self._needs_amount and "vwap" not in fields:
                 raise SourceError(

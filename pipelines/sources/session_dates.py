@@ -8,6 +8,7 @@ that cannot be read is an error that shows it, never a row less.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def session_keys(
     place: str,
     *,
     optional: bool = False,
-    first_row: int | None = None,
+    where: Callable[[int], str] = lambda row: "",
 ) -> pa.Array:
     """Turn dates of any type and form into text keys.
 
@@ -42,7 +43,7 @@ def session_keys(
             asks for the moment instead of the day.
         place: the column's name in messages.
         optional: allow missing dates.
-        first_row: the number of rows of the table before these, for messages; None if unknown.
+        where: says the place of a row in messages, as in `, line 12`.
 
     Returns:
         `YYYY-MM-DD`, one a row.
@@ -56,14 +57,14 @@ def session_keys(
         values = values.dictionary_encode()
     distinct = values.dictionary.to_pandas()
     if form in EPOCHS:
-        _require_unit(distinct, form, values, place, first_row)
+        _require_unit(distinct, form, values, place, where)
     days = _days(distinct, values.dictionary.type, form, zone, place)
     wrong = np.flatnonzero(days.isna())
     if len(wrong) or (values.null_count and not optional):
         examples = ", ".join(repr(distinct.iloc[k]) for k in wrong[:3]) or "an empty one"
-        row = _row_of(values, wrong[0] if len(wrong) else None, first_row)
+        row = _row_of(values, wrong[0] if len(wrong) else None)
         raise SourceError(
-            f"{place}{row}: dates that cannot be read, such as {examples}; expected "
+            f"{place}{where(row)}: dates that cannot be read, such as {examples}; expected "
             f"{form or 'ISO dates such as 2024-01-31'}; set source.date_format, as in "
             f"'%d/%m/%Y' or epoch_ms; lines of a CSV that are no bars, such as titles and "
             f"totals, are left out by source.skip_lines (--skip-lines)"
@@ -85,7 +86,7 @@ def _require_unit(
     form: str,
     values: pa.DictionaryArray,
     place: str,
-    first_row: int | None,
+    where: Callable[[int], str],
 ) -> None:
     """Confirm that moments are of the stated unit.
 
@@ -105,7 +106,7 @@ def _require_unit(
         value = distinct.iloc[wrong[0]]
         unit = epoch_of(float(numbers[wrong[0]]))
         raise SourceError(
-            f"{place}{_row_of(values, wrong[0], first_row)}: {value} is no moment in {form}"
+            f"{place}{where(_row_of(values, wrong[0]))}: {value} is no moment in {form}"
             f"{f', but one in {unit}' if unit else ''}: correct the value; where rows differ in "
             f"their unit, source.date_format: epoch (--date-format epoch) tells the unit of each "
             f"by its magnitude"
@@ -118,13 +119,10 @@ def epoch_of(number: float) -> str | None:
     return next(units, None)
 
 
-def _row_of(values: pa.DictionaryArray, code: Any, first_row: int | None) -> str:
-    """Say the first row of a distinct value, or of a missing one without a code."""
-    if first_row is None:
-        return ""
+def _row_of(values: pa.DictionaryArray, code: Any) -> int:
+    """The first row of a distinct value, or of a missing one without a code."""
     is_there = pc.is_null(values) if code is None else pc.equal(values.indices, int(code))
-    row = first_row + int(pc.index(is_there, True).as_py()) + 1
-    return f", row {row} below the header"
+    return int(pc.index(is_there, True).as_py())
 
 
 def _days(

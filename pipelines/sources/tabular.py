@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from pipelines.config.sources import NUMBERS, Basis
+from pipelines.config.sources import Basis
 from pipelines.sources.base import BASIS, PRICES, RAW_COLUMNS
 from pipelines.sources.corporate_actions import event_ratios, level_ratios, preclose_ratios
 
@@ -66,7 +66,7 @@ class TableBars(ABC):
         if has_instrument.any():
             ratio[has_instrument] = self._ratios(rows[has_instrument], first)
         rows["adj_ratio"] = ratio
-        for name in NUMBERS:
+        for name in RAW_COLUMNS:
             if name not in rows:
                 rows[name] = np.nan
         return _as_traded(rows, self._basis)[list(RAW_COLUMNS)]

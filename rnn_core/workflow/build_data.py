@@ -24,6 +24,7 @@ from typing import Any
 import pandas as pd
 
 from rnn_core.data.alpha import label_set
+from rnn_core.data.bin_files import ProviderError
 from rnn_core.data.datasets import DatasetH
 from rnn_core.data.handlers import HANDLERS
 from rnn_core.data.qlib_bins import QlibProvider
@@ -31,7 +32,7 @@ from rnn_core.data.universe import Universe
 from rnn_core.evaluation import PortfolioConfig
 from rnn_core.features.sets import FeatureSet
 from rnn_core.panel.session_labels import session_bound
-from rnn_core.workflow.problems import WorkflowError
+from rnn_core.workflow.problems import WorkflowError, asked_by
 from rnn_core.workflow.read_dataset import DATASETS
 from rnn_core.workflow.spec import DatasetSpec, PortfolioSpec, Semantics, WorkflowSpec
 
@@ -101,23 +102,27 @@ def load_material(spec: WorkflowSpec) -> Material:
         The material.
 
     Raises:
-        ProviderError: the provider lacks something, or is damaged.
-        WorkflowError: an empty segment, a benchmark that does not cover the backtest.
-        ValueError, TypeError, KeyError: as the handler and the dataset.
+        WorkflowError: the provider lacks something or is damaged, a segment is empty, the
+            benchmark does not cover the backtest, or settings do not fit; the text begins with
+            the key that asked.
     """
-    provider = QlibProvider(spec.provider.uri)
-    universe = _members(provider, spec.dataset)
-    dataset, codes = _dataset(provider, universe, spec)
-    segments = tuple(_segment(dataset, name) for name in spec.dataset.segments)
-    n_features = len(dataset.handler.get_cols("feature"))
+    with asked_by("qlib_init.provider_uri"):
+        provider = QlibProvider(spec.provider.uri)
+    with asked_by("task.dataset.kwargs.handler.kwargs.instruments"):
+        universe = _members(provider, spec.dataset)
+    with asked_by("task.dataset"):
+        dataset, codes = _dataset(provider, universe, spec)
+        segments = [_segment(dataset, name) for name in spec.dataset.segments]
+        n_features = len(dataset.handler.get_cols("feature"))
     if spec.portfolio is None:
-        return Material(dataset, segments, n_features)
+        return Material(dataset, tuple(segments), n_features)
     test = next(segment for segment in segments if segment.name == "test")
-    sessions = _backtest_sessions(provider.calendar, spec.portfolio, test)
-    config, bars, notes = _backtest_bars(provider, codes, sessions, spec.portfolio.config, spec)
-    sessions = sessions[sessions.isin(bars["date"])]
-    benchmark = _benchmark(provider, spec.portfolio.benchmark, sessions, spec.semantics)
-    return Material(dataset, segments, n_features, bars, sessions, benchmark, config, notes)
+    with asked_by(spec.portfolio.key):
+        sessions = _backtest_sessions(provider.calendar, spec.portfolio, test)
+        config, bars, notes = _backtest_bars(provider, codes, sessions, spec.portfolio, spec)
+        sessions = sessions[sessions.isin(bars["date"])]
+    benchmark = _benchmark(provider, spec.portfolio, sessions, spec.semantics)
+    return Material(dataset, tuple(segments), n_features, bars, sessions, benchmark, config, notes)
 
 
 def needed_features(features: FeatureSet, arguments: Mapping[str, Any]) -> FeatureSet:
@@ -225,14 +230,15 @@ def _segment(dataset: DatasetH, name: str) -> Segment:
     """Describe the content of a segment; an empty one is an error."""
     bounds = slice(*dataset.segments[name])
     key = "infer" if name == "test" else "learn"
-    rows = dataset.handler.fetch(bounds, col_set="label", data_key=key).index
-    days = rows.get_level_values("datetime").unique()
-    if not len(days):
-        sessions = dataset.handler.sessions()
-        raise WorkflowError(
-            f"the segment {name!r}, {bounds.start} to {bounds.stop}, has no row: those of the "
-            f"handler run from {sessions[0]:%Y-%m-%d} to {sessions[-1]:%Y-%m-%d}"
-        )
+    with asked_by(f"task.dataset.kwargs.segments.{name}"):
+        rows = dataset.handler.fetch(bounds, col_set="label", data_key=key).index
+        days = rows.get_level_values("datetime").unique()
+        if not len(days):
+            sessions = dataset.handler.sessions()
+            raise WorkflowError(
+                f"the segment {name!r}, {bounds.start} to {bounds.stop}, has no row: those of the "
+                f"handler run from {sessions[0]:%Y-%m-%d} to {sessions[-1]:%Y-%m-%d}"
+            )
     return Segment(name, days.min(), days.max(), len(days), len(rows))
 
 
@@ -259,23 +265,25 @@ def _backtest_bars(
     provider: QlibProvider,
     codes: Sequence[str],
     sessions: pd.DatetimeIndex,
-    config: PortfolioConfig,
+    portfolio: PortfolioSpec,
     spec: WorkflowSpec,
 ) -> tuple[PortfolioConfig, pd.DataFrame, tuple[str, ...]]:
     """Read closes, deal prices and factors; a suspended name has no row.
 
     As in qlib lots count only if every bar has a factor; otherwise settings and notes say so.
     """
+    config = portfolio.config
     fields = list(dict.fromkeys(["close", config.deal_price]))
     lots = config.trade_unit is not None and not provider.without_field(codes, FACTOR)
     before = int(provider.calendar.searchsorted(sessions[0])) - CHANGE_SESSIONS
-    bars = provider.bars(
-        codes,
-        provider.calendar[max(0, before)],
-        sessions[-1],
-        [*fields, FACTOR] if lots else fields,
-        vwap=spec.provider.vwap,
-    )
+    with asked_by(f"{portfolio.key}.exchange_kwargs.deal_price"):
+        bars = provider.bars(
+            codes,
+            provider.calendar[max(0, before)],
+            sessions[-1],
+            [*fields, FACTOR] if lots else fields,
+            vwap=spec.provider.vwap,
+        )
     bars = bars[bars["close"].notna()]
     if config.trade_unit is None or (lots and bool((bars[FACTOR] > 0).all())):
         return config, bars, ()
@@ -284,29 +292,41 @@ def _backtest_bars(
 
 def _benchmark(
     provider: QlibProvider,
-    codes: Sequence[str],
+    spec: PortfolioSpec,
     sessions: pd.DatetimeIndex,
     semantics: Semantics,
 ) -> pd.Series[Any] | None:
-    """Average the simple returns of the codes on each session.
+    """Average the simple returns of the benchmark's codes on each session.
 
     In strict semantics the return after sessions without a close is the return over these sessions;
     in qlib's it is missing, on the next session too. A mean over no code is 0.
     """
-    returns = []
-    for code in codes:
-        close = provider.series(code, "close")
-        if close.index[0] > sessions[0] or close.index[-1] < sessions[-1]:
-            raise WorkflowError(
-                f"the benchmark {code} has closes from {close.index[0]:%Y-%m-%d} to "
-                f"{close.index[-1]:%Y-%m-%d}, the backtest runs from {sessions[0]:%Y-%m-%d} to "
-                f"{sessions[-1]:%Y-%m-%d}: move it, or name another benchmark"
-            )
-        if semantics == "strict":
-            close = close.ffill()
-        returns.append((close / close.shift(1) - 1).reindex(sessions))
+    said = "" if spec.names_benchmark else " (not given, so qlib's default)"
+    with asked_by(f"{spec.key}.benchmark{said}"):
+        closes = [_benchmark_close(provider, code, sessions) for code in spec.benchmark]
+    if semantics == "strict":
+        closes = [close.ffill() for close in closes]
+    returns = [(close / close.shift(1) - 1).reindex(sessions) for close in closes]
     if not returns:
         return None
+    codes = spec.benchmark
     name = ", ".join(codes) if len(codes) <= 3 else f"mean of {len(codes)} codes"
     mean = pd.concat(returns, axis=1).mean(axis=1).fillna(0.0)
     return mean.astype("float64").rename(name)
+
+
+def _benchmark_close(
+    provider: QlibProvider, code: str, sessions: pd.DatetimeIndex
+) -> pd.Series[Any]:
+    """Read the closes of a benchmark, which must cover the backtest."""
+    try:
+        close = provider.series(code, "close")
+    except ProviderError as error:
+        raise WorkflowError(f"{error} (name another one, or null for none)") from error
+    if close.index[0] > sessions[0] or close.index[-1] < sessions[-1]:
+        raise WorkflowError(
+            f"the benchmark {code} has closes from {close.index[0]:%Y-%m-%d} to "
+            f"{close.index[-1]:%Y-%m-%d}, the backtest runs from {sessions[0]:%Y-%m-%d} to "
+            f"{sessions[-1]:%Y-%m-%d}: move it, name another benchmark, or null for none"
+        )
+    return close

@@ -7,7 +7,8 @@ the reading goes on, so that one error lists everything.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rnn_core.panel.session_labels import session_bound
@@ -20,6 +21,25 @@ _ABSENT: Any = object()
 
 class WorkflowError(ValueError):
     """A workflow that cannot be run as it is given; the text is meant for a person."""
+
+
+class _KeyedError(WorkflowError):
+    """A WorkflowError whose text begins with the key that asked."""
+
+
+@contextmanager
+def asked_by(key: str) -> Iterator[None]:
+    """Begin the text of an error of the block with the key that asked; the innermost key stands.
+
+    Raises:
+        WorkflowError: the block raised an error about a value.
+    """
+    try:
+        yield
+    except _KeyedError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
+        raise _KeyedError(f"{key}: {told(error)}") from error
 
 
 class Problems:

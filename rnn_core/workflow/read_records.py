@@ -151,7 +151,9 @@ def _portfolio(kwargs: Section, region: Region, semantics: Semantics) -> Portfol
     except (ValueError, TypeError) as error:
         config.problems.add(config.path, told(error))
         return None
-    return PortfolioSpec(portfolio_config, dates[0], dates[1], tuple(codes))
+    key = ".".join(map(str, backtest.path))
+    is_named = "config" in kwargs and "benchmark" in backtest
+    return PortfolioSpec(portfolio_config, dates[0], dates[1], tuple(codes), key, is_named)
 
 
 def _strategy(given: Section) -> dict[str, Any]:

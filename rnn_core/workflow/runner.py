@@ -26,7 +26,7 @@ import pandas as pd
 from rnn_core import estimators, training
 from rnn_core.workflow.build_data import Material, Segment, load_material
 from rnn_core.workflow.folder import require_free, write_run
-from rnn_core.workflow.problems import WorkflowError, told
+from rnn_core.workflow.problems import WorkflowError, asked_by, told
 from rnn_core.workflow.read import estimator_class, with_seed
 from rnn_core.workflow.records import (
     PortfolioAnalysis,
@@ -192,6 +192,8 @@ def _record(spec: WorkflowSpec, material: Material, model: estimators.Estimator)
 def _explained(spec: WorkflowSpec, place: str) -> Iterator[None]:
     """Add the file and the section to an error of the block."""
     try:
-        yield
-    except (ValueError, TypeError, KeyError, training.TrainingDivergedError) as error:
-        raise WorkflowError(f"{spec.document.path.name}, {place}: {told(error)}") from error
+        with asked_by(place):
+            yield
+    except (WorkflowError, training.TrainingDivergedError) as error:
+        where = "" if isinstance(error, WorkflowError) else f"{place}: "
+        raise WorkflowError(f"{spec.document.path.name}, {where}{told(error)}") from error

@@ -92,12 +92,16 @@ class PortfolioSpec:
         start_time: first session, or None for the first with scores.
         end_time: last session, included, or None for the one after the last with scores.
         benchmark: codes whose mean return is the benchmark; none for a benchmark of 0.
+        key: the path of the backtest in the file, for messages.
+        names_benchmark: False if the benchmark is qlib's default.
     """
 
     config: PortfolioConfig
     start_time: DateLike | None
     end_time: DateLike | None
     benchmark: tuple[str, ...]
+    key: str = "backtest"
+    names_benchmark: bool = True
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,39 @@ def test_each_rule(change, rule):
     assert names(bars({"session": "2024-01-02", **change})) == [rule]
 
 
+@pytest.mark.parametrize(
+    ("vwap", "change", "is_broken"),
+    [
+        (10.0, {}, False),
+        (9.995, {"low": 10.0}, False),  # rounded to the cent
+        (9.98, {"low": 10.0}, True),
+        (10.51, {"high": 10.5}, False),
+        (10.52, {"high": 10.5}, True),
+        (0.0, {}, True),
+        (-1.0, {}, True),
+        (np.nan, {}, False),
+        (2.05e-8, {"open": 2e-8, "high": 2.1e-8, "low": 1.9e-8, "close": 2e-8}, False),
+        (2.3e-8, {"open": 2e-8, "high": 2.1e-8, "low": 1.9e-8, "close": 2e-8}, True),
+    ],
+)
+def test_a_vwap_of_the_data_lies_in_the_bar(vwap, change, is_broken):
+    """Of markets without an own vwap the turnover is not judged."""
+    frame = bars({"low": 9.5, "high": 10.5, "open": 10.2, "close": 10.3, **change})
+    frame["amount"] = vwap * frame["volume"]
+    assert broken_rules(frame, own_vwap=True)["vwap_outside"].tolist() == [is_broken]
+    assert not broken_rules(frame)["vwap_outside"].any()
+    nothing = frame.assign(volume=0.0, amount=0.0)
+    assert not broken_rules(nothing, own_vwap=True)["vwap_outside"].any()
+
+
+def test_the_rule_of_the_vwap_leaves_older_partitions_current():
+    """At its default the section is written as it was before the rule; accept is a change."""
+    assert "vwap_outside" not in QuarantineConfig().model_dump(mode="json")
+    accepted = QuarantineConfig(vwap_outside="accept").model_dump(mode="json")
+    assert accepted["vwap_outside"] == "accept"
+    assert set(accepted) == set(QuarantineConfig.model_fields)
+
+
 def test_copies_and_contradictions():
     """Of equal bars one is kept; of different ones none can be trusted, copied or not."""
     both = "contradicting_duplicate"

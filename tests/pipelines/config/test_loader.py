@@ -158,6 +158,25 @@ def test_an_error_gives_the_line_of_the_file(tmp_path):
     assert str(e.value).count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("    zero_volume: quarantine", "    zero_volum: quarantine", "zero_volum"),
+        ("  deal_price: close", "  deal_price: vwap", "deal_price"),
+        ("  max_retry_minutes: 480", "  max_retry_minutes: 4", "max_retry_minutes"),
+        ("  seed: 0", "  sed: 0", "sed"),
+    ],
+)
+def test_the_line_is_that_of_the_key_and_not_of_its_section(old, new, key, tmp_path):
+    """Problems that a whole section has, too."""
+    text = (CONFIGS / "sample.yaml").read_text().replace(old, new)
+    text = text.replace("vwap: typical", "vwap: none") if key == "deal_price" else text
+    number = next(i for i, t in enumerate(text.splitlines(), 1) if t.startswith(new))
+    (tmp_path / "market.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"\(line {number}\)"):
+        load_config(tmp_path / "market.yaml")
+
+
 def test_a_key_written_twice_is_an_error(tmp_path):
     file = tmp_path / "twice.yaml"
     file.write_text((CONFIGS / "sample.yaml").read_text() + "\nname: other\n")

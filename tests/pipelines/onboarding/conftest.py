@@ -15,7 +15,13 @@ SESSIONS = Sessions.of("XNYS", dt.date(2018, 1, 2), dt.date(2019, 8, 30))  # 419
 
 
 @pytest.fixture(scope="session")
-def bars() -> pd.DataFrame:
+def bars(traded: pd.DataFrame) -> pd.DataFrame:
+    """The market as traded."""
+    return traded
+
+
+@pytest.fixture(scope="session")
+def traded() -> pd.DataFrame:
     """Ten names with splits; `factor` and `adj_close` tell of them."""
     settings = SimulatedSource(kind="simulated", instruments=10, seed=5, split_rate=0.004,
                                late_listing_share=0.0, suspension_rate=0.002)  # fmt: skip

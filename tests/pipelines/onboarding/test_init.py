@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.cli.init import _asked, kind_of
+from pipelines.cli.init import ARGUMENTS, _asked, kind_of
 from pipelines.cli.main import main
-from pipelines.config.loader import load_config
+from pipelines.config.loader import CONFIGS, load_config
+from pipelines.config.sources import FilesSource, TableSource
 from pipelines.errors import PipelineError, SourceError
 from pipelines.market.market import Market
 from pipelines.onboarding.infer_market import market_name
@@ -133,9 +134,14 @@ def test_members_beside_a_folder_of_bars_are_offered(bars, here):
     (here / "universe.txt").write_text(spans)
     assert init("--path", "bars") == 0
     assert load_config("bars.yaml").market.universe.spans == here / "universe.txt"
-    (here / "bars" / "members.parquet").write_bytes(b"not bars")
+    members = pd.DataFrame({"instrument": ["S0001"], "start": ["2018-01-01"]})
+    members.to_parquet(here / "bars" / "members.parquet")
     found = describe("files", str(here / "bars"))
     assert found.spans == (str(here / "universe.txt"),)
+    assert found.section["ignore"] == ["members.parquet"]
+    (here / "bars" / "members.parquet").write_bytes(b"damaged")
+    with pytest.raises(SourceError, match=r"members\.parquet cannot be read as parquet"):
+        describe("files", str(here / "bars"))
 
 
 def test_closed_days_special_sessions_and_dirt_are_found(bars, here, capsys):
@@ -148,7 +154,7 @@ def test_closed_days_special_sessions_and_dirt_are_found(bars, here, capsys):
     rows = pd.concat([rows, special, stray, future], ignore_index=True)
     rows.loc[3, "open"] = np.nan
     rows.drop(columns=["factor", "adj_ratio", "adj_close"]).to_parquet(here / "bars.parquet")
-    assert init("--path", "bars.parquet") == 0
+    assert init("--path", "bars.parquet", "--basis", "adjusted") == 0
     market = load_config("bars.yaml").market
     assert [str(d) for d in market.closed] == [day]
     assert [str(d) for d in market.extra_sessions] == [saturday]
@@ -176,7 +182,7 @@ def test_a_day_of_which_nearly_nothing_is_left_stays_a_problem(bars, here, capsy
     spoiled = (rows["date"] == day) & (rows["instrument"] != "S0001a")
     rows.loc[spoiled, "volume"] = 0.0
     rows.to_parquet(here / "bars.parquet")
-    assert init("--path", "bars.parquet") == 0
+    assert init("--path", "bars.parquet") == 1, "as `validate`"
     said = capsys.readouterr().out
     assert f"coverage   {day} has 3% of the usual names: min_coverage is 0.05" in said
     problem = re.findall(r"problem    (.*)", said)
@@ -224,7 +230,7 @@ def test_days_of_no_exchange_are_the_calendar(bars, here):
     pd.concat(longer).assign(adj_ratio=1.0).drop_duplicates(["date", "instrument"]).drop(
         columns=["factor", "adj_close"]
     ).to_parquet(here / "bars.parquet")
-    assert init("--path", "bars.parquet") == 0
+    assert init("--path", "bars.parquet", "--basis", "ratio") == 0
     calendar = load_config("bars.yaml").market.calendar
     assert (calendar.from_, calendar.min_instruments) == ("data", 2)
 
@@ -333,3 +339,22 @@ def test_real_markets(market_dir, here, capsys, file, calendar, basis, vwap):
     else:
         assert "11 low_above_body" in said
         assert "DISCA 2014-08-07 (2.03:1)" in said
+
+
+# --- the page on markets --------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[3] / "docs" / "markets.md").read_text()
+
+
+def test_the_page_has_every_flag():
+    table = PAGE.split("## `init`")[1].split("What it finds")[0]
+    assert set(re.findall(r"--[a-z][a-z-]*", table)) == set(ARGUMENTS)
+
+
+def test_the_page_and_a_shipped_configuration_have_every_key_of_files():
+    keys = set(FilesSource.model_fields) - set(TableSource.model_fields) - {"kind"}
+    table = PAGE.split("## Files as they are")[1].split("\n- **")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert {key for row in rows for key in re.findall("`([a-z_]+)`", row)} == keys
+    shipped = "".join(file.read_text() for file in CONFIGS.glob("*files.yaml"))
+    assert [key for key in keys if f"{key}:" not in shipped and f" {key} " not in shipped] == []

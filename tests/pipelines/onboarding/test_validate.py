@@ -75,14 +75,15 @@ def test_a_market_without_fault_has_no_problem(file, bars):
         ({"training": {"first_trained": KEYS[200], "valid_sessions": 149, "window_sessions": 150}},
          "training: no session to train on as of"),
         ({"portfolio": {"topk": 50}}, "portfolio.topk: 50 is given, and a usual session has 10"),
-        ({"market": {"universe": {"spans": "u.csv"}}}, "1 of its 10 names have no bar (XYZ)"),
+        ({"market": {"universe": {"spans": "u.csv"}}}, "6 of its 10 names have no bar, 60.0% (X0"),
         ({"market": {"universe": {"spans": "late.txt"}}}, "no member has a bar on 2018-03-29"),
         ({"market": {"universe": {"spans": "gone.txt"}}}, "market.universe.spans: cannot read"),
     ],
 )  # fmt: skip
 def test_each_problem_is_named(file, bars, changes, problem):
     names = sorted(set(bars["instrument"]))
-    spans = pd.DataFrame({"instrument": [*names[:9], "XYZ"], "start": "2018-01-01",
+    unknown = [f"X{k}" for k in range(6)]
+    spans = pd.DataFrame({"instrument": [*names[:4], *unknown], "start": "2018-01-01",
                           "end": "2030-01-01"})  # fmt: skip
     spans.to_csv(file.parent / "u.csv", index=False)
     (file.parent / "late.txt").write_text(f"{names[0]} 2019-01-01 2030-01-01\n")
@@ -92,6 +93,19 @@ def test_each_problem_is_named(file, bars, changes, problem):
     result = found(file, changes)
     assert any(problem in line for line in result.problems), result.problems
     assert all("\n" not in line for line in result.problems)
+
+
+def test_members_without_bars_are_a_remark_unless_most_are(file, bars):
+    """Names that were delisted before the bars begin are in every list of members."""
+    names = [*sorted(set(bars["instrument"]))[:9], "GONE"]
+    spans = "".join(f"{name} 2018-01-01 2030-01-01\n" for name in names)
+    (file.parent / "u.txt").write_text(spans)
+    result = found(file, {"market": {"universe": {"spans": str(file.parent / "u.txt")}}})
+    assert result.problems == []
+    assert any(
+        "market.universe: 1 of its 10 names have no bar, 10.0% (GONE)" in line
+        for line in result.remarks
+    )
 
 
 def test_all_problems_come_at_once(file):

@@ -115,7 +115,9 @@ def test_texts_among_numbers(sqlite, market):
     assert (left == wanted.reindex(left.index)).all()
     with sqlite3.connect(path) as connection:
         connection.execute(f"UPDATE bars SET close = 'ten' WHERE {where}")  # noqa: S608
-    with pytest.raises(SourceError, match=r"the query's result, column close holds what is no num"):
+    with pytest.raises(
+        SourceError, match=r"query's result, column close: 'ten' is no number; name"
+    ):
         make(sqlite).fetch(DAYS)
 
 

@@ -271,7 +271,7 @@ def test_no_file(files, tmp_path):
         ({"columns": {"close": "clse"}}, r"did you mean 'close'"),
         ({"basis": {"preclose": "prevclose"}}, r"'prevclose' that source.basis names \(preclose\)"),
         ({"keep": {"status": 1}}, r"no column 'status' that source.keep names"),
-        ({"columns": {"close": "instrument"}}, r"column instrument holds what is no number"),
+        ({"columns": {"close": "instrument"}}, r"column instrument: 'AAA' is no number"),
         ({"date_format": "%d/%m/%Y"}, r"dates that cannot be read, such as '2024-01-02'"),
     ],
 )  # fmt: skip
@@ -305,7 +305,7 @@ def test_a_damaged_file_is_named(content, files, tmp_path):
     with pytest.raises(SourceError, match=r"bars\.parquet cannot be read as parquet"):
         files().fetch(DAYS)
     (tmp_path / "bars.csv").write_bytes(b"")
-    with pytest.raises(SourceError, match=r"bars\.csv cannot be read as csv: Empty CSV"):
+    with pytest.raises(SourceError, match=r"bars\.csv is empty: fill it, or leave it out"):
         files("bars.csv").fetch(DAYS)
     (tmp_path / "bars.csv.gz").write_bytes(gzip.compress(b"date,instrument\n" * 9)[:-20])
     with pytest.raises(SourceError, match=r"bars\.csv\.gz "):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 
 from rnn_core.data import Panel
 from rnn_core.data.alpha import Alpha158
-from rnn_core.data.bin_files import ProviderError
 from rnn_core.features import alpha158, alpha158_set, compute_features
 from rnn_core.features.sets import set_panel
 from rnn_core.workflow import WorkflowError, load_document, read_workflow
@@ -93,7 +93,7 @@ def test_features_that_are_thrown_away_are_not_computed_and_need_no_vwap(provide
     all_of_them = material(provider, PLAIN).dataset.handler.fetch(data_key="raw")
     got = few.dataset.handler.fetch(col_set="feature", data_key="raw")
     pd.testing.assert_frame_equal(got, all_of_them[got.columns])
-    with pytest.raises(ProviderError, match=r"no file vwap.day.bin for 12 of 12"):
+    with pytest.raises(WorkflowError, match=r"^task.dataset: .*no file vwap.day.bin for 12 of 12"):
         material(root, PLAIN)
     assert material(root, PLAIN, vwap="typical").n_features == 158
 
@@ -177,34 +177,49 @@ def test_a_backtest_without_dates_runs_one_session_past_the_scores(provider):
 
 
 @pytest.mark.parametrize(
-    ("override", "error", "message"),
+    ("override", "message"),
     [
-        ("market=csi500", ProviderError, r"no universe 'csi500'.*there are: all, csi300"),
+        (
+            "market=csi500",
+            r"^task\.dataset\.kwargs\.handler\.kwargs\.instruments: .*no universe 'csi500'.*"
+            r"there are: all, csi300",
+        ),
         (
             "task.dataset.kwargs.segments.test=[2021-01-01, 2021-02-01]",
-            WorkflowError,
+            r"^task\.dataset\.kwargs\.segments\.test: "
             r"the segment 'test', 2021-01-01 to 2021-02-01, has no row: those of the handler run",
         ),
         (
             "port_analysis_config.backtest.benchmark=SH000905",
-            ProviderError,
-            "no folder of SH000905",
+            r"backtest\.benchmark: .*no folder of SH000905.*name another one, or null",
         ),
         (
             "port_analysis_config.backtest.start_time=2031-01-01",
-            WorkflowError,
-            "no session between the backtest's start_time 2031-01-01",
+            r"^task\.record\.\d\.kwargs\.config\.backtest: "
+            r"no session between the backtest's start_time 2031-01-01",
         ),
         (
             "port_analysis_config.backtest.end_time=2010-01-01",
-            WorkflowError,
-            "no session between the backtest's start_time",
+            r"^task\.record\.\d\.kwargs\.config\.backtest: "
+            r"no session between the backtest's start_time",
         ),
     ],
 )
-def test_what_the_provider_lacks_is_told(override, error, message, provider):
-    with pytest.raises(error, match=message):
+def test_what_the_provider_lacks_is_told_with_the_key_that_asked(override, message, provider):
+    with pytest.raises(WorkflowError, match=message):
         material(provider, override)
+
+
+def test_a_benchmark_that_is_qlibs_default_is_named_as_such(provider, tmp_path):
+    root = shutil.copytree(provider, tmp_path / "data")
+    shutil.rmtree(root / "features" / "sh000300")
+    document = load_document(FILES / "lstm_alpha158.yaml", SMALL)
+    spec = read_workflow(document, provider_uri=str(root))
+    with pytest.raises(WorkflowError, match=r"backtest\.benchmark: .*no folder of SH000300"):
+        load_material(spec)
+    portfolio = dataclasses.replace(spec.portfolio, names_benchmark=False)
+    with pytest.raises(WorkflowError, match=r"benchmark \(not given, so qlib's default\): "):
+        load_material(dataclasses.replace(spec, portfolio=portfolio))
 
 
 def test_a_time_without_sessions_or_members(provider):

@@ -44,6 +44,7 @@ def test_the_benchmark_files_are_read(name):
     assert spec.semantics == "qlib"
     assert (spec.signal.long_short, spec.signal.sessions_per_year) == (False, 252)
     assert spec.portfolio.benchmark == ("SH000300",)
+    assert spec.portfolio.key == "task.record.2.kwargs.config.backtest"
 
 
 def test_the_settings_of_one_in_full():
@@ -219,6 +220,7 @@ def test_a_portfolio_without_config_is_qlibs_default():
     assert spec.portfolio.config == PortfolioConfig(semantics="qlib", trade_unit=100)
     assert (spec.portfolio.start_time, spec.portfolio.end_time) == (None, None)
     assert spec.portfolio.benchmark == ("SH000300",)
+    assert not spec.portfolio.names_benchmark
 
 
 def test_one_record_need_not_be_a_list():

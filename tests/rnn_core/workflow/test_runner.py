@@ -209,7 +209,10 @@ def test_a_folder_that_is_taken_is_told_before_any_work(provider, tmp_path):
     ("override", "message"),
     [
         ("task.model.kwargs.d_feat=6", r"gru_alpha158.yaml, task.model: d_feat is 6 and the windo"),
-        ("market=csi500", r"gru_alpha158.yaml, task.dataset: no universe 'csi500'"),
+        (
+            "market=csi500",
+            r"gru_alpha158.yaml, task\.dataset\..*\.instruments: .*no universe 'csi500'",
+        ),
         ("task.model.kwargs.lr=1.0e+30", r"gru_alpha158.yaml, task.model: .*epoch"),
     ],
 )
