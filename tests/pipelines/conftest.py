@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import fcntl
 import hashlib
+import io
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
+from alembic.script import ScriptDirectory
 
 from pipelines.assets.asset_factory import update_catalog
 from pipelines.assets.stages import stages
@@ -151,7 +155,12 @@ def open_record(folder: Path) -> dg.DagsterInstance:
 
     It stores the events of a range in one batch: a record in memory takes 13 ms for each.
     """
-    folder.mkdir(exist_ok=True)
+    if not any(folder.glob("*")):
+        shutil.copytree(_empty_record().name, folder, dirs_exist_ok=True)
+    return _open(folder)
+
+
+def _open(folder: Path) -> dg.DagsterInstance:
     overrides = {
         "event_log_storage": {
             "module": "pipelines.instance.event_log",
@@ -167,11 +176,62 @@ def open_record(folder: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.local_temp(str(folder), overrides=overrides)
 
 
+@cache
+def _empty_record() -> TemporaryDirectory[str]:
+    """The databases of an empty record, made once a process; records begin as copies of them."""
+    folder = TemporaryDirectory(prefix="empty-record-")
+    with _open(Path(folder.name)):
+        return folder
+
+
 @contextmanager
 def own_record() -> Iterator[dg.DagsterInstance]:
     """A Dagster record of its own, gone with the block."""
     with TemporaryDirectory(prefix="record-") as folder, open_record(Path(folder)) as record:
         yield record
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_read_once() -> Iterator[None]:
+    """Alembic reads Dagster's ninety files of migrations once a process, not for every record."""
+    with pytest.MonkeyPatch.context() as patch:
+        read_once = cache(ScriptDirectory.from_config)
+        patch.setattr(ScriptDirectory, "from_config", staticmethod(read_once))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pictures_drawn_once() -> Iterator[None]:
+    """A figure that was drawn in this process is not drawn again: that takes a third of a run."""
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import TransformNode
+
+    from rnn_core import evaluation
+    from rnn_core.evaluation import render, report
+
+    draw, drawn = render.png_bytes, {}
+
+    class Content(pickle.Pickler):
+        """All that a figure shows: everything of it but the addresses of its transforms."""
+
+        def reducer_override(self, part: Any) -> Any:
+            if not isinstance(part, TransformNode):
+                return NotImplemented
+            make, given, state, *rest = part.__reduce_ex__(4)
+            return make, given, {k: v for k, v in state.items() if k != "_parents"}, *rest
+
+    def png_bytes(fig: Figure) -> bytes:
+        content = io.BytesIO()
+        Content(content, 4).dump(fig)
+        key = hashlib.sha256(content.getvalue()).digest()
+        if key not in drawn:
+            drawn[key] = draw(fig)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (evaluation, render, report):
+            patch.setattr(module, "png_bytes", png_bytes)
+        yield
 
 
 @pytest.fixture
