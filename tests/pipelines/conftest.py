@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import fcntl
 import hashlib
 import io
 import os
@@ -27,6 +26,7 @@ from pipelines.build import build_definitions
 from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
+from tests.pipelines.built_once import copy_built_once
 
 DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
 DATA_STAGE = ("ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn")
@@ -267,22 +267,3 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that all workers of pytest-xdist share; without it this process's own."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-
-
-def copy_built_once(built: Path, copy: Path, build: Callable[[Path], None]) -> None:
-    """Copy a folder that the first process to ask for it builds, while the others wait.
-
-    Args:
-        built: where it is built; it appears there whole or not at all.
-        copy: where the copy goes; times of files are kept.
-        build: makes the folder that it is given; where it fails the next process tries again.
-    """
-    built.parent.mkdir(parents=True, exist_ok=True)
-    with built.with_name(f"{built.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, whatever ends it
-        if not built.exists():
-            unfinished = built.with_name(f"{built.name}.unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            build(unfinished)
-            unfinished.rename(built)
-    shutil.copytree(built, copy)
