@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import os
-import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +25,7 @@ from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
 from tests.pipelines.built_once import copy_built_once
+from tests.pipelines.drawn_once import drawn_once
 
 DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
 DATA_STAGE = ("ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn")
@@ -200,34 +199,13 @@ def _migrations_read_once() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _pictures_drawn_once() -> Iterator[None]:
     """A figure that was drawn in this process is not drawn again: that takes a third of a run."""
-    from matplotlib.figure import Figure
-    from matplotlib.transforms import TransformNode
-
     from rnn_core import evaluation
     from rnn_core.evaluation import render, report
 
-    draw, drawn = render.png_bytes, {}
-
-    class Content(pickle.Pickler):
-        """All that a figure shows: everything of it but the addresses of its transforms."""
-
-        def reducer_override(self, part: Any) -> Any:
-            if not isinstance(part, TransformNode):
-                return NotImplemented
-            make, given, state, *rest = part.__reduce_ex__(4)
-            return make, given, {k: v for k, v in state.items() if k != "_parents"}, *rest
-
-    def png_bytes(fig: Figure) -> bytes:
-        content = io.BytesIO()
-        Content(content, 4).dump(fig)
-        key = hashlib.sha256(content.getvalue()).digest()
-        if key not in drawn:
-            drawn[key] = draw(fig)
-        return drawn[key]
-
+    png_bytes = drawn_once(render.png_bytes)
     with pytest.MonkeyPatch.context() as patch:
         for module in (evaluation, render, report):
             patch.setattr(module, "png_bytes", png_bytes)
