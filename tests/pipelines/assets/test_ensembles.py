@@ -15,7 +15,13 @@ from pipelines.config.checks import ModelChecks
 from pipelines.market.market import Market
 from pipelines.reports.signal_report import SIGNAL_TABLE, seed_figures, signal_report
 from pipelines.training.promotion import Verdict, model_verdict
-from pipelines.training.registry import InForce, NoneInForce, find_bundle, in_force
+from pipelines.training.registry import (
+    InForce,
+    NoneInForce,
+    bundle_identity,
+    find_bundle,
+    in_force,
+)
 from rnn_core.evaluation import calc_ic
 from tests.pipelines.conftest import (
     make_market,
@@ -205,6 +211,7 @@ def _change_manifest(market, model: str, anchor: str, **facts: float) -> None:
         history=bundle.history,
         processors_json=bundle.processors_json,
         manifest={**bundle.manifest, **facts},
+        identity=bundle_identity(market, model, anchor).to_dict(),
         replace=True,
     )
 
