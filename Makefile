@@ -1,4 +1,4 @@
-# make install   .venv with everything for development, and nothing else
+# make install   .venv with everything for development, and nothing else (EXTRAS=dev,browser)
 # make demo      the main job on the sample market (CONFIG=name or file; FRESH=1 starts over)
 # make ui        the Dagster UI over the same record, on http://127.0.0.1:3000 (PORT=…)
 # make test      the tests
@@ -8,6 +8,7 @@
 # make bench-peers   .venv-peers: an environment for each peer of benchmarks/features.py
 
 PYTHON ?= python3
+EXTRAS ?= dev
 CONFIG ?= sample
 PORT   ?= 3000
 VENV   := .venv
@@ -23,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  else f"Python 3.11 to 3.13 is needed, {v[0]}.{v[1]} was found; try make PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about two minutes) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@$(BIN)/python -m rnn_core.warm
 	@touch $@
 

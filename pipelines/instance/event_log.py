@@ -18,6 +18,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -68,19 +69,28 @@ class LocalEventLogStorage(SqliteEventLogStorage):
         return cls(config_value["base_dir"], inst_data)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store events as `store_event` does, in one transaction of run database and index.
+        """Store events as `store_event` does, neighbours of one kind in one transaction.
+
+        The plan of a run is one batch: the partitions of each asset, then its checks, which are
+        stored one by one.
+
+        Args:
+            events: in order.
+        """
+        for (_, batched), some in groupby(events, lambda e: (e.run_id, _kind(e) in _BATCHED)):
+            if batched:
+                self._store_together(list(some))
+            else:
+                super().store_event_batch(list(some))
+
+    def _store_together(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events of one run in one transaction of its database and of the index.
 
         The run's database commits first. If it fails, neither database has an event, and Dagster
         stores them one by one. If the index fails to commit after it, the run's database has the
         events already and gets each a second time: the log of that run shows them twice, while the
         index, which says what is materialized, has each once.
-
-        Args:
-            events: of one run, in order.
         """
-        if len({e.run_id for e in events}) != 1 or any(_kind(e) not in _BATCHED for e in events):
-            super().store_event_batch(events)
-            return
         rows = [self._event_to_row(event) for event in events]
         insert = SqlEventLogStorageTable.insert()
         # The context entered last is left, and commits, first.

@@ -22,12 +22,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PipelineError
 from pipelines.instance.file_lock import file_lock
 from pipelines.instance.progress import progress
-from pipelines.market.market import Market
+
+if TYPE_CHECKING:
+    from pipelines.market.market import Market
 
 FOLDER = ".locks"
 

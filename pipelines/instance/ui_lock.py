@@ -11,11 +11,13 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PipelineError
 from pipelines.instance.file_lock import file_lock
-from pipelines.market.market import Market
+
+if TYPE_CHECKING:
+    from pipelines.market.market import Market
 
 _LAST_PORT = 65535
 HOST = "127.0.0.1"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 from rnn_core.features.expression import Call, Expression, Field, Number, Text
@@ -49,6 +50,7 @@ MAX_NESTING = 100
 MAX_DEPTH = 200
 
 
+@lru_cache(maxsize=1024)  # a set's formulas are read for every use of the set; a graph is frozen
 def parse(text: str) -> Expression:
     """Read an expression.
 

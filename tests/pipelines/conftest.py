@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
+from alembic.script import ScriptDirectory
 
 from pipelines.assets.asset_factory import update_catalog
 from pipelines.assets.stages import stages
@@ -23,6 +24,8 @@ from pipelines.build import build_definitions
 from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
+from tests.pipelines.built_once import copy_built_once
+from tests.pipelines.drawn_once import drawn_once
 
 DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
 DATA_STAGE = ("ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn")
@@ -151,7 +154,12 @@ def open_record(folder: Path) -> dg.DagsterInstance:
 
     It stores the events of a range in one batch: a record in memory takes 13 ms for each.
     """
-    folder.mkdir(exist_ok=True)
+    if not any(folder.glob("*")):
+        shutil.copytree(_empty_record().name, folder, dirs_exist_ok=True)
+    return _open(folder)
+
+
+def _open(folder: Path) -> dg.DagsterInstance:
     overrides = {
         "event_log_storage": {
             "module": "pipelines.instance.event_log",
@@ -167,11 +175,41 @@ def open_record(folder: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.local_temp(str(folder), overrides=overrides)
 
 
+@cache
+def _empty_record() -> TemporaryDirectory[str]:
+    """The databases of an empty record, made once a process; records begin as copies of them."""
+    folder = TemporaryDirectory(prefix="empty-record-")
+    with _open(Path(folder.name)):
+        return folder
+
+
 @contextmanager
 def own_record() -> Iterator[dg.DagsterInstance]:
     """A Dagster record of its own, gone with the block."""
     with TemporaryDirectory(prefix="record-") as folder, open_record(Path(folder)) as record:
         yield record
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_read_once() -> Iterator[None]:
+    """Alembic reads Dagster's ninety files of migrations once a process, not for every record."""
+    with pytest.MonkeyPatch.context() as patch:
+        read_once = cache(ScriptDirectory.from_config)
+        patch.setattr(ScriptDirectory, "from_config", staticmethod(read_once))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pictures_drawn_once() -> Iterator[None]:
+    """A figure that was drawn in this process is not drawn again: that takes a third of a run."""
+    from rnn_core import evaluation
+    from rnn_core.evaluation import render, report
+
+    png_bytes = drawn_once(render.png_bytes)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (evaluation, render, report):
+            patch.setattr(module, "png_bytes", png_bytes)
+        yield
 
 
 @pytest.fixture
@@ -207,22 +245,3 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that all workers of pytest-xdist share; without it this process's own."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-
-
-def copy_built_once(built: Path, copy: Path, build: Callable[[Path], None]) -> None:
-    """Copy a folder that the first process to ask for it builds, while the others wait.
-
-    Args:
-        built: where it is built; it appears there whole or not at all.
-        copy: where the copy goes; times of files are kept.
-        build: makes the folder that it is given; where it fails the next process tries again.
-    """
-    built.parent.mkdir(parents=True, exist_ok=True)
-    with built.with_name(f"{built.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, whatever ends it
-        if not built.exists():
-            unfinished = built.with_name(f"{built.name}.unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            build(unfinished)
-            unfinished.rename(built)
-    shutil.copytree(built, copy)

@@ -182,9 +182,10 @@ def test_status_backfill_and_demo_make_them_once(market):
     before = partition_bytes(market)
     work, said = make_added(market)
     assert work.assets == (*ADDED, *REPORTS), f"they were of three models; {said}"
-    made = {path: digest for path, digest in partition_bytes(market).items() if path not in before}
+    after = partition_bytes(market)
+    made = after.keys() - before.keys()
     assert {path.split("/")[0] for path in made} == {*ADDED, "lstm_streak_log"}
-    assert {path: partition_bytes(market)[path] for path in before} == before
+    assert {path: after[path] for path in before} == before
 
     assert report_of(market)[1].is_current
     assert make_added(market)[0] is None, "nothing is made again"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pipelines.conftest import copy_built_once
+from tests.pipelines.built_once import copy_built_once
 from tests.pipelines.processes import start_python
 
 ASK = """
 import sys, time
 from pathlib import Path
-from tests.pipelines.conftest import copy_built_once
+from tests.pipelines.built_once import copy_built_once
 
 def build(root):
     root.mkdir()

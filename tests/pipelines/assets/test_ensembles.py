@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -11,11 +12,25 @@ import pytest
 
 from pipelines.assets.stages import stages
 from pipelines.config.checks import ModelChecks
+from pipelines.market.market import Market
 from pipelines.reports.signal_report import SIGNAL_TABLE, seed_figures, signal_report
 from pipelines.training.promotion import Verdict, model_verdict
-from pipelines.training.registry import InForce, NoneInForce, find_bundle, in_force
+from pipelines.training.registry import (
+    InForce,
+    NoneInForce,
+    bundle_identity,
+    find_bundle,
+    in_force,
+)
 from rnn_core.evaluation import calc_ic
-from tests.pipelines.conftest import make_market, materialize, own_record, run_everything
+from tests.pipelines.conftest import (
+    make_market,
+    market_of,
+    materialize,
+    model_assets,
+    own_record,
+)
+from tests.pipelines.finished_markets import copy_of
 
 LAST = "2020-05-15"
 
@@ -27,17 +42,26 @@ def instance():
 
 
 @pytest.fixture(scope="module")
-def ensemble(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance):
+def ensemble(
+    finished: Market, tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance
+):
     """Three LSTMs of seeds 5, 6, 7; one GRU of its own number of seeds and rhythm."""
+    root = tmp_path_factory.mktemp("ensemble") / "tiny"
+    shutil.rmtree(copy_of(finished, root).paths.models)
     market = make_market(
-        tmp_path_factory.mktemp("ensemble"),
+        root,
         {
             "training": {"seed": 5, "seeds": 3},
             "models": {"gru": {"seeds": 1, "retrain_every": 20}},
         },
     )
-    run_everything(market, instance, LAST)
+    run_models(market, instance)
     return market
+
+
+def run_models(market: Market, instance: dg.DagsterInstance) -> None:
+    """Models, predictions and evaluations over data that are there."""
+    materialize(market, model_assets(market), market.plan.first_trained, LAST, instance)
 
 
 def test_the_manifest_keeps_each_seeds_score(ensemble) -> None:
@@ -64,11 +88,13 @@ def test_a_prediction_is_the_mean_of_its_seeds(ensemble) -> None:
 
 
 def test_one_member_alone_is_the_model_of_its_seed(
-    ensemble, tmp_path: Path, instance: dg.DagsterInstance
+    ensemble, finished: Market, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     """Oracle: a market whose only seed is 6; its scores are the second column."""
-    alone = make_market(tmp_path, {"training": {"seed": 6}, "models": {"gru": {}, "krnn": {}}})
-    run_everything(alone, instance, LAST)
+    copy_of(finished, tmp_path / "alone")
+    alone = market_of(tmp_path / "alone", "lstm", {"training": {"seed": 6}})
+    run_models(alone, instance)
+    assert find_bundle(alone, "lstm", alone.plan.first_trained).manifest["seeds"][0]["seed"] == 6
     key = alone.sessions.keys[-1]
     expected = alone.warehouse.read("lstm_prediction", [key], needed_by="test").frame
     rows = ensemble.warehouse.read("lstm_prediction", [key], needed_by="test").frame
@@ -185,16 +211,16 @@ def _change_manifest(market, model: str, anchor: str, **facts: float) -> None:
         history=bundle.history,
         processors_json=bundle.processors_json,
         manifest={**bundle.manifest, **facts},
+        identity=bundle_identity(market, model, anchor).to_dict(),
         replace=True,
     )
 
 
 def test_a_bad_model_stays_out_and_the_last_good_one_stays(
-    tmp_path: Path, instance: dg.DagsterInstance
+    finished: Market, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     """The second anchor's scores are made constant: the first model goes on being served."""
-    market = make_market(tmp_path)
-    run_everything(market, instance, LAST)
+    market = copy_of(finished, tmp_path / "tiny")
     keys = [k for k in market.sessions.keys if k >= market.plan.first_trained]
     first, second, third = keys[0], keys[12], keys[24]
     _change_manifest(market, "lstm", second, score_spread=0.0)
@@ -217,10 +243,11 @@ def test_a_bad_model_stays_out_and_the_last_good_one_stays(
 
 
 def test_no_good_model_yet_is_no_scores_and_a_status(
-    tmp_path: Path, instance: dg.DagsterInstance
+    finished: Market, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    market = make_market(tmp_path, {"checks": {"model": {"min_spread": 1e9}}})
-    run_everything(market, instance, LAST)
+    shutil.rmtree(copy_of(finished, tmp_path / "tiny").paths.models)  # to be judged anew
+    market = market_of(tmp_path / "tiny", "gru", {"checks": {"model": {"min_spread": 1e9}}})
+    run_models(market, instance)
     key = market.sessions.keys[-1]
     assert isinstance(in_force(market, "gru", key, "test"), NoneInForce)
     for table in ("gru_model", "gru_prediction", "gru_evaluation"):
@@ -231,14 +258,11 @@ def test_no_good_model_yet_is_no_scores_and_a_status(
     assert "varied" in bundle.manifest["reasons"][0]
 
 
-def test_a_pinned_model_is_served_whatever_the_checks_say(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    market = make_market(tmp_path)
-    run_everything(market, instance, LAST)
+def test_a_pinned_model_is_served_whatever_the_checks_say(finished: Market, tmp_path: Path) -> None:
+    market = copy_of(finished, tmp_path / "tiny")
     keys = [k for k in market.sessions.keys if k >= market.plan.first_trained]
     pinned = make_market(
-        tmp_path,
+        tmp_path / "tiny",
         {
             "training": {"pin": {"from": keys[14], "as_of": keys[0]}},
             "checks": {"model": {"min_spread": 1e9}},

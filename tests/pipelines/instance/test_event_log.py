@@ -21,6 +21,11 @@ def table(context: dg.AssetExecutionContext) -> None:
         context.add_asset_metadata({"rows": int(key[-2:])}, partition_key=key)
 
 
+@dg.asset_check(asset=table)
+def filled() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
 @pytest.fixture
 def home(market, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", "")  # restored afterwards
@@ -30,7 +35,7 @@ def home(market, monkeypatch):
 def run(instance: dg.DagsterInstance) -> None:
     keys = DAYS.get_partition_keys()
     tags = {RANGE_START: keys[0], RANGE_END: keys[-1]}
-    assert dg.materialize([table], instance=instance, tags=tags).success
+    assert dg.materialize([table, filled], instance=instance, tags=tags).success
 
 
 def test_the_home_uses_it_and_keeps_the_record(home):
@@ -82,6 +87,19 @@ def test_a_batch_keeps_what_single_events_keep(home, tmp_path, monkeypatch):
     assert batched.count(("ASSET_MATERIALIZATION", "table", '["table"]', "2024-01-10")) == 2
 
 
+def test_the_plan_of_an_asset_with_checks_is_a_batch_too(home, monkeypatch):
+    """Its partitions come in one batch with its checks, which alone are stored one by one."""
+    singly = []
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        storage = instance.event_log_storage
+        store = storage.store_event
+        monkeypatch.setattr(storage, "store_event", lambda e: (singly.append(e), store(e)))
+        run(instance)
+    kinds = [event.dagster_event_type for event in singly]
+    assert kinds.count(dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED) == 1
+    assert dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED not in kinds
+
+
 def test_a_batch_that_fails_is_in_neither_database(home, monkeypatch, capfd):
     """Dagster then stores its events one by one: none may be there twice."""
 
@@ -94,7 +112,7 @@ def test_a_batch_that_fails_is_in_neither_database(home, monkeypatch, capfd):
         monkeypatch.setattr(storage, "store_event", lambda event: None)
         keys = DAYS.get_partition_keys()
         tags = {RANGE_START: keys[0], RANGE_END: keys[-1]}
-        dg.materialize([table], instance=instance, tags=tags)
+        dg.materialize([table, filled], instance=instance, tags=tags)
         (run_id,) = instance.get_run_ids()
         for connect in (lambda: storage.run_connection(run_id), storage.index_connection):
             with connect() as connection:

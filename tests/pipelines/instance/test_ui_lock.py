@@ -19,10 +19,11 @@ CLAIM_AND_START = textwrap.dedent(
     """
     import sys
     from pathlib import Path
+    from types import SimpleNamespace
     from pipelines.instance.ui_lock import claim_ui
     from pipelines.instance.ui_process import supervise
-    from tests.pipelines.conftest import make_market
-    with claim_ui(make_market(Path(sys.argv[1])), 3123) as claim:
+    paths, config = SimpleNamespace(root=Path(sys.argv[1])), SimpleNamespace(name="tiny")
+    with claim_ui(SimpleNamespace(paths=paths, config=config), 3123) as claim:
         supervise(["/bin/sh", "-c", "echo $$; exec sleep 60"], claim)
     """
 )

@@ -1,0 +1,43 @@
+"""Pictures kept by what they show, for tests that make the same ones again and again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_drawn: dict[bytes, bytes] = {}
+
+
+class _Content(pickle.Pickler):
+    """All that a figure holds but the addresses of its transforms."""
+
+    def reducer_override(self, part: Any) -> Any:
+        from matplotlib.transforms import TransformNode
+
+        if not isinstance(part, TransformNode):
+            return NotImplemented
+        make, given, state, *rest = part.__reduce_ex__(4)
+        return make, given, {k: v for k, v in state.items() if k != "_parents"}, *rest
+
+
+def drawn_once(draw: Callable[[Figure], bytes]) -> Callable[[Figure], bytes]:
+    """A function that draws a figure, or returns the bytes of an equal one drawn before."""
+
+    def kept(fig: Figure) -> bytes:
+        content = io.BytesIO()
+        try:
+            _Content(content, 4).dump(fig)
+        except (pickle.PicklingError, AttributeError):  # it holds a function of its own
+            return draw(fig)
+        key = hashlib.sha256(content.getbuffer()).digest()
+        if key not in _drawn:
+            _drawn[key] = draw(fig)
+        return _drawn[key]
+
+    return kept
