@@ -51,10 +51,12 @@ class Dating:
     def zone(self, *preferred: str | None) -> str:
         """The zone to name: a preferred one or UTC with midnights, else a preferred one.
 
-        Closes of Tokyo are midnights in Phoenix, so midnights elsewhere come last.
+        Closes of Tokyo are midnights in Phoenix, so midnights elsewhere come last. The UTC of a
+        calendar round the clock is no place, and says nothing against midnights of one.
         """
         likely = [zone for zone in (*preferred, "UTC") if zone in self.midnights]
-        likely += [zone for zone in preferred if zone in self.zones]
+        places = [zone for zone in preferred if zone != "UTC" or not self.midnights]
+        likely += [zone for zone in places if zone in self.zones]
         return next(iter((*likely, *self.midnights, *self.elsewhere, *self.zones)))
 
 

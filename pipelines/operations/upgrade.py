@@ -82,7 +82,9 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
     """
     record = market.warehouse.record
     record.require_same_market()
-    stages, upgraded = stages_of(market), Upgraded()
+    # A report is made again by the next command; nothing quotes it, so it needs no identity.
+    stages = tuple(stage for stage in stages_of(market) if stage.kind is not Kind.REPORT)
+    upgraded = Upgraded()
     with _at_work(market), dagster_instance(market) as instance:
         sweep(market, instance, console)
         with LiveProgress(console).shown():

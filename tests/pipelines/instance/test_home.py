@@ -141,7 +141,7 @@ def start_ui(folder, monkeypatch, *arguments: str) -> tuple[int, list[str]]:
     started = []
     monkeypatch.setattr(
         "pipelines.instance.ui_process.supervise",
-        lambda command, *descriptors: started.append((command, descriptors)) or 9,
+        lambda command, *descriptors, **rest: started.append((command, descriptors)) or 9,
     )
     status = main(["ui", "--config", "mine.yaml", *arguments])
     ((command, (claim,)),) = started
