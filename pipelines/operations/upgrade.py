@@ -208,7 +208,8 @@ def _sign_file(
         parts: the path of the file below the warehouse.
         table: the table that it belongs to.
         key: its session.
-        digest: the digest that was confirmed; None for a file that stands and falls with another.
+        digest: the digest that was confirmed, or its beginning; None for a file that stands and
+            falls with another.
         columns: the columns of the table, where a file of another might lie.
 
     Returns:
@@ -223,7 +224,7 @@ def _sign_file(
         return None
     if info.identity is not None:
         return None
-    if digest not in (None, actual):
+    if digest is not None and not actual.startswith(digest):
         return False
     if columns is not None and pq.read_schema(pa.BufferReader(raw)).names != list(columns):
         return False
