@@ -100,11 +100,12 @@ def test_a_partition_shows_its_figures_and_opens_its_picture(browser, anchor):
 
 def test_a_run_shows_its_steps(browser, dev, sandbox, anchor):
     (made,) = dev.made("lstm_model", [anchor])
-    assets = model_assets(sandbox.market)
-    browser.open(f"/runs/{made.run}", "Success", f"Succeeded ({len(assets)})")
+    reports = ("signal_report", "portfolio_report", "signal_report_up_to_date")
+    steps = (*model_assets(sandbox.market), *reports)
+    browser.open(f"/runs/{made.run}", "Success", f"Succeeded ({len(steps)})")
     browser.see_at_the_end("RUN_SUCCESS")
-    browser.press(f"Succeeded ({len(assets)})")
-    browser.see(*assets)
+    browser.press(f"Succeeded ({len(steps)})")
+    browser.see(*steps)
     browser.save("run")
 
 
