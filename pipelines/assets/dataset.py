@@ -155,9 +155,10 @@ def _fit_figures(
     if before is not None:
         shifts = {str(name): float(shift) for name, shift in table["shift"].dropna().items()}
         run.check(key, drift(shifts, market.config.checks.dataset.max_drift))
+    # As texts: a number that is missing has no JSON, and six digits fit the page.
+    shown = table.map(lambda value: "–" if np.isnan(value) else f"{value:.6g}").reset_index()
     records = [
-        dg.TableRecord({str(k): v if isinstance(v, str) else float(v) for k, v in row.items()})
-        for row in table.reset_index().to_dict("records")
+        dg.TableRecord({str(k): str(v) for k, v in row.items()}) for row in shown.to_dict("records")
     ]
     return {"columns": dg.MetadataValue.table(records)}
 

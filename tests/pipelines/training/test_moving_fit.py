@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import shutil
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
@@ -342,3 +343,17 @@ def test_a_change_of_scale_costs_a_fixed_window_the_signal(tmp_path, instance, f
         assert len(ic) >= 20
         error = ic.std(ddof=1) / np.sqrt(len(ic))
         assert abs(ic.mean() - TurnoverSignal.RHO) < 3 * error + 0.03
+
+
+def test_the_page_of_a_fit_has_its_figures(tmp_path, instance):
+    """The first fit has no shift yet; a missing number is a dash, which JSON can hold."""
+    market = market_of(tmp_path / "tiny", "gru", ROLLING)
+    first = market.plan.first_trained
+    materialize(market, DATA, market.sessions.first, first, instance)
+    materialize(market, ("processors",), first, first, instance)
+    event = instance.get_latest_materialization_event(dg.AssetKey("processors"))
+    records = event.asset_materialization.metadata["columns"].records
+    norm = norm_of(state_in_force(market, first, "the test"))
+    assert [r.data["column"] for r in records] == [name for _, name in norm.columns]
+    assert [r.data["centre"] for r in records] == [f"{c:.6g}" for c in norm.centre]
+    assert {r.data["shift"] for r in records} == {"–"}
