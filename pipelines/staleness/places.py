@@ -99,7 +99,7 @@ def places_of(
 
 
 class Evidence:
-    """What the files of a market say about each other.
+    """The evidence of the files of a market about each other.
 
     Attributes:
         digests: as `Places`.

@@ -21,7 +21,7 @@ from tests.pipelines.finished_markets import copy_of
 
 
 def published(market, make):
-    """What a report that a function makes shows in the UI, and the stage."""
+    """The figures that a report of a function shows in the UI, and the stage."""
     shown = {}
     stage = _report_stage(
         market, "a_report", make, after=[], reads=[], config={"top": 3}, description=""

@@ -69,7 +69,7 @@ def test_each_rule(change, rule):
     ],
 )
 def test_a_vwap_of_the_data_lies_in_the_bar(vwap, change, is_broken):
-    """Of markets without an own vwap the turnover is not judged."""
+    """The turnover of markets without an own vwap is not judged."""
     frame = bars({"low": 9.5, "high": 10.5, "open": 10.2, "close": 10.3, **change})
     frame["amount"] = vwap * frame["volume"]
     assert broken_rules(frame, own_vwap=True)["vwap_outside"].tolist() == [is_broken]

@@ -173,7 +173,7 @@ def yfinance(bars: pd.DataFrame) -> str:
 
 @pytest.mark.parametrize("kind", ["fields above", "tickers above", "one file a ticker"])
 def test_a_download_of_yfinance(kind, bars, here):
-    """Of all tickers in one file, by either order of the levels, or of each in its own."""
+    """All tickers in one file, by either order of the levels, or each in its own."""
     (here / "b").mkdir()
     if kind == "one file a ticker":
         for name, rows in bars.groupby("instrument"):
@@ -329,7 +329,7 @@ def test_an_index_among_the_rows_has_closes_only(bars, here, capsys):
 
 @pytest.mark.parametrize("sep", [";", ","])
 def test_bars_in_another_writing_are_never_left_out(sep, bars, here, capsys):
-    """Of other delimiters or other names of columns."""
+    """Files of other delimiters or other names of columns."""
     (here / "b").mkdir()
     for name, rows in bars[PLAIN].groupby("instrument"):
         rows.to_csv(here / "b" / f"{name}.csv", index=False)

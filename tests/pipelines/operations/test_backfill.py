@@ -166,7 +166,7 @@ def pinned(market):
 
 
 def reported(market):
-    """Whether everything is current, and the reports that are not."""
+    """True if everything is current, and the reports that are not."""
     with dagster_instance(market) as instance:
         report = status_report(market, stages(market), instance)
     stale = {a.asset for a in report.assets for f in a.findings if f.is_stale}

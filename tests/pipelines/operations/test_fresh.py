@@ -150,7 +150,7 @@ def test_a_model_that_left_the_yaml_was_served_all_the_same(served):
 
 
 def test_a_kept_revision_is_history(market):
-    """Of a served partition whose present file was made late."""
+    """A served partition whose present file was made late."""
     table = market.paths.warehouse / "gru_prediction" / "date=2020-05-15"
     kept = market.paths.warehouse / ".revisions" / "gru_prediction" / table.name
     kept.mkdir(parents=True)
