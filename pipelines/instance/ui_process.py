@@ -37,10 +37,16 @@ def supervise(command: Sequence[str], *descriptors: int, output: IO[str] | None 
         The exit status of the program.
     """
     requests: list[int] = []
-    ignored = {number for number in _ENDING if signal.getsignal(number) is signal.SIG_IGN}
+    # A shell without job control ignores SIGINT for what it starts, nohup SIGHUP. SIGTERM is how one
+    # asks a program to end; Dagster lets it follow an ignored SIGINT, so it counts in any case.
+    ignored = {
+        number
+        for number in (signal.SIGINT, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_IGN
+    }
 
     def ask(number: int, _frame: object) -> None:
-        if number not in ignored:  # as under nohup
+        if number not in ignored:
             requests.append(number)
 
     # Before the program starts, which would inherit an ignored SIGINT and then not hear Ctrl-C.

@@ -39,8 +39,9 @@ COMMAND = textwrap.dedent(
     """
     import signal, sys
     from pipelines.instance import ui_process
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever these tests were started under
-    for name in sys.argv[3:4]:
+    for number in (signal.SIGHUP, signal.SIGINT):  # whatever these tests were started under
+        signal.signal(number, signal.SIG_DFL)
+    for name in sys.argv[3:]:
         if name.startswith("SIG"):
             signal.signal(signal.Signals[name], signal.SIG_IGN)
     ui_process.PATIENCE_SECONDS = 3.0 if "briefly" in sys.argv else 60.0
@@ -117,10 +118,17 @@ def test_servers_do_not_outlive_a_program_that_was_killed(ui):
     assert not any(map(is_there, servers))
 
 
-@pytest.mark.parametrize(("ignored", "ends"), [("SIGHUP", "SIGTERM"), ("SIGINT", "SIGTERM")])
-def test_a_signal_that_was_ignored_stays_so_and_the_program_still_ends(ui, ignored, ends):
+@pytest.mark.parametrize(
+    ("ignored", "ends", "also"),
+    [
+        ("SIGHUP", "SIGTERM", ()),
+        ("SIGINT", "SIGTERM", ()),
+        ("SIGINT", "SIGTERM", ("SIGTERM",)),  # as Dagster's handlers leave it then
+    ],
+)
+def test_a_signal_that_was_ignored_stays_so_and_the_program_still_ends(ui, ignored, ends, also):
     """As `nohup` and a shell without job control start programs."""
-    process, servers = ui(ignored)
+    process, servers = ui(ignored, *also)
     process.send_signal(signal.Signals[ignored])
     time.sleep(1)
     assert process.poll() is None
