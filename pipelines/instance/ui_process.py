@@ -37,8 +37,8 @@ def supervise(command: Sequence[str], *descriptors: int, output: IO[str] | None 
         The exit status of the program.
     """
     requests: list[int] = []
-    # A shell without job control ignores SIGINT for what it starts, nohup SIGHUP. SIGTERM is how one
-    # asks a program to end; Dagster lets it follow an ignored SIGINT, so it counts in any case.
+    # A shell without job control ignores SIGINT for what it starts, nohup SIGHUP. SIGTERM counts in
+    # any case: it asks a program to end, and Dagster lets it follow an ignored SIGINT.
     ignored = {
         number
         for number in (signal.SIGINT, signal.SIGHUP)
