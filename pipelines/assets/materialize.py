@@ -33,7 +33,12 @@ from typing import Any
 import dagster as dg
 
 from pipelines.assets.run import Run
-from pipelines.instance.materializations import forget, on_record, put_on_record
+from pipelines.instance.materializations import (
+    forget,
+    on_record,
+    put_on_record,
+    recorded_metadata,
+)
 from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.causes import why_not_current
 from pipelines.staleness.data_versions import StoredVersions
@@ -42,7 +47,6 @@ from pipelines.warehouse import revisions
 CURRENT_TAG = "rnn/current"
 SERVED_TAG = "rnn/served"
 KEEP, ASK, REMAKE, RETRAIN = "keep", "ask", "remake", "retrain"
-_PAGE = 1000
 
 
 def materialize(
@@ -155,7 +159,7 @@ def _record_kept(
     run: Run, instance: dg.DagsterInstance, now: StoredVersions, keys: Sequence[str]
 ) -> None:
     """Record each kept partition as done, with its earlier figures."""
-    earlier = _recorded_metadata(instance, run.stage.name, keys)
+    earlier = _newest_metadata(instance, run.stage.name, keys)
     for key in keys:
         info = now.table(run.stage.name).info(key)
         assert info is not None  # noqa: S101 - only stored partitions are kept
@@ -164,23 +168,13 @@ def _record_kept(
         run.done(key, info, **({**figures, "kept": True} if is_same else {"kept": True}))
 
 
-def _recorded_metadata(
+def _newest_metadata(
     instance: dg.DagsterInstance, asset: str, keys: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Mapping[str, Any]]:
     """The metadata of each partition's newest materialization."""
-    metadata: dict[str, dict[str, Any]] = {}
-    cursor: str | None = None
-    while len(metadata) < len(keys):
-        page = instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=list(keys)),
-            limit=_PAGE,
-            cursor=cursor,
-        )
-        for record in page.records:
-            event = record.asset_materialization
-            if record.partition_key is not None and event is not None:
-                metadata.setdefault(record.partition_key, dict(event.metadata))
-        if not page.has_more:
+    newest: dict[str, Mapping[str, Any]] = {}
+    for key, metadata in recorded_metadata(instance, asset, keys):
+        newest.setdefault(key, metadata)
+        if len(newest) == len(keys):
             break
-        cursor = page.cursor
-    return metadata
+    return newest

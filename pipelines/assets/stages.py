@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipelines.assets.dataset import dataset_infer_stage, dataset_learn_stage, processors_stage
+from pipelines.assets.dataset import dataset_infer_stage, dataset_learn_stage
 from pipelines.assets.evaluation import evaluation_stage
 from pipelines.assets.features import alpha158_stage, label_stage
 from pipelines.assets.models import model_stage
 from pipelines.assets.ohlcv import ohlcv_stage
 from pipelines.assets.predictions import prediction_stage
+from pipelines.assets.processor_fit import processors_stage
 from pipelines.assets.reports import portfolio_report_stage, signal_report_stage
 from pipelines.config.models import ModelSpec
 from pipelines.market.market import Market

@@ -34,6 +34,7 @@ _FORGOTTEN = (
     DagsterEventType.ASSET_OBSERVATION,
 )
 _AT_ONCE = 500  # values of one SQL statement
+_PAGE = 1000  # materializations read at once
 _Value = TypeVar("_Value", str, int)
 
 
@@ -106,6 +107,32 @@ def _materializations(asset: str, *columns: Any) -> Any:
     )
 
 
+def recorded_metadata(
+    instance: dg.DagsterInstance, asset: str, keys: Sequence[str]
+) -> Iterator[tuple[str, Mapping[str, dg.MetadataValue]]]:
+    """Yield the session and the metadata of an asset's materializations, newest first.
+
+    Args:
+        instance: the record.
+        asset: whose partitions they are.
+        keys: sessions.
+    """
+    cursor: str | None = None
+    while keys:
+        page = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=list(keys)),
+            limit=_PAGE,
+            cursor=cursor,
+        )
+        for record in page.records:
+            event = record.asset_materialization
+            if record.partition_key is not None and event is not None:
+                yield record.partition_key, event.metadata
+        if not page.has_more:
+            return
+        cursor = page.cursor
+
+
 def made_digests(
     instance: dg.DagsterInstance, asset: str, keys: Sequence[str]
 ) -> dict[str, set[str]]:
@@ -114,32 +141,13 @@ def made_digests(
     Records of partitions that a run kept, or that were found in the warehouse, say only what lay
     there, and are left out.
 
-    Args:
-        instance: the record.
-        asset: whose partitions they are.
-        keys: sessions.
-
     Returns:
         The first 16 characters of each digest.
     """
     digests: dict[str, set[str]] = {}
-    cursor: str | None = None
-    while keys:
-        page = instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=list(keys)),
-            limit=_AT_ONCE,
-            cursor=cursor,
-        )
-        for record in page.records:
-            event = record.asset_materialization
-            figures = event.metadata if event is not None else {}
-            if "digest" in figures and not {"kept", "recorded_by"} & figures.keys():
-                digests.setdefault(str(record.partition_key), set()).add(
-                    str(figures["digest"].value)
-                )
-        if not page.has_more:
-            break
-        cursor = page.cursor
+    for key, figures in recorded_metadata(instance, asset, keys):
+        if "digest" in figures and not {"kept", "recorded_by"} & figures.keys():
+            digests.setdefault(key, set()).add(str(figures["digest"].value))
     return digests
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
@@ -26,12 +25,6 @@ from pipelines.config.sources import (
     anchored,
 )
 from pipelines.errors import ConfigError, SourceError, name_sessions
-from pipelines.onboarding.infer_adjustment import (
-    amount_scale,
-    contradiction,
-    factor_kind,
-    split_like,
-)
 from pipelines.onboarding.infer_calendar import (
     CalendarFit,
     Choice,
@@ -40,7 +33,8 @@ from pipelines.onboarding.infer_calendar import (
     require_known,
     shown_names,
 )
-from pipelines.onboarding.infer_source import MARKS, Described, describe
+from pipelines.onboarding.infer_prices import with_basis, with_vwap
+from pipelines.onboarding.infer_source import Described, describe
 from pipelines.onboarding.infer_timezone import USUAL_ZONES, datings
 from pipelines.onboarding.training_windows import plan_windows
 from pipelines.onboarding.yaml_template import Draft
@@ -114,8 +108,8 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
     calendar = fit.name if fit is not None else _derived(counts, zone)
     zoned = {} if choice.zone is None else {"timezone": choice.zone}
     description = replace(description, section={**description.section, **zoned})
-    section, bars, remarks = _with_basis(description, days, wishes.basis, notes)
-    section, vwap = _with_vwap(description, section, bars, days, wishes.columns, notes, remarks)
+    section, bars, remarks = with_basis(description, days, wishes.basis, notes)
+    section, vwap = with_vwap(description, section, bars, days, wishes.columns, notes, remarks)
     remarks |= _reasons(choice, wishes)
     closed = fit.absent if fit is not None else ()
     if closed:
@@ -167,11 +161,6 @@ def market_name(path: str) -> str:
     plain = re.sub(r"[^a-z0-9]+", "_", last.split(".")[0].lower()).strip("_")
     is_free = re.match(r"[a-z]", plain) and plain not in RESERVED
     return plain if is_free else f"market_{plain}".rstrip("_")
-
-
-def _source(section: Mapping[str, Any]) -> Any:
-    config = TypeAdapter[Any](SourceConfig).validate_python(dict(section))
-    return QlibBars(config) if config.kind == "qlib_bin" else FilesBars(config)
 
 
 def moment_counts(source: FilesSource | SqlSource | QlibBinSource) -> pd.Series[int]:
@@ -313,128 +302,6 @@ def _derived(counts: pd.Series[int], zone: str) -> dict[str, Any]:
         "timezone": zone,
         "min_instruments": max(1, int(0.2 * counts.median())),
     }
-
-
-def _bars(section: Mapping[str, Any], days: list[str]) -> pd.DataFrame:
-    """Fetch all bars between the first and the last market day."""
-    bars: pd.DataFrame = _source(section).fetch_span(days[0], days[-1])
-    bars = bars[bars["instrument"].notna() & bars["date"].isin(set(days))]
-    if bars.empty:
-        raise SourceError("the data has no row that names an instrument")
-    return bars
-
-
-def _with_basis(
-    description: Described, days: list[str], wish: str | None, notes: list[str]
-) -> tuple[dict[str, Any], pd.DataFrame, dict[str, str]]:
-    """Choose the price basis; returns the section, its bars, and remarks for the YAML.
-
-    Raises:
-        ConfigError: the prices contradict every basis, or the one that was asked for is not there.
-    """
-    section = dict(description.section)
-    if section["kind"] == "qlib_bin":
-        notes.append("prices     × factor, as qlib stores them")
-        return section, _bars(section, days), {}
-    against: list[str] = []
-    for basis in _bases(description, wish):
-        section["basis"] = basis
-        bars = _bars(section, days)
-        if isinstance(basis, dict) and "factor" in basis:
-            kind = factor_kind(bars)
-            if kind:
-                section["basis"] = {**basis, **kind}
-                bars = _bars(section, days)
-        why = "" if wish is not None else contradiction(bars)
-        if not why:
-            return section, bars, _basis_remarks(section, bars, notes)
-        shown = [basis] if isinstance(basis, str) else [f"{k}: {v}" for k, v in basis.items()]
-        against.append(f"{', '.join(shown)}: {why}")
-        notes.append(f"prices     not {against[-1]}")
-    raise ConfigError(
-        f"no price basis agrees with the prices, and nothing was written: {'; '.join(against)}. "
-        f"Name the column that tells of splits, as in --column factor=NAME, or say which basis it "
-        f"is after all, as in --basis adjusted; tables of events go into source.basis (splits, "
-        f"dividends) of a YAML"
-    )
-
-
-def _bases(description: Described, wish: str | None) -> list[Any]:
-    """The price bases that columns name, the surest first, and `adjusted`."""
-    bases: list[Any] = [
-        {mark: description.columns[mark]} for mark in MARKS if mark in description.columns
-    ]
-    bases.append("adjusted")
-    if wish is None:
-        return bases
-    chosen = [b for b in bases if b == wish or (isinstance(b, dict) and wish in b)]
-    if not chosen:
-        there = ", ".join(b if isinstance(b, str) else next(iter(b)) for b in bases)
-        raise ConfigError(
-            f"--basis {wish}: no column of it is known; there are {there} (--column {wish}=NAME)"
-        )
-    return chosen
-
-
-def _basis_remarks(
-    section: Mapping[str, Any], bars: pd.DataFrame, notes: list[str]
-) -> dict[str, str]:
-    """Note the basis, and steps like splits that nothing states; returns remarks for the YAML."""
-    basis, remarks = section["basis"], {}
-    if isinstance(basis, dict):
-        events = int((bars["adj_ratio"] - 1.0).abs().gt(1e-3).sum())
-        shown = ", ".join(f"{k}: {v}" for k, v in basis.items())
-        notes.append(f"prices     basis {{{shown}}}: {events:,} splits, dividends and the like")
-    else:
-        notes.append("prices     no column tells of splits or dividends: taken as adjusted already")
-        remarks["basis"] = "no column tells of splits; otherwise {adj_close: COLUMN} …"
-    splits = split_like(bars)
-    if splits:
-        shown = ", ".join(f"{s.instrument} {s.date} ({s.ratio:.3g}:1)" for s in splits[:5])
-        notes.append(f"           steps like splits that nothing states: {len(splits)}, {shown}"
-                     f"{' …' if len(splits) > 5 else ''}; look at them (rule jump)")  # fmt: skip
-    return remarks
-
-
-def _with_vwap(
-    description: Described,
-    section: dict[str, Any],
-    bars: pd.DataFrame,
-    days: list[str],
-    wishes: Mapping[str, str],
-    notes: list[str],
-    remarks: dict[str, str],
-) -> tuple[dict[str, Any], str]:
-    """Choose the vwap and the units of the turnover; returns the section and `market.vwap`."""
-    if section["kind"] == "qlib_bin":
-        vwap = "amount" if np.isfinite(bars["amount"]).mean() > 0.5 else "typical"
-        remarks["vwap"] = "the folder's vwap" if vwap == "amount" else _TYPICAL
-        return section, vwap
-    # vwap is amount ÷ volume only if that lies inside the bars.
-    names, why = description.columns, "there is no turnover"
-    if "amount" in names and "vwap" not in wishes:
-        units = amount_scale(bars)
-        if units is not None:
-            scales = ", ".join(f"{name} × {unit:g}" for name, unit in units.items())
-            scales = f" ({scales})" if scales else ""
-            notes.append(f"vwap       amount ÷ volume, which lies in the bars{scales}")
-            return section | ({"scale": units} if units else {}), "amount"
-        why = "amount ÷ volume does not lie between low and high, so it is no turnover"
-    columns = {k: v for k, v in section.get("columns", {}).items() if k != "amount"}
-    if "vwap" in names:
-        own = {**section, "columns": {**columns, "vwap": names["vwap"]}}
-        if "vwap" in wishes or amount_scale(_bars(own, days)) == {}:
-            notes.append(f"vwap       the column {names['vwap']}, which lies in the bars")
-            remarks["vwap"] = "the vwap of the data; amount is vwap × volume"
-            return own, "amount"
-        why = f"the column {names['vwap']} does not lie between low and high"
-    notes.append(f"vwap       typical, (high + low + close) ÷ 3: {why}")
-    remarks["vwap"] = _TYPICAL
-    section = {k: v for k, v in section.items() if k != "columns"}
-    return section | ({"columns": columns} if columns else {}), "typical"
-
-
-_TYPICAL = "no turnover: (high + low + close) ÷ 3"
 
 
 def _universe(wishes: Wishes, description: Described, notes: list[str]) -> Any:

@@ -1,0 +1,280 @@
+"""`processors`: the fitted state that normalises features and labels.
+
+Processors are fitted on members' rows inside the fit window; a label enters a fit only if it had
+matured by its end. A fixed window has one state, a file beside the tables that is made again by
+command. A moving one has a partition a session, the state in force: fitted at the anchors of the
+fit plan, copied between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from pipelines.assets.checks import drift
+from pipelines.config.processors import build_chain, input_columns
+from pipelines.errors import ProcessorStateError
+from pipelines.market.input_versions import PROCESSORS, processors_inputs
+from pipelines.market.market import LABEL_NAME, Market
+from pipelines.market.stage import WHOLE, Check, Kind, Run, Stage
+from pipelines.training.processors import (
+    STATE_FILE,
+    ProcessorState,
+    processors_settings,
+    save_state,
+    state_in_force,
+    stored_state,
+    to_qlib,
+)
+from pipelines.warehouse.identity import DamagedFileError
+from pipelines.warehouse.partition_file import PartitionInfo, Provenance
+from pipelines.warehouse.schemas import PROCESSOR_STATE
+from rnn_core.data.processors.fitted import CLIP, FittedNorm
+
+CODE_VERSION = "1"
+
+
+def processors_stage(market: Market) -> Stage:
+    """The stage `processors`: by session if the fit window moves, else fitted by command only."""
+    dataset, plan, checks = market.config.dataset, market.fit_plan, market.config.checks.dataset
+    stage = Stage(
+        name=PROCESSORS,
+        kind=Kind.FITTED,
+        group="dataset",
+        deps=("alpha158", "label"),
+        code_version=CODE_VERSION,
+        config=processors_settings(market),
+        inputs=lambda key, versions: processors_inputs(market, key, versions),
+        make=fit_processors,
+        recorded=recorded_state,
+        description=(
+            f"State of every processor, fitted on members' rows from {dataset.fit_start} to "
+            f"{dataset.fit_end}, and its hash. Refitted by the job `refit` only: partitions "
+            f"normalised with another state are refused downstream."
+        ),
+        kinds=("python", "json"),
+    )
+    if plan is None or dataset.fit is None:
+        return stage
+    window = dataset.fit.window_sessions
+    return replace(
+        stage,
+        tables=(PROCESSOR_STATE,),
+        first=plan.first_trained,
+        recorded=None,
+        make=roll_processors,
+        description=(
+            f"{PROCESSOR_STATE.description} Fitted every {plan.retrain_every} sessions from "
+            f"{plan.first_trained} on, on members' rows of "
+            f"{f'the newest {window} sessions' if window else 'all sessions so far'}."
+        ),
+        kinds=("python", "parquet"),
+        checks=(
+            Check(
+                "drift",
+                checks.drift,
+                f"No column's centre moved by more than {checks.max_drift:g} of its scale since "
+                f"the fit before.",
+            ),
+        ),
+    )
+
+
+def roll_processors(run: Run) -> None:
+    """Fit the processors at the anchors of a run; the sessions between have the state before.
+
+    Raises:
+        MissingSessionsError: a session of a fit window, or the state of an anchor before the run,
+            is not in the warehouse.
+    """
+    market, plan = run.market, run.market.fit_plan
+    assert plan is not None  # noqa: S101 - the stage has partitions only then
+    for key in run.keys:
+        anchor, shown = plan.anchor(key), {}
+        if anchor is None:
+            write_warm_up(run, (key,))
+            continue
+        if anchor == key:
+            state, fit, provenance = fit_state(run, key)
+            shown = _fit_figures(run, key, state, fit)
+            row = pd.DataFrame(
+                {
+                    "as_of": [pd.Timestamp(key).date()],
+                    "fit_start": [pd.Timestamp(market.fit_sessions(key)[0]).date()],
+                    "fit_end": [pd.Timestamp(key).date()],
+                    "hash": [state.hash],
+                    "state": [state.to_json()],
+                }
+            )
+        else:
+            before = market.warehouse.read(
+                PROCESSOR_STATE.name, [anchor], needed_by=f"{PROCESSORS} of {key}"
+            )
+            row = before.frame[list(PROCESSOR_STATE.names)]
+            provenance = run.provenance(key, {PROCESSORS: before.digests})
+        info = market.warehouse.write(PROCESSOR_STATE, PROCESSOR_STATE.name, key, row, provenance)
+        facts = row.iloc[0]
+        window = f"{facts['fit_start']:%Y-%m-%d} … {facts['fit_end']:%Y-%m-%d}"
+        run.done(key, info, hash=facts["hash"][:16], fit_window=window, **shown)
+
+
+def _fit_figures(
+    run: Run, key: str, state: ProcessorState, raw: pd.DataFrame
+) -> dict[str, dg.MetadataValue]:
+    """Figures of every normalised column, and its shift since the fit before, checked."""
+    market, plan = run.market, run.market.fit_plan
+    norm = _first_norm(state)
+    if norm is None:
+        return {}
+    before = None
+    anchor = None if plan is None else market.sessions.back(key, plan.retrain_every)
+    if anchor is not None and market.warehouse.info(PROCESSOR_STATE.name, anchor) is not None:
+        before = _first_norm(state_in_force(market, anchor, PROCESSORS))
+    table = figures_of_fit(norm, raw, before)
+    if before is not None:
+        shifts = {str(name): float(shift) for name, shift in table["shift"].dropna().items()}
+        run.check(key, drift(shifts, market.config.checks.dataset.max_drift))
+    # As texts: a number that is missing has no JSON, and six digits fit the page.
+    shown = table.map(lambda value: "–" if np.isnan(value) else f"{value:.6g}").reset_index()
+    records = [
+        dg.TableRecord({str(k): str(v) for k, v in row.items()}) for row in shown.to_dict("records")
+    ]
+    return {"columns": dg.MetadataValue.table(records)}
+
+
+def _first_norm(state: ProcessorState) -> FittedNorm | None:
+    """The first processor of the features that has a centre and a scale a column."""
+    return next((p for p in state.infer if isinstance(p, FittedNorm)), None)
+
+
+def figures_of_fit(norm: FittedNorm, raw: pd.DataFrame, before: FittedNorm | None) -> pd.DataFrame:
+    """The figures of every column of a fit.
+
+    Args:
+        norm: the fitted processor.
+        raw: rows of the fit window, columns by name, before any processor.
+        before: the processor of the fit before, if there is one.
+
+    Returns:
+        Indexed by column: centre and scale, the shares of raw values beyond 3 scales and missing,
+        and the shift of the centre since the fit before in its scale (NaN without one).
+    """
+    names = [name for _, name in norm.columns or []]
+    table = pd.DataFrame({"centre": norm.centre, "scale": norm.scale}, index=names, dtype="float64")
+    values = raw[names].to_numpy(dtype="float64")  # [R, G]
+    with np.errstate(invalid="ignore"):
+        beyond = np.abs(values - table["centre"].to_numpy()) > CLIP * table["scale"].to_numpy()
+    table["beyond_3_scales"] = beyond.mean(axis=0)
+    table["missing"] = np.isnan(values).mean(axis=0)
+    table["shift"] = np.nan
+    if before is not None:
+        old = pd.DataFrame(
+            {"centre": before.centre, "scale": before.scale},
+            index=[name for _, name in before.columns or []],
+            dtype="float64",
+        ).reindex(names)
+        scale = old["scale"].where(old["scale"] > 0)
+        table["shift"] = (table["centre"] - old["centre"]).abs() / scale
+    return table.rename_axis("column")
+
+
+def fit_processors(run: Run) -> None:
+    """Fit the processors and put their state in place.
+
+    Raises:
+        MissingSessionsError: a session of the fit window is not in the warehouse.
+    """
+    market = run.market
+    state, _, _ = fit_state(run)
+    save_state(market, state)
+    run.log.info(f"processors fitted, hash {state.hash[:12]}")
+    first, last = market.fit_sessions()[0], market.fit_sessions()[-1]
+    run.publish(
+        state.hash,
+        hash=state.hash,
+        fit_window=f"{first} … {last}",
+        state=dg.MetadataValue.md(_state_table(state)),
+        path=market.warehouse.store.path(STATE_FILE),
+    )
+
+
+def recorded_state(market: Market) -> PartitionInfo | None:
+    """The provenance of the fitted state; None if the processors were never fitted.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+    """
+    try:
+        state = stored_state(market)
+    except ProcessorStateError as error:
+        damaged = DamagedFileError(str(error))
+        damaged.brief = getattr(error.__cause__, "brief", "")
+        raise damaged from error
+    if state is None:
+        return None
+    provenance = Provenance(PROCESSORS, CODE_VERSION, state.config, state.inputs)
+    return PartitionInfo(0, state.hash, provenance, state.identity)
+
+
+def fit_state(
+    run: Run, anchor: str | None = None
+) -> tuple[ProcessorState, pd.DataFrame, Provenance]:
+    """Fit both chains on a fit window.
+
+    Args:
+        run: the run of the stage `processors`.
+        anchor: the last session of a moving window; None for the fixed one.
+
+    Returns:
+        The state, the members' raw features of the window, and the provenance of the fit.
+
+    Raises:
+        MissingSessionsError: a session of the window is not in the warehouse.
+    """
+    market, warehouse = run.market, run.market.warehouse
+    dataset = market.config.dataset
+    keys = market.fit_sessions(anchor)
+    window = dataset.any_window if anchor is None else (keys[0], keys[-1])
+    infer = build_chain(dataset.infer_processors, window, group="feature")
+    names = input_columns(infer, list(market.feature_formulas))
+    features = warehouse.read(
+        "alpha158", keys, needed_by="processors", columns=["instrument", "member", *names]
+    )
+    members = features.frame[features.frame["member"]]
+    infer.fit(to_qlib(members, "feature", names))
+
+    labels = warehouse.read("label", keys, needed_by="processors")
+    rows = labels.frame.drop(columns="date").rename(
+        columns={"decision_date": "date", "label": LABEL_NAME}
+    )
+    rows["date"] = pd.to_datetime(rows["date"])
+    rows = rows[rows["date"] >= pd.Timestamp(keys[0])]
+    rows = rows.merge(members[["date", "instrument"]], on=["date", "instrument"])
+    learn = build_chain(dataset.learn_processors, window, group="label")
+    learn.fit(to_qlib(rows, "label", [LABEL_NAME]))
+    versions = {"alpha158": features.digests, "label": labels.digests}
+    provenance = run.provenance(anchor or WHOLE, versions)
+    state = ProcessorState(infer, learn, provenance.config, dict(provenance.inputs))
+    return state, members, provenance
+
+
+def _state_table(state: ProcessorState) -> str:
+    """The chains as a table for the UI."""
+    lines = ["| list | processor | arguments |", "|---|---|---|"]
+    for name, chain in (("infer", state.infer), ("learn", state.learn)):
+        lines += [f"| {name} | {type(p).__name__} | `{p.kwargs()}` |" for p in chain]
+    return "\n".join(lines)
+
+
+def write_warm_up(run: Run, keys: Sequence[str]) -> None:
+    """Write empty partitions of sessions before the first fit of a moving window."""
+    plan, table = run.market.fit_plan, run.stage.tables[0]
+    assert plan is not None  # noqa: S101 - a fixed window has a state at every session
+    for key in keys:
+        status = f"warm-up: the processors are first fitted at {plan.first_trained}"
+        made = run.provenance(key, {}, status)
+        run.done(key, run.market.warehouse.write(table, table.name, key, table.empty(), made))
