@@ -26,8 +26,8 @@ from pipelines.market.input_versions import (
     features_read,
 )
 from pipelines.market.market import Market
-from pipelines.market.stage import WHOLE, Check, Kind, Run, Stage, Version
-from pipelines.training.processors import ProcessorState, load_state, state_in_force
+from pipelines.market.stage import Check, Kind, Run, Stage, Version
+from pipelines.training.processors import ProcessorState, states_in_force
 from pipelines.training.windows import features_for, learning_rows, normalised
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import DATASET_LEARN, feature_table
@@ -106,23 +106,10 @@ def _by_state(
     Before the first fit of a moving window there is none. Chunks are small enough that memory does
     not grow with the range.
     """
-    market, plan = run.market, run.market.fit_plan
     for chunk in chunks(run.keys):
-        if plan is None:
-            state = load_state(market)
-            yield chunk, state, {WHOLE: state.hash}
-            continue
-        for anchor, keys in groupby(chunk, key=plan.anchor):
-            part = tuple(keys)
-            if anchor is None:
-                yield part, None, {}
-                continue
-            state = state_in_force(market, part[0], run.stage.name)
-            yield (
-                part,
-                state,
-                market.warehouse.digests(PROCESSORS, part, needed_by=run.stage.name),
-            )
+        states = states_in_force(run.market, chunk, run.stage.name)
+        for state, keys in groupby(chunk, key=states.by_session.__getitem__):
+            yield tuple(keys), state, states.versions
 
 
 def dataset_learn_stage(market: Market) -> Stage:
@@ -175,7 +162,8 @@ def write_learning_rows(run: Run) -> None:
         by_session: dict[str, pd.DataFrame] = {}
         # The first decisions lie before the market's start: their sessions have no row and say so.
         if decision_keys:
-            features = features_for(market, decision_keys, state, name)
+            columns = ["instrument", "member"]
+            features = features_for(market, decision_keys, state, name, columns)
             versions[table] = features.digests
             rows = learning_rows(labels.frame, features.frame, state)
             by_session = {f"{key:%Y-%m-%d}": part for key, part in rows.groupby("matured")}

@@ -25,7 +25,6 @@ from pipelines.warehouse.schemas import PREDICTION
 
 if TYPE_CHECKING:
     from rnn_core.data import TSDataSampler
-    from rnn_core.training import Bundle
 
 CODE_VERSION = "2"
 
@@ -105,19 +104,20 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
     if not scored_keys:
         return
     members = _members(market, scored_keys)
-    # Sessions of one model are normalised by one state. One read covers all of their windows.
-    for as_of, part in groupby(scored_keys, key=lambda key: f"{pointers[key].as_of:%Y-%m-%d}"):
-        model_keys = tuple(part)
-        bundle = require_bundle(market, spec.name, as_of, f"{name} of {model_keys[0]}")
-        state = _state_of(market, bundle)
-        span = market.sessions.between(serving_window(market, model_keys[0])[0], model_keys[-1])
+    as_of = {key: f"{pointers[key].as_of:%Y-%m-%d}" for key in scored_keys}
+    # One read covers the windows of the sessions that one state normalises: with a fixed fit window
+    # all of them, with a moving one those of a model.
+    for _, part in groupby(scored_keys, lambda key: market.fit_plan and as_of[key]):
+        part_keys = tuple(part)
+        state = _state_of(market, spec, as_of[part_keys[0]], f"{name} of {part_keys[0]}")
+        span = market.sessions.between(serving_window(market, part_keys[0])[0], part_keys[-1])
         features = features_for(market, span, state, name)
         digests |= features.digests
-        sampler = serving_windows(market, features, model_keys)
-        for key in model_keys:
+        sampler = serving_windows(market, features, part_keys)
+        for key in part_keys:
             # A session at a time: those before one that a blocking check stops are written.
             fingerprint = str(pointers[key].fingerprint)
-            frame = _session_scores(run, spec, bundle, sampler, key, fingerprint, state.hash)
+            frame = _session_scores(run, spec, sampler, key, as_of[key], fingerprint, state.hash)
             scores = frame["score"].to_numpy()
             least = market.config.checks.predictions.min_coverage
             run.check(
@@ -130,16 +130,17 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
                 key,
                 frame,
                 run.provenance(key, versions),
-                as_of=as_of,
+                as_of=as_of[key],
                 score_mean=float(np.mean(scores)) if len(scores) else 0.0,
                 score_std=float(np.std(scores)) if len(scores) else 0.0,
             )
 
 
-def _state_of(market: Market, bundle: Bundle) -> ProcessorState:
+def _state_of(market: Market, spec: ModelSpec, as_of: str, needed_by: str) -> ProcessorState:
     """The state that a model is served with: its own, or the fixed one, which must be the same."""
     if market.fit_plan is None:
         return load_state(market)
+    bundle = require_bundle(market, spec.name, as_of, needed_by)
     return ProcessorState.from_json(bundle.processors_json)
 
 
@@ -164,16 +165,17 @@ def _members(market: Market, keys: Sequence[str]) -> dict[str, int]:
 def _session_scores(
     run: Run,
     spec: ModelSpec,
-    bundle: Bundle,
     sampler: TSDataSampler,
     key: str,
+    as_of: str,
     fingerprint: str,
     state: str,
 ) -> pd.DataFrame:
     """Score one session on its own rows alone, so that no score depends on another session."""
     from rnn_core.training import predict
 
-    market, as_of = run.market, str(bundle.manifest["as_of"])
+    market = run.market
+    bundle = require_bundle(market, spec.name, as_of, f"{run.stage.name} of {key}")
     # The pointer names one bundle, trained on features of one processor state: accept no other.
     if bundle.fingerprint != fingerprint:
         raise ProcessorStateError(

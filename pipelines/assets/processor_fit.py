@@ -17,7 +17,7 @@ import pandas as pd
 
 from pipelines.assets.checks import drift
 from pipelines.config.processors import build_chain, input_columns
-from pipelines.errors import ProcessorStateError
+from pipelines.errors import PipelineError, ProcessorStateError
 from pipelines.market.input_versions import PROCESSORS, processors_inputs
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.market.stage import WHOLE, Check, Kind, Run, Stage
@@ -26,13 +26,14 @@ from pipelines.training.processors import (
     ProcessorState,
     processors_settings,
     save_state,
-    state_in_force,
+    states_in_force,
     stored_state,
     to_qlib,
 )
 from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.partition_file import PartitionInfo, Provenance
 from pipelines.warehouse.schemas import PROCESSOR_STATE
+from rnn_core.data import ProcessorChain
 from rnn_core.data.processors.fitted import CLIP, FittedNorm
 
 CODE_VERSION = "1"
@@ -41,6 +42,7 @@ CODE_VERSION = "1"
 def processors_stage(market: Market) -> Stage:
     """The stage `processors`: by session if the fit window moves, else fitted by command only."""
     dataset, plan, checks = market.config.dataset, market.fit_plan, market.config.checks.dataset
+    chain = build_chain(dataset.infer_processors, dataset.any_window, group="feature")
     stage = Stage(
         name=PROCESSORS,
         kind=Kind.FITTED,
@@ -80,7 +82,9 @@ def processors_stage(market: Market) -> Stage:
                 f"No column's centre moved by more than {checks.max_drift:g} of its scale since "
                 f"the fit before.",
             ),
-        ),
+        )
+        if _first_norm(chain) is not None
+        else (),
     )
 
 
@@ -126,15 +130,13 @@ def _fit_figures(
     run: Run, key: str, state: ProcessorState, raw: pd.DataFrame
 ) -> dict[str, dg.MetadataValue]:
     """Figures of every normalised column, and its shift since the fit before, checked."""
-    market, plan = run.market, run.market.fit_plan
-    norm = _first_norm(state)
+    market = run.market
+    norm = _first_norm(state.infer)
     if norm is None:
         return {}
-    before = None
-    anchor = None if plan is None else market.sessions.back(key, plan.retrain_every)
-    if anchor is not None and market.warehouse.info(PROCESSOR_STATE.name, anchor) is not None:
-        before = _first_norm(state_in_force(market, anchor, PROCESSORS))
-    table = figures_of_fit(norm, raw, before)
+    steps = state.infer.processors[: state.infer.processors.index(norm)]
+    before = _norm_before(run, key)
+    table = figures_of_fit(norm, ProcessorChain(steps).transform(raw), before)
     if before is not None:
         shifts = {str(name): float(shift) for name, shift in table["shift"].dropna().items()}
         run.check(key, drift(shifts, market.config.checks.dataset.max_drift))
@@ -146,9 +148,22 @@ def _fit_figures(
     return {"columns": dg.MetadataValue.table(records)}
 
 
-def _first_norm(state: ProcessorState) -> FittedNorm | None:
+def _norm_before(run: Run, key: str) -> FittedNorm | None:
+    """The processor in force at the session before a fit; None where there is none to be read."""
+    before = run.market.sessions.back(key, 1)
+    if before is None:
+        return None
+    try:
+        state = states_in_force(run.market, (before,), PROCESSORS).by_session[before]
+    except PipelineError as error:
+        run.log.info(f"{PROCESSORS} of {key}: no state to compare with ({error})")
+        return None
+    return None if state is None else _first_norm(state.infer)
+
+
+def _first_norm(chain: ProcessorChain) -> FittedNorm | None:
     """The first processor of the features that has a centre and a scale a column."""
-    return next((p for p in state.infer if isinstance(p, FittedNorm)), None)
+    return next((p for p in chain if isinstance(p, FittedNorm)), None)
 
 
 def figures_of_fit(norm: FittedNorm, raw: pd.DataFrame, before: FittedNorm | None) -> pd.DataFrame:
@@ -156,16 +171,17 @@ def figures_of_fit(norm: FittedNorm, raw: pd.DataFrame, before: FittedNorm | Non
 
     Args:
         norm: the fitted processor.
-        raw: rows of the fit window, columns by name, before any processor.
+        raw: rows of the fit window as they enter the processor, columns (group, name).
         before: the processor of the fit before, if there is one.
 
     Returns:
         Indexed by column: centre and scale, the shares of raw values beyond 3 scales and missing,
         and the shift of the centre since the fit before in its scale (NaN without one).
     """
-    names = [name for _, name in norm.columns or []]
+    columns = list(norm.columns or [])
+    names = [name for _, name in columns]
     table = pd.DataFrame({"centre": norm.centre, "scale": norm.scale}, index=names, dtype="float64")
-    values = raw[names].to_numpy(dtype="float64")  # [R, G]
+    values = raw[columns].to_numpy(dtype="float64")  # [R, G]
     with np.errstate(invalid="ignore"):
         beyond = np.abs(values - table["centre"].to_numpy()) > CLIP * table["scale"].to_numpy()
     table["beyond_3_scales"] = beyond.mean(axis=0)
@@ -230,7 +246,8 @@ def fit_state(
         anchor: the last session of a moving window; None for the fixed one.
 
     Returns:
-        The state, the members' raw features of the window, and the provenance of the fit.
+        The state, the members' raw features of the window as rows (datetime, instrument) and
+        columns (group, name), and the provenance of the fit.
 
     Raises:
         MissingSessionsError: a session of the window is not in the warehouse.
@@ -245,7 +262,8 @@ def fit_state(
         "alpha158", keys, needed_by="processors", columns=["instrument", "member", *names]
     )
     members = features.frame[features.frame["member"]]
-    infer.fit(to_qlib(members, "feature", names))
+    raw = to_qlib(members, "feature", names)
+    infer.fit(raw)
 
     labels = warehouse.read("label", keys, needed_by="processors")
     rows = labels.frame.drop(columns="date").rename(
@@ -259,7 +277,7 @@ def fit_state(
     versions = {"alpha158": features.digests, "label": labels.digests}
     provenance = run.provenance(anchor or WHOLE, versions)
     state = ProcessorState(infer, learn, provenance.config, dict(provenance.inputs))
-    return state, members, provenance
+    return state, raw, provenance
 
 
 def _state_table(state: ProcessorState) -> str:

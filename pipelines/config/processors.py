@@ -113,6 +113,14 @@ class DatasetConfig(Section):
             (self.infer_processors, "feature"),
             (self.learn_processors, "label"),
         ):
+            for entry in entries if self.fit is not None else ():
+                own = {"fit_start_time", "fit_end_time"} & entry.kwargs.keys()
+                if own:
+                    raise ValueError(
+                        f"{entry.name}: {', '.join(sorted(own))} would fix the window of one "
+                        f"processor, and `fit` moves that of all; leave it out, or set "
+                        f"`fit: fixed` with fit_start and fit_end"
+                    )
             build_chain(entries, self.any_window, group=group)
         return self
 

@@ -47,6 +47,8 @@ def is_last_wait(run: dg.DagsterRun) -> bool:
 def waiting_since(instance: dg.DagsterInstance, asset: str, keys: Collection[str]) -> str | None:
     """The first of some sessions that was found to wait for its bars; None if none was.
 
+    A session that was made after it had waited does not wait any more.
+
     Args:
         instance: the record.
         asset: the asset of the bars.
@@ -56,12 +58,16 @@ def waiting_since(instance: dg.DagsterInstance, asset: str, keys: Collection[str
         PipelineError: the event log is not in SQL.
     """
     log = SqlEventLogStorageTable
+    kinds = (dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION)
     query = (
-        db.select(log.c.partition)
+        db.select(log.c.partition, log.c.dagster_event_type)
         .where(log.c.asset_key == dg.AssetKey(asset).to_string())
-        .where(log.c.dagster_event_type == dg.DagsterEventType.ASSET_OBSERVATION.value)
+        .where(log.c.dagster_event_type.in_([kind.value for kind in kinds]))
         .where(log.c.partition.is_not(None))
+        .group_by(log.c.partition, log.c.dagster_event_type)
+        .order_by(db.func.max(log.c.id))
     )
     with sql_storage(instance).index_connection() as connection:
-        waiting = {row[0] for row in connection.execute(query)}
+        newest = dict(connection.execute(query).tuples().all())  # the later event of a session
+    waiting = {key for key, kind in newest.items() if kind == kinds[1].value}
     return min(waiting & set(keys), default=None)

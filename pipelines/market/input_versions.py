@@ -108,7 +108,7 @@ def processors_inputs(market: Market, key: str, versions: DataVersions) -> dict[
         return {}
     anchor = None if market.fit_plan is None else market.fit_plan.anchor(key)
     if anchor is not None and anchor != key:
-        return {"state": versions[PROCESSORS][anchor]}
+        return {PROCESSORS: versions[PROCESSORS][anchor]}
     keys = market.fit_sessions(anchor)
     return {table: combined(versions[table], keys) for table in ("alpha158", "label")}
 

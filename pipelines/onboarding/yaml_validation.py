@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from pipelines.config.processors import MovingFit
 from pipelines.config.sources import NetworkSource
 from pipelines.errors import ConfigError, PipelineError, name_sessions
 from pipelines.market.calendar_end import calendar_end, way_on
@@ -97,6 +98,15 @@ def _spans(market: Market) -> Iterator[str]:
         )
 
 
+def _more_sessions(fit: MovingFit | None, count: int) -> str:
+    """Advise how a fit window comes to hold more sessions."""
+    if fit is None:
+        return "move fit_end later"
+    if fit.window_sessions == count:
+        return "raise dataset.fit.rolling.window_sessions"
+    return "move training.first_trained later"
+
+
 def _windows(market: Market) -> Iterator[str]:
     config, sessions = market.config, market.sessions
     dataset, first = config.dataset, market.plan.first_trained
@@ -109,7 +119,7 @@ def _windows(market: Market) -> Iterator[str]:
             yield (
                 f"dataset: the fit window {fit[0]} to {fit[-1]} holds {len(fit)} sessions, at "
                 f"least {_LEAST_FIT} are expected to fit processors on; "
-                + ("move fit_end later" if dataset.fit is None else "move first_trained later")
+                + _more_sessions(dataset.fit, len(fit))
             )
     try:
         learning_window(market, first)

@@ -114,7 +114,8 @@ def run_backfill(
                 for part in _runs(selection, work):
                     runs.run(part)
             lines = [waiting_line(runs.waits)] if runs.waits else []
-            lines += stale_reports_line(market, stages)
+            if any(s.kind is Kind.REPORT and s.name not in assets for s in stages):
+                lines += stale_reports_line(market, stages)
             for line in lines:
                 console.print(line, soft_wrap=True, highlight=False)
             runs.finish()

@@ -3,12 +3,13 @@
 The source is asked again for every session from a day on to the newest stored one. Bars, features,
 labels and datasets that come out differently are replaced; all other partitions keep their file.
 The range must reach the end: an adjustment factor builds on all sessions before it, so a corrected
-split changes every later one. The processors are not fitted again: models in force were trained on
-features normalised with them (the job `refit` does it, on purpose).
+split changes every later one. Processors with a fixed fit window are not fitted again: models in
+force were trained on features normalised with them (the job `refit` does it, on purpose).
 
-Models, predictions and evaluations that were backfilled follow by `backfill`. Served ones are
-history, and stay unless `republish` is given: then each file that changes is kept as a revision
-first (`revisions.py`).
+What is fitted or trained by session follows by `backfill` where it was backfilled: models, the
+processors of a moving fit window, and all that is made from them. What was served is history, and
+stays unless `republish` is given: then each file that changes is kept as a revision first
+(`revisions.py`).
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def run_refresh(
     unfitted_names = {stage.name for stage in stages if is_unfitted(market, stage)}
     # Datasets cannot be made before the processors are fitted.
     waiting_names = downstream(stages, unfitted_names)
-    left_out = waiting_names | _following_models(stages)
+    left_out = waiting_names | _following(stages)
     data = [s.name for s in stages if s.tables and s.name not in left_out]
     console.print(
         f"asking the source for {sessions[0]} … {sessions[-1]} ({len(sessions)} sessions)",
@@ -96,10 +97,10 @@ def run_refresh(
     return restated_keys
 
 
-def _following_models(stages: Sequence[Stage]) -> set[str]:
-    """The names of the models and of every stage downstream of one."""
-    models = {stage.name for stage in stages if stage.kind is Kind.MODEL}
-    return models | downstream(stages, models)
+def _following(stages: Sequence[Stage]) -> set[str]:
+    """The names of the stages that are fitted or trained by session, and of all downstream."""
+    fitted = {s.name for s in stages if s.tables and s.kind in (Kind.FITTED, Kind.MODEL)}
+    return fitted | downstream(stages, fitted)
 
 
 def _follow(
@@ -111,14 +112,14 @@ def _follow(
     *,
     republish: bool,
 ) -> None:
-    """Make models and the stages downstream again, or print what is left."""
+    """Make what is fitted or trained by session again, or print what is left."""
     sessions_by_asset = {}
-    following = _following_models(stages)
+    following, now = _following(stages), StoredVersions(market, stages)
     for stage in (s for s in stages if s.is_compared and s.name in following):
         if stage.tables:
             stored_keys = set(market.warehouse.sessions(stage.name))
             sessions_by_asset[stage.name] = [key for key in sessions if key in stored_keys]
-        elif stage.recorded is not None and StoredVersions(market, stages).table(stage.name).stored:
+        elif stage.recorded is not None and now.table(stage.name).stored:
             sessions_by_asset[stage.name] = [WHOLE]
     served = None if republish else Served(market, stages, instance)
     comparison = survey(market, stages, instance, sessions_by_asset, served=served)
@@ -139,12 +140,10 @@ def _left_lines(market: Market, found: Survey, sessions: tuple[str, ...]) -> lis
     lines = []
     if count:
         lines.append(
-            f"{count} partitions of models, predictions and evaluations were served and stay as "
+            f"{count} partitions of models and what follows from them were served and stay as "
             f"they are; --republish makes them again and keeps them as revisions"
         )
-    left = (
-        [f"{stale} backfilled partitions of models, predictions and evaluations"] if stale else []
-    )
+    left = [f"{stale} backfilled partitions of models and what follows from them"] if stale else []
     left += reports
     if left:
         again = market.command(f"backfill --start {sessions[0]} --end {sessions[-1]}")

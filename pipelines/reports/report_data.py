@@ -47,12 +47,16 @@ class ReportData:
         market: the market.
         stages: its stages.
         needed_by: name of the report, for messages.
+
+    Attributes:
+        gaps: sentences on what could not be read, as it is found.
     """
 
     def __init__(self, market: Market, stages: Sequence[Stage], needed_by: str) -> None:
         self.market = market
         self._predictions = by_model(stages, Kind.PREDICTION)
         self._needed_by = needed_by
+        self.gaps: list[str] = []
 
     def rows(self, table: str, columns: list[str] | None = None) -> pd.DataFrame | None:
         """Every row of a table; None if it has no partition."""
@@ -143,7 +147,7 @@ class ReportData:
             return pd.Series(dtype="float64", index=_index([], []))
         first = market.sessions.position(market.plan.first_trained)
         every = max(market.plan.retrain_every, -(-len(served_keys) // _MOST_FITS))
-        parts = []
+        parts, reasons = [], {}
         for start in range(first, market.sessions.position(served_keys[-1]) + 1, every):
             anchor = market.sessions.keys[start]
             scored_keys = [k for k in served_keys if anchor <= k < self._end(start + every)]
@@ -153,8 +157,14 @@ class ReportData:
                 learn = learning_data(market, anchor, self._needed_by)
                 scored = features_for(market, scored_keys, learn.state, self._needed_by).frame
                 parts.append(_ridge_scores(market, anchor, learn.frame, scored))
-            except PipelineError:
-                continue  # the history of this anchor is gone: its sessions have no baseline
+            except PipelineError as error:
+                reasons[anchor] = str(error)  # its history is gone: its sessions have no baseline
+        if reasons:
+            anchor, reason = next(iter(reasons.items()))
+            self.gaps.append(
+                f"no ridge baseline was fitted at {len(reasons)} of its anchors, the first "
+                f"{anchor}: {reason}"
+            )
         return pd.concat(parts) if parts else pd.Series(dtype="float64", index=_index([], []))
 
     def _is_served(self, key: str) -> bool:

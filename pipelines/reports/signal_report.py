@@ -126,7 +126,7 @@ def signal_report(
         comparison=comparison,
         histories=histories,
         provenance=_provenance(market, evaluations),
-        notes=[*_remarks(table, analyses), *_notes(market, served), *damaged],
+        notes=[*_remarks(table, analyses), *_notes(market, served), *damaged, *data.gaps],
         periods_per_year=market.config.portfolio.periods_per_year,
         figures=pictures,
     )

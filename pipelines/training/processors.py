@@ -8,7 +8,7 @@ and learn processors only the label.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,14 +189,36 @@ def load_state(market: Market) -> ProcessorState:
     return state
 
 
-def state_in_force(market: Market, key: str, needed_by: str) -> ProcessorState:
-    """Load the state of the processors in force at a session.
+@dataclass(frozen=True)
+class States:
+    """The processor states in force at some sessions, as one read found them.
+
+    Attributes:
+        by_session: the state of each session; None before the first fit of a moving window.
+        versions: their versions as inputs: by session, or under `WHOLE` of a fixed window.
+    """
+
+    by_session: Mapping[str, ProcessorState | None]
+    versions: Mapping[str, str]
+
+
+def states_in_force(market: Market, keys: Sequence[str], needed_by: str) -> States:
+    """Load the states of the processors in force at some sessions.
 
     Raises:
-        MissingSessionsError: the window moves, and the session's state is not in the warehouse.
+        MissingSessionsError: the window moves, and the state of a session is not in the warehouse.
         ProcessorStateError: see `load_state`; or a moving window's state cannot be read.
     """
-    if market.fit_plan is None:
-        return load_state(market)
-    rows = market.warehouse.read(PROCESSOR_STATE.name, [key], needed_by=needed_by).frame
-    return ProcessorState.from_json(str(rows["state"].iloc[0]))
+    plan = market.fit_plan
+    if plan is None:
+        state = load_state(market)
+        return States(dict.fromkeys(keys, state), {WHOLE: state.hash})
+    fitted_keys = [key for key in keys if key >= plan.first_trained]
+    by_session: dict[str, ProcessorState | None] = dict.fromkeys(keys)
+    if not fitted_keys:
+        return States(by_session, {})
+    read = market.warehouse.read(PROCESSOR_STATE.name, fitted_keys, needed_by=needed_by)
+    states = {text: ProcessorState.from_json(text) for text in read.frame["state"].unique()}
+    for row in read.frame.itertuples():
+        by_session[f"{row.date:%Y-%m-%d}"] = states[str(row.state)]
+    return States(by_session, read.digests)

@@ -14,7 +14,12 @@ import pandas as pd
 
 from pipelines.config.models import ModelSpec
 from pipelines.instance.locks import training_lock
-from pipelines.market.input_versions import features_read, labels_read, learning_window
+from pipelines.market.input_versions import (
+    PROCESSORS,
+    features_read,
+    labels_read,
+    learning_window,
+)
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
@@ -122,15 +127,16 @@ def _kept(
     if is_history and fits:
         return bundle
     window, needed_by = learning_window(market, as_of), f"{spec.name}_model"
-    features, labels = (
-        market.warehouse.digests(table, keys, needed_by=needed_by)
-        for table, keys in (
-            (features_read(market), window.context),
-            (labels_read(market), window.learn),
-        )
+    keys_by_table = {features_read(market): window.context, labels_read(market): window.learn}
+    if market.fit_plan is not None:
+        keys_by_table[PROCESSORS] = (as_of,)
+    now = {
+        table: market.warehouse.digests(table, keys, needed_by=needed_by)
+        for table, keys in keys_by_table.items()
+    }
+    return (
+        bundle if bundle.manifest.get("data") == training_fingerprint(market, as_of, now) else None
     )
-    same = bundle.manifest.get("data") == training_fingerprint(market, as_of, features, labels)
-    return bundle if same else None
 
 
 def _train(

@@ -11,7 +11,7 @@ their whole window here, from `alpha158` and `label`, with the state that the bu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +23,14 @@ from pipelines.config.processors import input_columns
 from pipelines.errors import NotFiniteError, ProcessorStateError
 from pipelines.market import input_versions
 from pipelines.market.market import LABEL_NAME, Market
+from pipelines.market.stage import DataVersions
 from pipelines.training.processors import (
     ProcessorState,
     from_qlib,
-    state_in_force,
+    states_in_force,
     to_index,
     to_qlib,
 )
-from pipelines.warehouse.schemas import PROCESSOR_STATE
 from pipelines.warehouse.warehouse import Partitions
 from rnn_core.data import TSDataSampler, require_finite
 
@@ -62,14 +62,12 @@ class LearningData:
 
     Attributes:
         frame: date, instrument, member, the dataset columns, and LABEL0, NaN without a label.
-        features: digests of the partitions of features.
-        labels: digests of the partitions of labels.
+        versions: of the features, the labels and the state, by table.
         state: the processor state.
     """
 
     frame: pd.DataFrame
-    features: Mapping[str, str]
-    labels: Mapping[str, str]
+    versions: DataVersions
     state: ProcessorState
 
 
@@ -81,12 +79,22 @@ def learning_data(market: Market, as_of: str, needed_by: str) -> LearningData:
         ProcessorStateError: its partitions were normalised with different processor states.
     """
     window = input_versions.learning_window(market, as_of)
-    state = state_in_force(market, as_of, needed_by)
+    states = states_in_force(market, (as_of,), needed_by)
+    state = states.by_session[as_of]
+    if state is None:
+        raise ProcessorStateError(
+            f"{needed_by} of {as_of} lies before the first fit of the processors"
+        )
     features = features_for(market, window.context, state, needed_by)
     labels = _labels_for(market, window, features.frame, state, needed_by)
     columns = ["date", "instrument", "member", *market.dataset_columns]
     rows = features.frame[columns].merge(labels.frame, on=["date", "instrument"], how="left")
-    return LearningData(rows, features.digests, labels.digests, state)
+    versions = {
+        input_versions.features_read(market): features.digests,
+        input_versions.labels_read(market): labels.digests,
+        input_versions.PROCESSORS: states.versions,
+    }
+    return LearningData(rows, versions, state)
 
 
 def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
@@ -117,7 +125,7 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         train,
         sampler.between(*map(pd.Timestamp, window.valid)),
         window,
-        training_fingerprint(market, as_of, rows.features, rows.labels),
+        training_fingerprint(market, as_of, rows.versions),
         rows.state,
         float(trained.mean()),
         _decayed(market, train, window.train[1]),
@@ -136,24 +144,14 @@ def _decayed(market: Market, train: TSDataSampler, newest: str) -> NDArray[np.fl
     return np.asarray(weights / weights.mean(), dtype=np.float64)
 
 
-def training_fingerprint(
-    market: Market, as_of: str, features: Mapping[str, str], labels: Mapping[str, str]
-) -> str:
+def training_fingerprint(market: Market, as_of: str, versions: DataVersions) -> str:
     """One hash over the digests of every partition that a model as of a session is trained on.
 
     Args:
         market: the market.
         as_of: the session.
-        features: digests of the features that models read, of the whole training window.
-        labels: those of the labels.
+        versions: digests of all that the training reads, by table.
     """
-    versions = {
-        input_versions.features_read(market): features,
-        input_versions.labels_read(market): labels,
-    }
-    if market.fit_plan is not None:
-        table = PROCESSOR_STATE.name
-        versions[table] = market.warehouse.digests(table, [as_of], needed_by="a training")
     version = input_versions.training_inputs(market, as_of, versions)
     assert isinstance(version, str)  # noqa: S101 - a digest is given for every session
     return version
@@ -183,9 +181,20 @@ def normalised(
 
 
 def features_for(
-    market: Market, keys: Sequence[str], state: ProcessorState, needed_by: str
+    market: Market,
+    keys: Sequence[str],
+    state: ProcessorState,
+    needed_by: str,
+    columns: Sequence[str] | None = None,
 ) -> Partitions:
     """Features of every bar, normalised by the state of one model.
+
+    Args:
+        market: the market.
+        keys: the sessions.
+        state: the state of the model.
+        needed_by: the reader, for an error.
+        columns: those that the reader needs, where fewer can be read (default all).
 
     Raises:
         MissingSessionsError: a session is not in the warehouse.
@@ -194,7 +203,7 @@ def features_for(
     if market.fit_plan is not None:
         return normalised(market, keys, state, needed_by)
     require_processors(market, "dataset_infer", keys, state.hash, needed_by)
-    return market.warehouse.read("dataset_infer", keys, needed_by=needed_by)
+    return market.warehouse.read("dataset_infer", keys, needed_by=needed_by, columns=columns)
 
 
 def _labels_for(

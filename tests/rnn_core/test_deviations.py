@@ -38,6 +38,7 @@ from rnn_core.models import GRU, KRNN
 from rnn_core.training import predict
 from rnn_core.workflow import WorkflowError, load_document, read_workflow
 from rnn_core.workflow.build_data import _benchmark
+from rnn_core.workflow.spec import PortfolioSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "deviations.md"
@@ -460,7 +461,9 @@ def _():
             return pd.Series(1.0, index=S[:50])
 
     with pytest.raises(WorkflowError, match="benchmark SH000300 has closes from"):
-        _benchmark(Provider(), ["SH000300"], S[10:], "qlib")
+        _benchmark(
+            Provider(), PortfolioSpec(PortfolioConfig(), None, None, ("SH000300",)), S[10:], "qlib"
+        )
 
 
 @shows("whole-windows")

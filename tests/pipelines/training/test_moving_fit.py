@@ -6,6 +6,7 @@ The tiny market trains at its first trained session and every 12 sessions after 
 from __future__ import annotations
 
 import io
+import os
 import shutil
 
 import dagster as dg
@@ -20,7 +21,7 @@ from pipelines.market.market import Market
 from pipelines.operations.refit import run_refit
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
-from pipelines.training.processors import ProcessorState, state_in_force
+from pipelines.training.processors import ProcessorState
 from pipelines.training.registry import find_bundle
 from pipelines.training.windows import training_data
 from tests.pipelines.conftest import (
@@ -33,26 +34,16 @@ from tests.pipelines.conftest import (
     partition_bytes,
 )
 from tests.pipelines.finished_markets import put_on_record
-
-DATA = ("ohlcv", "alpha158", "label")
-FITTED = ("processors", "dataset_infer", "dataset_learn")
-NO_BOUNDS = {"fit_start": None, "fit_end": None}
-
-
-def fitting(fit, **changes):
-    """Changes that give the tiny market a moving fit window; `fit` as the YAML has it."""
-    return {"dataset": {"fit": fit, **NO_BOUNDS}, **changes}
-
-
-ROLLING = fitting({"rolling": {"window_sessions": 30}})
-
-
-def run_all(market, instance, last=None):
-    """Every partitioned stage up to a session."""
-    end = last or market.sessions.keys[-1]
-    materialize(market, DATA, market.sessions.first, end, instance)
-    materialize(market, FITTED, market.plan.first_trained, end, instance)
-    materialize(market, model_assets(market), market.plan.first_trained, end, instance)
+from tests.pipelines.moving_markets import (
+    DATA,
+    FITTED,
+    NO_BOUNDS,
+    ROLLING,
+    fitting,
+    norm_of,
+    run_all,
+    state_of,
+)
 
 
 def not_current(market, instance):
@@ -80,18 +71,13 @@ def opened(rolled, changes):
     return market_of(rolled.paths.root, "gru", changes)
 
 
-def norm_of(state):
-    """The fitted processor of the tiny market's features."""
-    return state.infer.processors[1]
-
-
 @pytest.mark.parametrize("position", [0, 5, 12, 20])
 def test_the_state_is_that_of_the_newest_anchor(rolled, position):
     """Fitted on members' rows of the 30 sessions that end with the anchor."""
     keys = rolled.sessions.keys
     first = keys.index(rolled.plan.first_trained)
     anchor = first + position // 12 * 12
-    norm = norm_of(state_in_force(rolled, keys[first + position], "the test"))
+    norm = norm_of(state_of(rolled, keys[first + position]))
     window = keys[anchor - 29 : anchor + 1]
     raw = rolled.warehouse.read("alpha158", window, needed_by="the test").frame
     values = raw.loc[raw["member"], [name for _, name in norm.columns]].to_numpy()
@@ -107,7 +93,7 @@ def test_a_model_is_trained_and_served_with_its_own_state(rolled):
     assert len(anchors) == 3
     for anchor in anchors:
         own = ProcessorState.from_json(find_bundle(rolled, "gru", anchor).processors_json)
-        assert own.hash == state_in_force(rolled, anchor, "the test").hash
+        assert own.hash == state_of(rolled, anchor).hash
         data = training_data(rolled, anchor, "the test")
         norm, window = norm_of(own), data.window.context
         raw = rolled.warehouse.read("alpha158", window, needed_by="the test").frame
@@ -121,7 +107,7 @@ def test_a_model_is_trained_and_served_with_its_own_state(rolled):
 def test_the_datasets_of_a_session_are_made_with_its_state(rolled):
     keys = rolled.sessions.keys
     key = keys[keys.index(rolled.plan.first_trained) + 14]
-    norm = norm_of(state_in_force(rolled, key, "the test"))
+    norm = norm_of(state_of(rolled, key))
     raw = rolled.warehouse.read("alpha158", [key], needed_by="the test").frame
     made = rolled.warehouse.read("dataset_infer", [key], needed_by="the test").frame
     names = [name for _, name in norm.columns]
@@ -165,6 +151,33 @@ def test_models_of_two_rhythms_share_the_states_of_the_faster_one(tmp_path):
     assert all(fit <= key for fit, key in zip(fits, anchors, strict=True))
 
 
+def test_each_rhythm_has_its_own_models_with_the_states_of_their_anchors(tmp_path, instance):
+    """Run: the state of a model is that in force at its anchor, whichever model set the rhythm."""
+    entries = {"lstm": {"retrain_every": 4}, "gru": {"retrain_every": 6}}
+    market = make_market(tmp_path / "tiny", {**ROLLING, "models": entries})
+    first = market.sessions.position(market.plan.first_trained)
+    keys = market.sessions.keys[first : first + 9]
+    materialize(market, DATA, market.sessions.first, keys[-1], instance)
+    assets = [f"{name}_{kind}" for kind in ("model", "prediction") for name in ("lstm", "gru")]
+    materialize(market, (*FITTED, *assets), keys[0], keys[-1], instance)
+    made = {
+        (name, path.name): ProcessorState.from_json(
+            find_bundle(market, name, path.name).processors_json
+        ).hash
+        for name in ("lstm", "gru")
+        for path in (market.paths.models / name).glob("2*")
+    }
+    fits = {key: state_of(market, key).hash for key in keys}
+    assert len(set(fits.values())) == 3  # at 0, 4 and 8
+    assert made == {
+        ("lstm", keys[0]): fits[keys[0]],
+        ("lstm", keys[4]): fits[keys[4]],
+        ("lstm", keys[8]): fits[keys[8]],
+        ("gru", keys[0]): fits[keys[0]],
+        ("gru", keys[6]): fits[keys[4]],
+    }
+
+
 def test_a_pin_serves_the_old_model_with_its_own_state(rolled, tmp_path, instance):
     """The scores of a pinned model equal those that its own sessions would have had."""
     keys = rolled.sessions.keys
@@ -179,6 +192,76 @@ def test_a_pin_serves_the_old_model_with_its_own_state(rolled, tmp_path, instanc
     rows = market.warehouse.read("gru_prediction", span, needed_by="the test").frame
     assert {f"{day:%Y-%m-%d}" for day in rows["as_of"]} == {keys[first]}
     assert "processors" not in not_current(market, instance)
+    # A market that never trained again has that model and no other.
+    changes = fitting(
+        {"rolling": {"window_sessions": 30, "every": 12}}, training={"retrain_every": 60}
+    )
+    once = market_of(tmp_path / "once" / "tiny", "gru", changes)
+    materialize(once, DATA, once.sessions.first, span[1], instance)
+    materialize(once, (*FITTED, *model_assets(once)), keys[first], span[1], instance)
+    expected = once.warehouse.read("gru_prediction", span, needed_by="the test").frame
+    columns = ["date", "instrument", "score"]
+    pd.testing.assert_frame_equal(rows[columns], expected[columns])
+    served = rolled.warehouse.read("gru_prediction", span, needed_by="the test").frame
+    assert not np.array_equal(rows["score"], served["score"])
+
+
+def test_the_last_good_model_serves_with_its_own_state(rolled, tmp_path, instance):
+    """The third model orders its validation the wrong way round: the second stays in force."""
+    keys = rolled.sessions.keys
+    first = rolled.sessions.position(rolled.plan.first_trained)
+    second, span = keys[first + 12], (keys[first + 24], keys[first + 25])
+    scores = []
+    for name, changes in (
+        ("judged", {"checks": {"model": {"rank_ic": "block"}}}),
+        ("pinned", {"training": {"pin": {"from": span[0], "as_of": second}}}),
+    ):
+        shutil.copytree(rolled.paths.root, tmp_path / name / "tiny")
+        market = market_of(tmp_path / name / "tiny", "gru", {**ROLLING, **changes})
+        put_on_record(market, instance)
+        materialize(market, model_assets(market), *span, instance)
+        rows = market.warehouse.read("gru_prediction", span, needed_by="the test").frame
+        assert {f"{day:%Y-%m-%d}" for day in rows["as_of"]} == {second}
+        scores.append(rows[["date", "instrument", "score"]])
+    pd.testing.assert_frame_equal(*scores)
+
+
+def test_sessions_of_a_warm_up_do_not_stop_the_first_fit(tmp_path, instance):
+    """Empty partitions before the first fit hold no state to compare it with."""
+    market = market_of(tmp_path / "tiny", "gru", ROLLING)
+    keys = market.sessions.keys
+    first = market.sessions.position(market.plan.first_trained)
+    materialize(market, DATA, keys[0], keys[first], instance)
+    # As a backfill in the UI does that begins before the first fit, by more than a rhythm.
+    materialize(market, FITTED, keys[first - 14], keys[first], instance)
+    assert market.warehouse.info("processors", keys[first - 1]).rows == 0
+    assert norm_of(state_of(market, keys[first])).centre is not None
+
+
+def test_a_market_goes_from_one_kind_of_window_to_another_and_back(tmp_path, instance):
+    """What a kind of window made is stale under the other, and current again after a run."""
+    root = tmp_path / "tiny"
+    fixed = market_of(root, "gru")
+    first = fixed.plan.first_trained
+    last = fixed.sessions.keys[fixed.sessions.position(first) + 2]
+    materialize(fixed, (*DATA, *FITTED), fixed.sessions.first, last, instance)
+    materialize(fixed, model_assets(fixed), first, last, instance)
+    before = partition_bytes(fixed)
+    moving = market_of(root, "gru", ROLLING)
+    stale = not_current(moving, instance)
+    assert set(stale) >= {"processors", "dataset_infer", "gru_model", "gru_prediction"}
+    materialize(moving, (*FITTED, *model_assets(moving)), first, last, instance)
+    # The partitions of the fixed window before the first fit stay and are not compared.
+    assert not_current(moving, instance) == {}
+    again = market_of(root, "gru")
+    materialize(again, FITTED, again.sessions.first, last, instance)
+    materialize(again, model_assets(again), first, last, instance)
+    assert not_current(again, instance) == {}
+    tables = ("dataset_infer", "dataset_learn", "gru_prediction", "gru_evaluation")
+    after = partition_bytes(again)
+    assert {n: d for n, d in after.items() if n.startswith(tables)} == {
+        n: d for n, d in before.items() if n.startswith(tables)
+    }
 
 
 def test_restated_bars_make_stale_the_states_that_were_fitted_on_them(rolled, tmp_path, instance):
@@ -207,9 +290,15 @@ def test_refit_makes_all_states_anew(rolled, tmp_path):
     shutil.copytree(rolled.paths.root, tmp_path / "tiny")
     market = market_of(tmp_path / "tiny", "gru", ROLLING)
     before = partition_bytes(market)
+    # Damage a state, and date all of them back: each is made anew.
+    paths = sorted((market.paths.warehouse / "processors").glob("*/*.parquet"))
+    paths[3].write_bytes(paths[3].read_bytes()[:-9])
+    for path in paths:
+        os.utime(path, (0, 0))
     out = io.StringIO()
     run_refit(market, Console(file=out, width=300))
     assert partition_bytes(market) == before
+    assert all(path.stat().st_mtime > 0 for path in paths)
     assert f"fitted for {market.plan.first_trained}" in out.getvalue()
 
 
@@ -246,6 +335,14 @@ def test_newer_samples_weigh_more(rolled):
         ({"fit": "expanding"}, "belong to `fit: fixed`"),
         ({"fit": "fixed", "fit_end": None}, "fit_start and fit_end are missing"),
         ({"fit": {"rolling": {"window": 3}}, **NO_BOUNDS}, "rolling needs window_sessions"),
+        (
+            {
+                "fit": "expanding",
+                "infer_processors": [{"RobustZScoreNorm": {"fit_end_time": "2020-02-02"}}],
+                **NO_BOUNDS,
+            },
+            "fit_end_time would fix the window of one processor",
+        ),
     ],
 )
 def test_a_fit_that_cannot_be_is_refused(tmp_path, dataset, message):
@@ -260,100 +357,15 @@ def test_a_fixed_window_is_what_an_absent_fit_means(tmp_path):
     assert [s.config_hash for s in stages(market)] == [s.config_hash for s in stages(said)]
 
 
-class TurnoverSignal:
-    """Bars whose volume orders the next returns, and is ten times as large from one session on.
-
-    The score of decision t is the log of the volume of t: its correlation with the return from
-    t+1 to t+2 is `RHO` by construction.
-    """
-
-    RHO, NAMES = 0.5, 30
-
-    def __init__(self, sessions, switch):
-        rng = np.random.default_rng(11)
-        shape = (len(sessions.keys), self.NAMES)
-        signal, noise = rng.normal(size=shape), rng.normal(size=shape)
-        returns = np.zeros(shape)  # of the close of t on the close before
-        returns[2:] = 0.01 * (self.RHO * signal[:-2] + np.sqrt(1 - self.RHO**2) * noise[2:])
-        base = np.where(np.arange(shape[0]) < sessions.position(switch), 1e6, 1e7)[:, None]
-        self._close = 100 * np.exp(np.cumsum(returns, axis=0))
-        self._volume = np.round(base * np.exp(0.1 * signal))
-        self._keys = sessions.keys
-
-    def fetch(self, keys):
-        """The bars of some sessions."""
-        at = [self._keys.index(key) for key in keys]
-        close, volume = self._close[at].ravel(), self._volume[at].ravel()
-        return pd.DataFrame(
-            {
-                "date": np.repeat(list(keys), self.NAMES),
-                "instrument": np.tile([f"N{i:02d}" for i in range(self.NAMES)], len(at)),
-                "open": close,
-                "high": close,
-                "low": close,
-                "close": close,
-                "volume": volume,
-                "amount": close * volume,
-                "adj_ratio": 1.0,
-            }
-        )
-
-
-@pytest.mark.parametrize("fit", ["fixed", "rolling"])
-def test_a_change_of_scale_costs_a_fixed_window_the_signal(tmp_path, instance, fit):
-    """Volumes become tenfold: a fixed window clips all of them to one value from then on."""
-    processors = [{"RobustZScoreNorm": {"clip_outlier": True}}, "Fillna"]
-    bounds = {"fit_start": "2020-01-03", "fit_end": "2020-03-02"}
-    dataset = {"fit": {"rolling": {"window_sessions": 20}}, **NO_BOUNDS}
-    if fit == "fixed":
-        dataset = {"fit": "fixed", **bounds}
-    changes = {
-        "market": {"end": "2020-07-31"},
-        "features": {"set": {"features": {"V": "$volume"}}},
-        "dataset": {**dataset, "infer_processors": processors, "step_len": 2},
-        "training": {
-            "first_trained": "2020-06-26",
-            "window_sessions": 60,
-            "valid_sessions": 10,
-            "retrain_every": 60,
-        },
-        "models": {"gru": {"lr": 0.02, "n_epochs": 20, "early_stop": 20}},
-        "checks": {
-            "model": {"varied": "warn"},
-            "predictions": {"varied": "warn"},
-            "features": {"nan_share": "warn"},
-        },
-        "evaluation": {"quantiles": 2},
-    }
-    plain = market_of(tmp_path / "tiny", "gru", changes)
-    source = TurnoverSignal(plain.sessions, switch="2020-03-16")
-    market = Market(plain.config, root=plain.paths.root, source=source)
-    assets = [s.name for s in stages(market) if s.tables and s.first is None]
-    assets += [] if fit == "rolling" else ["processors"]
-    materialize(market, assets, market.sessions.first, market.sessions.keys[-1], instance)
-    later = [s.name for s in stages(market) if s.tables and s.first is not None]
-    first = market.plan.first_trained
-    materialize(market, later, first, market.sessions.keys[-1], instance)
-    keys = market.sessions.between(first, market.sessions.keys[-1])
-    rows = market.warehouse.read("gru_evaluation", keys, needed_by="the test").frame
-    ic = rows["ic"].dropna()
-    if fit == "fixed":
-        assert rows["ic"].isna().all() or abs(ic.mean()) < 0.1
-    else:
-        assert len(ic) >= 20
-        error = ic.std(ddof=1) / np.sqrt(len(ic))
-        assert abs(ic.mean() - TurnoverSignal.RHO) < 3 * error + 0.03
-
-
-def test_the_page_of_a_fit_has_its_figures(tmp_path, instance):
-    """The first fit has no shift yet; a missing number is a dash, which JSON can hold."""
-    market = market_of(tmp_path / "tiny", "gru", ROLLING)
-    first = market.plan.first_trained
-    materialize(market, DATA, market.sessions.first, first, instance)
-    materialize(market, ("processors",), first, first, instance)
-    event = instance.get_latest_materialization_event(dg.AssetKey("processors"))
-    records = event.asset_materialization.metadata["columns"].records
-    norm = norm_of(state_in_force(market, first, "the test"))
-    assert [r.data["column"] for r in records] == [name for _, name in norm.columns]
-    assert [r.data["centre"] for r in records] == [f"{c:.6g}" for c in norm.centre]
-    assert {r.data["shift"] for r in records} == {"–"}
+@pytest.mark.parametrize(("most", "passed"), [(0.01, False), (100, True)])
+def test_the_check_of_a_fit_warns_of_a_shift(rolled, tmp_path, instance, most, passed):
+    """The second fit is compared with the state before it."""
+    changes = {**ROLLING, "checks": {"dataset": {"max_drift": most}}}
+    shutil.copytree(rolled.paths.root, tmp_path / "tiny")
+    market = market_of(tmp_path / "tiny", "gru", changes)
+    keys = market.sessions.keys
+    anchor = keys[market.sessions.position(market.plan.first_trained) + 12]
+    materialize(market, ["processors"], anchor, anchor, instance)
+    key = dg.AssetCheckKey(dg.AssetKey("processors"), "drift")
+    check = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
+    assert check.event.dagster_event.asset_check_evaluation_data.passed is passed
