@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from pipelines.market.input_versions import features_read
-from pipelines.market.market import Market
+from pipelines.market.dataset import Dataset
 from pipelines.market.stage import ColumnRef
 
 Lineage: TypeAlias = dict[str, tuple[ColumnRef, ...]]
@@ -19,54 +18,54 @@ Lineage: TypeAlias = dict[str, tuple[ColumnRef, ...]]
 _VWAP_FROM = {"amount": ("amount", "volume"), "typical": ("high", "low", "close")}
 
 
-def bar_columns(market: Market, fields: Iterable[str]) -> list[str]:
+def bar_columns(dataset: Dataset, fields: Iterable[str]) -> list[str]:
     """The columns of `ohlcv` behind adjusted fields, in the order of the table."""
     sources = {"adj_factor"}
     for field in fields:
-        sources |= set(_VWAP_FROM[market.config.market.vwap] if field == "vwap" else (field,))
+        sources |= set(_VWAP_FROM[dataset.spec.vwap] if field == "vwap" else (field,))
     order = ("open", "high", "low", "close", "volume", "amount", "adj_factor")
     return [name for name in order if name in sources]
 
 
-def feature_lineage(market: Market) -> Lineage:
+def feature_lineage(dataset: Dataset) -> Lineage:
     """`alpha158`: each feature from the bar columns that its expression reads."""
     from rnn_core.features import parse
 
     return _lineage(
         {
-            name: {"ohlcv": bar_columns(market, parse(formula).fields)}
-            for name, formula in market.feature_formulas.items()
+            name: {"ohlcv": bar_columns(dataset, parse(formula).fields)}
+            for name, formula in dataset.feature_formulas.items()
         }
         | {"member": {"ohlcv": ["member"]}}
     )
 
 
-def label_lineage(market: Market) -> Lineage:
+def label_lineage(dataset: Dataset) -> Lineage:
     """`label`: the return from the bar columns of its expression."""
-    return _lineage({"label": {"ohlcv": bar_columns(market, market.label.fields)}})
+    return _lineage({"label": {"ohlcv": bar_columns(dataset, dataset.label_expression.fields)}})
 
 
-def infer_lineage(market: Market) -> Lineage:
+def infer_lineage(dataset: Dataset) -> Lineage:
     """`dataset_infer`: each column from the feature of the same name."""
-    names = ("member", *market.dataset_columns)
-    return _lineage({name: {"alpha158": [name]} for name in names})
+    names = ("member", *dataset.columns)
+    return _lineage({name: {dataset.features: [name]} for name in names})
 
 
-def learn_lineage(market: Market) -> Lineage:
+def learn_lineage(dataset: Dataset) -> Lineage:
     """`dataset_learn`: the labels, for members that have features."""
-    label_sources = {"label": ["label"], features_read(market): ["member"]}
+    sources = {dataset.label: ["label"], dataset.features_read: ["member"]}
     return _lineage(
-        {"label": label_sources, "raw_label": label_sources, "decision_date": {"label": ["label"]}}
+        {"label": sources, "raw_label": sources, "decision_date": {dataset.label: ["label"]}}
     )
 
 
-def prediction_lineage(market: Market, model: str) -> Lineage:
+def prediction_lineage(dataset: Dataset, model: str) -> Lineage:
     """`{model}_prediction`: the score from the model in force and the features that it reads."""
     return _lineage(
         {
             "score": {
                 f"{model}_model": ["fingerprint"],
-                features_read(market): list(market.dataset_columns),
+                dataset.features_read: list(dataset.columns),
             },
             "as_of": {f"{model}_model": ["as_of"]},
             "fingerprint": {f"{model}_model": ["fingerprint"]},
@@ -74,9 +73,9 @@ def prediction_lineage(market: Market, model: str) -> Lineage:
     )
 
 
-def evaluation_lineage(model: str, columns: Iterable[str]) -> Lineage:
+def evaluation_lineage(model: str, labels: Iterable[str], columns: Iterable[str]) -> Lineage:
     """`{model}_evaluation`: every figure from scores and raw labels."""
-    sources = {f"{model}_prediction": ["score"], "label": ["label"]}
+    sources = {f"{model}_prediction": ["score"], **{label: ["label"] for label in labels}}
     return _lineage({name: sources for name in columns if name not in ("decision_date", "as_of")})
 
 

@@ -3,10 +3,16 @@
 Partition D scores the predictions of the decision whose labels matured at D. Without predictions
 (warm-up, or a session that was never run) the partition has no row, and its status says so;
 `rnn-pipelines status` names those that should have one.
+
+A model of a dataset with another label than the default one is measured on the default label, too,
+so that all models of a market have one common measure: in a table of its own,
+`{name}_evaluation_common`, since the decision whose default label matured at D is another one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +22,10 @@ from pipelines.assets.checks import ic_decay
 from pipelines.assets.column_lineage import evaluation_lineage
 from pipelines.assets.partitions import chunks
 from pipelines.config.models import ModelSpec
+from pipelines.market.dataset import Dataset
 from pipelines.market.input_versions import evaluation_inputs
 from pipelines.market.market import Market
-from pipelines.market.stage import Check, Kind, Run, Stage
+from pipelines.market.stage import Check, Kind, Run, Stage, Version
 from pipelines.warehouse.schemas import evaluation_table
 
 CODE_VERSION = "2"
@@ -27,22 +34,28 @@ CODE_VERSION = "2"
 def evaluation_stage(market: Market, spec: ModelSpec) -> Stage:
     """The stage `{name}_evaluation`."""
     quantiles, checks = market.config.evaluation.quantiles, market.config.checks.evaluation
+    labels = market.labels_of(spec.name)
     name = f"{spec.name}_evaluation"
     table = evaluation_table(quantiles).named(name)
+    common = replace(
+        table.named(f"{name}_common"),
+        description="Scores of the predictions on the label of the default dataset.",
+    )
 
     def make(run: Run) -> None:
         for keys in chunks(run.keys):
-            _evaluate(run, spec, keys)
+            _evaluate(run, spec, labels, keys)
         _check_decay(run)
 
     return Stage(
         name=name,
         kind=Kind.EVALUATION,
         model=spec.name,
-        tables=(table,),
-        deps=(f"{spec.name}_prediction", "label"),
+        dataset=labels[0].name,
+        tables=(table, common)[: len(labels)],
+        deps=(f"{spec.name}_prediction", *(dataset.label for dataset in labels)),
         first=market.plan.first_trained,
-        inputs=lambda key, versions: evaluation_inputs(market, spec.name, key, versions),
+        inputs=lambda key, versions: evaluation_inputs(labels, spec.name, key, versions),
         make=make,
         code_version=CODE_VERSION,
         config={"quantiles": quantiles},
@@ -51,7 +64,7 @@ def evaluation_stage(market: Market, spec: ModelSpec) -> Stage:
             f"of {quantiles} score quantiles."
         ),
         kinds=("python", "parquet"),
-        lineage=evaluation_lineage(spec.name, table.names),
+        lineage=evaluation_lineage(spec.name, [d.label for d in labels], table.names),
         checks=(
             Check(
                 "ic_decay",
@@ -80,55 +93,60 @@ def _check_decay(run: Run) -> None:
     run.check(last, ic_decay(recent, checks.min_recent_rank_ic, enough))
 
 
-def _evaluate(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
-    """Write the evaluations of a chunk of sessions."""
-    from rnn_core.evaluation import evaluate_session
-
-    market, warehouse, table = run.market, run.market.warehouse, run.stage.tables[0]
-    name = f"{spec.name}_prediction"
-    labels = warehouse.read("label", keys, needed_by=run.stage.name)
-    decisions = {key: market.decision_of(key) for key in keys}
-    # Only decisions whose prediction is stored are read; the others get no row.
+def _evaluate(run: Run, spec: ModelSpec, labels: Sequence[Dataset], keys: tuple[str, ...]) -> None:
+    """Write the evaluations of a chunk of sessions, on each label."""
+    warehouse, name, needed_by = run.market.warehouse, f"{spec.name}_prediction", run.stage.name
     stored_keys = set(warehouse.sessions(name))
-    decision_keys = [d for d in decisions.values() if d in stored_keys]
+    # Only decisions whose prediction is stored are read; the others get no row.
+    asked_keys = {dataset.decision_of(key) for dataset in labels for key in keys}
+    decision_keys = sorted(key for key in asked_keys if key in stored_keys)
     predictions = (
-        warehouse.read(name, decision_keys, needed_by=run.stage.name) if decision_keys else None
+        warehouse.read(name, decision_keys, needed_by=needed_by) if decision_keys else None
     )
     scores = _by_session(predictions.frame) if predictions else {}
-    returns = _by_session(labels.frame)
-    versions = {"label": labels.digests, name: predictions.digests if predictions else {}}
-    for key, decision in decisions.items():
-        frame = table.empty()
-        status = "ok"
-        figures: dict[str, Any] = {}
-        if key < market.plan.first_trained:
-            status = f"warm-up: the first trained session is {market.plan.first_trained}"
-        elif decision is None or decision not in scores:
-            status = f"no prediction was made for the decision of {decision or 'the warm-up'}"
-        elif key not in returns:
-            status = f"no label of {decision} matured"
-        else:
-            score_rows, label_rows = scores[decision], returns[key]
-            # Scores of the decision meet the returns that matured at this session.
-            row = evaluate_session(
-                score_rows.set_index("instrument")["score"],
-                label_rows.set_index("instrument")["label"],
-                quantiles=market.config.evaluation.quantiles,
-            )
-            as_of = score_rows["as_of"].iloc[0]
-            frame = pd.DataFrame(
-                [
-                    {
-                        "decision_date": pd.Timestamp(decision),
-                        "as_of": as_of,
-                        **row,
-                        **_seed_ics(score_rows, label_rows),
-                    }
-                ]
-            )
-            figures = {"ic": row["ic"], "rank_ic": row["rank_ic"], "n": row["n"]}
-        info = warehouse.write(table, table.name, key, frame, run.provenance(key, versions, status))
-        run.done(key, info, decision_date=decision or "none", **_finite(figures))
+    matured = {d.label: warehouse.read(d.label, keys, needed_by=needed_by) for d in labels}
+    versions: dict[str, Mapping[str, Version]] = {
+        name: predictions.digests if predictions else {},
+        **{label: rows.digests for label, rows in matured.items()},
+    }
+    # The model's own label comes last: its table is what the record tells of.
+    for table, dataset in reversed(list(zip(run.stage.tables, labels, strict=True))):
+        returns = _by_session(matured[dataset.label].frame)
+        for key in keys:
+            decision = dataset.decision_of(key)
+            row, status = _session(run.market, key, decision, scores, returns.get(key))
+            frame = table.empty() if row is None else pd.DataFrame([row])
+            provenance = run.provenance(key, versions, status)
+            info = warehouse.write(table, table.name, key, frame, provenance)
+            if table is run.stage.tables[0]:
+                figures = {} if row is None else {n: row[n] for n in ("ic", "rank_ic", "n")}
+                run.done(key, info, decision_date=decision or "none", **_finite(figures))
+
+
+def _session(
+    market: Market,
+    key: str,
+    decision: str | None,
+    scores: Mapping[str, pd.DataFrame],
+    returns: pd.DataFrame | None,
+) -> tuple[dict[str, Any] | None, str]:
+    """The evaluation of a decision by the returns that matured at a session, and the status."""
+    from rnn_core.evaluation import evaluate_session
+
+    if key < market.plan.first_trained:
+        return None, f"warm-up: the first trained session is {market.plan.first_trained}"
+    if decision is None or decision not in scores:
+        return None, f"no prediction was made for the decision of {decision or 'the warm-up'}"
+    if returns is None:
+        return None, f"no label of {decision} matured"
+    rows = scores[decision]
+    figures = evaluate_session(
+        rows.set_index("instrument")["score"],
+        returns.set_index("instrument")["label"],
+        quantiles=market.config.evaluation.quantiles,
+    )
+    facts = {"decision_date": pd.Timestamp(decision), "as_of": rows["as_of"].iloc[0]}
+    return {**facts, **figures, **_seed_ics(rows, returns)}, "ok"
 
 
 def _seed_ics(scored: pd.DataFrame, matured: pd.DataFrame) -> dict[str, list[float] | None]:

@@ -1,4 +1,4 @@
-"""`alpha158` and `label`: features of a session's bars, and the return that matured with them.
+"""`alpha158` and `label` of a dataset: features of a session's bars, and the return that matured.
 
 Both read their look-back from the warehouse, which first confirms that every session of the
 look-back is stored. In strict semantics a session's features have the same bits whatever range they
@@ -21,9 +21,10 @@ from pipelines.assets.partitions import chunks
 from pipelines.bars.adjustment import load_bars
 from pipelines.config.features import identity
 from pipelines.errors import SourceError, WarehouseError
+from pipelines.market.dataset import Dataset, features_settings, label_settings
 from pipelines.market.input_versions import (
-    alpha158_inputs,
     feature_window,
+    features_inputs,
     label_inputs,
     label_window,
 )
@@ -31,16 +32,18 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.warehouse.arrow_rows import Rows, columns_of, from_columns
 from pipelines.warehouse.partition_file import Provenance
-from pipelines.warehouse.schemas import LABEL, Table, feature_table
+from pipelines.warehouse.schemas import LABEL, feature_table
 from rnn_core.features.operators import UNBOUNDED
 
 CODE_VERSION = "1"
 
 
-def alpha158_stage(market: Market) -> Stage:
-    """The stage `alpha158`."""
+def features_stage(market: Market, dataset: Dataset) -> Stage:
+    """The stage of the features of a dataset: `alpha158`, or `{name}_features`."""
     table = feature_table(
-        "alpha158", "The configured features of every bar, float32.", market.feature_formulas
+        dataset.features,
+        "The configured features of every bar, float32.",
+        dataset.feature_formulas,
     )
 
     checks = market.config.checks.features
@@ -48,29 +51,30 @@ def alpha158_stage(market: Market) -> Stage:
     def make(run: Run) -> None:
         # `shares` carries a figure of each session from the generator to its record.
         shares: dict[str, float] = {}
-        history = _recent_shares(run)
+        history = _recent_shares(run, dataset)
         parts = (
             part
             for keys in chunks(run.keys)
-            for part in feature_partitions(run, table, keys, shares, history)
+            for part in feature_partitions(run, dataset, keys, shares, history)
         )
         # The parts are a generator: each chunk is computed when its first session is written.
         for key, info in market.warehouse.write_each(table, table.name, parts):
             run.done(key, info, nan_share=shares.pop(key))
 
     return Stage(
-        name="alpha158",
+        name=dataset.features,
         kind=Kind.DATA,
+        dataset=dataset.name,
         group="features",
         tables=(table,),
         deps=("ohlcv",),
         code_version=CODE_VERSION,
-        inputs=lambda key, versions: alpha158_inputs(market, key, versions),
+        inputs=lambda key, versions: features_inputs(dataset, key, versions),
         make=make,
-        config=features_config(market),
-        description=describe_features(market),
+        config=features_settings(dataset.spec),
+        description=describe_features(dataset),
         kinds=("python", "numba", "parquet"),
-        lineage=feature_lineage(market),
+        lineage=feature_lineage(dataset),
         checks=(
             Check("finite", checks.finite, "No feature of any bar is infinite."),
             Check(
@@ -84,36 +88,23 @@ def alpha158_stage(market: Market) -> Stage:
     )
 
 
-def describe_features(market: Market) -> str:
-    """Describe the asset `alpha158` of a market for the UI."""
-    features = market.feature_set
-    name = identity(market.config.features.set)
+def describe_features(dataset: Dataset) -> str:
+    """Describe the features of a dataset for the UI."""
+    features, config = dataset.feature_set, dataset.spec.features
+    name = identity(config.set)
     text = f"the set {name}" if isinstance(name, str) else "the configured set"
     back = features.look_back
     history = "all" if back >= UNBOUNDED else f"up to {back}"
     return (
-        f"The {len(features)} features of {text} for every bar, {market.config.features.semantics} "
+        f"The {len(features)} features of {text} for every bar, {config.semantics} "
         f"semantics, from adjusted bars of this session and {history} before it. The asset keeps "
         f"this name whatever the set. The column descriptions give each formula."
     )
 
 
-def features_config(market: Market) -> dict[str, object]:
-    """The configuration that decides the bytes of the features."""
-    features = market.config.features
-    config: dict[str, object] = {
-        "set": identity(features.set),
-        "semantics": features.semantics,
-        "vwap": market.config.market.vwap,
-    }
-    if features.min_periods > 1:  # partitions without this key were made with 1
-        config["min_periods"] = features.min_periods
-    return config
-
-
 def feature_partitions(
     run: Run,
-    table: Table,
+    dataset: Dataset,
     keys: tuple[str, ...],
     shares: dict[str, float],
     history: deque[NDArray[np.float64]],
@@ -122,7 +113,7 @@ def feature_partitions(
 
     Args:
         run: the run.
-        table: the configured features.
+        dataset: the dataset.
         keys: the sessions.
         shares: receives the share of missing values of each session.
         history: shares by column [F] of the sessions before; each session adds its own.
@@ -133,20 +124,20 @@ def feature_partitions(
     from rnn_core.data import Panel
     from rnn_core.features import set_panel
 
-    market = run.market
+    market, table, name = run.market, run.stage.tables[0], run.stage.name
     # The window begins with the look-back of the first session.
-    window = market.sessions.between(feature_window(market, keys[0])[0], keys[-1])
-    bars, parts = load_bars(market, window, "alpha158")
-    if "vwap" in market.feature_set.fields:
+    window = market.sessions.between(feature_window(dataset, keys[0])[0], keys[-1])
+    bars, parts = load_bars(market, window, name)
+    if "vwap" in dataset.feature_set.fields:
         _require_vwap(bars)
     bars["member"] = parts.frame["member"].to_numpy(dtype="float64")
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(window))
     first = len(window) - len(keys)  # sessions before this one are look-back
-    config = market.config.features
+    config = dataset.spec.features
     by_session = _by_session(
         set_panel(
             panel,
-            market.feature_set,
+            dataset.feature_set,
             semantics=config.semantics,
             min_periods=config.min_periods,
         ),  # [F, N, T]
@@ -158,7 +149,7 @@ def feature_partitions(
         present = panel.present[:, t]
         block = features[:, present]  # [F, N present]
         missing = np.isnan(block).mean(axis=1) if block.size else np.zeros(len(block))  # [F]
-        _check(run, key, block, missing, history)
+        _check(run, list(dataset.feature_formulas), key, block, missing, history)
         history.append(missing)
         shares[key] = round(float(missing.mean()), 6)
         member = panel.fields["member"][present, t] == 1.0
@@ -166,24 +157,24 @@ def feature_partitions(
         yield key, rows, run.provenance(key, {"ohlcv": parts.digests})
 
 
-def _recent_shares(run: Run) -> deque[NDArray[np.float64]]:
+def _recent_shares(run: Run, dataset: Dataset) -> deque[NDArray[np.float64]]:
     """Shares of missing values by column of the stored sessions before a run, oldest first.
 
     Features of another set do not count.
     """
-    market, columns = run.market, list(run.market.feature_formulas)
+    market, name, columns = run.market, run.stage.name, list(dataset.feature_formulas)
     length = market.config.checks.features.history_sessions
     history: deque[NDArray[np.float64]] = deque(maxlen=length)
     before = market.sessions.window(run.keys[0], length + 1)[:-1]
-    stored_keys = set(market.warehouse.sessions("alpha158"))
+    stored_keys = set(market.warehouse.sessions(name))
     keys = [key for key in before if key in stored_keys]
     if keys:
         try:
             rows = market.warehouse.read(
-                "alpha158", keys, needed_by="alpha158 (its check)", columns=columns
+                name, keys, needed_by=f"{name} (its check)", columns=columns
             ).frame
         except WarehouseError as error:
-            run.log.info(f"alpha158: no history to compare with ({error})")
+            run.log.info(f"{name}: no history to compare with ({error})")
             return history
         by_day = rows[columns].isna().groupby(rows["date"]).mean()
         history.extend(by_day.to_numpy(dtype=np.float64))
@@ -192,13 +183,13 @@ def _recent_shares(run: Run) -> deque[NDArray[np.float64]]:
 
 def _check(
     run: Run,
+    columns: list[str],
     key: str,
     block: NDArray[np.float32],
     missing: NDArray[np.float64],
     history: deque[NDArray[np.float64]],
 ) -> None:
     """Check a session's features [F, N] for infinite and missing values."""
-    columns = list(run.market.feature_formulas)
     infinite = np.isinf(block).sum(axis=1)  # [F]
     usual = np.asarray(history).mean(axis=0) if history else None
     run.check(
@@ -230,61 +221,64 @@ def _require_vwap(bars: pd.DataFrame) -> None:
         )
 
 
-def label_stage(market: Market) -> Stage:
-    """The stage `label`."""
-    features = market.config.features
+def label_stage(market: Market, dataset: Dataset) -> Stage:
+    """The stage of the labels of a dataset: `label`, or `{name}_label`."""
     return Stage(
-        name="label",
+        name=dataset.label,
         kind=Kind.DATA,
+        dataset=dataset.name,
         group="features",
-        tables=(LABEL,),
+        tables=(LABEL.named(dataset.label),),
         deps=("ohlcv",),
         code_version=CODE_VERSION,
-        inputs=lambda key, versions: label_inputs(market, key, versions),
-        make=write_labels,
-        config={"label": features.label, "vwap": market.config.market.vwap},
+        inputs=lambda key, versions: label_inputs(dataset, key, versions),
+        make=lambda run: write_labels(run, dataset),
+        config=label_settings(dataset.spec),
         description=(
-            f"{LABEL.description} `{features.label}` of the decision {market.label_lag} sessions "
-            f"before; a name without the closes that it needs has no row."
+            f"{LABEL.description} `{dataset.spec.features.label}` of the decision "
+            f"{dataset.label_lag} sessions before; a name without the closes that it needs has no "
+            f"row."
         ),
         kinds=("python", "parquet"),
-        lineage=label_lineage(market),
+        lineage=label_lineage(dataset),
     )
 
 
-def write_labels(run: Run) -> None:
+def write_labels(run: Run, dataset: Dataset) -> None:
     """Compute and write the labels that matured at the sessions of a run."""
-    market = run.market
-    parts = (part for keys in chunks(run.keys) for part in label_partitions(run, keys))
-    for key, info in market.warehouse.write_each(LABEL, LABEL.name, parts):
-        run.done(key, info, decision_date=market.decision_of(key) or "none")
+    table = run.stage.tables[0]
+    parts = (part for keys in chunks(run.keys) for part in label_partitions(run, dataset, keys))
+    for key, info in run.market.warehouse.write_each(table, table.name, parts):
+        run.done(key, info, decision_date=dataset.decision_of(key) or "none")
 
 
-def label_partitions(run: Run, keys: tuple[str, ...]) -> Iterator[tuple[str, Rows, Provenance]]:
+def label_partitions(
+    run: Run, dataset: Dataset, keys: tuple[str, ...]
+) -> Iterator[tuple[str, Rows, Provenance]]:
     """Compute the partitions of consecutive sessions together, when the first is asked for."""
     from rnn_core.data import Panel
     from rnn_core.features import expression_panel
 
-    market, sessions = run.market, run.market.sessions
-    window = sessions.between(label_window(market, keys[0])[0], keys[-1])
-    bars, parts = load_bars(market, window, "label")
+    table, sessions = run.stage.tables[0], run.market.sessions
+    window = sessions.between(label_window(dataset, keys[0])[0], keys[-1])
+    bars, parts = load_bars(run.market, window, run.stage.name)
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(window))
-    values = expression_panel(panel, market.label, semantics="strict")  # [N, T]
+    values = expression_panel(panel, dataset.label_expression, semantics="strict")  # [N, T]
     instruments = panel.instruments.to_numpy(dtype=object)
     position = {key: t for t, key in enumerate(window)}
     for key in keys:
         versions = {"ohlcv": parts.digests}
-        decision = market.decision_of(key)
+        decision = dataset.decision_of(key)
         if decision is None:
-            yield key, LABEL.empty(), run.provenance(key, versions, no_label_yet(market))
+            yield key, table.empty(), run.provenance(key, versions, no_label_yet(dataset))
             continue
         column = values[:, position[decision]].astype("float32")  # [N]
         has_label = np.isfinite(column)
         dates = np.full(int(has_label.sum()), decision, dtype="datetime64[D]")
-        rows = from_columns(LABEL, [instruments[has_label], dates, column[has_label]])
+        rows = from_columns(table, [instruments[has_label], dates, column[has_label]])
         yield key, rows, run.provenance(key, versions)
 
 
-def no_label_yet(market: Market) -> str:
+def no_label_yet(dataset: Dataset) -> str:
     """The status of sessions at which no decision's label has matured."""
-    return f"warm-up: the first label matures at {market.sessions.keys[market.label_lag]}"
+    return f"warm-up: the first label matures at {dataset.sessions.keys[dataset.label_lag]}"

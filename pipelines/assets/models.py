@@ -21,12 +21,10 @@ from pipelines.config.models import ModelSpec
 from pipelines.config.types import Severity
 from pipelines.errors import ModelNotTrainedError, ProcessorStateError
 from pipelines.instance.progress import progress
+from pipelines.market.dataset import Dataset
 from pipelines.market.input_versions import (
-    PROCESSORS,
     bundle_in_force,
     bundles_passed_over,
-    features_read,
-    labels_read,
     model_inputs,
 )
 from pipelines.market.market import Market
@@ -61,17 +59,18 @@ def model_stage(market: Market, spec: ModelSpec) -> Stage:
     that a change of the pin touches only the sessions whose bundle changes.
     """
     training, plan = market.config.training, market.plan_of(spec.name)
-    networks = len(seeds_of(market, spec))
+    networks, dataset = len(seeds_of(market, spec)), market.dataset_of(spec.name)
     name = f"{spec.name}_model"
     return Stage(
         name=name,
         kind=Kind.MODEL,
         model=spec.name,
+        dataset=dataset.name,
         tables=(MODEL.named(name),),
         deps=(
-            features_read(market),
-            labels_read(market),
-            *(() if market.fit_plan is None else (PROCESSORS,)),
+            dataset.features_read,
+            dataset.labels_read,
+            *(() if dataset.fit_plan is None else (dataset.processors,)),
         ),
         first=plan.first_trained,
         inputs=lambda key, versions: model_inputs(spec.name, key, versions),
@@ -117,7 +116,7 @@ def _checks(market: Market) -> tuple[Check, ...]:
 def make_models(run: Run, spec: ModelSpec) -> None:
     """Train the anchors of a run and point every session to the model in force."""
     market, plan = run.market, run.market.plan_of(spec.name)
-    processors = _processors_hash(market)
+    processors = _processors_hash(market, market.dataset_of(spec.name))
     for key in run.keys:
         anchor = plan.anchor(key)
         if anchor is None:
@@ -202,16 +201,16 @@ def _require_same_configuration(run: Run, spec: ModelSpec, anchor: str, key: str
         )
 
 
-def _processors_hash(market: Market) -> str | None:
+def _processors_hash(market: Market, dataset: Dataset) -> str | None:
     """Hash of the processor state that every model must have been trained with.
 
     None if the fit window moves, so that each model has a state of its own, or if there is no
     state, which a training refuses.
     """
-    if market.fit_plan is not None:
+    if dataset.fit_plan is not None:
         return None
     try:
-        return load_state(market).hash
+        return load_state(market, dataset).hash
     except ProcessorStateError:
         return None
 

@@ -14,7 +14,8 @@ from pipelines.assets.column_lineage import prediction_lineage
 from pipelines.assets.partitions import chunks
 from pipelines.config.models import ModelSpec
 from pipelines.errors import ProcessorStateError
-from pipelines.market.input_versions import features_read, prediction_inputs, serving_window
+from pipelines.market.dataset import Dataset
+from pipelines.market.input_versions import prediction_inputs, serving_window
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage, Version
 from pipelines.training.processors import ProcessorState, load_state
@@ -31,25 +32,26 @@ CODE_VERSION = "2"
 
 def prediction_stage(market: Market, spec: ModelSpec) -> Stage:
     """The stage `{name}_prediction`."""
-    checks = market.config.checks.predictions
+    checks, dataset = market.config.checks.predictions, market.dataset_of(spec.name)
     name = f"{spec.name}_prediction"
     return Stage(
         name=name,
         kind=Kind.PREDICTION,
         model=spec.name,
+        dataset=dataset.name,
         tables=(PREDICTION.named(name),),
-        deps=(f"{spec.name}_model", features_read(market)),
+        deps=(f"{spec.name}_model", dataset.features_read),
         first=market.plan.first_trained,
-        inputs=lambda key, versions: prediction_inputs(market, spec.name, key, versions),
+        inputs=lambda key, versions: prediction_inputs(dataset, spec.name, key, versions),
         make=lambda run: make_predictions(run, spec),
         code_version=CODE_VERSION,
-        config={"step_len": market.config.dataset.step_len},
+        config={"step_len": dataset.config.step_len},
         description=(
-            f"{PREDICTION.description} Windows of {market.config.dataset.step_len} sessions that "
+            f"{PREDICTION.description} Windows of {dataset.config.step_len} sessions that "
             f"end at this one, scored by the {spec.name} model in force."
         ),
         kinds=("python", "pytorch", "parquet"),
-        lineage=prediction_lineage(market, spec.name),
+        lineage=prediction_lineage(dataset, spec.name),
         checks=(
             Check(
                 "coverage",
@@ -75,7 +77,7 @@ def make_predictions(run: Run, spec: ModelSpec) -> None:
 def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
     """Score a chunk of sessions; a session without a model in force gets an empty partition."""
     market, warehouse, name = run.market, run.market.warehouse, run.stage.name
-    table = f"{spec.name}_model"
+    table, dataset = f"{spec.name}_model", market.dataset_of(spec.name)
     warm_up = [key for key in keys if key < market.plan.first_trained]
     due_keys = keys[len(warm_up) :]
     # Sessions before the first training have no model, and a pointer only where one was made.
@@ -93,27 +95,27 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
     digests = dict[str, Version]()
     versions: dict[str, Mapping[str, Version]] = {
         table: models.digests,
-        features_read(market): digests,
+        dataset.features_read: digests,
     }
     for key in due_keys:
         if key not in pointers:
-            window = serving_window(market, key)
-            digests |= warehouse.digests(features_read(market), window, needed_by=name)
+            window = serving_window(dataset, key)
+            digests |= warehouse.digests(dataset.features_read, window, needed_by=name)
             status = "no model in force has passed its checks"
             _write(run, key, PREDICTION.empty(), run.provenance(key, versions, status))
     if not scored_keys:
         return
-    members = _members(market, scored_keys)
+    members = _members(market, dataset, scored_keys)
     as_of = {key: f"{pointers[key].as_of:%Y-%m-%d}" for key in scored_keys}
     # One read covers the windows of the sessions that one state normalises: with a fixed fit window
     # all of them, with a moving one those of a model.
-    for _, part in groupby(scored_keys, lambda key: market.fit_plan and as_of[key]):
+    for _, part in groupby(scored_keys, lambda key: dataset.fit_plan and as_of[key]):
         part_keys = tuple(part)
-        state = _state_of(market, spec, as_of[part_keys[0]], f"{name} of {part_keys[0]}")
-        span = market.sessions.between(serving_window(market, part_keys[0])[0], part_keys[-1])
-        features = features_for(market, span, state, name)
+        state = _state_of(market, dataset, spec, as_of[part_keys[0]], f"{name} of {part_keys[0]}")
+        span = market.sessions.between(serving_window(dataset, part_keys[0])[0], part_keys[-1])
+        features = features_for(market, dataset, span, state, name)
         digests |= features.digests
-        sampler = serving_windows(market, features, part_keys)
+        sampler = serving_windows(dataset, features, part_keys)
         for key in part_keys:
             # A session at a time: those before one that a blocking check stops are written.
             fingerprint = str(pointers[key].fingerprint)
@@ -136,10 +138,12 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
             )
 
 
-def _state_of(market: Market, spec: ModelSpec, as_of: str, needed_by: str) -> ProcessorState:
+def _state_of(
+    market: Market, dataset: Dataset, spec: ModelSpec, as_of: str, needed_by: str
+) -> ProcessorState:
     """The state that a model is served with: its own, or the fixed one, which must be the same."""
-    if market.fit_plan is None:
-        return load_state(market)
+    if dataset.fit_plan is None:
+        return load_state(market, dataset)
     bundle = require_bundle(market, spec.name, as_of, needed_by)
     return ProcessorState.from_json(bundle.processors_json)
 
@@ -153,10 +157,10 @@ def _write(
     run.done(key, info, **metadata)
 
 
-def _members(market: Market, keys: Sequence[str]) -> dict[str, int]:
+def _members(market: Market, dataset: Dataset, keys: Sequence[str]) -> dict[str, int]:
     """Count members with a bar by session, those that infer processors drop included."""
     rows = market.warehouse.read(
-        "alpha158", keys, needed_by="predictions (their coverage)", columns=["member"]
+        dataset.features, keys, needed_by="predictions (their coverage)", columns=["member"]
     ).frame
     counts = rows[rows["member"]]["date"].value_counts()
     return {key: int(counts.get(pd.Timestamp(key), 0)) for key in keys}
@@ -192,7 +196,8 @@ def _session_scores(
     windows = sampler.between(day, day)
     # The newest validation decision has the newest label that the model learned from.
     newest_label = market.sessions.keys[
-        market.sessions.position(bundle.manifest["valid"][1]) + market.label_lag
+        market.sessions.position(bundle.manifest["valid"][1])
+        + market.dataset_of(spec.name).label_lag
     ]
     run.check(key, look_ahead(key, as_of, newest_label))
     device = market.config.training.device

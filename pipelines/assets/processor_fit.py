@@ -16,16 +16,18 @@ import numpy as np
 import pandas as pd
 
 from pipelines.assets.checks import drift
+from pipelines.calendar.training_plan import TrainingPlan
 from pipelines.config.processors import build_chain, input_columns
 from pipelines.errors import PipelineError, ProcessorStateError
-from pipelines.market.input_versions import PROCESSORS, processors_inputs
+from pipelines.market.dataset import Dataset
+from pipelines.market.input_versions import processors_inputs
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.market.stage import WHOLE, Check, Kind, Run, Stage
 from pipelines.training.processors import (
-    STATE_FILE,
     ProcessorState,
     processors_settings,
     save_state,
+    state_file,
     states_in_force,
     stored_state,
     to_qlib,
@@ -39,36 +41,37 @@ from rnn_core.data.processors.fitted import CLIP, FittedNorm
 CODE_VERSION = "1"
 
 
-def processors_stage(market: Market) -> Stage:
+def processors_stage(market: Market, dataset: Dataset) -> Stage:
     """The stage `processors`: by session if the fit window moves, else fitted by command only."""
-    dataset, plan, checks = market.config.dataset, market.fit_plan, market.config.checks.dataset
-    chain = build_chain(dataset.infer_processors, dataset.any_window, group="feature")
+    config, plan, checks = dataset.config, dataset.fit_plan, market.config.checks.dataset
+    chain = build_chain(config.infer_processors, config.any_window, group="feature")
     stage = Stage(
-        name=PROCESSORS,
+        name=dataset.processors,
         kind=Kind.FITTED,
+        dataset=dataset.name,
         group="dataset",
-        deps=("alpha158", "label"),
+        deps=(dataset.features, dataset.label),
         code_version=CODE_VERSION,
-        config=processors_settings(market),
-        inputs=lambda key, versions: processors_inputs(market, key, versions),
-        make=fit_processors,
-        recorded=recorded_state,
+        config=processors_settings(dataset),
+        inputs=lambda key, versions: processors_inputs(dataset, key, versions),
+        make=lambda run: fit_processors(run, dataset),
+        recorded=lambda market: recorded_state(market, dataset),
         description=(
-            f"State of every processor, fitted on members' rows from {dataset.fit_start} to "
-            f"{dataset.fit_end}, and its hash. Refitted by the job `refit` only: partitions "
+            f"State of every processor, fitted on members' rows from {config.fit_start} to "
+            f"{config.fit_end}, and its hash. Refitted by the job `refit` only: partitions "
             f"normalised with another state are refused downstream."
         ),
         kinds=("python", "json"),
     )
-    if plan is None or dataset.fit is None:
+    if plan is None or config.fit is None:
         return stage
-    window = dataset.fit.window_sessions
+    window = config.fit.window_sessions
     return replace(
         stage,
-        tables=(PROCESSOR_STATE,),
+        tables=(PROCESSOR_STATE.named(dataset.processors),),
         first=plan.first_trained,
         recorded=None,
-        make=roll_processors,
+        make=lambda run: roll_processors(run, dataset, plan),
         description=(
             f"{PROCESSOR_STATE.description} Fitted every {plan.retrain_every} sessions from "
             f"{plan.first_trained} on, on members' rows of "
@@ -88,58 +91,54 @@ def processors_stage(market: Market) -> Stage:
     )
 
 
-def roll_processors(run: Run) -> None:
+def roll_processors(run: Run, dataset: Dataset, plan: TrainingPlan) -> None:
     """Fit the processors at the anchors of a run; the sessions between have the state before.
 
     Raises:
         MissingSessionsError: a session of a fit window, or the state of an anchor before the run,
             is not in the warehouse.
     """
-    market, plan = run.market, run.market.fit_plan
-    assert plan is not None  # noqa: S101 - the stage has partitions only then
+    warehouse, table = run.market.warehouse, run.stage.tables[0]
     for key in run.keys:
         anchor, shown = plan.anchor(key), {}
         if anchor is None:
-            write_warm_up(run, (key,))
+            write_warm_up(run, plan, (key,))
             continue
         if anchor == key:
-            state, fit, provenance = fit_state(run, key)
-            shown = _fit_figures(run, key, state, fit)
+            state, fit, provenance = fit_state(run, dataset, key)
+            shown = _fit_figures(run, dataset, key, state, fit)
             row = pd.DataFrame(
                 {
                     "as_of": [pd.Timestamp(key).date()],
-                    "fit_start": [pd.Timestamp(market.fit_sessions(key)[0]).date()],
+                    "fit_start": [pd.Timestamp(dataset.fit_sessions(key)[0]).date()],
                     "fit_end": [pd.Timestamp(key).date()],
                     "hash": [state.hash],
                     "state": [state.to_json()],
                 }
             )
         else:
-            before = market.warehouse.read(
-                PROCESSOR_STATE.name, [anchor], needed_by=f"{PROCESSORS} of {key}"
-            )
-            row = before.frame[list(PROCESSOR_STATE.names)]
-            provenance = run.provenance(key, {PROCESSORS: before.digests})
-        info = market.warehouse.write(PROCESSOR_STATE, PROCESSOR_STATE.name, key, row, provenance)
+            before = warehouse.read(table.name, [anchor], needed_by=f"{table.name} of {key}")
+            row = before.frame[list(table.names)]
+            provenance = run.provenance(key, {table.name: before.digests})
+        info = warehouse.write(table, table.name, key, row, provenance)
         facts = row.iloc[0]
         window = f"{facts['fit_start']:%Y-%m-%d} … {facts['fit_end']:%Y-%m-%d}"
         run.done(key, info, hash=facts["hash"][:16], fit_window=window, **shown)
 
 
 def _fit_figures(
-    run: Run, key: str, state: ProcessorState, raw: pd.DataFrame
+    run: Run, dataset: Dataset, key: str, state: ProcessorState, raw: pd.DataFrame
 ) -> dict[str, dg.MetadataValue]:
     """Figures of every normalised column, and its shift since the fit before, checked."""
-    market = run.market
     norm = _first_norm(state.infer)
     if norm is None:
         return {}
     steps = state.infer.processors[: state.infer.processors.index(norm)]
-    before = _norm_before(run, key)
+    before = _norm_before(run, dataset, key)
     table = figures_of_fit(norm, ProcessorChain(steps).transform(raw), before)
     if before is not None:
         shifts = {str(name): float(shift) for name, shift in table["shift"].dropna().items()}
-        run.check(key, drift(shifts, market.config.checks.dataset.max_drift))
+        run.check(key, drift(shifts, run.market.config.checks.dataset.max_drift))
     # As texts: a number that is missing has no JSON, and six digits fit the page.
     shown = table.map(lambda value: "–" if np.isnan(value) else f"{value:.6g}").reset_index()
     records = [
@@ -148,16 +147,17 @@ def _fit_figures(
     return {"columns": dg.MetadataValue.table(records)}
 
 
-def _norm_before(run: Run, key: str) -> FittedNorm | None:
+def _norm_before(run: Run, dataset: Dataset, key: str) -> FittedNorm | None:
     """The processor in force at the session before a fit; None where there is none to be read."""
-    before = run.market.sessions.back(key, 1)
+    before = dataset.sessions.back(key, 1)
     if before is None:
         return None
     try:
-        state = states_in_force(run.market, (before,), PROCESSORS).by_session[before]
+        states = states_in_force(run.market, dataset, (before,), run.stage.name)
     except PipelineError as error:
-        run.log.info(f"{PROCESSORS} of {key}: no state to compare with ({error})")
+        run.log.info(f"{run.stage.name} of {key}: no state to compare with ({error})")
         return None
+    state = states.by_session[before]
     return None if state is None else _first_norm(state.infer)
 
 
@@ -198,51 +198,52 @@ def figures_of_fit(norm: FittedNorm, raw: pd.DataFrame, before: FittedNorm | Non
     return table.rename_axis("column")
 
 
-def fit_processors(run: Run) -> None:
+def fit_processors(run: Run, dataset: Dataset) -> None:
     """Fit the processors and put their state in place.
 
     Raises:
         MissingSessionsError: a session of the fit window is not in the warehouse.
     """
     market = run.market
-    state, _, _ = fit_state(run)
-    save_state(market, state)
+    state, _, _ = fit_state(run, dataset)
+    save_state(market, dataset, state)
     run.log.info(f"processors fitted, hash {state.hash[:12]}")
-    first, last = market.fit_sessions()[0], market.fit_sessions()[-1]
+    keys = dataset.fit_sessions()
     run.publish(
         state.hash,
         hash=state.hash,
-        fit_window=f"{first} … {last}",
+        fit_window=f"{keys[0]} … {keys[-1]}",
         state=dg.MetadataValue.md(_state_table(state)),
-        path=market.warehouse.store.path(STATE_FILE),
+        path=market.warehouse.store.path(state_file(dataset)),
     )
 
 
-def recorded_state(market: Market) -> PartitionInfo | None:
+def recorded_state(market: Market, dataset: Dataset) -> PartitionInfo | None:
     """The provenance of the fitted state; None if the processors were never fitted.
 
     Raises:
         DamagedFileError: the file is damaged.
     """
     try:
-        state = stored_state(market)
+        state = stored_state(market, dataset)
     except ProcessorStateError as error:
         damaged = DamagedFileError(str(error))
         damaged.brief = getattr(error.__cause__, "brief", "")
         raise damaged from error
     if state is None:
         return None
-    provenance = Provenance(PROCESSORS, CODE_VERSION, state.config, state.inputs)
+    provenance = Provenance(dataset.processors, CODE_VERSION, state.config, state.inputs)
     return PartitionInfo(0, state.hash, provenance, state.identity)
 
 
 def fit_state(
-    run: Run, anchor: str | None = None
+    run: Run, dataset: Dataset, anchor: str | None = None
 ) -> tuple[ProcessorState, pd.DataFrame, Provenance]:
     """Fit both chains on a fit window.
 
     Args:
-        run: the run of the stage `processors`.
+        run: the run of the stage of the processors.
+        dataset: the dataset.
         anchor: the last session of a moving window; None for the fixed one.
 
     Returns:
@@ -252,29 +253,28 @@ def fit_state(
     Raises:
         MissingSessionsError: a session of the window is not in the warehouse.
     """
-    market, warehouse = run.market, run.market.warehouse
-    dataset = market.config.dataset
-    keys = market.fit_sessions(anchor)
-    window = dataset.any_window if anchor is None else (keys[0], keys[-1])
-    infer = build_chain(dataset.infer_processors, window, group="feature")
-    names = input_columns(infer, list(market.feature_formulas))
+    warehouse, config, name = run.market.warehouse, dataset.config, run.stage.name
+    keys = dataset.fit_sessions(anchor)
+    window = config.any_window if anchor is None else (keys[0], keys[-1])
+    infer = build_chain(config.infer_processors, window, group="feature")
+    names = input_columns(infer, list(dataset.feature_formulas))
     features = warehouse.read(
-        "alpha158", keys, needed_by="processors", columns=["instrument", "member", *names]
+        dataset.features, keys, needed_by=name, columns=["instrument", "member", *names]
     )
     members = features.frame[features.frame["member"]]
     raw = to_qlib(members, "feature", names)
     infer.fit(raw)
 
-    labels = warehouse.read("label", keys, needed_by="processors")
+    labels = warehouse.read(dataset.label, keys, needed_by=name)
     rows = labels.frame.drop(columns="date").rename(
         columns={"decision_date": "date", "label": LABEL_NAME}
     )
     rows["date"] = pd.to_datetime(rows["date"])
     rows = rows[rows["date"] >= pd.Timestamp(keys[0])]
     rows = rows.merge(members[["date", "instrument"]], on=["date", "instrument"])
-    learn = build_chain(dataset.learn_processors, window, group="label")
+    learn = build_chain(config.learn_processors, window, group="label")
     learn.fit(to_qlib(rows, "label", [LABEL_NAME]))
-    versions = {"alpha158": features.digests, "label": labels.digests}
+    versions = {dataset.features: features.digests, dataset.label: labels.digests}
     provenance = run.provenance(anchor or WHOLE, versions)
     state = ProcessorState(infer, learn, provenance.config, dict(provenance.inputs))
     return state, raw, provenance
@@ -288,10 +288,9 @@ def _state_table(state: ProcessorState) -> str:
     return "\n".join(lines)
 
 
-def write_warm_up(run: Run, keys: Sequence[str]) -> None:
+def write_warm_up(run: Run, plan: TrainingPlan, keys: Sequence[str]) -> None:
     """Write empty partitions of sessions before the first fit of a moving window."""
-    plan, table = run.market.fit_plan, run.stage.tables[0]
-    assert plan is not None  # noqa: S101 - a fixed window has a state at every session
+    table = run.stage.tables[0]
     for key in keys:
         status = f"warm-up: the processors are first fitted at {plan.first_trained}"
         made = run.provenance(key, {}, status)

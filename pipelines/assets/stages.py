@@ -1,34 +1,36 @@
 """The table of stages: the one list of assets in the project.
 
 An asset is added by a module with a function that returns its `Stage`, and a line in one of the
-three tuples here: `MARKET_STAGES` for one of the whole market, `MODEL_STAGES` for one of every
-model, `REPORTS` for one that is made after all of them. `status`, `demo`, `backfill`, `refresh`,
-`sync`, the schedule, the catalog, the reports and Dagster's definitions all read `stages(market)`.
+four tuples here: `MARKET_STAGES` for one of the whole market, `DATASET_STAGES` for one of every
+dataset, `MODEL_STAGES` for one of every model, `REPORTS` for one that is made after all of them.
+`status`, `demo`, `backfill`, `refresh`, `sync`, the schedule, the catalog, the reports and
+Dagster's definitions all read `stages(market)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipelines.assets.dataset import dataset_infer_stage, dataset_learn_stage
+from pipelines.assets.dataset_rows import infer_stage, learn_stage
 from pipelines.assets.evaluation import evaluation_stage
-from pipelines.assets.features import alpha158_stage, label_stage
+from pipelines.assets.features import features_stage, label_stage
 from pipelines.assets.models import model_stage
 from pipelines.assets.ohlcv import ohlcv_stage
 from pipelines.assets.predictions import prediction_stage
 from pipelines.assets.processor_fit import processors_stage
 from pipelines.assets.reports import portfolio_report_stage, signal_report_stage
 from pipelines.config.models import ModelSpec
+from pipelines.market.dataset import Dataset
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
 
-MARKET_STAGES: tuple[Callable[[Market], Stage], ...] = (
-    ohlcv_stage,
-    alpha158_stage,
+MARKET_STAGES: tuple[Callable[[Market], Stage], ...] = (ohlcv_stage,)
+DATASET_STAGES: tuple[Callable[[Market, Dataset], Stage], ...] = (
+    features_stage,
     label_stage,
     processors_stage,
-    dataset_infer_stage,
-    dataset_learn_stage,
+    infer_stage,
+    learn_stage,
 )
 MODEL_STAGES: tuple[Callable[[Market, ModelSpec], Stage], ...] = (
     model_stage,
@@ -51,6 +53,11 @@ def stages(market: Market) -> tuple[Stage, ...]:
             has one.
     """
     table = [make(market) for make in MARKET_STAGES]
+    for dataset in market.datasets:
+        # Datasets of equal features, or labels, share the stage of the first.
+        made = {stage.name for stage in table}
+        own = [make(market, dataset) for make in DATASET_STAGES]
+        table += [stage for stage in own if stage.name not in made]
     table += [make(market, spec) for make in MODEL_STAGES for spec in market.models]
     table += [make(market, tuple(table)) for make in REPORTS]
     _check(table)

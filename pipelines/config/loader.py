@@ -10,7 +10,7 @@ import datetime as dt
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -118,11 +118,14 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
 def _anchored(raw: Any, folder: Path) -> Any:
     """The mapping, with every relative path made absolute from the folder of the YAML."""
     sections = raw if isinstance(raw, dict) else {}
-    features = sections.get("features")
     anchor_paths(sections.get("market"), folder)
     if isinstance(sections.get("warehouse"), str):
         sections["warehouse"] = anchored(sections["warehouse"], folder)
-    if isinstance(features, dict):
+    datasets = sections.get("datasets")
+    for section in (sections, *(datasets.values() if isinstance(datasets, dict) else ())):
+        features = section.get("features") if isinstance(section, dict) else None
+        if not isinstance(features, dict):
+            continue
         feature_set = features.get("set")
         if isinstance(feature_set, str) and Path(feature_set).suffix.lower() in ENDINGS:
             features["set"] = anchored(feature_set, folder)
@@ -171,7 +174,11 @@ def _line_of(loc: tuple[Any, ...], message: str, lines: dict[tuple[Any, ...], in
 def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
     """The section at the path `loc` of the YAML; None if the path leads to a value."""
     section: type[BaseModel] = FactoryConfig
+    named = False  # True where the next part is the name of an entry, not a key of a section
     for part in loc:
+        if named:
+            named = False
+            continue
         if part in TAGGED:
             tagged = TAGGED[part]
             if tagged is None:
@@ -187,6 +194,7 @@ def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
         if not nested:
             return None
         section = nested[0]  # of a union, the tag that follows says which
+        named = field is not None and get_origin(field.annotation) is dict
     return section
 
 

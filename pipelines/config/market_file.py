@@ -21,13 +21,14 @@ from pipelines.config.calendar import (
 )
 from pipelines.config.checks import ChecksConfig
 from pipelines.config.cron import is_cron
+from pipelines.config.dataset_sections import DatasetSpec, NamedDatasetConfig, inherited
 from pipelines.config.features import FeaturesConfig
 from pipelines.config.models import model_spec
-from pipelines.config.processors import DatasetConfig, build_chain, output_columns
+from pipelines.config.processors import DatasetConfig
 from pipelines.config.quarantine import QuarantineConfig
 from pipelines.config.sources import QlibBinSource, SourceConfig
 from pipelines.config.types import PositiveInt, Section, Share
-from rnn_core.features import FeatureSet, parse
+from pipelines.errors import did_you_mean
 
 # `gru:` with nothing after it means all defaults.
 ModelEntry = Annotated[
@@ -186,6 +187,7 @@ class AlertsConfig(Section):
         return () if value is None else value
 
 
+_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 RESERVED = frozenset(
     {"reports", "con", "prn", "aux", "nul"}
     | {f"{device}{number}" for device in ("com", "lpt") for number in range(10)}
@@ -196,11 +198,12 @@ RESERVED = frozenset(
 class FactoryConfig(Section):
     """Everything one market needs; loaded by `load_config`."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    name: _Name
     warehouse: str | None = None
     market: MarketConfig
     features: FeaturesConfig = Field(default_factory=FeaturesConfig)
-    dataset: DatasetConfig
+    dataset: DatasetConfig | None = None
+    datasets: dict[_Name, NamedDatasetConfig] = Field(default_factory=dict)
     training: TrainingConfig
     models: dict[str, ModelEntry]
     checks: ChecksConfig = ChecksConfig()
@@ -219,6 +222,14 @@ class FactoryConfig(Section):
             raise ValueError(f"the folder {name} {why}; choose another name, as {name}_market")
         return name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _features_of_all(cls, sections: Any) -> Any:
+        if not isinstance(sections, dict) or "datasets" not in sections:
+            return sections
+        datasets = inherited(sections.get("features"), sections["datasets"])
+        return {**sections, "datasets": datasets}
+
     @field_validator("models")
     @classmethod
     def _known_models(cls, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -229,54 +240,59 @@ class FactoryConfig(Section):
         return models
 
     @cached_property
-    def feature_set(self) -> FeatureSet:
-        """The features of this market: those of the set that its bars allow.
-
-        Raises:
-            ValueError: every feature reads $vwap, and market.vwap is none.
-        """
-        configured: FeatureSet = self.features.set
-        return configured.without_field("vwap") if self.market.vwap == "none" else configured
-
-    @cached_property
-    def dataset_columns(self) -> tuple[str, ...]:
-        """The features that the infer processors leave, in the frame's order.
-
-        Raises:
-            ValueError: a processor names a column that the set lacks.
-        """
-        chain = build_chain(self.dataset.infer_processors, self.dataset.any_window, group="feature")
-        return output_columns(chain, self.feature_set.names, "feature")
+    def dataset_specs(self) -> tuple[DatasetSpec, ...]:
+        """The datasets, the default one first."""
+        vwap = self.market.vwap
+        if self.dataset is not None:
+            return (DatasetSpec("", "", self.features, self.dataset, vwap),)
+        entries = self.datasets.items()
+        default = next(
+            (name for name, entry in entries if entry.default), next(iter(self.datasets))
+        )
+        specs = [
+            DatasetSpec(name, "" if name == default else f"{name}_", entry.features, entry, vwap)
+            for name, entry in entries
+        ]
+        return tuple(sorted(specs, key=lambda spec: spec.name != default))
 
     @model_validator(mode="after")
-    def _columns(self) -> FactoryConfig:
-        if self.market.vwap == "none" and "vwap" in parse(self.features.label).fields:
-            raise ValueError("features.label reads $vwap, and market.vwap is none")
-        try:
-            _ = self.feature_set
-        except ValueError as error:
-            raise ValueError(f"features.set: {error}; market.vwap is none") from error
-        try:
-            _ = self.dataset_columns
-        except ValueError as error:
-            raise ValueError(f"dataset.infer_processors: {error}") from error
+    def _datasets(self) -> FactoryConfig:
+        if (self.dataset is None) == (not self.datasets):
+            raise ValueError(
+                "expected either `dataset`, which describes the market's only dataset, or "
+                "`datasets`, several by name"
+            )
+        defaults = [name for name, entry in self.datasets.items() if entry.default]
+        if len(defaults) > 1:
+            raise ValueError(
+                f"datasets.{defaults[1]}.default: {defaults[0]} is the default already"
+            )
+        for name, entry in self.models.items():
+            named = model_spec(name, entry).dataset
+            if named is not None and named not in self.datasets:
+                hint = did_you_mean(named, self.datasets) if self.datasets else "leave it out"
+                raise ValueError(f"models.{name}.dataset: no dataset {named!r}; {hint}")
+        for spec in self.dataset_specs:
+            spec.check()
         return self
 
     @model_validator(mode="after")
     def _dates(self) -> FactoryConfig:
-        market, data, train = self.market, self.dataset, self.training
+        market, train = self.market, self.training
         if market.vwap == "none" and self.portfolio.deal_price == "vwap":
             raise ValueError("portfolio.deal_price is vwap, and market.vwap is none")
-        if data.fit_start is not None and data.fit_start < market.start:
-            raise ValueError(
-                f"dataset.fit_start {data.fit_start} lies before market.start {market.start}"
-            )
-        if data.fit_end is not None and train.first_trained < data.fit_end:
-            raise ValueError(
-                f"training.first_trained {train.first_trained} lies before dataset.fit_end "
-                f"{data.fit_end}: the model would be served features normalised with the future; "
-                f"move fit_end back or first_trained forward"
-            )
+        for spec in self.dataset_specs:
+            data, path = spec.config, spec.path[1]
+            if data.fit_start is not None and data.fit_start < market.start:
+                raise ValueError(
+                    f"{path}.fit_start {data.fit_start} lies before market.start {market.start}"
+                )
+            if data.fit_end is not None and train.first_trained < data.fit_end:
+                raise ValueError(
+                    f"training.first_trained {train.first_trained} lies before {path}.fit_end "
+                    f"{data.fit_end}: the model would be served features normalised with the "
+                    f"future; move fit_end back or first_trained forward"
+                )
         if market.end is not None and train.first_trained > market.end:
             raise ValueError(
                 f"training.first_trained {train.first_trained} lies after market.end {market.end}"

@@ -30,6 +30,7 @@ class ModelSpec:
         family: the network's family.
         hyper: constructor arguments of the network, but for its input size.
         training: what of the trainer's configuration the family sets (lr, batch_size …).
+        dataset: the dataset that it learns from; None for the default one.
         retrain_every: sessions between trainings; None for the market's.
         seeds: networks to train; None for the market's.
     """
@@ -38,6 +39,7 @@ class ModelSpec:
     family: str
     hyper: Mapping[str, Any]
     training: Mapping[str, Any]
+    dataset: str | None = None
     retrain_every: int | None = None
     seeds: int | None = None
 
@@ -56,6 +58,9 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
         raise ValueError(
             f"{name}: unknown family {family_name!r}; {did_you_mean(family_name, MODEL_FAMILIES)}"
         )
+    dataset = settings.pop("dataset", None)
+    if not isinstance(dataset, str | None):
+        raise ValueError(f"{name}: dataset is {dataset!r}, expected the name of one of `datasets`")
     own = {key: settings.pop(key) for key in OVERRIDES if key in settings}
     for key, value in own.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -65,7 +70,9 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
     trainer_names = {field.name for field in fields(TrainerConfig)} - MARKET_WIDE
     unknown = [key for key in settings if key not in hyper_names | trainer_names]
     if unknown:
-        hint = did_you_mean(unknown[0], hyper_names | trainer_names | {"family", *OVERRIDES})
+        hint = did_you_mean(
+            unknown[0], hyper_names | trainer_names | {"family", "dataset", *OVERRIDES}
+        )
         raise ValueError(f"{name}: unknown key {unknown[0]!r}; {hint}")
     try:
         hyper = family.resolve({k: v for k, v in settings.items() if k in hyper_names})
@@ -76,4 +83,4 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     training = {k: v for k, v in asdict(trainer).items() if k not in MARKET_WIDE}
-    return ModelSpec(name, family_name, hyper, training, **own)
+    return ModelSpec(name, family_name, hyper, training, dataset, **own)

@@ -68,6 +68,7 @@ def waiting_since(instance: dg.DagsterInstance, asset: str, keys: Collection[str
         .order_by(db.func.max(log.c.id))
     )
     with sql_storage(instance).index_connection() as connection:
-        newest = dict(connection.execute(query).tuples().all())  # the later event of a session
+        # The later kind of event of each session.
+        newest = {row[0]: row[1] for row in connection.execute(query)}
     waiting = {key for key, kind in newest.items() if kind == kinds[1].value}
     return min(waiting & set(keys), default=None)

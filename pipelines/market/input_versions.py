@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.calendar.training_plan import TrainingWindow, training_window
-from pipelines.market.market import Market
+from pipelines.market.dataset import Dataset
 from pipelines.market.stage import WHOLE, Absent, DataVersions, Version
 from pipelines.warehouse.partition_file import fingerprint
 
-PROCESSORS = "processors"
 # Inputs that are no table's: their names hold a space, which no stage's name may.
 SOURCE_BARS = "bars of the source"
 MEMBERS = "members of the universe"
@@ -41,31 +40,31 @@ def combined(versions: Mapping[str, Version], keys: Iterable[str]) -> Version:
     return fingerprint(parts)
 
 
-def feature_window(market: Market, key: str) -> tuple[str, ...]:
+def feature_window(dataset: Dataset, key: str) -> tuple[str, ...]:
     """The sessions of bars that the features of a session need, itself last."""
-    return market.sessions.window(key, market.feature_set.look_back + 1)
+    return dataset.sessions.window(key, dataset.feature_set.look_back + 1)
 
 
-def label_window(market: Market, key: str) -> tuple[str, ...]:
+def label_window(dataset: Dataset, key: str) -> tuple[str, ...]:
     """The sessions of bars that the labels maturing at a session need, itself last."""
-    return market.sessions.window(key, market.label_lag + market.label.look_back + 1)
+    return dataset.sessions.window(key, dataset.label_lag + dataset.label_expression.look_back + 1)
 
 
-def serving_window(market: Market, key: str) -> tuple[str, ...]:
+def serving_window(dataset: Dataset, key: str) -> tuple[str, ...]:
     """The sessions of features that a model sees to score a session, itself last."""
-    return market.sessions.window(key, market.config.dataset.step_len)
+    return dataset.sessions.window(key, dataset.config.step_len)
 
 
-def learning_window(market: Market, as_of: str) -> TrainingWindow:
+def learning_window(dataset: Dataset, as_of: str) -> TrainingWindow:
     """The sessions that a model as of `as_of` learns from."""
-    training = market.config.training
+    training = dataset.training
     return training_window(
-        market.sessions,
+        dataset.sessions,
         as_of,
         window_sessions=training.window_sessions,
         valid_sessions=training.valid_sessions,
-        label_lag=market.label_lag,
-        step_len=market.config.dataset.step_len,
+        label_lag=dataset.label_lag,
+        step_len=dataset.config.step_len,
     )
 
 
@@ -78,92 +77,78 @@ def ohlcv_inputs(key: str, versions: DataVersions) -> dict[str, Version]:
     }
 
 
-def alpha158_inputs(market: Market, key: str, versions: DataVersions) -> dict[str, Version]:
+def features_inputs(dataset: Dataset, key: str, versions: DataVersions) -> dict[str, Version]:
     """Bars of the session and its look-back."""
-    return {"ohlcv": combined(versions["ohlcv"], feature_window(market, key))}
+    return {"ohlcv": combined(versions["ohlcv"], feature_window(dataset, key))}
 
 
-def label_inputs(market: Market, key: str, versions: DataVersions) -> dict[str, Version]:
+def label_inputs(dataset: Dataset, key: str, versions: DataVersions) -> dict[str, Version]:
     """Bars from the decision to the session at which its label matured."""
-    return {"ohlcv": combined(versions["ohlcv"], label_window(market, key))}
+    return {"ohlcv": combined(versions["ohlcv"], label_window(dataset, key))}
 
 
-def features_read(market: Market) -> str:
-    """The table of features that models read.
-
-    With a fixed fit window every session has one state and models read `dataset_infer`. With a
-    moving one a model normalises its whole window itself, with the state that its bundle carries.
-    """
-    return "dataset_infer" if market.fit_plan is None else "alpha158"
-
-
-def labels_read(market: Market) -> str:
-    """The table of labels that models learn from; see `features_read`."""
-    return "dataset_learn" if market.fit_plan is None else "label"
-
-
-def processors_inputs(market: Market, key: str, versions: DataVersions) -> dict[str, Version]:
+def processors_inputs(dataset: Dataset, key: str, versions: DataVersions) -> dict[str, Version]:
     """Features and labels of the fit window; the state of the anchor for a session between two."""
-    if _has_no_state(market, key):
+    if _has_no_state(dataset, key):
         return {}
-    anchor = None if market.fit_plan is None else market.fit_plan.anchor(key)
+    anchor = None if dataset.fit_plan is None else dataset.fit_plan.anchor(key)
     if anchor is not None and anchor != key:
-        return {PROCESSORS: versions[PROCESSORS][anchor]}
-    keys = market.fit_sessions(anchor)
-    return {table: combined(versions[table], keys) for table in ("alpha158", "label")}
+        return {dataset.processors: versions[dataset.processors][anchor]}
+    keys = dataset.fit_sessions(anchor)
+    return {table: combined(versions[table], keys) for table in (dataset.features, dataset.label)}
 
 
-def _has_no_state(market: Market, key: str) -> bool:
+def _has_no_state(dataset: Dataset, key: str) -> bool:
     """True for a session before the first fit of a moving window: its partitions are empty."""
-    return market.fit_plan is not None and market.fit_plan.anchor(key) is None
+    return dataset.fit_plan is not None and dataset.fit_plan.anchor(key) is None
 
 
-def processors_version(market: Market, key: str, versions: DataVersions) -> Version:
+def processors_version(dataset: Dataset, key: str, versions: DataVersions) -> Version:
     """The version of the processors' state in force at a session."""
-    return versions[PROCESSORS][WHOLE if market.fit_plan is None else key]
+    return versions[dataset.processors][WHOLE if dataset.fit_plan is None else key]
 
 
-def dataset_infer_inputs(market: Market, key: str, versions: DataVersions) -> dict[str, Version]:
+def infer_inputs(dataset: Dataset, key: str, versions: DataVersions) -> dict[str, Version]:
     """Features of the session and the processors' state."""
-    if _has_no_state(market, key):
+    if _has_no_state(dataset, key):
         return {}
     return {
-        "alpha158": versions["alpha158"][key],
-        "processors": processors_version(market, key, versions),
+        dataset.features: versions[dataset.features][key],
+        dataset.processors: processors_version(dataset, key, versions),
     }
 
 
-def dataset_learn_inputs(market: Market, key: str, versions: DataVersions) -> dict[str, Version]:
+def learn_inputs(dataset: Dataset, key: str, versions: DataVersions) -> dict[str, Version]:
     """Labels that matured, the rows of their decision, and the processors' state.
 
     With a moving fit window the rows are those of `alpha158`: `dataset_infer` of the decision may
     lie before the first state, and was made with the state of its own session.
     """
-    if _has_no_state(market, key):
+    if _has_no_state(dataset, key):
         return {}
     inputs = {
-        "label": versions["label"][key],
-        "processors": processors_version(market, key, versions),
+        dataset.label: versions[dataset.label][key],
+        dataset.processors: processors_version(dataset, key, versions),
     }
-    decision = market.decision_of(key)
+    decision = dataset.decision_of(key)
     if decision is not None:
-        inputs[features_read(market)] = versions[features_read(market)][decision]
+        inputs[dataset.features_read] = versions[dataset.features_read][decision]
     return inputs
 
 
-def training_inputs(market: Market, as_of: str, versions: DataVersions) -> Version:
+def training_inputs(dataset: Dataset, as_of: str, versions: DataVersions) -> Version:
     """One hash over everything that a model as of `as_of` is trained on.
 
     With a fixed fit window the partitions were made with the state in force, so that their
     versions say which it was.
     """
-    window = learning_window(market, as_of)
+    window = learning_window(dataset, as_of)
     parts = [
-        combined(versions[features_read(market)], window.context),
-        combined(versions[labels_read(market)], window.learn),
+        combined(versions[dataset.features_read], window.context),
+        combined(versions[dataset.labels_read], window.learn),
     ]
-    if market.fit_plan is not None:
-        parts.append(processors_version(market, as_of, versions))
+    if dataset.fit_plan is not None:
+        parts.append(processors_version(dataset, as_of, versions))
     odd = next((part for part in parts if not isinstance(part, str)), None)
     return fingerprint(parts) if odd is None else odd
 
@@ -178,27 +163,37 @@ def model_inputs(model: str, key: str, versions: DataVersions) -> dict[str, Vers
 
 
 def prediction_inputs(
-    market: Market, model: str, key: str, versions: DataVersions
+    dataset: Dataset, model: str, key: str, versions: DataVersions
 ) -> dict[str, Version]:
     """The pointer to the model in force and the features of the window.
 
     A session of the warm-up has no features, and a pointer only where somebody made one.
     """
     pointers = versions[f"{model}_model"]
-    if market.plan.anchor(key) is None:
+    if dataset.plan.anchor(key) is None:
         return {"model": pointers[key]} if key in pointers else {}
-    table = features_read(market)
-    return {"model": pointers[key], table: combined(versions[table], serving_window(market, key))}
+    table = dataset.features_read
+    return {"model": pointers[key], table: combined(versions[table], serving_window(dataset, key))}
 
 
 def evaluation_inputs(
-    market: Market, model: str, key: str, versions: DataVersions
+    labels: Iterable[Dataset], model: str, key: str, versions: DataVersions
 ) -> dict[str, Version]:
-    """Labels that matured and, where they were made, the predictions of their decision."""
-    inputs = {"label": versions["label"][key]}
-    decision, made = market.decision_of(key), versions[f"{model}_prediction"]
-    if decision is not None and decision in made:
-        inputs["prediction"] = made[decision]
+    """Labels that matured and, where they were made, the predictions of their decisions.
+
+    Args:
+        labels: the datasets whose labels the scores are compared with, the model's own first.
+        model: the model.
+        key: the session.
+        versions: the versions of labels and predictions.
+    """
+    inputs: dict[str, Version] = {}
+    made = versions[f"{model}_prediction"]
+    for dataset in labels:
+        decision = dataset.decision_of(key)
+        if decision is not None and decision in made:
+            inputs[f"{dataset.label} prediction" if inputs else "prediction"] = made[decision]
+        inputs[dataset.label] = versions[dataset.label][key]
     return inputs
 
 

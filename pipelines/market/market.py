@@ -21,13 +21,13 @@ from pipelines.config.sources import source_identity
 from pipelines.errors import ConfigError
 from pipelines.market.calendar_end import calendar_end
 from pipelines.market.calendars import market_sessions
+from pipelines.market.dataset import Dataset, datasets_of
 from pipelines.market.membership import read_universe
 from pipelines.market.paths import Paths, data_root
 from pipelines.sources.base import BarSource
 from pipelines.sources.factory import make_source
 from pipelines.warehouse.store import Store
 from pipelines.warehouse.warehouse import Warehouse
-from rnn_core.features import Expression, FeatureSet, parse
 
 LABEL_NAME = "LABEL0"
 
@@ -165,44 +165,22 @@ class Market:
         return read_universe(self.config.market)
 
     @cached_property
-    def label(self) -> Expression:
-        """The label expression as a graph."""
-        return parse(self.config.features.label)
+    def datasets(self) -> tuple[Dataset, ...]:
+        """The datasets of the market, the default one first."""
+        return datasets_of(self.config, self.sessions, self.plan, self.models)
 
-    @property
-    def label_lag(self) -> int:
-        """Sessions from a decision to the maturity of its label: the label's look-ahead."""
-        return self.label.look_ahead
+    def dataset_of(self, model: str) -> Dataset:
+        """The dataset that a model learns from."""
+        own = next(spec.dataset for spec in self.models if spec.name == model)
+        return next((d for d in self.datasets if d.name == own), self.datasets[0])
 
-    def decision_of(self, key: str) -> str | None:
-        """The decision session whose labels mature at `key`; None at the market's start."""
-        return self.sessions.back(key, self.label_lag)
+    def labels_of(self, model: str) -> tuple[Dataset, ...]:
+        """The datasets whose labels a model is measured on: its own, and the default one's.
 
-    @cached_property
-    def fit_plan(self) -> TrainingPlan | None:
-        """The sessions at which the processors are fitted again; None for a fixed fit window.
-
-        They are counted from the first trained session, so that the first model has a state.
+        The default label is the common measure of all models of the market.
         """
-        fit = self.config.dataset.fit
-        if fit is None:
-            return None
-        rhythms = [spec.retrain_every or self.plan.retrain_every for spec in self.models]
-        return replace(self.plan, retrain_every=fit.every or min(rhythms), pin=None)
-
-    def fit_sessions(self, anchor: str | None = None) -> tuple[str, ...]:
-        """The sessions of a fit window of the processors.
-
-        Args:
-            anchor: the last session of a moving window; None for the fixed one.
-        """
-        dataset, sessions = self.config.dataset, self.sessions
-        if dataset.fit is not None and anchor is not None:
-            return sessions.window(anchor, dataset.fit.window_sessions or len(sessions))
-        assert dataset.fit_start and dataset.fit_end  # noqa: S101 - of a fixed window
-        return sessions.between(
-            sessions.at_or_after(dataset.fit_start), sessions.at_or_before(dataset.fit_end)
-        )
+        own, default = self.dataset_of(model), self.datasets[0]
+        return (own,) if own.label == default.label else (own, default)
 
     def last_closed(self) -> str:
         """The newest session that is over: its midnight has passed in the calendar's time zone.
@@ -222,21 +200,6 @@ class Market:
         """A remark that the end of what the calendar knows is near or past; None if it is not."""
         today = str(pd.Timestamp.now(tz=self.sessions.timezone).date())
         return calendar_end(self.config.market, self.sessions, today)
-
-    @property
-    def feature_set(self) -> FeatureSet:
-        """The configured features, less those that read a field which the bars lack."""
-        return self.config.feature_set
-
-    @cached_property
-    def feature_formulas(self) -> dict[str, str]:
-        """The names and formulas of the features, in order."""
-        return dict(self.feature_set)
-
-    @property
-    def dataset_columns(self) -> tuple[str, ...]:
-        """The features that the infer processors leave, in the frame's order."""
-        return self.config.dataset_columns
 
 
 def identity_now(recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from pipelines.config.processors import MovingFit
 from pipelines.config.sources import NetworkSource
 from pipelines.errors import ConfigError, PipelineError, name_sessions
 from pipelines.market.calendar_end import calendar_end, way_on
+from pipelines.market.dataset import Dataset
 from pipelines.market.input_versions import learning_window
 from pipelines.market.market import Market
 from pipelines.onboarding.misdated import misdated
@@ -98,31 +98,35 @@ def _spans(market: Market) -> Iterator[str]:
         )
 
 
-def _more_sessions(fit: MovingFit | None, count: int) -> str:
+def _more_sessions(dataset: Dataset, count: int) -> str:
     """Advise how a fit window comes to hold more sessions."""
+    fit = dataset.config.fit
     if fit is None:
         return "move fit_end later"
     if fit.window_sessions == count:
-        return "raise dataset.fit.rolling.window_sessions"
+        return f"raise {dataset.spec.path[1]}.fit.rolling.window_sessions"
     return "move training.first_trained later"
 
 
 def _windows(market: Market) -> Iterator[str]:
     config, sessions = market.config, market.sessions
-    dataset, first = config.dataset, market.plan.first_trained
+    first = market.plan.first_trained
+    for dataset in market.datasets:
+        path = dataset.spec.path[1]
+        try:
+            fit = dataset.fit_sessions(first)
+        except ConfigError as error:
+            yield f"{path}: {error}; move the fit window into the market's sessions"
+        else:
+            if len(fit) < _LEAST_FIT:
+                yield (
+                    f"{path}: the fit window {fit[0]} to {fit[-1]} holds {len(fit)} sessions, at "
+                    f"least {_LEAST_FIT} are expected to fit processors on; "
+                    + _more_sessions(dataset, len(fit))
+                )
     try:
-        fit = market.fit_sessions(None if market.fit_plan is None else first)
-    except ConfigError as error:
-        yield f"dataset: {error}; move the fit window into the market's sessions"
-    else:
-        if len(fit) < _LEAST_FIT:
-            yield (
-                f"dataset: the fit window {fit[0]} to {fit[-1]} holds {len(fit)} sessions, at "
-                f"least {_LEAST_FIT} are expected to fit processors on; "
-                + _more_sessions(dataset.fit, len(fit))
-            )
-    try:
-        learning_window(market, first)
+        for dataset in market.datasets:
+            learning_window(dataset, first)
     except ConfigError as error:
         yield f"training: {error}"
     position, window = sessions.position(first), config.training.window_sessions
@@ -195,8 +199,7 @@ def _coverage(market: Market, profile: Profile) -> Iterator[str]:
 def _members(market: Market, profile: Profile) -> Iterator[str]:
     if isinstance(market.universe, str) or profile.names.empty:
         return
-    plan = market.fit_plan
-    first = market.fit_sessions(None if plan is None else plan.first_trained)[0]
+    first = min(d.fit_sessions(market.plan.first_trained)[0] for d in market.datasets)
     empty = [str(key) for key in profile.members.index[profile.members == 0] if key >= first]
     if empty:
         yield (

@@ -26,25 +26,35 @@ def run_refit(market: Market, console: Console) -> None:
         PipelineError: the fit window moves, and no session has a state yet.
     """
     stages = stages_of(market)
-    fitted = [stage for stage in stages if stage.kind is Kind.FITTED]
-    stored_keys = sorted(
-        k for s in fitted for t in s.tables for k in market.warehouse.sessions(t.name)
-    )
-    span = (stored_keys[0], stored_keys[-1]) if stored_keys else None
-    if span is None and market.fit_plan is not None:
+    # Stages of a moving window are fitted for all sessions that have a state.
+    names_by_span: dict[tuple[str, str] | None, list[str]] = {}
+    for stage in (stage for stage in stages if stage.kind is Kind.FITTED):
+        span = None
+        if stage.tables:
+            stored_keys = market.warehouse.sessions(stage.name)
+            if not stored_keys:
+                continue
+            span = (stored_keys[0], stored_keys[-1])
+        names_by_span.setdefault(span, []).append(stage.name)
+    if not names_by_span:
         raise PipelineError(
             f"the fit window moves, and no session has a state yet; "
             f"`{market.command('backfill')}` fits the processors with the sessions"
         )
+    defs = build_definitions(market, stages)
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
         with LiveProgress(console).shown():
-            names = [stage.name for stage in fitted]
-            run_assets(build_definitions(market, stages), instance, names, span)
-    fit = market.fit_sessions() if span is None else span
+            for span, names in names_by_span.items():
+                run_assets(defs, instance, names, span)
+    windows = {d.processors: d.fit_sessions() for d in market.datasets if d.fit_plan is None}
+    for span, names in names_by_span.items():
+        for name in names:
+            fit = windows[name] if span is None else span
+            console.print(
+                f"{name}: fitted {'on' if span is None else 'for'} {fit[0]} … {fit[-1]}",
+                highlight=False,
+            )
     console.print(
-        f"fitted {'on' if span is None else 'for'} {fit[0]} … {fit[-1]}; "
-        f"`{market.command('status')}` says what follows from it",
-        soft_wrap=True,
-        highlight=False,
+        f"`{market.command('status')}` says what follows from it", soft_wrap=True, highlight=False
     )

@@ -33,7 +33,7 @@ from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.console import LiveProgress
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.places import Place, Places, bundles_of, places_of
-from pipelines.training.processors import STATE_FILE, signed_state, stored_state
+from pipelines.training.processors import signed_state, state_file, stored_state
 from pipelines.training.registry import bundle_identity, bundle_path
 from pipelines.warehouse import revisions
 from pipelines.warehouse.identity import DamagedFileError
@@ -177,10 +177,12 @@ def _sign_place(market: Market, stage: Stage, place: Place, places: Places) -> d
         atomic_write(bundle_path(market, model, key) / IDENTITY, json_bytes(identity))
         return {name: True}
     if not stage.tables:
-        state = stored_state(market)
+        dataset = next(d for d in market.datasets if d.processors == name)
+        state = stored_state(market, dataset)
         is_same = state is not None and state.hash == places.digests[place]
         if state is not None and is_same:
-            market.warehouse.store.rewrite(signed_state(market, state).encode(), STATE_FILE)
+            content = signed_state(market, dataset, state).encode()
+            market.warehouse.store.rewrite(content, state_file(dataset))
         return {name: is_same}
     results = {}
     for table in stage.tables:

@@ -18,7 +18,8 @@ import pandas as pd
 
 from pipelines.bars.adjustment import load_bars
 from pipelines.errors import PipelineError
-from pipelines.market.input_versions import features_read, learning_window
+from pipelines.market.dataset import Dataset
+from pipelines.market.input_versions import learning_window
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.training.processors import to_index
@@ -79,8 +80,8 @@ class ReportData:
 
     @cached_property
     def labels(self) -> pd.Series:
-        """Raw returns that have matured, by decision."""
-        rows = self.rows("label", ["instrument", "decision_date", "label"])
+        """Raw returns of the default dataset that have matured, by decision."""
+        rows = self.rows(self.market.datasets[0].label, ["instrument", "decision_date", "label"])
         if rows is None or rows.empty:
             return pd.Series(dtype="float64", index=_index([], []))
         index = _index(pd.to_datetime(rows["decision_date"]), rows["instrument"])
@@ -140,9 +141,9 @@ class ReportData:
 
         Each fit sees what a model as of its anchor sees, so no score knows a later label.
         """
-        market = self.market
-        table = features_read(market)
-        served_keys = [k for k in market.warehouse.sessions(table) if self._is_served(k)]
+        market, dataset = self.market, self.market.datasets[0]
+        stored_keys = market.warehouse.sessions(dataset.features_read)
+        served_keys = [key for key in stored_keys if self._is_served(key)]
         if not served_keys:
             return pd.Series(dtype="float64", index=_index([], []))
         first = market.sessions.position(market.plan.first_trained)
@@ -154,9 +155,11 @@ class ReportData:
             if not scored_keys:
                 continue
             try:
-                learn = learning_data(market, anchor, self._needed_by)
-                scored = features_for(market, scored_keys, learn.state, self._needed_by).frame
-                parts.append(_ridge_scores(market, anchor, learn.frame, scored))
+                learn = learning_data(market, dataset, anchor, self._needed_by)
+                scored = features_for(
+                    market, dataset, scored_keys, learn.state, self._needed_by
+                ).frame
+                parts.append(_ridge_scores(dataset, anchor, learn.frame, scored))
             except PipelineError as error:
                 reasons[anchor] = str(error)  # its history is gone: its sessions have no baseline
         if reasons:
@@ -176,13 +179,13 @@ class ReportData:
 
 
 def _ridge_scores(
-    market: Market, anchor: str, learn: pd.DataFrame, scored: pd.DataFrame
+    dataset: Dataset, anchor: str, learn: pd.DataFrame, scored: pd.DataFrame
 ) -> pd.Series:
     """Ridge scores of members' rows, fitted on the rows that models as of an anchor learn from."""
     from rnn_core.evaluation import ridge_scores
 
-    columns = list(market.dataset_columns)
-    first = pd.Timestamp(learning_window(market, anchor).train[0])
+    columns = list(dataset.columns)
+    first = pd.Timestamp(learning_window(dataset, anchor).train[0])
     x = to_index(learn[learn["member"] & (learn["date"] >= first)], [*columns, LABEL_NAME])
     y = x.pop(LABEL_NAME).astype("float64")
     return ridge_scores(x, y, to_index(scored[scored["member"]], columns))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ from pipelines.training.registry import find_bundle, histories_of
 from pipelines.warehouse import revisions
 from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.partition_file import fingerprint
+from pipelines.warehouse.schemas import Table
 from pipelines.warehouse.store import atomic_write
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def signal_report(
     )
 
     data = ReportData(market, stages, "signal_report")
-    tables = {model: stage.name for model, stage in by_model(stages, Kind.EVALUATION).items()}
+    # Models of another label than the default one have a second table, on that common label.
+    by_label = {m: stage.tables for m, stage in by_model(stages, Kind.EVALUATION).items()}
+    tables = {model: on_labels[-1].name for model, on_labels in by_label.items()}
     evaluations = {
         model: rows.set_index("date")
         for model, name in tables.items()
@@ -79,8 +82,10 @@ def signal_report(
     if not evaluations:
         raise NothingToReportError(
             "signal_report: no session has been evaluated yet; materialize the evaluations of "
-            f"sessions from {market.plan.first_trained} plus {market.label_lag} sessions on"
+            f"sessions from {market.plan.first_trained} plus {market.datasets[0].label_lag} "
+            f"sessions on"
         )
+    several = any(len(on_labels) > 1 for on_labels in by_label.values())
     # One row a model; served decisions count with the figures that they had first.
     table = pd.DataFrame(
         {
@@ -88,6 +93,7 @@ def signal_report(
                 **summarize_ic(rows),
                 **{f"{c}_t_nw": mean_test(pd.to_numeric(rows[c]))["t_nw"] for c in _ICS},
                 **seed_figures(rows),
+                **own_figures(data, by_label[name], several),
                 **served_figures(
                     as_first_made(market, tables[name], rows),
                     None if served is None else served.get(name, ()),
@@ -189,14 +195,15 @@ def _newest_histories(
 
 def _provenance(market: Market, evaluations: Mapping[str, pd.DataFrame]) -> dict[str, object]:
     """The provenance of the page: market, configuration, source, label and models."""
-    settings = market.config.model_dump(mode="json", exclude={"features": {"set"}})
-    settings["features"]["set"] = identity(market.config.features.set)
+    fields: Any = {"features": {"set"}, "datasets": {"__all__": {"features": {"set"}}}}
+    settings = market.config.model_dump(mode="json", exclude=fields)
+    settings["sets"] = [identity(spec.features.set) for spec in market.config.dataset_specs]
     anchors = {n: sorted(set(r["as_of"].astype(str))) for n, r in evaluations.items()}
     return {
         "market": market.config.name,
         "configuration": fingerprint(settings)[:16],
         "source": market.config.market.source.kind,
-        "label": market.config.features.label,
+        "label": market.datasets[0].spec.features.label,
         **{
             f"{name} models": f"{len(days)}, {days[0]} to {days[-1]}"
             for name, days in anchors.items()
@@ -275,6 +282,24 @@ def served_figures(rows: pd.DataFrame, served: Collection[str] | None) -> dict[s
         "served_ic": float(ic),
         "served_rank_ic": float(rank_ic),
     }
+
+
+def own_figures(data: ReportData, tables: Sequence[Table], several: bool) -> dict[str, float]:
+    """IC and rank IC of a model on the label of its own dataset, where the market has several.
+
+    Args:
+        data: the market's data.
+        tables: the tables of the model's evaluations, on its own label first.
+        several: True if a model of the market has another label than the default one.
+
+    Returns:
+        own_label_ic, own_label_rank_ic.
+    """
+    if not several:
+        return {}
+    rows = data.rows(tables[0].name, _ICS)
+    means = {name: math.nan if rows is None else rows[name].mean() for name in _ICS}
+    return {f"own_label_{name}": float(mean) for name, mean in means.items()}
 
 
 def seed_figures(rows: pd.DataFrame) -> dict[str, float]:

@@ -23,10 +23,10 @@ import pyarrow as pa
 import yaml
 
 from pipelines.bars.bar_versions import inputs_now
+from pipelines.market.dataset import Dataset
 from pipelines.market.input_versions import (
     ENTERING,
     MEMBERS,
-    PROCESSORS,
     SOURCE_BARS,
     bundle_in_force,
     bundles_passed_over,
@@ -219,7 +219,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         self.market = market
         self._served = served
         self._bundles: dict[tuple[str, str], BundleState] = {}
-        self._training: dict[str, Version] = {}
+        self._training: dict[tuple[Dataset, str], Version] = {}
         self._models: dict[tuple[str, str], ModelState] = {}
         self._bars: dict[str, dict[str, str]] = {}
         self._unchained: str | None = None
@@ -330,24 +330,25 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         except BundleError:
             return BundleState({}, "is damaged", f"{named} is damaged or of another place")
         config = yaml.safe_load(files["config.yaml"])["config"]
-        processors = self[PROCESSORS]
+        dataset = market.dataset_of(model)
+        processors = self[dataset.processors]
         in_force = processors.in_force if isinstance(processors, WholeVersion) else None
-        unfit = misfit(market, config, manifest, in_force)
+        unfit = misfit(dataset, config, manifest, in_force)
         if unfit:
             return BundleState(manifest, unfit, f"{named} {unfit}")
         spec = next(spec for spec in market.models if spec.name == model)
         if manifest.get("config_hash") != fingerprint(training_config(market, spec)):
             return BundleState(manifest, "", f"{named} has another configuration")
-        same = manifest.get("data") == self._training_inputs(anchor)
+        same = manifest.get("data") == self._training_inputs(dataset, anchor)
         stays = self._served is not None and self._served.gave(model, anchor)
         reason = "" if same or stays else f"{named} has other training data"
         return BundleState(manifest, "", reason, usable=True)
 
-    def _training_inputs(self, anchor: str) -> Version:
-        """The version of the data that a model of any family as of `anchor` would learn from."""
-        if anchor not in self._training:
-            self._training[anchor] = training_inputs(self.market, anchor, self)
-        return self._training[anchor]
+    def _training_inputs(self, dataset: Dataset, anchor: str) -> Version:
+        """The version of the data that a model of a dataset as of `anchor` would learn from."""
+        if (dataset, anchor) not in self._training:
+            self._training[dataset, anchor] = training_inputs(dataset, anchor, self)
+        return self._training[dataset, anchor]
 
     # --- bars --------------------------------------------------------------------------------
 

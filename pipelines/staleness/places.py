@@ -199,8 +199,9 @@ class Evidence:
                 self.foreign.add(place)
             elif self._market.plan.first_trained <= as_of:
                 reads: dict[Place, str] = {}
+                dataset = self._market.dataset_of(model)
                 traced = _Traced(self._now, self._stage_of, reads)
-                if manifest.get("data") == training_inputs(self._market, as_of, traced):
+                if manifest.get("data") == training_inputs(dataset, as_of, traced):
                     self.confirmed.add(place)
                     self._quotes[place] = frozenset(reads)
         self._quote_bundles(model, name)

@@ -90,8 +90,11 @@ class Served:
         """
         if stage.model is None or stage.kind not in _HISTORY:
             return False
-        decision = self._market.decision_of(key) if stage.kind is Kind.EVALUATION else key
-        return decision is not None and decision in self.sessions(stage.model)
+        decisions = {key}
+        if stage.kind is Kind.EVALUATION:
+            labels = self._market.labels_of(stage.model)
+            decisions = {d for one in labels if (d := one.decision_of(key)) is not None}
+        return not decisions.isdisjoint(self.sessions(stage.model))
 
     def gave(self, model: str, anchor: str) -> bool:
         """True if the model trained at a session gave served scores: its bundle is history, too."""

@@ -15,15 +15,12 @@ from typing import Any
 import pandas as pd
 
 from pipelines.errors import ProcessorStateError
-from pipelines.market.input_versions import PROCESSORS
+from pipelines.market.dataset import Dataset
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE
 from pipelines.warehouse.identity import DamagedFileError, Identity
 from pipelines.warehouse.partition_file import canonical_json, fingerprint
-from pipelines.warehouse.schemas import PROCESSOR_STATE
 from rnn_core.data import ProcessorChain
-
-STATE_FILE = "processors.json"
 
 
 def to_index(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -81,8 +78,12 @@ class ProcessorState:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> ProcessorState:
+    def from_json(cls, text: str, where: str = "the processors' state") -> ProcessorState:
         """Rebuild a state.
+
+        Args:
+            text: canonical JSON.
+            where: its place, for an error.
 
         Raises:
             ProcessorStateError: the text is no state, or its hash does not match.
@@ -98,53 +99,59 @@ class ProcessorState:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ProcessorStateError(
-                f"{STATE_FILE} cannot be read: {error}; fit it again with the job `refit`"
+                f"{where} cannot be read: {error}; fit it again with the job `refit`"
             ) from error
         if state.hash != raw["hash"]:
             raise ProcessorStateError(
-                f"{STATE_FILE} is damaged: its content has the hash {state.hash[:12]}, it says "
+                f"{where} is damaged: its content has the hash {state.hash[:12]}, it says "
                 f"{str(raw['hash'])[:12]}; fit it again with the job `refit`"
             )
         return state
 
 
-def save_state(market: Market, state: ProcessorState) -> None:
+def state_file(dataset: Dataset) -> str:
+    """The file of the fitted processors of a dataset, beside the tables of the warehouse."""
+    return f"{dataset.processors}.json"
+
+
+def save_state(market: Market, dataset: Dataset, state: ProcessorState) -> None:
     """Put the state in place in one step, with its identity."""
-    market.warehouse.store.write(signed_state(market, state).encode(), STATE_FILE)
+    content = signed_state(market, dataset, state).encode()
+    market.warehouse.store.write(content, state_file(dataset))
 
 
-def signed_state(market: Market, state: ProcessorState) -> str:
+def signed_state(market: Market, dataset: Dataset, state: ProcessorState) -> str:
     """The JSON of a state with its identity, which bundles that quote the state do without."""
-    identity = state_identity(market).to_dict()
+    identity = state_identity(market, dataset).to_dict()
     return canonical_json({**json.loads(state.to_json()), "identity": identity})
 
 
-def state_identity(market: Market) -> Identity:
-    """The identity of the fitted processors of a market."""
-    return Identity(market.warehouse.record.name, "state", PROCESSORS, WHOLE)
+def state_identity(market: Market, dataset: Dataset) -> Identity:
+    """The identity of the fitted processors of a dataset."""
+    return Identity(market.warehouse.record.name, "state", dataset.processors, WHOLE)
 
 
-def processors_settings(market: Market) -> dict[str, Any]:
+def processors_settings(dataset: Dataset) -> dict[str, Any]:
     """The processor lists, the fit window and the features that they are fitted on."""
-    dataset, plan = market.config.dataset, market.fit_plan
-    fixed = market.fit_sessions() if plan is None else ()
+    config, plan = dataset.config, dataset.fit_plan
+    if plan is None or config.fit is None:
+        fixed = dataset.fit_sessions()
+        fit: Any = [fixed[0], fixed[-1]]
+    else:
+        fit = {
+            "window_sessions": config.fit.window_sessions,
+            "every": plan.retrain_every,
+            "from": plan.first_trained,
+        }
     return {
-        "infer": [p.model_dump(mode="json") for p in dataset.infer_processors],
-        "learn": [p.model_dump(mode="json") for p in dataset.learn_processors],
-        "fit": (
-            [fixed[0], fixed[-1]]
-            if plan is None or dataset.fit is None
-            else {
-                "window_sessions": dataset.fit.window_sessions,
-                "every": plan.retrain_every,
-                "from": plan.first_trained,
-            }
-        ),
-        "features": list(market.feature_formulas),
+        "infer": [p.model_dump(mode="json") for p in config.infer_processors],
+        "learn": [p.model_dump(mode="json") for p in config.learn_processors],
+        "fit": fit,
+        "features": list(dataset.feature_formulas),
     }
 
 
-def stored_state(market: Market) -> ProcessorState | None:
+def stored_state(market: Market, dataset: Dataset) -> ProcessorState | None:
     """The fitted processors as they are stored; None where they were never fitted.
 
     Raises:
@@ -153,38 +160,39 @@ def stored_state(market: Market) -> ProcessorState | None:
     """
     market.warehouse.require_format()
     try:
-        text = market.warehouse.store.read(STATE_FILE).decode(errors="replace")
+        text = market.warehouse.store.read(state_file(dataset)).decode(errors="replace")
     except FileNotFoundError:
         return None
-    state = ProcessorState.from_json(text)
+    state = ProcessorState.from_json(text, state_file(dataset))
     if state.identity is not None or not market.warehouse.reads_unsigned:
         try:
-            state_identity(market).require(state.identity)
+            state_identity(market, dataset).require(state.identity)
         except DamagedFileError as error:
             raise ProcessorStateError(
-                f"{STATE_FILE} is none of this place: {error}; fit it again with the job `refit`"
+                f"{state_file(dataset)} is none of this place: {error}; fit it again with the job "
+                f"`refit`"
             ) from error
     return state
 
 
-def load_state(market: Market) -> ProcessorState:
-    """Load the fitted processors of a market with a fixed fit window.
+def load_state(market: Market, dataset: Dataset) -> ProcessorState:
+    """Load the fitted processors of a dataset with a fixed fit window.
 
     Raises:
         ProcessorStateError: they were never fitted, were fitted for another configuration, or the
             file is damaged.
     """
-    state = stored_state(market)
+    state = stored_state(market, dataset)
     if state is None:
         raise ProcessorStateError(
-            "the processors were never fitted; materialize alpha158 and label over the fit window, "
-            "then run the job `refit`"
+            f"the {dataset.processors} were never fitted; materialize {dataset.features} and "
+            f"{dataset.label} over the fit window, then run the job `refit`"
         )
-    if state.config != fingerprint(processors_settings(market)):
+    if state.config != fingerprint(processors_settings(dataset)):
         raise ProcessorStateError(
-            "the processors were fitted for another fit window or other processors than the "
-            "configuration now has; run the job `refit`, then materialize dataset_infer and "
-            "dataset_learn again"
+            f"the {dataset.processors} were fitted for another fit window or other processors than "
+            f"the configuration now has; run the job `refit`, then materialize {dataset.infer} and "
+            f"{dataset.learn} again"
         )
     return state
 
@@ -202,22 +210,24 @@ class States:
     versions: Mapping[str, str]
 
 
-def states_in_force(market: Market, keys: Sequence[str], needed_by: str) -> States:
+def states_in_force(
+    market: Market, dataset: Dataset, keys: Sequence[str], needed_by: str
+) -> States:
     """Load the states of the processors in force at some sessions.
 
     Raises:
         MissingSessionsError: the window moves, and the state of a session is not in the warehouse.
         ProcessorStateError: see `load_state`; or a moving window's state cannot be read.
     """
-    plan = market.fit_plan
+    plan = dataset.fit_plan
     if plan is None:
-        state = load_state(market)
+        state = load_state(market, dataset)
         return States(dict.fromkeys(keys, state), {WHOLE: state.hash})
     fitted_keys = [key for key in keys if key >= plan.first_trained]
     by_session: dict[str, ProcessorState | None] = dict.fromkeys(keys)
     if not fitted_keys:
         return States(by_session, {})
-    read = market.warehouse.read(PROCESSOR_STATE.name, fitted_keys, needed_by=needed_by)
+    read = market.warehouse.read(dataset.processors, fitted_keys, needed_by=needed_by)
     states = {text: ProcessorState.from_json(text) for text in read.frame["state"].unique()}
     for row in read.frame.itertuples():
         by_session[f"{row.date:%Y-%m-%d}"] = states[str(row.state)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.config.models import ModelSpec
 from pipelines.errors import ModelNotTrainedError
+from pipelines.market.dataset import Dataset
 from pipelines.market.market import Market
 from pipelines.training.promotion import model_verdict
 from pipelines.warehouse.identity import DamagedFileError, Identity
@@ -31,7 +32,7 @@ def seeds_of(market: Market, spec: ModelSpec) -> range:
 
 def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
     """The configuration that decides a model's weights."""
-    training = market.config.training
+    training, dataset = market.config.training, market.dataset_of(spec.name)
     half_life = training.half_life_sessions  # said only if it is set: older bundles lack the key
     return {
         "code_version": CODE_VERSION,
@@ -40,11 +41,11 @@ def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
         "training": dict(spec.training),
         "seeds": list(seeds_of(market, spec)),
         "precision": training.precision,
-        "step_len": market.config.dataset.step_len,
+        "step_len": dataset.config.step_len,
         "window_sessions": training.window_sessions,
         "valid_sessions": training.valid_sessions,
-        "columns": list(market.dataset_columns),
-        "label": market.config.features.label,
+        "columns": list(dataset.columns),
+        "label": dataset.spec.features.label,
         **({"half_life_sessions": half_life} if half_life else {}),
     }
 
@@ -182,20 +183,20 @@ class Candidate:
 
 
 def misfit(
-    market: Market, config: Mapping[str, Any], manifest: Mapping[str, Any], processors: str | None
+    dataset: Dataset, config: Mapping[str, Any], manifest: Mapping[str, Any], processors: str | None
 ) -> str:
-    """The reason why a bundle cannot score the market's present windows; empty if it can.
+    """The reason why a bundle cannot score the present windows; empty if it can.
 
     Args:
-        market: the market.
+        dataset: the dataset of its model.
         config: the configuration that the bundle was trained with.
         manifest: the bundle's manifest.
         processors: the hash of the processor state in force; None if it is unknown.
     """
     now = {
-        "step_len": market.config.dataset.step_len,
-        "columns": list(market.dataset_columns),
-        "label": market.config.features.label,
+        "step_len": dataset.config.step_len,
+        "columns": list(dataset.columns),
+        "label": dataset.spec.features.label,
     }
     for name, value in now.items():
         if config.get(name) != value:
@@ -281,7 +282,7 @@ def in_force(
             return Candidate({}, "is damaged")
         bundle = older or require_bundle(market, model, as_of, needed_by)
         bundles[as_of] = bundle
-        reason = misfit(market, bundle.config, bundle.manifest, processors)
+        reason = misfit(market.dataset_of(model), bundle.config, bundle.manifest, processors)
         if as_of == anchor and reason:
             remedy = (
                 "name another session in training.pin, or go back to that configuration"

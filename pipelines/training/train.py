@@ -14,12 +14,7 @@ import pandas as pd
 
 from pipelines.config.models import ModelSpec
 from pipelines.instance.locks import training_lock
-from pipelines.market.input_versions import (
-    PROCESSORS,
-    features_read,
-    labels_read,
-    learning_window,
-)
+from pipelines.market.input_versions import learning_window
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
@@ -82,7 +77,7 @@ def ensure_trained(
     if present is not None:
         log(f"{spec.name} as of {as_of}: the bundle is up to date, not trained again")
         return Trained(present)
-    data = training_data(market, as_of, f"{spec.name}_model")
+    data = training_data(market, market.dataset_of(spec.name), as_of, f"{spec.name}_model")
     window = data.window
     log(
         f"{spec.name} as of {as_of}: {len(data.train)} samples {' … '.join(window.train)}, "
@@ -123,20 +118,20 @@ def _kept(
         return None
     if bundle is None or bundle.manifest.get("config_hash") != fingerprint(config):
         return None
-    fits = market.fit_plan is not None or bundle.manifest["processors"] == load_state(market).hash
-    if is_history and fits:
+    dataset = market.dataset_of(spec.name)
+    moves = dataset.fit_plan is not None
+    if is_history and (moves or bundle.manifest["processors"] == load_state(market, dataset).hash):
         return bundle
-    window, needed_by = learning_window(market, as_of), f"{spec.name}_model"
-    keys_by_table = {features_read(market): window.context, labels_read(market): window.learn}
-    if market.fit_plan is not None:
-        keys_by_table[PROCESSORS] = (as_of,)
+    window, needed_by = learning_window(dataset, as_of), f"{spec.name}_model"
+    keys_by_table = {dataset.features_read: window.context, dataset.labels_read: window.learn}
+    if moves:
+        keys_by_table[dataset.processors] = (as_of,)
     now = {
         table: market.warehouse.digests(table, keys, needed_by=needed_by)
         for table, keys in keys_by_table.items()
     }
-    return (
-        bundle if bundle.manifest.get("data") == training_fingerprint(market, as_of, now) else None
-    )
+    data = training_fingerprint(dataset, as_of, now)
+    return bundle if bundle.manifest.get("data") == data else None
 
 
 def _train(
@@ -154,14 +149,15 @@ def _train(
     from rnn_core.models import build_network
     from rnn_core.training import Trainer, TrainerConfig, seeded_network
 
-    training = market.config.training
+    training, dataset = market.config.training, market.dataset_of(spec.name)
     if training.threads is not None:
         torch.set_num_threads(training.threads)
     trainer_config = TrainerConfig(
         **spec.training, seed=seed, device=training.device, precision=training.precision
     )
     network = seeded_network(
-        lambda: build_network(spec.family, len(market.dataset_columns), spec.hyper), seed
+        lambda: build_network(spec.family, len(dataset.columns), spec.hyper),
+        seed,
     )
     return Trainer(trainer_config, callback=partial(on_epoch, seed)).fit(
         network,
@@ -187,7 +183,7 @@ def _publish(
     from rnn_core.training import save_bundle, validation_facts
 
     # The validation facts are those of the networks together, as they will serve.
-    seeds = seeds_of(market, spec)
+    seeds, dataset = seeds_of(market, spec), market.dataset_of(spec.name)
     networks = [result.network for result in results]
     facts = validation_facts(
         networks,
@@ -203,7 +199,7 @@ def _publish(
         "valid": list(data.window.valid),
         "train_samples": len(data.train),
         "valid_samples": len(data.valid),
-        "label": market.config.features.label,
+        "label": dataset.spec.features.label,
         "label_name": LABEL_NAME,
         "config_hash": fingerprint(config),
         "data": data.fingerprint,
@@ -237,7 +233,7 @@ def _publish(
         networks[0] if len(networks) == 1 else MeanEnsemble(networks),
         family=spec.family,
         hyper=dict(spec.hyper),
-        columns=list(market.dataset_columns),
+        columns=list(dataset.columns),
         config=config,
         history=history,
         processors_json=data.processors.to_json(),

@@ -6,7 +6,7 @@ windows from the same rows, without a label.
 
 A model sees features of one processor state. With a fixed fit window that is the state of the
 partitions `dataset_infer` and `dataset_learn`. With a moving one training and serving normalise
-their whole window here, from `alpha158` and `label`, with the state that the bundle carries.
+their whole window here, from features and labels, with the state that the bundle carries.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pipelines.calendar.training_plan import TrainingWindow
 from pipelines.config.processors import input_columns
 from pipelines.errors import NotFiniteError, ProcessorStateError
 from pipelines.market import input_versions
+from pipelines.market.dataset import Dataset
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.market.stage import DataVersions
 from pipelines.training.processors import (
@@ -71,33 +72,33 @@ class LearningData:
     state: ProcessorState
 
 
-def learning_data(market: Market, as_of: str, needed_by: str) -> LearningData:
+def learning_data(market: Market, dataset: Dataset, as_of: str, needed_by: str) -> LearningData:
     """Read the rows that a model as of a session learns from, of any family.
 
     Raises:
         MissingSessionsError: a session of the window is not in the warehouse.
         ProcessorStateError: its partitions were normalised with different processor states.
     """
-    window = input_versions.learning_window(market, as_of)
-    states = states_in_force(market, (as_of,), needed_by)
+    window = input_versions.learning_window(dataset, as_of)
+    states = states_in_force(market, dataset, (as_of,), needed_by)
     state = states.by_session[as_of]
     if state is None:
         raise ProcessorStateError(
             f"{needed_by} of {as_of} lies before the first fit of the processors"
         )
-    features = features_for(market, window.context, state, needed_by)
-    labels = _labels_for(market, window, features.frame, state, needed_by)
-    columns = ["date", "instrument", "member", *market.dataset_columns]
+    features = features_for(market, dataset, window.context, state, needed_by)
+    labels = _labels_for(market, dataset, window, features.frame, state, needed_by)
+    columns = ["date", "instrument", "member", *dataset.columns]
     rows = features.frame[columns].merge(labels.frame, on=["date", "instrument"], how="left")
     versions = {
-        input_versions.features_read(market): features.digests,
-        input_versions.labels_read(market): labels.digests,
-        input_versions.PROCESSORS: states.versions,
+        dataset.features_read: features.digests,
+        dataset.labels_read: labels.digests,
+        dataset.processors: states.versions,
     }
     return LearningData(rows, versions, state)
 
 
-def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
+def training_data(market: Market, dataset: Dataset, as_of: str, needed_by: str) -> TrainingData:
     """Read the training window of a session and build its samplers.
 
     Raises:
@@ -105,9 +106,9 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         ProcessorStateError: its partitions were normalised with different processor states.
         NotFiniteError: a feature of it is NaN or infinite.
     """
-    window = input_versions.learning_window(market, as_of)
-    rows = learning_data(market, as_of, needed_by)
-    columns = list(market.dataset_columns)
+    window = input_versions.learning_window(dataset, as_of)
+    rows = learning_data(market, dataset, as_of, needed_by)
+    columns = list(dataset.columns)
     frame = to_index(rows.frame, [*columns, LABEL_NAME])
     _require_finite(frame[columns], needed_by)
     # One sampler serves both halves; rows with a label are its samples.
@@ -115,7 +116,7 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         frame,
         pd.Timestamp(window.train[0]),
         pd.Timestamp(window.valid[1]),
-        market.config.dataset.step_len,
+        dataset.config.step_len,
         fillna_type=FILL,
         flt_data=frame[LABEL_NAME].notna(),
     )
@@ -125,53 +126,53 @@ def training_data(market: Market, as_of: str, needed_by: str) -> TrainingData:
         train,
         sampler.between(*map(pd.Timestamp, window.valid)),
         window,
-        training_fingerprint(market, as_of, rows.versions),
+        training_fingerprint(dataset, as_of, rows.versions),
         rows.state,
         float(trained.mean()),
-        _decayed(market, train, window.train[1]),
+        _decayed(dataset, train, window.train[1]),
     )
 
 
-def _decayed(market: Market, train: TSDataSampler, newest: str) -> NDArray[np.float64] | None:
+def _decayed(dataset: Dataset, train: TSDataSampler, newest: str) -> NDArray[np.float64] | None:
     """Weights of training samples that halve every so many sessions, of mean 1; None for ones."""
-    half_life = market.config.training.half_life_sessions
+    half_life = dataset.training.half_life_sessions
     if half_life is None:
         return None
     decisions = pd.DatetimeIndex(train.get_index().get_level_values("datetime"))
-    sessions = pd.DatetimeIndex(market.sessions.keys)
-    age = market.sessions.position(newest) - sessions.get_indexer(decisions)  # [S] sessions
+    sessions = pd.DatetimeIndex(dataset.sessions.keys)
+    age = dataset.sessions.position(newest) - sessions.get_indexer(decisions)  # [S] sessions
     weights = np.exp2(-age / half_life)
     return np.asarray(weights / weights.mean(), dtype=np.float64)
 
 
-def training_fingerprint(market: Market, as_of: str, versions: DataVersions) -> str:
+def training_fingerprint(dataset: Dataset, as_of: str, versions: DataVersions) -> str:
     """One hash over the digests of every partition that a model as of a session is trained on.
 
     Args:
-        market: the market.
+        dataset: the dataset.
         as_of: the session.
         versions: digests of all that the training reads, by table.
     """
-    version = input_versions.training_inputs(market, as_of, versions)
+    version = input_versions.training_inputs(dataset, as_of, versions)
     assert isinstance(version, str)  # noqa: S101 - a digest is given for every session
     return version
 
 
 def normalised(
-    market: Market, keys: Sequence[str], state: ProcessorState, needed_by: str
+    market: Market, dataset: Dataset, keys: Sequence[str], state: ProcessorState, needed_by: str
 ) -> Partitions:
     """Read raw features and put them through the infer processors of a state.
 
     Returns:
-        Rows with date, instrument, the market's dataset columns and member, and the digests of
-        `alpha158`. Processors may drop rows.
+        Rows with date, instrument, the dataset's columns and member, and the digests of the
+        features. Processors may drop rows.
 
     Raises:
         MissingSessionsError: a session is not in the warehouse.
     """
-    names = input_columns(state.infer, list(market.feature_formulas))
+    names = input_columns(state.infer, list(dataset.feature_formulas))
     raw = market.warehouse.read(
-        "alpha158", keys, needed_by=needed_by, columns=["instrument", "member", *names]
+        dataset.features, keys, needed_by=needed_by, columns=["instrument", "member", *names]
     )
     rows = from_qlib(state.infer.transform(to_qlib(raw.frame, "feature", names)))
     on = ["date", "instrument"]
@@ -182,6 +183,7 @@ def normalised(
 
 def features_for(
     market: Market,
+    dataset: Dataset,
     keys: Sequence[str],
     state: ProcessorState,
     needed_by: str,
@@ -191,6 +193,7 @@ def features_for(
 
     Args:
         market: the market.
+        dataset: the dataset.
         keys: the sessions.
         state: the state of the model.
         needed_by: the reader, for an error.
@@ -200,28 +203,29 @@ def features_for(
         MissingSessionsError: a session is not in the warehouse.
         ProcessorStateError: the fit window is fixed, and partitions were made with another state.
     """
-    if market.fit_plan is not None:
-        return normalised(market, keys, state, needed_by)
-    require_processors(market, "dataset_infer", keys, state.hash, needed_by)
-    return market.warehouse.read("dataset_infer", keys, needed_by=needed_by, columns=columns)
+    if dataset.fit_plan is not None:
+        return normalised(market, dataset, keys, state, needed_by)
+    require_processors(market, dataset, dataset.infer, keys, state.hash, needed_by)
+    return market.warehouse.read(dataset.infer, keys, needed_by=needed_by, columns=columns)
 
 
 def _labels_for(
     market: Market,
+    dataset: Dataset,
     window: TrainingWindow,
     features: pd.DataFrame,
     state: ProcessorState,
     needed_by: str,
 ) -> Partitions:
     """Processed labels of a training window, as date (of the decision), instrument, LABEL0."""
-    table = input_versions.labels_read(market)
-    if market.fit_plan is None:
-        require_processors(market, table, window.learn, state.hash, needed_by)
+    table = dataset.labels_read
+    if dataset.fit_plan is None:
+        require_processors(market, dataset, table, window.learn, state.hash, needed_by)
     read = market.warehouse.read(
         table, window.learn, needed_by=needed_by, columns=["instrument", "decision_date", "label"]
     )
     labels = read.frame
-    if market.fit_plan is not None:
+    if dataset.fit_plan is not None:
         labels = learning_rows(labels, features, state)
     rows = labels[["decision_date", "instrument", "label"]].rename(
         columns={"decision_date": "date", "label": LABEL_NAME}
@@ -254,11 +258,11 @@ def learning_rows(
     )
 
 
-def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> TSDataSampler:
+def serving_windows(dataset: Dataset, infer: Partitions, keys: Sequence[str]) -> TSDataSampler:
     """Cut the windows of members that end at each session of `keys`.
 
     Args:
-        market: the market.
+        dataset: the dataset.
         infer: normalised rows of the sessions and the window's length before them.
         keys: the sessions to score.
 
@@ -268,14 +272,14 @@ def serving_windows(market: Market, infer: Partitions, keys: Sequence[str]) -> T
     Raises:
         NotFiniteError: a feature of them is NaN or infinite.
     """
-    frame = to_index(infer.frame, [*market.dataset_columns])
+    frame = to_index(infer.frame, [*dataset.columns])
     _require_finite(frame, "predictions")
     member = to_index(infer.frame, ["member"])["member"].astype(bool)
     return TSDataSampler(
         frame,
         pd.Timestamp(keys[0]),
         pd.Timestamp(keys[-1]),
-        market.config.dataset.step_len,
+        dataset.config.step_len,
         fillna_type=FILL,
         flt_data=member,
     )
@@ -297,7 +301,12 @@ def _require_finite(features: pd.DataFrame, needed_by: str) -> None:
 
 
 def require_processors(
-    market: Market, table: str, keys: Sequence[str], processors: str, needed_by: str
+    market: Market,
+    dataset: Dataset,
+    table: str,
+    keys: Sequence[str],
+    processors: str,
+    needed_by: str,
 ) -> None:
     """Confirm that partitions were made with the processor state in force.
 
@@ -309,11 +318,11 @@ def require_processors(
     stale = []
     for key in keys:
         info = market.warehouse.info(table, key)
-        if info is None or info.provenance.inputs.get("processors") != processors:
+        if info is None or info.provenance.inputs.get(dataset.processors) != processors:
             stale.append(key)
     if stale:
         raise ProcessorStateError(
             f"{needed_by}: {len(stale)} sessions of {table}, {stale[0]} to {stale[-1]}, were made "
             f"with another processor state than the one in force ({processors[:12]}); materialize "
-            f"dataset_infer and dataset_learn from {stale[0]} to {stale[-1]} again"
+            f"{dataset.infer} and {dataset.learn} from {stale[0]} to {stale[-1]} again"
         )

@@ -31,7 +31,7 @@ def run_all(market, instance, last=None):
 
 def state_of(market, key):
     """The processor state in force at a session."""
-    return states_in_force(market, (key,), "the test").by_session[key]
+    return states_in_force(market, market.datasets[0], (key,), "the test").by_session[key]
 
 
 def norm_of(state):

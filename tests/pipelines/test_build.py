@@ -273,7 +273,7 @@ def test_a_set_of_ones_own_flows_through_to_the_dataset(tmp_path, instance):
         {"features": {"set": {"features": own}}, "dataset": {"infer_processors": ["Fillna"]}},
     )
     keys = market.sessions.keys
-    fit = market.fit_sessions()
+    fit = market.datasets[0].fit_sessions()
     materialize(market, ["ohlcv"], keys[0], fit[-1], instance)
     assert market.sessions.position(fit[0]) < 60
     shutil.rmtree(market.paths.warehouse / "ohlcv" / f"date={keys[2]}")  # beyond the look-back

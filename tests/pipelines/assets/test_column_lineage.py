@@ -32,8 +32,8 @@ def _names(lineage: Lineage, column: str) -> set[str]:
 
 def test_features_name_the_bar_columns_of_their_expression(market: Market) -> None:
     """Oracle: the table of Alpha158's expressions."""
-    lineage = feature_lineage(market)
-    assert set(lineage) == {*market.feature_formulas, "member"}
+    lineage = feature_lineage(market.datasets[0])
+    assert set(lineage) == {*market.datasets[0].feature_formulas, "member"}
     assert _names(lineage, "KMID") == {"ohlcv.open", "ohlcv.close", "ohlcv.adj_factor"}
     assert _names(lineage, "CORR5") == {"ohlcv.close", "ohlcv.volume", "ohlcv.adj_factor"}
     assert _names(lineage, "VSTD60") == {"ohlcv.volume", "ohlcv.adj_factor"}
@@ -43,31 +43,31 @@ def test_features_name_the_bar_columns_of_their_expression(market: Market) -> No
 
 def test_a_typical_vwap_is_made_of_prices(tmp_path: Path) -> None:
     other = make_market(tmp_path, {"market": {"vwap": "typical"}})
-    assert bar_columns(other, ["vwap"]) == ["high", "low", "close", "adj_factor"]
+    assert bar_columns(other.datasets[0], ["vwap"]) == ["high", "low", "close", "adj_factor"]
 
 
 def test_every_column_that_is_named_exists(market: Market) -> None:
     """Oracle: the tables' schemas."""
     columns = {
         "ohlcv": set(OHLCV.names),
-        "alpha158": {*market.feature_formulas, "member"},
+        "alpha158": {*market.datasets[0].feature_formulas, "member"},
         "label": set(LABEL.names),
-        "dataset_infer": {*market.dataset_columns, "member"},
+        "dataset_infer": {*market.datasets[0].columns, "member"},
         "lstm_model": {"as_of", "fingerprint"},
         "lstm_prediction": set(PREDICTION.names),
     }
     evaluation = evaluation_table(5)
     for lineage, made in (
-        (feature_lineage(market), columns["alpha158"]),
-        (label_lineage(market), columns["label"]),
-        (infer_lineage(market), columns["dataset_infer"]),
-        (learn_lineage(market), set(DATASET_LEARN.names)),
-        (prediction_lineage(market, "lstm"), columns["lstm_prediction"]),
-        (evaluation_lineage("lstm", evaluation.names), set(evaluation.names)),
+        (feature_lineage(market.datasets[0]), columns["alpha158"]),
+        (label_lineage(market.datasets[0]), columns["label"]),
+        (infer_lineage(market.datasets[0]), columns["dataset_infer"]),
+        (learn_lineage(market.datasets[0]), set(DATASET_LEARN.names)),
+        (prediction_lineage(market.datasets[0], "lstm"), columns["lstm_prediction"]),
+        (evaluation_lineage("lstm", ["label"], evaluation.names), set(evaluation.names)),
     ):
         assert set(lineage) <= made
         for refs in lineage.values():
             assert refs
             for ref in refs:
                 assert ref.column in columns[ref.table]
-    assert set(market.dataset_columns) == set(COLUMNS)
+    assert set(market.datasets[0].columns) == set(COLUMNS)

@@ -246,23 +246,30 @@ def test_a_feature_set_is_a_name_a_mapping_or_a_file_beside_the_yaml(tmp_path, m
     from pipelines.config.features import identity
 
     plain = {"dataset": {"infer_processors": ["Fillna"]}}
-    names = parse_config(merged(TINY, plain)).feature_set.names
+    names = parse_config(merged(TINY, plain)).dataset_specs[0].feature_set.names
     assert len(names) == 158
     long = parse_config(merged(TINY, plain | {"features": {"set": "alpha360"}}))
-    assert len(long.feature_set) == 360
+    assert len(long.dataset_specs[0].feature_set) == 360
     assert identity(long.features.set) == "alpha360"
     (tmp_path / "own.yaml").write_text(OWN_SET)
     raw = merged(TINY, plain | {"features": {"set": "own.yaml", "min_periods": 5}})
     (tmp_path / "market.yaml").write_text(yaml.safe_dump(raw))
     monkeypatch.chdir("/")
     from_file = load_config(tmp_path / "market.yaml")
-    assert from_file.feature_set.names == ("OPEN0", "HIGH0", "LOW0", "VWAP0", "ROC5", "GAP")
+    assert from_file.dataset_specs[0].feature_set.names == (
+        "OPEN0",
+        "HIGH0",
+        "LOW0",
+        "VWAP0",
+        "ROC5",
+        "GAP",
+    )
     inline = parse_config(merged(raw, {"features": {"set": yaml.safe_load(OWN_SET)}}))
     assert identity(inline.features.set) == identity(from_file.features.set)
     without = parse_config(
         merged(raw, {"features": {"set": str(tmp_path / "own.yaml")}, "market": {"vwap": "none"}})
     )
-    assert without.feature_set.names == ("OPEN0", "HIGH0", "LOW0", "ROC5", "GAP")
+    assert without.dataset_specs[0].feature_set.names == ("OPEN0", "HIGH0", "LOW0", "ROC5", "GAP")
 
 
 def test_paths_are_as_seen_from_the_yaml(tmp_path, monkeypatch):
@@ -285,7 +292,7 @@ def test_paths_are_as_seen_from_the_yaml(tmp_path, monkeypatch):
     assert loaded("~/wh").warehouse == str(tmp_path / "home" / "wh")
     assert loaded("s3://bucket/wh").warehouse == "s3://bucket/wh"
     assert loaded(None).warehouse is None
-    assert list(dict(loaded(None).feature_set)) == ["KMID"]
+    assert list(dict(loaded(None).dataset_specs[0].feature_set)) == ["KMID"]
 
 
 def test_a_wrong_expression_of_a_file_is_shown_with_its_file_line_and_place(tmp_path):

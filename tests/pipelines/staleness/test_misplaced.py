@@ -127,7 +127,7 @@ def test_the_state_of_another_market_is_not_used(copy, of):
     path.write_text(json.dumps(state))
     words = "processors of the market other" if of else "does not say that it is processors of the"
     with pytest.raises(ProcessorStateError, match=f"none of this place: it .*{words}.*job `refit`"):
-        load_state(copy)
+        load_state(copy, copy.datasets[0])
 
 
 def test_a_served_file_without_identity_is_kept_when_its_place_is_made_again(

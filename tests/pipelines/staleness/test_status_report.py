@@ -76,7 +76,7 @@ def test_an_evaluation_without_its_prediction_says_so(finished, tmp_path, instan
     assert {name: found[name] for name in without} == without
     for name in without:
         evaluated = found[name.replace("prediction", "evaluation")]
-        due = len(keys) - market.label_lag
+        due = len(keys) - market.datasets[0].label_lag
         assert evaluated == [(Cause.EMPTY, "no prediction was made for the decision", due)]
 
 
@@ -152,7 +152,7 @@ def test_restated_bars_are_found_only_by_asking_the_source(copy, instance):
     assert findings(other, instance) == {}
     found = findings(other, instance, check_source=True)
     assert found["ohlcv"] == [(Cause.RESTATED, "", 1)]
-    look_back = copy.feature_set.look_back
+    look_back = copy.datasets[0].feature_set.look_back
     affected = min(look_back + 1, len(copy.sessions) - 40)
     assert found["alpha158"] == [(Cause.INPUTS, "ohlcv", affected)]
     assert found["processors"] == [(Cause.INPUTS, "alpha158, label", 1)]

@@ -65,7 +65,7 @@ def test_an_absent_partition_and_what_follows_it(copy, instance):
 
 
 def test_an_absent_partition_of_the_fit_window_reaches_the_processors(copy, instance):
-    key = copy.fit_sessions()[-1]
+    key = copy.datasets[0].fit_sessions()[-1]
     shutil.rmtree(copy.paths.warehouse / "label" / f"date={key}")
     stages = ("label", "processors", "dataset_infer", "dataset_learn")
     assert left(copy, instance) == (stages, copy.sessions.first)
@@ -109,7 +109,7 @@ def test_a_changed_label_reaches_datasets_and_models_also_after_an_interruption(
 def test_processors_of_another_configuration_are_refused_and_refitted(copy, instance, change):
     other = changed(copy, {"dataset": change})
     with pytest.raises(ProcessorStateError, match="fitted for another fit window or other process"):
-        load_state(other)
+        load_state(other, other.datasets[0])
     assets, first = left(other, instance)
     assert (assets, first) == (
         ("processors", "dataset_infer", "dataset_learn"),
@@ -147,7 +147,7 @@ def test_a_session_between_anchors_serves_no_model_of_another_configuration(copy
 
 def test_predictions_made_after_their_evaluation_are_evaluated_again(copy, instance):
     key = copy.sessions.keys[-1]
-    decision = copy.decision_of(key)
+    decision = copy.datasets[0].decision_of(key)
     kept = copy.paths.warehouse / "gru_prediction" / f"date={decision}"
     shutil.move(kept, kept.with_name("aside"))
     materialize(copy, ["gru_evaluation"], key, key, instance)
@@ -271,4 +271,4 @@ def test_features_that_are_not_finite_are_refused_by_name(copy, instance):
     assets = ("processors", "dataset_infer", "dataset_learn")
     run_assets(build_definitions(other), instance, assets, (keys[0], keys[-1]))
     with pytest.raises(NotFiniteError, match=r"lstm_model needs finite .*ROC60.*use Fillna"):
-        training_data(other, other.plan.first_trained, "lstm_model")
+        training_data(other, other.datasets[0], other.plan.first_trained, "lstm_model")

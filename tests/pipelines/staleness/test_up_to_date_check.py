@@ -63,7 +63,7 @@ def test_what_is_missing_is_named_and_the_report_is_made_all_the_same(copy, inst
 def test_what_is_missing_long_ago_is_named_what_is_stale_there_is_not(copy, instance):
     """Outside the newest sessions no file is opened: absence is seen, a changed input is not."""
     keys = copy.sessions.keys
-    old = keys[keys.index(copy.fit_sessions()[-1]) + 3]
+    old = keys[keys.index(copy.datasets[0].fit_sessions()[-1]) + 3]
     shutil.rmtree(copy.paths.warehouse / "label" / f"date={old}")
     report = status_report(copy, stages(copy), instance, recent=RECENT)
     found = {a.asset: a.findings for a in report.assets if a.findings}

@@ -62,7 +62,7 @@ def test_a_pin_makes_stale_what_it_changes_and_nothing_before(copy, instance):
     for model in ("lstm", "gru", "krnn"):
         assert sorted(found[f"{model}_model"]) == changed
         assert sorted(found[f"{model}_prediction"]) == changed
-        assert sorted(found[f"{model}_evaluation"]) == changed[copy.label_lag :]
+        assert sorted(found[f"{model}_evaluation"]) == changed[copy.datasets[0].label_lag :]
 
 
 def test_taking_it_away_goes_back_without_training(copy, instance):

@@ -1,4 +1,4 @@
-"""`dataset_infer` and `dataset_learn`: normalised features and the rows to learn from.
+"""`dataset_infer` and `dataset_learn` of a dataset: normalised features and the rows to learn from.
 
 Learning and serving see the same rows: `dataset_infer` holds every bar, `dataset_learn` only adds
 a processed label to the rows of members with a known label. If the fit window of the processors
@@ -19,12 +19,8 @@ from pipelines.assets.column_lineage import infer_lineage, learn_lineage
 from pipelines.assets.features import no_label_yet
 from pipelines.assets.partitions import chunks
 from pipelines.assets.processor_fit import write_warm_up
-from pipelines.market.input_versions import (
-    PROCESSORS,
-    dataset_infer_inputs,
-    dataset_learn_inputs,
-    features_read,
-)
+from pipelines.market.dataset import Dataset
+from pipelines.market.input_versions import infer_inputs, learn_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage, Version
 from pipelines.training.processors import ProcessorState, states_in_force
@@ -35,20 +31,20 @@ from pipelines.warehouse.schemas import DATASET_LEARN, feature_table
 CODE_VERSION = "1"
 
 
-def dataset_infer_stage(market: Market) -> Stage:
-    """The stage `dataset_infer`."""
-    formulas = {n: market.feature_formulas[n] for n in market.dataset_columns}
+def infer_stage(market: Market, dataset: Dataset) -> Stage:
+    """The stage `dataset_infer` of a dataset."""
+    formulas = {n: dataset.feature_formulas[n] for n in dataset.columns}
     table = feature_table(
-        "dataset_infer", "Features after the infer processors, every bar.", formulas
+        dataset.infer, "Features after the infer processors, every bar.", formulas
     )
 
     def make(run: Run) -> None:
-        for keys, state, version in _by_state(run):
+        for keys, state, version in _by_state(run, dataset):
             if state is None:
-                write_warm_up(run, keys)
+                write_warm_up(run, dataset.plan, keys)
                 continue
-            parts = normalised(market, keys, state, run.stage.name)
-            versions = {"alpha158": parts.digests, PROCESSORS: version}
+            parts = normalised(market, dataset, keys, state, run.stage.name)
+            versions = {dataset.features: parts.digests, dataset.processors: version}
             # Processors may drop every row of a session: its partition is empty and says so.
             by_session = {f"{key:%Y-%m-%d}": rows for key, rows in parts.frame.groupby("date")}
             written = market.warehouse.write_many(
@@ -71,24 +67,24 @@ def dataset_infer_stage(market: Market) -> Stage:
                 share = _nan_share(by_session.get(key, table.empty())[list(formulas)])
                 run.done(key, written[key], nan_share=share, processors=state.hash[:16])
 
-    dataset = market.config.dataset
     return Stage(
-        name="dataset_infer",
+        name=dataset.infer,
         kind=Kind.DATA,
+        dataset=dataset.name,
         group="dataset",
         tables=(table,),
-        deps=("alpha158", PROCESSORS),
-        first=None if market.fit_plan is None else market.fit_plan.first_trained,
+        deps=(dataset.features, dataset.processors),
+        first=None if dataset.fit_plan is None else dataset.fit_plan.first_trained,
         code_version=CODE_VERSION,
-        inputs=lambda key, versions: dataset_infer_inputs(market, key, versions),
+        inputs=lambda key, versions: infer_inputs(dataset, key, versions),
         make=make,
-        config={"infer": [p.model_dump(mode="json") for p in dataset.infer_processors]},
+        config={"infer": [p.model_dump(mode="json") for p in dataset.config.infer_processors]},
         description=(
             "Features of this session after the infer processors ("
-            + ", ".join(p.name for p in dataset.infer_processors)
+            + ", ".join(p.name for p in dataset.config.infer_processors)
             + "), every bar: what models are served."
         ),
-        lineage=infer_lineage(market),
+        lineage=infer_lineage(dataset),
     )
 
 
@@ -99,7 +95,7 @@ def _nan_share(values: pd.DataFrame) -> float:
 
 
 def _by_state(
-    run: Run,
+    run: Run, dataset: Dataset
 ) -> Iterator[tuple[tuple[str, ...], ProcessorState | None, Mapping[str, Version]]]:
     """The sessions of a run in chunks of one processor state, and the version of the state.
 
@@ -107,32 +103,33 @@ def _by_state(
     not grow with the range.
     """
     for chunk in chunks(run.keys):
-        states = states_in_force(run.market, chunk, run.stage.name)
+        states = states_in_force(run.market, dataset, chunk, run.stage.name)
         for state, keys in groupby(chunk, key=states.by_session.__getitem__):
             yield tuple(keys), state, states.versions
 
 
-def dataset_learn_stage(market: Market) -> Stage:
-    """The stage `dataset_learn`."""
-    dataset, checks = market.config.dataset, market.config.checks.dataset
+def learn_stage(market: Market, dataset: Dataset) -> Stage:
+    """The stage `dataset_learn` of a dataset."""
+    checks = market.config.checks.dataset
     return Stage(
-        name="dataset_learn",
+        name=dataset.learn,
         kind=Kind.DATA,
+        dataset=dataset.name,
         group="dataset",
-        tables=(DATASET_LEARN,),
-        deps=(features_read(market), "label", PROCESSORS),
-        first=None if market.fit_plan is None else market.fit_plan.first_trained,
+        tables=(DATASET_LEARN.named(dataset.learn),),
+        deps=(dataset.features_read, dataset.label, dataset.processors),
+        first=None if dataset.fit_plan is None else dataset.fit_plan.first_trained,
         code_version=CODE_VERSION,
-        inputs=lambda key, versions: dataset_learn_inputs(market, key, versions),
-        make=write_learning_rows,
-        config={"learn": [p.model_dump(mode="json") for p in dataset.learn_processors]},
+        inputs=lambda key, versions: learn_inputs(dataset, key, versions),
+        make=lambda run: write_learning_rows(run, dataset),
+        config={"learn": [p.model_dump(mode="json") for p in dataset.config.learn_processors]},
         description=(
-            f"{DATASET_LEARN.description} The decision was taken {market.label_lag} sessions "
+            f"{DATASET_LEARN.description} The decision was taken {dataset.label_lag} sessions "
             f"before; absent labels are never filled. Learn processors: "
-            + ", ".join(p.name for p in dataset.learn_processors)
+            + ", ".join(p.name for p in dataset.config.learn_processors)
             + "."
         ),
-        lineage=learn_lineage(market),
+        lineage=learn_lineage(dataset),
         checks=(
             Check(
                 "cross_section",
@@ -143,37 +140,37 @@ def dataset_learn_stage(market: Market) -> Stage:
     )
 
 
-def write_learning_rows(run: Run) -> None:
+def write_learning_rows(run: Run, dataset: Dataset) -> None:
     """Join matured labels with members' rows of the decision session, and process the labels."""
-    market, warehouse, name = run.market, run.market.warehouse, run.stage.name
-    table = features_read(market)
-    for keys, state, version in _by_state(run):
+    market, warehouse, table = run.market, run.market.warehouse, run.stage.tables[0]
+    for keys, state, version in _by_state(run, dataset):
         if state is None:
-            write_warm_up(run, keys)
+            write_warm_up(run, dataset.plan, keys)
             continue
-        labels = warehouse.read("label", keys, needed_by=name)
+        labels = warehouse.read(dataset.label, keys, needed_by=table.name)
         versions: dict[str, Mapping[str, Version]] = {
-            "label": labels.digests,
-            table: {},
-            PROCESSORS: version,
+            dataset.label: labels.digests,
+            dataset.features_read: {},
+            dataset.processors: version,
         }
-        decisions = {key: market.decision_of(key) for key in keys}
+        decisions = {key: dataset.decision_of(key) for key in keys}
         decision_keys = [d for d in decisions.values() if d is not None]
         by_session: dict[str, pd.DataFrame] = {}
         # The first decisions lie before the market's start: their sessions have no row and say so.
         if decision_keys:
             columns = ["instrument", "member"]
-            features = features_for(market, decision_keys, state, name, columns)
-            versions[table] = features.digests
+            features = features_for(market, dataset, decision_keys, state, table.name, columns)
+            versions[dataset.features_read] = features.digests
             rows = learning_rows(labels.frame, features.frame, state)
             by_session = {f"{key:%Y-%m-%d}": part for key, part in rows.groupby("matured")}
-        parts = _checked_rows(run, by_session, versions, decisions)
-        for key, info in warehouse.write_each(DATASET_LEARN, DATASET_LEARN.name, parts):
+        parts = _checked_rows(run, dataset, by_session, versions, decisions)
+        for key, info in warehouse.write_each(table, table.name, parts):
             run.done(key, info, decision_date=decisions[key] or "none")
 
 
 def _checked_rows(
     run: Run,
+    dataset: Dataset,
     by_session: Mapping[str, pd.DataFrame],
     versions: Mapping[str, Mapping[str, Version]],
     decisions: Mapping[str, str | None],
@@ -182,6 +179,7 @@ def _checked_rows(
 
     Args:
         run: the run.
+        dataset: the dataset.
         by_session: the rows to learn from.
         versions: the versions that they are made from.
         decisions: by session, the decision whose labels matured; None at the market's start.
@@ -193,7 +191,7 @@ def _checked_rows(
     for key, decision in decisions.items():
         rows, status = by_session.get(key, DATASET_LEARN.empty()), "ok"
         if decision is None:
-            status = no_label_yet(run.market)
+            status = no_label_yet(dataset)
         else:
             run.check(key, cross_section(len(rows), min_names))
         yield key, rows[list(DATASET_LEARN.names)], run.provenance(key, versions, status)
