@@ -128,13 +128,18 @@ def export(commit: str | None, code: Path) -> None:
     part.rename(code)
 
 
+def shipped_market(code: Path, name: str) -> str:
+    """The YAML of a market that a revision ships."""
+    return next((code / "pipelines").rglob(f"{name}.yaml")).read_text(encoding="utf-8")
+
+
 def small_market(code: Path) -> str:
     """The YAML of the small market: the simulated one that a revision ships, reduced."""
-    shipped = next((code / "pipelines").rglob("simulated.yaml"))
-    raw: dict[str, Any] = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    raw: dict[str, Any] = yaml.safe_load(shipped_market(code, "simulated"))
     raw["name"] = SMALL
     raw["market"] |= {"start": "2020-01-02", "end": "2020-12-31"}
     raw["market"]["source"] |= {"instruments": 12, "suspension_rate": 0.01, "split_rate": 0.002}
+    raw["dataset"].pop("fit", None)  # revisions before it know a fixed window only
     raw["dataset"] |= {"fit_start": "2020-03-30", "fit_end": "2020-09-30", "step_len": 10}
     raw["training"] |= {"first_trained": "2020-10-15", "device": "cpu"}
     raw["training"] |= {"window_sessions": 100, "valid_sessions": 20, "retrain_every": 30}
@@ -347,13 +352,18 @@ def main() -> None:
         folder = folder.resolve()
         old = revision_of("OLD", commit_of(args.old), folder, anew=False)
         new = revision_of("NEW", commit_of(args.new) if args.new else None, folder, anew=True)
-        yaml_file, text = folder / f"{SMALL}.yaml", small_market(old.code)
-        yaml_file.write_text(text, encoding="utf-8")
+        # Both revisions make the markets as the older one has them.
+        texts = {
+            name: small_market(old.code) if name == SMALL else shipped_market(old.code, name)
+            for name in args.config
+        }
+        for name, text in texts.items():
+            (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
         versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-        configs = {name: str(yaml_file) if name == SMALL else name for name in args.config}
+        configs = {name: str(folder / f"{name}.yaml") for name in args.config}
         for revision in (old, new):
             for market, config in configs.items():
-                made_from = {"config": text if market == SMALL else market, "packages": versions}
+                made_from = {"config": texts[market], "packages": versions}
                 make(revision, market, config, made_from)
         agreed = []
         for market, config in configs.items():

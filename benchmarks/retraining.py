@@ -100,8 +100,8 @@ def dataset_of(raw: dict[str, Any]) -> TSDatasetH:
     train = matured - training["window_sessions"] + 1
     handler = Alpha158(
         bars=adjusted_bars(raw["market"], sessions),
-        fit_start_time=str(chosen["fit_start"]),
-        fit_end_time=str(chosen["fit_end"]),
+        fit_start_time=str(sessions[-chosen["fit"]["rolling"]["window_sessions"]].date()),
+        fit_end_time=str(sessions[-1].date()),
         infer_processors=steps(chosen["infer_processors"], "feature"),
         learn_processors=steps(chosen["learn_processors"], "label"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,9 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage, Version
 from pipelines.training.processors import ProcessorState, load_state
 from pipelines.training.registry import require_bundle
-from pipelines.training.windows import features_for, serving_windows
+from pipelines.training.windows import Windows, features_for, serving_windows
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import PREDICTION
-
-if TYPE_CHECKING:
-    from rnn_core.data import TSDataSampler
 
 CODE_VERSION = "2"
 
@@ -169,7 +166,7 @@ def _members(market: Market, dataset: Dataset, keys: Sequence[str]) -> dict[str,
 def _session_scores(
     run: Run,
     spec: ModelSpec,
-    sampler: TSDataSampler,
+    sampler: Windows,
     key: str,
     as_of: str,
     fingerprint: str,

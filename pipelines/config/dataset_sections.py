@@ -92,6 +92,12 @@ class DatasetSpec:
             _ = self.columns
         except ValueError as error:
             raise ValueError(f"{dataset}.infer_processors: {error}") from error
+        steps = self.config.step_len
+        if self.config.layout == "columns" and len(self.columns) % steps:
+            raise ValueError(
+                f"{dataset}.step_len is {steps}, and the {len(self.columns)} columns cannot be cut "
+                f"into so many steps each (60 for the 360 columns of Alpha360)"
+            )
 
 
 def inherited(features: Any, datasets: Any) -> Any:

@@ -7,6 +7,7 @@ Every value is validated before anything runs. What the keys mean stands as comm
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -254,6 +255,14 @@ class FactoryConfig(Section):
             for name, entry in entries
         ]
         return tuple(sorted(specs, key=lambda spec: spec.name != default))
+
+    def with_datasets(self, sections: Mapping[str, DatasetConfig]) -> FactoryConfig:
+        """The same market with other sections of some datasets, by name ("" of the only one)."""
+        others = {name: one for name, one in sections.items() if name}
+        changed = {"datasets": {**self.datasets, **others}, "dataset": sections.get("")}
+        copied = self.model_copy(update=changed)
+        copied.__dict__.pop("dataset_specs", None)  # a copy has what was derived, too
+        return copied
 
     @model_validator(mode="after")
     def _datasets(self) -> FactoryConfig:

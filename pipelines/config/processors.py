@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -78,7 +78,13 @@ def _as_fit(entry: Any) -> Any:
 
 
 class DatasetConfig(Section):
-    """The fit window, the processors and the window length."""
+    """The fit window, the processors and the window length.
+
+    Attributes:
+        step_len: sessions a model sees.
+        layout: `sessions` if a window is the rows of step_len sessions, `columns` if one row holds
+            all steps, feature by feature, oldest first, as those of Alpha360 do.
+    """
 
     fit: Annotated[MovingFit | None, BeforeValidator(_as_fit)] = None
     fit_start: dt.date | None = None
@@ -86,6 +92,7 @@ class DatasetConfig(Section):
     infer_processors: tuple[ProcessorConfig, ...]
     learn_processors: tuple[ProcessorConfig, ...]
     step_len: PositiveInt = 20
+    layout: Literal["sessions", "columns"] = "sessions"
 
     @field_validator("infer_processors", "learn_processors", mode="before")
     @classmethod

@@ -108,6 +108,19 @@ class Dataset:
         """The features that the infer processors leave, in the frame's order."""
         return self.spec.columns
 
+    @property
+    def window_columns(self) -> tuple[str, ...]:
+        """The features of one step of a window; of steps in the columns, the newest step's."""
+        steps = self.config.step_len
+        return (
+            self.columns if self.config.layout == "sessions" else self.columns[steps - 1 :: steps]
+        )
+
+    @property
+    def window_sessions(self) -> int:
+        """The sessions of rows that a window is made of."""
+        return self.config.step_len if self.config.layout == "sessions" else 1
+
     @cached_property
     def fit_plan(self) -> TrainingPlan | None:
         """The sessions at which the processors are fitted again; None for a fixed fit window.

@@ -52,7 +52,7 @@ def label_window(dataset: Dataset, key: str) -> tuple[str, ...]:
 
 def serving_window(dataset: Dataset, key: str) -> tuple[str, ...]:
     """The sessions of features that a model sees to score a session, itself last."""
-    return dataset.sessions.window(key, dataset.config.step_len)
+    return dataset.sessions.window(key, dataset.window_sessions)
 
 
 def learning_window(dataset: Dataset, as_of: str) -> TrainingWindow:
@@ -64,7 +64,7 @@ def learning_window(dataset: Dataset, as_of: str) -> TrainingWindow:
         window_sessions=training.window_sessions,
         valid_sessions=training.valid_sessions,
         label_lag=dataset.label_lag,
-        step_len=dataset.config.step_len,
+        step_len=dataset.window_sessions,
     )
 
 

@@ -80,10 +80,14 @@ class Market:
         option = f" --config {shlex.quote(self._named)}" if self._named else ""
         return f"rnn-pipelines {words}{option}"
 
-    def opened_anew(self) -> Market:
-        """The same market with its present state, after that was changed beneath this object."""
+    def opened_anew(self, config: FactoryConfig | None = None) -> Market:
+        """The same market with its present state, after that was changed beneath this object.
+
+        Args:
+            config: another configuration of it; None for the present one.
+        """
         return Market(
-            self.config,
+            config or self.config,
             root=self.paths.root,
             source=self._source,
             named=self._named,

@@ -12,6 +12,7 @@ passed over, and the market counts as one of the earlier release until all is do
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipelines.assets.stages import stages as stages_of
-from pipelines.errors import WarehouseError, name_sessions
+from pipelines.errors import ProcessorStateError, WarehouseError, name_sessions
 from pipelines.instance.home import dagster_instance
 from pipelines.instance.locks import writer_lock
 from pipelines.instance.materializations import made_digests, on_record, put_on_record
@@ -33,7 +34,8 @@ from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.console import LiveProgress
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.places import Place, Places, bundles_of, places_of
-from pipelines.training.processors import signed_state, state_file, stored_state
+from pipelines.staleness.status_report import status_report
+from pipelines.training.processors import ProcessorState, signed_state, state_file, stored_state
 from pipelines.training.registry import bundle_identity, bundle_path
 from pipelines.warehouse import revisions
 from pipelines.warehouse.identity import DamagedFileError
@@ -82,6 +84,7 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
     """
     record = market.warehouse.record
     record.require_same_market()
+    now, market = market, as_fitted(market)
     # A report is made again by the next command; nothing quotes it, so it needs no identity.
     stages = tuple(stage for stage in stages_of(market) if stage.kind is not Kind.REPORT)
     upgraded = Upgraded()
@@ -98,9 +101,60 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
     upgraded.left_out += sorted(set(market.warehouse.store.tables()) - known - {revisions.FOLDER})
     if places.digests or record.format() is not None:
         record.write()  # the last step: until here it is a market of the earlier release
-    for line in upgrade_lines(market, upgraded):
+    lines = upgrade_lines(market, upgraded)
+    if now is not market:
+        lines += _changed_fit_lines(now)
+    for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
     return upgraded
+
+
+def as_fitted(market: Market) -> Market:
+    """The market with the fit windows that unsigned states on disk were fitted on.
+
+    What an earlier release made had a fixed fit window. If the YAML has one that moves by now, the
+    files confirm each other under the window of their time, which the fitted state tells.
+    """
+    sections = {}
+    for dataset in market.datasets:
+        if dataset.fit_plan is None or not market.warehouse.store.exists(state_file(dataset)):
+            continue
+        text = market.warehouse.store.read(state_file(dataset)).decode(errors="replace")
+        try:
+            state = ProcessorState.from_json(text, state_file(dataset))
+        except ProcessorStateError:
+            continue  # damaged: it confirms nothing
+        arguments = (processor.kwargs() for processor in state.infer)
+        fitted = next((kwargs for kwargs in arguments if kwargs.get("fit_end_time")), None)
+        if state.identity is None and fitted is not None:
+            fit_start, fit_end = (
+                dt.date.fromisoformat(str(fitted[name])[:10])
+                for name in ("fit_start_time", "fit_end_time")
+            )
+            sections[dataset.name] = dataset.config.model_copy(
+                update={"fit": None, "fit_start": fit_start, "fit_end": fit_end}
+            )
+    if not sections:
+        return market
+    return market.opened_anew(market.config.with_datasets(sections))
+
+
+def _changed_fit_lines(market: Market) -> list[str]:
+    """Say what the present configuration makes stale of what was signed; nothing is made yet."""
+    market = market.opened_anew()
+    with dagster_instance(market) as instance:
+        report = status_report(market, stages_of(market), instance)
+    stale = [
+        f"{asset.asset} {count}"
+        for asset in report.assets
+        if (count := sum(len(f.keys) for f in asset.findings if f.is_stale))
+    ]
+    return [
+        f"the fit window of the processors moves in the configuration and was fixed when this was "
+        f"made; it makes stale: {', '.join(stale)}. `{market.command('status')}` lists them, "
+        f"`{market.command('backfill')}` makes them, and `fit: fixed` with the window of before "
+        f"keeps them current"
+    ]
 
 
 @contextmanager

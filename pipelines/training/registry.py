@@ -47,7 +47,14 @@ def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
         "columns": list(dataset.columns),
         "label": dataset.spec.features.label,
         **({"half_life_sessions": half_life} if half_life else {}),
+        **_layout(dataset),
     }
+
+
+def _layout(dataset: Dataset) -> dict[str, str]:
+    """The layout of a dataset's windows, if it is not the usual one: older bundles lack the key."""
+    layout = dataset.config.layout
+    return {} if layout == "sessions" else {"layout": layout}
 
 
 def bundle_name(model: str, as_of: str) -> str:
@@ -197,6 +204,7 @@ def misfit(
         "step_len": dataset.config.step_len,
         "columns": list(dataset.columns),
         "label": dataset.spec.features.label,
+        "layout": _layout(dataset).get("layout"),
     }
     for name, value in now.items():
         if config.get(name) != value:

@@ -156,7 +156,7 @@ def _train(
         **spec.training, seed=seed, device=training.device, precision=training.precision
     )
     network = seeded_network(
-        lambda: build_network(spec.family, len(dataset.columns), spec.hyper),
+        lambda: build_network(spec.family, len(dataset.window_columns), spec.hyper),
         seed,
     )
     return Trainer(trainer_config, callback=partial(on_epoch, seed)).fit(
@@ -233,7 +233,7 @@ def _publish(
         networks[0] if len(networks) == 1 else MeanEnsemble(networks),
         family=spec.family,
         hyper=dict(spec.hyper),
-        columns=list(dataset.columns),
+        columns=list(dataset.window_columns),
         config=config,
         history=history,
         processors_json=data.processors.to_json(),

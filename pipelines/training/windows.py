@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -33,8 +34,9 @@ from pipelines.training.processors import (
     to_qlib,
 )
 from pipelines.warehouse.warehouse import Partitions
-from rnn_core.data import TSDataSampler, require_finite
+from rnn_core.data import ColumnSteps, TSDataSampler, require_finite
 
+Windows: TypeAlias = TSDataSampler | ColumnSteps
 FILL = "ffill+bfill"  # how qlib's models fill sessions on which a name has no row
 
 
@@ -48,8 +50,8 @@ class TrainingData:
         label_mean: the mean processed label of the training samples: the best constant prediction.
     """
 
-    train: TSDataSampler
-    valid: TSDataSampler
+    train: Windows
+    valid: Windows
     window: TrainingWindow
     fingerprint: str
     processors: ProcessorState
@@ -112,13 +114,8 @@ def training_data(market: Market, dataset: Dataset, as_of: str, needed_by: str) 
     frame = to_index(rows.frame, [*columns, LABEL_NAME])
     _require_finite(frame[columns], needed_by)
     # One sampler serves both halves; rows with a label are its samples.
-    sampler = TSDataSampler(
-        frame,
-        pd.Timestamp(window.train[0]),
-        pd.Timestamp(window.valid[1]),
-        dataset.config.step_len,
-        fillna_type=FILL,
-        flt_data=frame[LABEL_NAME].notna(),
+    sampler = _windows(
+        dataset, frame, (window.train[0], window.valid[1]), frame[LABEL_NAME].notna()
     )
     train = sampler.between(*map(pd.Timestamp, window.train))
     trained = frame[LABEL_NAME].loc[slice(*map(pd.Timestamp, window.train))]
@@ -133,7 +130,7 @@ def training_data(market: Market, dataset: Dataset, as_of: str, needed_by: str) 
     )
 
 
-def _decayed(dataset: Dataset, train: TSDataSampler, newest: str) -> NDArray[np.float64] | None:
+def _decayed(dataset: Dataset, train: Windows, newest: str) -> NDArray[np.float64] | None:
     """Weights of training samples that halve every so many sessions, of mean 1; None for ones."""
     half_life = dataset.training.half_life_sessions
     if half_life is None:
@@ -258,7 +255,7 @@ def learning_rows(
     )
 
 
-def serving_windows(dataset: Dataset, infer: Partitions, keys: Sequence[str]) -> TSDataSampler:
+def serving_windows(dataset: Dataset, infer: Partitions, keys: Sequence[str]) -> Windows:
     """Cut the windows of members that end at each session of `keys`.
 
     Args:
@@ -267,7 +264,7 @@ def serving_windows(dataset: Dataset, infer: Partitions, keys: Sequence[str]) ->
         keys: the sessions to score.
 
     Returns:
-        The sampler over the members' rows of these sessions.
+        The windows of the members' rows of these sessions.
 
     Raises:
         NotFiniteError: a feature of them is NaN or infinite.
@@ -275,14 +272,24 @@ def serving_windows(dataset: Dataset, infer: Partitions, keys: Sequence[str]) ->
     frame = to_index(infer.frame, [*dataset.columns])
     _require_finite(frame, "predictions")
     member = to_index(infer.frame, ["member"])["member"].astype(bool)
-    return TSDataSampler(
+    return _windows(dataset, frame, (keys[0], keys[-1]), member)
+
+
+def _windows(
+    dataset: Dataset, frame: pd.DataFrame, span: tuple[str, str], chosen: pd.Series
+) -> Windows:
+    """Cut the windows that end at chosen rows of a span; the label, if there is one, comes last."""
+    sampler = TSDataSampler(
         frame,
-        pd.Timestamp(keys[0]),
-        pd.Timestamp(keys[-1]),
-        dataset.config.step_len,
+        pd.Timestamp(span[0]),
+        pd.Timestamp(span[1]),
+        dataset.window_sessions,
         fillna_type=FILL,
-        flt_data=member,
+        flt_data=chosen,
     )
+    if dataset.config.layout == "sessions":
+        return sampler
+    return ColumnSteps(sampler, dataset.config.step_len, has_label=LABEL_NAME in frame.columns)
 
 
 def _require_finite(features: pd.DataFrame, needed_by: str) -> None:

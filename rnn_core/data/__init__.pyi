@@ -3,6 +3,7 @@ from rnn_core.data.alpha import Alpha158vwap as Alpha158vwap
 from rnn_core.data.alpha import Alpha360 as Alpha360
 from rnn_core.data.alpha import Alpha360vwap as Alpha360vwap
 from rnn_core.data.bin_files import ProviderError as ProviderError
+from rnn_core.data.column_steps import ColumnSteps as ColumnSteps
 from rnn_core.data.datasets import DatasetH as DatasetH
 from rnn_core.data.datasets import TSDatasetH as TSDatasetH
 from rnn_core.data.finite import finite_report as finite_report

@@ -35,6 +35,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnn_core.data.column_steps import steps_of
 from rnn_core.data.finite import require_finite
 from rnn_core.data.sampler import TSDataSampler
 from rnn_core.panel.session_labels import session_index
@@ -136,7 +137,7 @@ class FrameWindows:
         if self._legacy:
             x = flat.view(len(flat), -1, self._n_features)  # [B, T, F]
         else:
-            x = flat.view(len(flat), self._n_features, -1).transpose(1, 2)  # [B, T, F]
+            x = steps_of(flat, self._n_features)  # [B, T, F]
         if not label:
             return x
         y = label[0][:, None, None].expand(-1, x.shape[1], 1)  # [B, T, 1]

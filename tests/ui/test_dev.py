@@ -30,7 +30,7 @@ CHECKED = {"SUCCEEDED", "FAILED"}  # evaluated; whether five names pass is not t
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 CHANGES = {
-    "dataset": {"fit_end": "2011-12-30"},
+    "dataset": {"fit": "fixed", "fit_start": "2011-05-26", "fit_end": "2011-12-30"},
     "training": {
         "first_trained": "2013-01-02",  # the first session after the long backfill
         "window_sessions": 120,

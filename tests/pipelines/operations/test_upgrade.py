@@ -31,6 +31,7 @@ from tests.pipelines.finished_markets import (
     restated,
     stamps,
 )
+from tests.pipelines.moving_markets import ROLLING
 from tests.pipelines.operations.test_refresh import refresh
 
 
@@ -87,6 +88,21 @@ def test_it_signs_everything_and_computes_nothing_again(old, finished):
     assert state_bytes(old) == state_bytes(finished)
     assert {name: stamp for name, (stamp, _) in stamps(old).items()} == times
     assert status(old).is_current
+
+
+def test_a_window_that_moves_by_now_confirms_what_a_fixed_one_made(old, finished):
+    """The YAML has changed since: files are signed all the same, and what becomes stale is said."""
+    moving = make_market(old.paths.root, ROLLING)
+    console = Console(file=io.StringIO(), width=500)
+    upgraded = run_upgrade(moving, console)
+    assert upgraded.unconfirmed == {}
+    assert state_bytes(old) == state_bytes(finished)
+    said = console.file.getvalue()
+    assert "the fit window of the processors moves in the configuration and was fixed" in said
+    assert "dataset_infer" in said.split("it makes stale: ")[1]
+    assert "ohlcv" not in said.split("it makes stale: ")[1]
+    # With the window of before everything is current, as it says.
+    assert not any(f.is_stale for asset in status(old).assets for f in asset.findings)
 
 
 def test_nothing_is_done_twice(old):

@@ -20,7 +20,14 @@ from pipelines.sources.fetch import fetch_bars
 from pipelines.sources.simulated import SimulatedBars
 from tests.pipelines.conftest import TINY, make_market, materialize, merged
 
-MARKETS = ("us_files", "csi300_baostock", "csi300_qlib", "crypto_files", "simulated_500")
+MARKETS = (
+    "us_files",
+    "csi300_baostock",
+    "csi300_qlib",
+    "csi300_benchmarks",
+    "crypto_files",
+    "simulated_500",
+)
 
 
 def with_source(source: dict[str, Any], **market: Any) -> dict[str, Any]:
@@ -36,7 +43,7 @@ def test_shipped_markets_load_without_their_data(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     market = Market(load_config(name), root=tmp_path / "state")
     assert build_definitions(market).resolve_job_def("daily")
-    assert len(market.datasets[0].fit_sessions()) > 250
+    assert len(market.datasets[0].fit_sessions(market.plan.first_trained)) > 250
     first = market.sessions.position(market.plan.first_trained)
     training = market.config.training
     assert first >= training.window_sessions, "the first model has its whole window"
@@ -49,7 +56,7 @@ def test_shipped_markets_load_without_their_data(name, tmp_path, monkeypatch):
 def test_every_line_of_a_shipped_market_is_explained(name):
     """Every key has a comment where it stands, or is a section whose keys have."""
     sections = {"market", "features", "dataset", "training", "evaluation", "source", "schedule",
-                "col_list"}  # fmt: skip
+                "col_list", "rolling"}  # fmt: skip
     for line in (CONFIGS / f"{name}.yaml").read_text().splitlines():
         content, _, comment = line.partition("  #")
         key = content.split(":")[0].strip(" -")
