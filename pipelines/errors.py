@@ -21,7 +21,16 @@ class PipelineError(Exception):
 
 
 class ConfigError(PipelineError):
-    """The YAML of a market is wrong; the message lists every problem with its place."""
+    """The YAML of a market is wrong; the message lists every problem with its place.
+
+    Args:
+        message: the text.
+        problems: the problems, if the text lists several.
+    """
+
+    def __init__(self, message: str = "", *, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems or (message,)
 
 
 class UndecidedError(PipelineError):
@@ -93,8 +102,6 @@ class ModelNotTrainedError(PipelineError):
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint that names the nearest of `choices`, or all of them if none is near."""
-    """A hint that names the nearest of `choices`, or all of them if none is near."""
-
     names = sorted(choices)
     near = near_matches(word, names).removeprefix("; ")
     return near or f"one of: {', '.join(names)}"

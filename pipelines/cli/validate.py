@@ -33,8 +33,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = load_config(path)
     except ConfigError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return _report(str(path), lines[1:] or lines, [])
+        return _report(str(path), list(error.problems), [])
     with tempfile.TemporaryDirectory() as folder:  # a calendar derived from the data is a file
         try:
             market = Market(config, root=Path(folder))

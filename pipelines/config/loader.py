@@ -81,10 +81,17 @@ def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryCo
     try:
         raw = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        raise ConfigError(f"{path} is not valid YAML: {_fault(error)}") from error
     except ValueError as error:  # what looks like a date is made one while the file is read
         raise ConfigError(f"{path}{_no_date(text)}: {error}; write days as YYYY-MM-DD") from error
     return parse_config(_anchored(raw, path.parent), where=str(path), text=text)
+
+
+def _fault(error: yaml.YAMLError) -> str:
+    """The fault of a text that is not YAML, with its line, on one line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    return place + " ".join((problem or str(error)).split())
 
 
 def _no_date(text: str) -> str:
@@ -111,8 +118,11 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
         return FactoryConfig.model_validate(raw)
     except ValidationError as error:
         lines = _line_numbers(text) if text else {}
-        problems = "\n".join(f"  {_describe(e, lines)}" for e in error.errors())
-        raise ConfigError(f"{where} is not a valid configuration:\n{problems}") from None
+        problems = tuple(_describe(e, lines) for e in error.errors())
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise ConfigError(
+            f"{where} is not a valid configuration:\n{listed}", problems=problems
+        ) from None
 
 
 def _anchored(raw: Any, folder: Path) -> Any:
@@ -149,10 +159,13 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
         return f"{place}: required, but not given"
     message = error["msg"].removeprefix("Value error, ")
     value, context = error.get("input"), error.get("ctx", {})
+    if error["type"] in ("tuple_type", "list_type"):
+        message = f"expected a list, as in [{value}]"
     expected = str(context.get("expected_tags") or context.get("expected"))
     message += near_matches(context.get("tag", value), re.findall("'(.+?)'", expected))
     plain = isinstance(value, str | int | float | bool | dt.date) and "\n" not in message
-    suffix = f" (given: {value!r})" if plain else ""
+    shown = repr(value) if isinstance(value, str | float) else str(value)
+    suffix = f" (given: {shown})" if plain else ""
     return f"{place}: {message}{suffix}"
 
 
@@ -162,13 +175,18 @@ _KEYS = re.compile(r"[\w.-]*\w")
 def _line_of(loc: tuple[Any, ...], message: str, lines: dict[tuple[Any, ...], int]) -> int | None:
     """The line of the key that a problem is about.
 
-    A section's problem is about the first key below it that the message names, if it names one.
+    A section's problem is about the first key below it that the message names, if it names one,
+    and there about the key or the item of a list that the message quotes.
     """
-    for word in _KEYS.findall(message):
-        key = (*loc, *word.split("."))
-        if key in lines:
+    words = ((*loc, *word.split(".")) for word in _KEYS.findall(message))
+    base = next((key for key in words if key in lines), loc)
+    quoted = re.findall(r"'([^']+)'", message.partition("; did you mean")[0])
+    for word in quoted if base else ():
+        below = (key for key in lines if key[: len(base)] == base and key[-1] == word)
+        key = next(below, None)
+        if key is not None:
             return lines[key]
-    return next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
+    return next((lines[base[:n]] for n in range(len(base), 0, -1) if base[:n] in lines), None)
 
 
 def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
@@ -211,6 +229,8 @@ def _line_numbers(text: str) -> dict[tuple[Any, ...], int]:
         elif isinstance(node, yaml.SequenceNode):
             for i, value in enumerate(node.value):
                 lines[(*path, i)] = value.start_mark.line + 1
+                if isinstance(value, yaml.ScalarNode):  # found by its text as well
+                    lines[(*path, i, value.value)] = value.start_mark.line + 1
                 walk(value, (*path, i))
 
     walk(yaml.compose(text, Loader=yaml.SafeLoader), ())

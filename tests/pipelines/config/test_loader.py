@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,11 @@ def test_an_error_gives_the_line_of_the_file(tmp_path):
         ("  deal_price: close", "  deal_price: vwap", "deal_price"),
         ("  max_retry_minutes: 480", "  max_retry_minutes: 4", "max_retry_minutes"),
         ("  seed: 0", "  sed: 0", "sed"),
+        ("    - RobustZScoreNorm:", "    - RobustZscoreNorm:", "a processor"),
+        ("        clip_outlier:", "        clip_outliers:", "an argument"),
+        ("    - DropnaLabel", "    - DropLabel", "an item"),
+        ("        col_list: [RESI5,", "        col_list: [RESI6,", "an item of a list in a line"),
+        ("    hidden_size: 64             #", "    hiden_size: 64             #", "a model's key"),
     ],
 )
 def test_the_line_is_that_of_the_key_and_not_of_its_section(old, new, key, tmp_path):
@@ -175,6 +181,27 @@ def test_the_line_is_that_of_the_key_and_not_of_its_section(old, new, key, tmp_p
     (tmp_path / "market.yaml").write_text(text)
     with pytest.raises(ConfigError, match=rf"\(line {number}\)"):
         load_config(tmp_path / "market.yaml")
+
+
+def test_every_problem_is_one_with_its_place(tmp_path):
+    """A label that cannot be parsed is shown on three lines, a text that is no YAML on one."""
+    text = (CONFIGS / "sample.yaml").read_text()
+    wrong = text.replace("Ref($close, -2)/", "Reff($close, -2)/").replace("step_len: 20", "step: 2")
+    file = tmp_path / "market.yaml"
+    file.write_text(wrong)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    places = [problem.partition(" ")[0] for problem in caught.value.problems]
+    assert places == ["features.label", "dataset.step"]
+    file.write_text(text.replace("  vwap:", "\tvwap:"))
+    number = next(i for i, t in enumerate(text.splitlines(), 1) if t.startswith("  vwap:"))
+    with pytest.raises(ConfigError, match=rf"not valid YAML: line {number}, column 1: .*start any"):
+        load_config(file)
+
+
+def test_a_day_where_a_list_is_expected(tmp_path):
+    with pytest.raises(ConfigError, match=r"market.closed: expected a list, as in \[2018-01-02\]"):
+        parse_config(merged(TINY, {"market": {"closed": dt.date(2018, 1, 2)}}))
 
 
 def test_a_key_written_twice_is_an_error(tmp_path):

@@ -180,6 +180,12 @@ def test_the_command_reports_config_errors_with_their_lines(file, capsys):
     assert said[-1] == f"{path}: 2 problems"
     path.write_text(yaml.safe_dump(merged(valid(file), {"market": {"end": "2018-01-03"}})))
     assert main(["validate", str(path)]) == 1
+    path.write_text(f"{yaml.safe_dump(valid(file))}name: twice\n")
+    capsys.readouterr()
+    assert main(["validate", str(path)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert "column 1: the key 'name' is written twice" in said[0]
+    assert said[1:] == [f"{path}: 1 problem"]
     path.write_text(yaml.safe_dump(valid(file)))
     assert main(["validate", str(path)]) == 0
     assert "of 10 names" in capsys.readouterr().out
