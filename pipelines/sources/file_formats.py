@@ -95,11 +95,11 @@ def read_file(
     names = selection.columns(schema.names)
     if selection.date is None:
         return fragment.to_table(schema=schema, columns=names)
-    typed = schema.field(selection.date).type
+    typed, dates = schema.field(selection.date).type, None
     if not (pa.types.is_timestamp(typed) or pa.types.is_date(typed)):
         dates = fragment.to_table(schema=schema, columns=[selection.date])[selection.date]
         selection.check(dates, lambda row: f", row {row + 1}")
-    row_filter = day_filter(typed, selection)
+    row_filter = day_filter(typed, selection, dates)
     return fragment.to_table(schema=schema, columns=names, filter=row_filter)
 
 
@@ -158,12 +158,14 @@ def _read_plain_csv(filesystem: Any, path: str, style: CsvStyle, selection: Want
             parse_options=parse,
             convert_options=options,
         )
-        row_filter = None if selection.date is None else day_filter(pa.string(), selection)
         for batch in reader:
             block = pa.Table.from_batches([batch])
             if selection.date is not None:
-                selection.check(block[selection.date], lambda row: "")
-            blocks.append(block if row_filter is None else block.filter(row_filter))
+                dates = block[selection.date]
+                selection.check(dates, lambda row: "")
+                row_filter = day_filter(dates.type, selection, dates)
+                block = block if row_filter is None else block.filter(row_filter)
+            blocks.append(block)
         schema = reader.schema
     return pa.concat_tables(blocks) if blocks else schema.empty_table()
 
@@ -216,11 +218,32 @@ def _stream(filesystem: Any, path: str, style: CsvStyle) -> Any:
     return pa.BufferReader(without_lines(content, style.encoding, style.skip_lines))
 
 
-def day_filter(kind: pa.DataType, selection: Wanted) -> pc.Expression | None:
-    """A filter on the date column in its own type; None if its order is not that of days."""
+_PADDED = {
+    None: r"^\d{4}-\d{2}-\d{2}",
+    "%Y-%m-%d": r"^\d{4}-\d{2}-\d{2}",
+    "%Y/%m/%d": r"^\d{4}/\d{2}/\d{2}",
+    "%Y%m%d": r"^\d{8}",
+}
+"""Texts by form whose order is that of their days, as that of 2024-1-31 is not."""
+
+
+def day_filter(
+    kind: pa.DataType, selection: Wanted, dates: pa.ChunkedArray | None = None
+) -> pc.Expression | None:
+    """A filter on the date column in its own type; None if its order is not that of days.
+
+    Args:
+        kind: the column's type.
+        selection: the days that are to be read.
+        dates: the column itself, of texts.
+    """
     bounds = _bounds(kind, selection)
     if bounds is None or selection.date is None:
         return None
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        is_padded = pc.match_substring_regex(pc.unique(dates), _PADDED[selection.date_format])
+        if not pc.all(is_padded, min_count=0).as_py():
+            return None
     low, high = bounds
     field, row_filter = pc.field(selection.date), None
     if low is not None:
@@ -253,8 +276,7 @@ def _bounds(kind: pa.DataType, selection: Wanted) -> tuple[Any, Any] | None:
             return _each(ends, lambda day: (day - dt.date(1970, 1, 1)).days * 86_400 * per)
         if form == "%Y%m%d":
             return _each(ends, lambda day: int(day.strftime("%Y%m%d")))
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if text and form in (None, "%Y-%m-%d", "%Y%m%d", "%Y/%m/%d"):
+    if (pa.types.is_string(kind) or pa.types.is_large_string(kind)) and form in _PADDED:
         return _each(ends, lambda day: day.strftime(form or "%Y-%m-%d"))
     return None
 

@@ -19,7 +19,9 @@ import pyarrow.compute as pc
 from pipelines.config.types import EPOCH, EPOCHS
 from pipelines.errors import SourceError
 
-_ZONED = re.compile(r"\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})$")
+OFFSET = r"\s*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
+ZONED = re.compile(r"\d{2}:\d{2}.*" + OFFSET)
+"""Times with an offset from UTC, as `05:00:00Z` or `00:00:00-05`."""
 
 MOMENTS = "moments"
 """In a time zone's place: keys are the moments themselves, `2024-01-31T05:00:00Z`."""
@@ -151,14 +153,9 @@ def _days(
             )
         distinct = distinct.map(lambda x: f"{int(x)}" if x == x else "")
     text = distinct.astype("str").str.strip()
-    if form is None and text.str.contains(_ZONED).any():
-        return _in_zone(
-            pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce"), zone, place
-        )
-    parsed = pd.to_datetime(text, format=form or "ISO8601", errors="coerce")
-    if isinstance(parsed.dtype, pd.DatetimeTZDtype):
-        return _in_zone(parsed, zone, place)
-    return parsed
+    is_zoned = bool(text.str.contains(ZONED).any()) if form is None else "%z" in form
+    parsed = pd.to_datetime(text, format=form or "ISO8601", errors="coerce", utc=is_zoned)
+    return _in_zone(parsed, zone, place) if isinstance(parsed.dtype, pd.DatetimeTZDtype) else parsed
 
 
 def _in_zone(moments: pd.Series[Any], zone: str | None, place: str) -> pd.Series[Any]:

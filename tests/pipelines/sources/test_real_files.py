@@ -64,6 +64,41 @@ def test_the_file_whose_unit_differs_is_named(market, files, tmp_path):
     check(files("*.csv", date_format="epoch"), market)
 
 
+@pytest.mark.parametrize(
+    ("form", "day"),
+    [
+        ("%Y/%m/%d", "{0.year}/{0.month}/{0.day}"),
+        ("%Y-%m-%d", "{0.year}-{0.month}-{0.day}"),
+        (None, " {0:%Y-%m-%d}"),
+        (None, "{0:%Y%m%d}"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_days_whose_texts_sort_otherwise_are_all_read(ending, form, day, market, files, tmp_path):
+    """Months without a zero, blanks before a date: no filter on texts leaves out a row."""
+    frame = market.assign(date=[day.format(x) for x in pd.to_datetime(market["date"])])
+    path = tmp_path / f"bars.{ending}"
+    frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path)
+    source = files(path.name, date_format=form)
+    for key in DAYS:
+        assert len(source.fetch([key])) == (market["date"] == key).sum()
+
+
+@pytest.mark.parametrize(
+    ("form", "texts"),
+    [
+        (None, ["2018-01-02 00:00:00-05", "2018-07-02 00:00:00-04"]),  # as PostgreSQL writes them
+        (None, ["2018-01-02T00:00:00-0500", "2018-07-02T04:00:00Z"]),
+        ("%m/%d/%Y %H:%M %z", ["01/02/2018 00:00 -0500", "07/02/2018 00:00 -0400"]),
+    ],
+)
+def test_offsets_of_summer_and_winter(form, texts):
+    keys = session_keys(pa.array(texts), form, "America/New_York", "x")
+    assert keys.to_pylist() == ["2018-01-02", "2018-07-02"]
+    with pytest.raises(SourceError, match=r"set source\.timezone to the market's"):
+        session_keys(pa.array(texts), form, None, "x")
+
+
 def test_a_query_is_bound_in_one_unit():
     with pytest.raises(ValidationError, match="bound in one unit"):
         SqlSource.model_validate(
