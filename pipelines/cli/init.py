@@ -30,6 +30,7 @@ ARGUMENTS: Arguments = {
     "--source": {"metavar": "KIND", "help": "files or qlib_bin"},
     "--path": {"help": "a file, a folder, a pattern such as 'bars/*.csv', a URL"},
     "--calendar": {
+        "metavar": "NAME",
         "help": "XNYS, XSHG, 24/7 …, or data (default: the one that fits best)",
     },
     "--timezone": {
@@ -55,11 +56,13 @@ ARGUMENTS: Arguments = {
         "choices": ("csv", "parquet", "feather"),
         "help": "of files with another ending",
     },
+    "--encoding": {"metavar": "NAME", "help": "of a CSV, as cp1252 (default: as seen)"},
+    "--delimiter": {"metavar": "MARK", "help": "between the fields of a CSV (default: as seen)"},
     "--decimal": {"metavar": "MARK", "help": "the decimal mark of a CSV"},
     "--thousands": {"metavar": "MARK", "help": "the mark of thousands of a CSV"},
     "--header": {
-        "metavar": "N",
-        "help": "rows of a CSV's header: 1, 2, 3 or none (default: as seen)",
+        "choices": ("none", "1", "2", "3"),
+        "help": "rows of a CSV's header (default: as seen)",
     },
     "--names": {"metavar": "A,B,C", "help": "the names of a CSV's columns, in order"},
     "--skip-lines": {
@@ -67,6 +70,7 @@ ARGUMENTS: Arguments = {
         "help": "lines of a CSV that are no bars, as in '^(Total|#)'",
     },
     "--ignore": {
+        "action": "append",
         "default": [],
         "metavar": "PATTERN",
         "help": "files of a folder that hold no bars, as in 'README*' (several times)",
@@ -149,15 +153,12 @@ def _known_zone(name: str | None) -> str | None:
     Raises:
         PipelineError: there is none of that name.
     """
-    from zoneinfo import available_timezones
+    from pipelines.config.types import known_timezone
 
-    from pipelines.errors import did_you_mean
-
-    if name is not None and name not in available_timezones():
-        raise PipelineError(
-            f"--timezone {name}: no such time zone; {did_you_mean(name, available_timezones())}"
-        )
-    return name
+    try:
+        return None if name is None else known_timezone(name)
+    except ValueError as error:
+        raise PipelineError(f"--timezone {name}: {error}") from None
 
 
 def next_commands(out: Path, start: str, end: str) -> list[tuple[str, str]]:
@@ -202,11 +203,7 @@ def _asked(args: argparse.Namespace, ask: Ask | None) -> tuple[str, str, str | N
         if missing:
             raise PipelineError(
                 f"{' and '.join(missing)} missing, and there is no terminal to ask on: "
-                f"rnn-pipelines init --source files|qlib_bin --path PATH [--calendar NAME] "
-                f"[--timezone ZONE] [--name NAME] [--universe FILE] [--column OURS=THEIRS] "
-                f"[--date-format FORM] [--decimal MARK] [--thousands MARK] [--skip-lines REGEX] "
-                f"[--header N] [--names A,B,C] [--format KIND] [--ignore PATTERN] [--basis WORD] "
-                f"[--start DAY] [--end DAY] [--quick] [--out FILE] [--force]"
+                f"rnn-pipelines init --source files|qlib_bin --path PATH {_usage()}"
             )
     else:
         ask = _answered(ask)
@@ -216,6 +213,15 @@ def _asked(args: argparse.Namespace, ask: Ask | None) -> tuple[str, str, str | N
         if calendar is None:
             calendar = ask("Which calendar? XNYS, XSHG, 24/7 … [the one that fits] ").strip()
     return kind, path, calendar or None
+
+
+def _usage() -> str:
+    """The optional flags, `[--calendar NAME] [--quick] …`."""
+    flags = []
+    for flag, settings in ARGUMENTS.items():
+        name = settings.get("metavar") or "|".join(settings.get("choices", ())) or flag[2:].upper()
+        flags.append(f"[{flag}]" if settings.get("action") == "store_true" else f"[{flag} {name}]")
+    return " ".join(flag for flag in flags if not flag.startswith(("[--source", "[--path")))
 
 
 def _answered(ask: Ask) -> Ask:
@@ -241,35 +247,14 @@ def kind_of(path: str) -> str:
 
 
 def _writing(args: argparse.Namespace) -> dict[str, Any]:
-    """Collect the keys of files that flags give.
-
-    Raises:
-        PipelineError: a mark is not one character, or the expression is none.
-    """
-    import re
-
-    keys = ("format", "decimal", "thousands", "skip_lines", "header", "names", "ignore")
+    """Collect the keys of files that flags give."""
+    keys = ("format", "encoding", "delimiter", "decimal", "thousands", "skip_lines", "header",
+            "names", "ignore")  # fmt: skip
     given = {key: getattr(args, key) for key in keys if getattr(args, key) not in (None, [])}
-    for key in ("decimal", "thousands"):
-        if len(given.get(key, ".")) != 1:
-            raise PipelineError(f"--{key} {given[key]!r}: expected one character, as in ','")
-    if given.get("decimal", ".") == given.get("thousands"):
-        raise PipelineError(f"--thousands {given['thousands']!r} is the decimal mark as well")
-    try:
-        re.compile(given.get("skip_lines", ""))
-    except re.error as error:
-        raise PipelineError(f"--skip-lines: no regular expression: {error}") from error
     if "names" in given:
         given["names"] = [name.strip() for name in given["names"].split(",")]
-    header = given.get("header")
-    if header not in (None, "none", "1", "2", "3"):
-        raise PipelineError(f"--header {header!r}: expected 1, 2, 3 or none")
-    if header == "none" and "names" not in given:
-        raise PipelineError(
-            "--header none: say the columns in order, as in --names date,open,high,low,close,volume"
-        )
-    if header not in (None, "none"):
-        given["header"] = int(str(header))
+    if given.get("header", "none") != "none":
+        given["header"] = int(given["header"])
     return given
 
 

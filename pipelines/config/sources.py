@@ -11,6 +11,8 @@ default: otherwise every stored partition turns stale.
 
 from __future__ import annotations
 
+import codecs
+import datetime as dt
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +31,7 @@ from pipelines.config.types import (
     TimeZone,
 )
 from pipelines.errors import did_you_mean
+from rnn_core.suggestions import near_matches
 
 REQUIRED = ("date", "instrument", "open", "high", "low", "close", "volume")
 COLUMNS = (*REQUIRED, "amount", "vwap")
@@ -152,8 +155,15 @@ class TableSource(Section):
     @classmethod
     def _format(cls, value: str | None) -> str | None:
         words = (*EPOCHS, EPOCH)
-        if value is not None and value not in words and "%" not in value:
-            raise ValueError(f"expected a form such as '%d/%m/%Y', or {', '.join(words)}")
+        if value is None or value in words:
+            return value
+        if "%" not in value:
+            near = near_matches(value, words)
+            raise ValueError(f"expected a form such as '%d/%m/%Y', or {', '.join(words)}{near}")
+        try:  # a form that reads what it writes
+            dt.datetime.strptime(dt.datetime(2024, 1, 31, tzinfo=dt.UTC).strftime(value), value)
+        except ValueError as error:
+            raise ValueError(f"no form of dates: {error}") from error
         return value
 
     @field_validator("keep")
@@ -196,6 +206,15 @@ class FilesSource(TableSource):
             return ()
         return (self.from_name,) if isinstance(self.from_name, str) else self.from_name
 
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            codecs.lookup(value)
+        except LookupError:
+            raise ValueError("no encoding; expected one as utf-8, cp1252 or gb18030") from None
+        return value
+
     @field_validator("skip_lines")
     @classmethod
     def _expression(cls, value: str | None) -> str | None:
@@ -233,7 +252,9 @@ class FilesSource(TableSource):
                 f"{' and '.join(self.named)}: expected one group for each, in their order"
             )
         if self.header == "none" and not self.names:
-            raise ValueError("header: none needs names, the columns' names in order")
+            raise ValueError(
+                "header: none needs names: the columns in order, as in date,open,high,low,close"
+            )
         if self.thousands is not None and self.thousands == self.decimal:
             raise ValueError(f"thousands and decimal are both {self.decimal!r}")
         return self

@@ -19,14 +19,19 @@ Reading = "reading"
 """Marks a key that says how what is got is read: it decides bars, and names no other market."""
 
 
-def _timezone(name: str) -> str:
+def known_timezone(name: str) -> str:
+    """The name of a time zone.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
     if name not in available_timezones():
         near = near_matches(name, available_timezones()) or "; expected one as America/New_York"
         raise ValueError(f"unknown time zone{near}")
     return name
 
 
-TimeZone = Annotated[str, AfterValidator(_timezone)]
+TimeZone = Annotated[str, AfterValidator(known_timezone)]
 
 
 class Epoch(NamedTuple):

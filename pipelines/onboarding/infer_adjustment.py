@@ -44,10 +44,7 @@ def factor_kind(bars: pd.DataFrame) -> dict[str, object]:
     Returns:
         `{}` for prices as traded, or `{"prices": "adjusted"}`, or `{"inverse": True}`.
     """
-    rows = bars.sort_values(["instrument", "date"])
-    before = rows.groupby("instrument")["close"].shift()
-    step = np.log((rows["close"] / before).to_numpy(dtype="float64"))
-    event = np.log(rows["adj_ratio"].where(rows["adj_ratio"] > 0).to_numpy(dtype="float64"))
+    _, step, event = _steps(bars)
     is_event = (np.abs(event) > _EVENT) & np.isfinite(step)
     if not is_event.any():
         return {}
@@ -57,6 +54,15 @@ def factor_kind(bars: pd.DataFrame) -> dict[str, object]:
         (float(np.median(np.abs(step - event)[is_event])), {"inverse": True}),
     ]
     return min(kinds, key=lambda kind: kind[0])[1]
+
+
+def _steps(bars: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Bars by name and day, and the logarithms of their price's step and of the stated event."""
+    rows = bars[bars["close"] > 0].sort_values(["instrument", "date"])
+    before = rows.groupby("instrument")["close"].shift()
+    step = np.log((rows["close"] / before).to_numpy(dtype="float64"))
+    event = np.log(rows["adj_ratio"].where(rows["adj_ratio"] > 0).to_numpy(dtype="float64"))
+    return rows, step, event
 
 
 def split_like(bars: pd.DataFrame) -> list[Steps]:
@@ -88,10 +94,10 @@ def sure_splits(bars: pd.DataFrame) -> list[Steps]:
     Args:
         bars: date, instrument, high, low, close and adj_ratio (1.0 if no event is stated).
     """
-    steps = pd.DataFrame(split_like(bars))
-    if steps.empty:
+    steps = split_like(bars)
+    if not steps:
         return []
-    rows = bars[bars["instrument"].isin(set(steps["instrument"])) & (bars["close"] > 0)]
+    rows = bars[bars["instrument"].isin({s.instrument for s in steps}) & (bars["close"] > 0)]
     rows = rows.sort_values(["instrument", "date"])
     names = rows["instrument"]
     before = rows.groupby("instrument")["close"].shift()
@@ -102,7 +108,7 @@ def sure_splits(bars: pd.DataFrame) -> list[Steps]:
     is_quiet = swing <= _QUIET * swing.groupby(names).transform("median") + 1e-9
     is_sure = is_quiet & (move.abs() > _FAR * usual)
     keys = set(zip(rows["instrument"][is_sure], rows["date"][is_sure], strict=True))
-    return [s for s in split_like(bars) if (s.instrument, s.date) in keys]
+    return [s for s in steps if (s.instrument, s.date) in keys]
 
 
 def contradiction(bars: pd.DataFrame) -> str:
@@ -111,10 +117,7 @@ def contradiction(bars: pd.DataFrame) -> str:
     Args:
         bars: bars as traded, with date, instrument, high, low, close and adj_ratio.
     """
-    rows = bars[bars["close"] > 0].sort_values(["instrument", "date"])
-    before = rows.groupby("instrument")["close"].shift()
-    step = np.log((rows["close"] / before).to_numpy(dtype="float64"))
-    event = np.log(rows["adj_ratio"].where(rows["adj_ratio"] > 0).to_numpy(dtype="float64"))
+    rows, step, event = _steps(bars)
     is_event = (np.abs(event) > _EVENT) & np.isfinite(step)
     is_unseen = is_event & (np.abs(step + event) - np.abs(step) > 0.5 * np.abs(event))
     if is_unseen.sum() > 0.5 * is_event.sum():

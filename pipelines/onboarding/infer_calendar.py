@@ -63,7 +63,8 @@ class Choice:
         fit: the calendar; None if no exchange's fits.
         same: the calendars with the same sessions, and other exchanges of one of them.
         parts: the first known day on which one of `same` differs, after the data; None for none.
-        others: the next best calendars and their shares of days in common.
+        others: the next best calendars and their shares of days in common; those that fit, if
+            one was named that does not.
     """
 
     dating: Dating
@@ -101,8 +102,8 @@ def require_known(name: str) -> None:
     names = exchange_calendars.get_calendar_names()
     if name not in names:
         raise ConfigError(
-            f"--calendar {name}: no such calendar; {did_you_mean(name, names)}. `data` derives one "
-            f"from the days of the data"
+            f"--calendar {name}: no such calendar (`data` derives one from the days of the data); "
+            f"{did_you_mean(name, names)}"
         )
 
 
@@ -169,7 +170,9 @@ def choose(
         fits = [fit_calendar(d.counts, str(calendar), exchanges) for d in datings]
         dating = _dating(datings, [fit.share for fit in fits], stated)
         fit = fits[datings.index(dating)]
-        return Choice(dating, _zone(dating, fit.timezone, stated), fit)
+        better = [] if fit.fits else _shared(market_days(dating.counts), exchanges)
+        others = ((b.exchange.name, b.share) for b in better if b.share >= FITS)
+        return Choice(dating, _zone(dating, fit.timezone, stated), fit, others=tuple(others)[:3])
     shared = [_shared(market_days(d.counts), exchanges) for d in datings]
     dating = _dating(datings, [best[0].share for best in shared], stated)
     ranked = shared[datings.index(dating)]

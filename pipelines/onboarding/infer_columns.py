@@ -20,7 +20,7 @@ from pipelines.errors import SourceError
 from pipelines.onboarding.infer_timezone import zone_as_written
 from pipelines.sources.base import NOTHING
 from pipelines.sources.numbers import plain_number
-from pipelines.sources.session_dates import epoch_of
+from pipelines.sources.session_dates import ZONED, epoch_of
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "date": ("date", "tradedate", "tradingdate", "day", "datetime", "time", "timestamp", "dt",
@@ -47,9 +47,12 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 """Columns of a table in our words, and the names that others give them."""
 
 REQUIRED = ("open", "high", "low", "close", "volume")
-_FORMS = ("%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y",
-          "%d-%b-%Y", "%b %d, %Y")  # fmt: skip
-_MOMENT = re.compile(r"\d{2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})$")
+_DAYS = ("%Y%m%d", "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y_%m_%d", "%d.%m.%Y", "%d/%m/%Y",
+         "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%b-%Y",
+         "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%Y年%m月%d日")  # fmt: skip
+_FORMS = tuple(day + time for time in ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p") for day in _DAYS)
+_DIGITS = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # by the length of the number
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}")
 _EPOCHS = ((1e8, 1e10, "epoch_s"), (1e11, 1e13, "epoch_ms"), (1e14, 1e16, "epoch_us"),
            (1e17, 1e19, "epoch_ns"))  # fmt: skip
 _QLIB_CODE = re.compile(r"^((sh|sz|bj)[.]?\d{6}|\d{6}[.](sh|sz|ss|bj|xshg|xshe))$", re.IGNORECASE)
@@ -110,8 +113,8 @@ def guess_dates(
     texts = [str(v).strip() for v in values]
     if texts and all(re.fullmatch(r"\d{9,19}", text) for text in texts):
         return _of_numbers([float(text) for text in texts], column)
-    if texts and all(re.match(r"\d{4}-\d{2}-\d{2}", text) for text in texts):
-        moments = [text for text in texts if _MOMENT.search(text)]
+    if texts and all(map(_ISO.match, texts)):
+        moments = [text for text in texts if ZONED.search(text)]
         return {"timezone": zone_as_written(moments) or "UTC"} if moments else {}
     fitting = [form for form in _FORMS if _parses(texts, form)]
     if not fitting:
@@ -126,8 +129,16 @@ def guess_dates(
 
 def _unknown_dates(texts: Sequence[str], column: str, where: Where) -> str:
     """Show the values that fail in the form which most values have."""
-    readable = [_readable(texts, form) for form in (None, *_FORMS)]
-    readable.append(np.array([re.fullmatch(r"\d{9,19}", text) is not None for text in texts]))
+    if not texts:
+        return (
+            f"column {column} is taken for the date, and has no value; name the date's column, "
+            f"--column date=NAME"
+        )
+    readable = [_readable(texts, form) for form in _FORMS]
+    readable += [
+        np.array([pattern.match(text) is not None for text in texts])
+        for pattern in (_ISO, re.compile(r"\d{9,19}$"))
+    ]
     best = max(readable, key=lambda fits: int(fits.sum()))
     odd = [text for text, fits in zip(texts, best, strict=True) if not fits]
     shown = ", ".join(map(repr, odd[:3]))
@@ -153,6 +164,11 @@ def _at(where: Where, column: str, values: Sequence[str]) -> str:
 def _of_numbers(numbers: Sequence[float], column: str) -> dict[str, str]:
     if numbers and all(19000101 <= n <= 21001231 for n in numbers):
         return {"date_format": "%Y%m%d"}
+    texts = [f"{n:.0f}" for n in numbers]
+    lengths = set(map(len, texts))
+    written = _DIGITS.get(lengths.pop()) if len(lengths) == 1 else None
+    if written is not None and _parses(texts, written):
+        return {"date_format": written}
     for low, high, form in _EPOCHS:
         if numbers and all(low <= n < high for n in numbers):
             return {"date_format": form, "timezone": "UTC"}
@@ -167,14 +183,12 @@ def _of_numbers(numbers: Sequence[float], column: str) -> dict[str, str]:
 
 
 def _parses(texts: Sequence[str], form: str) -> bool:
-    return len(texts) > 0 and bool(_readable(texts, form).all())
+    return bool(_readable(texts[:1], form).any()) and bool(_readable(texts, form).all())
 
 
-def _readable(texts: Sequence[str], form: str | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Mark the texts that are dates in a form; None is ISO."""
-    parsed = pd.to_datetime(
-        pd.Series(texts, dtype="str"), format=form or "ISO8601", errors="coerce", utc=True
-    )
+def _readable(texts: Sequence[str], form: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Mark the texts that are dates in a form."""
+    parsed = pd.to_datetime(pd.Series(texts, dtype="str"), format=form, errors="coerce", utc=True)
     return parsed.notna().to_numpy()
 
 

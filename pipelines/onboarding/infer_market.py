@@ -89,6 +89,7 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
         ConfigError: the data has too few sessions, or the calendar that was named does not fit.
         UndecidedError: several calendars or time zones fit the data equally well.
     """
+    _require_fitting(wishes)
     # The columns of the source come first, then its days.
     description = describe(
         wishes.kind,
@@ -102,9 +103,11 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
         require_known(str(wishes.calendar))
     # Calendar and time zone decide which days are sessions, the bars decide the price basis.
     choice = _choice(description.section, wishes)
-    fit, counts = _checked(choice, wishes.calendar, notes), choice.dating.counts
+    fit, counts = _checked(choice, wishes, notes), choice.dating.counts
     days = market_days(counts)
     zone = choice.zone or wishes.timezone or "UTC"
+    if wishes.timezone is not None and choice.zone is None and fit is not None:
+        notes.append(f"time zone  {wishes.timezone} is not used: the dates are days already")
     calendar = fit.name if fit is not None else _derived(counts, zone)
     zoned = {} if choice.zone is None else {"timezone": choice.zone}
     description = replace(description, section={**description.section, **zoned})
@@ -136,6 +139,32 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
         drop_folder=_drop_folder(section),
     )
     return draft, notes
+
+
+def _require_fitting(wishes: Wishes) -> None:
+    """Refuse wishes that no data can fulfil.
+
+    Raises:
+        ConfigError: the message names the flag.
+    """
+    if wishes.name is not None and market_name(wishes.name) != wishes.name:
+        raise ConfigError(
+            f"--name {wishes.name!r} is no name of a market: expected lower-case letters, digits "
+            f"and _, and no reserved word, as in {market_name(wishes.name)}"
+        )
+    if wishes.start is not None and wishes.end is not None and wishes.end < wishes.start:
+        raise ConfigError(f"--end {wishes.end} lies before --start {wishes.start}")
+    of_files = {"column": wishes.columns, "date-format": wishes.date_format, "basis": wishes.basis,
+                **wishes.writing}  # fmt: skip
+    idle = [f"--{name.replace('_', '-')}" for name, value in of_files.items() if value]
+    if wishes.kind == "qlib_bin" and idle:
+        raise ConfigError(f"{', '.join(idle)}: of files, and a qlib folder has a form of its own")
+    spans = wishes.universe if wishes.kind == "files" else None
+    if spans is not None and not Path(spans).expanduser().is_file():
+        raise ConfigError(
+            f"--universe {spans}: there is no such file; expected one of spans, `instrument start "
+            f"end`"
+        )
 
 
 def _drop_folder(section: Mapping[str, Any]) -> str | None:
@@ -213,9 +242,11 @@ def choice_of(
         counts = dating.counts[dating.counts.index < today]
         kept = counts[(counts.index >= (start or "")) & (counts.index <= (end or "9"))]
         if kept.empty:
+            ends = {"--start": start, "--end": end}
+            said = " and ".join(f"{flag} {day}" for flag, day in ends.items() if day is not None)
             raise SourceError(
-                f"--start {start} and --end {end} leave no day of {counts.index[0]} to "
-                f"{counts.index[-1]}, the days of the data"
+                f"{said}: no day is left of {counts.index[0]} to {counts.index[-1]}, the days of "
+                f"the data"
             )
         found.append(replace(dating, counts=kept))
     return choose(found, exchanges, calendar=calendar, stated=stated)
@@ -225,9 +256,10 @@ def _choice(section: Mapping[str, Any], wishes: Wishes) -> Choice:
     """The days of the data and the calendar that they follow."""
     config = TypeAdapter[Any](SourceConfig).validate_python(dict(section))
     zone = section.get("timezone", "UTC")
+    moments = moment_counts(config)
     try:
         return choice_of(
-            moment_counts(config),
+            moments,
             stated=None if zone == "UTC" else zone,
             timezone=wishes.timezone,
             calendar=wishes.calendar,
@@ -238,7 +270,7 @@ def _choice(section: Mapping[str, Any], wishes: Wishes) -> Choice:
         raise SourceError(f"{wishes.path}: {error}") from error
 
 
-def _checked(choice: Choice, wish: str | None, notes: list[str]) -> CalendarFit | None:
+def _checked(choice: Choice, wishes: Wishes, notes: list[str]) -> CalendarFit | None:
     """The calendar of a choice, in words; None if sessions are to be derived from the data.
 
     Raises:
@@ -246,10 +278,10 @@ def _checked(choice: Choice, wish: str | None, notes: list[str]) -> CalendarFit 
     """
     fit = choice.fit
     if choice.zone is not None:
-        notes.append(f"time zone  {choice.zone}: {_zone_reason(choice)}")
+        notes.append(f"time zone  {choice.zone}: {_zone_reason(choice, wishes)}")
     others = ", ".join(f"{name} {share:.1%}" for name, share in choice.others)
     if fit is None:
-        if wish is None:
+        if wishes.calendar is None:
             best = f"the best are {others}" if others else "none is known so far back"
             notes.append(f"calendar   from the data: no exchange's fits its days ({best})")
         return None
@@ -258,10 +290,13 @@ def _checked(choice: Choice, wish: str | None, notes: list[str]) -> CalendarFit 
         raise ConfigError(
             f"calendar {fit.name} differs from the days of the data on {exceptions} days "
             f"(no row on {name_sessions(fit.absent) or 'none'}; no session on "
-            f"{name_sessions(fit.extra) or 'none'}); choose another, or --calendar data"
+            f"{name_sessions(fit.extra) or 'none'}); choose another"
+            f"{f', as {others}' if others else ''}, or --calendar data"
+            f"{', or leave out --timezone' if wishes.timezone is not None else ''}"
         )
+    word = "then" if wishes.calendar is None else "better ones are"
     notes.append(f"calendar   {fit.name}, {fit.share:.1%} of days in common"
-                 + (f" (then {others})" if others else ""))  # fmt: skip
+                 + (f" ({word} {others})" if others else ""))  # fmt: skip
     if choice.same:
         until = "" if choice.parts is None else f"; one of them differs on {choice.parts}"
         notes.append(f"           the same sessions: {', '.join(choice.same)}{until}")
@@ -273,9 +308,11 @@ def _checked(choice: Choice, wish: str | None, notes: list[str]) -> CalendarFit 
     return fit
 
 
-def _zone_reason(choice: Choice) -> str:
+def _zone_reason(choice: Choice, wishes: Wishes) -> str:
     """Say why a time zone was taken."""
     zone, dating = choice.zone, choice.dating
+    if wishes.timezone is not None:
+        return "as given"
     if zone in (*dating.midnights, *dating.elsewhere):
         return "moments are midnights there"
     if choice.fit is not None and zone == choice.fit.timezone:
@@ -287,8 +324,7 @@ def _reasons(choice: Choice, wishes: Wishes) -> dict[str, str]:
     """Remarks for the YAML on time zone and calendar."""
     fit, remarks = choice.fit, {}
     if choice.zone is not None:
-        reason = "as given" if wishes.timezone is not None else _zone_reason(choice)
-        remarks["timezone"] = f"in which a moment's day is read: {reason}"
+        remarks["timezone"] = f"in which a moment's day is read: {_zone_reason(choice, wishes)}"
     if fit is not None:
         same = f"; the same as {shown_names(choice.same)}" if choice.same else ""
         reason = "as given" if wishes.calendar is not None else f"{fit.share:.1%} of days in common"

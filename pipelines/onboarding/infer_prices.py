@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from pipelines.config.sources import SourceConfig
-from pipelines.errors import ConfigError, SourceError
+from pipelines.errors import ConfigError, SourceError, did_you_mean
 from pipelines.onboarding.infer_adjustment import (
     amount_scale,
     contradiction,
@@ -61,8 +61,10 @@ def with_basis(
             if kind:
                 section["basis"] = {**basis, **kind}
                 bars = _bars(section, days)
-        why = "" if wish is not None else contradiction(bars)
-        if not why:
+        why = contradiction(bars)
+        if why and wish is not None:
+            notes.append(f"prices     {wish} as given, against the prices: {why}")
+        if not why or wish is not None:
             return section, bars, _basis_remarks(section, bars, notes)
         shown = [basis] if isinstance(basis, str) else [f"{k}: {v}" for k, v in basis.items()]
         against.append(f"{', '.join(shown)}: {why}")
@@ -83,6 +85,9 @@ def _bases(description: Described, wish: str | None) -> list[Any]:
     bases.append("adjusted")
     if wish is None:
         return bases
+    if wish not in (*MARKS, "adjusted"):
+        words = did_you_mean(wish, (*MARKS, "adjusted"))
+        raise ConfigError(f"--basis {wish}: no such price basis; {words}")
     chosen = [b for b in bases if b == wish or (isinstance(b, dict) and wish in b)]
     if not chosen:
         there = ", ".join(b if isinstance(b, str) else next(iter(b)) for b in bases)

@@ -8,12 +8,13 @@ package.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from pipelines.config.sources import COLUMNS, NUMBERS, FilesSource, QlibBinSource, anchored
 from pipelines.errors import ConfigError, PipelineError, SourceError, did_you_mean
@@ -26,10 +27,13 @@ from pipelines.onboarding.infer_columns import (
     is_status,
     missing_columns,
 )
+from pipelines.onboarding.infer_paths import folder_keys, said_by_paths
 from pipelines.onboarding.sniff import Peek, peek, whole_column
-from pipelines.sources.csv_lines import CsvStyle
+from pipelines.sources.columns import shown_columns
+from pipelines.sources.csv_lines import CsvStyle, twins_hint
 from pipelines.sources.files import FilesBars
 from pipelines.sources.qlib_bin import QlibBars
+from rnn_core.suggestions import near_matches
 
 KINDS = ("files", "qlib_bin")
 _INDEX = re.compile(r"|index|level_\d+|__index_level_\d+__|Unnamed: \d+")
@@ -72,7 +76,7 @@ def describe(
         writing: keys of the files that a person said, as `decimal`, `header` or `ignore`.
 
     Raises:
-        ConfigError: `kind` is another kind.
+        ConfigError: `kind` is another kind, or a key that a person said is wrong.
         SourceError: there is no such data, or columns of bars are not found in it.
     """
     whole = anchored(path, Path.cwd())
@@ -81,8 +85,8 @@ def describe(
     if kind == "qlib_bin":
         return _provider(whole)
     raise ConfigError(
-        f"source {kind!r}: the kinds that can be looked at are {', '.join(KINDS)}; "
-        f"{did_you_mean(kind, KINDS)}. For a database or a vendor copy one of the configurations "
+        f"source {kind!r}: the kinds that can be looked at are {', '.join(KINDS)}"
+        f"{near_matches(kind, KINDS)}; for a database or a vendor copy one of the configurations "
         f"in pipelines/config/shipped and check it with `rnn-pipelines validate`"
     )
 
@@ -91,7 +95,9 @@ def _files(
     path: str, wishes: dict[str, str], date_format: str | None, writing: dict[str, Any]
 ) -> Described:
     # A person's columns come first; the others are recognised by name.
+    _require_valid(writing | ({} if date_format is None else {"date_format": date_format}))
     sample = peek(path, writing, wishes.values())
+    _require_csv(sample, writing)
     columns = sample.head.column_names
     for ours, theirs in wishes.items():
         if theirs not in columns:
@@ -102,13 +108,16 @@ def _files(
     others = [name for name in columns if name not in wishes.values()]
     names = {**guess_columns(others), **wishes}
     names |= _unnamed(sample, names)
-    folders = _folder_keys(sample.path, names)
-    missing = missing_columns([*names, *folders], files=sample.files)
+    known = [*names, *folder_keys(sample.path, names)]
+    missing = missing_columns(known, files=len(sample.paths))
     if missing:
         raise SourceError(
-            f"{sample.path} has the columns {', '.join(columns)}: none is recognised as "
-            f"{', '.join(missing)}; name them, --column {missing[0]}=THEIR_NAME"
+            f"{sample.path} has the columns {shown_columns(columns)}: none is recognised as "
+            f"{', '.join(missing)}; {_way_to(missing[0], columns)}"
         )
+    for ours, theirs in names.items():
+        if ours not in wishes and f"{theirs}.1" in columns:
+            raise SourceError(f"{sample.path}{twins_hint(theirs)}")
     # The section names only keys that differ from their defaults.
     section: dict[str, Any] = {"kind": "files", "path": path}
     if sample.form == "csv":
@@ -121,14 +130,13 @@ def _files(
     section |= writing
     if sample.form == "csv" and not writing.keys() & {"decimal", "thousands"}:
         section |= guess_numbers(_texts(sample, names), sample.where)
-    named = [name for name in ("date", "instrument") if name in folders]
-    if not named:
-        named = [name for name in ("instrument", "date") if name not in names][:1]
-    if named:
-        section["from_name"] = named[0] if len(named) == 1 else named
-    if folders:
-        section["name_pattern"] = _folder_pattern(sample.path, folders, section)
-    differ = {ours: names[ours] for ours in COLUMNS if ours in names and names[ours] != ours}
+    said = said_by_paths(sample.paths, sample.path, names)
+    if said.named:
+        section["from_name"] = said.named[0] if len(said.named) == 1 else list(said.named)
+    if said.pattern is not None:
+        section["name_pattern"] = said.pattern
+    is_said = {ours: ours in wishes or names[ours] != ours for ours in names}
+    differ = {ours: names[ours] for ours in COLUMNS if is_said.get(ours)}
     differ.pop("vwap", None)  # it is read only if it is named, and the prices decide that
     if differ:
         section["columns"] = differ
@@ -144,15 +152,13 @@ def _files(
         except SourceError:  # the beginning may hold one month; the whole column may tell
             whole = whole_column(sample, path, column)
             section |= guess_dates(kind, whole.distinct(column), column, whole.where)
-    elif "date" in folders:
-        section |= guess_dates(pa.string(), [folders["date"][1]], "date of the folders")
-    if "instrument" in names:
-        codes = guess_codes(sample.distinct(names["instrument"]))
-        section |= {"codes": codes} if codes != "as_is" else {}
+    elif said.values.get("date"):
+        section |= guess_dates(pa.string(), said.values["date"], f"date, the name of {said.place},")
+    of_column = sample.distinct(names["instrument"]) if "instrument" in names else ()
+    codes = guess_codes(said.values.get("instrument", of_column))
+    section |= {"codes": codes} if codes != "as_is" else {}
     # Rows that did not trade are left out, and the price basis is the surest column.
-    place = f"the folder {folders[named[0]][0]}=…" if folders else "the file"
-    notes = [_recognised(columns, names, " and ".join(named), place)]
-    notes += _wide_note(sample)
+    notes = _wide_note(sample)
     status = names.get("tradestatus")
     if status is not None and is_status(sample.distinct(status)):
         section["keep"] = {status: 1}
@@ -164,8 +170,52 @@ def _files(
         )
     mark = next((name for name in MARKS if name in names), None)
     section["basis"] = "adjusted" if mark is None else {mark: names[mark]}
-    notes += _leave_out_strays(section, sample.files)
+    source = FilesBars(FilesSource.model_validate(section))
+    place = f"{said.place}, as {source.said_by(sample.path)}"
+    shown = _recognised(columns, names, said.named, place)
+    notes = [shown, *notes, *_leave_out_strays(source, section, len(sample.paths))]
     return Described(section, names, tuple(notes), _spans_beside(path))
+
+
+def _require_valid(said: Mapping[str, Any]) -> None:
+    """Refuse a key of files that a person said wrong.
+
+    Raises:
+        ConfigError: the message names the flag, its value and the expectation.
+    """
+    try:
+        FilesSource.model_validate({"kind": "files", "path": "", "basis": "adjusted", **said})
+    except ValidationError as error:
+        first = error.errors()[0]
+        text = first["msg"].removeprefix("Value error, ")
+        place = str((first["loc"] or (text,))[0])  # a problem of two keys begins with the first
+        key = next((key for key in said if place.startswith(key)), None)
+        flag = "" if key is None else f"--{key.replace('_', '-')} {said[key]!r}: "
+        raise ConfigError(f"{flag}{text}") from None
+
+
+_OF_CSV = ("encoding", "delimiter", "header", "names", "skip_lines")
+
+
+def _require_csv(sample: Peek, writing: Mapping[str, Any]) -> None:
+    """Refuse keys of a CSV for files of another form.
+
+    Raises:
+        ConfigError: a key is given that says nothing of the file.
+    """
+    idle = [f"--{key.replace('_', '-')}" for key in _OF_CSV if key in writing]
+    if idle and sample.form != "csv":
+        raise ConfigError(f"{', '.join(idle)}: of a CSV, and {sample.path} is {sample.form}")
+
+
+def _way_to(missing: str, columns: list[str]) -> str:
+    """Advise on a column that is not recognised."""
+    if any(name.startswith("('") for name in columns):
+        return (
+            "they are fields and instruments of a wide table: write one row a bar, as "
+            "`frame.stack(level=1)` does, or a CSV, whose header of several rows is read"
+        )
+    return f"name them, --column {missing}=THEIR_NAME"
 
 
 def _texts(sample: Peek, names: Mapping[str, str]) -> dict[str, list[str]]:
@@ -198,29 +248,6 @@ def _are_dates(kind: pa.DataType, values: list[Any], column: str) -> bool:
     return True
 
 
-def _folder_keys(path: str, names: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """The keys that folders such as `symbol=AAA` say: our word -> their name and the value."""
-    said = dict(re.findall(r"(?:^|/)([^/=]+)=([^/]+)(?=/)", path))
-    ours = guess_columns(said)
-    return {
-        name: (ours[name], said[ours[name]])
-        for name in ("date", "instrument")
-        if name in ours and name not in names
-    }
-
-
-def _folder_pattern(
-    path: str, folders: Mapping[str, tuple[str, str]], section: dict[str, Any]
-) -> str:
-    """The pattern of folders, outermost first; `from_name` gets their order."""
-    order = sorted(folders, key=lambda name: path.index(f"{folders[name][0]}="))
-    if len(order) > 1:
-        section["from_name"] = order
-    return r"(?:^|/)" + r"/(?:.*/)?".join(
-        rf"{re.escape(folders[name][0])}=([^/]+)" for name in order
-    ) + "/"  # fmt: skip
-
-
 def _wide_note(sample: Peek) -> list[str]:
     if sample.style.header < 2:
         return []
@@ -230,13 +257,12 @@ def _wide_note(sample: Peek) -> list[str]:
 _MOST_STRAYS = 0.5  # of the files; with more the columns differ, and none is a stray
 
 
-def _leave_out_strays(section: dict[str, Any], files: int) -> list[str]:
+def _leave_out_strays(source: FilesBars, section: dict[str, Any], files: int) -> list[str]:
     """Name the files without the columns of bars under `ignore`, and the unread ones in notes.
 
     Raises:
         SourceError: most files lack a column, or one holds bars in another writing.
     """
-    source = FilesBars(FilesSource.model_validate(section))
     strays = source.strays() if files > 1 else {}
     if len(strays) > _MOST_STRAYS * files:
         raise SourceError(next(iter(strays.values())))
@@ -276,10 +302,10 @@ def _require_no_bars(path: str, error: str) -> None:
 
 
 def _recognised(
-    columns: list[str], recognised: Mapping[str, str], from_name: str, place: str
+    columns: list[str], recognised: Mapping[str, str], named: Sequence[str], place: str
 ) -> str:
     text = ", ".join(a if a == b else f"{a} = {b}" for a, b in recognised.items())
-    text += f", {from_name} = the name of {place}" if from_name else ""
+    text += f", {' and '.join(named)} = the name of {place}" if named else ""
     rest = [name for name in columns if name not in recognised.values()]
     return f"columns    {text}{'; not used: ' + ', '.join(rest) if rest else ''}"
 

@@ -16,6 +16,8 @@ from zoneinfo import available_timezones
 import numpy as np
 import pandas as pd
 
+from pipelines.sources.session_dates import OFFSET
+
 USUAL_ZONES = ("UTC", "America/New_York", "Europe/London", "Europe/Berlin", "Asia/Shanghai",
                "Asia/Tokyo")  # fmt: skip
 """The zones that come first where several give the same days."""
@@ -23,7 +25,6 @@ USUAL_ZONES = ("UTC", "America/New_York", "Europe/London", "Europe/Berlin", "Asi
 _MOST = 0.95  # of the moments; the newest one of a feed is often the time of asking
 _MINUTE = pd.Timedelta(minutes=1)
 _SAMPLE = 20  # moments that rule most zones out
-_OFFSET = re.compile(r"\s*(?:Z|[+-]\d{2}:?\d{2})$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ def zone_as_written(texts: Sequence[str]) -> str | None:
     Args:
         texts: moments such as `2024-01-31 00:00:00+01:00`.
     """
-    written = pd.Series([_OFFSET.sub("", text) for text in texts])
+    written = pd.Series([re.sub(OFFSET, "", text) for text in texts])
     local = pd.DatetimeIndex(pd.to_datetime(written, format="ISO8601", errors="coerce").dropna())
     moments = pd.to_datetime(pd.Series(list(texts)), format="ISO8601", errors="coerce", utc=True)
     times = pd.DatetimeIndex(moments.dropna())

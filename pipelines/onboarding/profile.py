@@ -78,11 +78,13 @@ class Profile:
     def least_share(self, history: int) -> tuple[float, str]:
         """The least share of the usual number of names in a session, and that session.
 
+        Sessions without a bar, absent or spoiled, are another fault.
+
         Args:
             history: the number of sessions before, whose median is usual.
         """
         usual = self.kept.rolling(history, min_periods=1).median().shift()
-        share = (self.kept / usual).dropna()
+        share = (self.kept / usual)[self.kept > 0].dropna()
         if share.empty:
             return 1.0, ""
         return float(share.min()), str(share.idxmin())
@@ -165,4 +167,5 @@ def _rules(profile: Profile, broken: pd.DataFrame) -> None:
         examples = profile.examples.setdefault(name, [])
         breaks_rule = broken["rule"].str.split("; ").map(lambda rules, name=name: name in rules)
         for row in broken[breaks_rule].head(EXAMPLES - len(examples)).itertuples():
-            examples.append(f"{row.instrument} {row.date}")
+            name = row.instrument if isinstance(row.instrument, str) else "(no name)"
+            examples.append(f"{name} {row.date}")

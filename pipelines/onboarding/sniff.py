@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pipelines.config.sources import FilesSource
 from pipelines.errors import SourceError
 from pipelines.onboarding.infer_columns import REQUIRED, guess_columns, is_number
+from pipelines.sources.columns import shown_columns
 from pipelines.sources.csv_lines import (
     LINE,
     CsvStyle,
@@ -38,7 +39,7 @@ from rnn_core.text_encoding import marked_encoding
 
 ROWS = 5000
 _BLOCK_BYTES = 1 << 18
-_ENCODINGS = ("utf-8", "gb18030", "latin-1")
+_ENCODINGS = ("utf-8", "gb18030", "cp1252", "latin-1")
 _DELIMITERS = ",;\t|"
 _NUMBERS = 3  # numbers in a line of bars, at least
 _COMMENT = "^#"
@@ -51,15 +52,15 @@ class Peek:
     """The first rows of the first file, and its form.
 
     Attributes:
-        files: the number of files.
-        path: the first file, on its filesystem.
+        paths: the files.
+        path: the first one of bars, on its filesystem.
         form: `parquet`, `csv` or `feather`.
         head: its first rows; a CSV's values are text.
         style: the writing of a CSV.
         lines: the line of each row of a CSV.
     """
 
-    files: int
+    paths: tuple[str, ...]
     path: str
     form: str
     head: pa.Table
@@ -103,9 +104,10 @@ def peek(path: str, writing: Mapping[str, Any] | None = None, names: Collection[
             continue
         columns = head.column_names
         if len(refs) == 1 or "close" in guess_columns(columns) or {*names} & {*columns}:
-            return Peek(len(refs), ref.path, ref.form, head, style, lines)
+            paths = tuple(other.path for other in refs)
+            return Peek(paths, ref.path, ref.form, head, style, lines)
         first_error = first_error or SourceError(
-            f"{ref.path} has the columns {', '.join(columns)}: no close is recognised; "
+            f"{ref.path} has the columns {shown_columns(columns)}: no close is recognised; "
             f"name the columns, --column close=THEIR_NAME, or leave the file out, --ignore"
         )
     raise first_error or SourceError(f"no file of bars at {path}")
@@ -175,6 +177,8 @@ def _csv_head(raw: bytes, source: FilesSource, path: str) -> _Head:
         style = replace(style, skip_lines=_COMMENT)
         lines = split_lines(complete, style)
     header = source.header_rows if source.header or source.names else _header(lines, style, path)
+    if source.names and not source.header:
+        _require_no_header(lines, style, path)
     style = replace(style, header=header)
     end = ROWS + style.header
     lines = Lines(lines.fields[:end], lines.numbers[:end])
@@ -198,7 +202,8 @@ def _fields(columns: Sequence[str]) -> list[str]:
     """All columns of a header of several rows, if its fields are known."""
     if len(guess_columns(columns).keys() & {*REQUIRED}) < _FIELDS:
         raise SourceError(
-            f"the header has the columns {', '.join(columns)}: no fields of bars are recognised; "
+            f"the header has the columns {shown_columns(columns)}: no fields of bars are "
+            f"recognised; "
             f"leave out rows that are neither fields nor instruments by source.skip_lines "
             f"(--skip-lines)"
         )
@@ -208,7 +213,7 @@ def _fields(columns: Sequence[str]) -> list[str]:
 def _one(column: str, columns: Sequence[str]) -> list[str]:
     """A column, if a header has it."""
     if column not in columns:
-        raise SourceError(f"there is no column {column!r}, but {', '.join(columns)}")
+        raise SourceError(f"there is no column {column!r}, but {shown_columns(columns)}")
     return [column]
 
 
@@ -232,10 +237,21 @@ def _text(raw: bytes, source: FilesSource, path: str) -> tuple[str, str]:
     whole = raw if len(raw) < _BLOCK_BYTES else cut
     for encoding in _ENCODINGS:
         try:
-            return whole.decode(encoding).removeprefix("\ufeff"), encoding
+            text = whole.decode(encoding).removeprefix("\ufeff")
         except UnicodeDecodeError:
             continue
+        if encoding != "gb18030" or _is_chinese(text):
+            return text, encoding
     raise SourceError(f"{path}: the encoding is none of {', '.join(_ENCODINGS)}")
+
+
+def _is_chinese(text: str) -> bool:
+    """True if most characters beyond ASCII are common ones of Chinese.
+
+    An accent and the letter after it, read as GB18030, are a rare one.
+    """
+    beyond = [c for c in text if c > "\x7f"]
+    return 2 * sum(len(c.encode("gb2312", "ignore")) == 2 for c in beyond) > len(beyond)
 
 
 def _delimiter(lines: list[str]) -> str:
@@ -257,6 +273,11 @@ def _header(lines: Lines, style: CsvStyle, path: str) -> int:
         SourceError: there is none, or a line above the bars is neither header nor bar.
     """
     width = Counter(map(len, lines.fields)).most_common(1)[0][0]
+    if width == 1:
+        raise SourceError(
+            f"{path}, line {lines.numbers[0]}: {lines.fields[0][0]!r} is one field where the "
+            f"delimiter is {style.delimiter!r}: say which it is, --delimiter (source.delimiter)"
+        )
     first = next((k for k, row in enumerate(lines.fields) if _is_bar(row, width)), None)
     if first is None:
         return 1
@@ -278,6 +299,20 @@ def _header(lines: Lines, style: CsvStyle, path: str) -> int:
         f"{path}, line {lines.numbers[odd]}: {line!r} is no row of a header of {width} columns and "
         f"no bar; {skip_hint(line)}"
     )
+
+
+def _require_no_header(lines: Lines, style: CsvStyle, path: str) -> None:
+    """Confirm that a CSV whose columns a person named begins with a bar.
+
+    Raises:
+        SourceError: it begins with a header.
+    """
+    first, second = [*lines.fields[:2], [], []][:2]
+    if _is_bar(second, len(second)) and not _is_bar(first, len(second)):
+        raise SourceError(
+            f"{path}, line {lines.numbers[0]}: {style.delimiter.join(first)!r} is no bar; if it is "
+            f"a header whose place the names take, say --header 1 (source.header)"
+        )
 
 
 _DATE = re.compile(r"\s*(\d{4}-\d{2}-\d{2}|\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{8,19})")

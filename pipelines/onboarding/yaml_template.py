@@ -115,10 +115,18 @@ _BASIS = {
 }
 
 
+def _place(calendar: Any) -> Place:
+    """The place of a calendar, by its name or by an alias such as NYSE."""
+    import exchange_calendars
+
+    name = exchange_calendars.resolve_alias(calendar) if isinstance(calendar, str) else ""
+    return PLACES.get(name, ELSEWHERE)
+
+
 def draft_yaml(draft: Draft) -> str:
     """Write the text of the YAML."""
     # Sections stand in the order in which the pipeline uses them; costs come with the place.
-    plan, place = draft.plan, PLACES.get(str(draft.calendar), ELSEWHERE)
+    plan, place = draft.plan, _place(draft.calendar)
     # The place decides costs and price limits; the data decide windows and names held.
     topk = max(1, min(50, draft.names // 5))
     lines = [
@@ -180,7 +188,7 @@ def draft_yaml(draft: Draft) -> str:
         "",
         *(_QUICK_MODELS if draft.quick else _MODELS),
         "",
-        *_checks(draft.min_coverage),
+        *_checks(draft.min_coverage, quick=draft.quick),
         # The evaluation and the portfolio: sizes follow the number of names.
         "evaluation:",
         _line(f"  quantiles: {5 if draft.names >= 25 else 2}",
@@ -294,13 +302,22 @@ def _universe(universe: Any) -> list[str]:
     return ["  universe:", _line(f"    {key}: {_scalar(value)}", "who was a member when")]
 
 
-def _checks(min_coverage: float | None) -> list[str]:
+def _checks(min_coverage: float | None, *, quick: bool) -> list[str]:
     bars = [
         "  bars:",
         _line(f"    min_coverage: {min_coverage}", "of the usual number of names at least; 0.8 is "
               "usual, and"),
         _line("", "some session of the data has fewer"),
     ]  # fmt: skip
+    rank_ic = [_line("    rank_ic: block", "one that does not even order its validation rows stays "
+                     "out")]  # fmt: skip
+    if quick:
+        rank_ic = [
+            _line(
+                "    rank_ic: warn", "to see everything run; block keeps out a model that does not"
+            ),
+            _line("", "even order its validation rows"),
+        ]
     return [
         _line("checks:", "the others keep their defaults (sample.yaml)"),
         *([] if min_coverage is None else bars),
@@ -308,7 +325,7 @@ def _checks(min_coverage: float | None) -> list[str]:
         _line("    beats_constant: warn", "returns of a session are nearly noise, and good models "
               "lose to a"),
         _line("", "constant in squared error; block keeps those out of service"),
-        _line("    rank_ic: block", "one that does not even order its validation rows stays out"),
+        *rank_ic,
         "",
     ]  # fmt: skip
 

@@ -66,7 +66,8 @@ def problems_of(market: Market, today: str | None = None) -> Findings:
     try:
         findings.profile = profile_market(market, today)
     except PipelineError as error:
-        findings.problems.append(f"market.source: {error}")
+        if str(error) not in findings.problems:  # as of a universe that cannot be read
+            findings.problems.append(f"market.source: {error}")
         return findings
     for question_of_data in (misdated, _sessions, _coverage, _members, _amounts, _portfolio):
         _ask(findings, question_of_data, market, findings.profile)

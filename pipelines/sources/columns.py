@@ -6,7 +6,7 @@ Dates become session keys (`session_dates.py`). Prices, however wrong, pass: the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,8 +102,7 @@ class Columns:
             if name == "amount":
                 where += ", or choose market.vwap: typical"
         near = near_matches(theirs, columns)  # `; did you mean …`, or nothing
-        has = ", ".join(columns[:30]) or "none"
-        return f"{place} has no column {theirs!r} {where}{near}; it has: {has}"
+        return f"{place} has no column {theirs!r} {where}{near}; it has: {shown_columns(columns)}"
 
     def bars(
         self, table: pa.Table, place: str, from_name: Mapping[str, str] | None = None
@@ -185,6 +184,15 @@ class Columns:
                 f"{place} holds what is no number: {error}; map another column (source.columns)"
             ) from error
         return values
+
+
+def shown_columns(columns: Sequence[str]) -> str:
+    """The names of a table's columns, for messages."""
+    more = len(columns) - _SHOWN
+    return ", ".join(columns[:_SHOWN]) + (f" and {more} more" if more > 0 else "") or "none"
+
+
+_SHOWN = 20
 
 
 def codes(values: pa.ChunkedArray | pa.Array, style: str) -> pa.Array:

@@ -230,11 +230,7 @@ def read_table(
                 raise
     twins = [n for n in names if n in layout.repeated and n not in said]
     if twins:
-        name = twins[0]
-        raise SourceError(
-            f"{place} has several columns named {name!r}: say which one under source.columns, "
-            f"{name!r} for the first and {name + '.1'!r} for the second (--column OURS=THEIRS)"
-        )
+        raise SourceError(f"{place}{twins_hint(twins[0])}")
     rows, numbers = _rows(lines, style, place)
     tables = []
     for instrument, positions in layout.positions.items():
@@ -281,6 +277,14 @@ def _rows(lines: Lines, style: CsvStyle, place: str) -> tuple[list[list[str]], l
         rows.append(fields)
         numbers.append(number)
     return rows, numbers
+
+
+def twins_hint(name: str) -> str:
+    """Say of a name that it stands in a header twice, and how to choose."""
+    return (
+        f" has several columns named {name!r}: say which one under source.columns, {name!r} for "
+        f"the first and {name + '.1'!r} for the second (--column OURS=THEIRS)"
+    )
 
 
 def skip_hint(line: str) -> str:

@@ -119,6 +119,10 @@ class FilesBars(TableBars):
         fs, root = self._where()
         return _below(fs._strip_protocol(url), root)
 
+    def said_by(self, path: str) -> str:
+        """The instrument and the day that a file's name says, for people."""
+        return ", ".join(self._values(path).values())
+
     def strays(self) -> dict[str, str]:
         """Find the files whose columns are not those of bars.
 
@@ -312,8 +316,7 @@ class FilesBars(TableBars):
         if not settings.named:
             return {}
         name = path.rsplit("/", 1)[-1]
-        ending = next((e for e in sorted(FORMATS, key=len)[::-1] if name.lower().endswith(e)), "")
-        found: Sequence[str] = (name[: len(name) - len(ending)],)
+        found: Sequence[str] = (stem_of(path),)
         if settings.name_pattern is not None:
             match = re.search(settings.name_pattern, path)
             if match is None:
@@ -348,6 +351,13 @@ def _form(path: str) -> str | None:
     """The format that a path's ending says."""
     lower = path.lower()
     return next((form for ending, form in FORMATS.items() if lower.endswith(ending)), None)
+
+
+def stem_of(path: str) -> str:
+    """The name of a file without the ending of its format."""
+    name = path.rsplit("/", 1)[-1]
+    ending = next((e for e in sorted(FORMATS, key=len)[::-1] if name.lower().endswith(e)), "")
+    return name[: len(name) - len(ending)]
 
 
 def _below(path: str, root: str) -> str:

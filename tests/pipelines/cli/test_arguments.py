@@ -21,6 +21,7 @@ VALUES = {
     "--port": "4000",
     "--semantics": "strict",
     "--vwap": "typical",
+    "--header": "none",
 }
 REQUIRED = {
     "backfill": ["--start", "2020-05-11", "--end", "2020-05-12"],
@@ -85,6 +86,11 @@ def test_no_value_is_dropped_without_a_word(name, flag, capsys):
 )
 def test_one_key_has_one_value(words, said, capsys):
     assert said in refused(words, capsys)
+
+
+def test_patterns_add_up_whatever_they_hold():
+    words = ["--ignore", "symbol=^GSPC/*", "--ignore", "symbol=^DJI/*"]
+    assert parse(["init", *words]).ignore == ["symbol=^GSPC/*", "symbol=^DJI/*"]
 
 
 def test_a_selection_that_is_given_twice_adds_up(monkeypatch):

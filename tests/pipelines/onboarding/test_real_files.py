@@ -130,6 +130,20 @@ def test_moments_of_several_units_in_one_file():
         guess_dates(pa.int64(), [*values, 17], "t")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "opens", "flags"),
+    [("cp1252", "Eröffnung €", []), ("gb18030", "开盘价", []), ("cp1250", "Zahajovací",
+      ["--encoding", "cp1250"])],
+)  # fmt: skip
+def test_an_encoding_is_seen_or_said(bars, here, encoding, opens, flags):
+    """An accent and the letter after it are a character of GB18030 as well."""
+    frame = bars[PLAIN].rename(columns={"open": opens})
+    frame.to_csv(here / "b.csv", index=False, encoding=encoding)
+    assert init("--path", "b.csv", "--column", f"open={opens}", *flags) == 0
+    assert load_config("m.yaml").market.source.encoding == encoding
+    read(bars)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_csv_with_a_byte_order_mark(bars, here, encoding):
     bars[PLAIN].to_csv(here / "b.csv", index=False, encoding=encoding)
@@ -239,7 +253,7 @@ def test_no_header(bars, here, capsys):
     assert init("--path", "b.csv") == 1
     assert "is a bar, and there is no header above it" in capsys.readouterr().err
     assert init("--path", "b.csv", "--header", "none") == 1
-    assert "--header none: say the columns in order" in capsys.readouterr().err
+    assert "--header 'none': header: none needs names" in capsys.readouterr().err
     assert init("--path", "b.csv", "--names", ",".join(PLAIN)) == 0
     assert load_config("m.yaml").market.source.names == tuple(PLAIN)
     read(bars)
@@ -248,9 +262,19 @@ def test_no_header(bars, here, capsys):
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
-        ("--header", "two", "--header 'two': expected 1, 2, 3 or none"),
-        ("--start", "2030-01-01", "--start 2030-01-01 and .* leave no day of 2018-01-02 to 2019-0"),
+        ("--header", "2", "--header: of a CSV, and .*b.parquet is parquet"),
+        ("--start", "2030-01-01", "--start 2030-01-01: no day is left of 2018-01-02 to 2019-0"),
+        ("--end", "2001-01-01", "--end 2001-01-01: no day is left of 2018-01-02 to 2019-0"),
         ("--basis", "factor", "--basis factor: no column of it is known; there are adjusted"),
+        ("--basis", "adjclose", "--basis adjclose: no such price basis; did you mean 'adj_close'"),
+        ("--date-format", "epoc_ms", "--date-format 'epoc_ms': .* did you mean 'epoch_ms'"),
+        ("--date-format", "%d/%Q", "--date-format '%d/%Q': no form of dates: 'Q' is a bad"),
+        ("--decimal", "::", "--decimal '::': .* at most 1 character"),
+        ("--encoding", "utf8x", "--encoding 'utf8x': no encoding; expected one as utf-8"),
+        ("--thousands", ".", "--thousands '.': thousands and decimal are both '.'"),
+        ("--skip-lines", "(", r"--skip-lines '\(': no regular expression"),
+        ("--universe", "absent.csv", "--universe absent.csv: there is no such file"),
+        ("--timezone", "Europe/Berlín", "--timezone Europe/Berlín: unknown .* 'Europe/Berlin'"),
     ],
 )
 def test_a_flag_that_does_not_fit_is_refused(flag, value, message, bars, here, capsys):
@@ -258,6 +282,67 @@ def test_a_flag_that_does_not_fit_is_refused(flag, value, message, bars, here, c
     assert init("--path", "b.parquet", flag, value) == 1
     assert re.search(message, capsys.readouterr().err)
     assert not (here / "m.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--name", "My Market"], "--name 'My Market' is no name .* as in my_market"),
+        (["--start", "2019-02-01", "--end", "2019-01-01"], "--end 2019-01-01 lies before --start"),
+        (["--source", "qlib_bin", "--basis", "factor", "--header", "2"],
+         "--basis, --header: of files, and a qlib folder has a form of its own"),
+    ],
+)  # fmt: skip
+def test_flags_that_no_data_fits_are_refused_before_it_is_read(flags, message, here, capsys):
+    assert main(["init", "--path", "absent", *flags]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_names_in_the_place_of_a_header(bars, here, capsys):
+    bars[PLAIN].to_csv(here / "b.csv", index=False, header=list("abcdefg"))
+    assert init("--path", "b.csv", "--names", ",".join(PLAIN)) == 1
+    assert "b.csv, line 1: 'a,b,c,d,e,f,g' is no bar; if it is a header" in capsys.readouterr().err
+    assert init("--path", "b.csv", "--names", ",".join(PLAIN), "--header", "1") == 0
+    read(bars)
+
+
+def test_a_zone_for_days_is_said_to_be_idle(bars, here, capsys):
+    bars[PLAIN].to_csv(here / "b.csv", index=False)
+    assert init("--path", "b.csv", "--timezone", "Asia/Tokyo") == 0
+    assert "Asia/Tokyo is not used: the dates are days already" in capsys.readouterr().out
+    assert load_config("m.yaml").market.source.timezone is None
+
+
+def test_a_calendar_that_fits_better_than_the_named_one_is_said(bars, here, capsys):
+    bars[PLAIN].to_csv(here / "b.csv", index=False)
+    words = ["init", "--path", "b.csv", "--name", "m", "--calendar"]
+    assert main([*words, "XTSE"]) == 0
+    assert re.search(r"XTSE, 9.*better ones are XNYS 100\.0%", capsys.readouterr().out)
+    assert main([*words, "XTKS", "--force"]) == 1
+    assert "choose another, as XNYS 100.0%" in capsys.readouterr().err
+
+
+def test_two_columns_of_one_name_are_asked_for(bars, here, capsys):
+    """Though the name is not ours, and the first of both can be chosen."""
+    names = ["Date", "Symbol", "Open", "High", "Low", "Close", "Volume", "Close"]
+    bars[[*PLAIN, "open"]].to_csv(here / "b.csv", index=False, header=names)
+    assert init("--path", "b.csv") == 1
+    assert "has several columns named 'Close': say which one" in capsys.readouterr().err
+    assert init("--path", "b.csv", "--column", "close=Close") == 0
+    read(bars)
+    names = [*PLAIN, "close"]
+    bars[[*PLAIN, "open"]].to_csv(here / "b.csv", index=False, header=names)
+    assert init("--path", "b.csv", "--column", "close=close", "--force") == 0
+    read(bars)
+
+
+def test_a_wide_table_of_pandas_is_named(bars, here, capsys):
+    wide = bars.set_index(["date", "instrument"])[PLAIN[2:]].unstack()  # noqa: PD010
+    wide.to_parquet(here / "b.parquet")
+    assert init("--path", "b.parquet") == 1
+    said = capsys.readouterr().err
+    assert "and 31 more: none is recognised as instrument" in said
+    assert "fields and instruments of a wide table: write one row a bar" in said
 
 
 def test_an_index_without_a_name_holds_the_symbol_or_the_day(bars, here):
@@ -289,6 +374,56 @@ def test_folders_of_both_keys(order, bars, here):
         )
     assert init("--path", "b") == 0
     assert load_config("m.yaml").market.source.named == tuple(names[key] for key in order)
+    read(bars)
+
+
+@pytest.mark.parametrize(
+    ("form", "pattern", "date_format"),
+    [
+        ("%Y_%m_%d.csv", None, "%Y_%m_%d"),
+        ("%d-%m-%Y.csv", None, "%d-%m-%Y"),
+        ("bars_%Y%m%d_eod.csv", r"(?:^|/)bars_([^/]+?)_eod\.[^/]+$", "%Y%m%d"),
+        ("%Y%m%d/bars.csv", "([^/]+)/[^/]+$", "%Y%m%d"),
+    ],
+)
+def test_days_in_the_names_of_files(form, pattern, date_format, bars, here):
+    for day, rows in bars[PLAIN].groupby("date"):
+        path = here / "b" / pd.Timestamp(day).strftime(form)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows.drop(columns="date").to_csv(path, index=False)
+    assert init("--path", "b") == 0
+    source = load_config("m.yaml").market.source
+    assert (source.named, source.date_format) == (("date",), date_format)
+    assert source.name_pattern == pattern
+    read(bars)
+
+
+def test_folders_of_files_of_one_name_are_the_instruments(bars, here, capsys):
+    for name, rows in bars[PLAIN].groupby("instrument"):
+        (here / "b" / name).mkdir(parents=True)
+        rows.drop(columns="instrument").to_csv(here / "b" / name / "daily.csv", index=False)
+    assert init("--path", "b") == 0
+    assert "instrument = the name of the folder, as S0001" in capsys.readouterr().out
+    read(bars)
+
+
+def test_codes_in_the_names_of_files_are_qlibs(bars, here):
+    (here / "b").mkdir()
+    for k, (_, rows) in enumerate(bars[PLAIN].groupby("instrument")):
+        rows.drop(columns="instrument").to_csv(here / "b" / f"sh.60000{k}.csv", index=False)
+    assert init("--path", "b") == 0
+    source = load_config("m.yaml").market.source
+    assert set(FilesBars(source).fetch(["2018-01-02"])["instrument"]) == {
+        f"SH60000{k}" for k in range(10)
+    }
+
+
+def test_a_delimiter_that_is_not_seen_is_asked_for(bars, here, capsys):
+    bars[PLAIN].to_csv(here / "b.csv", index=False, sep=" ")
+    assert init("--path", "b.csv") == 1
+    assert "b.csv, line 1: 'date instrument open" in (said := capsys.readouterr().err)
+    assert "is one field where the delimiter is ',': say which it is, --delimiter" in said
+    assert init("--path", "b.csv", "--delimiter", " ") == 0
     read(bars)
 
 
@@ -405,6 +540,16 @@ def test_a_previous_close_that_nobody_restated_is_no_basis(traded, here, capsys)
     assert load_config("m.yaml").market.source.basis.adj_close == "adj_close"
 
 
+def test_a_basis_by_hand_is_taken_and_what_contradicts_it_said(traded, bars, here, capsys):
+    bars.assign(adj_close=traded["close"])[[*PLAIN, "adj_close"]].to_csv(
+        here / "b.csv", index=False
+    )
+    assert init("--path", "b.csv", "--basis", "adj_close") == 0
+    said = capsys.readouterr().out
+    assert re.search("adj_close as given, against the prices: .* splits that it states do", said)
+    assert load_config("m.yaml").market.source.basis.kind == "adj_close"
+
+
 def test_a_factor_beside_prices_that_do_not_move_by_it(traded, bars, here, capsys):
     """An adjusted close beside closes that are adjusted already would adjust them twice."""
     twice = bars.assign(adj_close=bars["close"] * traded["factor"])
@@ -441,4 +586,7 @@ def test_a_quick_draft_trains_little(bars, here):
     assert {model["n_epochs"] for model in config.models.values()} == {5}
     trained = sum(str(config.training.first_trained) <= d for d in bars["date"].unique())
     assert config.training.retrain_every * 2 >= trained
+    assert config.checks.model.rank_ic == "warn"
     assert main(["validate", "m.yaml"]) == 0
+    assert init("--path", "b.parquet", "--force") == 0
+    assert load_config("m.yaml").checks.model.rank_ic == "block"

@@ -216,7 +216,7 @@ def test_a_zone_by_hand(here, capsys):
     assert init("bars.parquet") == 2
     assert "their days differ by the time zone" in capsys.readouterr().err
     assert init("bars.parquet", "--timezone", "Asia/Tokio") == 1
-    assert "no such time zone; did you mean 'Asia/Tokyo'" in capsys.readouterr().err
+    assert "unknown time zone; did you mean 'Asia/Tokyo'" in capsys.readouterr().err
     assert init("bars.parquet", "--timezone", "Asia/Tokyo") == 0
     market = load_config("m.yaml").market
     assert (market.source.timezone, market.calendar) == ("Asia/Tokyo", "24/7")
