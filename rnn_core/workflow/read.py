@@ -114,7 +114,8 @@ def read_workflow(
             )
     problems.raise_if_any(document.path.name)
     notes = dataset.notes
-    if model.name == "KRNN" and dataset.dataset == "DatasetH" and LAYOUT not in model.arguments:
+    is_open = model.name == "KRNN" and model.arguments.get(LAYOUT) is None
+    if is_open and dataset.dataset == "DatasetH":
         notes = (*notes, KRNN_LAYOUT[semantics])
         arguments = {**model.arguments, LAYOUT: semantics == "qlib"}
         model = dataclasses.replace(model, arguments=arguments)
