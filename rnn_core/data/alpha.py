@@ -232,7 +232,7 @@ class _AlphaHandler(DataHandlerLP):
     def _rows(self, panel: Panel) -> NDArray[np.bool_]:
         """Select the cells that become rows, [N, T]."""
         rows = spans(panel.present) if self.semantics == "qlib" else panel.present.copy()
-        start, end = session_bound(self.start_time), session_bound(self.end_time)
+        start, end = session_bound(self.start_time), session_bound(self.end_time, last=True)
         if start is not None:
             rows[:, panel.sessions < start] = False
         if end is not None:

@@ -279,7 +279,7 @@ class QlibProvider:
 
     def _range(self, start: DateLike | None, end: DateLike | None) -> tuple[int, int]:
         """Return the positions of the sessions from start to end, the second one past the last."""
-        low, high = session_bound(start), session_bound(end)
+        low, high = session_bound(start), session_bound(end, last=True)
         first = 0 if low is None else int(self.calendar.searchsorted(low, "left"))
         stop = len(self.calendar)
         if high is not None:

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.panel.session_labels import DateLike, session_bound, session_labels
+from rnn_core.panel.session_labels import DateLike, session_bound, session_day, session_labels
 from rnn_core.text_encoding import read_text
 
 COLUMNS = ("instrument", "start", "end")
@@ -124,7 +124,7 @@ class Universe:
 
     def members(self, date: DateLike) -> list[str]:
         """Return the sorted codes of one session."""
-        day = session_bound(date)
+        day = session_day(date)
         spans = self.spans[(self.spans["start"] <= day) & (self.spans["end"] >= day)]
         return sorted(set(spans["instrument"]))
 
@@ -153,7 +153,7 @@ def _checked(spans: pd.DataFrame, name: str, places: list[str]) -> pd.DataFrame:
         ]  # the last place, which a missing date points to
         for k, date in enumerate(distinct):
             try:
-                days.insert(k, session_bound(date))
+                days.insert(k, session_bound(date, last=column == "end"))
             except (ValueError, TypeError) as error:
                 place = int(np.argmax(code == k))
                 code_name = spans["instrument"].iloc[place]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from rnn_core.caller import warn_caller
 from rnn_core.models.families import require_type
 from rnn_core.suggestions import near_matches
 
@@ -96,10 +96,9 @@ def checked_arguments(kind: type[Given], owner: str, given: Mapping[str, Any]) -
     names = [field.name for field in dataclasses.fields(kind)]
     for name, value in given.items():
         if name not in names:
-            warnings.warn(
+            warn_caller(
                 f"{owner} has no argument {name!r} and ignores {value!r:.60}, as qlib does"
                 f"{near_matches(name, names)}; it takes {', '.join(sorted(names))}",
-                stacklevel=3,
             )
     arguments = kind(**{name: value for name, value in given.items() if name in names})
     if isinstance(arguments.optimizer, str):

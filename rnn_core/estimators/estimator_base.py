@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from rnn_core.caller import warn_caller
 from rnn_core.data.datasets import TSDatasetH
 from rnn_core.estimators.estimator_arguments import restored_on_error, torch_threads
 from rnn_core.estimators.estimator_data import (
@@ -306,7 +306,7 @@ class Estimator(QlibModel):
         semantics = getattr(getattr(dataset, "handler", None), "semantics", "strict")
         legacy = semantics == "qlib" and not isinstance(dataset, TSDatasetH)
         if legacy and warn:
-            warnings.warn(KRNN_LAYOUT, stacklevel=3)
+            warn_caller(KRNN_LAYOUT)
         return legacy
 
     def _windows(

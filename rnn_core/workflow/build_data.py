@@ -31,10 +31,11 @@ from rnn_core.data.qlib_bins import QlibProvider
 from rnn_core.data.universe import Universe
 from rnn_core.evaluation import PortfolioConfig
 from rnn_core.features.sets import FeatureSet
+from rnn_core.panel.frames import Semantics
 from rnn_core.panel.session_labels import session_bound
 from rnn_core.workflow.problems import WorkflowError, asked_by
 from rnn_core.workflow.read_dataset import DATASETS
-from rnn_core.workflow.spec import DatasetSpec, PortfolioSpec, Semantics, WorkflowSpec
+from rnn_core.workflow.spec import DatasetSpec, PortfolioSpec, WorkflowSpec
 
 CHANGE_SESSIONS = 60
 """Sessions before a backtest whose closes serve the first price change."""
@@ -153,7 +154,7 @@ def _members(provider: QlibProvider, spec: DatasetSpec) -> Universe | tuple[str,
     if not isinstance(spec.instruments, str):
         return spec.instruments
     universe = provider.instruments(spec.instruments)
-    start, end = session_bound(spec.start_time), session_bound(spec.end_time)
+    start, end = session_bound(spec.start_time), session_bound(spec.end_time, last=True)
     inside = pd.Series(True, index=universe.spans.index)
     if start is not None:
         inside &= universe.spans["end"] >= start
@@ -178,7 +179,10 @@ def _dataset(
     labels = label_set(dataset_spec.arguments.get("label", handler.default_label))
     # The sessions to read: those of the handler, its look-back and its look-ahead.
     calendar = provider.calendar
-    start, end = session_bound(dataset_spec.start_time), session_bound(dataset_spec.end_time)
+    start, end = (
+        session_bound(dataset_spec.start_time),
+        session_bound(dataset_spec.end_time, last=True),
+    )
     first = 0 if start is None else int(calendar.searchsorted(start, "left"))
     last = len(calendar) if end is None else int(calendar.searchsorted(end, "right"))
     if first >= last:
@@ -246,7 +250,7 @@ def _backtest_sessions(
     calendar: pd.DatetimeIndex, spec: PortfolioSpec, test: Segment
 ) -> pd.DatetimeIndex:
     """Select the sessions of the backtest."""
-    start, end = session_bound(spec.start_time), session_bound(spec.end_time)
+    start, end = session_bound(spec.start_time), session_bound(spec.end_time, last=True)
     first = int(calendar.searchsorted(test.first if start is None else start, "left"))
     if end is None:  # the scores of the last session are traded on the next
         stop = min(len(calendar), int(calendar.searchsorted(test.last, "right")) + 1)
