@@ -140,6 +140,13 @@ class QlibModel:
         """The device of fit and prediction."""
         return resolve_device(self._device()).device
 
+    @device.setter
+    def device(self, value: Any) -> None:
+        raise TypeError(
+            f"the device of {type(self).__name__} cannot be set to {value!r}: set GPU, the number "
+            f"of a CUDA device, or -1 for the CPU"
+        )
+
     @property
     def use_gpu(self) -> bool:
         """True unless the device is the CPU."""

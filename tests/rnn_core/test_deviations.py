@@ -32,9 +32,15 @@ from rnn_core.data import (
     simulate_market,
 )
 from rnn_core.data.steps import build_steps
-from rnn_core.evaluation import PortfolioConfig, calc_ic, topk_dropout
+from rnn_core.evaluation import (
+    PortfolioConfig,
+    calc_ic,
+    calc_long_short_return,
+    risk_analysis,
+    topk_dropout,
+)
 from rnn_core.features import ExpressionError, compute_features, parse
-from rnn_core.models import GRU, KRNN
+from rnn_core.models import GRU, KRNN, KRNNModel
 from rnn_core.training import predict
 from rnn_core.workflow import WorkflowError, load_document, read_workflow
 from rnn_core.workflow.build_data import _benchmark
@@ -239,10 +245,70 @@ def _(handler, dataset):
             config(colour=1)
 
 
+@shows("fetch-options")
+def _(handler, dataset):
+    with pytest.raises(TypeError, match="squeeze"):
+        handler.fetch(squeeze=True)
+    with pytest.raises(TypeError, match=r"fetch_kwargs is .*expected none"):
+        DatasetH(handler, SEGMENTS, fetch_kwargs={"squeeze": True})
+    for data in (dataset, DatasetH(handler, SEGMENTS)):
+        with pytest.raises(TypeError, match="proc_func"):
+            data.prepare("train", proc_func=len)
+
+
+@shows("handler-options")
+def _(bars):
+    for option in ("init_data", "fetch_orig"):
+        with pytest.raises(TypeError, match=option):
+            Two(bars=bars, **{option: True})
+
+
+@shows("loaders")
+def _(handler):
+    with pytest.raises(TypeError, match="expected a pandas DataFrame"):
+        DataHandlerLP(object())
+    with pytest.raises(TypeError, match="loads nothing"):
+        Alpha158DL({})
+
+
+@shows("windows-by-position")
+def _(handler):
+    with pytest.raises(TypeError, match="multiple values for argument 'handler'"):
+        TSDatasetH(30, handler=handler)
+    with pytest.raises(TypeError, match="handler is int, expected a DataHandlerLP"):
+        TSDatasetH(30, SEGMENTS)
+
+
 @shows("backward-segment")
 def _(handler):
     with pytest.raises(ValueError, match="before it starts"):
         DatasetH(handler, {"train": (S[9], S[3])})
+
+
+@shows("the-device")
+def _():
+    model = GRU(**SIZES)
+    with pytest.raises(TypeError, match="set GPU, the number"):
+        model.device = torch.device("cpu")
+    with pytest.raises(TypeError, match="device"):
+        KRNNModel(2, 4, 3, 4, 2, 1, 0.0, device="cpu")
+
+
+@shows("arguments-by-position")
+def _():
+    with pytest.raises(TypeError, match="name n_jobs, GPU and seed"):
+        GRU(2, 4, 1, 0.0, 2, 0.01, "", 50, 20, "mse", "adam", -1)
+
+
+@shows("changed-arguments")
+def _(dataset):
+    model = GRU(**SHORT)
+    model.seed, model.lr = 3, 0.05
+    want = fitted(dataset, seed=3, lr=0.05).predict(dataset)
+    assert model.fit(dataset).predict(dataset).equals(want)
+    model.hidden_size = 8
+    with pytest.raises(ValueError, match="sizes of the network were changed"):
+        model.fit(dataset)
 
 
 @shows("argument-ranges")
@@ -268,6 +334,16 @@ def _():
     wrong = ["qlib_init.region=tw", "task.model.class=ALSTM", "task.record.0.class=HFSignalRecord"]
     with pytest.raises(WorkflowError, match="has 4 problems"):  # and no SignalRecord is left
         read_workflow(load_document(WORKFLOW, wrong), semantics="qlib")
+
+
+@shows("end-of-a-period")
+def _(bars):
+    handler = Two(bars=bars, semantics="qlib", end_time="2020-02")
+    segment = DatasetH(Two(bars=bars, semantics="qlib"), {"train": (None, "2020-02")})
+    for rows in (handler.fetch(), segment.prepare("train")):
+        assert rows.index.unique("datetime").max() == pd.Timestamp("2020-02-28")
+    with pytest.raises(ValueError, match="whole period, expected one day"):
+        TSDatasetH(handler, SEGMENTS, step_len=3).prepare("train")["2020", "S0001"]
 
 
 @shows("empty-segment")
@@ -576,6 +652,22 @@ def _():
         index = pd.MultiIndex.from_product([labels, ["A"]], names=["datetime", "instrument"])
         with pytest.raises((ValueError, TypeError), match="2024"):
             TSDataSampler(pd.DataFrame({"x": [1.0, 2.0]}, index=index), S[0], S[40], 2)
+
+
+@shows("metric-options")
+def _(handler):
+    label = handler.fetch(col_set="label")["LABEL0"]
+    for call, option in (
+        (calc_ic, "date_col"),
+        (calc_ic, "dropna"),
+        (calc_long_short_return, "date_col"),
+        (calc_long_short_return, "dropna"),
+    ):
+        with pytest.raises(TypeError, match=option):
+            call(label, label, **{option: True})
+    for option in ("N", "freq"):
+        with pytest.raises(TypeError, match=option):
+            risk_analysis(label, **{option: 252})
 
 
 @shows("no-common-row")
