@@ -251,9 +251,10 @@ def _(handler, dataset):
         handler.fetch(squeeze=True)
     with pytest.raises(TypeError, match=r"fetch_kwargs is .*expected none"):
         DatasetH(handler, SEGMENTS, fetch_kwargs={"squeeze": True})
-    for data in (dataset, DatasetH(handler, SEGMENTS)):
+    rows_of_infer = TSDatasetH(handler, SEGMENTS, step_len=3, window_rows="infer")
+    for data in (dataset, DatasetH(handler, SEGMENTS), rows_of_infer):
         with pytest.raises(TypeError, match="proc_func"):
-            data.prepare("train", proc_func=len)
+            data.prepare("train", data_key="learn", proc_func=len)
 
 
 @shows("handler-options")
