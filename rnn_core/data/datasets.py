@@ -26,7 +26,7 @@ from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet
 from rnn_core.data.handler import DK_I, DataHandlerLP
 from rnn_core.data.handlers import make_handler
 from rnn_core.data.sampler import TSDataSampler
-from rnn_core.panel.session_labels import DateLike, session_bound
+from rnn_core.panel.session_labels import DateLike, session_bound, session_range
 from rnn_core.qlib_hooks import DATASET_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
 
@@ -244,13 +244,13 @@ class TSDatasetH(DatasetH):
         start, end = session_bound(bounds[0]), session_bound(bounds[1], last=True)
         sessions = self.handler.sessions()
         both = (sessions, self.handler.sessions(data_key))
-        if not any(len(s[_between(s, start, end)]) for s in both):
+        if not any(len(s[session_range(s, start, end)]) for s in both):
             raise ValueError(
                 f"no session of the handler lies between {bounds[0]} and {bounds[1]}, they span "
                 f"{sessions[0]:%Y-%m-%d} to {sessions[-1]:%Y-%m-%d}: move the segment"
             )
         # As in qlib: one session more than windows need, and counted on the infer view.
-        first = _between(sessions, start, None).start - self.step_len
+        first = session_range(sessions, start, None).start - self.step_len
         padded = slice(sessions[max(0, first)], end)
         flags = None
         if (flag_set := self.flt_col if flt_col is None else flt_col) is not None:
@@ -323,12 +323,3 @@ def _checked_step_len(step_len: int) -> int:
     if isinstance(step_len, bool) or not isinstance(step_len, int) or step_len < 1:
         raise ValueError(f"step_len is {step_len!r}, expected 1 or more sessions")
     return step_len
-
-
-def _between(
-    sessions: pd.DatetimeIndex, start: pd.Timestamp | None, end: pd.Timestamp | None
-) -> slice:
-    """Return the positions of the sessions from `start` to `end`."""
-    first = 0 if start is None else int(sessions.searchsorted(start, "left"))
-    stop = len(sessions) if end is None else int(sessions.searchsorted(end, "right"))
-    return slice(first, max(first, stop))

@@ -208,7 +208,7 @@ class Estimator(QlibModel):
             RuntimeError: not fitted.
             ValueError: as `predict`.
         """
-        fit = self._fitted()
+        fit = self._require_fit()
         self._require_same_sizes()
         is_known = bool(fit.columns)  # the features are unknown if weights were loaded
         layout = fit.arguments.get("legacy_layout", False) if is_known else self._layout(dataset)
@@ -235,15 +235,16 @@ class Estimator(QlibModel):
     @property
     def history(self) -> pd.DataFrame:
         """One row a network and epoch: seed, epoch, train_loss, valid_score, best, samples."""
+        rows = [(m.seed, m.history) for m in self._require_fit().members]
         return pd.concat(
-            [m.history.assign(seed=m.seed)[["seed", *m.history]] for m in self._fitted().members],
+            [history.assign(seed=seed)[["seed", *history]] for seed, history in rows],
             ignore_index=True,
         )
 
     @property
     def member_scores(self) -> dict[int, float]:
         """Seed to best validation score, which selected the epoch; NaN without validation rows."""
-        scores = {m.seed: m.record["best_score"] for m in self._fitted().members}
+        scores = {m.seed: m.record["best_score"] for m in self._require_fit().members}
         return {seed: math.nan if s is None else float(s) for seed, s in scores.items()}
 
     def save(self, path: str | Path, *, replace: bool = False) -> None:
@@ -257,7 +258,7 @@ class Estimator(QlibModel):
             RuntimeError: not fitted.
             BundleError: something else is at the path, or an estimator and not `replace`.
         """
-        fit = self._fitted()
+        fit = self._require_fit()
         if not fit.columns:
             raise RuntimeError(
                 f"this {type(self).__name__} has loaded weights and does not know its features: "
@@ -358,7 +359,7 @@ class Estimator(QlibModel):
         }
         return Member(result.network, seed, result.history, record)
 
-    def _fitted(self) -> Fit:
+    def _require_fit(self) -> Fit:
         """Return the fit, or refuse an estimator without one."""
         if self._fit is None:
             raise RuntimeError(

@@ -150,6 +150,28 @@ def session_bound(date: DateLike | None, *, last: bool = False) -> pd.Timestamp 
     return pd.Timestamp(stamp)
 
 
+def session_range(
+    sessions: pd.DatetimeIndex, start: DateLike | None, end: DateLike | None
+) -> slice[int, int, None]:
+    """Return the positions of the sessions from `start` to `end`, both included.
+
+    Args:
+        sessions: sorted, T.
+        start: as for `session_bound`; None for the first one.
+        end: alike; None for the last one.
+
+    Returns:
+        A slice of positions, empty if no session lies between the two.
+
+    Raises:
+        ValueError, TypeError: as `session_bound`.
+    """
+    low, high = session_bound(start), session_bound(end, last=True)
+    first = 0 if low is None else int(sessions.searchsorted(low, "left"))
+    stop = len(sessions) if high is None else int(sessions.searchsorted(high, "right"))
+    return slice(first, max(first, stop))
+
+
 def session_day(date: DateLike) -> pd.Timestamp:
     """Return the moment that names one session.
 
