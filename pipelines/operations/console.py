@@ -158,7 +158,7 @@ def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:
         "information ratio, maximum drawdown"
     )
     if len(portfolio) and "names" in portfolio:
-        note = yearly_note(*(float(portfolio[column].max()) for column in ("sessions", "names")))
+        note = yearly_note(portfolio)
         table.caption += f"\n* {note}" if note else ""
     table.caption_justify = "left"
     return table

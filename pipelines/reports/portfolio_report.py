@@ -54,7 +54,9 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
     tables = {PORTFOLIO_TABLE: table}
     publish(market, tables, pictures)
     sessions, names = int(table["sessions"].max()), int(table["names"].max())
-    remarks = [yearly_note(sessions, names) or f"{sessions} sessions, {names} names held in all"]
+    remarks = [f"{sessions} sessions, {names} names held in all"]
+    if note := yearly_note(table):
+        remarks = [note] if sessions < YEAR_SESSIONS else [*remarks, note]
     notes = [f"portfolio_report: {sessions} sessions, topk {settings.topk}"]
     notes += [f"{name}: {note}" for name, result in results.items() for note in result.notes]
     return Report(tables, pictures, notes, {PORTFOLIO_TABLE: remarks})

@@ -44,7 +44,7 @@ from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet
 from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import Panel
-from rnn_core.panel.session_labels import DateLike, session_bound
+from rnn_core.panel.session_labels import DateLike, session_range
 from rnn_core.suggestions import near_matches
 
 Instruments = Sequence[str] | Universe | str | Path | None
@@ -232,11 +232,8 @@ class _AlphaHandler(DataHandlerLP):
     def _rows(self, panel: Panel) -> NDArray[np.bool_]:
         """Select the cells that become rows, [N, T]."""
         rows = spans(panel.present) if self.semantics == "qlib" else panel.present.copy()
-        start, end = session_bound(self.start_time), session_bound(self.end_time)
-        if start is not None:
-            rows[:, panel.sessions < start] = False
-        if end is not None:
-            rows[:, panel.sessions > end] = False
+        span = session_range(panel.sessions, self.start_time, self.end_time)
+        rows[:, : span.start] = rows[:, span.stop :] = False
         members = self.instruments
         if isinstance(members, (str, Path)):
             members = _universe_file(members)

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.features.evaluate import Semantics, evaluate
+from rnn_core.features.evaluate import evaluate
 from rnn_core.features.expression import Call, Expression
 from rnn_core.features.sets import FeatureSet
+from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import KEYS, Panel
 from rnn_core.panel.spread import spread
 

@@ -26,7 +26,7 @@ from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet
 from rnn_core.data.handler import DK_I, DataHandlerLP
 from rnn_core.data.handlers import make_handler
 from rnn_core.data.sampler import TSDataSampler
-from rnn_core.panel.session_labels import DateLike, session_bound
+from rnn_core.panel.session_labels import DateLike, session_bound, session_range
 from rnn_core.qlib_hooks import DATASET_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
 
@@ -120,7 +120,7 @@ class DatasetH:
             segments: a name, a list of names, or a slice of sessions.
             col_set: see `DataHandlerLP.fetch`.
             data_key: "raw", "infer" or "learn".
-            **options: of a subclass.
+            **options: those of `_prepare_seg`, of this class none.
 
         Returns:
             A frame (`TSDatasetH`: a sampler), or a list of them for a list of names.
@@ -139,18 +139,15 @@ class DatasetH:
         ]
         return parts[0] if isinstance(segments, str) else parts
 
-    def _prepare_seg(
-        self, slc: slice, *, col_set: ColSet = CS_ALL, data_key: str = DK_I, **options: Any
-    ) -> Any:
+    def _prepare_seg(self, slc: slice, *, col_set: ColSet = CS_ALL, data_key: str = DK_I) -> Any:
         """Fetch the rows of a slice of sessions; qlib's hook, which a subclass may override.
 
         Args:
             slc: both ends included.
             col_set: see `DataHandlerLP.fetch`.
             data_key: "raw", "infer" or "learn".
-            **options: of a subclass; of this class none.
         """
-        return self.handler.fetch(slc, col_set=col_set, data_key=data_key, **options)
+        return self.handler.fetch(slc, col_set=col_set, data_key=data_key)
 
     def _bounds(self, name: object) -> Bounds:
         """Return the bounds of a segment."""
@@ -233,7 +230,6 @@ class TSDatasetH(DatasetH):
         data_key: str = DK_I,
         flt_col: ColSet | None = None,
         dtype: DTypeLike | None = None,
-        **options: Any,
     ) -> TSDataSampler:
         """Build a sampler of a slice of sessions; qlib's hook, which a subclass may override.
 
@@ -243,19 +239,18 @@ class TSDatasetH(DatasetH):
             data_key: "raw", "infer" or "learn".
             flt_col: in place of the dataset's.
             dtype: of the windows.
-            **options: none; an unknown one is a TypeError.
         """
         bounds = (slc.start, slc.stop)
-        start, end = _instant(bounds[0]), _instant(bounds[1], last=True)
+        start, end = session_bound(bounds[0]), session_bound(bounds[1], last=True)
         sessions = self.handler.sessions()
         both = (sessions, self.handler.sessions(data_key))
-        if not any(len(s[_between(s, start, end)]) for s in both):
+        if not any(len(s[session_range(s, start, end)]) for s in both):
             raise ValueError(
                 f"no session of the handler lies between {bounds[0]} and {bounds[1]}, they span "
                 f"{sessions[0]:%Y-%m-%d} to {sessions[-1]:%Y-%m-%d}: move the segment"
             )
         # As in qlib: one session more than windows need, and counted on the infer view.
-        first = _between(sessions, start, None).start - self.step_len
+        first = session_range(sessions, start, None).start - self.step_len
         padded = slice(sessions[max(0, first)], end)
         flags = None
         if (flag_set := self.flt_col if flt_col is None else flt_col) is not None:
@@ -263,7 +258,7 @@ class TSDatasetH(DatasetH):
         if self.window_rows == "infer" and data_key != DK_I:
             data, flags = self._with_labels(padded, col_set, data_key, flags)
         else:
-            data = self.handler.fetch(padded, col_set=col_set, data_key=data_key, **options)
+            data = self.handler.fetch(padded, col_set=col_set, data_key=data_key)
         return TSDataSampler(data, start, end, self.step_len, dtype=dtype, flt_data=flags)
 
     def _filter(self, padded: slice, flt_col: ColSet, data_key: str) -> pd.Series[Any]:
@@ -317,7 +312,7 @@ def checked_segments(segments: Mapping[str, Any]) -> dict[str, Bounds]:
         pair = (bounds.start, bounds.stop) if isinstance(bounds, slice) else bounds
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise TypeError(f"segment {name!r} is {bounds!r:.60}, expected (start, end)")
-        start, end = _instant(pair[0]), _instant(pair[1], last=True)
+        start, end = session_bound(pair[0]), session_bound(pair[1], last=True)
         if start is not None and end is not None and start > end:
             raise ValueError(f"segment {name!r} ends on {pair[1]}, before it starts on {pair[0]}")
         checked[name] = (pair[0], pair[1])
@@ -328,21 +323,3 @@ def _checked_step_len(step_len: int) -> int:
     if isinstance(step_len, bool) or not isinstance(step_len, int) or step_len < 1:
         raise ValueError(f"step_len is {step_len!r}, expected 1 or more sessions")
     return step_len
-
-
-def _instant(bound: DateLike | None, last: bool = False) -> pd.Timestamp | None:
-    """Return the first or last instant of a bound; "2016" is the year, as in pandas slices."""
-    stamp = session_bound(bound)
-    if not isinstance(bound, str) or stamp is None:
-        return stamp
-    period = pd.Period(bound)
-    return period.end_time if last else period.start_time
-
-
-def _between(
-    sessions: pd.DatetimeIndex, start: pd.Timestamp | None, end: pd.Timestamp | None
-) -> slice:
-    """Return the positions of the sessions from `start` to `end`."""
-    first = 0 if start is None else int(sessions.searchsorted(start, "left"))
-    stop = len(sessions) if end is None else int(sessions.searchsorted(end, "right"))
-    return slice(first, max(first, stop))

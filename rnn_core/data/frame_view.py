@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.panel.frames import index_level
-from rnn_core.panel.session_labels import LEVELS, session_bound, session_index, session_labels
+from rnn_core.panel.frames import long_index
+from rnn_core.panel.session_labels import LEVELS, session_bound, session_labels
 from rnn_core.suggestions import near_matches
 
 CS_ALL = "__all"
@@ -262,9 +262,8 @@ def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
     if not frame.columns.is_unique:
         repeats = frame.columns[frame.columns.duplicated()].tolist()
         raise ValueError(f"the columns {repeats[:3]} are repeated: keep one of each")
-    index_level(frame, "datetime")  # the two levels, by name
     out = frame.copy(deep=False)
-    out.index = index = session_index(frame.index, "the frame")
+    out.index = index = long_index(frame)
     if not all(level.is_monotonic_increasing for level in index.levels):
         arrays = [index.get_level_values(k) for k in (0, 1)]
         out.index = pd.MultiIndex.from_arrays(arrays, names=list(LEVELS))

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from rnn_core.data.bin_files import ProviderError, listed, read_calendar, read_field
 from rnn_core.data.universe import Universe
 from rnn_core.panel.panel import KEYS, Panel
-from rnn_core.panel.session_labels import LEVELS, DateLike, session_bound
+from rnn_core.panel.session_labels import LEVELS, DateLike, session_range
 from rnn_core.suggestions import near_matches
 
 FIELDS: tuple[str, ...] = ("open", "high", "low", "close", "volume", "vwap")
@@ -279,17 +279,13 @@ class QlibProvider:
 
     def _range(self, start: DateLike | None, end: DateLike | None) -> tuple[int, int]:
         """Return the positions of the sessions from start to end, the second one past the last."""
-        low, high = session_bound(start), session_bound(end)
-        first = 0 if low is None else int(self.calendar.searchsorted(low, "left"))
-        stop = len(self.calendar)
-        if high is not None:
-            stop = int(self.calendar.searchsorted(high, "right"))
-        if first >= stop:
+        span = session_range(self.calendar, start, end)
+        if span.start == span.stop:
             raise ProviderError(
                 f"no session between {start} and {end}: the calendar of {self.root} spans "
                 f"{self.calendar[0]:%Y-%m-%d} to {self.calendar[-1]:%Y-%m-%d}"
             )
-        return first, stop
+        return span.start, span.stop
 
     def _fill(
         self,

@@ -32,7 +32,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from rnn_core.data.sampler_device import gather, resident
 from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
-from rnn_core.panel.session_labels import DateLike, session_bound
+from rnn_core.panel.session_labels import DateLike, session_bound, session_day
 from rnn_core.qlib_hooks import SAMPLER_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
 
@@ -81,7 +81,7 @@ class TSDataSampler:
 
     def _choose(self, start: DateLike | None, end: DateLike | None) -> None:
         """Select the samples."""
-        self.start, self.end = session_bound(start), session_bound(end)
+        self.start, self.end = session_bound(start), session_bound(end, last=True)
         self._offsets = self._store.samples(self.start, self.end)  # [S]
         self._offsets_on: dict[str, torch.Tensor] = {}
 
@@ -298,10 +298,7 @@ class TSDataSampler:
                 f"no instrument {instrument!r} among {len(store.instruments)}"
                 f"{near_matches(instrument, store.instruments)}"
             )
-        day = session_bound(date)
-        if day is None:
-            raise TypeError("the date is None, expected (date, instrument)")
-        t = int(store.sessions.searchsorted(day, "right")) - 1
+        t = int(store.sessions.searchsorted(session_day(date), "right")) - 1
         if t < 0:
             raise KeyError(f"{date} is before the first session {store.sessions[0]:%Y-%m-%d}")
         n = int(store.instruments.searchsorted(instrument))

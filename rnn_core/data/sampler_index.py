@@ -28,7 +28,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
 from rnn_core.panel.frames import index_level, one_column
-from rnn_core.panel.session_labels import session_index
+from rnn_core.panel.session_labels import session_index, session_range
 
 if TYPE_CHECKING:
     import torch
@@ -162,10 +162,9 @@ class SampleStore:
 
     def samples(self, start: pd.Timestamp | None, end: pd.Timestamp | None) -> NDArray[np.int64]:
         """Return offsets of the eligible rows with start <= session <= end, instrument-major."""
-        first = 0 if start is None else int(self.sessions.searchsorted(start, "left"))
-        stop = len(self.sessions) if end is None else int(self.sessions.searchsorted(end, "right"))
+        span = session_range(self.sessions, start, end)
         t = self.offsets % self.width
-        inside = (t >= first) & (t < stop)
+        inside = (t >= span.start) & (t < span.stop)
         if self.eligible is not None:
             inside &= self.eligible
         return self.offsets[inside]

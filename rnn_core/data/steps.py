@@ -12,10 +12,10 @@ a step; here two windows that differ are an error.
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rnn_core.caller import warn_caller
 from rnn_core.data.processors import PROCESSORS, Processor, make_processor
 from rnn_core.panel.frames import EVERY
 from rnn_core.panel.session_labels import session_bound
@@ -78,11 +78,10 @@ def build_steps(steps: Iterable[Step], stage: str, defaults: Mapping[str, Any]) 
 def _same_semantics(processor: Processor, defaults: Mapping[str, Any]) -> Processor:
     """Return a processor, with a warning if its numbers are of the other semantics."""
     own, common = getattr(processor, "semantics", None), defaults["semantics"]
-    if own not in (None, common) and "semantics" not in processor.unstored:
-        warnings.warn(
+    if own not in (None, common):
+        warn_caller(
             f"{processor!r} has semantics={own!r} in a handler of {common!r}, and keeps its own: "
             f"make it with semantics={common!r}, or give a mapping, which follows the handler",
-            stacklevel=5,
         )
     return processor
 
@@ -101,7 +100,8 @@ def _from_mapping(step: Any, stage: str, defaults: Mapping[str, Any]) -> Process
         own, common = kwargs.get(key), defaults[key]
         if key not in takes:
             continue
-        if own is not None and common is not None and session_bound(own) != session_bound(common):
+        moments = [session_bound(date, last=key == "fit_end_time") for date in (own, common)]
+        if None not in moments and moments[0] != moments[1]:
             raise ValueError(
                 f"{name} has {key}={own} and the handler {common}: state it once, or alike"
             )

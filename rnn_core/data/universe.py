@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.panel.session_labels import DateLike, session_bound, session_labels
+from rnn_core.panel.session_labels import DateLike, session_bound, session_day, session_labels
 from rnn_core.text_encoding import read_text
 
 COLUMNS = ("instrument", "start", "end")
@@ -124,7 +124,7 @@ class Universe:
 
     def members(self, date: DateLike) -> list[str]:
         """Return the sorted codes of one session."""
-        day = session_bound(date)
+        day = session_day(date)
         spans = self.spans[(self.spans["start"] <= day) & (self.spans["end"] >= day)]
         return sorted(set(spans["instrument"]))
 
@@ -148,12 +148,10 @@ def _checked(spans: pd.DataFrame, name: str, places: list[str]) -> pd.DataFrame:
     out: dict[str, Any] = {"instrument": spans["instrument"]}
     for column, unbounded in (("start", "1700-01-01"), ("end", "2262-01-01")):
         code, distinct = pd.factorize(spans[column])
-        days: list[Any] = [
-            pd.Timestamp(unbounded)
-        ]  # the last place, which a missing date points to
+        days: list[Any] = []
         for k, date in enumerate(distinct):
             try:
-                days.insert(k, session_bound(date))
+                days.append(session_bound(date, last=column == "end"))
             except (ValueError, TypeError) as error:
                 place = int(np.argmax(code == k))
                 code_name = spans["instrument"].iloc[place]
@@ -161,6 +159,7 @@ def _checked(spans: pd.DataFrame, name: str, places: list[str]) -> pd.DataFrame:
                     f"{name}, {places[place]}: the {column} of {code_name} is {date!r}, expected a "
                     f"date such as 2020-01-31 ({error})"
                 ) from error
+        days.append(pd.Timestamp(unbounded))  # at code -1, that of a missing date
         out[column] = pd.DatetimeIndex(days)[code]
     checked = pd.DataFrame(out)
     turned = np.flatnonzero(checked["start"] > checked["end"])

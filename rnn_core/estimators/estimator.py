@@ -85,8 +85,8 @@ class KRNN(Estimator):
         rnn_layers: stacked layers of each.
         dropout: between the layers, in [0, 1).
         legacy_layout: cut flat rows as qlib does, which misreads Alpha360; only to reproduce
-            numbers made that way. If it is not given, a handler of qlib semantics has its rows cut
-            so, with a warning.
+            numbers made that way. None: a handler of qlib semantics has its rows cut so, with a
+            warning.
         **arguments: see `Estimator`.
     """
 
@@ -100,5 +100,5 @@ class KRNN(Estimator):
     rnn_dups: int
     rnn_layers: int
     dropout: float
-    legacy_layout: bool
+    legacy_layout: bool | None
     krnn_model = QlibModel.network

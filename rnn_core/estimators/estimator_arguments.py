@@ -10,21 +10,23 @@ Rules matched: qlib contrib/model/pytorch_lstm_ts.py, pytorch_gru_ts.py, pytorch
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
+from rnn_core.caller import warn_caller
 from rnn_core.models.families import require_type
 from rnn_core.suggestions import near_matches
 
 _LEAST = {"GPU": None, "seed": 0, "seeds": 1, "threads": 1, "n_jobs": None}
-_OPTIONAL = ("seed", "threads", "n_jobs")
+_OPTIONAL = ("seed", "threads", "n_jobs", "legacy_layout")
 _TRAINING_ORDER = ("n_epochs", "lr", "metric", "batch_size", "early_stop", "loss", "optimizer")
 
 
@@ -69,7 +71,7 @@ class KRNNArguments(TrainingArguments):
     rnn_dups: int = 3
     rnn_layers: int = 2
     dropout: float = 0.0
-    legacy_layout: bool = False
+    legacy_layout: bool | None = None
 
 
 Given = TypeVar("Given", bound=TrainingArguments)
@@ -94,24 +96,23 @@ def checked_arguments(kind: type[Given], owner: str, given: Mapping[str, Any]) -
     names = [field.name for field in dataclasses.fields(kind)]
     for name, value in given.items():
         if name not in names:
-            warnings.warn(
+            warn_caller(
                 f"{owner} has no argument {name!r} and ignores {value!r:.60}, as qlib does"
                 f"{near_matches(name, names)}; it takes {', '.join(sorted(names))}",
-                stacklevel=3,
             )
     arguments = kind(**{name: value for name, value in given.items() if name in names})
     if isinstance(arguments.optimizer, str):
         arguments = dataclasses.replace(arguments, optimizer=arguments.optimizer.lower())
     for field in dataclasses.fields(kind):
         value = getattr(arguments, field.name)
+        if value is None and field.name in _OPTIONAL:
+            continue
         if field.name in _LEAST:
-            if value is None and field.name in _OPTIONAL:
-                continue
             require_type(field.name, value, int)
             least = _LEAST[field.name]
             if least is not None and value < least:
                 raise ValueError(f"{field.name} is {value}, expected {least} or more")
-        elif isinstance(field.default, bool):
+        elif str(field.type).startswith("bool"):
             require_type(field.name, value, bool)
     return arguments
 
@@ -191,6 +192,25 @@ def takes_weight(loss_fn: Callable[..., Any]) -> bool:
     except TypeError:
         return False
     return True
+
+
+@contextmanager
+def restored_on_error(*states: nn.Module | torch.optim.Optimizer | None) -> Iterator[None]:
+    """Give networks and optimizers the state back that they had, if the block ends in an error.
+
+    Args:
+        states: None is passed over.
+
+    Yields:
+        Nothing.
+    """
+    before = [(s, copy.deepcopy(s.state_dict())) for s in states if s is not None]
+    try:
+        yield
+    except BaseException:
+        for state, values in before:
+            state.load_state_dict(values)
+        raise
 
 
 @contextmanager

@@ -9,20 +9,21 @@ Shapes: `S` samples, `T` sessions of a window, `F` features of a session.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from rnn_core.caller import warn_caller
 from rnn_core.data.datasets import TSDatasetH
-from rnn_core.estimators.estimator_arguments import torch_threads
+from rnn_core.estimators.estimator_arguments import restored_on_error, torch_threads
 from rnn_core.estimators.estimator_data import (
     Dataset,
     Reweighter,
@@ -33,8 +34,8 @@ from rnn_core.estimators.estimator_data import (
     row_weights,
 )
 from rnn_core.estimators.estimator_files import (
+    Fit,
     Member,
-    Saved,
     load_members,
     require_place,
     save_members,
@@ -89,9 +90,6 @@ class Estimator(QlibModel):
     def __init__(self, *values: Any, **given: Any) -> None:
         refuse_overrides(self, Estimator, MODEL_HOOKS)
         super().__init__(*values, **given)
-        self._columns: tuple[str, ...] = ()
-        self._tabular = False
-        self._fitted_layout: bool | None = None
 
     def fit(
         self,
@@ -131,18 +129,20 @@ class Estimator(QlibModel):
         # Whatever can fail early is checked before the training: the object, the place, the data.
         refuse_overrides(self, Estimator, MODEL_HOOKS)
         self._require_same_sizes()
-        if self._optimizer is not None and self.seeds > 1:
-            raise TypeError(
-                f"train_optimizer belongs to one network and there are {self.seeds}: give seeds=1, "
-                f"or lr and optimizer"
-            )
-        if self._members and self._network is None:
+        network = optimizer = None
+        if self._network is not None:  # one that was asked for is the one that is trained
+            network = self._begun()
+        elif self._fit is not None:
             _LOG.warning("this fit begins anew and forgets the one before")
+        if self._optimizer is not None and (network is not None or self._made_for is None):
+            optimizer = self.train_optimizer
         if save_path is not None:
             require_place(save_path, replace=True)
         if self.n_jobs is not None:
             _LOG.info("n_jobs=%s is not used: there are no loader workers", self.n_jobs)
-        layout = self._layout(dataset, warn=True)
+        arguments, layout = self._argument_values(), self._layout(dataset, warn=True)
+        if "legacy_layout" in arguments:
+            arguments["legacy_layout"] = layout
         train, valid = self._windows(dataset, "train", layout, learn=True), None
         if has_segment(dataset, "valid"):
             valid = self._windows(dataset, "valid", layout, learn=True)
@@ -163,17 +163,15 @@ class Estimator(QlibModel):
                 callback(report)
 
         # One network a seed; the estimator changes only when all of them are trained.
-        first = self._first_seed()
-        with torch_threads(self.threads):
-            members = [
-                self._train(first + k, train, valid, weights, told) for k in range(self.seeds)
-            ]
-        self._members = tuple(members)
-        self._network, self._optimizer, self._drawn_seed = None, None, None
-        self._columns, self._tabular = train.columns, train.tabular
-        self._fitted_layout = layout
-        if hasattr(self, "legacy_layout"):
-            self.legacy_layout = layout
+        first, members = self._first_seed(), []
+        with torch_threads(self.threads), restored_on_error(network, optimizer):
+            for seed in range(first, first + self.seeds):
+                begun = network if network is not None and seed == first else None
+                members.append(self._train(seed, begun, optimizer, train, valid, weights, told))
+        self._forget()
+        self._fit = Fit(
+            type(self).__name__, arguments, train.columns, train.tabular, tuple(members)
+        )
         if save_path is not None:
             self.save(save_path, replace=True)
         return self
@@ -210,16 +208,17 @@ class Estimator(QlibModel):
             RuntimeError: not fitted.
             ValueError: as `predict`.
         """
-        self._require_fitted()
+        fit = self._require_fit()
         self._require_same_sizes()
-        layout = self._layout(dataset) if self._fitted_layout is None else self._fitted_layout
+        is_known = bool(fit.columns)  # the features are unknown if weights were loaded
+        layout = fit.arguments.get("legacy_layout", False) if is_known else self._layout(dataset)
         windows = self._windows(dataset, segment, layout, learn=False)
-        if self._columns:  # unknown if weights were loaded into the network
-            if windows.tabular != self._tabular:
+        if is_known:
+            if windows.tabular != fit.tabular:
                 raise ValueError(
                     "fitted on one kind of dataset (TSDatasetH, DatasetH), given another"
                 )
-            require_same_columns(self._columns, windows.columns, "the fit", repr(segment))
+            require_same_columns(fit.columns, windows.columns, "the fit", repr(segment))
         with torch_threads(self.threads):
             scores = {
                 member.seed: predict(
@@ -228,7 +227,7 @@ class Estimator(QlibModel):
                     device=self._device(),
                     has_label=windows.has_label,
                 )
-                for member in self._members
+                for member in fit.members
             }
         frame = pd.DataFrame(scores, index=windows.source.get_index(), dtype=np.float32)
         return frame.sort_index()
@@ -236,21 +235,20 @@ class Estimator(QlibModel):
     @property
     def history(self) -> pd.DataFrame:
         """One row a network and epoch: seed, epoch, train_loss, valid_score, best, samples."""
-        self._require_fitted()
+        rows = [(m.seed, m.history) for m in self._require_fit().members]
         return pd.concat(
-            [m.history.assign(seed=m.seed)[["seed", *m.history]] for m in self._members],
+            [history.assign(seed=seed)[["seed", *history]] for seed, history in rows],
             ignore_index=True,
         )
 
     @property
     def member_scores(self) -> dict[int, float]:
         """Seed to best validation score, which selected the epoch; NaN without validation rows."""
-        self._require_fitted()
-        scores = {m.seed: m.record["best_score"] for m in self._members}
+        scores = {m.seed: m.record["best_score"] for m in self._require_fit().members}
         return {seed: math.nan if s is None else float(s) for seed, s in scores.items()}
 
     def save(self, path: str | Path, *, replace: bool = False) -> None:
-        """Write arguments, weights and history as plain files; see `estimator_files`.
+        """Write the fit as plain files: arguments, weights and history; see `estimator_files`.
 
         Args:
             path: a folder.
@@ -260,17 +258,15 @@ class Estimator(QlibModel):
             RuntimeError: not fitted.
             BundleError: something else is at the path, or an estimator and not `replace`.
         """
-        self._require_fitted()
-        if not self._columns:
+        fit = self._require_fit()
+        if not fit.columns:
             raise RuntimeError(
                 f"this {type(self).__name__} has loaded weights and does not know its features: "
                 f"save its network's state_dict, or fit it"
             )
-        values = dataclasses.asdict(self.arguments)
-        saved = Saved(type(self).__name__, values, self._columns, self._tabular, self._members)
         save_members(
             path,
-            saved,
+            fit,
             family=self.family,
             hyper=self._hyper,
             n_features=self._n_features,
@@ -290,16 +286,14 @@ class Estimator(QlibModel):
         Raises:
             BundleError: there is no estimator, or one that is damaged or of another class.
         """
-        saved = load_members(path)
-        if saved.estimator != cls.__name__:
+        fit = load_members(path)
+        if fit.estimator != cls.__name__:
             raise BundleError(
-                f"{path} holds a {saved.estimator}, not a {cls.__name__}: read it with "
-                f"{saved.estimator}.load"
+                f"{path} holds a {fit.estimator}, not a {cls.__name__}: read it with "
+                f"{fit.estimator}.load"
             )
-        model = cls(**saved.arguments)
-        model._members, model._columns = saved.members, saved.columns
-        model._tabular = saved.tabular
-        model._fitted_layout = bool(saved.arguments.get("legacy_layout", False))
+        model = cls(**fit.arguments)
+        model._fit = fit
         return model
 
     def __repr__(self) -> str:
@@ -307,13 +301,13 @@ class Estimator(QlibModel):
 
     def _layout(self, dataset: Dataset, *, warn: bool = False) -> bool:
         """Decide if flat rows are cut as qlib's KRNN does: as stated, else as the handler says."""
-        stated = bool(getattr(self, "legacy_layout", False))
-        if "legacy_layout" in self._given or not hasattr(self, "legacy_layout"):
-            return stated
+        chosen: bool | None = getattr(self, "legacy_layout", False)  # only the KRNN has a choice
+        if chosen is not None:
+            return chosen
         semantics = getattr(getattr(dataset, "handler", None), "semantics", "strict")
         legacy = semantics == "qlib" and not isinstance(dataset, TSDatasetH)
         if legacy and warn:
-            warnings.warn(KRNN_LAYOUT, stacklevel=3)
+            warn_caller(KRNN_LAYOUT)
         return legacy
 
     def _windows(
@@ -331,19 +325,19 @@ class Estimator(QlibModel):
     def _train(
         self,
         seed: int,
+        network: nn.Module | None,
+        optimizer: torch.optim.Optimizer | None,
         train: Windows,
         valid: Windows | None,
         weights: NDArray[np.float64] | None,
         told: Callable[[EpochReport], None],
     ) -> Member:
-        """Train one network."""
+        """Train one network: the given one, or a fresh one of the seed."""
 
         def report(epoch: EpochReport) -> None:
             self._log(epoch, seed)
             told(epoch)
 
-        # A network that was asked for before the fit is the one that is trained.
-        asked = self._network if seed == self._first_seed() else None
         trainer = Trainer(
             self._trainer_config(seed),
             callback=report,
@@ -351,11 +345,11 @@ class Estimator(QlibModel):
             metric_fn=self._own_metric(),
         )
         result = trainer.fit(
-            self._fresh_network(seed) if asked is None else asked,
+            self._fresh_network(seed) if network is None else network,
             train.source,
             valid.source if valid else None,
             weights=weights,
-            optimizer=self._optimizer,
+            optimizer=optimizer,
         )
         record = {
             "best_epoch": result.best_epoch,
@@ -365,12 +359,14 @@ class Estimator(QlibModel):
         }
         return Member(result.network, seed, result.history, record)
 
-    def _require_fitted(self) -> None:
-        if not self._members:
+    def _require_fit(self) -> Fit:
+        """Return the fit, or refuse an estimator without one."""
+        if self._fit is None:
             raise RuntimeError(
                 f"this {type(self).__name__} is not fitted: call fit(dataset) first, or "
                 f"{type(self).__name__}.load(path)"
             )
+        return self._fit
 
     def _log(self, report: EpochReport, seed: int) -> None:
         """Log one line an epoch."""

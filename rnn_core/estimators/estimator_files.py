@@ -44,13 +44,13 @@ class Member:
 
 
 @dataclass(frozen=True, eq=False)
-class Saved:
-    """The content of an estimator's files.
+class Fit:
+    """A fitted estimator: the content of its files.
 
     Attributes:
         estimator: name of its class.
-        arguments: of its constructor.
-        columns: the features it was fitted on, in their order.
+        arguments: of its constructor, as the fit found them; `legacy_layout` as the fit decided.
+        columns: the features it was fitted on, in their order; none for loaded weights.
         tabular: True if the rows came as a frame.
         members: its networks.
     """
@@ -98,7 +98,7 @@ def require_place(path: str | Path, *, replace: bool) -> Path:
 
 def save_members(
     path: str | Path,
-    saved: Saved,
+    fit: Fit,
     *,
     family: str,
     hyper: Mapping[str, Any],
@@ -109,7 +109,7 @@ def save_members(
 
     Args:
         path: the folder; its parents are made.
-        saved: the content.
+        fit: the content.
         family: a key of `MODEL_FAMILIES`.
         hyper: hyper-parameters of the networks.
         n_features: F.
@@ -120,26 +120,26 @@ def save_members(
         ValueError: weights that are not finite.
     """
     target = require_place(path, replace=replace)
-    steps = len(saved.columns) // n_features  # T of a frame's rows; 1 for a sampler
+    steps = len(fit.columns) // n_features  # T of a frame's rows; 1 for a sampler
     target.parent.mkdir(parents=True, exist_ok=True)
     # The bundles are written beside the target; one rename moves all of them into place.
     temporary = temporary_path(target)
     temporary.mkdir()
     try:
         folder = temporary / "estimator"
-        for number, member in enumerate(saved.members):
+        for number, member in enumerate(fit.members):
             save_bundle(
-                folder / f"member_{number:02d}" if len(saved.members) > 1 else folder,
+                folder / f"member_{number:02d}" if len(fit.members) > 1 else folder,
                 member.network,
                 family=family,
                 hyper=hyper,
-                columns=saved.columns[::steps],  # of a frame: the oldest of every feature
+                columns=fit.columns[::steps],  # of a frame: the oldest of every feature
                 config={
-                    "estimator": saved.estimator,
-                    "arguments": saved.arguments,
-                    "columns": list(saved.columns),
-                    "tabular": saved.tabular,
-                    "seeds": [m.seed for m in saved.members],
+                    "estimator": fit.estimator,
+                    "arguments": fit.arguments,
+                    "columns": list(fit.columns),
+                    "tabular": fit.tabular,
+                    "seeds": [m.seed for m in fit.members],
                 },
                 history=member.history,
                 processors_json="[]",
@@ -150,7 +150,7 @@ def save_members(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load_members(path: str | Path) -> Saved:
+def load_members(path: str | Path) -> Fit:
     """Read an estimator and verify every byte of it.
 
     Args:
@@ -189,7 +189,7 @@ def load_members(path: str | Path) -> Saved:
         )
         for bundle, seed in zip(bundles, seeds, strict=True)
     )
-    return Saved(
+    return Fit(
         config["estimator"],
         dict(config["arguments"]),
         tuple(config["columns"]),

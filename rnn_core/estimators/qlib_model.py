@@ -34,7 +34,7 @@ from rnn_core.estimators.estimator_arguments import (
     signature_of,
     takes_weight,
 )
-from rnn_core.estimators.estimator_files import Member
+from rnn_core.estimators.estimator_files import Fit, Member
 from rnn_core.models.families import build_network, model_family
 from rnn_core.training.device import resolve_device
 from rnn_core.training.gradients import LossFunction
@@ -66,6 +66,13 @@ class QlibModel:
     deterministic: bool
     precision: str
 
+    _fit: Fit | None
+    _network: nn.Module | None
+    _network_seed: int
+    _optimizer: torch.optim.Optimizer | None
+    _made_for: tuple[nn.Module, float, str] | None  # None: the optimizer is the caller's own
+    _drawn_seed: int | None
+
     def __init_subclass__(cls) -> None:
         if "Arguments" in vars(cls):
             cls.__signature__ = signature_of(cls.Arguments)  # type: ignore[attr-defined]
@@ -76,15 +83,10 @@ class QlibModel:
         for name in placed:
             if name in given:
                 raise TypeError(f"{owner} was given {name} twice, by position and by name")
-        given = {**placed, **given}
-        arguments = checked_arguments(self.Arguments, owner, given)
+        arguments = checked_arguments(self.Arguments, owner, {**placed, **given})
         for field in dataclasses.fields(arguments):
             setattr(self, field.name, getattr(arguments, field.name))
-        self._given = frozenset(given)
-        self._members: tuple[Member, ...] = ()
-        self._network: nn.Module | None = None
-        self._optimizer: torch.optim.Optimizer | None = None
-        self._drawn_seed: int | None = None
+        self._forget()
         self._hyper, self._n_features = self._sizes()
         with torch.device("meta"):  # checks the sizes; takes no memory and no random numbers
             build_network(self.family, self._n_features, self._hyper)
@@ -100,11 +102,7 @@ class QlibModel:
     @property
     def network(self) -> nn.Module:
         """The first network of the fit, or before one the network that a fit begins with."""
-        if self._members:
-            return self._members[0].network
-        if self._network is None:
-            self._network = self._fresh_network(self._first_seed()).to(self.device)
-        return self._network
+        return self._begun() if self._fit is None else self._fit.members[0].network
 
     @network.setter
     def network(self, value: Any) -> None:
@@ -116,19 +114,38 @@ class QlibModel:
 
     @property
     def train_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer over `network`, with which the next fit trains; set it to use another."""
-        if self._optimizer is None:
+        """The optimizer over `network`, with which a first fit trains; set it to use another.
+
+        It is one object as long as the network, `lr` and `optimizer` are the same.
+
+        Raises:
+            TypeError: there are several networks (`seeds`).
+        """
+        if self.seeds > 1:
+            raise TypeError(
+                f"train_optimizer belongs to one network and there are {self.seeds}: give seeds=1, "
+                f"or lr and optimizer"
+            )
+        if self._optimizer is None or self._made_for not in (None, self._optimizer_settings()):
             self._optimizer = make_optimizer(self._trainer_config(seed=0), self.network)
+            self._made_for = self._optimizer_settings()
         return self._optimizer
 
     @train_optimizer.setter
     def train_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        self._optimizer = optimizer
+        self._optimizer, self._made_for = optimizer, None
 
     @property
     def device(self) -> torch.device:
         """The device of fit and prediction."""
         return resolve_device(self._device()).device
+
+    @device.setter
+    def device(self, value: Any) -> None:
+        raise TypeError(
+            f"the device of {type(self).__name__} cannot be set to {value!r}: set GPU, the number "
+            f"of a CUDA device, or -1 for the CPU"
+        )
 
     @property
     def use_gpu(self) -> bool:
@@ -142,16 +159,16 @@ class QlibModel:
         Set it to True to predict with weights that were loaded into `network`: such an estimator
         does not know the names of its features and cannot be saved. False forgets the fit.
         """
-        return bool(self._members)
+        return self._fit is not None
 
     @fitted.setter
     def fitted(self, value: bool) -> None:
-        if value and not self._members:
+        if not value:
+            self._forget()
+        elif self._fit is None:
             record = {"best_epoch": 0, "best_score": None, "stopped_early": False}
-            network = self.network.eval()
-            self._members = (Member(network, self._first_seed(), pd.DataFrame(), record),)
-        elif not value:
-            self._members, self._network, self._optimizer = (), None, None
+            member = Member(self.network.eval(), self._first_seed(), pd.DataFrame(), record)
+            self._fit = Fit(type(self).__name__, self._argument_values(), (), False, (member,))
 
     def loss_fn(self, pred: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
         """Compute the mean squared error over the rows with a label.
@@ -230,6 +247,34 @@ class QlibModel:
                 f"the sizes of the network were changed after it was made, to {self._sizes()}: "
                 f"make a new {type(self).__name__} with them"
             )
+
+    def _forget(self) -> None:
+        """Return to the state before any fit."""
+        self._fit = self._network = self._optimizer = self._made_for = self._drawn_seed = None
+        self._network_seed = 0
+
+    def _argument_values(self) -> dict[str, Any]:
+        """Return the arguments as they are now, by name."""
+        return dataclasses.asdict(self.arguments)
+
+    def _optimizer_settings(self) -> tuple[nn.Module, float, str]:
+        """Return all that the optimizer follows from."""
+        return self.network, self.lr, self.optimizer
+
+    def _begun(self) -> nn.Module:
+        """Return the network that a fit begins with; its weights follow the seed until others
+        are loaded into it.
+        """
+        seed = self._first_seed()
+        if self._network is None:
+            self._network = self._fresh_network(seed).to(self.device)
+        elif seed != self._network_seed:
+            weights = self._network.state_dict()
+            seeded = self._fresh_network(self._network_seed).state_dict()
+            if all(torch.equal(value.cpu(), seeded[name]) for name, value in weights.items()):
+                self._network.load_state_dict(self._fresh_network(seed).state_dict())
+        self._network_seed = seed
+        return self._network
 
     def _fresh_network(self, seed: int) -> nn.Module:
         """Build a network whose weights follow from a seed."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from rnn_core.panel.frames import Semantics
+
 # qlib: config.py _default_region_config, shares a lot.
 TRADE_UNITS: Mapping[str, int] = MappingProxyType({"cn": 100, "us": 1, "tw": 1000})
 
 DealPrice = Literal["close", "open", "vwap"]
-Semantics = Literal["strict", "qlib"]
 
 
 @dataclass(frozen=True)

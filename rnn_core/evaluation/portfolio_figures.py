@@ -95,19 +95,29 @@ def portfolio_summary(
     return summary
 
 
-def yearly_note(sessions: float, names: float) -> str:
-    """Say why a table has no figures of a year; empty if the sessions are enough for them.
+def yearly_note(table: pd.DataFrame) -> str:
+    """Say which portfolios have no figures of a year, and why; empty if all have them.
 
     Args:
-        sessions: number of sessions of the longest portfolio of the table.
-        names: most names that one of them held.
+        table: one row a portfolio, with the columns sessions and names of `portfolio_summary`.
     """
-    if sessions >= YEAR_SESSIONS:
+    short = table[table["sessions"] < YEAR_SESSIONS]
+    if short.empty:
         return ""
-    return (
-        f"no figure of a year: it needs {YEAR_SESSIONS} sessions or more, and this is "
-        f"{sessions:.0f} session{'s' * (sessions != 1)} of {names:.0f} name{'s' * (names != 1)}"
+    needs = f"it needs {YEAR_SESSIONS} sessions or more"
+    if len(short) == len(table):
+        sessions, names = float(table["sessions"].max()), float(table["names"].max())
+        return f"no figure of a year: {needs}, and this is {_extent(sessions, names)}"
+    each = ", ".join(
+        f"{name} ({_extent(float(row['sessions']), float(row['names']))})"
+        for name, row in short.iterrows()
     )
+    return f"no figure of a year for {each}: {needs}"
+
+
+def _extent(sessions: float, names: float) -> str:
+    """Write the numbers of sessions and of names of a portfolio."""
+    return f"{sessions:.0f} session{'s' * (sessions != 1)} of {names:.0f} name{'s' * (names != 1)}"
 
 
 def concentration(result: PortfolioResult) -> pd.DataFrame:

@@ -265,9 +265,7 @@ def _headline(
         if benchmarks
         else "there is no benchmark"
     )
-    note = yearly_note(
-        *(max(one[key] for one in figures.values()) for key in ("sessions", "names"))
-    )
+    note = yearly_note(pd.DataFrame(figures).T)
     return (
         out
         + table(

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.features.evaluate import Semantics
 from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet, compute_set, set_panel
+from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import Panel
 
 

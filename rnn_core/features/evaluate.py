@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,11 +28,11 @@ from rnn_core.features.expression import Expression
 from rnn_core.features.parser import parse
 from rnn_core.features.qlib import interpreter
 from rnn_core.features.strict import engine as strict
+from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import Panel
 from rnn_core.panel.spread import spread
 
 Array = NDArray[Any]
-Semantics = Literal["strict", "qlib"]
 
 CHUNK_CELLS = 40_000
 """Bars per chunk: enough to make calls cheap, few enough to spread a market over the threads."""

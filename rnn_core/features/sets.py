@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.features.evaluate import Semantics, evaluate, evaluate_frame
+from rnn_core.features.evaluate import evaluate, evaluate_frame
 from rnn_core.features.expression import Call, Expression, Number
 from rnn_core.features.operators import OPERATORS
 from rnn_core.features.parser import parse
 from rnn_core.features.tokens import ExpressionError
+from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import Panel
 from rnn_core.suggestions import near_matches
 

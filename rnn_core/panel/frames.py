@@ -11,7 +11,6 @@ B batch. R is the number of rows of a long frame, G the number of columns of one
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rnn_core.caller import warn_caller
 from rnn_core.panel.session_labels import LEVELS, session_index
 from rnn_core.suggestions import near_matches
 
@@ -27,6 +27,24 @@ Semantics = Literal["strict", "qlib"]
 
 EVERY = "__all"
 """The group that is every column, the label included: qlib's fields_group=None."""
+
+
+def long_index(df: pd.DataFrame | pd.Series[Any]) -> pd.MultiIndex:
+    """Return the (datetime, instrument) index of a long frame, whose levels are named.
+
+    Args:
+        df: a frame or series with the two index levels `datetime` and `instrument`.
+
+    Raises:
+        ValueError: the index lacks these two levels, a key is missing (NaT or NaN), or a date is
+            no session label.
+    """
+    if not isinstance(df.index, pd.MultiIndex) or set(df.index.names) != set(LEVELS):
+        raise ValueError(
+            f"expected an index with the levels 'datetime' and 'instrument', was given "
+            f"{list(df.index.names)}: call df.set_index(['datetime', 'instrument'])"
+        )
+    return session_index(df.index, "the frame")
 
 
 def index_level(df: pd.DataFrame | pd.Series[Any], name: str) -> tuple[pd.Index, NDArray[np.intp]]:
@@ -40,15 +58,9 @@ def index_level(df: pd.DataFrame | pd.Series[Any], name: str) -> tuple[pd.Index,
         The level's unique values (some may be unused) and the code of every row into them.
 
     Raises:
-        ValueError: the index lacks these two levels, a key is missing (NaT or NaN), or a date is
-            no session label.
+        ValueError: as `long_index`.
     """
-    if not isinstance(df.index, pd.MultiIndex) or set(df.index.names) != set(LEVELS):
-        raise ValueError(
-            f"expected an index with the levels 'datetime' and 'instrument', was given "
-            f"{list(df.index.names)}: call df.set_index(['datetime', 'instrument'])"
-        )
-    index, level = session_index(df.index, "the frame"), LEVELS.index(name)
+    index, level = long_index(df), LEVELS.index(name)
     return index.levels[level], np.asarray(index.codes[level], dtype=np.intp)
 
 
@@ -119,11 +131,10 @@ def group_names(
     if semantics not in ("strict", "qlib"):
         raise ValueError(f"{owner} was given semantics={semantics!r}, expected 'strict' or 'qlib'")
     if fields_group is None and semantics == "qlib":
-        warnings.warn(
+        warn_caller(
             f"{owner} has no fields_group and takes every column, the label included, as in "
             f"qlib: say fields_group='feature' to leave the label alone, or {EVERY!r} if it is "
             f"meant",
-            stacklevel=2,
         )
         return EVERY
     if fields_group is None or not fields_group:

@@ -4,7 +4,7 @@ A session label names a trading day. It is a datetime64 at midnight without a zo
 resolution), a date object, or text with the year first: 2022-01-03, 20220103 or 2022/01/03. All
 else is an error, because it would be read as some other day: the number 20220103 as 20
 milliseconds after 1970, 16:00 as a session of its own, midnight in Berlin as the day before. A
-bound of a range is a label too, or a moment, a month or a year, as in qlib.
+bound of a range is a label too, or a moment, or a month or a year, from its first day to its last.
 
 Labels are judged once for each distinct value, so a frame of a million rows costs no more than a
 hash of its dates, and the level of an index next to nothing.
@@ -30,7 +30,8 @@ LEVELS = ("datetime", "instrument")
 
 _DAY = r"(?:\d{8}|\d{4}(?:-\d\d?-\d\d?|/\d\d?/\d\d?|\.\d\d?\.\d\d?))"
 _LABEL = re.compile(rf"{_DAY}(?:[ T]00:00(?::00(?:\.0+)?)?)?")
-_BOUND = re.compile(rf"{_DAY}(?:[ T].+)?|\d{{4}}(?:[-/]\d\d?)?")
+_PERIOD = re.compile(r"\d{4}(?:[-/]\d\d?)?")
+_BOUND = re.compile(rf"{_DAY}(?:[ T].+)?|{_PERIOD.pattern}")
 
 _UNITS = {10: "s", 13: "ms", 16: "us", 19: "ns"}
 """Digits of a moment of this century, counted from 1970 in each unit."""
@@ -118,12 +119,13 @@ def session_index(index: pd.Index, what: str) -> pd.MultiIndex:
     return pd.MultiIndex(levels=levels, codes=places, names=LEVELS, verify_integrity=False)
 
 
-def session_bound(date: DateLike | None) -> pd.Timestamp | None:
+def session_bound(date: DateLike | None, *, last: bool = False) -> pd.Timestamp | None:
     """Return the moment that a bound of a range of sessions names; None stays None.
 
     Args:
-        date: a label, a moment without a zone, or a text of a month or a year, which stands for
-            its first day.
+        date: a label, a moment without a zone, or a text of a month or a year.
+        last: True for the end of a range: a month or a year then stands for its last day, else for
+            its first.
 
     Raises:
         ValueError: a zone, a missing date, or a text that is not clearly a date.
@@ -143,7 +145,49 @@ def session_bound(date: DateLike | None) -> pd.Timestamp | None:
         raise ValueError(f"{date!r} is a missing date: leave the bound out, or give None")
     if stamp.tzinfo is not None:
         raise ValueError(f"{date!r} has a time zone, expected a session label: drop the zone")
+    if last and isinstance(date, str) and _PERIOD.fullmatch(date.strip()):
+        return pd.Period(date.strip()).end_time.normalize()
     return pd.Timestamp(stamp)
+
+
+def session_range(
+    sessions: pd.DatetimeIndex, start: DateLike | None, end: DateLike | None
+) -> slice[int, int, None]:
+    """Return the positions of the sessions from `start` to `end`, both included.
+
+    Args:
+        sessions: sorted, T.
+        start: as for `session_bound`; None for the first one.
+        end: alike; None for the last one.
+
+    Returns:
+        A slice of positions, empty if no session lies between the two.
+
+    Raises:
+        ValueError, TypeError: as `session_bound`.
+    """
+    low, high = session_bound(start), session_bound(end, last=True)
+    first = 0 if low is None else int(sessions.searchsorted(low, "left"))
+    stop = len(sessions) if high is None else int(sessions.searchsorted(high, "right"))
+    return slice(first, max(first, stop))
+
+
+def session_day(date: DateLike) -> pd.Timestamp:
+    """Return the moment that names one session.
+
+    Args:
+        date: a label, or a moment without a zone.
+
+    Raises:
+        ValueError: a month or a year; and as `session_bound`.
+        TypeError: None; and as `session_bound`.
+    """
+    if isinstance(date, str) and _PERIOD.fullmatch(date.strip()):
+        raise ValueError(f"{date!r} is a whole period, expected one day such as 2022-01-03")
+    stamp = session_bound(date)
+    if stamp is None:
+        raise TypeError("the date is None, expected one day such as 2022-01-03")
+    return stamp
 
 
 def _are_midnights(days: pd.DatetimeIndex) -> bool:

@@ -31,10 +31,11 @@ from rnn_core.data.qlib_bins import QlibProvider
 from rnn_core.data.universe import Universe
 from rnn_core.evaluation import PortfolioConfig
 from rnn_core.features.sets import FeatureSet
-from rnn_core.panel.session_labels import session_bound
+from rnn_core.panel.frames import Semantics
+from rnn_core.panel.session_labels import session_bound, session_range
 from rnn_core.workflow.problems import WorkflowError, asked_by
 from rnn_core.workflow.read_dataset import DATASETS
-from rnn_core.workflow.spec import DatasetSpec, PortfolioSpec, Semantics, WorkflowSpec
+from rnn_core.workflow.spec import DatasetSpec, PortfolioSpec, WorkflowSpec
 
 CHANGE_SESSIONS = 60
 """Sessions before a backtest whose closes serve the first price change."""
@@ -153,7 +154,7 @@ def _members(provider: QlibProvider, spec: DatasetSpec) -> Universe | tuple[str,
     if not isinstance(spec.instruments, str):
         return spec.instruments
     universe = provider.instruments(spec.instruments)
-    start, end = session_bound(spec.start_time), session_bound(spec.end_time)
+    start, end = session_bound(spec.start_time), session_bound(spec.end_time, last=True)
     inside = pd.Series(True, index=universe.spans.index)
     if start is not None:
         inside &= universe.spans["end"] >= start
@@ -178,17 +179,15 @@ def _dataset(
     labels = label_set(dataset_spec.arguments.get("label", handler.default_label))
     # The sessions to read: those of the handler, its look-back and its look-ahead.
     calendar = provider.calendar
-    start, end = session_bound(dataset_spec.start_time), session_bound(dataset_spec.end_time)
-    first = 0 if start is None else int(calendar.searchsorted(start, "left"))
-    last = len(calendar) if end is None else int(calendar.searchsorted(end, "right"))
-    if first >= last:
+    span = session_range(calendar, dataset_spec.start_time, dataset_spec.end_time)
+    if span.start == span.stop:
         raise WorkflowError(
             f"no session between start_time {dataset_spec.start_time} and end_time "
             f"{dataset_spec.end_time}: the calendar of {provider.root} spans "
             f"{calendar[0]:%Y-%m-%d} to {calendar[-1]:%Y-%m-%d}"
         )
-    first = max(0, first - max(features.look_back, labels.look_back))
-    last = min(len(calendar), last + labels.look_ahead)
+    first = max(0, span.start - max(features.look_back, labels.look_back))
+    last = min(len(calendar), span.stop + labels.look_ahead)
     panel = provider.panel(
         universe,
         calendar[first],
@@ -246,12 +245,12 @@ def _backtest_sessions(
     calendar: pd.DatetimeIndex, spec: PortfolioSpec, test: Segment
 ) -> pd.DatetimeIndex:
     """Select the sessions of the backtest."""
-    start, end = session_bound(spec.start_time), session_bound(spec.end_time)
-    first = int(calendar.searchsorted(test.first if start is None else start, "left"))
-    if end is None:  # the scores of the last session are traded on the next
-        stop = min(len(calendar), int(calendar.searchsorted(test.last, "right")) + 1)
+    start = test.first if spec.start_time is None else spec.start_time
+    first = session_range(calendar, start, None).start
+    if spec.end_time is None:  # the scores of the last session are traded on the next
+        stop = min(len(calendar), session_range(calendar, None, test.last).stop + 1)
     else:
-        stop = int(calendar.searchsorted(end, "right"))
+        stop = session_range(calendar, None, spec.end_time).stop
     if first >= stop:
         raise WorkflowError(
             f"no session between the backtest's start_time {spec.start_time} and end_time "

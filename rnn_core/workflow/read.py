@@ -17,11 +17,12 @@ from typing import Any
 
 from rnn_core import estimators
 from rnn_core.data.qlib_bins import Vwap
+from rnn_core.panel.frames import Semantics
 from rnn_core.suggestions import near_matches
 from rnn_core.workflow.problems import Problems, Section, names, shown, told
 from rnn_core.workflow.read_dataset import read_dataset
 from rnn_core.workflow.read_records import REGIONS, read_records
-from rnn_core.workflow.spec import ModelSpec, ProviderSpec, Region, Semantics, WorkflowSpec
+from rnn_core.workflow.spec import ModelSpec, ProviderSpec, Region, WorkflowSpec
 from rnn_core.workflow.yaml_document import Document
 
 MODELS: Mapping[str, tuple[str, ...]] = {
@@ -114,7 +115,8 @@ def read_workflow(
             )
     problems.raise_if_any(document.path.name)
     notes = dataset.notes
-    if model.name == "KRNN" and dataset.dataset == "DatasetH" and LAYOUT not in model.arguments:
+    is_open = model.name == "KRNN" and model.arguments.get(LAYOUT) is None
+    if is_open and dataset.dataset == "DatasetH":
         notes = (*notes, KRNN_LAYOUT[semantics])
         arguments = {**model.arguments, LAYOUT: semantics == "qlib"}
         model = dataclasses.replace(model, arguments=arguments)

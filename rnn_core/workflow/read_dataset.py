@@ -14,10 +14,11 @@ from rnn_core.data.alpha import label_set
 from rnn_core.data.datasets import DatasetH, TSDatasetH, checked_segments
 from rnn_core.data.handlers import HANDLERS
 from rnn_core.data.steps import build_steps
+from rnn_core.panel.frames import Semantics
 from rnn_core.panel.session_labels import session_bound
 from rnn_core.suggestions import near_matches
 from rnn_core.workflow.problems import Problems, Section, names, read_date, shown, told
-from rnn_core.workflow.spec import DatasetSpec, Semantics
+from rnn_core.workflow.spec import DatasetSpec
 
 DATASETS: Mapping[str, type[DatasetH]] = {"DatasetH": DatasetH, "TSDatasetH": TSDatasetH}
 DATASET_MODULES = ("qlib.data.dataset",)
@@ -70,7 +71,7 @@ def read_dataset(given: Section, semantics: Semantics) -> DatasetSpec:
 def _handler_arguments(given: Section, handler: str, semantics: Semantics) -> dict[str, Any]:
     """Read the arguments of the handler, by the names of `DatasetSpec`."""
     dates = {name: read_date(given, name) for name in _DATES}
-    start, end = session_bound(dates["start_time"]), session_bound(dates["end_time"])
+    start, end = session_bound(dates["start_time"]), session_bound(dates["end_time"], last=True)
     if start is not None and end is not None and start > end:
         given.problem("end_time", f"is {dates['end_time']}, before start_time")
     given.choice("freq", ("day",), "day")

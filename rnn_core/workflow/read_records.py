@@ -16,8 +16,9 @@ from typing import Any, get_args
 
 from rnn_core.evaluation import PortfolioConfig
 from rnn_core.evaluation.portfolio_config import TRADE_UNITS, DealPrice
+from rnn_core.panel.frames import Semantics
 from rnn_core.workflow.problems import Keys, Problems, Section, read_date, shown, told
-from rnn_core.workflow.spec import PortfolioSpec, Region, Semantics, SignalSpec
+from rnn_core.workflow.spec import PortfolioSpec, Region, SignalSpec
 
 RECORDS = ("SignalRecord", "SigAnaRecord", "PortAnaRecord")
 RECORD_MODULES = ("qlib.workflow.record_temp",)

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from rnn_core.data.qlib_bins import Vwap
 from rnn_core.evaluation import PortfolioConfig
+from rnn_core.panel.frames import Semantics
 from rnn_core.panel.session_labels import DateLike
 from rnn_core.workflow.yaml_document import Document
 
-Semantics = Literal["strict", "qlib"]
 Region = Literal["cn", "us"]
 
 

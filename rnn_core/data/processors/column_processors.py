@@ -64,7 +64,6 @@ class FilterCol(Processor):
         semantics: Semantics = "strict",
     ) -> None:
         self.fields_group = group_names(fields_group, "FilterCol", semantics)
-        self.semantics: Semantics = semantics
         self.col_list = _name_list(col_list, "FilterCol")
 
     def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
@@ -115,7 +114,6 @@ class DropnaProcessor(Processor):
 
     def __init__(self, fields_group: Group | None = None, semantics: Semantics = "strict") -> None:
         self.fields_group = group_names(fields_group, type(self).__name__, semantics)
-        self.semantics: Semantics = semantics
 
     def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
         """Return the complete rows."""

@@ -72,7 +72,7 @@ class FittedNorm(CellProcessor):
     ) -> None:
         name = type(self).__name__
         self.fit_start_time = session_bound(fit_start_time)
-        end = session_bound(fit_end_time)
+        end = session_bound(fit_end_time, last=True)
         if end is None:
             raise ValueError(f"{name} needs fit_end_time: without it the fit would read the future")
         self.fit_end_time: pd.Timestamp = end
@@ -82,6 +82,7 @@ class FittedNorm(CellProcessor):
                 f"{fit_end_time}: swap them"
             )
         super().__init__(fields_group, semantics)
+        self.semantics: Semantics = semantics
         self.columns: list[tuple[str, str]] | None = None
         self.centre: NDArray[Any] = np.empty(0)  # [G]
         self.scale: NDArray[Any] = np.empty(0)  # [G]

@@ -30,13 +30,15 @@ from rnn_core.panel.frames import (
     with_values,
 )
 
+_ABSENT = object()
 _WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 
 
 class Processor(ABC):
     """One step from frame to frame.
 
-    Every constructor argument is kept as an attribute of the same name, where `kwargs` reads it.
+    Every constructor argument that is stored is kept as an attribute of the same name, where
+    `kwargs` reads it.
     A subclass may be written as qlib's are: `fit` may return nothing, and `__call__` may write to
     its frame, which then is a copy.
     """
@@ -69,14 +71,14 @@ class Processor(ABC):
         Raises:
             TypeError: the class does not keep an argument under its own name.
         """
-        names = [k for k in inspect.signature(type(self)).parameters if k not in self.unstored]
-        for name in names:
-            if not hasattr(self, name):
+        kept = self._kept()
+        for name, value in kept.items():
+            if value is _ABSENT:
                 raise TypeError(
                     f"{type(self).__name__} does not keep its argument {name!r}: set self.{name} "
                     f"in __init__, so that the processor can be stored"
                 )
-        return {name: _plain(getattr(self, name)) for name in names}
+        return kept
 
     def state(self) -> dict[str, Any] | None:
         """Return the fit as JSON-able values: {} for a class without a fit, None before `fit`.
@@ -111,10 +113,13 @@ class Processor(ABC):
         return self
 
     def __repr__(self) -> str:
-        names = [k for k in inspect.signature(type(self)).parameters if hasattr(self, k)]
-        stored = {k: _plain(getattr(self, k)) for k in names if k not in self.unstored}
-        inside = ", ".join(f"{k}={v!r}" for k, v in stored.items())
-        return f"{type(self).__name__}({inside})"
+        kept = {name: value for name, value in self._kept().items() if value is not _ABSENT}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in kept.items())})"
+
+    def _kept(self) -> dict[str, Any]:
+        """Return the stored arguments as JSON-able values; `_ABSENT` for one that is not kept."""
+        names = [k for k in inspect.signature(type(self)).parameters if k not in self.unstored]
+        return {name: _plain(getattr(self, name, _ABSENT)) for name in names}
 
 
 class CellProcessor(Processor):
@@ -134,7 +139,6 @@ class CellProcessor(Processor):
 
     def __init__(self, fields_group: Group | None = None, semantics: Semantics = "strict") -> None:
         self.fields_group = group_names(fields_group, type(self).__name__, semantics)
-        self.semantics: Semantics = semantics
 
     @abstractmethod
     def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:

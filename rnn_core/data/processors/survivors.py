@@ -14,13 +14,13 @@ Rule matched: qlib data/dataset/processor.py `TimeRangeFlt`, an instrument proce
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from rnn_core.caller import warn_caller
 from rnn_core.data.processors.processor import Processor
 from rnn_core.panel.frames import index_level
 from rnn_core.panel.session_labels import DateLike, session_bound
@@ -53,7 +53,8 @@ class TimeRangeFlt(Processor):
                 "before: results on them are biased upwards. Leave it out, or pass "
                 "looks_ahead=True to have it all the same"
             )
-        self.start_time, self.end_time = session_bound(start_time), session_bound(end_time)
+        self.start_time = session_bound(start_time)
+        self.end_time = session_bound(end_time, last=True)
         if self.start_time is None and self.end_time is None:
             raise ValueError("TimeRangeFlt was given neither start_time nor end_time: give one")
         if self.start_time and self.end_time and self.start_time > self.end_time:
@@ -100,11 +101,10 @@ class TimeRangeFlt(Processor):
         if self.end_time is not None:
             keep &= last >= axis.searchsorted(inside[-1])
         self.instruments = tuple(sorted(str(n) for n in names[keep]))
-        warnings.warn(
+        warn_caller(
             f"TimeRangeFlt looks into the future: it keeps {len(self.instruments)} of {total} "
             f"instruments by rows up to {inside[-1]:%Y-%m-%d}, which no earlier session knows; "
             f"results on them are biased by survivorship",
-            stacklevel=2,
         )
         return self
 

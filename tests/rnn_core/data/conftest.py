@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rnn_core.data import simulate_market
+
 
 @pytest.fixture(scope="session")
 def recorded(fixtures_dir: Path) -> dict[str, Any]:
@@ -26,3 +28,12 @@ def frame(recorded: dict[str, Any]) -> pd.DataFrame:
     )
     columns = pd.MultiIndex.from_arrays([recorded["group"], recorded["name"]])
     return pd.DataFrame(recorded["values"].copy(), index=index, columns=columns)
+
+
+@pytest.fixture(scope="module")
+def bars() -> pd.DataFrame:
+    """60 sessions of 5 simulated instruments, some of them suspended, with a vwap."""
+    traded = simulate_market(5, pd.bdate_range("2020-01-01", periods=60), 5, suspension_rate=0.1)
+    traded["vwap"] = (traded["high"] + traded["low"] + traded["close"]) / 3
+    fields = ["open", "high", "low", "close", "volume", "vwap"]
+    return traded[["date", "instrument", *fields]].reset_index(drop=True)

@@ -273,7 +273,7 @@ def test_defaults_are_qlibs() -> None:
     for kind, expected in (
         (LSTM, recurrent),
         (GRU, recurrent),
-        (KRNN, {**shared, **krnn, "rnn_layers": 2, "legacy_layout": False}),
+        (KRNN, {**shared, **krnn, "rnn_layers": 2, "legacy_layout": None}),
     ):
         parameters = inspect.signature(kind).parameters
         assert {name: parameters[name].default for name in expected} == expected

@@ -16,6 +16,7 @@ from rnn_core.evaluation import (
     portfolio_summary,
     topk_dropout,
 )
+from rnn_core.evaluation.portfolio_figures import yearly_note
 
 DAYS = pd.bdate_range("2024-01-01", periods=6)
 CONFIG = PortfolioConfig(
@@ -144,3 +145,19 @@ def test_lots_need_a_factor() -> None:
         dataclasses.replace(CONFIG, trade_unit="hk")
     with pytest.raises(ValueError, match="trade_unit=0: expected 1 share or more"):
         dataclasses.replace(CONFIG, trade_unit=0)
+
+
+def test_the_note_names_the_portfolios_without_figures_of_a_year() -> None:
+    """By hand; 60 sessions are enough."""
+
+    def note(**portfolios: tuple[int, int]) -> str:
+        return yearly_note(pd.DataFrame(portfolios, index=["sessions", "names"]).T)
+
+    assert note(lstm=(60, 3), gru=(250, 9)) == ""
+    assert note(lstm=(59, 3), gru=(1, 9)) == (
+        "no figure of a year: it needs 60 sessions or more, and this is 59 sessions of 9 names"
+    )
+    assert note(lstm=(60, 3), gru=(59, 4), krnn=(1, 1)) == (
+        "no figure of a year for gru (59 sessions of 4 names), krnn (1 session of 1 name): it "
+        "needs 60 sessions or more"
+    )

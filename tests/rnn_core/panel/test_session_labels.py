@@ -5,7 +5,6 @@ Oracle: the same call with midnights as labels, and days written out by hand.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
@@ -42,7 +41,6 @@ from rnn_core.evaluation.breakdown import by_period
 from rnn_core.features import alpha158
 from rnn_core.panel import Panel
 from rnn_core.panel.session_labels import (
-    session_bound,
     session_codes,
     session_index,
     session_labels,
@@ -259,72 +257,6 @@ def test_labels_that_no_row_uses_are_not_judged() -> None:
 def test_an_index_that_is_right_is_not_copied() -> None:
     assert session_labels(DAYS, "days") is DAYS
     assert session_index(INDEX, "rows") is INDEX
-
-
-@pytest.mark.parametrize(
-    ("given", "moment"),
-    [
-        ("2022-01-03", "2022-01-03"),
-        ("20220103", "2022-01-03"),
-        ("2022/1/3", "2022-01-03"),
-        ("2022-02", "2022-02-01"),
-        ("2022", "2022-01-01"),
-        ("2022-01-03 09:30", "2022-01-03 09:30"),
-        (datetime.date(2022, 1, 3), "2022-01-03"),
-        (pd.Timestamp("2022-01-03 16:00"), "2022-01-03 16:00"),
-        (np.datetime64("2022-01-03"), "2022-01-03"),
-    ],
-)
-def test_bounds(given: Any, moment: str) -> None:
-    assert session_bound(given) == pd.Timestamp(moment)
-
-
-BAD_BOUNDS = [
-    (20220103, TypeError, "20220103 is no date but a number: .*format='%Y%m%d'"),
-    (2016, TypeError, "2016 is no date but a number"),
-    (1641168000.0, TypeError, "unit='s'"),
-    (float("nan"), TypeError, "nan is no date"),
-    (pd.NaT, ValueError, "missing date"),
-    (pd.Timestamp("2022-01-03", tz="UTC"), ValueError, "has a time zone"),
-    ("2022-01-03T00:00:00Z", ValueError, "has a time zone"),
-    (pd.Period("2022-01"), TypeError, "no date"),
-    ("03/01/2022", ValueError, "no date that begins with its year"),
-    ("today", ValueError, "no date that begins with its year"),
-    ("", ValueError, "no date that begins with its year"),
-    ("2022-13-01", ValueError, "month must be in 1..12"),
-]
-
-
-@pytest.mark.parametrize(("given", "error", "message"), BAD_BOUNDS)
-def test_bounds_that_are_refused(given: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        session_bound(given)
-    for entrance in (
-        lambda: DataHandlerLP(FRAME).fetch(slice(given, None)),
-        lambda: Alpha158(bars=BARS, end_time=given),
-        lambda: DatasetH(DataHandlerLP(FRAME), {"test": (given, None)}),
-        lambda: TSDataSampler(FRAME, given, None, 2),
-        lambda: TSDataSampler(FRAME, None, None, 2)[given, "A"],
-        lambda: RobustZScoreNorm(given, "2022-02-01", "feature"),
-        lambda: Universe(pd.DataFrame({"instrument": ["A"], "start": [None], "end": ["2022"]}))
-        .members(given),
-    ):  # fmt: skip
-        with pytest.raises(error, match=message):
-            entrance()
-
-
-def test_a_bound_with_a_time_of_day_excludes_the_midnight_before_it() -> None:
-    handler = DataHandlerLP(FRAME)
-    rows = handler.fetch(slice(pd.Timestamp("2022-01-04 09:30"), "2022-01-06"))
-    assert rows.index.get_level_values(0).unique().day.tolist() == [5, 6]
-
-
-def test_spans_of_a_universe_are_bounds() -> None:
-    spans = pd.DataFrame({"instrument": ["A"], "start": [20220103], "end": [None]})
-    with pytest.raises(ValueError, match=r"row 0: the start of A is 20220103.*format='%Y%m%d'"):
-        Universe(spans)
-    late = Universe(spans.assign(start="2022-01-04 09:30"))
-    assert late.mask(DAYS[:4], ["A"]).tolist() == [[False, False, True, True]]
 
 
 def test_csv_bars_with_digits_as_dates(tmp_path: Any) -> None:
