@@ -78,7 +78,7 @@ def infer_stage(market: Market, dataset: Dataset) -> Stage:
         code_version=CODE_VERSION,
         inputs=lambda key, versions: infer_inputs(dataset, key, versions),
         make=make,
-        config={"infer": [p.model_dump(mode="json") for p in dataset.config.infer_processors]},
+        config={"infer": [p.settings for p in dataset.config.infer_processors]},
         description=(
             "Features of this session after the infer processors ("
             + ", ".join(p.name for p in dataset.config.infer_processors)
@@ -122,7 +122,7 @@ def learn_stage(market: Market, dataset: Dataset) -> Stage:
         code_version=CODE_VERSION,
         inputs=lambda key, versions: learn_inputs(dataset, key, versions),
         make=lambda run: write_learning_rows(run, dataset),
-        config={"learn": [p.model_dump(mode="json") for p in dataset.config.learn_processors]},
+        config={"learn": [p.settings for p in dataset.config.learn_processors]},
         description=(
             f"{DATASET_LEARN.description} The decision was taken {dataset.label_lag} sessions "
             f"before; absent labels are never filled. Learn processors: "

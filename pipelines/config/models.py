@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pipelines.errors import did_you_mean
-from rnn_core.models.families import MODEL_FAMILIES
+from rnn_core.models.families import ENTRY_POINTS, MODEL_FAMILIES, own_family, require_scores
+from rnn_core.own_parts import entry_points, is_own
 from rnn_core.training.trainer_config import TrainerConfig
 
 # Settings of the trainer that the section `training` gives for all models.
@@ -27,7 +28,7 @@ class ModelSpec:
 
     Attributes:
         name: prefix of its assets: `{name}_model`, `{name}_prediction`, `{name}_evaluation`.
-        family: the network's family.
+        family: the network's family, or the name of a network of another package.
         hyper: constructor arguments of the network, but for its input size.
         training: what of the trainer's configuration the family sets (lr, batch_size …).
         dataset: the dataset that it learns from; None for the default one.
@@ -54,9 +55,12 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
         raise ValueError(f"model name {name!r} must be lower-case letters, digits and _")
     settings = dict(entry or {})
     family_name = str(settings.pop("family", name))
-    if family_name not in MODEL_FAMILIES:
+    is_foreign = family_name not in MODEL_FAMILIES
+    if is_foreign and not is_own(family_name, ENTRY_POINTS):
+        hint = did_you_mean(family_name, [*MODEL_FAMILIES, *entry_points(ENTRY_POINTS)])
         raise ValueError(
-            f"{name}: unknown family {family_name!r}; {did_you_mean(family_name, MODEL_FAMILIES)}"
+            f"{name}: unknown family {family_name!r}; {hint}, or write a network of your own as "
+            f"package.module:Class"
         )
     dataset = settings.pop("dataset", None)
     if not isinstance(dataset, str | None):
@@ -65,7 +69,10 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
     for key, value in own.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}: {key} is {value!r}, expected a whole number of 1 or more")
-    family = MODEL_FAMILIES[family_name]
+    try:
+        family = own_family(family_name) if is_foreign else MODEL_FAMILIES[family_name]
+    except ValueError as error:
+        raise ValueError(f"{name}.family: {error}") from error
     hyper_names = {field.name for field in fields(family.hyper)}
     trainer_names = {field.name for field in fields(TrainerConfig)} - MARKET_WIDE
     unknown = [key for key in settings if key not in hyper_names | trainer_names]
@@ -77,6 +84,8 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
     try:
         hyper = family.resolve({k: v for k, v in settings.items() if k in hyper_names})
         family.hyper(**hyper)
+        if is_foreign:
+            require_scores(family, hyper)
         trainer = TrainerConfig.for_family(
             family_name, **{k: v for k, v in settings.items() if k in trainer_names}
         )

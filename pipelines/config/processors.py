@@ -22,6 +22,8 @@ from pipelines.config.types import PositiveInt, Section
 from pipelines.errors import did_you_mean
 from rnn_core.data import DropCol, FilterCol, ProcessorChain
 from rnn_core.data.processors import PROCESSORS, make_processor
+from rnn_core.data.processors.chain import ENTRY_POINTS, own_processor
+from rnn_core.own_parts import entry_points, is_own
 
 
 class ProcessorConfig(Section):
@@ -29,6 +31,14 @@ class ProcessorConfig(Section):
 
     name: str
     kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Name, arguments and, of a processor of another package, which code it is."""
+        settings = self.model_dump(mode="json")
+        if self.name not in PROCESSORS:
+            settings["part"] = own_processor(self.name).origin
+        return settings
 
 
 def _as_processor(entry: Any) -> Any:
@@ -157,10 +167,14 @@ def build_chain(
     chain = []
     for entry in entries:
         # The entry names a known processor of this list's group.
-        if entry.name not in PROCESSORS:
-            hint = did_you_mean(entry.name, PROCESSORS)
-            raise ValueError(f"unknown processor {entry.name!r}; {hint}")
-        accepted = inspect.signature(PROCESSORS[entry.name]).parameters
+        if entry.name not in PROCESSORS and not is_own(entry.name, ENTRY_POINTS):
+            hint = did_you_mean(entry.name, [*PROCESSORS, *entry_points(ENTRY_POINTS)])
+            raise ValueError(
+                f"unknown processor {entry.name!r}; {hint}, or write one of your own as "
+                f"package.module:Class"
+            )
+        cls = PROCESSORS.get(entry.name) or own_processor(entry.name).value
+        accepted = inspect.signature(cls).parameters
         kwargs = dict(entry.kwargs)
         if kwargs.get("fields_group", group) != group:
             raise ValueError(

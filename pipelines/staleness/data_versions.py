@@ -331,12 +331,12 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
             return BundleState({}, "is damaged", f"{named} is damaged or of another place")
         config = yaml.safe_load(files["config.yaml"])["config"]
         dataset = market.dataset_of(model)
+        spec = next(spec for spec in market.models if spec.name == model)
         processors = self[dataset.processors]
         in_force = processors.in_force if isinstance(processors, WholeVersion) else None
-        unfit = misfit(dataset, config, manifest, in_force)
+        unfit = misfit(dataset, spec.family, config, manifest, in_force)
         if unfit:
             return BundleState(manifest, unfit, f"{named} {unfit}")
-        spec = next(spec for spec in market.models if spec.name == model)
         if manifest.get("config_hash") != fingerprint(training_config(market, spec)):
             return BundleState(manifest, "", f"{named} has another configuration")
         same = manifest.get("data") == self._training_inputs(dataset, anchor)

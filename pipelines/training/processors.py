@@ -144,8 +144,8 @@ def processors_settings(dataset: Dataset) -> dict[str, Any]:
             "from": plan.first_trained,
         }
     return {
-        "infer": [p.model_dump(mode="json") for p in config.infer_processors],
-        "learn": [p.model_dump(mode="json") for p in config.learn_processors],
+        "infer": [p.settings for p in config.infer_processors],
+        "learn": [p.settings for p in config.learn_processors],
         "fit": fit,
         "features": list(dataset.feature_formulas),
     }

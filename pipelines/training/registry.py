@@ -15,6 +15,7 @@ from pipelines.market.dataset import Dataset
 from pipelines.market.market import Market
 from pipelines.training.promotion import model_verdict
 from pipelines.warehouse.identity import DamagedFileError, Identity
+from rnn_core.models.families import model_family
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,14 @@ def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
         "label": dataset.spec.features.label,
         **({"half_life_sessions": half_life} if half_life else {}),
         **_layout(dataset),
+        **_part(spec.family),
     }
+
+
+def _part(family: str) -> dict[str, dict[str, str]]:
+    """The code of a network of another package; of a shipped one `code_version` speaks."""
+    origin = model_family(family).origin
+    return {"part": dict(origin)} if origin else {}
 
 
 def _layout(dataset: Dataset) -> dict[str, str]:
@@ -190,12 +198,17 @@ class Candidate:
 
 
 def misfit(
-    dataset: Dataset, config: Mapping[str, Any], manifest: Mapping[str, Any], processors: str | None
+    dataset: Dataset,
+    family: str,
+    config: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    processors: str | None,
 ) -> str:
     """The reason why a bundle cannot score the present windows; empty if it can.
 
     Args:
         dataset: the dataset of its model.
+        family: the family of its model.
         config: the configuration that the bundle was trained with.
         manifest: the bundle's manifest.
         processors: the hash of the processor state in force; None if it is unknown.
@@ -209,6 +222,8 @@ def misfit(
     for name, value in now.items():
         if config.get(name) != value:
             return f"was trained with another {name}"
+    if config.get("part") != _part(family).get("part") and config.get("family") == family:
+        return f"was trained with other code of {family}"
     if processors is not None and manifest["processors"] != processors:
         return "was trained on features of another processor state"
     return ""
@@ -280,6 +295,7 @@ def in_force(
             the present configuration; the message names the key to run.
     """
     plan = market.plan_of(model)
+    family = next(spec.family for spec in market.models if spec.name == model)
     anchor = plan.anchor(key)
     bundles: dict[str, Bundle] = {}
 
@@ -290,7 +306,9 @@ def in_force(
             return Candidate({}, "is damaged")
         bundle = older or require_bundle(market, model, as_of, needed_by)
         bundles[as_of] = bundle
-        reason = misfit(market.dataset_of(model), bundle.config, bundle.manifest, processors)
+        reason = misfit(
+            market.dataset_of(model), family, bundle.config, bundle.manifest, processors
+        )
         if as_of == anchor and reason:
             remedy = (
                 "name another session in training.pin, or go back to that configuration"

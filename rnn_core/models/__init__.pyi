@@ -9,6 +9,7 @@ from rnn_core.models.families import RecurrentHyper as RecurrentHyper
 from rnn_core.models.families import TrainingDefaults as TrainingDefaults
 from rnn_core.models.families import build_network as build_network
 from rnn_core.models.families import model_family as model_family
+from rnn_core.models.families import own_family as own_family
 from rnn_core.models.gru import GRUModel as GRUModel
 from rnn_core.models.krnn import CNNEncoderBase as CNNEncoderBase
 from rnn_core.models.krnn import CNNKRNNEncoder as CNNKRNNEncoder

@@ -16,12 +16,14 @@ are those of the Alpha158 files; KRNN has only a file for Alpha360.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rnn_core.models.input_checks import require_sizes
+from rnn_core.own_parts import OwnPart, load_part
 from rnn_core.suggestions import near_matches
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class ModelFamily:
         feature_argument: the network's argument that takes F.
         hyper: the frozen dataclass of its other arguments, with defaults.
         training: the default training settings.
+        origin: which code it is, of a network of another package (see `own_parts`); else empty.
     """
 
     name: str
@@ -76,6 +79,7 @@ class ModelFamily:
     feature_argument: str
     hyper: type[Any]
     training: TrainingDefaults
+    origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Add the defaults of the hyper-parameters that are not given.
@@ -166,11 +170,88 @@ MODEL_FAMILIES: Mapping[str, ModelFamily] = MappingProxyType(
 )
 
 
-def model_family(name: str) -> ModelFamily:
-    """Look up a family by its name.
+ENTRY_POINTS = "rnn_core.models"
+"""The group of entry points of networks."""
+
+_own: dict[str, ModelFamily] = {}
+
+
+def own_family(name: str) -> ModelFamily:
+    """Import a network of another package, and make it known by its name from now on.
+
+    The contract: a `torch.nn.Module` whose constructor takes `d_feat`, the number of features F,
+    and hyper-parameters with defaults, and which maps windows [B, L, F] to scores [B]. A bundle
+    stores its state dict; its configuration is what the constructor was given.
 
     Args:
-        name: a key of `MODEL_FAMILIES`.
+        name: `package.module:Name`, or an entry point of the group `rnn_core.models`.
+
+    Returns:
+        The family, with general settings of the training.
+
+    Raises:
+        ValueError: it cannot be imported, or breaks the contract; the message says how.
+    """
+    part = load_part(name, ENTRY_POINTS)
+    family = ModelFamily(
+        name, lambda: part.value, "d_feat", _hyper_of(part), TrainingDefaults(), part.origin
+    )
+    _own[name] = family
+    return family
+
+
+def _hyper_of(part: OwnPart) -> type[Any]:
+    """The hyper-parameters of a network's constructor as a dataclass."""
+    from torch import nn
+
+    if not issubclass(part.value, nn.Module):
+        raise ValueError(f"{part.name} is no torch.nn.Module, which a network must be")
+    parameters = dict(inspect.signature(part.value).parameters)
+    if parameters.pop("d_feat", None) is None:
+        raise ValueError(
+            f"{part.name} takes no argument d_feat, the number of features of a window, "
+            f"expected {part.value.__name__}(d_feat, ...) with defaults for all others"
+        )
+    fields = []
+    for name, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty:
+            raise ValueError(
+                f"{part.name}: the argument {name} has no default; a configuration may leave out "
+                f"any hyper-parameter, so each needs one"
+            )
+        fields.append((name, type(parameter.default), parameter.default))
+    return dataclasses.make_dataclass(f"{part.value.__name__}Hyper", fields, frozen=True)
+
+
+def require_scores(family: ModelFamily, hyper: Mapping[str, Any]) -> None:
+    """Confirm that a network of another package maps windows [B, L, F] to finite scores [B].
+
+    Raises:
+        ValueError: it cannot be built, or gives another shape.
+    """
+    import torch
+
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            scores = family.build(3, hyper).eval()(torch.zeros(2, 4, 3))
+    except Exception as error:  # whatever foreign code raises
+        raise ValueError(
+            f"{family.name} fails on windows of 4 sessions of 3 features: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != (2,):
+        found = list(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise ValueError(
+            f"{family.name} maps windows [2, 4, 3] to {found}, expected a tensor [2]: a score a "
+            f"window"
+        )
+
+
+def model_family(name: str) -> ModelFamily:
+    """Look up a family by its name; nothing is imported for it.
+
+    Args:
+        name: a key of `MODEL_FAMILIES`, or a name that `own_family` has made known.
 
     Returns:
         The entry.
@@ -178,6 +259,13 @@ def model_family(name: str) -> ModelFamily:
     Raises:
         ValueError: an unknown name; the message names the nearest.
     """
+    if name in _own:
+        return _own[name]
+    if ":" in name:
+        raise ValueError(
+            f"the network {name} is of another package, and no configuration has named it; "
+            f"`rnn_core.models.own_family({name!r})` makes it known"
+        )
     if name not in MODEL_FAMILIES:
         raise ValueError(
             f"no model family {name!r}, expected one of {', '.join(MODEL_FAMILIES)}"

@@ -39,6 +39,7 @@ from rnn_core.data.processors.cross_sectional import (
 from rnn_core.data.processors.fitted import MinMaxNorm, RobustZScoreNorm, ZScoreNorm
 from rnn_core.data.processors.processor import CellProcessor, Processor
 from rnn_core.data.processors.survivors import TimeRangeFlt
+from rnn_core.own_parts import OwnPart, load_part
 from rnn_core.panel.frames import float_values, group_positions, with_values
 from rnn_core.qlib_hooks import PROCESSOR_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
@@ -63,22 +64,62 @@ PROCESSORS: Mapping[str, type[Processor]] = MappingProxyType(
 )
 """The known classes, by qlib's names."""
 
+ENTRY_POINTS = "rnn_core.processors"
+"""The group of entry points of processors."""
+
+_own: dict[str, OwnPart] = {}
+
 FORMAT = 1
 """Version of the stored form; a reader refuses one it does not know."""
+
+
+def own_processor(name: str) -> OwnPart:
+    """Import a processor of another package, and make it known by its name from now on.
+
+    The contract: a subclass of `Processor` that keeps each argument of its constructor under its
+    own name. One that learns has `fit`, `state` and `load_state`, in plain values.
+
+    Args:
+        name: `package.module:Name`, or an entry point of the group `rnn_core.processors`.
+
+    Raises:
+        ValueError: it cannot be imported, or breaks the contract; the message says how.
+    """
+    part = load_part(name, ENTRY_POINTS)
+    if not issubclass(part.value, Processor):
+        raise ValueError(
+            f"{name} is no rnn_core.data.processors.Processor, which a processor must be"
+        )
+    lacking = sorted(getattr(part.value, "__abstractmethods__", ()))
+    if lacking:
+        raise ValueError(f"{name} lacks {', '.join(lacking)}, which a processor must have")
+    _own[name] = part
+    return part
+
+
+def known_processors() -> Mapping[str, type[Processor]]:
+    """The shipped classes, and those that `own_processor` has made known."""
+    return {**PROCESSORS, **{name: part.value for name, part in _own.items()}}
+
+
+def _name_of(processor: Processor) -> str:
+    """The name of a processor's class; of another package's, as its configuration has it."""
+    cls = type(processor)
+    return next((name for name, part in _own.items() if part.value is cls), cls.__name__)
 
 
 def make_processor(
     name: str,
     kwargs: Mapping[str, Any] | None = None,
     *,
-    classes: Mapping[str, type[Processor]] = PROCESSORS,
+    classes: Mapping[str, type[Processor]] | None = None,
 ) -> Processor:
     """Make a processor from its name and arguments, as a configuration file gives them.
 
     Args:
         name: a class name.
         kwargs: arguments of its constructor.
-        classes: the classes to choose from.
+        classes: the classes to choose from (default: those that are known).
 
     Returns:
         The processor, not fitted.
@@ -87,6 +128,7 @@ def make_processor(
         KeyError: the class is unknown.
         TypeError: an argument is unknown or missing.
     """
+    classes = known_processors() if classes is None else classes
     # The class, then unknown arguments, then missing ones.
     if name not in classes:
         raise KeyError(
@@ -168,20 +210,20 @@ class ProcessorChain:
         return {
             "format": FORMAT,
             "processors": [
-                {"class": type(p).__name__, "kwargs": p.kwargs(), "state": p.state()}
+                {"class": _name_of(p), "kwargs": p.kwargs(), "state": p.state()}
                 for p in self.processors
             ],
         }
 
     @classmethod
     def from_dict(
-        cls, stored: Mapping[str, Any], *, classes: Mapping[str, type[Processor]] = PROCESSORS
+        cls, stored: Mapping[str, Any], *, classes: Mapping[str, type[Processor]] | None = None
     ) -> ProcessorChain:
-        """Build the chain that `to_dict` described.
+        """Build the chain that `to_dict` described; nothing is imported for it.
 
         Args:
             stored: the result of `to_dict`.
-            classes: the classes that the JSON may name.
+            classes: the classes that the JSON may name (default: those that are known).
 
         Returns:
             The chain; a processor is fitted if it was when stored.
@@ -208,7 +250,7 @@ class ProcessorChain:
 
     @classmethod
     def from_json(
-        cls, text: str, *, classes: Mapping[str, type[Processor]] = PROCESSORS
+        cls, text: str, *, classes: Mapping[str, type[Processor]] | None = None
     ) -> ProcessorChain:
         """Build the chain that `to_json` wrote; see `from_dict`."""
         return cls.from_dict(json.loads(text), classes=classes)
