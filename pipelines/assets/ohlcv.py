@@ -29,7 +29,7 @@ from pipelines.bars.adjustment_state import CARRIED, Carry, last_rows
 from pipelines.bars.bar_versions import bar_inputs, first_unchained, in_order, rows_of
 from pipelines.bars.judge import judged
 from pipelines.bars.quarantine import counts, examples
-from pipelines.config.sources import source_label
+from pipelines.config.sources import OwnSource, source_label
 from pipelines.errors import (
     MissingSessionsError,
     PipelineError,
@@ -64,6 +64,7 @@ def ohlcv_stage(market: Market) -> Stage:
             "source": market.config.market.source.model_dump(mode="json"),
             "start": market.sessions.first,
             "quarantine": market.config.market.quarantine.model_dump(mode="json"),
+            **_part(market),
         },
         description=(
             f"{OHLCV.description} Prices are as traded; adjusted price = price × `adj_factor`. "
@@ -85,6 +86,12 @@ def ohlcv_stage(market: Market) -> Stage:
             ),
         ),
     )
+
+
+def _part(market: Market) -> dict[str, dict[str, str]]:
+    """The code of a source of another package; of a shipped one `code_version` speaks."""
+    source = market.config.market.source
+    return {"part": source.part.origin} if isinstance(source, OwnSource) else {}
 
 
 def make_ohlcv(run: Run) -> None:

@@ -23,7 +23,7 @@ from pipelines.config.calendar import (
     UniverseSpans,
 )
 from pipelines.config.market_file import FactoryConfig
-from pipelines.config.sources import SOURCES, anchor_paths, anchored
+from pipelines.config.sources import OWN, SOURCES, OwnSource, anchor_paths, anchored
 from pipelines.config.text_files import read_text
 from pipelines.config.types import Section
 from pipelines.errors import ConfigError, did_you_mean
@@ -36,6 +36,7 @@ ENV_CONFIG = "RNN_CONFIG"
 _DAY = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b")
 TAGGED: dict[str, type[Section] | None] = {
     **SOURCES,
+    OWN: OwnSource,
     "calendar_name": None,
     "calendar_exchange": ExchangeCalendar,
     "calendar_file": FileCalendar,

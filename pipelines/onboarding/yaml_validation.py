@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from pipelines.config.sources import NetworkSource
+from pipelines.config.sources import NetworkSource, OwnSource
 from pipelines.errors import ConfigError, PipelineError, name_sessions
 from pipelines.market.calendar_end import calendar_end, way_on
 from pipelines.market.dataset import Dataset
@@ -57,10 +57,10 @@ def problems_of(market: Market, today: str | None = None) -> Findings:
         findings.remarks.append(end)
     for question in (_spans, _windows, _universe):
         _ask(findings, question, market)
-    if isinstance(market.config.market.source, NetworkSource):
+    if isinstance(market.config.market.source, NetworkSource | OwnSource):
         findings.remarks.append(
-            f"source: {market.config.market.source.kind} is asked over the network, and was not: "
-            f"the first backfill does"
+            f"source: {market.config.market.source.kind} is asked by the first backfill, and was "
+            f"not looked at"
         )
         return findings
     try:

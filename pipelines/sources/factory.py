@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 from pipelines.calendar.sessions import Sessions
@@ -10,12 +11,13 @@ from pipelines.config.sources import (
     BaostockSource,
     BokehSampleSource,
     FilesSource,
+    OwnSource,
     QlibBinSource,
     SimulatedSource,
     SqlSource,
     YahooSource,
 )
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, SourceError
 from pipelines.sources.baostock import baostock_bars
 from pipelines.sources.base import BarSource
 from pipelines.sources.bokeh_sample import BokehSampleBars
@@ -46,6 +48,8 @@ def make_source(market: MarketConfig, sessions: Sessions | None, downloads: Path
         return SqlBars(source, needs_amount=needs_amount)
     if isinstance(source, BokehSampleSource):
         return BokehSampleBars()
+    if isinstance(source, OwnSource):
+        return _own_source(source, sessions)
     if sessions is None:
         raise ConfigError(
             f"market.calendar: the source {source.kind} does not tell the days that it has; name "
@@ -58,3 +62,17 @@ def make_source(market: MarketConfig, sessions: Sessions | None, downloads: Path
     if isinstance(source, SimulatedSource):
         return SimulatedBars(source, sessions)
     raise AssertionError(f"no source for {source!r}")  # the union above is closed
+
+
+def _own_source(source: OwnSource, sessions: Sessions | None) -> BarSource:
+    """Make a source of another package."""
+    cls = source.part.value
+    takes_sessions = "sessions" in inspect.signature(cls).parameters
+    given = {"sessions": sessions} if takes_sessions else {}
+    try:
+        made: BarSource = cls(**given, **source.options, **source.access)
+    except Exception as error:  # whatever foreign code raises
+        raise SourceError(
+            f"the source {source.kind} cannot be made: {type(error).__name__}: {error}"
+        ) from error
+    return made

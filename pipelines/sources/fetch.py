@@ -78,7 +78,7 @@ def _columns_of(source: BarSource, frame: pd.DataFrame) -> pd.DataFrame:
     """Select the columns that the contract names.
 
     Raises:
-        SourceError: one is absent.
+        SourceError: one is absent, or holds values of another kind.
     """
     absent_columns = [c for c in RAW_COLUMNS if c not in frame.columns]
     if absent_columns:
@@ -86,6 +86,19 @@ def _columns_of(source: BarSource, frame: pd.DataFrame) -> pd.DataFrame:
             f"{type(source).__name__} gave no column {', '.join(absent_columns)}; expected "
             f"{', '.join(RAW_COLUMNS)}"
         )
+    if frame.empty:  # its columns have no kind
+        return frame[list(RAW_COLUMNS)]
+    for column in ("date", "instrument"):
+        if not pd.api.types.is_string_dtype(frame[column]):
+            raise SourceError(
+                f"{type(source).__name__} gave {column} as {frame[column].dtype}, expected texts"
+                + (" as 2024-01-31" if column == "date" else "")
+            )
+    for column in RAW_COLUMNS[2:]:
+        if not pd.api.types.is_numeric_dtype(frame[column]):
+            raise SourceError(
+                f"{type(source).__name__} gave {column} as {frame[column].dtype}, expected numbers"
+            )
     return frame[list(RAW_COLUMNS)]
 
 

@@ -165,7 +165,7 @@ def test_vendors_over_the_network_are_not_asked(file):
     raw["market"] |= {"source": {"kind": "yahoo", "symbols": ["A"]}, "vwap": "typical"}
     result = problems_of(Market(parse_config(raw), root=file.parent / "state"))
     assert result.problems == []
-    assert "yahoo is asked over the network, and was not" in result.remarks[0]
+    assert "yahoo is asked by the first backfill, and was not looked at" in result.remarks[0]
 
 
 def test_the_command_reports_config_errors_with_their_lines(file, capsys):

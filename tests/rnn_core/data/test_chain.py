@@ -138,6 +138,6 @@ def test_errors(frame):
         fitted.load_state({"centre": {}})
     short = {**fitted.state(), "columns": [["feature", "NORMAL"]]}
     with pytest.raises(ValueError, match="differ in length"):
-        fitted.load_state(short, short.datasets[0])
+        fitted.load_state(short)
     with pytest.raises(ValueError, match="expected float32 or float64"):
         decode_array({"dtype": "object", "values": []})
