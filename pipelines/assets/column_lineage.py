@@ -73,9 +73,9 @@ def prediction_lineage(dataset: Dataset, model: str) -> Lineage:
     )
 
 
-def evaluation_lineage(model: str, labels: Iterable[str], columns: Iterable[str]) -> Lineage:
+def evaluation_lineage(model: str, label: str, columns: Iterable[str]) -> Lineage:
     """`{model}_evaluation`: every figure from scores and raw labels."""
-    sources = {f"{model}_prediction": ["score"], **{label: ["label"] for label in labels}}
+    sources = {f"{model}_prediction": ["score"], label: ["label"]}
     return _lineage({name: sources for name in columns if name not in ("decision_date", "as_of")})
 
 

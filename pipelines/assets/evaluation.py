@@ -5,14 +5,13 @@ Partition D scores the predictions of the decision whose labels matured at D. Wi
 `rnn-pipelines status` names those that should have one.
 
 A model of a dataset with another label than the default one is measured on the default label, too,
-so that all models of a market have one common measure: in a table of its own,
+so that all models of a market have one common measure: in a stage of its own,
 `{name}_evaluation_common`, since the decision whose default label matured at D is another one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,37 +24,44 @@ from pipelines.config.models import ModelSpec
 from pipelines.market.dataset import Dataset
 from pipelines.market.input_versions import evaluation_inputs
 from pipelines.market.market import Market
-from pipelines.market.stage import Check, Kind, Run, Stage, Version
+from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.warehouse.schemas import evaluation_table
 
 CODE_VERSION = "2"
 
 
 def evaluation_stage(market: Market, spec: ModelSpec) -> Stage:
-    """The stage `{name}_evaluation`."""
+    """The stage `{name}_evaluation`, on the label that the model has learned."""
+    return _stage(market, spec, f"{spec.name}_evaluation", market.dataset_of(spec.name))
+
+
+def common_evaluation_stage(market: Market, spec: ModelSpec) -> Stage | None:
+    """The stage `{name}_evaluation_common`; None for a model of the default label."""
+    default = market.datasets[0]
+    if market.dataset_of(spec.name).label == default.label:
+        return None
+    return _stage(market, spec, f"{spec.name}_evaluation_common", default)
+
+
+def _stage(market: Market, spec: ModelSpec, name: str, dataset: Dataset) -> Stage:
+    """The stage of the evaluations of a model on the label of a dataset."""
     quantiles, checks = market.config.evaluation.quantiles, market.config.checks.evaluation
-    labels = market.labels_of(spec.name)
-    name = f"{spec.name}_evaluation"
     table = evaluation_table(quantiles).named(name)
-    common = replace(
-        table.named(f"{name}_common"),
-        description="Scores of the predictions on the label of the default dataset.",
-    )
 
     def make(run: Run) -> None:
         for keys in chunks(run.keys):
-            _evaluate(run, spec, labels, keys)
+            _evaluate(run, spec, dataset, keys)
         _check_decay(run)
 
     return Stage(
         name=name,
         kind=Kind.EVALUATION,
         model=spec.name,
-        dataset=labels[0].name,
-        tables=(table, common)[: len(labels)],
-        deps=(f"{spec.name}_prediction", *(dataset.label for dataset in labels)),
+        dataset=dataset.name,
+        tables=(table,),
+        deps=(f"{spec.name}_prediction", dataset.label),
         first=market.plan.first_trained,
-        inputs=lambda key, versions: evaluation_inputs(labels, spec.name, key, versions),
+        inputs=lambda key, versions: evaluation_inputs(dataset, spec.name, key, versions),
         make=make,
         code_version=CODE_VERSION,
         config={"quantiles": quantiles},
@@ -64,7 +70,7 @@ def evaluation_stage(market: Market, spec: ModelSpec) -> Stage:
             f"of {quantiles} score quantiles."
         ),
         kinds=("python", "parquet"),
-        lineage=evaluation_lineage(spec.name, [d.label for d in labels], table.names),
+        lineage=evaluation_lineage(spec.name, dataset.label, table.names),
         checks=(
             Check(
                 "ic_decay",
@@ -93,34 +99,26 @@ def _check_decay(run: Run) -> None:
     run.check(last, ic_decay(recent, checks.min_recent_rank_ic, enough))
 
 
-def _evaluate(run: Run, spec: ModelSpec, labels: Sequence[Dataset], keys: tuple[str, ...]) -> None:
-    """Write the evaluations of a chunk of sessions, on each label."""
-    warehouse, name, needed_by = run.market.warehouse, f"{spec.name}_prediction", run.stage.name
-    stored_keys = set(warehouse.sessions(name))
+def _evaluate(run: Run, spec: ModelSpec, dataset: Dataset, keys: tuple[str, ...]) -> None:
+    """Write the evaluations of a chunk of sessions."""
+    warehouse, name, table = run.market.warehouse, f"{spec.name}_prediction", run.stage.tables[0]
+    labels = warehouse.read(dataset.label, keys, needed_by=table.name)
+    decisions = {key: dataset.decision_of(key) for key in keys}
     # Only decisions whose prediction is stored are read; the others get no row.
-    asked_keys = {dataset.decision_of(key) for dataset in labels for key in keys}
-    decision_keys = sorted(key for key in asked_keys if key in stored_keys)
+    stored_keys = set(warehouse.sessions(name))
+    decision_keys = [d for d in decisions.values() if d in stored_keys]
     predictions = (
-        warehouse.read(name, decision_keys, needed_by=needed_by) if decision_keys else None
+        warehouse.read(name, decision_keys, needed_by=table.name) if decision_keys else None
     )
     scores = _by_session(predictions.frame) if predictions else {}
-    matured = {d.label: warehouse.read(d.label, keys, needed_by=needed_by) for d in labels}
-    versions: dict[str, Mapping[str, Version]] = {
-        name: predictions.digests if predictions else {},
-        **{label: rows.digests for label, rows in matured.items()},
-    }
-    # The model's own label comes last: its table is what the record tells of.
-    for table, dataset in reversed(list(zip(run.stage.tables, labels, strict=True))):
-        returns = _by_session(matured[dataset.label].frame)
-        for key in keys:
-            decision = dataset.decision_of(key)
-            row, status = _session(run.market, key, decision, scores, returns.get(key))
-            frame = table.empty() if row is None else pd.DataFrame([row])
-            provenance = run.provenance(key, versions, status)
-            info = warehouse.write(table, table.name, key, frame, provenance)
-            if table is run.stage.tables[0]:
-                figures = {} if row is None else {n: row[n] for n in ("ic", "rank_ic", "n")}
-                run.done(key, info, decision_date=decision or "none", **_finite(figures))
+    returns = _by_session(labels.frame)
+    versions = {dataset.label: labels.digests, name: predictions.digests if predictions else {}}
+    for key, decision in decisions.items():
+        row, status = _session(run.market, key, decision, scores, returns.get(key))
+        frame = table.empty() if row is None else pd.DataFrame([row])
+        info = warehouse.write(table, table.name, key, frame, run.provenance(key, versions, status))
+        figures = {} if row is None else {n: row[n] for n in ("ic", "rank_ic", "n")}
+        run.done(key, info, decision_date=decision or "none", **_finite(figures))
 
 
 def _session(

@@ -44,8 +44,8 @@ def prediction_stage(market: Market, spec: ModelSpec) -> Stage:
         code_version=CODE_VERSION,
         config={"step_len": dataset.config.step_len},
         description=(
-            f"{PREDICTION.description} Windows of {dataset.config.step_len} sessions that "
-            f"end at this one, scored by the {spec.name} model in force."
+            f"{PREDICTION.description} Windows of {dataset.config.step_len} steps that "
+            f"end at this session, scored by the {spec.name} model in force."
         ),
         kinds=("python", "pytorch", "parquet"),
         lineage=prediction_lineage(dataset, spec.name),

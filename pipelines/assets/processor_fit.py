@@ -207,7 +207,7 @@ def fit_processors(run: Run, dataset: Dataset) -> None:
     market = run.market
     state, _, _ = fit_state(run, dataset)
     save_state(market, dataset, state)
-    run.log.info(f"processors fitted, hash {state.hash[:12]}")
+    run.log.info(f"{dataset.processors} fitted, hash {state.hash[:12]}")
     keys = dataset.fit_sessions()
     run.publish(
         state.hash,

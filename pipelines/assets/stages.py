@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipelines.assets.dataset_rows import infer_stage, learn_stage
-from pipelines.assets.evaluation import evaluation_stage
+from pipelines.assets.evaluation import common_evaluation_stage, evaluation_stage
 from pipelines.assets.features import features_stage, label_stage
 from pipelines.assets.models import model_stage
 from pipelines.assets.ohlcv import ohlcv_stage
@@ -32,16 +32,17 @@ DATASET_STAGES: tuple[Callable[[Market, Dataset], Stage], ...] = (
     infer_stage,
     learn_stage,
 )
-MODEL_STAGES: tuple[Callable[[Market, ModelSpec], Stage], ...] = (
+MODEL_STAGES: tuple[Callable[[Market, ModelSpec], Stage | None], ...] = (
     model_stage,
     prediction_stage,
     evaluation_stage,
+    common_evaluation_stage,
 )
 REPORTS: tuple[Callable[[Market, Sequence[Stage]], Stage], ...] = (
     signal_report_stage,
     portfolio_report_stage,
 )
-_ONE_A_MODEL = (Kind.MODEL, Kind.PREDICTION, Kind.EVALUATION)
+_ONE_A_MODEL = (Kind.MODEL, Kind.PREDICTION)
 
 
 def stages(market: Market) -> tuple[Stage, ...]:
@@ -58,7 +59,8 @@ def stages(market: Market) -> tuple[Stage, ...]:
         made = {stage.name for stage in table}
         own = [make(market, dataset) for make in DATASET_STAGES]
         table += [stage for stage in own if stage.name not in made]
-    table += [make(market, spec) for make in MODEL_STAGES for spec in market.models]
+    of_models = (make(market, spec) for make in MODEL_STAGES for spec in market.models)
+    table += [stage for stage in of_models if stage is not None]
     table += [make(market, tuple(table)) for make in REPORTS]
     _check(table)
     return tuple(table)

@@ -6,7 +6,7 @@ names its own. The default dataset is the first of the YAML, or the one that say
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -92,12 +92,43 @@ class DatasetSpec:
             _ = self.columns
         except ValueError as error:
             raise ValueError(f"{dataset}.infer_processors: {error}") from error
+        if self.config.layout == "columns":
+            self._require_steps(dataset)
+
+    def _require_steps(self, path: str) -> None:
+        """Require that the columns are whole windows: NAME59 … NAME0 of each feature, in order.
+
+        Raises:
+            ValueError: the message names the first column that is another.
+        """
         steps = self.config.step_len
-        if self.config.layout == "columns" and len(self.columns) % steps:
+        for position, column in enumerate(self.columns):
+            stem = self.columns[position - position % steps].rstrip("0123456789")
+            expected = f"{stem}{steps - 1 - position % steps}"
+            if column != expected:
+                raise ValueError(
+                    f"{path}.layout is columns and step_len {steps}: column {position + 1} is "
+                    f"{column}, expected {expected}, since a row holds {steps} steps a feature, "
+                    f"oldest first (60 for the 360 columns of Alpha360)"
+                )
+        if len(self.columns) % steps:
             raise ValueError(
-                f"{dataset}.step_len is {steps}, and the {len(self.columns)} columns cannot be cut "
-                f"into so many steps each (60 for the 360 columns of Alpha360)"
+                f"{path}.layout is columns: {len(self.columns)} columns are no whole number of "
+                f"windows of {steps} steps"
             )
+
+
+def is_inherited(raw: Mapping[str, Any], loc: Sequence[Any]) -> bool:
+    """True if the place of an error in a dataset is a key that the section `features` wrote.
+
+    Args:
+        raw: the YAML.
+        loc: the place, as pydantic gives it.
+    """
+    if len(loc) < 4 or loc[0] != "datasets" or loc[2] != "features":
+        return False
+    entry = raw["datasets"].get(loc[1]) or {}
+    return loc[3] not in (entry.get("features") or {}) and loc[3] in (raw.get("features") or {})
 
 
 def inherited(features: Any, datasets: Any) -> Any:

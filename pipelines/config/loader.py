@@ -22,6 +22,7 @@ from pipelines.config.calendar import (
     UniverseOfProvider,
     UniverseSpans,
 )
+from pipelines.config.dataset_sections import is_inherited
 from pipelines.config.market_file import FactoryConfig
 from pipelines.config.sources import OWN, SOURCES, OwnSource, anchor_paths, anchored
 from pipelines.config.text_files import read_text
@@ -119,7 +120,9 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
         return FactoryConfig.model_validate(raw)
     except ValidationError as error:
         lines = _line_numbers(text) if text else {}
-        problems = tuple(_describe(e, lines) for e in error.errors())
+        # What the section `features` has wrong is wrong in every dataset that takes it over.
+        found = [e for e in error.errors() if not is_inherited(raw, e["loc"])]
+        problems = tuple(_describe(e, lines) for e in found)
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise ConfigError(
             f"{where} is not a valid configuration:\n{listed}", problems=problems

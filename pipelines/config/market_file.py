@@ -231,6 +231,11 @@ class FactoryConfig(Section):
         datasets = inherited(sections.get("features"), sections["datasets"])
         return {**sections, "datasets": datasets}
 
+    @field_validator("features", mode="before")
+    @classmethod
+    def _defaults(cls, features: Any) -> Any:
+        return {} if features is None else features
+
     @field_validator("models")
     @classmethod
     def _known_models(cls, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

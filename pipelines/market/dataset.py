@@ -181,8 +181,8 @@ def datasets_of(
         for earlier in reversed(datasets):
             if features_settings(earlier.spec) == features_settings(spec):
                 features = earlier.features
-            if label_settings(earlier.spec) == label_settings(spec):
-                label = earlier.label
+            if parse(earlier.spec.features.label) == parse(spec.features.label):
+                label = earlier.label  # however the formula is written
         rhythms = tuple(
             model.retrain_every or plan.retrain_every
             for model in models

@@ -177,23 +177,13 @@ def prediction_inputs(
 
 
 def evaluation_inputs(
-    labels: Iterable[Dataset], model: str, key: str, versions: DataVersions
+    dataset: Dataset, model: str, key: str, versions: DataVersions
 ) -> dict[str, Version]:
-    """Labels that matured and, where they were made, the predictions of their decisions.
-
-    Args:
-        labels: the datasets whose labels the scores are compared with, the model's own first.
-        model: the model.
-        key: the session.
-        versions: the versions of labels and predictions.
-    """
-    inputs: dict[str, Version] = {}
-    made = versions[f"{model}_prediction"]
-    for dataset in labels:
-        decision = dataset.decision_of(key)
-        if decision is not None and decision in made:
-            inputs[f"{dataset.label} prediction" if inputs else "prediction"] = made[decision]
-        inputs[dataset.label] = versions[dataset.label][key]
+    """Labels that matured and, where they were made, the predictions of their decision."""
+    inputs = {dataset.label: versions[dataset.label][key]}
+    decision, made = dataset.decision_of(key), versions[f"{model}_prediction"]
+    if decision is not None and decision in made:
+        inputs["prediction"] = made[decision]
     return inputs
 
 

@@ -178,13 +178,17 @@ class Market:
         own = next(spec.dataset for spec in self.models if spec.name == model)
         return next((d for d in self.datasets if d.name == own), self.datasets[0])
 
-    def labels_of(self, model: str) -> tuple[Dataset, ...]:
-        """The datasets whose labels a model is measured on: its own, and the default one's.
+    @property
+    def comparable_models(self) -> tuple[str, ...]:
+        """The models that learn the default label: their ensemble averages scores of one kind."""
+        label = self.datasets[0].label
+        names = (spec.name for spec in self.models)
+        return tuple(name for name in names if self.dataset_of(name).label == label)
 
-        The default label is the common measure of all models of the market.
-        """
-        own, default = self.dataset_of(model), self.datasets[0]
-        return (own,) if own.label == default.label else (own, default)
+    def decision_of(self, dataset: str | None, key: str) -> str | None:
+        """The decision whose labels of a dataset, by its name, mature at a session."""
+        own = next((one for one in self.datasets if one.name == dataset), self.datasets[0])
+        return own.decision_of(key)
 
     def last_closed(self) -> str:
         """The newest session that is over: its midnight has passed in the calendar's time zone.

@@ -25,7 +25,10 @@ WHOLE = "all"  # the key of the one version of a stage without partitions
 
 
 class Kind(StrEnum):
-    """The kind of a stage. A model has one stage each of MODEL, PREDICTION and EVALUATION."""
+    """The kind of a stage. A model has one stage each of MODEL and PREDICTION.
+
+    The last EVALUATION of a model is on the label that all models of the market have in common.
+    """
 
     DATA = "data"
     FITTED = "fitted"
@@ -255,7 +258,7 @@ class Stage:
 
 
 def by_model(stages: Sequence[Stage], kind: Kind) -> dict[str, Stage]:
-    """The stage of a kind of each model that has one."""
+    """The stage of a kind of each model that has one; of several evaluations the common one."""
     return {stage.model: stage for stage in stages if stage.kind is kind and stage.model}
 
 

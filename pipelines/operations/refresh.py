@@ -93,7 +93,7 @@ def run_refresh(
             continue
         why = why_not_current(stage, WHOLE, now)
         if why is not None:
-            console.print(_processors_line(why), soft_wrap=True, highlight=False)
+            console.print(_processors_line(stage, why), soft_wrap=True, highlight=False)
     return restated_keys
 
 
@@ -160,8 +160,8 @@ def _restated_line(market: Market, restated: tuple[str, ...]) -> str:
     return f"restated by the source: {shown}{more} ({len(restated)} sessions)"
 
 
-def _processors_line(why: Reason) -> str:
+def _processors_line(stage: Stage, why: Reason) -> str:
     return (
-        f"the processors were fitted on what has changed since ({why}); they stay in force until "
+        f"the {stage.name} were fitted on what has changed since ({why}); they stay in force until "
         f"the job `refit` fits them again, and every model after it"
     )

@@ -24,7 +24,7 @@ class Signal:
         scores: `COLUMNS`, a row for each model and instrument, best first: rank is 1 for the
             highest score; as_of is the session that the model in force was trained at, text as
             date is. The rows of the ensemble come last, and have no as_of.
-        models: the models that have scores; the ensemble averages them, if there are several.
+        models: the models that have scores; the ensemble averages those of the default label.
         notes: a sentence for each model without scores.
     """
 
@@ -75,8 +75,12 @@ def session_signal(market: Market, stages: Sequence[Stage], day: str | None = No
             scores[model] = frame.set_index(["date", "instrument"])[["score", "as_of"]]
     models = tuple(model for model, frame in scores.items() if len(frame))
     notes += [f"{m} has no scores of {key}: no model in force" for m in scores if m not in models]
-    if len(models) > 1:
-        average = rank_average([scores[model]["score"] for model in models])
+    averaged = [model for model in models if model in market.comparable_models]
+    others = [model for model in models if model not in averaged]
+    if others:
+        notes.append(f"{', '.join(others)}: of another label, no part of the ensemble")
+    if len(averaged) > 1:
+        average = rank_average([scores[model]["score"] for model in averaged])
         scores[ENSEMBLE] = average.rename_axis(["date", "instrument"]).to_frame("score")
     best_first = {
         model: frame.sort_values(["score", "instrument"], ascending=[False, True])

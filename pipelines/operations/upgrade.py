@@ -102,7 +102,7 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
     if places.digests or record.format() is not None:
         record.write()  # the last step: until here it is a market of the earlier release
     lines = upgrade_lines(market, upgraded)
-    if now is not market:
+    if now is not market and (upgraded.signed or upgraded.unconfirmed):
         lines += _changed_fit_lines(now)
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
@@ -110,10 +110,11 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
 
 
 def as_fitted(market: Market) -> Market:
-    """The market with the fit windows that unsigned states on disk were fitted on.
+    """The market with the fit windows that states on disk were fitted on.
 
     What an earlier release made had a fixed fit window. If the YAML has one that moves by now, the
-    files confirm each other under the window of their time, which the fitted state tells.
+    files confirm each other under the window of their time, which the fitted state tells, signed or
+    not: an upgrade that was stopped goes on under the same window.
     """
     sections = {}
     for dataset in market.datasets:
@@ -126,7 +127,7 @@ def as_fitted(market: Market) -> Market:
             continue  # damaged: it confirms nothing
         arguments = (processor.kwargs() for processor in state.infer)
         fitted = next((kwargs for kwargs in arguments if kwargs.get("fit_end_time")), None)
-        if state.identity is None and fitted is not None:
+        if fitted is not None:
             fit_start, fit_end = (
                 dt.date.fromisoformat(str(fitted[name])[:10])
                 for name in ("fit_start_time", "fit_end_time")
@@ -149,6 +150,8 @@ def _changed_fit_lines(market: Market) -> list[str]:
         for asset in report.assets
         if (count := sum(len(f.keys) for f in asset.findings if f.is_stale))
     ]
+    if not stale:
+        return []
     return [
         f"the fit window of the processors moves in the configuration and was fixed when this was "
         f"made; it makes stale: {', '.join(stale)}. `{market.command('status')}` lists them, "

@@ -63,7 +63,7 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
 
 
 def portfolios(data: ReportData) -> dict[str, PortfolioResult]:
-    """TopkDropout of every model and, where there are several, of their rank average."""
+    """TopkDropout of every model and, of several of the default label, of their rank average."""
     from rnn_core.evaluation import (
         PortfolioConfig,
         equal_weight_benchmark,
@@ -72,8 +72,9 @@ def portfolios(data: ReportData) -> dict[str, PortfolioResult]:
     )
 
     settings, signals = data.market.config.portfolio, {n: o.score for n, o in data.scores.items()}
-    if len(signals) > 1:
-        mixed = rank_average(list(signals.values()))
+    averaged = [signals[name] for name in data.market.comparable_models if name in signals]
+    if len(averaged) > 1:
+        mixed = rank_average(averaged)
         signals |= {"ensemble": mixed} if len(mixed) else {}
     start = data.market.sessions.window(f"{data.first:%Y-%m-%d}", 2)[0]
     bars = data.bars.loc[pd.Timestamp(start) :]

@@ -33,7 +33,6 @@ from pipelines.training.registry import find_bundle, histories_of
 from pipelines.warehouse import revisions
 from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.partition_file import fingerprint
-from pipelines.warehouse.schemas import Table
 from pipelines.warehouse.store import atomic_write
 
 if TYPE_CHECKING:
@@ -71,9 +70,12 @@ def signal_report(
     )
 
     data = ReportData(market, stages, "signal_report")
-    # Models of another label than the default one have a second table, on that common label.
-    by_label = {m: stage.tables for m, stage in by_model(stages, Kind.EVALUATION).items()}
-    tables = {model: on_labels[-1].name for model, on_labels in by_label.items()}
+    tables = {model: stage.name for model, stage in by_model(stages, Kind.EVALUATION).items()}
+    # Models of another label than the default one have an evaluation on their own, too.
+    own = {
+        model: next(s.name for s in stages if s.kind is Kind.EVALUATION and s.model == model)
+        for model in tables
+    }
     evaluations = {
         model: rows.set_index("date")
         for model, name in tables.items()
@@ -85,7 +87,6 @@ def signal_report(
             f"sessions from {market.plan.first_trained} plus {market.datasets[0].label_lag} "
             f"sessions on"
         )
-    several = any(len(on_labels) > 1 for on_labels in by_label.values())
     # One row a model; served decisions count with the figures that they had first.
     table = pd.DataFrame(
         {
@@ -93,7 +94,7 @@ def signal_report(
                 **summarize_ic(rows),
                 **{f"{c}_t_nw": mean_test(pd.to_numeric(rows[c]))["t_nw"] for c in _ICS},
                 **seed_figures(rows),
-                **own_figures(data, by_label[name], several),
+                **({} if own == tables else own_figures(data, own[name])),
                 **served_figures(
                     as_first_made(market, tables[name], rows),
                     None if served is None else served.get(name, ()),
@@ -118,6 +119,7 @@ def signal_report(
         {name: data.scores[name].seeds or data.scores[name].score for name in evaluations},
         data.labels,
         baselines=data.baselines(),
+        ensemble=market.comparable_models,
         quantiles=market.config.evaluation.quantiles,
     )
     results = portfolios(data)
@@ -193,11 +195,21 @@ def _newest_histories(
     return histories, notes
 
 
+_NO_SETS: Any = {"features": {"set"}, "datasets": {"__all__": {"features": {"set"}}}}
+
+
 def _provenance(market: Market, evaluations: Mapping[str, pd.DataFrame]) -> dict[str, object]:
     """The provenance of the page: market, configuration, source, label and models."""
-    fields: Any = {"features": {"set"}, "datasets": {"__all__": {"features": {"set"}}}}
-    settings = market.config.model_dump(mode="json", exclude=fields)
-    settings["sets"] = [identity(spec.features.set) for spec in market.config.dataset_specs]
+    settings = market.config.model_dump(mode="json", exclude=_NO_SETS)
+    sets = [identity(spec.features.set) for spec in market.config.dataset_specs]
+    if market.config.dataset is None:
+        del settings["dataset"]
+        settings["sets"] = sets
+    else:  # a page of one dataset says what it always said
+        del settings["datasets"]
+        settings["features"]["set"] = sets[0]
+        if settings["dataset"]["layout"] == "sessions":
+            del settings["dataset"]["layout"]
     anchors = {n: sorted(set(r["as_of"].astype(str))) for n, r in evaluations.items()}
     return {
         "market": market.config.name,
@@ -217,6 +229,13 @@ def _notes(market: Market, served: Mapping[str, Collection[str]] | None) -> list
              "nothing"]  # fmt: skip
     if market.config.market.source.kind == "bokeh_sample":
         notes.append("three to five names a day: these figures show the machinery, nothing more")
+    others = [spec.name for spec in market.models if spec.name not in market.comparable_models]
+    if others:
+        notes.append(
+            f"all models are measured on the label of the default dataset, "
+            f"{market.datasets[0].spec.features.label}; {', '.join(others)} learned another one "
+            f"(own_label_ic in {SIGNAL_TABLE}) and are no part of the ensemble"
+        )
     if served is not None:
         notes.append(served_note(market, served))
     return notes
@@ -284,20 +303,17 @@ def served_figures(rows: pd.DataFrame, served: Collection[str] | None) -> dict[s
     }
 
 
-def own_figures(data: ReportData, tables: Sequence[Table], several: bool) -> dict[str, float]:
-    """IC and rank IC of a model on the label of its own dataset, where the market has several.
+def own_figures(data: ReportData, table: str) -> dict[str, float]:
+    """IC and rank IC of a model on the label of its own dataset.
 
     Args:
         data: the market's data.
-        tables: the tables of the model's evaluations, on its own label first.
-        several: True if a model of the market has another label than the default one.
+        table: the evaluations of the model on that label.
 
     Returns:
         own_label_ic, own_label_rank_ic.
     """
-    if not several:
-        return {}
-    rows = data.rows(tables[0].name, _ICS)
+    rows = data.rows(table, _ICS)
     means = {name: math.nan if rows is None else rows[name].mean() for name in _ICS}
     return {f"own_label_{name}": float(mean) for name, mean in means.items()}
 

@@ -90,11 +90,10 @@ class Served:
         """
         if stage.model is None or stage.kind not in _HISTORY:
             return False
-        decisions = {key}
+        decision: str | None = key
         if stage.kind is Kind.EVALUATION:
-            labels = self._market.labels_of(stage.model)
-            decisions = {d for one in labels if (d := one.decision_of(key)) is not None}
-        return not decisions.isdisjoint(self.sessions(stage.model))
+            decision = self._market.decision_of(stage.dataset, key)
+        return decision is not None and decision in self.sessions(stage.model)
 
     def gave(self, model: str, anchor: str) -> bool:
         """True if the model trained at a session gave served scores: its bundle is history, too."""

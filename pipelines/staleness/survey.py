@@ -136,8 +136,8 @@ def _lack_of_rows(market: Market, stage: Stage, key: str, info: PartitionInfo) -
     if info.rows or not stage.tables or status.startswith(("ok", "warm-up")):
         return ""
     decision: str | None = key
-    if stage.kind is Kind.EVALUATION and stage.model is not None:
-        decision = market.dataset_of(stage.model).decision_of(key)
+    if stage.kind is Kind.EVALUATION:
+        decision = market.decision_of(stage.dataset, key)
     if decision is None or decision < (stage.first or ""):
         return ""
     return _DATE.sub("", status)

@@ -17,7 +17,7 @@ Shapes: `S` rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -93,7 +93,7 @@ def compare_signals(
     labels: pd.Series,
     *,
     baselines: Mapping[str, pd.Series] | None = None,
-    ensemble: bool = True,
+    ensemble: bool | Collection[str] = True,
     common_rows: bool = True,
     quantiles: int = 5,
     lags: int | None = None,
@@ -109,7 +109,8 @@ def compare_signals(
             seed.
         labels: simple returns that followed, indexed alike.
         baselines: trivial scores by name (`rnn_core.evaluation.baselines`).
-        ensemble: add the rank average of the models, if there are two or more.
+        ensemble: add the rank average of the models, or of those that are named, if there are two
+            or more.
         common_rows: compare only rows that all signals have, so that means are of the same sample.
         quantiles: score buckets.
         lags: of the Newey-West errors, None for the automatic length.
@@ -138,8 +139,10 @@ def compare_signals(
     signals = dict(models)
     average: pd.Series | None = None
     ensemble_notes: list[str] = []
-    if ensemble and len(models) > 1:
-        average = rank_average([rank_average(runs) for runs in models.values()])
+    averaged = models if isinstance(ensemble, bool) else set(ensemble)
+    members = [rank_average(runs) for name, runs in models.items() if name in averaged]
+    if ensemble and len(members) > 1:
+        average = rank_average(members)
         if len(average) or common_rows:
             signals[ENSEMBLE], kinds[ENSEMBLE] = [average], "ensemble"
         else:

@@ -34,6 +34,8 @@ class UniqueKeyLoader(yaml.SafeLoader):
         """Build the mapping of a node."""
         keys: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # `<<: *other` brings keys, of which the mapping's own are the stronger
             key = self.construct_object(key_node, deep=True)
             if key in keys:
                 raise yaml.constructor.ConstructorError(

@@ -63,7 +63,7 @@ def test_every_column_that_is_named_exists(market: Market) -> None:
         (infer_lineage(market.datasets[0]), columns["dataset_infer"]),
         (learn_lineage(market.datasets[0]), set(DATASET_LEARN.names)),
         (prediction_lineage(market.datasets[0], "lstm"), columns["lstm_prediction"]),
-        (evaluation_lineage("lstm", ["label"], evaluation.names), set(evaluation.names)),
+        (evaluation_lineage("lstm", "label", evaluation.names), set(evaluation.names)),
     ):
         assert set(lineage) <= made
         for refs in lineage.values():

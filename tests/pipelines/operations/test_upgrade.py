@@ -48,10 +48,10 @@ def old(signed):
     return as_of_an_earlier_release(signed)
 
 
-def upgrade(market, **kwargs):
+def upgrade(market, changes=None, **kwargs):
     """The command: its result, and what it said."""
     console = Console(file=io.StringIO(), width=500)
-    upgraded = run_upgrade(make_market(market.paths.root), console, **kwargs)
+    upgraded = run_upgrade(make_market(market.paths.root, changes), console, **kwargs)
     return upgraded, console.file.getvalue()
 
 
@@ -92,12 +92,9 @@ def test_it_signs_everything_and_computes_nothing_again(old, finished):
 
 def test_a_window_that_moves_by_now_confirms_what_a_fixed_one_made(old, finished):
     """The YAML has changed since: files are signed all the same, and what becomes stale is said."""
-    moving = make_market(old.paths.root, ROLLING)
-    console = Console(file=io.StringIO(), width=500)
-    upgraded = run_upgrade(moving, console)
+    upgraded, said = upgrade(old, ROLLING)
     assert upgraded.unconfirmed == {}
     assert state_bytes(old) == state_bytes(finished)
-    said = console.file.getvalue()
     assert "the fit window of the processors moves in the configuration and was fixed" in said
     assert "dataset_infer" in said.split("it makes stale: ")[1]
     assert "ohlcv" not in said.split("it makes stale: ")[1]
@@ -121,8 +118,9 @@ def test_a_market_of_this_release_and_an_empty_one_have_nothing_to_upgrade(finis
     assert not empty.paths.warehouse.exists()
 
 
-@pytest.mark.parametrize("after", [0, 1, 100, 700])
-def test_it_goes_on_where_it_was_killed(old, finished, monkeypatch, after):
+@pytest.mark.parametrize("changes", [None, ROLLING], ids=["fixed", "moving by now"])
+@pytest.mark.parametrize("after", [0, 1, 300, 400, 700])
+def test_it_goes_on_where_it_was_killed(old, finished, monkeypatch, after, changes):
     """Half of the files are signed: commands still ask for the upgrade, which does the rest."""
     written = []
 
@@ -135,10 +133,10 @@ def test_it_goes_on_where_it_was_killed(old, finished, monkeypatch, after):
     with monkeypatch.context() as patch:
         patch.setattr(Store, "rewrite", dies)
         with pytest.raises(KeyboardInterrupt):
-            upgrade(old)
+            upgrade(old, changes)
     with pytest.raises(OlderStateError):
         status(old)
-    upgraded, _ = upgrade(old)
+    upgraded, _ = upgrade(old, changes)
     assert not upgraded.unconfirmed
     assert state_bytes(old) == state_bytes(finished)
 

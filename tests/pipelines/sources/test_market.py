@@ -43,7 +43,8 @@ def test_shipped_markets_load_without_their_data(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     market = Market(load_config(name), root=tmp_path / "state")
     assert build_definitions(market).resolve_job_def("daily")
-    assert len(market.datasets[0].fit_sessions(market.plan.first_trained)) > 250
+    for dataset in market.datasets:
+        assert len(dataset.fit_sessions(market.plan.first_trained)) > 250
     first = market.sessions.position(market.plan.first_trained)
     training = market.config.training
     assert first >= training.window_sessions, "the first model has its whole window"

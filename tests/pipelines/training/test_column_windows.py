@@ -95,6 +95,49 @@ def test_a_model_of_steps_in_columns_is_trained_and_served(tmp_path, instance):
     assert batch.shape == (2, 3, 3)  # two features and the label
 
 
-def test_the_columns_must_hold_whole_windows(tmp_path):
-    with pytest.raises(ConfigError, match=r"datasets.steps.step_len is 4, and the 6 columns"):
-        market_of(tmp_path / "tiny", step_len=4)
+ALPHA20 = ["RESI5", "WVMA5", "RSQR5", "KLEN"]
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"step_len": 4}, "column 1 is C2, expected C3"),
+        ({"step_len": 2}, "column 1 is C2, expected C1"),
+        (
+            {"features": {"set": "alpha360"}, "step_len": 30},
+            "column 1 is CLOSE59, expected CLOSE29",
+        ),
+        (
+            {
+                "features": {"set": "alpha158"},
+                "infer_processors": [{"FilterCol": {"col_list": ALPHA20}}],
+                "step_len": 4,
+            },
+            "column 1 is KLEN, expected KLEN3",
+        ),
+        (
+            {
+                "features": {"set": "alpha360"},
+                "infer_processors": [
+                    {
+                        "FilterCol": {
+                            "col_list": [f"{n}{d}" for n in ("CLOSE", "OPEN") for d in range(30)]
+                        }
+                    }
+                ],
+                "step_len": 60,
+            },
+            "column 1 is CLOSE29, expected CLOSE59",
+        ),
+    ],
+)
+def test_the_columns_must_be_whole_windows_in_order(tmp_path, own, message):
+    with pytest.raises(ConfigError, match=rf"datasets\.steps\.layout is columns.*{message}"):
+        market_of(tmp_path / "tiny", **own)
+
+
+def test_alpha360_is_whole_windows(tmp_path):
+    market = market_of(tmp_path / "tiny", features={"set": "alpha360"}, step_len=60)
+    assert market.datasets[1].window_columns == (
+        "CLOSE0", "OPEN0", "HIGH0", "LOW0", "VWAP0", "VOLUME0"
+    )  # fmt: skip

@@ -5,17 +5,22 @@ from __future__ import annotations
 import io
 import shutil
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from rich.console import Console
 
+from pipelines.assets.asset_factory import update_catalog
 from pipelines.assets.stages import stages
-from pipelines.config.loader import parse_config
+from pipelines.automation.sensors import PARTITION, _is_before_the_first_evaluation
+from pipelines.config.loader import load_config, parse_config
 from pipelines.errors import ConfigError
 from pipelines.market.market import Market
 from pipelines.operations.refit import run_refit
 from pipelines.staleness.causes import Cause
+from pipelines.staleness.served import Served
 from pipelines.staleness.status_report import status_report
 from pipelines.training.processors import ProcessorState, load_state
 from pipelines.training.registry import find_bundle
@@ -66,6 +71,11 @@ def outdated(market, record):
     return {a for a, cause in causes.items() if cause and not a.endswith("_report")}
 
 
+def late(market):
+    """The stages that begin with the first trained session, upstream first."""
+    return [stage.name for stage in stages(market) if stage.tables and stage.first is not None]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The market of two horizons, run over its whole span."""
@@ -76,7 +86,7 @@ def made(tmp_path_factory):
         materialize(
             market, [*data, "processors", "week_processors"], market.sessions.first, last, record
         )
-        materialize(market, model_assets(market), market.plan.first_trained, last, record)
+        materialize(market, late(market), market.plan.first_trained, last, record)
     return market
 
 
@@ -97,7 +107,8 @@ def test_names_have_a_prefix_but_for_the_default_dataset(made):
     # The features are equal, so that one asset serves both.
     assert by_name["week_processors"].deps == ("alpha158", "week_label")
     assert by_name["gru_week_model"].deps == ("week_dataset_infer", "week_dataset_learn")
-    assert by_name["gru_week_evaluation"].deps == ("gru_week_prediction", "week_label", "label")
+    assert by_name["gru_week_evaluation"].deps == ("gru_week_prediction", "week_label")
+    assert by_name["gru_week_evaluation_common"].deps == ("gru_week_prediction", "label")
     assert by_name["gru_evaluation"].deps == ("gru_prediction", "label")
 
 
@@ -205,7 +216,7 @@ def test_nothing_depends_on_a_later_session(made, tmp_path, instance):
     cut = two_horizons(tmp_path / "tiny")
     data = [s.name for s in stages(cut) if s.tables and s.first is None]
     materialize(cut, [*data, "processors", "week_processors"], keys[0], last, instance)
-    materialize(cut, model_assets(cut), cut.plan.first_trained, last, instance)
+    materialize(cut, late(cut), cut.plan.first_trained, last, instance)
     whole, part = partition_bytes(made), partition_bytes(cut)
     assert any(name.startswith("gru_week_evaluation_common") for name in part)
     assert part == {name: whole[name] for name in part}
@@ -223,8 +234,7 @@ def test_a_moving_and_a_fixed_window_stand_side_by_side(tmp_path, instance):
     last = market.sessions.keys[market.sessions.position(first) + 2]
     early = [s.name for s in stages(market) if s.tables and s.first is None]
     materialize(market, [*early, "processors"], market.sessions.first, last, instance)
-    late = [s.name for s in stages(market) if s.tables and s.first is not None]
-    materialize(market, late, first, last, instance)
+    materialize(market, late(market), first, last, instance)
     assert outdated(market, instance) == set()
     states = {
         name: ProcessorState.from_json(find_bundle(market, name, first).processors_json).hash
@@ -250,6 +260,108 @@ def test_models_of_several_datasets_score_their_own_columns(made):
     by_name = {stage.name: stage for stage in stages(made)}
     assert by_name["gru_prediction"].config == {"step_len": 5}
     assert by_name["gru_week_prediction"].config == {"step_len": 4}
+
+
+def test_the_common_evaluation_is_history_with_its_own_decision(made):
+    """The two evaluations of a session are of two decisions: each is served or not by its own."""
+    key = made.sessions.keys[made.sessions.position(made.plan.first_trained) + 10]
+    by_name = {stage.name: stage for stage in stages(made)}
+    decisions = {
+        name: made.decision_of(by_name[name].dataset, key)
+        for name in ("gru_week_evaluation", "gru_week_evaluation_common")
+    }
+
+    class OnlyOwn(Served):
+        def sessions(self, model):
+            return {decisions["gru_week_evaluation"]} if model == "gru_week" else set()
+
+    with own_record() as record:
+        served = OnlyOwn(made, stages(made), record)
+        assert served.holds(by_name["gru_week_evaluation"], key)
+        assert not served.holds(by_name["gru_week_evaluation_common"], key)
+
+
+def test_the_catalog_compares_on_the_common_label(made, tmp_path):
+    shutil.copytree(made.paths.root, tmp_path / "tiny")
+    market = two_horizons(tmp_path / "tiny")
+    update_catalog(market, stages(market))
+    with duckdb.connect(str(market.paths.catalog), read_only=True) as connection:
+        rows = connection.execute("SELECT date, model, decision_date FROM evaluations").df()
+    lags = {
+        (model, market.sessions.position(f"{day:%Y-%m-%d}")
+         - market.sessions.position(f"{decision:%Y-%m-%d}"))
+        for day, model, decision in rows.itertuples(index=False)
+    }  # fmt: skip
+    assert lags == {("gru", 2), ("gru_week", 2)}
+
+
+def test_the_reports_wait_for_the_default_label(tmp_path):
+    """It may mature later than the label of the only model."""
+    market = several(
+        tmp_path / "tiny",
+        {"week": {"features": {"label": WEEK}, "default": True}},
+        {"gru": {"dataset": "day"}},
+    )
+    keys = market.sessions.keys
+    first = market.sessions.position(market.plan.first_trained)
+
+    class Made:
+        def __init__(self, key):
+            self.tags = {PARTITION: key}
+
+    waits = [_is_before_the_first_evaluation(market, Made(keys[first + n])) for n in (3, 5, 6)]
+    assert waits == [True, True, False]
+
+
+def test_the_ensemble_averages_models_of_one_label(tmp_path):
+    market = two_horizons(tmp_path / "tiny")
+    assert market.comparable_models == ("gru",)
+
+
+def test_a_label_is_the_same_however_it_is_written(tmp_path):
+    other = "Ref($close,-2) / Ref($close,-1) - 1"
+    market = several(tmp_path / "tiny", {"b": {"features": {"label": other}}}, {"gru": {}})
+    assert [dataset.label for dataset in market.datasets] == ["label", "label"]
+
+
+def test_the_owner_of_a_shared_asset_is_the_first_that_has_it(tmp_path):
+    """So that one that is added at the end changes no name."""
+    week = {"features": {"label": WEEK}}
+    models = {"gru": {}}
+    two = several(tmp_path / "a", {"week": week}, models)
+    three = several(tmp_path / "b", {"week": week, "fast": {**week, "step_len": 2}}, models)
+    assert [d.label for d in two.datasets] == ["label", "week_label"]
+    assert [d.label for d in three.datasets] == ["label", "week_label", "week_label"]
+
+
+def test_one_fault_of_the_shared_features_is_told_once(tmp_path):
+    text = yaml.safe_dump(
+        {**{k: v for k, v in TINY.items() if k != "dataset"},
+         "features": {"lable": "x"},
+         "datasets": {"a": TINY["dataset"], "b": {**TINY["dataset"], "features": {"setz": 1}}}}
+    )  # fmt: skip
+    path = tmp_path / "tiny.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    lines = text.splitlines()
+    assert len(caught.value.problems) == 2
+    for key, problem in zip(("setz", "lable"), sorted(caught.value.problems), strict=True):
+        number = next(n for n, line in enumerate(lines, 1) if f"{key}:" in line)
+        assert f"{key} (line {number}): unknown key" in problem
+
+
+def test_merge_keys_and_an_empty_section(tmp_path):
+    config = {k: v for k, v in TINY.items() if k != "dataset"}
+    day = yaml.safe_dump(TINY["dataset"], default_flow_style=True).strip()
+    text = yaml.safe_dump(config) + (
+        f"features:\ndatasets:\n  day: &day {day}\n  week:\n    <<: *day\n    step_len: 9\n"
+    )
+    path = tmp_path / "tiny.yaml"
+    path.write_text(text)
+    loaded = load_config(path).dataset_specs
+    assert [spec.config.step_len for spec in loaded] == [5, 9]
+    assert loaded[1].config.infer_processors == loaded[0].config.infer_processors
 
 
 @pytest.mark.parametrize(
