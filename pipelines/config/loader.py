@@ -119,7 +119,7 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
     try:
         return FactoryConfig.model_validate(raw)
     except ValidationError as error:
-        lines = _line_numbers(text) if text else {}
+        lines = line_numbers(text) if text else {}
         # What the section `features` has wrong is wrong in every dataset that takes it over.
         found = [e for e in error.errors() if not is_inherited(raw, e["loc"])]
         problems = tuple(_describe(e, lines) for e in found)
@@ -220,7 +220,7 @@ def _section_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
     return section
 
 
-def _line_numbers(text: str) -> dict[tuple[Any, ...], int]:
+def line_numbers(text: str) -> dict[tuple[Any, ...], int]:
     """Path in the YAML -> line number, counted from 1."""
     lines: dict[tuple[Any, ...], int] = {}
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from pipelines.config.calendar import (
     CalendarConfig,
@@ -33,7 +33,9 @@ from pipelines.errors import did_you_mean
 
 # `gru:` with nothing after it means all defaults.
 ModelEntry = Annotated[
-    dict[str, Any], BeforeValidator(lambda entry: {} if entry is None else entry)
+    dict[str, Any],
+    BeforeValidator(lambda entry: {} if entry is None else entry),
+    WithJsonSchema({"type": ["object", "null"]}),
 ]
 
 
@@ -174,10 +176,13 @@ class ScheduleConfig(Section):
         return self
 
 
+_PROGRAM = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
+
+
 class AlertsConfig(Section):
     """The program that is told of a failed run; it is run without a shell."""
 
-    on_failure: tuple[str, ...] = ()
+    on_failure: Annotated[tuple[str, ...], WithJsonSchema(_PROGRAM)] = ()
     timeout_seconds: PositiveInt = 60
 
     @field_validator("on_failure", mode="before")

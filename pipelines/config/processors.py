@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from pipelines.config.types import PositiveInt, Section
 from pipelines.errors import did_you_mean
@@ -87,6 +87,44 @@ def _as_fit(entry: Any) -> Any:
     raise ValueError(f"expected {_FITS}, got {entry!r}")
 
 
+# The short forms, for the JSON schema: an editor completes what people write.
+_KEYS = MovingFit.model_json_schema()["properties"]
+_FIT_SCHEMA = {
+    "anyOf": [
+        {"enum": ["fixed", "expanding", None]},
+        *(
+            {
+                "type": "object",
+                "properties": {
+                    kind: {
+                        "type": "object",
+                        "properties": {key: _KEYS[key] for key in keys},
+                        "additionalProperties": False,
+                    }
+                },
+                "required": [kind],
+                "additionalProperties": False,
+            }
+            for kind, keys in (("rolling", ["window_sessions", "every"]), ("expanding", ["every"]))
+        ),
+    ]
+}
+_LIST_SCHEMA = {
+    "type": "array",
+    "items": {
+        "anyOf": [
+            {"enum": sorted(PROCESSORS)},
+            {
+                "type": "object",
+                "properties": {name: {"type": ["object", "null"]} for name in sorted(PROCESSORS)},
+                "maxProperties": 1,
+            },
+            {"type": "string", "pattern": ":"},
+        ]
+    },
+}
+
+
 class DatasetConfig(Section):
     """The fit window, the processors and the window length.
 
@@ -96,11 +134,11 @@ class DatasetConfig(Section):
             all steps, feature by feature, oldest first, as those of Alpha360 do.
     """
 
-    fit: Annotated[MovingFit | None, BeforeValidator(_as_fit)] = None
+    fit: Annotated[MovingFit | None, BeforeValidator(_as_fit), WithJsonSchema(_FIT_SCHEMA)] = None
     fit_start: dt.date | None = None
     fit_end: dt.date | None = None
-    infer_processors: tuple[ProcessorConfig, ...]
-    learn_processors: tuple[ProcessorConfig, ...]
+    infer_processors: Annotated[tuple[ProcessorConfig, ...], WithJsonSchema(_LIST_SCHEMA)]
+    learn_processors: Annotated[tuple[ProcessorConfig, ...], WithJsonSchema(_LIST_SCHEMA)]
     step_len: PositiveInt = 20
     layout: Literal["sessions", "columns"] = "sessions"
 

@@ -19,7 +19,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Tag,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from pipelines.config.types import (
     EPOCH,
@@ -64,6 +72,11 @@ class Basis(Section):
     prices: Literal["traded", "adjusted"] = "traded"
     inverse: bool = False
     tolerance: Annotated[float, Field(ge=0.0, lt=0.1)] = 1e-6
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> Any:
+        """The schema of the section, and its short form."""
+        return {"anyOf": [{"const": "adjusted"}, handler.resolve_ref_schema(handler(core))]}
 
     @model_validator(mode="before")
     @classmethod
@@ -322,6 +335,23 @@ class BaostockSource(NetworkSource):
     kind: Literal["baostock"]
 
 
+ENTRY_POINTS = "pipelines.sources"
+"""The group of entry points of sources."""
+_Shipped: TypeAlias = (
+    BokehSampleSource
+    | SimulatedSource
+    | FilesSource
+    | QlibBinSource
+    | SqlSource
+    | YahooSource
+    | BaostockSource
+)
+SOURCES: dict[str, type[Section]] = {
+    get_args(source.model_fields["kind"].annotation)[0]: source for source in get_args(_Shipped)
+}
+"""The section of every shipped source, by its `kind`."""
+
+
 class OwnSource(Section):
     """A source of another package.
 
@@ -335,7 +365,7 @@ class OwnSource(Section):
         access: arguments that say how the bars are got, as an address or a password.
     """
 
-    kind: str
+    kind: Annotated[str, WithJsonSchema({"type": "string", "not": {"enum": sorted(SOURCES)}})]
     options: dict[str, Any] = Field(default_factory=dict)
     access: Annotated[dict[str, Any], How] = Field(default_factory=dict)
 
@@ -368,21 +398,6 @@ class OwnSource(Section):
         return self
 
 
-ENTRY_POINTS = "pipelines.sources"
-"""The group of entry points of sources."""
-_Shipped: TypeAlias = (
-    BokehSampleSource
-    | SimulatedSource
-    | FilesSource
-    | QlibBinSource
-    | SqlSource
-    | YahooSource
-    | BaostockSource
-)
-SOURCES: dict[str, type[Section]] = {
-    get_args(source.model_fields["kind"].annotation)[0]: source for source in get_args(_Shipped)
-}
-"""The section of every shipped source, by its `kind`."""
 OWN = "own"
 
 

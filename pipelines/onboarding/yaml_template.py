@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.config.json_schema import schema_line
 from pipelines.onboarding.training_windows import Plan
 
 _COMMENT_AT = 32
@@ -130,6 +131,7 @@ def draft_yaml(draft: Draft) -> str:
     # The place decides costs and price limits; the data decide windows and names held.
     topk = max(1, min(50, draft.names // 5))
     lines = [
+        schema_line(),
         f"# {draft.data}",
         "# Drafted by `rnn-pipelines init`; sample.yaml explains what is not explained here.",
         "#",
