@@ -71,6 +71,11 @@ class Plus(Processor):
 
 class NoCall(Processor):
     pass
+
+
+class NoState(Plus):
+    def fit(self, df):
+        return self
 """
 
 
@@ -190,6 +195,7 @@ def test_a_processor_is_stored_under_the_name_of_its_configuration(package):
     ("name", "message"),
     [
         ("mypkg.procs:NoCall", "lacks __call__"),
+        ("mypkg.procs:NoState", "learns in fit and lacks state and load_state"),
         ("mypkg.nets:Tiny", "is no rnn_core.data.processors.Processor"),
     ],
 )

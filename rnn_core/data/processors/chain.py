@@ -93,6 +93,8 @@ def own_processor(name: str) -> OwnPart:
     lacking = sorted(getattr(part.value, "__abstractmethods__", ()))
     if lacking:
         raise ValueError(f"{name} lacks {', '.join(lacking)}, which a processor must have")
+    if part.value.fit is not Processor.fit and part.value.state is Processor.state:
+        raise ValueError(f"{name} learns in fit and lacks state and load_state, which store it")
     _own[name] = part
     return part
 
