@@ -81,7 +81,7 @@ class Results:
         """Log a failed evaluation of one session, for the UI."""
         self._context.log_event(
             dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(self._stage.name),
+                asset_key=self._context.asset_key,
                 check_name=finding.check,
                 passed=False,
                 severity=severity_of(self._checks[finding.check]),
@@ -123,7 +123,7 @@ class Results:
                 continue
             self._context.log_event(
                 dg.AssetMaterialization(
-                    asset_key=self._stage.name, partition=key, metadata=metadata
+                    asset_key=self._context.asset_key, partition=key, metadata=metadata
                 )
             )
 
@@ -137,7 +137,7 @@ class Results:
         metadata = {key: self._metadata[key] for key in self.head}
         if self.head and lineage is not None:
             metadata[self.head[-1]]["dagster/column_lineage"] = lineage
-        add_partition_metadata(self._context, self._stage.name, metadata)
+        add_partition_metadata(self._context, metadata)
         is_whole = len(metadata) == len(self._keys)
         if not is_whole:
             end_range_at(self._context, self._keys[0], self.head[-1])
@@ -157,7 +157,7 @@ class Results:
         return [
             check_result(check if stops else replace(check, severity="warn"), findings)
             if (findings := self._findings[name])
-            else unchecked_result(instance, self._stage.name, check, self._keys)
+            else unchecked_result(instance, self._context.asset_key, check, self._keys)
             for name, check in self._checks.items()
         ]
 

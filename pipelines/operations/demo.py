@@ -21,6 +21,7 @@ from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
+from pipelines.instance.names import asset_key
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
@@ -90,7 +91,7 @@ def _run_stages(
                 worked = True
         # A stage that is never compared follows whatever was made.
         for stage in (stage for stage in stages if not stage.is_compared and not stage.tables):
-            is_made = instance.get_latest_materialization_event(dg.AssetKey(stage.name))
+            is_made = instance.get_latest_materialization_event(asset_key(market, stage.name))
             if stage.due(everything) and (worked or not is_made):
                 runs.run(Work((stage.name,), everything[0], everything[-1]))
     if runs.waits:

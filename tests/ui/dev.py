@@ -30,6 +30,7 @@ T = TypeVar("T")
 ASKED_FOR = bool(os.environ.get("RNN_UI_TESTS"))
 NOT_ASKED_FOR = "minutes at the daemon's pace; RNN_UI_TESTS=1 runs it"
 POLL_SECONDS = 0.25
+MARKET = "sample"  # the market whose pages are asked for
 PATIENCE = 300.0  # seconds: for a loaded machine of two cores; a quiet one never comes near
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 BACKFILL_TAG = "dagster/backfill"
@@ -120,7 +121,11 @@ class Dev:
             entries = self.ask(questions.LOCATIONS)["locationEntries"]
         except (OSError, http.client.HTTPException, ValueError):
             return None  # not listening yet
-        return entries[0] if entries and entries[0]["loadStatus"] == "LOADED" else None
+        own = [entry for entry in entries if entry["name"] == MARKET]
+        return own[0] if own and own[0]["loadStatus"] == "LOADED" else None
+
+    def _asset(self, name: str) -> dict[str, list[str]]:
+        return {"path": [MARKET, name]}
 
     def backfill(self, assets: Sequence[str], keys: Sequence[str], job: str | None = None) -> str:
         """Press `Launch backfill` for assets and sessions; returns the backfill's id.
@@ -131,13 +136,13 @@ class Dev:
             job: whose page it is pressed on; without one, that of the lineage or of an asset.
         """
         params: dict[str, Any] = {
-            "assetSelection": [{"path": [name]} for name in assets],
+            "assetSelection": [self._asset(name) for name in assets],
             "partitionNames": list(keys),
             "tags": [{"key": "dagster/from_ui", "value": "true"}],
             "fromFailure": False,
         }
         if job is not None:
-            set_name = f"{job}_partition_set"
+            set_name = f"{MARKET}_{job}_partition_set"
             params["selector"] = {
                 "partitionSetName": set_name,
                 "repositorySelector": self._repository,
@@ -148,7 +153,7 @@ class Dev:
 
     def launch(self, job: str) -> str:
         """Press `Launch run` of a job without partitions; returns the run's id."""
-        selector = {**self._repository, "pipelineName": job}
+        selector = {**self._repository, "pipelineName": f"{MARKET}_{job}"}
         answer = self.ask(
             questions.LAUNCH_JOB,
             params={"selector": selector, "runConfigData": "{}", "mode": "default"},
@@ -219,7 +224,7 @@ class Dev:
 
     def made(self, asset: str, partitions: Sequence[str] | None = None) -> list[Made]:
         """The materializations of an asset, the newest first."""
-        answer = self.ask(questions.MADE, asset={"path": [asset]}, partitions=partitions)
+        answer = self.ask(questions.MADE, asset=self._asset(asset), partitions=partitions)
         if answer["__typename"] == "AssetNotFoundError":
             return []
         return [
@@ -234,7 +239,7 @@ class Dev:
 
     def checks(self, asset: str) -> list[dict[str, Any]]:
         """The checks of an asset, each with its newest evaluation."""
-        found = self.ask(questions.CHECKS, asset={"path": [asset]})["assetChecksOrError"]
+        found = self.ask(questions.CHECKS, asset=self._asset(asset))["assetChecksOrError"]
         return found.get("checks", [])
 
 

@@ -86,6 +86,7 @@ LOCATIONS = """
     __typename
     ... on Workspace {
       locationEntries {
+        name
         loadStatus
         locationOrLoadError {
           __typename

@@ -70,7 +70,7 @@ def test_the_global_lineage_shows_the_groups(browser):
 
 
 def test_the_lineage_of_a_report_shows_every_asset_that_it_is_made_from(browser, sandbox):
-    path = "/assets/signal_report?view=lineage&lineageScope=upstream&lineageDepth=10"
+    path = "/assets/sample/signal_report?view=lineage&lineageScope=upstream&lineageDepth=10"
     browser.open(path, *GROUPS, *DATA_STAGE, *model_assets(sandbox.market), "signal_report")
     browser.save("lineage")
 
@@ -79,7 +79,7 @@ def test_the_partitions_of_a_model(browser, sandbox):
     keys, first = sandbox.market.sessions.keys, sandbox.market.plan.first_trained
     made = sum(key >= first for key in keys)
     browser.open(
-        "/assets/lstm_model?view=partitions",
+        "/assets/sample/lstm_model?view=partitions",
         f"{len(keys)} Partitions Selected",
         f"Materialized ({made})",
         f"Missing ({len(keys) - made})",
@@ -89,7 +89,7 @@ def test_the_partitions_of_a_model(browser, sandbox):
 
 
 def test_a_partition_shows_its_figures_and_opens_its_picture(browser, anchor):
-    page = f"/assets/lstm_model?view=partitions&partition={anchor}"
+    page = f"/assets/sample/lstm_model?view=partitions&partition={anchor}"
     browser.open(page, "train_range", "valid_score", "loss_curve", "training_seconds")
     assert browser.widths_of_pictures() == []
     browser.press("[Show Markdown]")
@@ -101,7 +101,7 @@ def test_a_partition_shows_its_figures_and_opens_its_picture(browser, anchor):
 def test_a_run_shows_its_steps(browser, dev, sandbox, anchor):
     (made,) = dev.made("lstm_model", [anchor])
     reports = ("signal_report", "portfolio_report", "signal_report_up_to_date")
-    steps = (*model_assets(sandbox.market), *reports)
+    steps = [f"sample__{name}" for name in (*model_assets(sandbox.market), *reports)]
     browser.open(f"/runs/{made.run}", "Success", f"Succeeded ({len(steps)})")
     browser.see_at_the_end("RUN_SUCCESS")
     browser.press(f"Succeeded ({len(steps)})")
@@ -111,7 +111,9 @@ def test_a_run_shows_its_steps(browser, dev, sandbox, anchor):
 
 def test_the_reports_show_models_side_by_side(browser, sandbox):
     for report in REPORTS:
-        browser.open(f"/assets/{report}", "Latest materialization", "models", "[Show Markdown]")
+        browser.open(
+            f"/assets/sample/{report}", "Latest materialization", "models", "[Show Markdown]"
+        )
         names = [spec.name for spec in sandbox.market.models]
         browser.until(
             lambda wanted=names: all(f"\n{name}\t" in browser.text() for name in wanted),
@@ -123,13 +125,15 @@ def test_the_reports_show_models_side_by_side(browser, sandbox):
 def test_the_checks_of_an_asset(browser, dev):
     names = [check["name"] for check in dev.checks("lstm_model")]
     assert names
-    browser.open("/assets/lstm_model?view=checks", f"Checks ({len(names)})", *names, "Passed")
+    browser.open(
+        "/assets/sample/lstm_model?view=checks", f"Checks ({len(names)})", *names, "Passed"
+    )
     browser.save("checks")
 
 
 def test_checks_that_stop_a_session_say_so(browser):
     """Of the features one blocks and one warns."""
-    browser.open("/assets/alpha158?view=checks&checkDetail=finite", "finite", "nan_share")
+    browser.open("/assets/sample/alpha158?view=checks&checkDetail=finite", "finite", "nan_share")
     browser.see("This is a blocking asset check.")
     browser.save("blocking")
 
@@ -137,14 +141,18 @@ def test_checks_that_stop_a_session_say_so(browser):
 def test_whether_all_is_current_is_a_check_of_the_report(browser, sandbox):
     last = sandbox.market.sessions.keys[-1]
     browser.open(
-        "/assets/signal_report?view=checks", "up_to_date", f"everything is current up to {last}"
+        "/assets/sample/signal_report?view=checks",
+        "up_to_date",
+        f"everything is current up to {last}",
     )
     browser.save("up_to_date")
 
 
 def test_a_backfill_of_every_asset_is_offered_by_the_job_daily(browser, sandbox):
     keys = sandbox.market.sessions.keys
-    browser.open("/locations/pipelines/jobs/daily/partitions", "Total partitions", str(len(keys)))
+    browser.open(
+        "/locations/sample/jobs/sample_daily/partitions", "Total partitions", str(len(keys))
+    )
     browser.press("Materialize…", "button")
     field = browser.element("input[placeholder^='ex: ']")
     field.send_keys(f"[{keys[-20]}...{keys[-1]}]\n")
@@ -155,10 +163,12 @@ def test_a_backfill_of_every_asset_is_offered_by_the_job_daily(browser, sandbox)
 
 def test_the_schedule_is_turned_on_and_says_why_it_waits(browser, sandbox):
     """Last of all: from here on the schedule runs, and finds that every session is done."""
-    names = ("daily_retraining", "reports_after_daily", "failed_runs")
+    names = ("sample_daily_retraining", "sample_reports_after_daily", "sample_failed_runs")
     browser.open("/automation", *names)
     browser.save("automation")
-    browser.open("/locations/pipelines/schedules/daily_retraining", "America/New_York", "never run")
+    browser.open(
+        "/locations/sample/schedules/sample_daily_retraining", "America/New_York", "never run"
+    )
     browser.switch()
     browser.see("Tick history", "0 runs requested")
     browser.press("0 runs requested", "button")
