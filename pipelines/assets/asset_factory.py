@@ -35,6 +35,7 @@ from pipelines.instance.progress import progress
 from pipelines.instance.run_history import WAITING
 from pipelines.instance.waiting import is_last_wait, note_waiting
 from pipelines.market.market import Market
+from pipelines.market.reads import look_back_sentence
 from pipelines.market.stage import WHOLE, Kind, Stage, by_model
 from pipelines.sources.transient import is_transient
 from pipelines.staleness.served import Served
@@ -79,7 +80,8 @@ def asset_of(
         partitions_def=days if stage.tables else None,
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=stage.code_version,
-        description=stage.description,
+        # Dagster is told identity mappings, which hide the look-back.
+        description=stage.description + look_back_sentence(stage, market.sessions.keys),
         kinds=set(stage.kinds),
         owners=OWNERS,
         tags={MARKET_TAG: market.config.name},

@@ -40,6 +40,7 @@ from pipelines.instance.materializations import (
     recorded_metadata,
 )
 from pipelines.instance.names import asset_key
+from pipelines.market.reads import stored_reads
 from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.causes import why_not_current
 from pipelines.staleness.data_versions import StoredVersions
@@ -140,7 +141,8 @@ def _mend_record(
     asset = asset_key(run.market, stage.name)
     recorded_keys = on_record(instance, asset, run.keys)
     infos = now.table(stage.name).infos(sorted(stored - recorded_keys))
-    put_on_record(run.market.warehouse.store, instance, asset, infos)
+    reads = stored_reads(stage, lambda name: now.table(name).stored)
+    put_on_record(run.market.warehouse.store, instance, asset, infos, reads)
     if stage.kind is Kind.PREDICTION:
         lost_keys = sorted(recorded_keys - stored - unsigned)
         forget(instance, asset, lost_keys, but_of_run=run.results.run_id)
@@ -162,10 +164,13 @@ def _record_kept(
 ) -> None:
     """Record each kept partition as done, with its earlier figures."""
     earlier = _newest_metadata(instance, asset_key(run.market, run.stage.name), keys)
+    reads = stored_reads(run.stage, lambda name: now.table(name).stored)
     for key in keys:
         info = now.table(run.stage.name).info(key)
         assert info is not None  # noqa: S101 - only stored partitions are kept
         figures = earlier.get(key, {})
+        if "reads" not in figures and info.provenance.inputs:
+            run.results.note_reads(key, reads(key))
         is_same = getattr(figures.get("digest"), "value", None) == info.digest[:16]
         run.done(key, info, **({**figures, "kept": True} if is_same else {"kept": True}))
 

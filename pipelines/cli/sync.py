@@ -6,6 +6,7 @@ The record of a release that gave every market a home of its own is brought over
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from pipelines.cli.arguments import CONFIG_OR_ALL, Arguments, for_each_market, market_of
 
@@ -24,11 +25,15 @@ def _sync(args: argparse.Namespace) -> int:
     from pipelines.instance.home import complete_home, dagster_instance
     from pipelines.operations.console import make_console
     from pipelines.operations.sync import sync_lines, sync_record
+    from pipelines.operations.warm_up import mark_warm_up
 
     market, console = market_of(args), make_console()
-    lines = [*bring_over(market), *complete_home(market.paths.dagster)]
+    table = stages(market)
+    begin = partial(mark_warm_up, market, table)
+    lines = [*bring_over(market, begin), *complete_home(market.paths.dagster)]
     with dagster_instance(market) as instance:
-        synced = sync_record(market, stages(market), instance)
+        begin(instance)
+        synced = sync_record(market, table, instance)
     for line in [*lines, *sync_lines(synced)]:
         console.print(f"{market.config.name}: {line}", soft_wrap=True, highlight=False)
     return 0

@@ -8,6 +8,7 @@ again. Nothing of the warehouse is read or written.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,14 @@ load_from:
 """
 
 
-def bring_over(market: Market) -> list[str]:
+def bring_over(
+    market: Market, begin: Callable[[dg.DagsterInstance], None] = lambda record: None
+) -> list[str]:
     """Move the record of a market into the home of all markets, if it has one of its own.
 
     Args:
         market: the market.
+        begin: puts on record what comes before all that is brought over.
 
     Returns:
         Lines for a person; none where there was nothing to move.
@@ -58,7 +62,7 @@ def bring_over(market: Market) -> list[str]:
                 atomic_write(home / WORKSPACE, workspace)
         with open_home(earlier) as old, open_home(home) as new:
             _require_idle(old)
-            runs = copy_record(market, old, new)
+            runs = copy_record(market, old, new, begin)
             switches = copy_switches(market, old, new)
         moved = _free_name(market.paths.root / _MOVED)
         with writing_to(home):

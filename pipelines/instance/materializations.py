@@ -9,7 +9,7 @@ asset in one transaction. Dagster's own call to take partitions off the record,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -29,6 +29,7 @@ from pipelines.warehouse.revisions import first_written
 from pipelines.warehouse.store import Store
 
 CODE_VERSION_TAG = "dagster/code_version"
+WARM_UP = "warm-up"  # the step of records that stand for no partition, see warm_up.py
 _FORGOTTEN = (
     DagsterEventType.ASSET_MATERIALIZATION,
     DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
@@ -68,6 +69,18 @@ def on_record(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Sequence[s
     return recorded
 
 
+def made_keys(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[str]:
+    """The sessions of an asset that have a materialization; those of the warm-up have none.
+
+    Raises:
+        PipelineError: the event log is not in SQL.
+    """
+    partition = SqlEventLogStorageTable.c.partition
+    query = _materializations(asset, partition).where(partition.is_not(None)).distinct()
+    with sql_storage(instance).index_connection() as connection:
+        return {row[0] for row in connection.execute(query)}
+
+
 def made_by_run(
     instance: dg.DagsterInstance, run_id: str, assets: Sequence[dg.AssetKey]
 ) -> dict[dg.AssetKey, set[str]]:
@@ -105,6 +118,7 @@ def _materializations(asset: dg.AssetKey, *columns: Any) -> Any:
         db.select(*columns)
         .where(log.c.asset_key == asset.to_string())
         .where(log.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
+        .where(db.or_(log.c.step_key.is_(None), log.c.step_key != WARM_UP))
     )
 
 
@@ -157,6 +171,7 @@ def put_on_record(
     instance: dg.DagsterInstance,
     asset: dg.AssetKey,
     partitions: Mapping[str, PartitionInfo],
+    reads: Callable[[str], str],
 ) -> None:
     """Report a materialization of each partition, at the time at which its file was written.
 
@@ -165,13 +180,14 @@ def put_on_record(
         instance: the record.
         asset: whose partitions they are.
         partitions: the footer of each, by session.
+        reads: what the partition of a session is made from, in words.
     """
     events = []
     for key, info in partitions.items():
         materialization = dg.AssetMaterialization(
             asset_key=asset,
             partition=key,
-            metadata=partition_metadata(key, info),
+            metadata=_metadata(key, info, reads(key) if info.provenance.inputs else ""),
             tags={CODE_VERSION_TAG: info.provenance.code_version},
         )
         event = DagsterEvent(
@@ -189,9 +205,10 @@ def put_on_record(
         instance.event_log_storage.store_event_batch(events)
 
 
-def partition_metadata(key: str, info: PartitionInfo) -> dict[str, Any]:
+def _metadata(key: str, info: PartitionInfo, reads: str) -> dict[str, Any]:
     """Metadata of a recorded partition, from the footer of its file."""
     return {
+        **({"reads": reads} if reads else {}),
         "dagster/row_count": info.rows,
         "session": key,
         "status": info.provenance.status,

@@ -81,7 +81,12 @@ class Renaming:
         return renamed
 
 
-def copy_record(market: Market, old: dg.DagsterInstance, new: dg.DagsterInstance) -> int:
+def copy_record(
+    market: Market,
+    old: dg.DagsterInstance,
+    new: dg.DagsterInstance,
+    begin: Callable[[dg.DagsterInstance], None],
+) -> int:
     """Copy runs, events, checks and backfills of a market.
 
     Args:
@@ -89,6 +94,7 @@ def copy_record(market: Market, old: dg.DagsterInstance, new: dg.DagsterInstance
         old: the record of its own home.
         new: the record of all markets; what it holds of this market is taken for a copy that was
             cut off, and is replaced.
+        begin: puts on record what comes before all that is copied.
 
     Returns:
         The number of runs.
@@ -108,6 +114,7 @@ def copy_record(market: Market, old: dg.DagsterInstance, new: dg.DagsterInstance
             f"what is in the warehouse"
         )
     forget_market(market, new)
+    begin(new)
     with _runs_of(old).connect() as source, _runs_of(new).connect() as target:
         known = {row[0] for row in target.execute(db.select(SnapshotsTable.c.snapshot_id))}
         for row in _rows(source, SnapshotsTable):
@@ -155,7 +162,10 @@ def _copy_index(
             target.execute(db.insert(AssetCheckExecutionsTable), [values])
         for row in _rows(source, AssetKeyTable):
             # Dagster counts the partitions anew.
-            target.execute(db.insert(AssetKeyTable), [{**rename(row), "cached_status_data": None}])
+            values = {**rename(row), "cached_status_data": None}
+            known = AssetKeyTable.c.asset_key == values["asset_key"]
+            target.execute(db.delete(AssetKeyTable).where(known))
+            target.execute(db.insert(AssetKeyTable), [values])
 
 
 def _rename_in_place(

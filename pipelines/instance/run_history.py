@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
+from pipelines.instance.materializations import made_keys
 from pipelines.instance.names import is_backfill_of, is_run_of
 from pipelines.instance.orphaned_runs import LIVE, is_orphan
 
@@ -288,8 +289,10 @@ def work_in_progress(
 
 
 def materialized_keys(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey]) -> set[str]:
-    """Sessions for which every one of the assets is materialized."""
-    sets = [set(instance.get_materialized_partitions(key)) for key in assets]
+    """Sessions for which every one of the assets is materialized; those of the warm-up are not."""
+    sets = [
+        set(instance.get_materialized_partitions(key)) & made_keys(instance, key) for key in assets
+    ]
     return set.intersection(*sets) if sets else set()
 
 

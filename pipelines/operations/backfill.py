@@ -34,6 +34,7 @@ from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.console import LiveProgress
 from pipelines.operations.runs import Runs, keys_by_stage, waiting_line
+from pipelines.operations.warm_up import mark_warm_up
 from pipelines.staleness.causes import Cause, why_not_current
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
@@ -92,6 +93,7 @@ def run_backfill(
     with dagster_instance(market) as instance:
         # Runs of processes that are gone would count as work in progress.
         sweep(market, instance, console)
+        mark_warm_up(market, stages, instance)
         served = None if republish else Served(market, stages, instance)
         sessions_by_asset = {
             stage.name: stage.due(sessions) for stage in selection if stage.is_compared

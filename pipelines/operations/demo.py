@@ -28,6 +28,7 @@ from pipelines.market.stage import Stage
 from pipelines.operations.console import LiveProgress, results_table
 from pipelines.operations.fresh import complete_deletion, empty_market
 from pipelines.operations.runs import Runs, waiting_line
+from pipelines.operations.warm_up import mark_warm_up
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
 from pipelines.staleness.survey import Work, pending
 
@@ -62,6 +63,7 @@ def run_demo(
     )
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
+        mark_warm_up(market, stages_of(market), instance)
         _run_stages(market, instance, console, everything)
     _show_results(market, console, time.monotonic() - began)
 

@@ -16,7 +16,9 @@ import dagster as dg
 from pipelines.errors import name_sessions
 from pipelines.instance.materializations import forget, put_on_record
 from pipelines.instance.names import asset_key
+from pipelines.instance.run_history import materialized_keys
 from pipelines.market.market import Market
+from pipelines.market.reads import stored_reads
 from pipelines.market.stage import WHOLE, Stage
 from pipelines.staleness.data_versions import StoredVersions
 
@@ -59,12 +61,13 @@ def sync_record(market: Market, stages: Sequence[Stage], instance: dg.DagsterIns
             continue
         keys = [key for key in market.sessions.keys if key in table.stored]
         table.load(keys)
-        known = instance.get_materialized_partitions(asset)
+        known = materialized_keys(instance, [asset])
         new = [key for key in keys if key not in known and table.info(key) is not None]
         # A file without identity may be the one that was served: an upgrade decides.
         lost_keys = {key for key in table.damaged if not now.is_unsigned(stage, key)}
         gone = sorted(key for key in known if key not in table.stored or key in lost_keys)
-        put_on_record(market.warehouse.store, instance, asset, table.infos(new))
+        reads = stored_reads(stage, lambda name: now.table(name).stored)
+        put_on_record(market.warehouse.store, instance, asset, table.infos(new), reads)
         forget(instance, asset, gone)
         for into, found in ((recorded, new), (forgotten, gone), (damaged, sorted(table.damaged))):
             if found:

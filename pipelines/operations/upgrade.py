@@ -32,6 +32,7 @@ from pipelines.instance.names import asset_key
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.instance.progress import progress
 from pipelines.market.market import Market
+from pipelines.market.reads import stored_reads
 from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.console import LiveProgress
 from pipelines.staleness.data_versions import StoredVersions
@@ -199,7 +200,8 @@ def _keep_served(market: Market, stages: Sequence[Stage], instance: dg.DagsterIn
         keys = store.partitions(stage.name)
         asset = asset_key(market, stage.name)
         unrecorded = sorted(set(keys) - on_record(instance, asset, keys))
-        put_on_record(store, instance, asset, now.table(stage.name).infos(unrecorded))
+        reads = stored_reads(stage, lambda name: now.table(name).stored)
+        put_on_record(store, instance, asset, now.table(stage.name).infos(unrecorded), reads)
 
 
 def _sign_stage(

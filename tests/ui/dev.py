@@ -30,7 +30,6 @@ T = TypeVar("T")
 ASKED_FOR = bool(os.environ.get("RNN_UI_TESTS"))
 NOT_ASKED_FOR = "minutes at the daemon's pace; RNN_UI_TESTS=1 runs it"
 POLL_SECONDS = 0.25
-MARKET = "sample"  # the market whose pages are asked for
 PATIENCE = 300.0  # seconds: for a loaded machine of two cores; a quiet one never comes near
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 BACKFILL_TAG = "dagster/backfill"
@@ -54,13 +53,17 @@ class Made:
 
 
 class Dev:
-    """A running webserver and daemon over one market.
+    """A running webserver and daemon over a data folder.
 
     Attributes:
         url: of the UI.
+        market: whose pages are asked for.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: int, log: Path, market: str = "sample"
+    ) -> None:
+        self.market = market
         self.url = f"http://127.0.0.1:{port}"
         self._port = port
         self._process = process
@@ -116,16 +119,20 @@ class Dev:
             "repositoryName": location["repositories"][0]["name"],
         }
 
+    def locations(self) -> dict[str, Any]:
+        """The code locations by name."""
+        return {e["name"]: e for e in self.ask(questions.LOCATIONS)["locationEntries"]}
+
     def _loaded(self) -> Any:
         try:
             entries = self.ask(questions.LOCATIONS)["locationEntries"]
         except (OSError, http.client.HTTPException, ValueError):
             return None  # not listening yet
-        own = [entry for entry in entries if entry["name"] == MARKET]
+        own = [entry for entry in entries if entry["name"] == self.market]
         return own[0] if own and own[0]["loadStatus"] == "LOADED" else None
 
-    def _asset(self, name: str) -> dict[str, list[str]]:
-        return {"path": [MARKET, name]}
+    def _asset(self, name: str, market: str | None = None) -> dict[str, list[str]]:
+        return {"path": [market or self.market, name]}
 
     def backfill(self, assets: Sequence[str], keys: Sequence[str], job: str | None = None) -> str:
         """Press `Launch backfill` for assets and sessions; returns the backfill's id.
@@ -142,7 +149,7 @@ class Dev:
             "fromFailure": False,
         }
         if job is not None:
-            set_name = f"{MARKET}_{job}_partition_set"
+            set_name = f"{self.market}_{job}_partition_set"
             params["selector"] = {
                 "partitionSetName": set_name,
                 "repositorySelector": self._repository,
@@ -153,7 +160,7 @@ class Dev:
 
     def launch(self, job: str) -> str:
         """Press `Launch run` of a job without partitions; returns the run's id."""
-        selector = {**self._repository, "pipelineName": f"{MARKET}_{job}"}
+        selector = {**self._repository, "pipelineName": f"{self.market}_{job}"}
         answer = self.ask(
             questions.LAUNCH_JOB,
             params={"selector": selector, "runConfigData": "{}", "mode": "default"},
@@ -222,9 +229,12 @@ class Dev:
 
         assert self.until(status, f"end of backfill {backfill}") == "COMPLETED_SUCCESS"
 
-    def made(self, asset: str, partitions: Sequence[str] | None = None) -> list[Made]:
+    def made(
+        self, asset: str, partitions: Sequence[str] | None = None, market: str | None = None
+    ) -> list[Made]:
         """The materializations of an asset, the newest first."""
-        answer = self.ask(questions.MADE, asset=self._asset(asset), partitions=partitions)
+        key = self._asset(asset, market)
+        answer = self.ask(questions.MADE, asset=key, partitions=partitions)
         if answer["__typename"] == "AssetNotFoundError":
             return []
         return [
@@ -244,15 +254,19 @@ class Dev:
 
 
 @contextlib.contextmanager
-def running(config: Path, environment: Mapping[str, str], log: Path) -> Iterator[Dev]:
-    """`rnn-pipelines ui` over a market, until the block ends; nothing of it outlives the block.
+def running(
+    folder: Path, environment: Mapping[str, str], log: Path, market: str = "sample"
+) -> Iterator[Dev]:
+    """`rnn-pipelines ui` over all markets, until the block ends; nothing of it outlives the block.
 
-    It is started beside the YAML, as by a person who has installed the package and has no checkout.
+    It is started beside the YAMLs, as by a person who has installed the package and has no
+    checkout.
 
     Args:
-        config: the market's YAML.
-        environment: of the process.
+        folder: where the YAMLs lie.
+        environment: of the process, with the data folder.
         log: where its output goes.
+        market: whose pages are asked for.
 
     Raises:
         AssertionError: a process of it was left after it had been asked to end.
@@ -260,18 +274,18 @@ def running(config: Path, environment: Mapping[str, str], log: Path) -> Iterator
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [*CLI, "ui", "--config", str(config), "--port", str(port)]
+    command = [*CLI, "ui", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            cwd=config.parent,  # no project far and wide
+            cwd=folder,  # no project far and wide
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    dev = Dev(process, port, log)
+    dev = Dev(process, port, log, market)
     left: list[int] = []
     try:
         dev.wait_until_loaded()

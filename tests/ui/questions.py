@@ -91,7 +91,7 @@ LOCATIONS = """
         locationOrLoadError {
           __typename
           ... on RepositoryLocation { name repositories { name } }
-          ... on PythonError { message }
+          ... on PythonError { message causes { message } }
         }
       }
     }

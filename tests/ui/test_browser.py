@@ -45,7 +45,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
 def dev(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """The UI over it."""
     log = tmp_path_factory.mktemp("log") / "dev.log"
-    with running(sandbox.config, sandbox.environment, log) as dev:
+    with running(sandbox.config.parent, sandbox.environment, log) as dev:
         yield dev
 
 
@@ -76,13 +76,12 @@ def test_the_lineage_of_a_report_shows_every_asset_that_it_is_made_from(browser,
 
 
 def test_the_partitions_of_a_model(browser, sandbox):
-    keys, first = sandbox.market.sessions.keys, sandbox.market.plan.first_trained
-    made = sum(key >= first for key in keys)
+    keys = sandbox.market.sessions.keys
     browser.open(
         "/assets/sample/lstm_model?view=partitions",
         f"{len(keys)} Partitions Selected",
-        f"Materialized ({made})",
-        f"Missing ({len(keys) - made})",
+        f"Materialized ({len(keys)})",  # before the first trained one there is a warm-up
+        "Missing (0)",
         "Failed (0)",
     )
     browser.save("partitions")
