@@ -16,6 +16,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import dagster as dg
 import pyarrow as pa
@@ -35,6 +36,7 @@ from pipelines.market.market import Market
 from pipelines.market.reads import stored_reads
 from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.console import LiveProgress
+from pipelines.operations.warm_up import mark_warm_up
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.places import Place, Places, bundles_of, places_of
 from pipelines.staleness.status_report import status_report
@@ -91,7 +93,7 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
     # A report is made again by the next command; nothing quotes it, so it needs no identity.
     stages = tuple(stage for stage in stages_of(market) if stage.kind is not Kind.REPORT)
     upgraded = Upgraded()
-    for line in bring_over(market):
+    for line in bring_over(market, partial(mark_warm_up, market, stages_of(market))):
         console.print(line, soft_wrap=True, highlight=False)
     with _at_work(market), dagster_instance(market) as instance:
         sweep(market, instance, console)

@@ -208,7 +208,7 @@ def test_keys_that_two_owners_set_differently_stop_the_move(market):
 def test_keys_of_two_owners_that_agree_are_put_together(market):
     second = second_of(market, RETRIES)
     path = second.paths.earlier_dagster / "dagster.yaml"
-    text = path.read_text().replace("max_concurrent_runs: 1", "max_concurrent_runs: 3")
+    text = path.read_text().replace("max_concurrent_runs: 2", "max_concurrent_runs: 3")
     path.write_text(text + "code_servers: {local_startup_timeout: 99}\n")
     bring_over(second)
     keys = yaml.safe_load((market.paths.dagster / "dagster.yaml").read_text())

@@ -13,6 +13,7 @@ from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
+from pipelines.instance.materializations import made_keys
 from pipelines.operations.backfill import selected_assets
 from pipelines.operations.demo import run_demo
 from pipelines.operations.runs import RunFailedError
@@ -284,6 +285,6 @@ def test_a_killed_backfill_goes_on_where_it_was(unbroken, tmp_path, monkeypatch,
     assert {p: s for p, s in after.items() if p in before} == before, "nothing was made twice"
     assert partition_bytes(market) == unbroken
     with dagster_instance(market) as instance:
-        done = instance.get_materialized_partitions(key_of("krnn_evaluation"))
+        done = made_keys(instance, key_of("krnn_evaluation"))
     assert done == {key for key in market.sessions.keys if key >= market.plan.first_trained}
     assert backfill(market, **WHOLE)[0] is None

@@ -16,6 +16,7 @@ from rich.console import Console
 from pipelines.build import build_definitions
 from pipelines.cli.arguments import day
 from pipelines.cli.main import main
+from pipelines.instance.materializations import made_keys
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner, sweep_orphans
 from pipelines.operations.demo import run_demo
 from tests.pipelines.conftest import (
@@ -68,10 +69,10 @@ def test_the_demo_runs_once_and_then_says_what_is_there(tmp_path, monkeypatch):
     sessions = market.sessions
     with dg.DagsterInstance.from_config(str(market.paths.dagster)) as instance:
         for asset in DATA_ASSETS:
-            done = instance.get_materialized_partitions(key_of(asset))
+            done = made_keys(instance, key_of(asset))
             assert done == set(sessions.keys), asset
         for asset in model_assets(market):
-            done = instance.get_materialized_partitions(key_of(asset))
+            done = made_keys(instance, key_of(asset))
             assert done == {k for k in sessions.keys if k >= market.plan.first_trained}, asset
         record = instance.fetch_materializations(
             dg.AssetRecordsFilter(
@@ -148,7 +149,7 @@ def test_backfill_snaps_to_sessions_and_signal_prints_scores(finished, tiny_yaml
     market = make_market(root)
     assert partition_bytes(market) == before
     with dg.DagsterInstance.from_config(str(market.paths.dagster)) as instance:
-        done = instance.get_materialized_partitions(key_of("gru_evaluation"))
+        done = made_keys(instance, key_of("gru_evaluation"))
         assert done == {"2020-05-11", "2020-05-12"}
     capsys.readouterr()
     assert main(["signal", "--config", str(tiny_yaml)]) == 0
@@ -246,7 +247,7 @@ def test_an_interrupted_demo_records_what_it_wrote(tmp_path, monkeypatch, at):
     assert b"RunFailedError" not in errors
     market = market_of(root, "gru", SHORT)
     with dg.DagsterInstance.from_config(str(market.paths.dagster)) as instance:
-        assert instance.get_materialized_partitions(key_of("ohlcv"))
+        assert made_keys(instance, key_of("ohlcv"))
         assert not instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
 
 
