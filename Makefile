@@ -1,6 +1,6 @@
 # make install   .venv with everything for development, and nothing else (EXTRAS=dev,browser)
 # make demo      the main job on the sample market (CONFIG=name or file; FRESH=1 starts over)
-# make ui        the Dagster UI over the same record, on http://127.0.0.1:3000 (PORT=…)
+# make ui        the Dagster UI of all markets, on http://127.0.0.1:3000 (PORT=…, CONFIG=… for one)
 # make test      the tests
 # make test-browser  the UI: a real webserver and daemon, and its pages in Chromium
 #                    (apt-get install chromium chromium-driver)
@@ -32,7 +32,7 @@ demo: install
 	@$(BIN)/rnn-pipelines demo --config $(CONFIG) $(if $(FRESH),--fresh)
 
 ui: install
-	@$(BIN)/rnn-pipelines ui --config $(CONFIG) --port $(PORT)
+	@$(BIN)/rnn-pipelines ui $(if $(findstring command,$(origin CONFIG)),--config $(CONFIG)) --port $(PORT)
 
 test: install
 	$(BIN)/pytest $(ARGS)

@@ -69,7 +69,7 @@ def main() -> None:
     args = parser.parse_args()
     compile_kernels()
     with tempfile.TemporaryDirectory() as folder:
-        market = simulated_market(args.instruments, Path(folder))
+        market = simulated_market(args.instruments, Path(folder) / "market")
         defs, keys = build_definitions(market), market.sessions.keys[: args.sessions]
         with dagster_instance(market) as instance:
             for asset in ASSETS:

@@ -14,8 +14,8 @@ and a year whose LSTM is an ensemble. Other shipped markets can be named. Then
 
 1. every file of the warehouse and of the model bundles is compared byte by byte (unfinished
    trainings, `.checkpoints`, are left out);
-2. NEW's `status` looks at a copy of OLD's state and must find everything current, after `upgrade`
-   where it asks for that.
+2. NEW's `status` looks at a copy of OLD's state and must find everything current, after `sync` and
+   `upgrade` where it asks for them.
 
 The exit status is 0 if both hold for every market, otherwise 1. With --footers-may-differ Parquet
 files need only have the same schema, rows, provenance and digest, and what says only where a file
@@ -300,10 +300,13 @@ def stays_current(old: Revision, new: Revision, market: str, config: str) -> boo
     words = ["status", "--config", config]
     ever = ["--start", "1900-01-01", "--end", "2999-12-31"]
     reports = ["backfill", *ever, "--select", "signal_report,portfolio_report"]
-    status, seconds = run(new, words, copied, log)
-    if status == 1 and "rnn-pipelines upgrade" in log.read_text(encoding="utf-8", errors="replace"):
-        _, more = run(new, ["upgrade", "--config", config], copied, log)
+    seconds = 0.0
+    for command in ("sync", "upgrade"):
+        _, more = run(new, words, copied, log)
         seconds += more
+        if f"rnn-pipelines {command}" in log.read_text(encoding="utf-8", errors="replace"):
+            _, more = run(new, [command, "--config", config], copied, log)
+            seconds += more
     run(new, [*reports, "--config", config], copied, new.folder / f"{market}.reports.log")
     status, again = run(new, words, copied, log)
     seconds += again

@@ -25,6 +25,7 @@ import yaml
 from pipelines.build import build_definitions
 from pipelines.config.loader import CONFIGS, parse_config
 from pipelines.instance.home import dagster_instance
+from pipelines.instance.names import DAILY, own_name
 from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
 from rnn_core.warm import warm
@@ -44,7 +45,7 @@ def market_of(instruments: int, epochs: int, root: Path) -> Market:
 def seconds_of(instance: dg.DagsterInstance, run_id: str) -> dict[str, float]:
     """Seconds inside each step of a run."""
     return {
-        step.step_key: step.end_time - step.start_time
+        step.step_key.rpartition("__")[2]: step.end_time - step.start_time
         for step in instance.get_run_step_stats(run_id)
         if step.start_time is not None and step.end_time is not None
     }
@@ -67,11 +68,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     warm()
     with tempfile.TemporaryDirectory() as folder:
-        market = market_of(args.instruments, args.epochs, Path(folder))
+        market = market_of(args.instruments, args.epochs, Path(folder) / "market")
         keys = market.sessions.keys
         trained = market.sessions.position(str(market.config.training.first_trained))
         defs = build_definitions(market)
-        daily = defs.resolve_job_def("daily")
+        daily = defs.resolve_job_def(own_name(market, DAILY))
         with dagster_instance(market) as instance:
             before = keys[0], keys[trained - 1]
             run_assets(defs, instance, DATA, before)

@@ -50,7 +50,7 @@ def files(path: Path) -> None:
     raw = yaml.safe_load((CONFIGS / "us_files.yaml").read_text())
     raw["market"]["source"]["path"] = str(path)
     with tempfile.TemporaryDirectory() as folder:
-        market = Market(parse_config(raw), root=Path(folder))
+        market = Market(parse_config(raw), root=Path(folder) / "market")
         keys = market.sessions.keys
         with timed("fetch of all sessions"):
             rows = len(fetch_bars(market.source, keys))

@@ -12,6 +12,7 @@ from pipelines.assets.partitions import partitions_definition
 from pipelines.assets.stages import stages as stages_of
 from pipelines.automation.schedule import daily_retraining
 from pipelines.automation.sensors import failed_runs, new_files, reports_after_daily
+from pipelines.instance.names import DAILY, MARKET_TAG, REFIT, REPORTS, asset_key, own_name
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.up_to_date_check import up_to_date_check
@@ -27,17 +28,20 @@ def build_definitions(market: Market, stages: Sequence[Stage] | None = None) -> 
     stages = stages_of(market) if stages is None else stages
     days = partitions_definition(market.sessions, closed=market.config.market.end is not None)
     daily = _job(
-        "daily",
+        market,
+        DAILY,
         [stage for stage in stages if stage.tables],
         "Every partitioned asset of one session, in one process.",
     )
     reports = _job(
-        "reports",
+        market,
+        REPORTS,
         [stage for stage in stages if stage.kind is Kind.REPORT],
         "Every report, over everything evaluated so far.",
     )
     refit = _job(
-        "refit",
+        market,
+        REFIT,
         [stage for stage in stages if stage.kind is Kind.FITTED],
         "Fit the processors again on the configured window. The datasets and models made with "
         "another state are refused until they are made again.",
@@ -59,11 +63,12 @@ def build_definitions(market: Market, stages: Sequence[Stage] | None = None) -> 
     )
 
 
-def _job(name: str, stages: Sequence[Stage], description: str) -> Any:
+def _job(market: Market, name: str, stages: Sequence[Stage], description: str) -> Any:
     """A job that makes some stages in one process; Dagster has no public name for its type."""
     return dg.define_asset_job(
-        name,
-        selection=dg.AssetSelection.assets(*(stage.name for stage in stages)),
+        own_name(market, name),
+        selection=dg.AssetSelection.assets(*(asset_key(market, stage.name) for stage in stages)),
+        tags={MARKET_TAG: market.config.name},
         description=description,
         executor_def=EXECUTOR,
     )

@@ -29,11 +29,13 @@ from pipelines.assets.run import Results, Run
 from pipelines.errors import BarsNotArrivedError, PipelineError, SourceError, name_sessions
 from pipelines.instance.locks import writer_lock
 from pipelines.instance.materializations import forget, made_by_run
+from pipelines.instance.names import MARKET_TAG, asset_key
 from pipelines.instance.orphaned_runs import ONE_PROCESS, claim_run
 from pipelines.instance.progress import progress
 from pipelines.instance.run_history import WAITING
 from pipelines.instance.waiting import is_last_wait, note_waiting
 from pipelines.market.market import Market
+from pipelines.market.reads import look_back_sentence
 from pipelines.market.stage import WHOLE, Kind, Stage, by_model
 from pipelines.sources.transient import is_transient
 from pipelines.staleness.served import Served
@@ -66,17 +68,23 @@ def asset_of(
     """
 
     @dg.asset(
-        name=stage.name,
+        key=asset_key(market, stage.name),
         group_name=stage.group or str(stage.kind),
         # Dagster maps partitions by identity: stages read their look-back from the warehouse.
-        deps=list(stage.deps),
-        check_specs=[check_spec(c, stage.name) for c in stage.checks if c.severity != "off"],
+        deps=[asset_key(market, name) for name in stage.deps],
+        check_specs=[
+            check_spec(check, asset_key(market, stage.name))
+            for check in stage.checks
+            if check.severity != "off"
+        ],
         partitions_def=days if stage.tables else None,
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=stage.code_version,
-        description=stage.description,
+        # Dagster is told identity mappings, which hide the look-back.
+        description=stage.description + look_back_sentence(stage, market.sessions.keys),
         kinds=set(stage.kinds),
         owners=OWNERS,
+        tags={MARKET_TAG: market.config.name},
         pool=stage.pool,
         freshness_policy=freshness_policy(market) if stage.kind in LATE_KINDS else None,
         metadata={**_schema_metadata(stage), **stage.metadata},
@@ -84,7 +92,7 @@ def asset_of(
     )
     def asset(context: dg.AssetExecutionContext) -> Iterator[Any]:
         asked = check_sessions(context.partition_keys, market.sessions) if stage.tables else ()
-        keys = _made_upstream(context, stage, asked)
+        keys = _made_upstream(context, market, stage, asked)
         results = Results(context, stage, asked)
         served = Served(market, stages, context.instance)
         run = Run(market, stage, keys, context.log, results, served)
@@ -101,7 +109,7 @@ def asset_of(
                     stage.make(run)
                     progress().advance(stage.name, WHOLE)
             if results.head or not asked:
-                handed_over: Sequence[Any] = [results.hand_over(_lineage(stage))]
+                handed_over: Sequence[Any] = [results.hand_over(_lineage(market, stage))]
             else:
                 handed_over = results.check_results(stops=False)
         if stage.tables:
@@ -120,10 +128,11 @@ def asset_of(
 
 
 def _made_upstream(
-    context: dg.AssetExecutionContext, stage: Stage, keys: tuple[str, ...]
+    context: dg.AssetExecutionContext, market: Market, stage: Stage, keys: tuple[str, ...]
 ) -> tuple[str, ...]:
     """The sessions that every stage which this one reads has made, if it is part of the run."""
-    made = made_by_run(context.instance, context.run.run_id, stage.deps) if keys else {}
+    deps = [asset_key(market, name) for name in stage.deps]
+    made = made_by_run(context.instance, context.run.run_id, deps) if keys else {}
     return tuple(takewhile(lambda key: all(key in done for done in made.values()), keys))
 
 
@@ -161,7 +170,7 @@ def _materialize(
 def _stops_waiting(context: dg.AssetExecutionContext, run: Run, key: str | None) -> None:
     """Take the observation off the record that a session waits: it has bars, and they are bad."""
     if key is not None and key not in run.market.warehouse.sessions(run.stage.name):
-        forget(context.instance, run.stage.name, [key], but_of_run=context.run.run_id)
+        forget(context.instance, context.asset_key, [key], but_of_run=context.run.run_id)
 
 
 def _waits(context: dg.AssetExecutionContext, run: Run, error: PipelineError) -> bool:
@@ -173,7 +182,7 @@ def _waits(context: dg.AssetExecutionContext, run: Run, error: PipelineError) ->
     key = error.session
     if not isinstance(error, BarsNotArrivedError) or key is None:
         return False
-    note_waiting(context, run.stage.name, key, str(error))
+    note_waiting(context, key, str(error))
     is_stored = key in run.market.warehouse.sessions(run.stage.name)
     return not is_stored and not is_last_wait(context.run)
 
@@ -256,13 +265,13 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def _lineage(stage: Stage) -> dg.TableColumnLineage | None:
+def _lineage(market: Market, stage: Stage) -> dg.TableColumnLineage | None:
     """The column lineage of a stage in Dagster's type."""
     if stage.lineage is None:
         return None
     return dg.TableColumnLineage(
         {
-            column: [dg.TableColumnDep(dg.AssetKey(ref.table), ref.column) for ref in refs]
+            column: [dg.TableColumnDep(asset_key(market, ref.table), ref.column) for ref in refs]
             for column, refs in stage.lineage.items()
         }
     )

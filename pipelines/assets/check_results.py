@@ -46,7 +46,7 @@ def check_result(check: Check, found: Mapping[str, Finding]) -> dg.AssetCheckRes
 
 
 def unchecked_result(
-    instance: dg.DagsterInstance, asset: str, check: Check, keys: Sequence[str]
+    instance: dg.DagsterInstance, asset: dg.AssetKey, check: Check, keys: Sequence[str]
 ) -> dg.AssetCheckResult:
     """Repeat the newest result of a check in a run that had nothing to check.
 
@@ -80,7 +80,7 @@ def unchecked_result(
     )
 
 
-def check_spec(check: Check, asset: str) -> dg.AssetCheckSpec:
+def check_spec(check: Check, asset: dg.AssetKey) -> dg.AssetCheckSpec:
     """Dagster's spec of a check, blocking if the check's severity is `block`."""
     return dg.AssetCheckSpec(
         check.name,

@@ -39,6 +39,8 @@ from pipelines.instance.materializations import (
     put_on_record,
     recorded_metadata,
 )
+from pipelines.instance.names import asset_key
+from pipelines.market.reads import stored_reads
 from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.causes import why_not_current
 from pipelines.staleness.data_versions import StoredVersions
@@ -136,12 +138,14 @@ def _mend_record(
 ) -> None:
     """Put unrecorded partitions on record, and take predictions without a file off the record."""
     stage = run.stage
-    recorded_keys = on_record(instance, stage.name, run.keys)
+    asset = asset_key(run.market, stage.name)
+    recorded_keys = on_record(instance, asset, run.keys)
     infos = now.table(stage.name).infos(sorted(stored - recorded_keys))
-    put_on_record(run.market.warehouse.store, instance, stage.name, infos)
+    reads = stored_reads(stage, lambda name: now.table(name).stored)
+    put_on_record(run.market.warehouse.store, instance, asset, infos, reads)
     if stage.kind is Kind.PREDICTION:
         lost_keys = sorted(recorded_keys - stored - unsigned)
-        forget(instance, stage.name, lost_keys, but_of_run=run.results.run_id)
+        forget(instance, asset, lost_keys, but_of_run=run.results.run_id)
 
 
 def _is_kept(run: Run, key: str, tags: Mapping[str, str], now: StoredVersions) -> bool:
@@ -159,17 +163,20 @@ def _record_kept(
     run: Run, instance: dg.DagsterInstance, now: StoredVersions, keys: Sequence[str]
 ) -> None:
     """Record each kept partition as done, with its earlier figures."""
-    earlier = _newest_metadata(instance, run.stage.name, keys)
+    earlier = _newest_metadata(instance, asset_key(run.market, run.stage.name), keys)
+    reads = stored_reads(run.stage, lambda name: now.table(name).stored)
     for key in keys:
         info = now.table(run.stage.name).info(key)
         assert info is not None  # noqa: S101 - only stored partitions are kept
         figures = earlier.get(key, {})
+        if "reads" not in figures and info.provenance.inputs:
+            run.results.note_reads(key, reads(key))
         is_same = getattr(figures.get("digest"), "value", None) == info.digest[:16]
         run.done(key, info, **({**figures, "kept": True} if is_same else {"kept": True}))
 
 
 def _newest_metadata(
-    instance: dg.DagsterInstance, asset: str, keys: Sequence[str]
+    instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Sequence[str]
 ) -> dict[str, Mapping[str, Any]]:
     """The metadata of each partition's newest materialization."""
     newest: dict[str, Mapping[str, Any]] = {}

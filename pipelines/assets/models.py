@@ -9,6 +9,7 @@ from its last bundle.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -26,8 +27,10 @@ from pipelines.market.input_versions import (
     bundle_in_force,
     bundles_passed_over,
     model_inputs,
+    training_inputs,
 )
 from pipelines.market.market import Market
+from pipelines.market.reads import read_words, reads_of
 from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
@@ -127,6 +130,8 @@ def make_models(run: Run, spec: ModelSpec) -> None:
         # An anchor trains its own bundle; a session in between needs one of the same configuration.
         if plan.trains(key):
             metadata = training_metadata(spec, _train(run, spec, key), run)
+            reads = reads_of(partial(training_inputs, market.dataset_of(spec.name), key))
+            metadata["reads"] = read_words(reads)
         elif not plan.is_pinned(key):
             _require_same_configuration(run, spec, anchor, key)
         # A served pointer stays as it was, though its bundle had to be trained again.

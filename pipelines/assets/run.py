@@ -31,6 +31,7 @@ from pipelines.errors import CheckFailedError
 from pipelines.instance.partition_metadata import add_partition_metadata, end_range_at
 from pipelines.instance.progress import progress
 from pipelines.market.market import Market
+from pipelines.market.reads import AskedVersions, read_words
 from pipelines.market.stage import DataVersions, Finding, Log, Stage
 from pipelines.staleness.served import Served
 from pipelines.warehouse.partition_file import PartitionInfo, Provenance, fingerprint
@@ -52,6 +53,7 @@ class Results:
         self._checks = {check.name: check for check in stage.checks if check.severity != "off"}
         self._findings: dict[str, dict[str, Finding]] = {name: {} for name in self._checks}
         self._metadata: dict[str, dict[str, Any]] = {}
+        self._reads: dict[str, str] = {}
         self._digests: dict[str, str] = {}
         self._published: dict[str, Any] = {}
         self._version: str | None = None
@@ -81,7 +83,7 @@ class Results:
         """Log a failed evaluation of one session, for the UI."""
         self._context.log_event(
             dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(self._stage.name),
+                asset_key=self._context.asset_key,
                 check_name=finding.check,
                 passed=False,
                 severity=severity_of(self._checks[finding.check]),
@@ -91,6 +93,10 @@ class Results:
             )
         )
 
+    def note_reads(self, key: str, reads: str) -> None:
+        """Keep what the partition of a session is made from, in words, for its metadata."""
+        self._reads[key] = reads
+
     def done(self, key: str, info: PartitionInfo, metadata: Mapping[str, Any]) -> None:
         """Keep the metadata of a partition that is in the warehouse, and show progress."""
         self._metadata[key] = {
@@ -98,6 +104,7 @@ class Results:
             "session": key,
             "status": info.provenance.status,
             "digest": info.digest[:16],
+            **({"reads": self._reads[key]} if self._reads.get(key) else {}),
             **shown_figures(metadata),
         }
         self._digests[key] = info.digest
@@ -123,7 +130,7 @@ class Results:
                 continue
             self._context.log_event(
                 dg.AssetMaterialization(
-                    asset_key=self._stage.name, partition=key, metadata=metadata
+                    asset_key=self._context.asset_key, partition=key, metadata=metadata
                 )
             )
 
@@ -137,7 +144,7 @@ class Results:
         metadata = {key: self._metadata[key] for key in self.head}
         if self.head and lineage is not None:
             metadata[self.head[-1]]["dagster/column_lineage"] = lineage
-        add_partition_metadata(self._context, self._stage.name, metadata)
+        add_partition_metadata(self._context, metadata)
         is_whole = len(metadata) == len(self._keys)
         if not is_whole:
             end_range_at(self._context, self._keys[0], self.head[-1])
@@ -157,7 +164,7 @@ class Results:
         return [
             check_result(check if stops else replace(check, severity="warn"), findings)
             if (findings := self._findings[name])
-            else unchecked_result(instance, self._stage.name, check, self._keys)
+            else unchecked_result(instance, self._context.asset_key, check, self._keys)
             for name, check in self._checks.items()
         ]
 
@@ -206,10 +213,12 @@ class Run:
     def provenance(self, key: str, versions: DataVersions, status: str = "ok") -> Provenance:
         """The provenance of a partition that is made from these versions."""
         inputs: dict[str, str] = {}
-        for name, version in self.stage.inputs(key, versions).items():
+        asked = AskedVersions(versions)
+        for name, version in self.stage.inputs(key, asked).items():
             if not isinstance(version, str):
                 raise AssertionError(f"{self.stage.name} {key} is made from {name}: {version}")
             inputs[name] = version
+        self.results.note_reads(key, read_words(asked.reads))
         stage = self.stage
         return Provenance(stage.name, stage.code_version, stage.config_hash, inputs, status)
 

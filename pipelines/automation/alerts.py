@@ -1,9 +1,10 @@
 """Alerts of failed runs: a line in `reports/failures.jsonl`, and a program of yours.
 
-The program is run without a shell, with the failure in its environment: RNN_RUN_ID, RNN_JOB,
-RNN_SESSION (`FIRST..LAST` for a range, empty without sessions), RNN_REASON, RNN_RETRY (what to run
-by hand, and whether the schedule tries again) and RNN_GIVEN_UP (`1` where it does not). A program
-that fails or takes too long is logged and otherwise ignored: an alert never fails a run.
+The program is run without a shell, with the failure in its environment: RNN_MARKET, RNN_RUN_ID,
+RNN_JOB, RNN_SESSION (`FIRST..LAST` for a range, empty without sessions), RNN_REASON, RNN_RETRY
+(what to run by hand, and whether the schedule tries again) and RNN_GIVEN_UP (`1` where it does
+not). A program that fails or takes too long is logged and otherwise ignored: an alert never fails a
+run.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import dagster as dg
 
 from pipelines.automation.next_session import clock, next_attempt
 from pipelines.config.market_file import ScheduleConfig
+from pipelines.instance.names import without_market
 from pipelines.instance.run_history import (
     PARTITION,
     RANGE_END,
@@ -44,6 +46,7 @@ class Failure:
 
     Attributes:
         time: the end of the run, ISO 8601 in UTC.
+        job: its job within the market, as `daily`.
         session: its session, `FIRST..LAST` for a range, empty without sessions.
         attempt: number of failed runs of the session, this one included.
         given_up: True if the schedule leaves the session to people.
@@ -52,6 +55,7 @@ class Failure:
     """
 
     time: str
+    market: str
     run_id: str
     job: str
     session: str
@@ -63,6 +67,7 @@ class Failure:
     def environment(self) -> dict[str, str]:
         """The variables that the program is given."""
         variables = {
+            "RNN_MARKET": self.market,
             "RNN_RUN_ID": self.run_id,
             "RNN_JOB": self.job,
             "RNN_SESSION": self.session,
@@ -106,7 +111,8 @@ def describe(
     return Failure(
         time=end_time.isoformat(timespec="seconds"),
         run_id=run.run_id,
-        job=run.job_name,
+        market=market.config.name,
+        job=without_market(market, run.job_name),
         session=key or "..".join(run.tags[t] for t in (RANGE_START, RANGE_END) if t in run.tags),
         attempt=count,
         given_up=given_up,

@@ -33,6 +33,7 @@ import dagster as dg
 from pipelines.automation.new_models import NOBODY, Newcomers, newcomers
 from pipelines.config.market_file import ScheduleConfig
 from pipelines.errors import PipelineError, name_sessions
+from pipelines.instance.names import DAILY, asset_key
 from pipelines.instance.run_history import (
     WAITING,
     Attempts,
@@ -72,6 +73,7 @@ class Outlook:
         newcomers: the models that were added later than the others.
         calendar: a remark on the end of what the calendar knows; None if it is far.
         command: see `Market.command`.
+        job: the job that makes one session.
     """
 
     newest: str | None
@@ -84,6 +86,7 @@ class Outlook:
     newcomers: Newcomers = NOBODY
     calendar: str | None = None
     command: Callable[[str], str] = "rnn-pipelines {}".format
+    job: str = DAILY
 
     @property
     def ask_for(self) -> str | None:
@@ -117,7 +120,8 @@ class Outlook:
         return (
             f"{failed}; it was the last, and the schedule asks no more{after}. Put right what the "
             f"reason names and run `{self.command(f'backfill --start {key} --end {key}')}`, or "
-            f"launch `daily` of {key} in the UI; the schedule goes on by itself once {key} is done"
+            f"launch `{self.job}` of {key} in the UI; the schedule goes on by itself once {key} is "
+            f"done"
         )
 
 
@@ -146,7 +150,10 @@ def look(
     """
     closed = closed_at(market, closed_by or now)
     due = [key for key in closed if key >= market.plan.first_trained]
-    done = {stage: materialized_keys(instance, [stage.name]) for stage in last_stages(stages)}
+    done = {
+        stage: materialized_keys(instance, [asset_key(market, stage.name)])
+        for stage in last_stages(stages)
+    }
     # A stage without any session on record is a new model: it holds nothing back.
     new_models = newcomers(due, done)
     counted_keys = {stage: keys for stage, keys in done.items() if stage not in new_models.without}
@@ -166,11 +173,12 @@ def look(
         newcomers=new_models,
         calendar=calendar_end(market.config.market, market.sessions, today),
         command=market.command,
+        job=job,
     )
     if not missing:
         return outlook
     # One session at a time, whoever launched the run.
-    busy = work_in_progress(instance, market.sessions.keys)
+    busy = work_in_progress(instance, market, market.sessions.keys)
     if busy is not None:
         return replace(outlook, busy=busy)
     done_keys = set().union(*done.values())
@@ -180,7 +188,9 @@ def look(
     if not missing:
         return outlook
     # A failed session waits for its next attempt, or is given up after the last one.
-    attempts = failed_attempts(instance, job, missing[0], [stage.name for stage in done])
+    attempts = failed_attempts(
+        instance, job, missing[0], [asset_key(market, stage.name) for stage in done]
+    )
     if attempts is None:
         return outlook
     settings = market.config.schedule

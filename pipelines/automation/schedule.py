@@ -23,12 +23,12 @@ from pipelines.assets.materialize import KEEP, SERVED_TAG
 from pipelines.automation.next_session import Outlook, SessionFailedError, look
 from pipelines.config.cron import last_tick
 from pipelines.config.market_file import ScheduleConfig
+from pipelines.instance.names import SCHEDULE, asset_key, own_name
 from pipelines.instance.orphaned_runs import sweep_orphans
 from pipelines.instance.waiting import LAST_TAG
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 
-SCHEDULE = "daily_retraining"
 ATTEMPT_TAG = "rnn/attempt"
 
 
@@ -44,7 +44,7 @@ def daily_retraining(market: Market, stages: Sequence[Stage], job: Any) -> dg.Sc
     every = dt.timedelta(minutes=settings.every_minutes)
 
     @dg.schedule(
-        name=SCHEDULE,
+        name=own_name(market, SCHEDULE),
         job=job,
         cron_schedule=[settings.cron, f"*/{settings.every_minutes} * * * *"],
         execution_timezone=zone,
@@ -130,12 +130,13 @@ def without_newcomers(
         run_key=run.run_key,
         partition_key=run.partition_key,
         tags=run.tags,
-        asset_selection=[dg.AssetKey(stage.name) for stage in kept],
+        asset_selection=[asset_key(market, stage.name) for stage in kept],
     )
 
 
-def schedule_is_on(instance: dg.DagsterInstance, settings: ScheduleConfig) -> bool:
+def schedule_is_on(instance: dg.DagsterInstance, market: Market) -> bool:
     """True if the schedule runs: the switch of the UI decides, else the YAML."""
-    states = instance.all_instigator_state()
-    switch = next((state.status.value for state in states if state.name == SCHEDULE), None)
-    return switch == "RUNNING" if switch in ("RUNNING", "STOPPED") else settings.enabled
+    states, name = instance.all_instigator_state(), own_name(market, SCHEDULE)
+    switch = next((state.status.value for state in states if state.name == name), None)
+    is_set = switch in ("RUNNING", "STOPPED")
+    return switch == "RUNNING" if is_set else market.config.schedule.enabled

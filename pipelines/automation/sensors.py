@@ -20,6 +20,12 @@ from pipelines.automation.alerts import describe, run_program, write_line
 from pipelines.automation.drop_folder import Watch, look_at
 from pipelines.automation.next_session import Outlook, clock, look, wait_after
 from pipelines.automation.schedule import last_cron, request, schedule_is_on, without_newcomers
+from pipelines.instance.names import (
+    FAILURES_SENSOR,
+    FILES_SENSOR,
+    REPORTS_SENSOR,
+    own_name,
+)
 from pipelines.instance.run_history import PARTITION, newest_run, runs_since, work_in_progress
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
@@ -75,7 +81,7 @@ def reports_after_daily(
     settings = market.config.schedule
 
     @dg.sensor(
-        name="reports_after_daily",
+        name=own_name(market, REPORTS_SENSOR),
         job=reports,
         minimum_interval_seconds=_SECONDS,
         default_status=_status(settings.enabled),
@@ -113,11 +119,11 @@ def reports_after_daily(
             due = last.ended + wait_after(settings, count)
             if due > utc_now():
                 return dg.SkipReason(f"{why}; the next is due at {clock(due, zone)}")
-        busy = work_in_progress(instance, market.sessions.keys)
+        busy = work_in_progress(instance, market, market.sessions.keys)
         # More sessions are coming: the reports follow the last of them.
         if busy is not None:
             return dg.SkipReason(f"{busy}: the reports follow it")
-        if schedule_is_on(instance, settings):
+        if schedule_is_on(instance, market):
             outlook = _as_the_schedule_sees_it(market, stages, instance, daily.name, utc_now())
             if outlook.ask_for is not None:
                 return dg.SkipReason(f"{outlook.ask_for} is next: the reports follow it")
@@ -147,7 +153,7 @@ def new_files(market: Market, stages: Sequence[Stage], daily: Any) -> dg.SensorD
         return None
 
     @dg.sensor(
-        name="new_files",
+        name=own_name(market, FILES_SENSOR),
         job=daily,
         minimum_interval_seconds=_SECONDS,
         default_status=_status(settings.enabled),
@@ -179,7 +185,7 @@ def new_files(market: Market, stages: Sequence[Stage], daily: Any) -> dg.SensorD
                 skip_reason=f"{folder} has changed, and {outlook.busy}", cursor=seen_cursor
             )
         # The schedule will ask within moments: a second request would be a second run.
-        if schedule_is_on(context.instance, settings):
+        if schedule_is_on(context.instance, market):
             soon = _as_the_schedule_sees_it(
                 market, stages, context.instance, job, moment + _MOMENTS
             )
@@ -207,13 +213,13 @@ def failed_runs(market: Market, daily: Any) -> dg.SensorDefinition:
     alert = f", and tells {' '.join(alerts.on_failure)}" if alerts.on_failure else ""
 
     @dg.run_failure_sensor(
-        name="failed_runs",
+        name=own_name(market, FAILURES_SENSOR),
         minimum_interval_seconds=_SECONDS,
         default_status=_status(schedule.enabled or bool(alerts.on_failure)),
         description=f"Adds every failed run to {market.paths.reports / 'failures.jsonl'}{alert}.",
     )
     def sensor(context: dg.RunFailureSensorContext) -> None:
-        is_on = schedule_is_on(context.instance, schedule)
+        is_on = schedule_is_on(context.instance, market)
         failure = describe(
             market, context.instance, context.dagster_run, daily.name, schedule_on=is_on
         )

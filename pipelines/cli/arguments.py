@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
     from pipelines.market.market import Market
@@ -16,6 +19,12 @@ Arguments = Mapping[str, Mapping[str, Any]]
 
 CONFIG: Arguments = {
     "--config": {"help": "a YAML, or the name of a shipped one (default: $RNN_CONFIG, sample)"}
+}
+CONFIG_OR_ALL: Arguments = {
+    "--config": {
+        "help": "a YAML, or the name of a shipped one (default: $RNN_CONFIG, else every market of "
+        "the data folder, the sample in an empty one)"
+    }
 }
 
 
@@ -76,7 +85,7 @@ def count(text: str) -> int:
 
 
 def market_of(args: argparse.Namespace, *, read_only: bool = False) -> Market:
-    """The market that `--config` names.
+    """The market that `--config` names; a command that writes keeps the path of its YAML.
 
     Args:
         args: of the command.
@@ -84,9 +93,55 @@ def market_of(args: argparse.Namespace, *, read_only: bool = False) -> Market:
 
     Raises:
         ConfigError: there is no such configuration, or the configuration is wrong.
+        WarehouseError: the market's folder cannot be written.
     """
-    from pipelines.config.loader import ENV_CONFIG, load_config
+    from pipelines.config.loader import DEFAULT_CONFIG, ENV_CONFIG, config_path, load_config
+    from pipelines.instance.market_list import keep_config
     from pipelines.market.market import Market
 
-    named = args.config or os.environ.get(ENV_CONFIG)
-    return Market(load_config(args.config), named=named, read_only=read_only)
+    named = args.config or os.environ.get(ENV_CONFIG) or DEFAULT_CONFIG
+    market = Market(load_config(named), named=named, read_only=read_only)
+    if not read_only:
+        keep_config(market.paths, config_path(named))
+    return market
+
+
+def names_market(args: argparse.Namespace) -> bool:
+    """True if a command names its market, by `--config` or `$RNN_CONFIG`."""
+    from pipelines.config.loader import ENV_CONFIG
+
+    return bool(args.config or os.environ.get(ENV_CONFIG))
+
+
+def for_each_market(args: argparse.Namespace, work: Callable[[argparse.Namespace], int]) -> int:
+    """Do the work of a command for the market that it names, else for all of the data folder.
+
+    An empty data folder stands for the sample. A market that fails does not hold back the others.
+
+    Args:
+        args: of the command.
+        work: takes the arguments with the name of one market, and returns the exit status.
+
+    Returns:
+        1 if one of several markets failed, else the highest status.
+
+    Raises:
+        PipelineError: the market that is named failed.
+    """
+    from pipelines.config.loader import DEFAULT_CONFIG
+    from pipelines.instance.market_list import markets_of, unknown_config
+    from pipelines.market.paths import data_root
+
+    if names_market(args):
+        return work(args)
+    markets = markets_of(data_root())
+    statuses = []
+    for name, config in markets.items() or [("", DEFAULT_CONFIG)]:
+        try:
+            if config is None:
+                raise PipelineError(f"its YAML is not known; {unknown_config(name)}")
+            statuses.append(work(argparse.Namespace(**{**vars(args), "config": config})))
+        except PipelineError as error:
+            print(f"error: {name}: {error}" if name else f"error: {error}", file=sys.stderr)
+            statuses.append(1)
+    return 1 if 1 in statuses else max(statuses)

@@ -10,7 +10,13 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from pipelines.cli.arguments import CONFIG, Arguments, market_of
+from pipelines.cli.arguments import (
+    CONFIG_OR_ALL,
+    Arguments,
+    for_each_market,
+    market_of,
+    names_market,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,12 +26,15 @@ if TYPE_CHECKING:
 
 STALE = 3
 ARGUMENTS: Arguments = {
-    "--json": {"action": "store_true", "help": "as JSON"},
+    "--json": {
+        "action": "store_true",
+        "help": "as JSON: one object of a market that is named, else a list",
+    },
     "--check-source": {
         "action": "store_true",
         "help": "ask the source for the bars of every session and name those that it restated",
     },
-    **CONFIG,
+    **CONFIG_OR_ALL,
 }
 
 
@@ -36,17 +45,26 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.operations.console import make_console
     from pipelines.staleness.status_report import status_report
 
-    market = market_of(args, read_only=True)
-    with reading_instance(market) as instance:
-        report = status_report(market, stages(market), instance, check_source=args.check_source)
+    reports: list[StatusReport] = []
+
+    def one(args: argparse.Namespace) -> int:
+        market = market_of(args, read_only=True)
+        with reading_instance(market) as instance:
+            report = status_report(market, stages(market), instance, check_source=args.check_source)
+        reports.append(report)
+        if not args.json:
+            console = make_console()
+            console.print(status_table(report))
+            for line in status_lines(market, report):
+                console.print(line, soft_wrap=True, highlight=False)
+        return 0 if report.is_current else STALE
+
+    status = for_each_market(args, one)
     if args.json:
-        sys.stdout.write(json.dumps(report.to_dict(), indent=2) + "\n")
-    else:
-        console = make_console()
-        console.print(status_table(report))
-        for line in status_lines(market, report):
-            console.print(line, soft_wrap=True, highlight=False)
-    return 0 if report.is_current else STALE
+        values = [report.to_dict() for report in reports]
+        whole = values[0] if names_market(args) else values
+        sys.stdout.write(json.dumps(whole, indent=2) + "\n")
+    return status
 
 
 def status_table(report: StatusReport) -> Table:

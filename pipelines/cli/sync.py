@@ -1,25 +1,39 @@
-"""`rnn-pipelines sync`: bring Dagster's record in step with what is in the warehouse."""
+"""`rnn-pipelines sync`: bring Dagster's record in step with what is in the warehouse.
+
+The record of a release that gave every market a home of its own is brought over first.
+"""
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
-from pipelines.cli.arguments import CONFIG, Arguments, market_of
+from pipelines.cli.arguments import CONFIG_OR_ALL, Arguments, for_each_market, market_of
 
-ARGUMENTS: Arguments = CONFIG
+ARGUMENTS: Arguments = CONFIG_OR_ALL
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    return for_each_market(args, _sync)
+
+
+def _sync(args: argparse.Namespace) -> int:
+    """Bring the record of one market in step."""
     from pipelines.assets.stages import stages
+    from pipelines.instance.earlier_home import bring_over
     from pipelines.instance.home import complete_home, dagster_instance
     from pipelines.operations.console import make_console
     from pipelines.operations.sync import sync_lines, sync_record
+    from pipelines.operations.warm_up import mark_warm_up
 
     market, console = market_of(args), make_console()
-    lines = complete_home(market)
+    table = stages(market)
+    begin = partial(mark_warm_up, market, table)
+    lines = [*bring_over(market, begin), *complete_home(market.paths.dagster)]
     with dagster_instance(market) as instance:
-        synced = sync_record(market, stages(market), instance)
+        begin(instance)
+        synced = sync_record(market, table, instance)
     for line in [*lines, *sync_lines(synced)]:
-        console.print(line, soft_wrap=True, highlight=False)
+        console.print(f"{market.config.name}: {line}", soft_wrap=True, highlight=False)
     return 0

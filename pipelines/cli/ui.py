@@ -1,4 +1,7 @@
-"""`rnn-pipelines ui`: open the Dagster UI over a market's record, with its schedule's daemon."""
+"""`rnn-pipelines ui`: open the Dagster UI over the markets of the data folder, with the daemon.
+
+It shows every market of the folder, or those that are named. Each is a code location of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,38 +10,80 @@ import os
 import sys
 from pathlib import Path
 
-from pipelines.cli.arguments import CONFIG, Arguments, market_of
+from pipelines.cli.arguments import Arguments
 from pipelines.errors import PipelineError
 
 ARGUMENTS: Arguments = {
+    "markets": {"nargs": "*", "metavar": "MARKET", "help": "names of markets, or their YAMLs"},
     "--port": {"type": int, "default": 3000, "help": "of the webserver (default: 3000)"},
-    **CONFIG,
+    "--config": {"help": "one market, as a YAML or the name of a shipped one"},
 }
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from pipelines.config.loader import ENV_CONFIG, config_path
-    from pipelines.instance.home import complete_home, dagster_instance, prepare_workspace
+    from pipelines.instance.home import complete_home, open_home, prepare_workspace
     from pipelines.instance.orphaned_runs import sweep_orphans
     from pipelines.instance.ui_lock import HOST, claim_ui, require_port
     from pipelines.instance.ui_process import supervise
+    from pipelines.market.paths import dagster_home, data_root
     from pipelines.operations.console import make_console
 
-    path, market = config_path(args.config), market_of(args)
+    console = make_console()
     program = Path(sys.executable).with_name("dg")
     if not program.is_file():
         raise PipelineError("the UI needs the extra `ui`: pip install 'rnn-signal-factory[ui]'")
+    markets, notes = _markets([*args.markets, *([args.config] if args.config else [])])
     require_port(args.port)
-    with claim_ui(market, args.port) as claim:
-        for line in complete_home(market):
-            make_console().print(line, soft_wrap=True, highlight=False)
-        with dagster_instance(market) as instance:
+    home = dagster_home(data_root())
+    with claim_ui(home, args.port) as claim:
+        for line in [*notes, *complete_home(home)]:
+            console.print(line, soft_wrap=True, highlight=False)
+        with open_home(home) as instance:
             sweep_orphans(instance)
-        os.environ[ENV_CONFIG] = str(path.absolute())
-        files = [word for file in prepare_workspace(market) for word in ("--workspace", str(file))]
+        files = [w for file in prepare_workspace(home, markets) for w in ("--workspace", str(file))]
         return supervise(
             [str(program), "dev", *files, "--host", HOST, "--port", str(args.port)],
             claim,
             output=None if sys.stdout.isatty() else sys.stdout,
         )
+
+
+def _markets(words: list[str]) -> tuple[list[str], list[str]]:
+    """The names of the markets to show, and lines on those that are not as they should be.
+
+    Args:
+        words: names of markets of the data folder, or YAMLs. Without any it is every market of the
+            folder, with that of `$RNN_CONFIG`; in an empty folder the sample.
+
+    Raises:
+        PipelineError: a word is neither, or a YAML that is not known yet is wrong.
+    """
+    from pipelines.cli.arguments import market_of
+    from pipelines.config.loader import DEFAULT_CONFIG, ENV_CONFIG
+    from pipelines.instance.market_list import markets_of, unknown_config
+    from pipelines.market.paths import Paths, data_root
+
+    data = data_root()
+    markets = markets_of(data)
+    by_config = {config: name for name, config in markets.items() if config}
+    environment = os.environ.get(ENV_CONFIG)
+    names = []
+    for word in words or ([environment] if environment else [] if markets else [DEFAULT_CONFIG]):
+        # The YAML of a known market is not read: the UI shows what is wrong with it.
+        name = word if word in markets else by_config.get(str(Path(word).absolute()))
+        names.append(name or market_of(argparse.Namespace(config=word)).config.name)
+    markets = markets_of(data)
+    chosen = dict.fromkeys(names if words else markets)
+    notes = [
+        f"{name} is not shown: its YAML is not known; {unknown_config(name)}"
+        for name in chosen
+        if not markets[name]
+    ]
+    notes += [
+        f"{name} is shown as an error: its record is in a home of its own of an earlier release; "
+        f"`rnn-pipelines sync` brings it over"
+        for name in chosen
+        if Paths(data / name).earlier_dagster.is_dir()
+    ]
+    return [name for name in chosen if markets[name]], notes

@@ -195,10 +195,10 @@ class AlertsConfig(Section):
 
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 RESERVED = frozenset(
-    {"reports", "con", "prn", "aux", "nul"}
+    {"reports", "dagster", "con", "prn", "aux", "nul"}
     | {f"{device}{number}" for device in ("com", "lpt") for number in range(10)}
 )
-"""Names that no market has: the folder of all markets' report pages, and devices of Windows."""
+"""Names that no market has: folders of all markets, and devices of Windows."""
 
 
 class FactoryConfig(Section):
@@ -222,9 +222,8 @@ class FactoryConfig(Section):
     @classmethod
     def _free_name(cls, name: str) -> str:
         if name in RESERVED:
-            why = (
-                "holds the pages of all markets" if name == "reports" else "is a device of Windows"
-            )
+            whys = {"reports": "holds the pages", "dagster": "holds Dagster's record"}
+            why = f"{whys[name]} of all markets" if name in whys else "is a device of Windows"
             raise ValueError(f"the folder {name} {why}; choose another name, as {name}_market")
         return name
 

@@ -1,10 +1,13 @@
-"""A market's DAGSTER_HOME, the Dagster instance over it, and the code locations of its UI."""
+"""DAGSTER_HOME of a data folder, the Dagster instance over it, and the code locations of its UI.
+
+All markets of the folder share the home, so that one webserver and one daemon serve them.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import dagster as dg
 from dagster._check import CheckError
 from dagster._core.instance.ref import InstanceRef
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from pipelines.errors import ConfigError, WarehouseError
 from pipelines.instance.read_only import read_only
@@ -20,7 +23,6 @@ from pipelines.instance.settings import (
     SETTINGS,
     broken_promises,
     complete_settings,
-    is_released,
     keep_settings,
     names_moved_module,
     parse_yaml,
@@ -31,36 +33,34 @@ from pipelines.warehouse.store import atomic_write
 
 WORKSPACE = "workspace.yaml"
 GENERATED_WORKSPACE = "generated_workspace.yaml"
-_MODULE = "pipelines.definitions"
-_LOCATIONS = f"""\
+_MODULES = {"pipelines.definitions", "pipelines.code_locations"}
+_HEAD = """\
+# A code location of each market, written over by `rnn-pipelines ui`. Code locations of your own
+# belong into workspace.yaml beside this file; the UI loads both.
 load_from:
-  - python_module:
-      module_name: {_MODULE}
-      location_name: pipelines
 """
-_RELEASED_WORKSPACE = (  # earlier releases wrote it as workspace.yaml
-    f"# What the webserver and the daemon load; written by `rnn-pipelines ui`.\n{_LOCATIONS}"
-)
-_GENERATED = f"""\
-# The project's code location, written over by `rnn-pipelines ui`. Code locations of your own belong
-# into workspace.yaml beside this file; the UI loads both.
-{_LOCATIONS}"""
+_LOCATION = """\
+  - python_module:
+      module_name: pipelines.code_locations
+      attribute: {name}
+      location_name: {name}
+"""
 
 
-def prepare_home(market: Market) -> Path:
+def prepare_home(home: Path) -> Path:
     """Create DAGSTER_HOME with the instance's settings, and name it in the environment.
 
     Raises:
         ConfigError: the owner's settings are no YAML.
         WarehouseError: the folder cannot be made or written.
     """
-    with _writing(market) as home:
+    with writing_to(home):
         keep_settings(home)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
 
 
-def complete_home(market: Market) -> list[str]:
+def complete_home(home: Path) -> list[str]:
     """Prepare DAGSTER_HOME and append the keys that its owner's settings lack.
 
     Returns:
@@ -70,34 +70,35 @@ def complete_home(market: Market) -> list[str]:
         ConfigError: the owner's settings are no YAML.
         WarehouseError: the folder cannot be made or written.
     """
-    home = prepare_home(market)
-    with _writing(market):
+    with writing_to(prepare_home(home)):
         return complete_settings(home)
 
 
-def prepare_workspace(market: Market) -> list[Path]:
-    """Write the file of the project's code location beside the owner's `workspace.yaml`.
+def prepare_workspace(home: Path, markets: Iterable[str]) -> list[Path]:
+    """Write the file of the markets' code locations beside the owner's `workspace.yaml`.
 
     With it the UI starts from any folder: `dg dev` by itself looks for a project around it.
 
+    Args:
+        home: DAGSTER_HOME.
+        markets: their names.
+
     Returns:
         The files to load: the generated one, and the owner's where there is one. Where the owner's
-        names the project's module itself, only that.
+        names the project's modules itself, only that.
 
     Raises:
         ConfigError: the owner's file is no YAML.
         WarehouseError: the folder cannot be made or written.
     """
-    with _writing(market) as home:
-        own, generated = home / WORKSPACE, home / GENERATED_WORKSPACE
+    own, generated = home / WORKSPACE, home / GENERATED_WORKSPACE
+    text = _HEAD + "".join(_LOCATION.format(name=name) for name in markets)
+    with writing_to(home):
         content = own.read_bytes() if own.is_file() else None
-        if content == _RELEASED_WORKSPACE.encode():
-            own.unlink()
-            content = None
-        if content is not None and _MODULE in _scalars(parse_yaml(own, content)):
+        if content is not None and not _MODULES.isdisjoint(_scalars(parse_yaml(own, content))):
             return [own]
-        if not generated.is_file() or generated.read_bytes() != _GENERATED.encode():
-            atomic_write(generated, _GENERATED.encode())
+        if not generated.is_file() or generated.read_bytes() != text.encode():
+            atomic_write(generated, text.encode())
     return [generated] if content is None else [generated, own]
 
 
@@ -110,22 +111,19 @@ def _scalars(value: Any) -> Iterator[Any]:
         yield value
 
 
-def owned_files(home: Path) -> list[Path]:
-    """The files of a DAGSTER_HOME that its owner wrote."""
-    files = [home / name for name in (SETTINGS, WORKSPACE)]
-    texts = {path: path.read_bytes().decode(errors="replace") for path in files if path.is_file()}
-    return [p for p, text in texts.items() if text != _RELEASED_WORKSPACE and not is_released(text)]
-
-
 @contextmanager
-def _writing(market: Market) -> Iterator[Path]:
-    home = market.paths.dagster
+def writing_to(home: Path) -> Iterator[None]:
+    """Name the way out where DAGSTER_HOME cannot be written in the block.
+
+    Raises:
+        WarehouseError: it cannot.
+    """
     try:
-        yield home
+        yield
     except OSError as error:
         raise WarehouseError(
-            f"cannot prepare {home}: {error}; check that {market.paths.root.parent} is writable, "
-            f"or set RNN_DATA_DIR to a folder that is"
+            f"cannot prepare {home}: {error}; check that {home.parent} is writable, or set "
+            f"RNN_DATA_DIR to a folder that is"
         ) from error
 
 
@@ -140,15 +138,31 @@ _NO_COMPUTE_LOGS = {
 }
 
 
+def require_moved(market: Market) -> None:
+    """Confirm that the record of a market is in the home of all markets.
+
+    Raises:
+        WarehouseError: it is still in a home of the market alone, as earlier releases had it.
+    """
+    earlier = market.paths.earlier_dagster
+    if earlier.is_dir():
+        raise WarehouseError(
+            f"the record of {market.config.name} is in {earlier}, a home of its own of an earlier "
+            f"release; `{market.command('sync')}` brings it over to {market.paths.dagster}"
+        )
+
+
 @contextmanager
 def dagster_instance(market: Market) -> Iterator[dg.DagsterInstance]:
     """The persistent Dagster instance of a market, for commands that run something.
 
     Raises:
         ConfigError: Dagster refuses the owner's settings.
-        WarehouseError: DAGSTER_HOME cannot be made or written.
+        WarehouseError: DAGSTER_HOME cannot be made or written, or the market's record is still in
+            a home of its own.
     """
-    with _instance(prepare_home(market), writes=True) as instance:
+    require_moved(market)
+    with open_home(prepare_home(market.paths.dagster)) as instance:
         yield instance
 
 
@@ -161,13 +175,25 @@ def reading_instance(market: Market) -> Iterator[dg.DagsterInstance]:
 
     Raises:
         ConfigError: Dagster refuses the owner's settings.
+        WarehouseError: the market's record is still in a home of its own.
     """
-    with _instance(market.paths.dagster, writes=False) as instance:
+    require_moved(market)
+    with open_home(market.paths.dagster, writes=False) as instance:
         yield instance
 
 
 @contextmanager
-def _instance(home: Path, *, writes: bool) -> Iterator[dg.DagsterInstance]:
+def open_home(home: Path, *, writes: bool = True) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of a home, with the settings that hold for it.
+
+    Args:
+        home: DAGSTER_HOME.
+        writes: False for a reader, which creates and changes no file.
+
+    Raises:
+        ConfigError: Dagster refuses the owner's settings.
+        WarehouseError: the record is damaged.
+    """
     settings: dict[str, Any] = {}
     try:
         text, settings = read_settings(home)
@@ -178,6 +204,8 @@ def _instance(home: Path, *, writes: bool) -> Iterator[dg.DagsterInstance]:
             ref = InstanceRef.from_dir(str(home), config_dir=folder, overrides=overrides)
         opened = dg.DagsterInstance.from_ref(ref if writes else read_only(ref))
     except (dg.DagsterError, CheckError, SQLAlchemyError, ImportError, OSError) as error:
+        if type(error) is DatabaseError:
+            raise _damaged(home, error) from error
         way_out = "correct the file"
         if names_moved_module(settings):
             way_out = next(broken_promises(home, settings))
@@ -188,9 +216,13 @@ def _instance(home: Path, *, writes: bool) -> Iterator[dg.DagsterInstance]:
         with opened as instance:
             yield instance
     except DatabaseError as error:
-        if isinstance(error, OperationalError):  # locked, or a full disk: the record is whole
+        if type(error) is not DatabaseError:  # as of a lock or a full disk: the record is whole
             raise
-        raise WarehouseError(
-            f"Dagster's record in {home} is damaged: {error.orig}; move the folder away, put your "
-            f"own dagster.yaml back, if any, and `rnn-pipelines sync` rebuilds the record"
-        ) from error
+        raise _damaged(home, error) from error
+
+
+def _damaged(home: Path, error: DatabaseError) -> WarehouseError:
+    return WarehouseError(
+        f"Dagster's record in {home} is damaged: {error.orig}; move the folder away, put your own "
+        f"dagster.yaml back, if any, and `rnn-pipelines sync` rebuilds the record"
+    )

@@ -9,7 +9,7 @@ asset in one transaction. Dagster's own call to take partitions off the record,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -23,11 +23,13 @@ from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStora
 from dagster._core.storage.event_log.schema import AssetEventTagsTable
 
 from pipelines.errors import PipelineError
+from pipelines.instance.names import stage_of
 from pipelines.warehouse.partition_file import PartitionInfo
 from pipelines.warehouse.revisions import first_written
 from pipelines.warehouse.store import Store
 
 CODE_VERSION_TAG = "dagster/code_version"
+WARM_UP = "warm-up"  # the step of records that stand for no partition, see warm_up.py
 _FORGOTTEN = (
     DagsterEventType.ASSET_MATERIALIZATION,
     DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
@@ -38,7 +40,7 @@ _PAGE = 1000  # materializations read at once
 _Value = TypeVar("_Value", str, int)
 
 
-def first_made(instance: dg.DagsterInstance, asset: str) -> dict[str, pd.Timestamp]:
+def first_made(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, pd.Timestamp]:
     """Look up the times of first materialization of an asset's partitions, UTC, by session.
 
     Raises:
@@ -52,7 +54,7 @@ def first_made(instance: dg.DagsterInstance, asset: str) -> dict[str, pd.Timesta
     return {key: pd.to_datetime(when, utc=True) for key, when in rows}
 
 
-def on_record(instance: dg.DagsterInstance, asset: str, keys: Sequence[str]) -> set[str]:
+def on_record(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Sequence[str]) -> set[str]:
     """Select the sessions of an asset that have a materialization.
 
     Raises:
@@ -67,9 +69,21 @@ def on_record(instance: dg.DagsterInstance, asset: str, keys: Sequence[str]) -> 
     return recorded
 
 
+def made_keys(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[str]:
+    """The sessions of an asset that have a materialization; those of the warm-up have none.
+
+    Raises:
+        PipelineError: the event log is not in SQL.
+    """
+    partition = SqlEventLogStorageTable.c.partition
+    query = _materializations(asset, partition).where(partition.is_not(None)).distinct()
+    with sql_storage(instance).index_connection() as connection:
+        return {row[0] for row in connection.execute(query)}
+
+
 def made_by_run(
-    instance: dg.DagsterInstance, run_id: str, assets: Sequence[str]
-) -> dict[str, set[str]]:
+    instance: dg.DagsterInstance, run_id: str, assets: Sequence[dg.AssetKey]
+) -> dict[dg.AssetKey, set[str]]:
     """The partitions of some assets that a run has materialized so far.
 
     Args:
@@ -83,32 +97,33 @@ def made_by_run(
     Raises:
         PipelineError: the event log is not in SQL.
     """
-    log, names = SqlEventLogStorageTable, {dg.AssetKey(name).to_string(): name for name in assets}
+    log, assets_by_text = SqlEventLogStorageTable, {key.to_string(): key for key in assets}
     query = (
         db.select(log.c.asset_key, log.c.partition)
         .where(log.c.run_id == run_id)
-        .where(log.c.asset_key.in_(list(names)))
+        .where(log.c.asset_key.in_(list(assets_by_text)))
         .where(log.c.partition.is_not(None))
         .where(log.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
     )
-    made: dict[str, set[str]] = {}
+    made: dict[dg.AssetKey, set[str]] = {}
     with sql_storage(instance).index_connection() as connection:
-        for asset_key, partition in connection.execute(query):
-            made.setdefault(names[asset_key], set()).add(partition)
+        for text, partition in connection.execute(query):
+            made.setdefault(assets_by_text[text], set()).add(partition)
     return made
 
 
-def _materializations(asset: str, *columns: Any) -> Any:
+def _materializations(asset: dg.AssetKey, *columns: Any) -> Any:
     log = SqlEventLogStorageTable
     return (
         db.select(*columns)
-        .where(log.c.asset_key == dg.AssetKey(asset).to_string())
+        .where(log.c.asset_key == asset.to_string())
         .where(log.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value)
+        .where(db.or_(log.c.step_key.is_(None), log.c.step_key != WARM_UP))
     )
 
 
 def recorded_metadata(
-    instance: dg.DagsterInstance, asset: str, keys: Sequence[str]
+    instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Sequence[str]
 ) -> Iterator[tuple[str, Mapping[str, dg.MetadataValue]]]:
     """Yield the session and the metadata of an asset's materializations, newest first.
 
@@ -120,7 +135,7 @@ def recorded_metadata(
     cursor: str | None = None
     while keys:
         page = instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=list(keys)),
+            dg.AssetRecordsFilter(asset_key=asset, asset_partitions=list(keys)),
             limit=_PAGE,
             cursor=cursor,
         )
@@ -134,7 +149,7 @@ def recorded_metadata(
 
 
 def made_digests(
-    instance: dg.DagsterInstance, asset: str, keys: Sequence[str]
+    instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Sequence[str]
 ) -> dict[str, set[str]]:
     """Look up the digests of partitions as runs that made them recorded them, by session.
 
@@ -152,7 +167,11 @@ def made_digests(
 
 
 def put_on_record(
-    store: Store, instance: dg.DagsterInstance, asset: str, partitions: Mapping[str, PartitionInfo]
+    store: Store,
+    instance: dg.DagsterInstance,
+    asset: dg.AssetKey,
+    partitions: Mapping[str, PartitionInfo],
+    reads: Callable[[str], str],
 ) -> None:
     """Report a materialization of each partition, at the time at which its file was written.
 
@@ -161,13 +180,14 @@ def put_on_record(
         instance: the record.
         asset: whose partitions they are.
         partitions: the footer of each, by session.
+        reads: what the partition of a session is made from, in words.
     """
     events = []
     for key, info in partitions.items():
         materialization = dg.AssetMaterialization(
             asset_key=asset,
             partition=key,
-            metadata=partition_metadata(key, info),
+            metadata=_metadata(key, info, reads(key) if info.provenance.inputs else ""),
             tags={CODE_VERSION_TAG: info.provenance.code_version},
         )
         event = DagsterEvent(
@@ -175,7 +195,7 @@ def put_on_record(
             event_specific_data=StepMaterializationData(materialization),
             job_name=RUNLESS_JOB_NAME,
         )
-        when = first_written(store, asset, key)
+        when = first_written(store, stage_of(asset), key)
         events.append(
             EventLogEntry(  # type: ignore[no-untyped-call]
                 None, "info", "", RUNLESS_RUN_ID, when, None, RUNLESS_JOB_NAME, event
@@ -185,9 +205,10 @@ def put_on_record(
         instance.event_log_storage.store_event_batch(events)
 
 
-def partition_metadata(key: str, info: PartitionInfo) -> dict[str, Any]:
+def _metadata(key: str, info: PartitionInfo, reads: str) -> dict[str, Any]:
     """Metadata of a recorded partition, from the footer of its file."""
     return {
+        **({"reads": reads} if reads else {}),
         "dagster/row_count": info.rows,
         "session": key,
         "status": info.provenance.status,
@@ -197,7 +218,11 @@ def partition_metadata(key: str, info: PartitionInfo) -> dict[str, Any]:
 
 
 def forget(
-    instance: dg.DagsterInstance, asset: str, keys: Sequence[str], *, but_of_run: str | None = None
+    instance: dg.DagsterInstance,
+    asset: dg.AssetKey,
+    keys: Sequence[str],
+    *,
+    but_of_run: str | None = None,
 ) -> None:
     """Take partitions off the record; the log of the run that made them keeps its events.
 
@@ -212,13 +237,13 @@ def forget(
     """
     if not keys:
         return
-    storage, asset_key = sql_storage(instance), dg.AssetKey(asset)
+    storage = sql_storage(instance)
     log, tags = SqlEventLogStorageTable, AssetEventTagsTable
     with storage.index_connection() as connection:
         for part in _parts(keys):
             events = (
                 db.select(log.c.id)
-                .where(log.c.asset_key == asset_key.to_string())
+                .where(log.c.asset_key == asset.to_string())
                 .where(log.c.partition.in_(part))
                 .where(log.c.dagster_event_type.in_([kind.value for kind in _FORGOTTEN]))
             )
@@ -228,11 +253,11 @@ def forget(
             for some in _parts(ids):
                 connection.execute(db.delete(tags).where(tags.c.event_id.in_(some)))
                 connection.execute(db.delete(log).where(log.c.id.in_(some)))
-    storage.wipe_asset_cached_status(asset_key)
+    storage.wipe_asset_cached_status(asset)
 
 
 def newest_evaluation(
-    instance: dg.DagsterInstance, asset: str, check: str
+    instance: dg.DagsterInstance, asset: dg.AssetKey, check: str
 ) -> tuple[str, dg.AssetCheckEvaluation] | None:
     """The newest result of a check and its run: one row by an index, no scan of events.
 
@@ -242,7 +267,7 @@ def newest_evaluation(
         check: name of the check.
     """
     ended = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
-    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+    key = dg.AssetCheckKey(asset, check)
     for record in instance.event_log_storage.get_asset_check_execution_history(
         key, limit=1, status=ended
     ):

@@ -17,7 +17,7 @@ from dagster._core.execution.api import execute_run
 def execute_here(
     job: dg.JobDefinition,
     instance: dg.DagsterInstance,
-    assets: Sequence[str],
+    assets: Sequence[dg.AssetKey],
     *,
     tags: Mapping[str, str],
     run_config: Mapping[str, Any],
@@ -34,7 +34,7 @@ def execute_here(
     Returns:
         Dagster's result; a failed step does not raise.
     """
-    keys = frozenset(dg.AssetKey(name) for name in assets)
+    keys = frozenset(assets)
     run = instance.create_run_for_job(
         job_def=job.get_subset(asset_selection=keys),
         run_config=run_config,

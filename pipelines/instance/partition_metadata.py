@@ -14,7 +14,7 @@ from dagster._core.execution.context.metadata_logging import (
 
 
 def add_partition_metadata(
-    context: dg.AssetExecutionContext, asset: str, metadata: Mapping[str, Mapping[str, Any]]
+    context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Give Dagster the metadata of every finished partition, for the events that it logs.
 
@@ -23,13 +23,12 @@ def add_partition_metadata(
 
     Args:
         context: of the step.
-        asset: key of the asset.
         metadata: by session.
     """
     step = context.get_step_execution_context()
     added = dict(step._metadata_accumulator.per_output_metadata)
     for key, values in metadata.items():
-        handle = AssetMetadataHandle(asset_key=dg.AssetKey(asset), partition_key=key)
+        handle = AssetMetadataHandle(asset_key=context.asset_key, partition_key=key)
         added[handle] = {**added.get(handle, {}), **values}
     step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=added)
 

@@ -15,12 +15,17 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
+from pipelines.instance.materializations import made_keys
+from pipelines.instance.names import is_backfill_of, is_run_of
 from pipelines.instance.orphaned_runs import LIVE, is_orphan
+
+if TYPE_CHECKING:
+    from pipelines.market.market import Market
 
 WAITS_TAG = "rnn/waits_for"  # a run found that this had not arrived yet
 WAITING = "waits for its bars"
@@ -80,7 +85,7 @@ def waits_for_bars(run: dg.DagsterRun) -> bool:
 
 
 def failed_attempts(
-    instance: dg.DagsterInstance, job: str, key: str, last_assets: Sequence[str] = ()
+    instance: dg.DagsterInstance, job: str, key: str, last_assets: Sequence[dg.AssetKey] = ()
 ) -> Attempts | None:
     """Count the runs of a job that did not make a session; None if none ended since it was made.
 
@@ -131,7 +136,10 @@ def waiting_reason(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 def _last_done(
-    instance: dg.DagsterInstance, key: str, assets: Iterable[str], failed: Sequence[dg.RunRecord]
+    instance: dg.DagsterInstance,
+    key: str,
+    assets: Iterable[dg.AssetKey],
+    failed: Sequence[dg.RunRecord],
 ) -> float:
     """Time of the newest materialization of the assets by a run that did not fail; 0 if none.
 
@@ -139,7 +147,7 @@ def _last_done(
     """
     runs, newest = {record.dagster_run.run_id for record in failed}, 0.0
     for asset in assets:
-        partition = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[key])
+        partition = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[key])
         records = instance.fetch_materializations(partition, limit=len(runs) + 1).records
         newest = max(newest, *(r.timestamp for r in records if r.run_id not in runs), 0.0)
     return newest
@@ -223,10 +231,15 @@ def failure_reason(instance: dg.DagsterInstance, run_id: str, *, trace: bool = F
         if data.user_failure_data is not None and data.user_failure_data.description:
             steps.append(data.user_failure_data.description)
         elif data.error is not None:
-            steps.append(f"{event.step_key}: {_message(data.error, trace)}")
+            steps.append(f"{_stage(event.step_key)}: {_message(data.error, trace)}")
     if not steps:  # the process died, and its code server says how
         ends = _crashes(instance, run_id) or ends
     return ("\n" if trace else "; ").join(steps or ends) or "no reason was recorded"
+
+
+def _stage(step: str | None) -> str:
+    """The stage of a step, whose key is that of its asset with two underscores between."""
+    return (step or "").rpartition("__")[2]
 
 
 def _message(error: Any, trace: bool) -> str:
@@ -256,27 +269,30 @@ def sessions_of(run: dg.DagsterRun, keys: Iterable[str]) -> set[str]:
 
 
 def work_in_progress(
-    instance: dg.DagsterInstance, keys: Collection[str] | None = None
+    instance: dg.DagsterInstance, market: Market, keys: Collection[str] | None = None
 ) -> str | None:
-    """Name a run or a backfill that waits or works now; None if there is none.
+    """Name a run or a backfill of a market that waits or works now; None if there is none.
 
     Args:
         instance: the record.
+        market: the market; the work on others does not count.
         keys: the sessions that count; None for all runs, those without a session, too.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=LIVE)):
         busy = sessions_of(run, keys or ())
-        if (busy or keys is None) and not is_orphan(instance, run):
+        counts = is_run_of(market, run) and (busy or keys is None)
+        if counts and not is_orphan(instance, run):
             return f"run {run.run_id[:8]} is working{f' on {min(busy)}' if busy else ''}"
-    unfinished = instance.get_backfills(
-        filters=BulkActionsFilter(statuses=_UNFINISHED_BACKFILLS), limit=1
-    )
-    return f"backfill {unfinished[0].backfill_id} is in progress" if unfinished else None
+    unfinished = instance.get_backfills(filters=BulkActionsFilter(statuses=_UNFINISHED_BACKFILLS))
+    own = next((each for each in unfinished if is_backfill_of(market, each)), None)
+    return f"backfill {own.backfill_id} is in progress" if own else None
 
 
-def materialized_keys(instance: dg.DagsterInstance, assets: Iterable[str]) -> set[str]:
-    """Sessions for which every one of the assets is materialized."""
-    sets = [set(instance.get_materialized_partitions(dg.AssetKey(name))) for name in assets]
+def materialized_keys(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey]) -> set[str]:
+    """Sessions for which every one of the assets is materialized; those of the warm-up are not."""
+    sets = [
+        set(instance.get_materialized_partitions(key)) & made_keys(instance, key) for key in assets
+    ]
     return set.intersection(*sets) if sets else set()
 
 

@@ -1,4 +1,4 @@
-"""`dagster.yaml` of a market: replaced by a newer release, or completed once its owner changed it.
+"""`dagster.yaml` of a home: replaced by a newer release, or completed once its owner changed it.
 
 Plain Dagster processes (webserver, daemon, a Helm chart) read the file themselves, so it holds
 every setting on disk. A text that some release wrote belongs to the project, whatever folder it
@@ -26,6 +26,7 @@ _RELEASED = {  # SHA-256 of earlier shipped texts, oldest first
     "173193a23371ef8429e3ea1810e7549c490671c22395d63bbafbbebc30f3f790",
     "129bfc24e4478c1b00d0c3507dabcde3e6ed30fd7fba3815ea69f084e9593835",
     "a6a86914d2cea3b02c55f31af85b75dcbafe7eaa81172a6fc92679d460f6c3da",
+    "39b2fabdbb1734ca9d49e6036f3b73b19d2287a8001d7229c48364d6ab9012e6",
 }
 _HOME = re.compile(r'(?m)^( +base_dir: "|# ).*(/history/runs"| replaced by its path\.)$')
 _BLOCK = re.compile(r"(?m)^(?:#.*\n)*(\w+):.*\n(?:  .*\n)*")
@@ -33,11 +34,16 @@ _INSTEAD = {  # Dagster refuses the key beside one of these
     "event_log_storage": {"storage"},
     "concurrency": {"run_queue", "run_coordinator"},
 }
+_INSTEAD_OF = {  # the same, read the other way round
+    instead: {key for key, others in _INSTEAD.items() if instead in others}
+    for instead in set().union(*_INSTEAD.values())
+}
 _OLD_MODULE, _MODULE, _CLASS = (
     "pipelines.event_log",
     "pipelines.instance.event_log",
     "LocalEventLogStorage",
 )
+_STORAGES = {"storage", "run_storage", "event_log_storage", "schedule_storage"}
 _UNBATCHED = {"SqliteEventLogStorage", "ConsolidatedSqliteEventLogStorage"}
 
 
@@ -136,6 +142,64 @@ def complete_settings(home: Path) -> list[str]:
                 f"{path}: {names} cannot be added ({error}); copy what you want from {_SHIPPED}"
             ]
     return [*lines, *broken_promises(home, settings | defaults)]
+
+
+def merge_settings(earlier: Path, home: Path) -> str:
+    """Take the settings of an earlier home, which was one market's, into the home of all markets.
+
+    Args:
+        earlier: the home whose owner may have set keys.
+        home: the home that takes them over.
+
+    Returns:
+        The text for the home's file; nothing is written.
+
+    Raises:
+        ConfigError: the two owners set keys differently, naming them, or the texts cannot be put
+            together.
+        OSError: a file cannot be read.
+    """
+    text, there = read_settings(home)
+    path, shipped = earlier / SETTINGS, parse_yaml(home / SETTINGS, shipped_settings(home).encode())
+    if not path.is_file() or is_released(path.read_bytes().decode(errors="replace")):
+        return text
+    old_text = path.read_text(encoding="utf-8").replace(earlier.as_posix(), home.as_posix())
+    old = parse_yaml(path, old_text.encode())
+    own_there = {key for key, value in there.items() if shipped.get(key) != value}
+    own = {key for key, value in old.items() if shipped.get(key) != value}
+    has_record = (home / "history").exists()
+    differing = sorted(
+        key
+        for key in own
+        if old[key] != there.get(key) and (key in own_there or (has_record and key in _STORAGES))
+    )
+    differing += sorted(
+        f"{key} beside {other}"
+        for key in own
+        for other in own_there
+        if other in _INSTEAD.get(key, ()) or key in _INSTEAD.get(other, ())
+    )
+    if differing:
+        raise ConfigError(
+            f"{path} and {home / SETTINGS} set {', '.join(differing)} differently, and all markets "
+            f"share one home; make them equal in both files and give the command again, nothing "
+            f"was moved"
+        )
+    if not own_there:
+        return old_text
+    wanted = {key: old[key] for key in own - own_there}
+    # A key that stands instead of a shipped one takes its place.
+    gone = {other for key in wanted for other in there if other in _INSTEAD_OF.get(key, ())}
+    blocks = {match[1]: match[0] for match in _BLOCK.finditer(old_text)}
+    kept = _BLOCK.sub(lambda m: "" if m[1] in gone | wanted.keys() else m[0], text)
+    merged = kept + "".join(f"\n{blocks.get(key, '')}" for key in sorted(wanted))
+    expected = {k: v for k, v in there.items() if k not in gone} | wanted
+    if parse_yaml(path, merged.encode()) != expected:
+        raise ConfigError(
+            f"{', '.join(sorted(wanted))} of {path} cannot be put into {home / SETTINGS} by "
+            f"themselves; copy them there and give the command again, nothing was moved"
+        )
+    return merged
 
 
 def broken_promises(home: Path, settings: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""One UI a market, on a port of its own: checks before the webserver and the daemon start.
+"""One UI a data folder, on a port of its own: checks before the webserver and the daemon start.
 
 A webserver that finds its port taken ends by itself and leaves the daemon running unseen; a second
-daemon over the same market runs the same schedule.
+daemon over the same home runs the same schedules.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 from pipelines.errors import PipelineError
 from pipelines.instance.file_lock import file_lock
-
-if TYPE_CHECKING:
-    from pipelines.market.market import Market
 
 _LAST_PORT = 65535
 HOST = "127.0.0.1"
@@ -42,15 +40,15 @@ def require_port(port: int) -> None:
 
 @contextmanager
 def claim_ui(
-    market: Market,
+    folder: Path,
     port: int | None = None,
     *,
-    why_not: str = "a second one would run its schedule twice",
+    why_not: str = "a second one would run its schedules twice",
 ) -> Iterator[int]:
-    """Be the only UI of a market inside the block.
+    """Be the only UI of a folder inside the block.
 
     Args:
-        market: the market.
+        folder: the DAGSTER_HOME that the UI opens; of a market's own home the market's folder.
         port: told to those who come later; None of a command that keeps a UI away.
         why_not: the end of the message where a UI runs.
 
@@ -58,14 +56,16 @@ def claim_ui(
         The descriptor that holds the claim; a program to which it is passed holds it, too.
 
     Raises:
-        PipelineError: a UI of the market runs already, naming its process and port.
-        WarehouseError: the market's folder cannot be written.
+        PipelineError: a UI of the folder runs already, naming its process and port.
+        WarehouseError: the folder cannot be written.
     """
 
     def refuse(holder: dict[str, Any]) -> None:
         where = "pid" in holder and f": process {holder['pid']}, http://{HOST}:{holder['port']}"
-        raise PipelineError(f"a UI of {market.config.name} runs already{where or ''}; {why_not}")
+        raise PipelineError(f"a UI of {folder.parent} runs already{where or ''}; {why_not}")
 
     holder = {"pid": os.getpid(), "port": port}
-    with file_lock(market.paths.root / ".ui.lock", holder, refuse) as descriptor:
+    with suppress(OSError):  # the lock says what is wrong
+        folder.mkdir(parents=True, exist_ok=True)
+    with file_lock(folder / ".ui.lock", holder, refuse) as descriptor:
         yield descriptor

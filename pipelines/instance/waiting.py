@@ -19,19 +19,18 @@ from pipelines.instance.run_history import WAITING, waits_for_bars_tag
 LAST_TAG = "rnn/last_wait"  # a run that finds no bars again has failed
 
 
-def note_waiting(context: dg.AssetExecutionContext, asset: str, key: str, reason: str) -> None:
+def note_waiting(context: dg.AssetExecutionContext, key: str, reason: str) -> None:
     """Put on record that a session waits for its bars.
 
     Args:
         context: of the step that asked for them.
-        asset: the asset of the bars.
         key: the session, the first that waits.
         reason: why, for a person.
     """
     context.instance.add_run_tags(context.run.run_id, waits_for_bars_tag(context.run.run_id))
     context.log_event(
         dg.AssetObservation(
-            asset_key=asset,
+            asset_key=context.asset_key,
             partition=key,
             description=f"{key} {WAITING}: {reason}",
             metadata={"state": WAITING, "reason": reason},
@@ -44,7 +43,9 @@ def is_last_wait(run: dg.DagsterRun) -> bool:
     return LAST_TAG in run.tags
 
 
-def waiting_since(instance: dg.DagsterInstance, asset: str, keys: Collection[str]) -> str | None:
+def waiting_since(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Collection[str]
+) -> str | None:
     """The first of some sessions that was found to wait for its bars; None if none was.
 
     A session that was made after it had waited does not wait any more.
@@ -61,7 +62,7 @@ def waiting_since(instance: dg.DagsterInstance, asset: str, keys: Collection[str
     kinds = (dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION)
     query = (
         db.select(log.c.partition, log.c.dagster_event_type)
-        .where(log.c.asset_key == dg.AssetKey(asset).to_string())
+        .where(log.c.asset_key == asset.to_string())
         .where(log.c.dagster_event_type.in_([kind.value for kind in kinds]))
         .where(log.c.partition.is_not(None))
         .group_by(log.c.partition, log.c.dagster_event_type)

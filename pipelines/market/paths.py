@@ -1,4 +1,4 @@
-"""Name the folders and files of a market's state."""
+"""Name the folders and files of a market's state, and of the home that all markets share."""
 
 from __future__ import annotations
 
@@ -18,11 +18,18 @@ def data_root() -> Path:
     return base / "data"
 
 
+def dagster_home(data: Path) -> Path:
+    """DAGSTER_HOME of all markets of a data folder: Dagster's record of runs, its settings."""
+    return data / "dagster"
+
+
 class Paths:
-    """The folders and files of a market, all below one folder.
+    """The folders and files of a market, all but the home and the page below one folder.
 
     Attributes:
-        dagster: DAGSTER_HOME, Dagster's record of runs and materializations.
+        dagster: DAGSTER_HOME, shared by all markets of the data root.
+        earlier_dagster: the home of the market alone that earlier releases made.
+        config: the file that names the market's YAML.
         warehouse: Parquet, one file a table and session.
         catalog: the DuckDB file of views that people open.
         models: model bundles, `MODEL/SESSION/`.
@@ -34,7 +41,9 @@ class Paths:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.dagster = root / "dagster"
+        self.dagster = dagster_home(root.parent)
+        self.earlier_dagster = root / "dagster"
+        self.config = root / "config.json"
         self.warehouse = root / "warehouse"
         self.catalog = root / "warehouse.duckdb"
         self.models = root / "models"

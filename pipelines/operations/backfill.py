@@ -28,18 +28,23 @@ from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError, did_you_mean
 from pipelines.instance.home import dagster_instance
+from pipelines.instance.names import stage_of
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.console import LiveProgress
-from pipelines.operations.runs import Runs, waiting_line
+from pipelines.operations.runs import Runs, keys_by_stage, waiting_line
+from pipelines.operations.warm_up import mark_warm_up
 from pipelines.staleness.causes import Cause, why_not_current
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey, Work, survey
 from pipelines.warehouse.identity import DamagedFileError
 
-_BARE = re.compile(r"(?P<up>\d*\+|)(?P<name>[\w*]+)(?P<down>\+\d*|)")
+_BARE = re.compile(
+    r"""(?P<up>\d*\+|)(key:)?(?P<quote>["']?)((?P<market>\w+)/)?(?P<name>[\w*]+)(?P=quote)"""
+    r"""(?P<down>\+\d*|)"""
+)
 
 
 def run_backfill(
@@ -88,6 +93,7 @@ def run_backfill(
     with dagster_instance(market) as instance:
         # Runs of processes that are gone would count as work in progress.
         sweep(market, instance, console)
+        mark_warm_up(market, stages, instance)
         served = None if republish else Served(market, stages, instance)
         sessions_by_asset = {
             stage.name: stage.due(sessions) for stage in selection if stage.is_compared
@@ -205,7 +211,7 @@ def selected_assets(defs: dg.Definitions, text: str) -> tuple[str, ...]:
     """The assets that a selection names, upstream first.
 
     A selection has terms of Dagster's syntax, separated by commas or spaces; a bare name stands for
-    `key:NAME`. `+name` adds all assets upstream, `name+` all downstream, `1+name` one layer;
+    `key:MARKET/NAME`. `+name` adds all assets upstream, `name+` all downstream, `1+name` one layer;
     `gru_*` is every name that begins so, `group:NAME` a group. Assets without partitions are taken
     only if they are named themselves: a `+` never refits the processors.
 
@@ -217,16 +223,20 @@ def selected_assets(defs: dg.Definitions, text: str) -> tuple[str, ...]:
         PipelineError: an unknown name, or a term that Dagster does not read.
     """
     graph = defs.resolve_asset_graph()
-    keys_by_name = {key.to_user_string(): key for key in graph.get_all_asset_keys()}
+    keys_by_name = keys_by_stage(defs)
+    (own,) = {key.path[0] for key in keys_by_name.values()}
     selection: set[dg.AssetKey] = set()
     for term in re.split(r"[,\s]+", text.strip(", ")):
         bare = _BARE.fullmatch(term)
         name = bare["name"] if bare else ""
+        market = (bare and bare["market"]) or own
+        if market != own:
+            raise PipelineError(f"--select {text!r}: {term!r} is of another market than {own}")
         if bare and "*" not in name and name not in keys_by_name:
             raise PipelineError(
                 f"unknown asset {name!r} in --select {text!r}; {did_you_mean(name, keys_by_name)}"
             )
-        query = f'{bare["up"]}key:"{name}"{bare["down"]}' if bare else term
+        query = f'{bare["up"]}key:"{own}/{name}"{bare["down"]}' if bare else term
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", dg.BetaWarning)
@@ -238,7 +248,7 @@ def selected_assets(defs: dg.Definitions, text: str) -> tuple[str, ...]:
         }
     if not selection:
         raise PipelineError(f"--select {text!r} names no asset with partitions")
-    return tuple(key.to_user_string() for key in graph.toposorted_asset_keys if key in selection)
+    return tuple(stage_of(key) for key in graph.toposorted_asset_keys if key in selection)
 
 
 def outlook(sessions: tuple[str, ...], found: Survey, work: Work | None, *, force: bool) -> str:

@@ -21,12 +21,14 @@ from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
+from pipelines.instance.names import asset_key
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 from pipelines.operations.console import LiveProgress, results_table
 from pipelines.operations.fresh import complete_deletion, empty_market
 from pipelines.operations.runs import Runs, waiting_line
+from pipelines.operations.warm_up import mark_warm_up
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
 from pipelines.staleness.survey import Work, pending
 
@@ -61,6 +63,7 @@ def run_demo(
     )
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
+        mark_warm_up(market, stages_of(market), instance)
         _run_stages(market, instance, console, everything)
     _show_results(market, console, time.monotonic() - began)
 
@@ -90,7 +93,7 @@ def _run_stages(
                 worked = True
         # A stage that is never compared follows whatever was made.
         for stage in (stage for stage in stages if not stage.is_compared and not stage.tables):
-            is_made = instance.get_latest_materialization_event(dg.AssetKey(stage.name))
+            is_made = instance.get_latest_materialization_event(asset_key(market, stage.name))
             if stage.due(everything) and (worked or not is_made):
                 runs.run(Work((stage.name,), everything[0], everything[-1]))
     if runs.waits:

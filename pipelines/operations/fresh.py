@@ -1,8 +1,9 @@
 """`demo --fresh`: delete the state of a market that nobody works on.
 
 Nothing is deleted before the UI, every asset's writer and Dagster's record have been asked. The
-folder is moved aside in one step and deleted there, so that no process meets half a market. The
-owner's files of DAGSTER_HOME stay; a killed deletion is completed by the next `demo`.
+folder is moved aside in one step and deleted there, so that no process meets half a market, and
+the market is taken off the record. DAGSTER_HOME, which is that of all markets, stays; a killed
+deletion is completed by the next `demo`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import dagster as dg
 from rich.console import Console
 
 from pipelines.errors import PipelineError, WarehouseError, name_sessions
-from pipelines.instance.home import owned_files, reading_instance
+from pipelines.instance.earlier_home import owned_files
+from pipelines.instance.home import dagster_instance
 from pipelines.instance.locks import only_writer
+from pipelines.instance.record_copy import forget_market
 from pipelines.instance.run_history import work_in_progress
 from pipelines.instance.ui_lock import claim_ui
 from pipelines.market.market import Market
@@ -25,7 +28,7 @@ from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.served import served_sessions
 from pipelines.warehouse import revisions
 from pipelines.warehouse.store import is_running
-from rnn_core.atomic import temporary_path, writer_of
+from rnn_core.atomic import atomic_write, temporary_path, writer_of
 
 
 def empty_market(
@@ -53,13 +56,18 @@ def empty_market(
         )
     if root.exists():
         with ExitStack() as claims:
-            claims.enter_context(claim_ui(market, why_not="end it first; nothing was deleted"))
+            why_not = "end it first; nothing was deleted"
+            claims.enter_context(claim_ui(market.paths.dagster, why_not=why_not))
             claims.enter_context(only_writer(market, [stage.name for stage in stages]))
-            with reading_instance(market) as instance:
+            with dagster_instance(market) as instance:
                 _require_idle(market, instance)
                 if not discard_served:
                     _require_unserved(market, stages, instance)
-            aside = _moved_aside(root.resolve())  # a link to another disk stays one
+                config = market.paths.config.read_bytes() if market.paths.config.is_file() else None
+                aside = _moved_aside(root.resolve())  # a link to another disk stays one
+                if config is not None:
+                    atomic_write(market.paths.config, config)
+                forget_market(market, instance)
         _delete(market, aside, console)
     return market.opened_anew()  # a calendar derived from the data keeps its sessions in the state
 
@@ -84,7 +92,7 @@ def _require_idle(market: Market, instance: dg.DagsterInstance) -> None:
     Raises:
         PipelineError: one does.
     """
-    busy = work_in_progress(instance)
+    busy = work_in_progress(instance, market)
     if busy:
         raise PipelineError(
             f"{busy} in the market {market.config.name}, and --fresh would take its files away: "
@@ -135,8 +143,8 @@ def _moved_aside(folder: Path) -> Path:
 
 
 def _delete(market: Market, aside: Path, console: Console) -> None:
-    """Delete what was moved aside, but for the files of DAGSTER_HOME that its owner wrote."""
-    home = market.paths.dagster
+    """Delete what was moved aside, but for an owner's files in a home of an earlier release."""
+    home = market.paths.earlier_dagster
     present = owned_files(home)
     for file in owned_files(aside / home.name):
         if (target := home / file.name) not in present:

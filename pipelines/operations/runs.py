@@ -15,6 +15,7 @@ import dagster as dg
 
 from pipelines.assets.materialize import CURRENT_TAG, REMAKE
 from pipelines.errors import PipelineError
+from pipelines.instance.names import MARKET_TAG, stage_of
 from pipelines.instance.one_process import execute_here
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner
 from pipelines.instance.run_history import (
@@ -47,7 +48,7 @@ def run_assets(
     Args:
         defs: the market's definitions.
         instance: the market's Dagster record.
-        assets: keys to materialize.
+        assets: names of the stages to materialize.
         sessions: first and last session; None for assets without partitions.
         tags: more tags of the run; without `materialize.CURRENT_TAG` every partition is made,
             current or not.
@@ -60,18 +61,26 @@ def run_assets(
         KeyboardInterrupt: the run was interrupted; finished sessions are recorded.
     """
     job = defs.resolve_implicit_global_asset_job_def()
-    run_tags = {OWNER_TAG: owner(), CURRENT_TAG: REMAKE, **(tags or {})}
+    keys = keys_by_stage(defs)
+    chosen = [keys[name] for name in assets]
+    run_tags = {OWNER_TAG: owner(), MARKET_TAG: chosen[0].path[0], CURRENT_TAG: REMAKE}
+    run_tags |= tags or {}
     if sessions is not None:
         run_tags |= {RANGE_START: sessions[0], RANGE_END: sessions[1]}
     # The live display has the console; the event log keeps every message.
     logger_config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    result = execute_here(job, instance, assets, tags=run_tags, run_config=logger_config)
+    result = execute_here(job, instance, chosen, tags=run_tags, run_config=logger_config)
     if not result.success:
         # Dagster turns Ctrl-C into a failed step: the command must end as interrupted.
         if _interrupted(result):
             raise KeyboardInterrupt
         raise RunFailedError(failure_reason(instance, result.run_id, trace=True))
     return result.run_id
+
+
+def keys_by_stage(defs: dg.Definitions) -> dict[str, dg.AssetKey]:
+    """The asset keys of a market's definitions by the names of their stages."""
+    return {stage_of(key): key for key in defs.resolve_asset_graph().get_all_asset_keys()}
 
 
 class Runs:

@@ -15,7 +15,10 @@ import dagster as dg
 
 from pipelines.errors import name_sessions
 from pipelines.instance.materializations import forget, put_on_record
+from pipelines.instance.names import asset_key
+from pipelines.instance.run_history import materialized_keys
 from pipelines.market.market import Market
+from pipelines.market.reads import stored_reads
 from pipelines.market.stage import WHOLE, Stage
 from pipelines.staleness.data_versions import StoredVersions
 
@@ -50,29 +53,33 @@ def sync_record(market: Market, stages: Sequence[Stage], instance: dg.DagsterIns
     forgotten: dict[str, tuple[str, ...]] = {}
     damaged: dict[str, tuple[str, ...]] = {}
     for stage in (stage for stage in stages if stage.is_compared):
-        asset, table = stage.name, now.table(stage.name)
+        name, table = stage.name, now.table(stage.name)
+        asset = asset_key(market, name)
         if not stage.tables:
-            if _record_whole(now, stage, instance):
-                recorded[asset] = (WHOLE,)
+            if _record_whole(market, now, stage, instance):
+                recorded[name] = (WHOLE,)
             continue
         keys = [key for key in market.sessions.keys if key in table.stored]
         table.load(keys)
-        known = instance.get_materialized_partitions(dg.AssetKey(asset))
+        known = materialized_keys(instance, [asset])
         new = [key for key in keys if key not in known and table.info(key) is not None]
         # A file without identity may be the one that was served: an upgrade decides.
         lost_keys = {key for key in table.damaged if not now.is_unsigned(stage, key)}
         gone = sorted(key for key in known if key not in table.stored or key in lost_keys)
-        put_on_record(market.warehouse.store, instance, asset, table.infos(new))
+        reads = stored_reads(stage, lambda name: now.table(name).stored)
+        put_on_record(market.warehouse.store, instance, asset, table.infos(new), reads)
         forget(instance, asset, gone)
         for into, found in ((recorded, new), (forgotten, gone), (damaged, sorted(table.damaged))):
             if found:
-                into[asset] = tuple(found)
+                into[name] = tuple(found)
     return Synced(recorded, forgotten, damaged)
 
 
-def _record_whole(now: StoredVersions, stage: Stage, instance: dg.DagsterInstance) -> bool:
+def _record_whole(
+    market: Market, now: StoredVersions, stage: Stage, instance: dg.DagsterInstance
+) -> bool:
     """Put a stage without partitions on record if it is not; True if that was done."""
-    key, state = dg.AssetKey(stage.name), now[stage.name][WHOLE]
+    key, state = asset_key(market, stage.name), now[stage.name][WHOLE]
     if not isinstance(state, str) or instance.get_latest_materialization_event(key) is not None:
         return False
     instance.report_runless_asset_event(

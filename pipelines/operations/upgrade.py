@@ -16,6 +16,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import dagster as dg
 import pyarrow as pa
@@ -24,14 +25,18 @@ from rich.console import Console
 
 from pipelines.assets.stages import stages as stages_of
 from pipelines.errors import ProcessorStateError, WarehouseError, name_sessions
+from pipelines.instance.earlier_home import bring_over
 from pipelines.instance.home import dagster_instance
 from pipelines.instance.locks import writer_lock
 from pipelines.instance.materializations import made_digests, on_record, put_on_record
+from pipelines.instance.names import asset_key
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.instance.progress import progress
 from pipelines.market.market import Market
+from pipelines.market.reads import stored_reads
 from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.console import LiveProgress
+from pipelines.operations.warm_up import mark_warm_up
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.places import Place, Places, bundles_of, places_of
 from pipelines.staleness.status_report import status_report
@@ -88,6 +93,8 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
     # A report is made again by the next command; nothing quotes it, so it needs no identity.
     stages = tuple(stage for stage in stages_of(market) if stage.kind is not Kind.REPORT)
     upgraded = Upgraded()
+    for line in bring_over(market, partial(mark_warm_up, market, stages_of(market))):
+        console.print(line, soft_wrap=True, highlight=False)
     with _at_work(market), dagster_instance(market) as instance:
         sweep(market, instance, console)
         with LiveProgress(console).shown():
@@ -181,7 +188,7 @@ def _look(market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance)
     places = places_of(
         market,
         stages,
-        lambda asset, keys: made_digests(instance, asset, keys),
+        lambda name, keys: made_digests(instance, asset_key(market, name), keys),
         lambda name: progress().advance(_LOOK, name),
     )
     progress().finish(_LOOK)
@@ -196,8 +203,10 @@ def _keep_served(market: Market, stages: Sequence[Stage], instance: dg.DagsterIn
     now = StoredVersions(market, stages)
     for stage in (stage for stage in stages if stage.kind is Kind.PREDICTION):
         keys = store.partitions(stage.name)
-        unrecorded = sorted(set(keys) - on_record(instance, stage.name, keys))
-        put_on_record(store, instance, stage.name, now.table(stage.name).infos(unrecorded))
+        asset = asset_key(market, stage.name)
+        unrecorded = sorted(set(keys) - on_record(instance, asset, keys))
+        reads = stored_reads(stage, lambda name: now.table(name).stored)
+        put_on_record(store, instance, asset, now.table(stage.name).infos(unrecorded), reads)
 
 
 def _sign_stage(
@@ -301,7 +310,7 @@ def _sign_revisions(
     store = market.warehouse.store
     for table in (table.name for table in stage.tables):
         keys = revisions.sessions(store, table)
-        made = made_digests(instance, stage.name, keys)
+        made = made_digests(instance, asset_key(market, stage.name), keys)
         for key in keys:
             for number in revisions.numbers(store, table, key):
                 parts, name = revisions.part(table, key, number), f"{revisions.FOLDER}/{table}"

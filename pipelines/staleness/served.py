@@ -24,6 +24,7 @@ import pandas as pd
 
 from pipelines.calendar.trading_times import served_until
 from pipelines.instance.materializations import first_made
+from pipelines.instance.names import asset_key
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.warehouse import revisions
@@ -44,7 +45,7 @@ def served_sessions(market: Market, instance: dg.DagsterInstance, table: str) ->
         Session keys.
     """
     store = market.warehouse.store
-    times = first_made(instance, table)
+    times = first_made(instance, asset_key(market, table))
     for key in set(store.partitions(table)) - times.keys():
         times[key] = pd.Timestamp(revisions.first_written(store, table, key), unit="s", tz="UTC")
     # A calendar takes a second to work out its opening times: only candidates need them.

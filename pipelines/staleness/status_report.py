@@ -14,6 +14,7 @@ import dagster as dg
 
 from pipelines.bars.bar_versions import restated_sessions
 from pipelines.calendar.sessions import Sessions
+from pipelines.instance.names import asset_key
 from pipelines.instance.run_history import work_in_progress
 from pipelines.instance.waiting import waiting_since
 from pipelines.market.market import Market
@@ -174,7 +175,7 @@ def status_report(
     comparison = survey(
         market, stages, instance, sessions, served=served, restated=restated_keys or ()
     )
-    comparison = _with_waiting(stages, instance, comparison)
+    comparison = _with_waiting(market, stages, instance, comparison)
     store = market.warehouse.store
     return StatusReport(
         market=market.config.name,
@@ -188,12 +189,14 @@ def status_report(
         },
         revisions={t: len(revisions.sessions(store, t)) for t in revisions.tables(store)},
         restated=restated_keys,
-        busy=work_in_progress(instance, market.sessions.keys),
+        busy=work_in_progress(instance, market, market.sessions.keys),
         calendar=market.calendar_end(),
     )
 
 
-def _with_waiting(stages: Sequence[Stage], instance: dg.DagsterInstance, found: Survey) -> Survey:
+def _with_waiting(
+    market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance, found: Survey
+) -> Survey:
     """Tell sessions that wait for their bars, and what follows from them, from absent ones."""
     sources = [stage.name for stage in stages if stage.is_source and stage.name in found.wanted]
     absent = [
@@ -202,7 +205,8 @@ def _with_waiting(stages: Sequence[Stage], instance: dg.DagsterInstance, found: 
         for key, why in found.reasons[name].items()
         if why.cause == Cause.ABSENT
     ]
-    firsts = [waiting_since(instance, name, absent) for name in sources] if absent else []
+    assets = [asset_key(market, name) for name in sources] if absent else []
+    firsts = [waiting_since(instance, asset, absent) for asset in assets]
     since = min((first for first in firsts if first is not None), default=None)
     if since is None:
         return found
@@ -236,7 +240,7 @@ def _few(
 ) -> tuple[str, ...]:
     """The newest sessions of a stage, and those before them that are absent or not on record."""
     stored_keys = set(market.warehouse.sessions(stage.name))
-    stored_keys &= instance.get_materialized_partitions(dg.AssetKey(stage.name))
+    stored_keys &= instance.get_materialized_partitions(asset_key(market, stage.name))
     newest, earlier = keys[-recent:], keys[:-recent]
     return (*(key for key in earlier if key not in stored_keys), *newest)
 

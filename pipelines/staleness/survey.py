@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from pipelines.instance.names import asset_key
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.staleness.causes import Cause, Reason, why_not_current
@@ -100,7 +101,7 @@ def survey(
     for stage in (stage for stage in stages if stage.name in wanted and stage.is_compared):
         keys = keys_by_asset[stage.name] = tuple(wanted[stage.name]) if stage.tables else (WHOLE,)
         recorded_keys: Collection[str] = (
-            instance.get_materialized_partitions(dg.AssetKey(stage.name))
+            instance.get_materialized_partitions(asset_key(market, stage.name))
             if stage.tables
             else (WHOLE,)
         )

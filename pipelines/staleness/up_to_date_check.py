@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from pipelines.instance.names import asset_key
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.status_report import AssetStatus, StatusReport, status_report
@@ -26,13 +27,17 @@ def up_to_date_check(
     Args:
         market: the market.
         stages: its stages.
-        report: the asset that the check is shown on.
+        report: the stage that the check is shown on.
     """
 
     @dg.asset_check(
-        asset=report,
+        asset=asset_key(market, report),
         # A report that is made by the same run is looked at once it is made.
-        additional_deps=[s.name for s in stages if s.kind is Kind.REPORT and s.name != report],
+        additional_deps=[
+            asset_key(market, stage.name)
+            for stage in stages
+            if stage.kind is Kind.REPORT and stage.name != report
+        ],
         name="up_to_date",
         blocking=False,
         description=(

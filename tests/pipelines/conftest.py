@@ -86,6 +86,11 @@ def model_assets(market: Market) -> tuple[str, ...]:
     )
 
 
+def key_of(stage: str, market: str = "tiny") -> dg.AssetKey:
+    """The asset key of a stage of the tiny market, as the UI shows it."""
+    return dg.AssetKey([market, stage])
+
+
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with nested `changes`."""
     out = copy.deepcopy(dict(base))

@@ -30,7 +30,7 @@ from pipelines.operations.sync import sync_record
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
 from pipelines.warehouse.schemas import Column, Table
-from tests.pipelines.conftest import REPORTS, market_of, own_record, partition_bytes
+from tests.pipelines.conftest import REPORTS, key_of, market_of, own_record, partition_bytes
 from tests.pipelines.finished_markets import backfill, restated
 from tests.pipelines.ticks import NEW_YORK
 
@@ -166,10 +166,10 @@ def test_the_definitions_are_the_stages(market):
     """Every asset of Dagster's is a stage and every stage is an asset."""
     names = {stage.name for stage in stages(market)}
     graph = build_definitions(market).resolve_asset_graph()
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == names
+    assert {key.path[-1] for key in graph.get_all_asset_keys()} == names
     assert names >= set(ADDED)
-    daily = build_definitions(market).resolve_job_def("daily").asset_layer.selected_asset_keys
-    assert {dg.AssetKey(name) for name in ADDED} <= daily
+    daily = build_definitions(market).resolve_job_def("tiny_daily").asset_layer.selected_asset_keys
+    assert {key_of(name) for name in ADDED} <= daily
 
 
 def test_status_backfill_and_demo_make_them_once(market):
@@ -198,7 +198,7 @@ def test_status_backfill_and_demo_make_them_once(market):
         assert "already there" in said
         assert all(name in said for name in ADDED)
         with dagster_instance(market) as instance:
-            assert instance.get_latest_materialization_event(dg.AssetKey("rank_report"))
+            assert instance.get_latest_materialization_event(key_of("rank_report"))
             counts.append(instance.get_runs_count())
     assert counts[0] == counts[1], "the added report is made once"
 
@@ -266,15 +266,17 @@ def test_the_schedule_waits_for_them_and_they_hold_nothing_back(market):
     assert [stage.name for stage in last_stages(table)] == ["lstm_evaluation", "lstm_streak"]
     night = pd.Timestamp("2020-05-16 00:30").tz_localize(NEW_YORK).to_pydatetime()
     with dagster_instance(market) as instance:
-        seen = look(market, table, instance, "daily", night)
+        seen = look(market, table, instance, "tiny_daily", night)
         assert seen.missing == ()
         assert "lstm_streak has no session yet" in seen.newcomers.note(keys[-1], market.command)
         make_event(instance, "lstm_streak", keys[-2])
-        assert look(market, table, instance, "daily", night).missing == (keys[-1],)
+        assert look(market, table, instance, "tiny_daily", night).missing == (keys[-1],)
 
 
 def make_event(instance, asset, key):
-    instance.report_runless_asset_event(dg.AssetMaterialization(asset_key=asset, partition=key))
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(asset_key=key_of(asset), partition=key)
+    )
 
 
 @pytest.mark.parametrize(

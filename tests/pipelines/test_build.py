@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +18,7 @@ from pipelines.operations.runs import RunFailedError, run_assets
 from tests.pipelines.conftest import (
     DATA_ASSETS,
     ChangedBars,
+    key_of,
     make_market,
     materialize,
     model_assets,
@@ -107,7 +107,7 @@ def test_a_range_on_an_empty_warehouse_writes_only_that_range(market, instance):
     keys = market.sessions.keys[:12]
     materialize(market, ["ohlcv"], keys[0], keys[-1], instance)
     assert market.warehouse.sessions("ohlcv") == list(keys)
-    recorded = instance.get_materialized_partitions(dg.AssetKey("ohlcv"))
+    recorded = instance.get_materialized_partitions(key_of("ohlcv"))
     assert recorded == set(keys)
 
 
@@ -166,7 +166,7 @@ def test_what_was_written_before_a_failure_is_recorded(finished, tmp_path, insta
     before = damaged.read_bytes()
     with pytest.raises(RunFailedError, match="disk on fire"):
         materialize(market, ["lstm_prediction"], keys[0], keys[-1], instance)
-    recorded = instance.get_materialized_partitions(dg.AssetKey("lstm_prediction"))
+    recorded = instance.get_materialized_partitions(key_of("lstm_prediction"))
     assert recorded == set(keys[:4])
     assert damaged.read_bytes() == before
 

@@ -10,6 +10,7 @@ import dagster as dg
 
 from pipelines.build import build_definitions
 from pipelines.instance.run_history import PARTITION
+from tests.pipelines.conftest import key_of
 
 NEW_YORK = ZoneInfo("America/New_York")
 LAST = ("lstm_evaluation", "gru_evaluation", "krnn_evaluation")
@@ -23,7 +24,7 @@ def defs_of(market):
 
 
 def tick(market, instance, now):
-    schedule = defs_of(market).resolve_schedule_def("daily_retraining")
+    schedule = defs_of(market).resolve_schedule_def("tiny_daily_retraining")
     return evaluate(schedule, instance, now)
 
 
@@ -40,14 +41,14 @@ def mark_done(instance, keys):
     for key in keys:
         for name in LAST:
             instance.report_runless_asset_event(
-                dg.AssetMaterialization(asset_key=name, partition=key)
+                dg.AssetMaterialization(asset_key=key_of(name), partition=key)
             )
 
 
 def add_run(market, instance, key, ended, status=dg.DagsterRunStatus.FAILURE, why="no bars"):
     """A run of `daily` that ended at a given moment."""
     run = instance.create_run_for_job(
-        defs_of(market).resolve_job_def("daily"),
+        defs_of(market).resolve_job_def("tiny_daily"),
         status=dg.DagsterRunStatus.STARTED,
         tags={PARTITION: key},
     )
@@ -56,6 +57,6 @@ def add_run(market, instance, key, ended, status=dg.DagsterRunStatus.FAILURE, wh
         dg.DagsterRunStatus.CANCELED: dg.DagsterEventType.RUN_CANCELED,
         dg.DagsterRunStatus.SUCCESS: dg.DagsterEventType.RUN_SUCCESS,
     }[status]
-    event = dg.DagsterEvent(event_type_value=kind.value, job_name="daily", message=why)
+    event = dg.DagsterEvent(event_type_value=kind.value, job_name="tiny_daily", message=why)
     instance.report_dagster_event(event, run.run_id, timestamp=ended.timestamp())
     return run

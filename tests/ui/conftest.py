@@ -43,7 +43,11 @@ def make_sandbox(folder: Path, changes: Mapping[str, Any]) -> Sandbox:
     config = folder / "sample.yaml"
     config.write_text(yaml.safe_dump(merged(raw, changes), sort_keys=False), encoding="utf-8")
     data = folder / "data"
-    ours = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
-    environment = {**ours, "RNN_DATA_DIR": str(data), "OMP_NUM_THREADS": "1"}
     loaded = load_config(config)
-    return Sandbox(config, environment, Market(loaded, root=data / loaded.name))
+    return Sandbox(config, environment_of(data), Market(loaded, root=data / loaded.name))
+
+
+def environment_of(data: Path) -> dict[str, str]:
+    """The environment of processes that work on a data folder."""
+    ours = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
+    return {**ours, "RNN_DATA_DIR": str(data), "OMP_NUM_THREADS": "1"}

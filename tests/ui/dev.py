@@ -53,13 +53,17 @@ class Made:
 
 
 class Dev:
-    """A running webserver and daemon over one market.
+    """A running webserver and daemon over a data folder.
 
     Attributes:
         url: of the UI.
+        market: whose pages are asked for.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: int, log: Path, market: str = "sample"
+    ) -> None:
+        self.market = market
         self.url = f"http://127.0.0.1:{port}"
         self._port = port
         self._process = process
@@ -115,12 +119,20 @@ class Dev:
             "repositoryName": location["repositories"][0]["name"],
         }
 
+    def locations(self) -> dict[str, Any]:
+        """The code locations by name."""
+        return {e["name"]: e for e in self.ask(questions.LOCATIONS)["locationEntries"]}
+
     def _loaded(self) -> Any:
         try:
             entries = self.ask(questions.LOCATIONS)["locationEntries"]
         except (OSError, http.client.HTTPException, ValueError):
             return None  # not listening yet
-        return entries[0] if entries and entries[0]["loadStatus"] == "LOADED" else None
+        own = [entry for entry in entries if entry["name"] == self.market]
+        return own[0] if own and own[0]["loadStatus"] == "LOADED" else None
+
+    def _asset(self, name: str, market: str | None = None) -> dict[str, list[str]]:
+        return {"path": [market or self.market, name]}
 
     def backfill(self, assets: Sequence[str], keys: Sequence[str], job: str | None = None) -> str:
         """Press `Launch backfill` for assets and sessions; returns the backfill's id.
@@ -131,13 +143,13 @@ class Dev:
             job: whose page it is pressed on; without one, that of the lineage or of an asset.
         """
         params: dict[str, Any] = {
-            "assetSelection": [{"path": [name]} for name in assets],
+            "assetSelection": [self._asset(name) for name in assets],
             "partitionNames": list(keys),
             "tags": [{"key": "dagster/from_ui", "value": "true"}],
             "fromFailure": False,
         }
         if job is not None:
-            set_name = f"{job}_partition_set"
+            set_name = f"{self.market}_{job}_partition_set"
             params["selector"] = {
                 "partitionSetName": set_name,
                 "repositorySelector": self._repository,
@@ -148,7 +160,7 @@ class Dev:
 
     def launch(self, job: str) -> str:
         """Press `Launch run` of a job without partitions; returns the run's id."""
-        selector = {**self._repository, "pipelineName": job}
+        selector = {**self._repository, "pipelineName": f"{self.market}_{job}"}
         answer = self.ask(
             questions.LAUNCH_JOB,
             params={"selector": selector, "runConfigData": "{}", "mode": "default"},
@@ -217,9 +229,12 @@ class Dev:
 
         assert self.until(status, f"end of backfill {backfill}") == "COMPLETED_SUCCESS"
 
-    def made(self, asset: str, partitions: Sequence[str] | None = None) -> list[Made]:
+    def made(
+        self, asset: str, partitions: Sequence[str] | None = None, market: str | None = None
+    ) -> list[Made]:
         """The materializations of an asset, the newest first."""
-        answer = self.ask(questions.MADE, asset={"path": [asset]}, partitions=partitions)
+        key = self._asset(asset, market)
+        answer = self.ask(questions.MADE, asset=key, partitions=partitions)
         if answer["__typename"] == "AssetNotFoundError":
             return []
         return [
@@ -234,20 +249,24 @@ class Dev:
 
     def checks(self, asset: str) -> list[dict[str, Any]]:
         """The checks of an asset, each with its newest evaluation."""
-        found = self.ask(questions.CHECKS, asset={"path": [asset]})["assetChecksOrError"]
+        found = self.ask(questions.CHECKS, asset=self._asset(asset))["assetChecksOrError"]
         return found.get("checks", [])
 
 
 @contextlib.contextmanager
-def running(config: Path, environment: Mapping[str, str], log: Path) -> Iterator[Dev]:
-    """`rnn-pipelines ui` over a market, until the block ends; nothing of it outlives the block.
+def running(
+    folder: Path, environment: Mapping[str, str], log: Path, market: str = "sample"
+) -> Iterator[Dev]:
+    """`rnn-pipelines ui` over all markets, until the block ends; nothing of it outlives the block.
 
-    It is started beside the YAML, as by a person who has installed the package and has no checkout.
+    It is started beside the YAMLs, as by a person who has installed the package and has no
+    checkout.
 
     Args:
-        config: the market's YAML.
-        environment: of the process.
+        folder: where the YAMLs lie.
+        environment: of the process, with the data folder.
         log: where its output goes.
+        market: whose pages are asked for.
 
     Raises:
         AssertionError: a process of it was left after it had been asked to end.
@@ -255,18 +274,18 @@ def running(config: Path, environment: Mapping[str, str], log: Path) -> Iterator
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [*CLI, "ui", "--config", str(config), "--port", str(port)]
+    command = [*CLI, "ui", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            cwd=config.parent,  # no project far and wide
+            cwd=folder,  # no project far and wide
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    dev = Dev(process, port, log)
+    dev = Dev(process, port, log, market)
     left: list[int] = []
     try:
         dev.wait_until_loaded()

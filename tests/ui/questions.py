@@ -86,11 +86,12 @@ LOCATIONS = """
     __typename
     ... on Workspace {
       locationEntries {
+        name
         loadStatus
         locationOrLoadError {
           __typename
           ... on RepositoryLocation { name repositories { name } }
-          ... on PythonError { message }
+          ... on PythonError { message causes { message } }
         }
       }
     }

@@ -88,7 +88,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
 def dev(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """The UI over it."""
     log = tmp_path_factory.mktemp("log") / "dev.log"
-    with running(sandbox.config, sandbox.environment, log) as dev:
+    with running(sandbox.config.parent, sandbox.environment, log) as dev:
         yield dev
 
 

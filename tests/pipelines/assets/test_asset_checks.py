@@ -13,14 +13,21 @@ from pipelines.assets.check_results import shown_figures
 from pipelines.build import build_definitions
 from pipelines.market.market import Market
 from pipelines.operations.runs import RunFailedError
-from tests.pipelines.conftest import ChangedBars, make_market, materialize, model_assets, own_record
+from tests.pipelines.conftest import (
+    ChangedBars,
+    key_of,
+    make_market,
+    materialize,
+    model_assets,
+    own_record,
+)
 from tests.pipelines.finished_markets import copy_of, put_on_record
 
 DATA = ["ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn"]
 
 
 def _records(instance: dg.DagsterInstance, asset: str, check: str) -> list:
-    key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+    key = dg.AssetCheckKey(key_of(asset), check)
     records = instance.event_log_storage.get_asset_check_execution_history(key, limit=50)
     found = [r.event.dagster_event.event_specific_data for r in records if r.event is not None]
     return [data for data in found if isinstance(data, dg.AssetCheckEvaluation)]  # not planned ones
@@ -159,7 +166,7 @@ def test_a_run_that_checks_nothing_repeats_the_newest_result(finished, tmp_path)
     root = copy_of(finished, tmp_path / "tiny").paths.root
     market = make_market(root, {"checks": {"model": {"beats_constant": "block", "margin": 10.0}}})
     key = market.sessions.keys[-1]
-    job = build_definitions(market).resolve_job_def("daily")
+    job = build_definitions(market).resolve_job_def("tiny_daily")
     with own_record() as instance:
         put_on_record(market, instance)
         for _ in range(3):
@@ -177,7 +184,7 @@ def test_nothing_checked_is_never_passed(finished, tmp_path) -> None:
     """A lost record, restored from the files: no result is on record."""
     market = copy_of(finished, tmp_path / "tiny")
     key = market.sessions.keys[-1]
-    job = build_definitions(market).resolve_job_def("daily")
+    job = build_definitions(market).resolve_job_def("tiny_daily")
     with own_record() as instance:
         put_on_record(market, instance)
         assert job.execute_in_process(instance=instance, partition_key=key).success
@@ -190,12 +197,12 @@ def test_nothing_checked_is_never_passed(finished, tmp_path) -> None:
 def test_an_old_failure_does_not_block_a_run_that_made_nothing(finished, tmp_path) -> None:
     market = copy_of(finished, tmp_path / "tiny")
     key = market.sessions.keys[-1]
-    job = build_definitions(market).resolve_job_def("daily")
+    job = build_definitions(market).resolve_job_def("tiny_daily")
     with own_record() as instance:
         put_on_record(market, instance)
         instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey("alpha158"),
+                asset_key=key_of("alpha158"),
                 check_name="finite",
                 passed=False,
                 severity=dg.AssetCheckSeverity.ERROR,
@@ -213,7 +220,7 @@ def test_counts_of_sessions_are_text_and_figures_are_short(checked) -> None:
     market, instance = checked
     for asset, check in (("ohlcv", "coverage"), ("lstm_evaluation", "ic_decay")):
         assert isinstance(_records(instance, asset, check)[0].metadata["sessions"].value, str)
-    made = instance.get_latest_materialization_event(dg.AssetKey("lstm_evaluation"))
+    made = instance.get_latest_materialization_event(key_of("lstm_evaluation"))
     rank_ic = made.asset_materialization.metadata["rank_ic"].value
     key = made.asset_materialization.partition
     stored = market.warehouse.read("lstm_evaluation", [key], needed_by="t").frame["rank_ic"].iloc[0]
@@ -238,7 +245,7 @@ def test_data_versions_and_column_lineage_are_recorded(checked) -> None:
     market, instance = checked
     key = market.sessions.keys[-1]
     materialize(market, ["alpha158"], key, key, instance)
-    event = instance.get_latest_materialization_event(dg.AssetKey("alpha158"))
+    event = instance.get_latest_materialization_event(key_of("alpha158"))
     made = event.asset_materialization
     assert made.tags["dagster/data_version"] == market.warehouse.info("alpha158", key).digest
     lineage = made.metadata["dagster/column_lineage"].value

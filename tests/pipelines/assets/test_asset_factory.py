@@ -8,11 +8,11 @@ from pipelines.assets.run import Results
 from pipelines.instance.run_history import RANGE_END, RANGE_START
 from pipelines.market.stage import Kind, Stage
 from pipelines.warehouse.partition_file import PartitionInfo, Provenance
-from tests.pipelines.conftest import materialize
+from tests.pipelines.conftest import key_of, materialize
 
 
 def metadata_of(instance: dg.DagsterInstance, asset: str) -> dict[str, dict[str, object]]:
-    records = instance.fetch_materializations(dg.AssetKey(asset), limit=1000).records
+    records = instance.fetch_materializations(key_of(asset), limit=1000).records
     return {
         str(r.partition_key): {k: v.value for k, v in r.asset_materialization.metadata.items()}
         for r in records
@@ -24,7 +24,9 @@ def test_metadata_is_what_dagster_would_have_been_given_key_by_key(market, insta
     days = partitions_definition(market.sessions, closed=True)
     keys = market.sessions.keys[:5]
 
-    @dg.asset(partitions_def=days, backfill_policy=dg.BackfillPolicy.single_run())
+    @dg.asset(
+        key_prefix="tiny", partitions_def=days, backfill_policy=dg.BackfillPolicy.single_run()
+    )
     def handed_over(context: dg.AssetExecutionContext) -> None:
         context.add_asset_metadata({"before": 1}, partition_key=keys[0])
         stage = Stage("handed_over", Kind.DATA, make=pytest.fail, code_version="1")
@@ -34,7 +36,9 @@ def test_metadata_is_what_dagster_would_have_been_given_key_by_key(market, insta
             results.done(key, info, {"share": rows / 8})
         results.hand_over(None)
 
-    @dg.asset(partitions_def=days, backfill_policy=dg.BackfillPolicy.single_run())
+    @dg.asset(
+        key_prefix="tiny", partitions_def=days, backfill_policy=dg.BackfillPolicy.single_run()
+    )
     def one_by_one(context: dg.AssetExecutionContext) -> None:
         context.add_asset_metadata({"before": 1}, partition_key=keys[0])
         for rows, key in enumerate(context.partition_keys):

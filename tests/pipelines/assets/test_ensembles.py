@@ -24,6 +24,7 @@ from pipelines.training.registry import (
 )
 from rnn_core.evaluation import calc_ic
 from tests.pipelines.conftest import (
+    key_of,
     make_market,
     market_of,
     materialize,
@@ -235,7 +236,7 @@ def test_a_bad_model_stays_out_and_the_last_good_one_stays(
     assert set(scored["as_of"].astype(str)) == {first}
     made = market.warehouse.info("lstm_model", second).provenance
     assert made.inputs["passed_over"] == second
-    event = instance.get_latest_materialization_event(dg.AssetKey("lstm_model"))
+    event = instance.get_latest_materialization_event(key_of("lstm_model"))
     assert event is not None
     found = in_force(market, "lstm", keys[13], "test")
     assert isinstance(found, InForce)

@@ -14,7 +14,7 @@ from tests.pipelines.conftest import make_market
 def policies(market):
     graph = build_definitions(market).resolve_asset_graph()
     return {
-        key.to_user_string(): graph.get(key).freshness_policy_or_from_metadata
+        key.path[-1]: graph.get(key).freshness_policy_or_from_metadata
         for key in graph.get_all_asset_keys()
         if graph.get(key).freshness_policy_or_from_metadata is not None
     }

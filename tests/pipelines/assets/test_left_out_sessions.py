@@ -22,7 +22,7 @@ from pipelines.instance.waiting import LAST_TAG
 from pipelines.operations.runs import RunFailedError, run_assets
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
-from tests.pipelines.conftest import DATA_ASSETS, model_assets, partition_bytes
+from tests.pipelines.conftest import DATA_ASSETS, key_of, model_assets, partition_bytes
 from tests.pipelines.finished_markets import put_on_record
 from tests.pipelines.late_bars import LateBars, bad_bars, cut_before, files_of, with_source
 
@@ -42,11 +42,14 @@ def run_all(market, instance, keys):
 
 
 def on_record(instance, asset):
-    return max(instance.get_materialized_partitions(dg.AssetKey(asset)))
+    return max(instance.get_materialized_partitions(key_of(asset)))
 
 
 def steps(instance, run_id):
-    return {s.step_key: s.status.value for s in instance.get_run_step_stats(run_id)}
+    return {
+        s.step_key.removeprefix("tiny__"): s.status.value
+        for s in instance.get_run_step_stats(run_id)
+    }
 
 
 def test_sessions_that_wait_hold_back_none_before_them(finished, tmp_path, instance):
@@ -65,7 +68,7 @@ def test_sessions_that_wait_hold_back_none_before_them(finished, tmp_path, insta
 def test_a_session_that_waits_alone_is_skipped_and_nothing_fails(finished, tmp_path, instance):
     market, keys = cut(finished, tmp_path / "tiny", instance)
     late = with_source(market, LateBars(market, keys[0]))
-    job = build_definitions(late).resolve_job_def("daily")
+    job = build_definitions(late).resolve_job_def("tiny_daily")
     before = partition_bytes(late)
     result = job.execute_in_process(instance=instance, partition_key=keys[0])
     assert result.success
@@ -75,27 +78,27 @@ def test_a_session_that_waits_alone_is_skipped_and_nothing_fails(finished, tmp_p
     assert partition_bytes(late) == before
     assert on_record(instance, "ohlcv") < keys[0]
     assert instance.get_run_by_id(result.run_id).tags[WAITS_TAG] == f"bars ({result.run_id[:8]})"
-    attempts = failed_attempts(instance, "daily", keys[0])
+    attempts = failed_attempts(instance, "tiny_daily", keys[0])
     assert (attempts.count, attempts.late) == (0, 1)
     assert f"the newest session that it has is {finished.sessions.keys[CUT - 1]}" in attempts.reason
     # The bars arrive, and the session is made and done with.
-    assert build_definitions(market).resolve_job_def("daily").execute_in_process(
+    assert build_definitions(market).resolve_job_def("tiny_daily").execute_in_process(
         instance=instance, partition_key=keys[0]
     ).success  # fmt: skip
-    assert failed_attempts(instance, "daily", keys[0]) is None
+    assert failed_attempts(instance, "tiny_daily", keys[0]) is None
     assert partition_bytes(market) == files_of(finished, market, keys[1])
 
 
 def test_the_last_time_that_bars_are_asked_for_is_a_failure(finished, tmp_path, instance):
     market, keys = cut(finished, tmp_path / "tiny", instance)
     late = with_source(market, LateBars(market, keys[0]))
-    job = build_definitions(late).resolve_job_def("daily")
+    job = build_definitions(late).resolve_job_def("tiny_daily")
     result = job.execute_in_process(
         instance=instance, partition_key=keys[0], tags={LAST_TAG: "true"}, raise_on_error=False
     )
     assert not result.success
     assert "the data has not arrived yet" in failure_reason(instance, result.run_id)
-    assert failed_attempts(instance, "daily", keys[0]).late == 1
+    assert failed_attempts(instance, "tiny_daily", keys[0]).late == 1
 
 
 def test_a_session_that_the_source_has_lost_is_no_session_that_waits(finished, tmp_path, instance):
@@ -170,7 +173,7 @@ def test_a_blocking_check_holds_back_none_before_it(finished, tmp_path, instance
     assert partition_bytes(other) == files_of(finished, market, keys[3])
     assert on_record(instance, "lstm_evaluation") == keys[2]
     result = instance.get_latest_asset_check_evaluation_record(
-        dg.AssetCheckKey(dg.AssetKey("ohlcv"), "coverage")
+        dg.AssetCheckKey(key_of("ohlcv"), "coverage")
     )
     assert not result.event.dagster_event.asset_check_evaluation_data.passed
 

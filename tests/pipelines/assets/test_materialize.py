@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 
-import dagster as dg
 import pytest
 
 from pipelines.assets.materialize import CURRENT_TAG, KEEP
 from pipelines.build import build_definitions
 from pipelines.instance.run_history import RANGE_END, RANGE_START
 from pipelines.operations.runs import run_assets
-from tests.pipelines.conftest import DATA_ASSETS, make_market, model_assets, partition_bytes
+from tests.pipelines.conftest import DATA_ASSETS, key_of, make_market, model_assets, partition_bytes
 from tests.pipelines.finished_markets import copy_of, put_on_record, stamps
 
 
@@ -25,7 +24,7 @@ def launch(market, instance, assets, first, last, **tags):
     job = build_definitions(market).resolve_implicit_global_asset_job_def()
     return job.execute_in_process(
         instance=instance,
-        asset_selection=[dg.AssetKey(name) for name in assets],
+        asset_selection=[key_of(name) for name in assets],
         tags={RANGE_START: first, RANGE_END: last, **tags},
     )
 
@@ -60,7 +59,7 @@ def test_stored_bars_are_trusted_where_the_run_says_so(copy, instance):
 
 def test_what_is_kept_stays_on_record_with_its_figures(copy, instance):
     """A kept partition loses nothing that the UI showed of it."""
-    keys, asset = copy.sessions.keys[-3:], dg.AssetKey("gru_evaluation")
+    keys, asset = copy.sessions.keys[-3:], key_of("gru_evaluation")
     run_assets(build_definitions(copy), instance, ["gru_evaluation"], (keys[0], keys[-1]))
 
     def newest():

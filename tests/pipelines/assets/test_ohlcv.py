@@ -17,7 +17,7 @@ from pipelines.market.market import Market
 from pipelines.operations.runs import RunFailedError, run_assets
 from pipelines.sources.fetch import fetch_sessions
 from pipelines.staleness.survey import survey
-from tests.pipelines.conftest import make_market, materialize, own_record, partition_bytes
+from tests.pipelines.conftest import key_of, make_market, materialize, own_record, partition_bytes
 from tests.pipelines.dirty_market import (
     DAY,
     MONDAY,
@@ -59,7 +59,7 @@ def test_a_bad_row_of_every_rule_lands_where_it_should(dirt, tmp_path):
     assert ((good["instrument"] == jump[0]) & (good["date"] == jump[1])).sum() == 1
     told = {
         record.partition_key: record.asset_materialization.metadata
-        for record in instance.fetch_materializations(dg.AssetKey("ohlcv"), limit=500).records
+        for record in instance.fetch_materializations(key_of("ohlcv"), limit=500).records
     }
     assert told[jump[1]]["rules"].value == {"jump": 1}
     assert (told[jump[1]]["accepted"].value, told[jump[1]]["quarantined"].value) == (1, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +10,7 @@ from pipelines.assets.processor_fit import figures_of_fit
 from pipelines.assets.stages import stages
 from rnn_core.data import RobustZScoreNorm
 from tests.pipelines.conftest import (
+    key_of,
     make_market,
     market_of,
     materialize,
@@ -29,7 +29,7 @@ def test_the_page_of_a_fit_has_its_figures(tmp_path, instance):
     first = market.plan.first_trained
     materialize(market, DATA, market.sessions.first, first, instance)
     materialize(market, ("processors",), first, first, instance)
-    event = instance.get_latest_materialization_event(dg.AssetKey("processors"))
+    event = instance.get_latest_materialization_event(key_of("processors"))
     records = event.asset_materialization.metadata["columns"].records
     norm = norm_of(state_of(market, first))
     assert [r.data["column"] for r in records] == [name for _, name in norm.columns]

@@ -12,7 +12,7 @@ from pipelines.assets.retries import TRANSIENT_POLICY
 from pipelines.build import build_definitions
 from pipelines.errors import SourceError
 from pipelines.operations.runs import RunFailedError, run_assets
-from tests.pipelines.conftest import ChangedBars, make_market
+from tests.pipelines.conftest import ChangedBars, key_of, make_market
 
 
 def test_waits_double_and_differ():
@@ -53,7 +53,7 @@ def run_bars(tmp_path, instance, *errors):
         run_assets(build_definitions(market), instance, ["ohlcv"], (key, key))
     finally:
         calls = unsteady.calls
-    return calls, instance.get_materialized_partitions(dg.AssetKey("ohlcv")) == {key}
+    return calls, instance.get_materialized_partitions(key_of("ohlcv")) == {key}
 
 
 def test_a_step_goes_on_after_the_network_came_back(tmp_path, instance, at_once):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dagster as dg
 import pytest
 
 from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.instance.run_history import RANGE_END, RANGE_START
 from pipelines.staleness.status_report import status_report
-from tests.pipelines.conftest import model_assets, partition_bytes
+from tests.pipelines.conftest import key_of, model_assets, partition_bytes
 from tests.pipelines.finished_markets import copy_of, put_on_record
 
 KINDS = ("model", "prediction", "evaluation")
@@ -34,7 +33,7 @@ def test_it_records_empty_partitions_that_name_the_first_trained_session(
     range_ = keys[keys.index(first) - 5 : keys.index(first) + 3]
     result = build_definitions(copy).resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
-        asset_selection=[dg.AssetKey(name) for name in names],
+        asset_selection=[key_of(name) for name in names],
         tags={RANGE_START: range_[0], RANGE_END: range_[-1]},
     )  # fmt: skip
     assert result.success
@@ -43,7 +42,7 @@ def test_it_records_empty_partitions_that_name_the_first_trained_session(
             info = copy.warehouse.info(name, key)
             assert info.rows == 0
             assert info.provenance.status == f"warm-up: the first trained session is {first}"
-        assert set(range_) <= instance.get_materialized_partitions(dg.AssetKey(name))
+        assert set(range_) <= instance.get_materialized_partitions(key_of(name))
     # An evaluation names the empty prediction that it now has; nothing else is another file.
     before, after = partition_bytes(finished), partition_bytes(copy)
     changed = {path.split("/")[0] for path in before if after[path] != before[path]}

@@ -37,7 +37,7 @@ def instance(tmp_path):
 
 TELL = """
 import json, os, sys
-names = ("RUN_ID", "JOB", "SESSION", "REASON", "RETRY", "GIVEN_UP")
+names = ("MARKET", "RUN_ID", "JOB", "SESSION", "REASON", "RETRY", "GIVEN_UP")
 with open(sys.argv[1], "w") as file:
     json.dump({name: os.environ["RNN_" + name] for name in names} | {"args": sys.argv[2:]}, file)
 """
@@ -46,14 +46,16 @@ with open(sys.argv[1], "w") as file:
 def fail(market, instance, run):
     """What the daemon does once a run has failed."""
     context = dg.build_run_status_sensor_context(
-        sensor_name="failed_runs",
+        sensor_name="tiny_failed_runs",
         dagster_event=dg.DagsterEvent(
-            event_type_value=dg.DagsterEventType.RUN_FAILURE.value, job_name="daily", message="it"
+            event_type_value=dg.DagsterEventType.RUN_FAILURE.value,
+            job_name="tiny_daily",
+            message="it",
         ),
         dagster_instance=instance,
         dagster_run=instance.get_run_by_id(run.run_id),
     ).for_run_failure()
-    defs_of(market).resolve_sensor_def("failed_runs")(context)
+    defs_of(market).resolve_sensor_def("tiny_failed_runs")(context)
 
 
 def lines(market):
@@ -73,6 +75,7 @@ def test_a_failed_run_is_logged_and_told_to_the_program(tmp_path, instance):
         "the schedule tries again at 2020-04-07 01:30 EDT, attempt 2 of 6"
     )
     assert json.loads(told.read_text()) == {
+        "MARKET": "tiny",
         "RUN_ID": run.run_id,
         "JOB": "daily",
         "SESSION": "2020-04-01",
@@ -84,6 +87,7 @@ def test_a_failed_run_is_logged_and_told_to_the_program(tmp_path, instance):
     assert lines(market) == [
         {
             "time": "2020-04-07T04:30:00+00:00",
+            "market": "tiny",
             "run_id": run.run_id,
             "job": "daily",
             "session": "2020-04-01",
@@ -128,12 +132,12 @@ def test_a_range_and_a_run_without_sessions_are_told_as_such(market, instance, m
     monkeypatch.delenv("RNN_CONFIG", raising=False)
     defs = defs_of(market)
     ranged = instance.create_run_for_job(
-        defs.resolve_job_def("daily"),
+        defs.resolve_job_def("tiny_daily"),
         status=dg.DagsterRunStatus.STARTED,
         tags={RANGE_START: "2020-04-01", RANGE_END: "2020-04-02"},
     )
     plain = instance.create_run_for_job(
-        defs.resolve_job_def("reports"), status=dg.DagsterRunStatus.STARTED
+        defs.resolve_job_def("tiny_reports"), status=dg.DagsterRunStatus.STARTED
     )
     for run in (ranged, plain):
         instance.report_run_failed(run, "the reason")
@@ -145,13 +149,13 @@ def test_a_range_and_a_run_without_sessions_are_told_as_such(market, instance, m
         "itself"
     )
     assert second["session"] == ""
-    assert second["retry"].startswith("launch reports again in the UI; ")
+    assert second["retry"].startswith("launch tiny_reports again in the UI; ")
 
 
 def test_a_process_that_died_is_the_reason_where_no_step_failed(market, instance):
     """What the daemon's code server writes when the process of a run is gone."""
     run = instance.create_run_for_job(
-        defs_of(market).resolve_job_def("daily"), status=dg.DagsterRunStatus.STARTED
+        defs_of(market).resolve_job_def("tiny_daily"), status=dg.DagsterRunStatus.STARTED
     )
     instance.report_engine_event("Starting execution", run)
     crash = f"Run execution process for {run.run_id} was terminated by signal 9 (SIGKILL)."
@@ -175,6 +179,7 @@ def a_failure(**changes):
     fields = {
         "time": "2020-04-07T04:30:00+00:00",
         "run_id": "r",
+        "market": "tiny",
         "job": "daily",
         "session": "2020-04-01",
         "attempt": 1,

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.automation.new_models import newcomers
 from pipelines.market.stage import Kind, Stage
-from tests.pipelines.conftest import make_market, open_record
+from tests.pipelines.conftest import key_of, make_market, open_record
 from tests.pipelines.finished_markets import copy_of, put_on_record
 from tests.pipelines.ticks import NEW_YORK, defs_of, keys_of, mark_done, tick
 
@@ -27,7 +27,7 @@ def instance(tmp_path):
 
 
 def record_evaluation(instance, key):
-    made = dg.AssetMaterialization(asset_key="gru2_evaluation", partition=key)
+    made = dg.AssetMaterialization(asset_key=key_of("gru2_evaluation"), partition=key)
     instance.report_runless_asset_event(made)
 
 
@@ -39,9 +39,9 @@ def test_the_newest_session_is_asked_for_first_and_leaves_out_what_cannot_be_ser
     mark_done(instance, market.sessions.keys[:-1])
     (run,) = tick(market, instance, NIGHT)
     assert run.partition_key == "2020-05-15"
-    names = {key.to_user_string() for key in run.asset_selection}
-    daily = defs_of(market).resolve_job_def("daily").asset_layer.selected_asset_keys
-    left_out = {key.to_user_string() for key in daily} - names
+    names = {key.path[-1] for key in run.asset_selection}
+    daily = defs_of(market).resolve_job_def("tiny_daily").asset_layer.selected_asset_keys
+    left_out = {key.path[-1] for key in daily} - names
     assert left_out == {"gru2_model", "gru2_prediction", "gru2_evaluation"}
     assert run.tags["rnn/attempt"] == "1 of 6"
 
@@ -87,7 +87,7 @@ def test_a_run_without_it_makes_the_session_of_the_others(finished, tmp_path, in
         file.unlink()
     put_on_record(market, instance)
     (asked,) = tick(market, instance, NIGHT)
-    job = defs_of(market).resolve_job_def("daily")
+    job = defs_of(market).resolve_job_def("tiny_daily")
     assert not job.execute_in_process(
         instance=instance, partition_key=key, raise_on_error=False
     ).success, "the whole job needs a bundle that is not there"

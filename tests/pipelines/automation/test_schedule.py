@@ -26,7 +26,7 @@ from pipelines.config.loader import parse_config
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner
 from pipelines.instance.run_history import PARTITION, RANGE_END, RANGE_START
 from pipelines.market.market import Market
-from tests.pipelines.conftest import TINY, make_market, merged, open_record, partition_bytes
+from tests.pipelines.conftest import TINY, key_of, make_market, merged, open_record, partition_bytes
 from tests.pipelines.ticks import (
     CRON,
     NEW_YORK,
@@ -111,7 +111,7 @@ class Days:
         changes = {"market": span, "schedule": {"cron": cron, "every_minutes": 30}}
         self.market = make_market(tmp_path / "tiny", changes)
         self.zone = ZoneInfo(self.market.sessions.timezone)
-        self.schedule = build_definitions(self.market).resolve_schedule_def("daily_retraining")
+        self.schedule = build_definitions(self.market).resolve_schedule_def("tiny_daily_retraining")
         self.instance = instance
         self.done: set[str] = set()
         monkeypatch.setattr(next_session, "materialized_keys", lambda *_: self.done)
@@ -199,7 +199,7 @@ def test_sessions_that_the_calendar_has_run_out_of_are_an_error(tmp_path, instan
 @pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
 def test_one_run_at_a_time_range_runs_included(market, instance, tags, status):
     run = instance.create_run_for_job(
-        defs_of(market).resolve_job_def("daily"),
+        defs_of(market).resolve_job_def("tiny_daily"),
         status=dg.DagsterRunStatus(status),
         tags=tags,
     )
@@ -213,13 +213,13 @@ def test_one_run_at_a_time_range_runs_included(market, instance, tags, status):
 
 def test_a_run_without_sessions_holds_nothing_back(market, instance):
     instance.create_run_for_job(
-        defs_of(market).resolve_job_def("reports"), status=dg.DagsterRunStatus.STARTED
+        defs_of(market).resolve_job_def("tiny_reports"), status=dg.DagsterRunStatus.STARTED
     )
     assert keys_of(tick(market, instance, CRON)) == ["2020-04-01"]
 
 
 def test_between_the_runs_of_a_backfill_the_schedule_waits(market, instance):
-    job = defs_of(market).resolve_job_def("daily")
+    job = defs_of(market).resolve_job_def("tiny_daily")
     backfill = PartitionBackfill(
         backfill_id="abcdefgh",
         partition_names=["2020-04-01"],
@@ -228,9 +228,9 @@ def test_between_the_runs_of_a_backfill_the_schedule_waits(market, instance):
         from_failure=False,
         tags={},
         backfill_timestamp=0.0,
-        asset_selection=[dg.AssetKey("ohlcv")],
+        asset_selection=[key_of("ohlcv")],
     )
-    assert job.name == "daily"
+    assert job.name == "tiny_daily"
     instance.add_backfill(backfill)
     assert "backfill abcdefgh is in progress" in tick(market, instance, CRON).skip_message
     instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_SUCCESS))
@@ -240,7 +240,7 @@ def test_between_the_runs_of_a_backfill_the_schedule_waits(market, instance):
 def test_a_run_whose_process_is_gone_blocks_nothing(market, instance):
     host, pid, start = owner().split(":")
     instance.create_run_for_job(
-        defs_of(market).resolve_job_def("daily"),
+        defs_of(market).resolve_job_def("tiny_daily"),
         status=dg.DagsterRunStatus.STARTED,
         tags={
             RANGE_START: "2020-04-01",
@@ -292,7 +292,7 @@ def test_a_calendar_of_ones_own_that_ran_out_is_not_blamed_on_another(
 def test_it_is_described_in_words(tmp_path, schedule, said):
     """The UI shows the description as it is, without Markdown."""
     defs = build_definitions(make_market(tmp_path, {"schedule": schedule}))
-    description = defs.resolve_schedule_def("daily_retraining").description
+    description = defs.resolve_schedule_def("tiny_daily_retraining").description
     assert said in description
     assert "`" not in description
 
@@ -304,7 +304,13 @@ def test_no_description_that_the_ui_shows_as_it_is_has_marks_of_markdown(tmp_pat
     }
     defs = build_definitions(make_market(tmp_path / "tiny", changes))
     said = {one.name: one.description for one in [*defs.schedules, *defs.sensors, *defs.jobs]}
-    assert set(said) >= {"daily_retraining", "new_files", "failed_runs", "daily", "refit"}
+    assert set(said) >= {
+        "tiny_daily_retraining",
+        "tiny_new_files",
+        "tiny_failed_runs",
+        "tiny_daily",
+        "tiny_refit",
+    }
     assert not [name for name, text in said.items() if "`" in text]
     checks = [spec for asset in defs.assets for spec in asset.check_specs]
     assert checks
@@ -323,7 +329,7 @@ class Kept(logging.Handler):
 
 
 def test_why_it_waits_is_in_the_log_of_the_tick(market, instance, april):
-    schedule, kept = defs_of(market).resolve_schedule_def("daily_retraining"), Kept()
+    schedule, kept = defs_of(market).resolve_schedule_def("tiny_daily_retraining"), Kept()
 
     def logged(now):
         with dg.build_schedule_context(instance=instance, scheduled_execution_time=now) as context:
@@ -346,7 +352,9 @@ def test_why_it_waits_is_in_the_log_of_the_tick(market, instance, april):
 
 def test_it_is_off_in_the_sample_and_on_by_a_line_of_yaml(tmp_path):
     def status(market):
-        return build_definitions(market).resolve_schedule_def("daily_retraining").default_status
+        return (
+            build_definitions(market).resolve_schedule_def("tiny_daily_retraining").default_status
+        )
 
     assert status(make_market(tmp_path)) == dg.DefaultScheduleStatus.STOPPED
     on = make_market(tmp_path, {"schedule": {"enabled": True}})
@@ -361,7 +369,7 @@ def test_the_daily_job_runs_one_session(finished, tmp_path, instance):
     expected = partition_bytes(market)
     for folder in market.paths.warehouse.glob(f"*/date={key}"):
         shutil.rmtree(folder)
-    job = defs_of(market).resolve_job_def("daily")
+    job = defs_of(market).resolve_job_def("tiny_daily")
     assert job.execute_in_process(instance=instance, partition_key=key).success
-    assert instance.get_materialized_partitions(dg.AssetKey("krnn_evaluation")) == {key}
+    assert instance.get_materialized_partitions(key_of("krnn_evaluation")) == {key}
     assert partition_bytes(market) == expected

@@ -15,7 +15,7 @@ RANGE = ["--start", "2020-05-11", "--end", "2020-05-12"]
     [
         (["demo"], "pipelines.operations.demo.run_demo", GO_ON),
         (
-            ["demo", "--fresh"],
+            ["demo", "--fresh", "--config", "sample"],
             "pipelines.operations.demo.run_demo",
             "without --fresh goes on from here",
         ),

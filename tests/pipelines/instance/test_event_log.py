@@ -29,7 +29,7 @@ def filled() -> dg.AssetCheckResult:
 @pytest.fixture
 def home(market, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", "")  # restored afterwards
-    return prepare_home(market)
+    return prepare_home(market.paths.dagster)
 
 
 def run(instance: dg.DagsterInstance) -> None:
@@ -82,7 +82,7 @@ def test_a_batch_keeps_what_single_events_keep(home, tmp_path, monkeypatch):
     """Oracle: Dagster's own storing of the same run, one event at a time."""
     batched = stored(home, monkeypatch, 1000)
     shutil.rmtree(home)
-    prepare_home(make_market(tmp_path / "tiny"))
+    prepare_home(make_market(tmp_path / "tiny").paths.dagster)
     assert batched == stored(home, monkeypatch, 0)
     assert batched.count(("ASSET_MATERIALIZATION", "table", '["table"]', "2024-01-10")) == 2
 

@@ -17,10 +17,10 @@ from pipelines.instance.home import (
     prepare_workspace,
     reading_instance,
 )
+from pipelines.instance.market_list import markets_of
 from tests.pipelines.conftest import TINY
 
-OLD_WORKSPACE = """\
-# What the webserver and the daemon load; written by `rnn-pipelines ui`.
+NAMED = """\
 load_from:
   - python_module:
       module_name: pipelines.definitions
@@ -38,30 +38,21 @@ def names(market) -> list[str]:
     return sorted(path.name for path in market.paths.dagster.iterdir())
 
 
-def test_the_workspace_names_the_code_location_and_is_written_once(market):
-    (path,) = prepare_workspace(market)
+def workspace_of(market) -> list[Path]:
+    return prepare_workspace(market.paths.dagster, ["second", "tiny"])
+
+
+def test_the_workspace_names_a_code_location_a_market_and_is_written_once(market):
+    (path,) = workspace_of(market)
     assert path.parent == market.paths.dagster
-    (entry,) = yaml.safe_load(path.read_text())["load_from"]
-    module = entry["python_module"]
-    assert module == {"module_name": "pipelines.definitions", "location_name": "pipelines"}
+    assert [entry["python_module"] for entry in yaml.safe_load(path.read_text())["load_from"]] == [
+        {"module_name": "pipelines.code_locations", "attribute": name, "location_name": name}
+        for name in ("second", "tiny")
+    ]
     before = path.stat().st_mtime_ns, path.stat().st_ino
-    assert prepare_workspace(market) == [path]
+    assert workspace_of(market) == [path]
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
-    assert prepare_home(market) == path.parent
-    assert names(market) == ["dagster.yaml", "generated_workspace.yaml"]
-
-
-def test_it_is_the_one_at_the_root_of_the_project(market):
-    shipped = Path(__file__).parents[3] / "workspace.yaml"
-    (written,) = prepare_workspace(market)
-    assert yaml.safe_load(written.read_text()) == yaml.safe_load(shipped.read_text())
-
-
-def test_the_workspace_of_an_earlier_release_goes(market):
-    """It would load the project's location a second time."""
-    home = prepare_home(market)
-    (home / "workspace.yaml").write_text(OLD_WORKSPACE)
-    assert prepare_workspace(market) == [home / "generated_workspace.yaml"]
+    assert prepare_home(market.paths.dagster) == path.parent
     assert names(market) == ["dagster.yaml", "generated_workspace.yaml"]
 
 
@@ -70,32 +61,35 @@ def test_the_workspace_of_an_earlier_release_goes(market):
     [
         (OWN, ["generated_workspace.yaml", "workspace.yaml"]),
         ("", ["generated_workspace.yaml", "workspace.yaml"]),
-        (OLD_WORKSPACE + OWN.removeprefix("load_from:\n"), ["workspace.yaml"]),
+        (NAMED + OWN.removeprefix("load_from:\n"), ["workspace.yaml"]),
         ("load_from:\n  - python_module: pipelines.definitions\n", ["workspace.yaml"]),
     ],
 )
 def test_the_owners_workspace_stays_and_no_location_is_loaded_twice(market, text, files):
-    own = prepare_home(market) / "workspace.yaml"
+    own = prepare_home(market.paths.dagster) / "workspace.yaml"
     own.write_text(text)
     before = own.stat()
-    assert [path.name for path in prepare_workspace(market)] == files
+    assert [path.name for path in workspace_of(market)] == files
     assert own.read_text() == text
     assert (own.stat().st_mtime_ns, own.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
 def test_a_workspace_that_is_no_yaml_is_named(market):
-    own = prepare_home(market) / "workspace.yaml"
+    own = prepare_home(market.paths.dagster) / "workspace.yaml"
     own.write_text("load_from: [\n")
     with pytest.raises(ConfigError, match=r"workspace\.yaml, line 2: .*correct the file"):
-        prepare_workspace(market)
+        workspace_of(market)
 
 
 def test_a_home_that_cannot_be_made_says_what_to_do(market):
-    market.paths.root.mkdir(parents=True)
-    market.paths.dagster.write_text("in the way")
-    for prepare in (prepare_workspace, prepare_home):
-        with pytest.raises(WarehouseError, match=r"cannot prepare .*set RNN_DATA_DIR to a folder"):
-            prepare(market)
+    home = market.paths.dagster
+    home.parent.mkdir(parents=True, exist_ok=True)
+    home.write_text("in the way")
+    said = r"cannot prepare .*set RNN_DATA_DIR to a folder"
+    with pytest.raises(WarehouseError, match=said):
+        prepare_workspace(home, ["tiny"])
+    with pytest.raises(WarehouseError, match=said):
+        prepare_home(home)
 
 
 @pytest.mark.parametrize("opened", [dagster_instance, reading_instance])
@@ -107,13 +101,13 @@ def test_a_home_that_cannot_be_made_says_what_to_do(market):
     ],
 )
 def test_settings_that_dagster_refuses_are_named(market, opened, text, said):
-    (prepare_home(market) / "dagster.yaml").write_text(text)
+    (prepare_home(market.paths.dagster) / "dagster.yaml").write_text(text)
     with pytest.raises(ConfigError, match=f"(?s)Dagster cannot open .*{said}"), opened(market):
         pytest.fail("there is no such instance")
 
 
 def test_an_event_log_of_before_the_move_is_named_with_the_way_out(market):
-    path = prepare_home(market) / "dagster.yaml"
+    path = prepare_home(market.paths.dagster) / "dagster.yaml"
     path.write_text(path.read_text().replace("pipelines.instance.", "pipelines.") + "# mine\n")
     said = "write module pipelines.instance.event_log and class LocalEventLogStorage"
     with pytest.raises(ConfigError, match=said), dagster_instance(market):
@@ -121,7 +115,7 @@ def test_an_event_log_of_before_the_move_is_named_with_the_way_out(market):
 
 
 def test_the_owners_log_bucket_is_used_by_commands_too(market):
-    path = prepare_home(market) / "dagster.yaml"
+    path = prepare_home(market.paths.dagster) / "dagster.yaml"
     with dagster_instance(market) as instance:
         assert type(instance.compute_log_manager).__name__ == "NoOpComputeLogManager"
     folder = market.paths.root / "logs"
@@ -150,21 +144,23 @@ def start_ui(folder, monkeypatch, *arguments: str) -> tuple[int, list[str]]:
 
 
 def test_the_ui_starts_outside_the_project(tmp_path, monkeypatch):
-    """`dg dev` is given the workspace and the whole path of the YAML, whatever the folder."""
+    """`dg dev` is given the workspace, and the whole path of the YAML is kept."""
     status, words = start_ui(tmp_path, monkeypatch, "--port", "3210")
     assert status == 9
     assert Path(words[0]).name == "dg"
     assert words[1] == "dev"
     workspace = Path(words[words.index("--workspace") + 1])
-    assert workspace == tmp_path / "data" / "tiny" / "dagster" / "generated_workspace.yaml"
+    assert workspace == tmp_path / "data" / "dagster" / "generated_workspace.yaml"
     assert workspace.is_file()
     assert words[words.index("--port") + 1] == "3210"
-    assert os.environ["RNN_CONFIG"] == str(tmp_path / "mine.yaml")
+    (entry,) = yaml.safe_load(workspace.read_text())["load_from"]
+    assert entry["python_module"]["attribute"] == "tiny"
+    assert markets_of(tmp_path / "data") == {"tiny": str(tmp_path / "mine.yaml")}
     assert os.environ["DAGSTER_HOME"] == str(workspace.parent)
 
 
 def test_the_ui_loads_the_owners_locations_and_says_what_it_added(tmp_path, monkeypatch, capfd):
-    home = tmp_path / "data" / "tiny" / "dagster"
+    home = tmp_path / "data" / "dagster"
     home.mkdir(parents=True)
     (home / "workspace.yaml").write_text(OWN)
     (home / "dagster.yaml").write_text("run_retries: {enabled: true, max_retries: 2}\n")

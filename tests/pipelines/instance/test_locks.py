@@ -11,7 +11,6 @@ import threading
 import time
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from pipelines.build import build_definitions
@@ -19,7 +18,7 @@ from pipelines.errors import WarehouseError
 from pipelines.instance import file_lock, locks
 from pipelines.instance.locks import training_lock, writer_lock
 from pipelines.operations.runs import run_assets
-from tests.pipelines.conftest import make_market
+from tests.pipelines.conftest import key_of, make_market
 
 PREAMBLE = """
 import sys, time
@@ -219,7 +218,7 @@ def test_a_run_waits_for_the_writer_of_its_asset(holding, market, instance, monk
     assert seen and not any(seen)
     logged = [entry.user_message for entry in instance.all_logs(run_id)]
     assert any(f"process {holder.pid} (run 01234567, ohlcv)" in text for text in logged)
-    assert instance.get_materialized_partitions(dg.AssetKey("ohlcv")) == {key}
+    assert instance.get_materialized_partitions(key_of("ohlcv")) == {key}
 
 
 def test_a_folder_that_cannot_hold_locks_is_named(market):

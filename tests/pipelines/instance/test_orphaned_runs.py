@@ -26,7 +26,7 @@ from pipelines.instance.orphaned_runs import (
     sweep_orphans,
 )
 from pipelines.operations.runs import run_assets
-from tests.pipelines.conftest import make_market
+from tests.pipelines.conftest import key_of, make_market
 
 LAUNCHED = """
 import sys, time
@@ -42,7 +42,7 @@ def at_work(bars):
 root, record = map(Path, sys.argv[1:])
 source = ChangedBars(make_market(root).source, at_work)
 market = make_market(root, source=source)
-job = build_definitions(market).resolve_job_def("daily")
+job = build_definitions(market).resolve_job_def("tiny_daily")
 with dg.DagsterInstance.local_temp(str(record)) as instance:
     job.execute_in_process(instance=instance, partition_key=market.sessions.first)
 """
@@ -86,11 +86,11 @@ def test_a_run_that_nobody_tagged_is_swept_once_its_process_is_killed(market, re
 
 def test_a_finished_run_keeps_the_process_that_made_it(market, instance):
     key = market.sessions.first
-    job = build_definitions(market).resolve_job_def("daily")
+    job = build_definitions(market).resolve_job_def("tiny_daily")
     result = job.execute_in_process(
         instance=instance,
         partition_key=key,
-        asset_selection=[dg.AssetKey("ohlcv"), dg.AssetKey("label")],
+        asset_selection=[key_of("ohlcv"), key_of("label")],
     )
     assert instance.get_run_by_id(result.run_id).tags[OWNER_TAG] == owner()
     run_id = run_assets(build_definitions(market), instance, ["ohlcv"], (key, key))
@@ -104,7 +104,7 @@ def dead() -> str:
 
 def test_a_run_made_again_from_a_dead_one_is_not_taken_for_it(market, instance):
     """Dagster copies the tags of a run that is executed again, the owner's among them."""
-    job = build_definitions(market).resolve_job_def("daily")
+    job = build_definitions(market).resolve_job_def("tiny_daily")
     parent = instance.create_run_for_job(
         job, status=dg.DagsterRunStatus.STARTED, tags={OWNER_TAG: dead()}
     )
@@ -124,7 +124,7 @@ def test_a_run_made_again_from_a_dead_one_is_not_taken_for_it(market, instance):
 
 def test_a_process_of_another_machine_is_not_judged(market, instance):
     run = instance.create_run_for_job(
-        build_definitions(market).resolve_job_def("daily"),
+        build_definitions(market).resolve_job_def("tiny_daily"),
         status=dg.DagsterRunStatus.STARTED,
         tags={OWNER_TAG: "another-machine:1:1"},
     )
@@ -138,7 +138,7 @@ def test_a_process_that_ended_and_was_not_reaped_is_gone(market, instance):
     host = owner().split(":")[0]
     tag = f"{host}:{process.pid}:{_started(process.pid)}"
     run = instance.create_run_for_job(
-        build_definitions(market).resolve_job_def("daily"),
+        build_definitions(market).resolve_job_def("tiny_daily"),
         status=dg.DagsterRunStatus.STARTED,
         tags={OWNER_TAG: tag},
     )
@@ -154,7 +154,7 @@ def test_a_process_that_ended_and_was_not_reaped_is_gone(market, instance):
 @pytest.mark.parametrize(("executor", "claims"), [("in_process", True), ("multiprocess", False)])
 def test_a_step_in_a_process_of_its_own_claims_nothing(market, instance, executor, claims):
     """The multiprocess executor gives each step a process: its end is not the end of the run."""
-    job = build_definitions(market).resolve_job_def("daily")
+    job = build_definitions(market).resolve_job_def("tiny_daily")
     run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     step = SimpleNamespace(job_def=SimpleNamespace(executor_def=SimpleNamespace(name=executor)))
     context = SimpleNamespace(get_step_execution_context=lambda: step, run=run, instance=instance)
@@ -170,7 +170,7 @@ def test_what_killed_writers_left_is_removed_wherever_the_warehouse_lies(tmp_pat
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     host = owner().split(":")[0]
-    job = build_definitions(market).resolve_job_def("daily")
+    job = build_definitions(market).resolve_job_def("tiny_daily")
     tags = {OWNER_TAG: f"{host}:{gone.pid}:1"}
     for _ in range(2):
         instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)

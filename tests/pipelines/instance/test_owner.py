@@ -10,7 +10,7 @@ from pipelines.cli import main as command_line
 from pipelines.instance.home import dagster_instance
 from pipelines.operations import demo
 from tests.fixtures.workflow.dump_provider import adjusted_market, dump_provider
-from tests.pipelines.conftest import TINY, make_market
+from tests.pipelines.conftest import TINY, key_of, make_market
 from tests.pipelines.finished_markets import recorded_copy_of
 from tests.rnn_core.workflow.workflow_cases import FILES, SESSIONS, small
 
@@ -107,6 +107,6 @@ def test_a_command_keeps_what_an_owner_added(place, monkeypatch, capsys, words, 
         assert str(home / "workspace.yaml") in command
     with dagster_instance(market) as instance:
         assert instance.run_retries_max_retries == 2
-        recorded = instance.get_materialized_partitions(dg.AssetKey("ohlcv"))
+        recorded = instance.get_materialized_partitions(key_of("ohlcv"))
         assert bool(recorded) == ("--fresh" not in words)
         assert dg.DagsterInstance.get().run_retries_enabled

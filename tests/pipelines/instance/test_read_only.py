@@ -15,7 +15,7 @@ from pipelines.cli.main import main
 from pipelines.instance.home import dagster_instance, reading_instance
 from pipelines.instance.run_history import work_in_progress
 from pipelines.market.market import Market
-from tests.pipelines.conftest import TINY, make_market, merged
+from tests.pipelines.conftest import TINY, key_of, make_market, merged
 from tests.pipelines.dirty_market import clean_bars
 from tests.pipelines.finished_markets import recorded_copy_of
 
@@ -106,20 +106,20 @@ def test_what_is_read_is_the_record(recorded):
     """Oracle: the instance that commands write with, over a copy."""
     with reading_instance(recorded) as reading:
         seen = {
-            name: reading.get_materialized_partitions(dg.AssetKey(name))
+            name: reading.get_materialized_partitions(key_of(name))
             for name in ("ohlcv", "lstm_prediction")
         }
-        assert work_in_progress(reading, recorded.sessions.keys) is None
+        assert work_in_progress(reading, recorded, recorded.sessions.keys) is None
     with dagster_instance(recorded) as instance:
         for name, keys in seen.items():
-            assert keys == instance.get_materialized_partitions(dg.AssetKey(name))
+            assert keys == instance.get_materialized_partitions(key_of(name))
             assert keys
 
 
 @pytest.mark.parametrize("written_by", ["this release", "an earlier one", "its owner"])
 def test_a_record_is_read_whoever_wrote_its_settings(recorded, tmp_path, written_by):
-    copy = make_market(tmp_path / "tiny")
-    shutil.copytree(recorded.paths.root, copy.paths.root)
+    copy = make_market(tmp_path / "data" / "tiny")
+    shutil.copytree(recorded.paths.root.parent, copy.paths.root.parent)
     settings = copy.paths.dagster / "dagster.yaml"
     text = settings.read_text()
     if written_by == "an earlier one":
@@ -128,27 +128,29 @@ def test_a_record_is_read_whoever_wrote_its_settings(recorded, tmp_path, written
     if written_by == "its owner":
         text = f"storage: {{sqlite: {{base_dir: {copy.paths.dagster}}}}}\n"
     settings.write_text(text)
-    before = tree(copy.paths.root)
+    before = tree(copy.paths.root.parent)
     with reading_instance(copy) as instance:
-        assert instance.get_materialized_partitions(dg.AssetKey("ohlcv"))
-    assert tree(copy.paths.root) == before
+        assert instance.get_materialized_partitions(key_of("ohlcv"))
+    assert tree(copy.paths.root.parent) == before
 
 
 def test_a_record_at_work_is_read_up_to_its_newest_row(market):
     """The newest rows are in the file beside the database until its writer lets go."""
     with dagster_instance(market) as writer:
         for key in ("2020-01-02", "2020-01-03"):
-            writer.report_runless_asset_event(dg.AssetMaterialization("ohlcv", partition=key))
+            writer.report_runless_asset_event(
+                dg.AssetMaterialization(key_of("ohlcv"), partition=key)
+            )
         index = market.paths.dagster / "history" / "runs" / "index.db"
         assert index.with_name("index.db-wal").exists()
         before = sorted(market.paths.dagster.rglob("*"))
         with reading_instance(market) as reading:
-            keys = reading.get_materialized_partitions(dg.AssetKey("ohlcv"))
+            keys = reading.get_materialized_partitions(key_of("ohlcv"))
             assert keys == {"2020-01-02", "2020-01-03"}
             writer.report_runless_asset_event(
-                dg.AssetMaterialization("ohlcv", partition="2020-01-06")
+                dg.AssetMaterialization(key_of("ohlcv"), partition="2020-01-06")
             )
-            assert len(reading.get_materialized_partitions(dg.AssetKey("ohlcv"))) == 3
+            assert len(reading.get_materialized_partitions(key_of("ohlcv"))) == 3
         assert sorted(market.paths.dagster.rglob("*")) == before
     assert not index.with_name("index.db-wal").exists()
 
@@ -156,27 +158,33 @@ def test_a_record_at_work_is_read_up_to_its_newest_row(market):
 def test_a_record_in_a_folder_with_odd_letters_is_read(tmp_path):
     market = make_market(tmp_path / "50% off #1 & more" / "tiny")
     with dagster_instance(market) as writer:
-        writer.report_runless_asset_event(dg.AssetMaterialization("ohlcv", partition="2020-01-02"))
-    before = tree(market.paths.root)
+        writer.report_runless_asset_event(
+            dg.AssetMaterialization(key_of("ohlcv"), partition="2020-01-02")
+        )
+    before = tree(market.paths.dagster)
     with reading_instance(market) as instance:
-        assert instance.get_materialized_partitions(dg.AssetKey("ohlcv")) == {"2020-01-02"}
-    assert tree(market.paths.root) == before
+        assert instance.get_materialized_partitions(key_of("ohlcv")) == {"2020-01-02"}
+    assert tree(market.paths.dagster) == before
 
 
 def test_a_reader_cannot_write(market):
     with dagster_instance(market) as writer:
-        writer.report_runless_asset_event(dg.AssetMaterialization("ohlcv", partition="2020-01-02"))
+        writer.report_runless_asset_event(
+            dg.AssetMaterialization(key_of("ohlcv"), partition="2020-01-02")
+        )
     with reading_instance(market) as instance, pytest.raises(Exception, match="readonly database"):
-        instance.report_runless_asset_event(dg.AssetMaterialization("ohlcv"))
+        instance.report_runless_asset_event(dg.AssetMaterialization(key_of("ohlcv")))
 
 
 def test_the_tree_sees_what_dagsters_own_reading_leaves(market):
     """The oracle of this module is sharp enough: a plain reader of the same file shows in it."""
     with dagster_instance(market) as writer:
-        writer.report_runless_asset_event(dg.AssetMaterialization("ohlcv", partition="2020-01-02"))
-    before = tree(market.paths.root)
+        writer.report_runless_asset_event(
+            dg.AssetMaterialization(key_of("ohlcv"), partition="2020-01-02")
+        )
+    before = tree(market.paths.dagster)
     index = market.paths.dagster / "history" / "runs" / "index.db"
     with sqlite3.connect(index) as connection:
         connection.execute("SELECT count(*) FROM event_logs").fetchall()
     connection.close()
-    assert tree(market.paths.root) != before
+    assert tree(market.paths.dagster) != before

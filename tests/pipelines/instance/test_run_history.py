@@ -26,7 +26,7 @@ from pipelines.instance.run_history import (
 )
 from pipelines.instance.waiting import LAST_TAG
 from pipelines.training.train import ensure_trained
-from tests.pipelines.conftest import ChangedBars, make_market, open_record
+from tests.pipelines.conftest import ChangedBars, key_of, make_market, open_record
 from tests.pipelines.finished_markets import copy_of
 from tests.pipelines.ticks import CRON, LAST, add_run, defs_of, keys_of, mark_done, tick
 
@@ -98,7 +98,7 @@ def test_it_is_reported_again_at_each_cron_time_and_named_in_between(given_up, i
 
 def test_a_successful_run_of_a_person_clears_it(given_up, instance):
     add_run(given_up, instance, "2020-04-01", CRON, status=dg.DagsterRunStatus.SUCCESS)
-    assert failed_attempts(instance, "daily", "2020-04-01") is None
+    assert failed_attempts(instance, "tiny_daily", "2020-04-01") is None
     mark_done(instance, ["2020-04-01"])
     now = CRON + dt.timedelta(hours=2)
     assert keys_of(tick(given_up, instance, now)) == ["2020-04-02"]
@@ -106,14 +106,15 @@ def test_a_successful_run_of_a_person_clears_it(given_up, instance):
 
 def test_failures_before_a_backfill_that_made_the_session_are_past(given_up, instance):
     """Made by a backfill after all; a year later a model was added, and it is to be made again."""
-    key, models = "2020-04-01", [*LAST, "fourth_evaluation"]
+    key = "2020-04-01"
+    models = [key_of(name) for name in (*LAST, "fourth_evaluation")]
     assert look(
-        given_up, stages(given_up), instance, "daily", CRON + dt.timedelta(hours=2)
+        given_up, stages(given_up), instance, "tiny_daily", CRON + dt.timedelta(hours=2)
     ).given_up
     mark_done(instance, [key])
-    assert failed_attempts(instance, "daily", key, models) is None
+    assert failed_attempts(instance, "tiny_daily", key, models) is None
     add_run(given_up, instance, key, dt.datetime.now(dt.UTC) + dt.timedelta(hours=1), why="new")
-    assert failed_attempts(instance, "daily", key, models).count == 1
+    assert failed_attempts(instance, "tiny_daily", key, models).count == 1
 
 
 def test_what_a_failed_run_made_does_not_end_the_count(finished, tmp_path, instance, monkeypatch):
@@ -126,13 +127,13 @@ def test_what_a_failed_run_made_does_not_end_the_count(finished, tmp_path, insta
 
     market = copy_of(finished, tmp_path / "tiny")
     monkeypatch.setattr("pipelines.assets.models.ensure_trained", fail)
-    job = defs_of(market).resolve_job_def("daily")
+    job = defs_of(market).resolve_job_def("tiny_daily")
     for _ in range(2):
         job.execute_in_process(
             instance=instance, partition_key=KEY, raise_on_error=False,
             tags={"rnn/current": "remake"},
         )  # fmt: skip
-    assert failed_attempts(instance, "daily", KEY, LAST).count == 2
+    assert failed_attempts(instance, "tiny_daily", KEY, [key_of(name) for name in LAST]).count == 2
 
 
 def test_a_canceled_run_is_not_started_again_at_once(market, instance):
@@ -145,7 +146,7 @@ def test_only_the_session_itself_counts(market, instance):
     """Failures of other sessions and of ranges say nothing about this one."""
     add_run(market, instance, "2020-04-02", CRON)
     run = instance.create_run_for_job(
-        defs_of(market).resolve_job_def("daily"),
+        defs_of(market).resolve_job_def("tiny_daily"),
         status=dg.DagsterRunStatus.STARTED,
         tags={RANGE_START: "2020-04-01", RANGE_END: "2020-04-06"},
     )
@@ -160,12 +161,12 @@ def test_data_that_has_not_arrived_is_the_reason_that_is_shown(finished, tmp_pat
     shutil.copytree(finished.paths.root, root)
     late = ChangedBars(finished.source, lambda bars: bars[bars["date"] != "2020-04-01"])
     market = make_market(root, source=late)
-    job = defs_of(market).resolve_job_def("daily")
+    job = defs_of(market).resolve_job_def("tiny_daily")
     run = job.execute_in_process(
         instance=instance, partition_key="2020-04-01", raise_on_error=False
     )
     assert not run.success
-    attempts = failed_attempts(instance, "daily", "2020-04-01")
+    attempts = failed_attempts(instance, "tiny_daily", "2020-04-01")
     assert attempts.count == 1
     assert attempts.reason.startswith("ohlcv: ChangedBars has no bar at all for 2020-04-01: the ")
 
@@ -196,7 +197,7 @@ def test_bars_that_are_late_are_asked_for_after_the_same_waits(market, instance)
     last = add_late(market, instance, CRON + 31 * HOUR)
     with pytest.raises(SessionFailedError, match=rf"{KEY}: its bars were asked for 7 times since "):
         tick(market, instance, CRON + 31 * HOUR)
-    assert failed_attempts(instance, "daily", KEY).run_id == last.run_id
+    assert failed_attempts(instance, "tiny_daily", KEY).run_id == last.run_id
 
 
 def test_a_session_that_waits_is_no_failure_until_the_last_time(tmp_path, instance):
@@ -219,16 +220,16 @@ def test_a_session_that_waits_is_no_failure_until_the_last_time(tmp_path, instan
     run = add_late(market, instance, CRON + 3 * HOUR)
     with pytest.raises(SessionFailedError, match=f"{KEY}: its bars were asked for 3 times since"):
         tick(market, instance, CRON + 3 * HOUR)
-    assert failed_attempts(instance, "daily", KEY).run_id == run.run_id
+    assert failed_attempts(instance, "tiny_daily", KEY).run_id == run.run_id
     add_run(market, instance, KEY, CRON + 4 * HOUR, status=dg.DagsterRunStatus.SUCCESS)
-    assert failed_attempts(instance, "daily", KEY) is None
+    assert failed_attempts(instance, "tiny_daily", KEY) is None
 
 
 def test_many_looks_in_vain_do_not_give_a_session_up_early(market, instance):
     """A drop folder that receives its files one by one starts a run for each of them."""
     for minute in range(12):
         add_late(market, instance, CRON + dt.timedelta(minutes=minute))
-    attempts = failed_attempts(instance, "daily", KEY)
+    attempts = failed_attempts(instance, "tiny_daily", KEY)
     assert (attempts.count, attempts.late, attempts.runs) == (0, 12, 12)
     assert (
         "the next is due at 2020-04-07 01:30 EDT"
@@ -246,7 +247,7 @@ def test_what_is_wrong_after_they_came_has_all_its_attempts(tmp_path, instance):
     (asked,) = tick(market, instance, CRON + 3 * HOUR)
     assert asked.tags[ATTEMPT_TAG] == "2 of 2"
     add_run(market, instance, KEY, CRON + 3 * HOUR, why="a bad tick")
-    assert look(market, stages(market), instance, "daily", CRON + 3 * HOUR).given_up
+    assert look(market, stages(market), instance, "tiny_daily", CRON + 3 * HOUR).given_up
 
 
 def test_a_run_executed_again_in_the_ui_fails_of_its_own(market, instance):
@@ -255,7 +256,7 @@ def test_a_run_executed_again_in_the_ui_fails_of_its_own(market, instance):
     tags = instance.get_run_by_id(late.run_id).tags
     again = add_run(market, instance, KEY, CRON + HOUR, why="a score is NaN")
     instance.add_run_tags(again.run_id, tags)
-    attempts = failed_attempts(instance, "daily", KEY)
+    attempts = failed_attempts(instance, "tiny_daily", KEY)
     assert (attempts.count, attempts.late, attempts.late_since) == (1, 1, None)
 
 
@@ -275,11 +276,11 @@ def test_a_run_says_by_a_tag_that_its_bars_are_late(finished, tmp_path, instance
     root = tmp_path / "late"
     shutil.copytree(finished.paths.root, root)
     market = make_market(root, source=LateBars(finished.source, KEY))
-    job = defs_of(market).resolve_job_def("daily")
+    job = defs_of(market).resolve_job_def("tiny_daily")
     run = job.execute_in_process(instance=instance, partition_key=KEY, raise_on_error=False)
     assert not run.success, "its bars are stored: the source has lost them"
     assert instance.get_run_by_id(run.run_id).tags[WAITS_TAG] == f"bars ({run.run_id[:8]})"
-    attempts = failed_attempts(instance, "daily", KEY)
+    attempts = failed_attempts(instance, "tiny_daily", KEY)
     assert (attempts.count, attempts.late) == (0, 1)
     assert "the newest session that it has is 2020-03-31" in attempts.reason
 

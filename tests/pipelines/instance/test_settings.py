@@ -54,8 +54,8 @@ def test_the_file_of_an_earlier_release_is_replaced(home, earlier, place):
     }
 
 
-def test_four_texts_were_released_and_the_present_one_is_a_fifth(home):
-    assert len(RELEASED) == 4
+def test_five_texts_were_released_and_the_present_one_is_a_sixth(home):
+    assert len(RELEASED) == 5
     assert not any(path.read_text() == shipped_settings(Path("{home}")) for path in RELEASED)
     assert is_released(shipped_settings(home))
     assert is_released(shipped_settings(Path("/some/where/else")))

@@ -1,4 +1,4 @@
-"""One UI a market. Oracle: another process that holds the claim, and a socket that listens."""
+"""One UI a data folder. Oracle: another process that holds the claim, and a socket that listens."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ CLAIM_AND_START = textwrap.dedent(
     """
     import sys
     from pathlib import Path
-    from types import SimpleNamespace
     from pipelines.instance.ui_lock import claim_ui
     from pipelines.instance.ui_process import supervise
-    paths, config = SimpleNamespace(root=Path(sys.argv[1])), SimpleNamespace(name="tiny")
-    with claim_ui(SimpleNamespace(paths=paths, config=config), 3123) as claim:
+    with claim_ui(Path(sys.argv[1]), 3123) as claim:
         supervise(["/bin/sh", "-c", "echo $$; exec sleep 60"], claim)
     """
 )
@@ -42,21 +40,21 @@ def test_a_port_that_is_taken_or_none_is_refused():
             require_port(port)
 
 
-def test_a_second_ui_of_a_market_is_refused_as_long_as_the_first_lives(market):
+def test_a_second_ui_of_a_data_folder_is_refused_as_long_as_the_first_lives(market):
     """The first is a command and the program that it has started; each of them holds the claim."""
     first = subprocess.Popen(
-        [sys.executable, "-c", CLAIM_AND_START, str(market.paths.root)],
+        [sys.executable, "-c", CLAIM_AND_START, str(market.paths.dagster)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
     assert first.stdout is not None
     program = int(first.stdout.readline())
-    said = f"a UI of tiny runs already: process {first.pid}, http://127.0.0.1:3123"
+    said = f"a UI of {market.paths.root.parent} runs already: process {first.pid}, http://127.0.0.1:3123"
 
     def is_refused() -> None:
-        with pytest.raises(PipelineError, match=said), claim_ui(market, 3000):
-            pytest.fail("two UIs of one market")
+        with pytest.raises(PipelineError, match=said), claim_ui(market.paths.dagster, 3000):
+            pytest.fail("two UIs of one folder")
 
     try:
         is_refused()
@@ -67,7 +65,7 @@ def test_a_second_ui_of_a_market_is_refused_as_long_as_the_first_lives(market):
         first.kill()
         os.kill(program, signal.SIGKILL)
     first.stdout.read()  # to the end, which comes once nobody holds the pipe
-    with claim_ui(market, 3000):
-        assert (market.paths.root / ".ui.lock").read_text() == (
+    with claim_ui(market.paths.dagster, 3000):
+        assert (market.paths.dagster / ".ui.lock").read_text() == (
             f'{{"pid": {os.getpid()}, "port": 3000}}'
         )

@@ -231,9 +231,9 @@ def test_the_schedule_passes_over_a_holiday(ends, tmp_path, monkeypatch):
     with open_record(tmp_path / "record") as record:
         mark_done(record, [key for key in REAL if "2020-04-01" <= key <= "2020-04-09"])
         noon = dt.datetime(2020, 4, 13, 16, tzinfo=dt.UTC)
-        assert look(market, stages(market), record, "daily", noon).ask_for == "2020-04-10"
+        assert look(market, stages(market), record, "tiny_daily", noon).ask_for == "2020-04-10"
         source.given, today["is"] = [*source.given, "2020-04-13"], dt.date(2020, 4, 14)
-        seen = look(market, stages(market), record, "daily", noon + dt.timedelta(days=1))
+        seen = look(market, stages(market), record, "tiny_daily", noon + dt.timedelta(days=1))
     assert seen.missing == ("2020-04-13",)
     assert "from 2020-04-10 on are weekdays, provisional" in seen.calendar
 

@@ -264,13 +264,13 @@ def living(tmp_path, monkeypatch):
 def test_a_guessed_session_that_was_a_holiday_is_not_asked_for(living):
     """2020-04-09 had no bars in the end, the 10th has: a run would not know the 9th."""
     market, source, today, record = living
-    assert look(market, stages(market), record, "daily", NOON).ask_for == "2020-04-09"
+    assert look(market, stages(market), record, "tiny_daily", NOON).ask_for == "2020-04-09"
     source.given, today["is"] = [*DAYS, "2020-04-10"], dt.date(2020, 4, 11)
     later = NOON + dt.timedelta(days=1)
-    seen = look(market, stages(market), record, "daily", later)
+    seen = look(market, stages(market), record, "tiny_daily", later)
     assert (seen.ask_for, seen.missing) == ("2020-04-10", ("2020-04-10",))
     mark_done(record, ["2020-04-10"])
-    assert look(market, stages(market), record, "daily", later).missing == ()
+    assert look(market, stages(market), record, "tiny_daily", later).missing == ()
 
 
 def test_a_session_that_nobody_guessed_asks_for_a_reload(living):
@@ -280,7 +280,13 @@ def test_a_session_that_nobody_guessed_asks_for_a_reload(living):
     today["is"] = dt.date(2020, 4, 14)
     message = "2020-04-11 became a session of the data's calendar .* reload the code location"
     with pytest.raises(CalendarChangedError, match=message):
-        look(market, stages(market), record, "daily", dt.datetime(2020, 4, 14, 12, tzinfo=dt.UTC))
+        look(
+            market,
+            stages(market),
+            record,
+            "tiny_daily",
+            dt.datetime(2020, 4, 14, 12, tzinfo=dt.UTC),
+        )
 
 
 def test_an_exchange_is_not_asked_again(tmp_path, monkeypatch):

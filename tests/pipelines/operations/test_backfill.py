@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import shutil
 
-import dagster as dg
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -14,12 +13,13 @@ from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
+from pipelines.instance.materializations import made_keys
 from pipelines.operations.backfill import selected_assets
 from pipelines.operations.demo import run_demo
 from pipelines.operations.runs import RunFailedError
 from pipelines.operations.sync import sync_record
 from pipelines.staleness.status_report import status_report
-from tests.pipelines.conftest import make_market, market_of, partition_bytes
+from tests.pipelines.conftest import key_of, make_market, market_of, partition_bytes
 from tests.pipelines.finished_markets import (
     backfill,
     copy_of,
@@ -285,6 +285,6 @@ def test_a_killed_backfill_goes_on_where_it_was(unbroken, tmp_path, monkeypatch,
     assert {p: s for p, s in after.items() if p in before} == before, "nothing was made twice"
     assert partition_bytes(market) == unbroken
     with dagster_instance(market) as instance:
-        done = instance.get_materialized_partitions(dg.AssetKey("krnn_evaluation"))
+        done = made_keys(instance, key_of("krnn_evaluation"))
     assert done == {key for key in market.sessions.keys if key >= market.plan.first_trained}
     assert backfill(market, **WHOLE)[0] is None

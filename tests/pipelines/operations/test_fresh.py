@@ -14,10 +14,11 @@ from rich.console import Console
 from pipelines.errors import PipelineError, WarehouseError
 from pipelines.instance.home import dagster_instance
 from pipelines.instance.locks import writer_lock
+from pipelines.instance.names import MARKET_TAG
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner
 from pipelines.operations import demo, fresh
 from pipelines.operations.demo import run_demo
-from tests.pipelines.conftest import make_market
+from tests.pipelines.conftest import key_of, make_market
 from tests.pipelines.finished_markets import copy_of, made_on_the_evening, recorded_copy_of
 from tests.pipelines.processes import start_python, wait_until
 
@@ -28,10 +29,11 @@ import sys, time
 from pathlib import Path
 from pipelines.instance.locks import writer_lock
 from pipelines.instance.ui_lock import claim_ui
-from tests.pipelines.conftest import make_market
+from tests.pipelines.conftest import key_of, make_market
 market = make_market(Path(sys.argv[1]))
 ui = sys.argv[2] == "ui"
-with claim_ui(market, 3999) if ui else writer_lock(market, "gru_model", run_id="1a2b3c4d5e"):
+claim = claim_ui(market.paths.dagster, 3999)
+with claim if ui else writer_lock(market, "gru_model", run_id="1a2b3c4d5e"):
     Path(sys.argv[3]).touch()
     time.sleep(300)
 """
@@ -42,6 +44,7 @@ def no_graph(monkeypatch):
     """Nothing is run: what is deleted is the question."""
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setattr(demo, "_run_stages", lambda *rest: None)
+    monkeypatch.setattr(demo, "mark_warm_up", lambda *rest: None)
     monkeypatch.setattr(demo, "_show_results", lambda *rest: None)
 
 
@@ -74,16 +77,40 @@ def refused(market, match: str, **options) -> None:
 
 
 def test_what_nobody_uses_is_deleted_and_the_owners_files_stay(market):
+    market.paths.config.write_text('{"config": "tiny.yaml"}')
     start(market, fresh=True)
     assert files(market) == set()
     assert (market.paths.dagster / "workspace.yaml").read_text() == SETTINGS
-    assert sorted(path.name for path in market.paths.root.parent.iterdir()) == [".locks", "tiny"]
+    folders = sorted(path.name for path in market.paths.root.parent.iterdir())
+    assert folders == [".locks", "dagster", "tiny"]
+    assert [path.name for path in market.paths.root.iterdir()] == ["config.json"]
+
+
+def test_the_record_of_the_market_goes_and_that_of_others_stays(market):
+    other = key_of("ohlcv", "other")
+    with dagster_instance(market) as instance:
+        made = dg.AssetMaterialization(other, partition="2020-01-02")
+        instance.report_runless_asset_event(made)
+        run, theirs = (
+            instance.create_run_for_job(
+                market_job(), status=dg.DagsterRunStatus.SUCCESS, tags={MARKET_TAG: name}
+            )
+            for name in ("tiny", "other")
+        )
+        assert instance.get_materialized_partitions(key_of("ohlcv"))
+    start(market, fresh=True)
+    with dagster_instance(market) as instance:
+        assert instance.all_asset_keys() == [other]
+        assert instance.get_materialized_partitions(key_of("ohlcv")) == set()
+        assert instance.get_materialized_partitions(other) == {"2020-01-02"}
+        assert not instance.has_run(run.run_id)
+        assert instance.has_run(theirs.run_id)
 
 
 @pytest.mark.parametrize(
     ("holds", "said"),
     [
-        ("ui", "a UI of tiny runs already: process PID, http://127.0.0.1:3999; end it first"),
+        ("ui", r"a UI of .*/data runs already: process PID, http://127.0.0.1:3999; end it first"),
         ("writer", r"process PID \(run 1a2b3c4d, gru_model\) is at work on tiny: wait for its end"),
     ],
 )
@@ -106,7 +133,9 @@ def test_who_works_on_the_market_is_named(market, tmp_path, holds, said):
 def test_a_live_run_is_named_and_a_dead_one_is_not(market, tags, status):
     with dagster_instance(market) as instance:
         run = instance.create_run_for_job(
-            market_job(), status=dg.DagsterRunStatus[status], tags={**tags, OWNER_TAG: owner()}
+            market_job(),
+            status=dg.DagsterRunStatus[status],
+            tags={**tags, MARKET_TAG: "tiny", OWNER_TAG: owner()},
         )
     refused(market, f"run {run.run_id[:8]} is working.* in the market tiny.*end it in the UI")
     with dagster_instance(market) as instance:
@@ -167,24 +196,26 @@ def test_a_folder_that_cannot_be_moved_stays(market, monkeypatch):
 
 
 def test_a_killed_deletion_is_completed(market):
-    """The next command brings the owner's files back, and leaves what another process deletes."""
+    """The next command leaves what another process deletes."""
     folder = market.paths.root
     aside = folder.with_name(f".tiny.{GONE}.0123abcd.tmp")
     theirs = folder.with_name(f".tiny.{os.getpid()}.0123abcd.tmp")
     folder.rename(aside)
     theirs.mkdir()
     start(market)
-    assert (market.paths.dagster / "workspace.yaml").read_text() == SETTINGS
     assert not aside.exists()
     assert theirs.is_dir()
 
 
-def test_an_owners_file_of_now_is_not_replaced_by_one_moved_aside(market):
+def test_an_owners_file_of_an_earlier_home_is_kept_for_the_move(market):
+    """A deletion of a release that kept the home in the market's folder was killed."""
     aside = market.paths.root.with_name(f".tiny.{GONE}.0123abcd.tmp")
     (aside / "dagster").mkdir(parents=True)
     (aside / "dagster" / "workspace.yaml").write_text("load_from: []\n")
-    start(market)
-    assert (market.paths.dagster / "workspace.yaml").read_text() == SETTINGS
+    with pytest.raises(WarehouseError, match="`rnn-pipelines sync` brings it over"):
+        start(market)
+    kept = market.paths.earlier_dagster / "workspace.yaml"
+    assert kept.read_text() == "load_from: []\n"
     assert not aside.exists()
 
 
@@ -195,7 +226,7 @@ def test_a_folder_that_is_a_link_stays_one(market, tmp_path):
     start(market, fresh=True)
     assert market.paths.root.is_symlink()
     assert files(market) == set()
-    assert (disk / "dagster" / "workspace.yaml").read_text() == SETTINGS
+    assert disk.is_dir()
 
 
 def test_what_cannot_be_deleted_is_told(market, monkeypatch):

@@ -16,11 +16,13 @@ from rich.console import Console
 from pipelines.build import build_definitions
 from pipelines.cli.arguments import day
 from pipelines.cli.main import main
+from pipelines.instance.materializations import made_keys
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner, sweep_orphans
 from pipelines.operations.demo import run_demo
 from tests.pipelines.conftest import (
     DATA_ASSETS,
     TINY,
+    key_of,
     make_market,
     market_of,
     materialize,
@@ -67,14 +69,14 @@ def test_the_demo_runs_once_and_then_says_what_is_there(tmp_path, monkeypatch):
     sessions = market.sessions
     with dg.DagsterInstance.from_config(str(market.paths.dagster)) as instance:
         for asset in DATA_ASSETS:
-            done = instance.get_materialized_partitions(dg.AssetKey(asset))
+            done = made_keys(instance, key_of(asset))
             assert done == set(sessions.keys), asset
         for asset in model_assets(market):
-            done = instance.get_materialized_partitions(dg.AssetKey(asset))
+            done = made_keys(instance, key_of(asset))
             assert done == {k for k in sessions.keys if k >= market.plan.first_trained}, asset
         record = instance.fetch_materializations(
             dg.AssetRecordsFilter(
-                asset_key=dg.AssetKey("lstm_model"), asset_partitions=[market.plan.first_trained]
+                asset_key=key_of("lstm_model"), asset_partitions=[market.plan.first_trained]
             ),
             limit=1,
         ).records[0]
@@ -91,7 +93,7 @@ def test_a_run_whose_process_is_gone_is_failed(market, instance):
     process.stdout.readline()
     host, _, _ = owner().split(":")
     start = owner_start(process.pid)
-    job = build_definitions(market).resolve_job_def("daily")
+    job = build_definitions(market).resolve_job_def("tiny_daily")
 
     def started(tag):
         return instance.create_run_for_job(
@@ -111,7 +113,7 @@ def test_a_run_whose_process_is_gone_is_failed(market, instance):
 
 def test_a_pid_that_was_given_to_another_process_is_not_mistaken(market, instance):
     host, pid, start = owner().split(":")
-    job = build_definitions(market).resolve_job_def("daily")
+    job = build_definitions(market).resolve_job_def("tiny_daily")
     run = instance.create_run_for_job(
         job,
         status=dg.DagsterRunStatus.STARTED,
@@ -147,7 +149,7 @@ def test_backfill_snaps_to_sessions_and_signal_prints_scores(finished, tiny_yaml
     market = make_market(root)
     assert partition_bytes(market) == before
     with dg.DagsterInstance.from_config(str(market.paths.dagster)) as instance:
-        done = instance.get_materialized_partitions(dg.AssetKey("gru_evaluation"))
+        done = made_keys(instance, key_of("gru_evaluation"))
         assert done == {"2020-05-11", "2020-05-12"}
     capsys.readouterr()
     assert main(["signal", "--config", str(tiny_yaml)]) == 0
@@ -245,7 +247,7 @@ def test_an_interrupted_demo_records_what_it_wrote(tmp_path, monkeypatch, at):
     assert b"RunFailedError" not in errors
     market = market_of(root, "gru", SHORT)
     with dg.DagsterInstance.from_config(str(market.paths.dagster)) as instance:
-        assert instance.get_materialized_partitions(dg.AssetKey("ohlcv"))
+        assert made_keys(instance, key_of("ohlcv"))
         assert not instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
 
 

@@ -10,7 +10,7 @@ import pytest
 from pipelines.assets.stages import stages
 from pipelines.instance.home import dagster_instance
 from pipelines.operations.sync import sync_record
-from tests.pipelines.conftest import DATA_ASSETS, model_assets
+from tests.pipelines.conftest import DATA_ASSETS, key_of, model_assets
 from tests.pipelines.finished_markets import copy_of, stamps
 
 
@@ -29,11 +29,11 @@ def test_a_lost_record_is_rebuilt_from_the_files(copy):
         again = sync_record(copy, stages(copy), instance)
         assert again == first
         for asset in (*DATA_ASSETS, *model_assets(copy)):
-            done = instance.get_materialized_partitions(dg.AssetKey(asset))
+            done = instance.get_materialized_partitions(key_of(asset))
             assert done == set(copy.warehouse.sessions(asset)), asset
         key = copy.sessions.keys[-1]
         (record,) = instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=dg.AssetKey("gru_evaluation"), asset_partitions=[key]),
+            dg.AssetRecordsFilter(asset_key=key_of("gru_evaluation"), asset_partitions=[key]),
             limit=2,
         ).records
         info = copy.warehouse.info("gru_evaluation", key)
@@ -43,7 +43,7 @@ def test_a_lost_record_is_rebuilt_from_the_files(copy):
         assert metadata["status"].value == "ok"
         path = copy.paths.warehouse / "gru_evaluation" / f"date={key}" / "part-0.parquet"
         assert record.timestamp == pytest.approx(path.stat().st_mtime, abs=1e-3)
-        assert instance.get_latest_materialization_event(dg.AssetKey("processors")) is not None
+        assert instance.get_latest_materialization_event(key_of("processors")) is not None
         assert sync_record(copy, stages(copy), instance).recorded == {}
     assert stamps(copy) == before
 
@@ -59,12 +59,12 @@ def test_what_is_gone_or_damaged_is_taken_off_the_record(copy):
         assert found.forgotten == {"label": (gone, hurt)}
         assert found.damaged == {"label": (hurt,)}
         assert found.recorded == {}
-        left = instance.get_materialized_partitions(dg.AssetKey("label"))
+        left = instance.get_materialized_partitions(key_of("label"))
         assert left == set(copy.sessions.keys[:-2])
-        others = instance.get_materialized_partitions(dg.AssetKey("alpha158"))
+        others = instance.get_materialized_partitions(key_of("alpha158"))
         assert others == set(copy.sessions.keys)
     with dagster_instance(copy) as instance:  # what the next process sees
-        assert instance.get_materialized_partitions(dg.AssetKey("label")) == left
+        assert instance.get_materialized_partitions(key_of("label")) == left
         assert sync_record(copy, stages(copy), instance).forgotten == {}
 
 
@@ -76,7 +76,7 @@ def test_the_uis_count_of_partitions_follows(copy):
 
     from pipelines.assets.partitions import partitions_definition
 
-    days, key = partitions_definition(copy.sessions, closed=True), dg.AssetKey("label")
+    days, key = partitions_definition(copy.sessions, closed=True), key_of("label")
 
     def counted(instance):
         value = get_and_update_asset_status_cache_value(instance, key, days)

@@ -20,7 +20,14 @@ from pipelines.staleness.status_report import status_report
 from pipelines.warehouse import revisions
 from pipelines.warehouse.partition_file import _without_identity, sign
 from pipelines.warehouse.store import PART, Store
-from tests.pipelines.conftest import TINY, make_market, market_of, partition_bytes, run_everything
+from tests.pipelines.conftest import (
+    TINY,
+    key_of,
+    make_market,
+    market_of,
+    partition_bytes,
+    run_everything,
+)
 from tests.pipelines.finished_markets import (
     as_of_an_earlier_release,
     backfill,
@@ -289,7 +296,7 @@ def test_a_warehouse_behind_a_url_keeps_its_times_on_record(old, finished):
         }
         assert not run_upgrade(market, Console(file=io.StringIO())).unconfirmed
         with dagster_instance(market) as instance:
-            made = first_made(instance, "lstm_prediction")
+            made = first_made(instance, key_of("lstm_prediction"))
         assert {key: when.timestamp() for key, when in made.items()} == {
             key: pytest.approx(when.timestamp()) for key, when in before.items()
         }

@@ -42,7 +42,7 @@ def test_shipped_markets_load_without_their_data(name, tmp_path, monkeypatch):
     """Definitions resolve; the error comes where bars are asked for, and names the place."""
     monkeypatch.setenv("HOME", str(tmp_path))
     market = Market(load_config(name), root=tmp_path / "state")
-    assert build_definitions(market).resolve_job_def("daily")
+    assert build_definitions(market).resolve_job_def(f"{name}_daily")
     for dataset in market.datasets:
         assert len(dataset.fit_sessions(market.plan.first_trained)) > 250
     first = market.sessions.position(market.plan.first_trained)

@@ -30,7 +30,7 @@ from pipelines.training import registry
 from pipelines.training.promotion import Verdict
 from pipelines.training.registry import bundle_path
 from pipelines.warehouse.store import PART
-from tests.pipelines.conftest import make_market
+from tests.pipelines.conftest import key_of, make_market
 from tests.pipelines.finished_markets import backfill, copy_of, made_on_the_evening, restated
 
 MODELS = ("lstm", "gru", "krnn")
@@ -63,7 +63,7 @@ def unmake(market, keys):
 
 def daily(market, key, tags=None):
     """The job of a session; why it failed, empty where it did not."""
-    job = build_definitions(market).resolve_job_def("daily")
+    job = build_definitions(market).resolve_job_def("tiny_daily")
     with dagster_instance(market) as record:
         result = job.execute_in_process(
             instance=record, partition_key=key, tags=tags, raise_on_error=False
@@ -312,7 +312,7 @@ def test_a_refit_reaches_a_served_anchor(market):
     serve(market, [key for key in keys if anchor <= key < last])
     other = make_market(market.paths.root, {"dataset": {"fit_end": "2020-03-16"}})
     with dagster_instance(other) as record:
-        job = build_definitions(other).resolve_job_def("refit")
+        job = build_definitions(other).resolve_job_def("tiny_refit")
         assert job.execute_in_process(instance=record).success
     backfill(other, start=keys[0], end=last)
     assert not scores(market, last).empty
@@ -326,9 +326,9 @@ def test_the_record_of_a_partition_has_the_time_of_its_file(market, instance):
     """A run that keeps what is there says when it was made, not when it looked."""
     key = market.sessions.keys[-1]
     path = market.paths.warehouse / "gru_prediction" / f"date={key}" / PART
-    job = build_definitions(market).resolve_job_def("daily")
+    job = build_definitions(market).resolve_job_def("tiny_daily")
     assert job.execute_in_process(instance=instance, partition_key=key).success
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey("gru_prediction"), asset_partitions=[key])
+    wanted = dg.AssetRecordsFilter(asset_key=key_of("gru_prediction"), asset_partitions=[key])
     times = [r.timestamp for r in instance.fetch_materializations(wanted, limit=9).records]
     assert len(times) == 2
     assert min(times) == pytest.approx(path.stat().st_mtime, abs=0.01)

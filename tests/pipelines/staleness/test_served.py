@@ -11,7 +11,7 @@ from dagster._core.events import StepMaterializationData
 from pipelines.assets.stages import stages
 from pipelines.instance.materializations import first_made
 from pipelines.staleness.served import Served, served_sessions
-from tests.pipelines.conftest import make_market
+from tests.pipelines.conftest import key_of, make_market
 
 THURSDAY, MONDAY = "2020-04-09", "2020-04-13"  # Good Friday lies between them
 
@@ -21,7 +21,7 @@ def made_at(instance, key, when, asset="lstm_prediction"):
     event = DagsterEvent(
         event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
         event_specific_data=StepMaterializationData(
-            dg.AssetMaterialization(asset_key=asset, partition=key)
+            dg.AssetMaterialization(asset_key=key_of(asset), partition=key)
         ),
         job_name="",
     )
@@ -54,7 +54,7 @@ def test_the_first_time_counts(market, instance):
     made_at(instance, THURSDAY, "2021-04-10 00:30")
     made_at(instance, MONDAY, "2021-04-10 00:30")
     assert served_sessions(market, instance, "lstm_prediction") == {THURSDAY}
-    assert first_made(instance, "lstm_prediction")[THURSDAY].year == 2020
+    assert first_made(instance, key_of("lstm_prediction"))[THURSDAY].year == 2020
 
 
 def test_what_belongs_to_a_served_session(market, instance):

@@ -18,6 +18,7 @@ from tests.pipelines.conftest import (
     DATA_ASSETS,
     DATA_STAGE,
     ChangedBars,
+    key_of,
     make_market,
     materialize,
     model_assets,
@@ -35,7 +36,7 @@ def copy(finished, tmp_path, instance):
     for name in (*DATA_ASSETS, *model_assets(market)):
         for key in market.warehouse.sessions(name):
             instance.report_runless_asset_event(
-                dg.AssetMaterialization(asset_key=name, partition=key)
+                dg.AssetMaterialization(asset_key=key_of(name), partition=key)
             )
     return market
 

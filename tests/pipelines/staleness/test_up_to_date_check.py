@@ -14,7 +14,7 @@ from pipelines.build import build_definitions
 from pipelines.staleness import up_to_date_check
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
-from tests.pipelines.conftest import make_market
+from tests.pipelines.conftest import key_of, make_market
 from tests.pipelines.finished_markets import copy_of, put_on_record
 
 RECENT = 20
@@ -92,9 +92,9 @@ def test_served_history_is_nothing_to_do(copy, instance):
 
 def test_it_stands_on_the_report_in_the_job_reports_and_not_in_daily(market):
     defs = build_definitions(market)
-    key = dg.AssetCheckKey(dg.AssetKey("signal_report"), "up_to_date")
-    assert key in defs.resolve_job_def("reports").asset_layer.asset_graph.asset_check_keys
-    daily = defs.resolve_job_def("daily").asset_layer
+    key = dg.AssetCheckKey(key_of("signal_report"), "up_to_date")
+    assert key in defs.resolve_job_def("tiny_reports").asset_layer.asset_graph.asset_check_keys
+    daily = defs.resolve_job_def("tiny_daily").asset_layer
     assert key not in daily.asset_graph.asset_check_keys
     spec = defs.resolve_asset_graph().get_check_spec(key)
     assert not spec.blocking

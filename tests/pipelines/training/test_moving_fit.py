@@ -26,6 +26,7 @@ from pipelines.training.registry import find_bundle
 from pipelines.training.windows import training_data
 from tests.pipelines.conftest import (
     ChangedBars,
+    key_of,
     make_market,
     market_of,
     materialize,
@@ -378,6 +379,6 @@ def test_the_check_of_a_fit_warns_of_a_shift(rolled, tmp_path, instance, most, p
     keys = market.sessions.keys
     anchor = keys[market.sessions.position(market.plan.first_trained) + 12]
     materialize(market, ["processors"], anchor, anchor, instance)
-    key = dg.AssetCheckKey(dg.AssetKey("processors"), "drift")
+    key = dg.AssetCheckKey(key_of("processors"), "drift")
     check = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
     assert check.event.dagster_event.asset_check_evaluation_data.passed is passed
