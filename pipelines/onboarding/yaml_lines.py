@@ -35,8 +35,10 @@ def wrapped_list(key: str, values: Sequence[Any]) -> list[str]:
     return [*lines[:-1], f"{lines[-1]}]"]
 
 
-def comment_lines(text: str, indent: int = 0) -> list[str]:
-    """A paragraph of comment; lines after the first are indented."""
-    return textwrap.wrap(text, _WIDTH, initial_indent=f"# {' ' * indent}",
-                         subsequent_indent=f"# {' ' * (indent + 2)}",
-                         break_long_words=False, break_on_hyphens=False)  # fmt: skip
+def comment_lines(paragraph: str) -> list[str]:
+    """A paragraph as lines of comment; an indented one hangs."""
+    indent = len(paragraph) - len(paragraph.lstrip())
+    lines = textwrap.wrap(paragraph, _WIDTH, initial_indent="# ",
+                          subsequent_indent=f"# {' ' * 2 * indent}",
+                          break_long_words=False, break_on_hyphens=False)  # fmt: skip
+    return lines or ["#"]

@@ -153,7 +153,7 @@ def draft_yaml(draft: Draft) -> str:
     # Sections stand in the order in which the pipeline uses them; costs come with the place.
     plan, place = draft.plan, _place(draft.place or draft.calendar)
     lines = [
-        f"# {draft.data}",
+        *comment_lines(draft.data),
         "# Drafted by `rnn-pipelines init`; sample.yaml explains what is not explained here.",
         "#",
         f"#   rnn-pipelines demo --config {draft.name}.yaml",
