@@ -1,4 +1,4 @@
-"""`rnn-pipelines init`: look at data and draft the YAML of its market.
+"""`rnn-pipelines init`: look at data, or read qlib workflows, and draft the YAML of a market.
 
 A terminal is asked for the values that no flag gives; without a terminal a missing value is an
 error that lists the flags. The file is written only once it loads, and never over another.
@@ -27,6 +27,14 @@ Ask = Callable[[str], str]
 
 
 ARGUMENTS: Arguments = {
+    "--from-qlib": {
+        "action": "extend",
+        "nargs": "+",
+        "default": [],
+        "metavar": "WORKFLOW.yaml",
+        "help": "qlib workflow files: their dataset, models and backtest become one market; --path "
+        "is then the provider's folder (default: that of the files)",
+    },
     "--source": {"metavar": "KIND", "help": "files or qlib_bin"},
     "--path": {"help": "a file, a folder, a pattern such as 'bars/*.csv', a URL"},
     "--calendar": {
@@ -88,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from pipelines.onboarding.infer_market import Wishes
 
+    if args.from_qlib:
+        return _written(_of_workflows(args), args)
     ask = input if sys.stdin.isatty() else None
     kind, path, calendar = _asked(args, ask)
     wishes = Wishes(
@@ -110,7 +120,35 @@ def run(args: argparse.Namespace) -> int:
     except UndecidedError as error:
         sys.stderr.write(f"undecided: {error}\n")
         return UNDECIDED
+    return _written(proposal, args)
+
+
+def _of_workflows(args: argparse.Namespace) -> Proposal:
+    """The proposal for the market of qlib workflow files.
+
+    Raises:
+        PipelineError: a flag says what the files say.
+    """
+    from pipelines.onboarding.from_workflow import WorkflowWishes, propose_from_workflows
+
+    free = ("--from-qlib", "--path", "--calendar", "--timezone", "--name", "--out", "--force")
+    others = [flag for flag in ARGUMENTS if flag not in free]
+    idle = [flag for flag in others if getattr(args, flag[2:].replace("-", "_"))]
+    if idle:
+        raise PipelineError(
+            f"{', '.join(idle)}: the workflow files say it; beside --from-qlib only "
+            f"{', '.join(free[1:])} go"
+        )
+    timezone = _known_zone(args.timezone)
+    wishes = WorkflowWishes(args.from_qlib, args.path, args.calendar, timezone, args.name)
+    return propose_from_workflows(wishes)
+
+
+def _written(proposal: Proposal, args: argparse.Namespace) -> int:
+    """Write the YAML of a proposal, and print the findings and the next commands."""
     out = args.out or Path(f"{proposal.name}.yaml")
+    if any(out.resolve() == Path(file).resolve() for file in args.from_qlib):
+        raise PipelineError(f"{out} is the workflow file itself: choose another place, --out")
     for line in proposal.lines:
         sys.stdout.write(f"{line}\n")
     write_new(out, proposal.text, force=args.force)

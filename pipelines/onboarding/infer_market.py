@@ -43,7 +43,7 @@ from pipelines.sources.files import FilesBars
 from pipelines.sources.qlib_bin import QlibBars
 from pipelines.sources.session_dates import MOMENTS
 
-_MOST_EXCEPTIONS = 40  # days listed in the YAML; more, and the calendar is not the market's
+MOST_EXCEPTIONS = 40  # days listed in the YAML; more, and the calendar is not the market's
 
 
 @dataclass(frozen=True)
@@ -141,17 +141,27 @@ def assemble(wishes: Wishes) -> tuple[Draft, list[str]]:
     return draft, notes
 
 
+def require_market_name(name: str) -> None:
+    """Refuse a name that no market may have.
+
+    Raises:
+        ConfigError: the message says one that it may have.
+    """
+    if market_name(name) != name:
+        raise ConfigError(
+            f"--name {name!r} is no name of a market: expected lower-case letters, digits "
+            f"and _, and no reserved word, as in {market_name(name)}"
+        )
+
+
 def _require_fitting(wishes: Wishes) -> None:
     """Refuse wishes that no data can fulfil.
 
     Raises:
         ConfigError: the message names the flag.
     """
-    if wishes.name is not None and market_name(wishes.name) != wishes.name:
-        raise ConfigError(
-            f"--name {wishes.name!r} is no name of a market: expected lower-case letters, digits "
-            f"and _, and no reserved word, as in {market_name(wishes.name)}"
-        )
+    if wishes.name is not None:
+        require_market_name(wishes.name)
     if wishes.start is not None and wishes.end is not None and wishes.end < wishes.start:
         raise ConfigError(f"--end {wishes.end} lies before --start {wishes.start}")
     of_files = {"column": wishes.columns, "date-format": wishes.date_format, "basis": wishes.basis,
@@ -286,7 +296,7 @@ def _checked(choice: Choice, wishes: Wishes, notes: list[str]) -> CalendarFit | 
             notes.append(f"calendar   from the data: no exchange's fits its days ({best})")
         return None
     exceptions = len(fit.absent) + len(fit.extra)
-    if exceptions > _MOST_EXCEPTIONS:
+    if exceptions > MOST_EXCEPTIONS:
         raise ConfigError(
             f"calendar {fit.name} differs from the days of the data on {exceptions} days "
             f"(no row on {name_sessions(fit.absent) or 'none'}; no session on "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pipelines.errors import ConfigError
 from pipelines.market.market import Market
 from pipelines.onboarding.infer_market import Wishes, assemble
 from pipelines.onboarding.profile_text import summary_lines
-from pipelines.onboarding.yaml_template import draft_yaml
+from pipelines.onboarding.yaml_template import Draft, draft_yaml
 from pipelines.onboarding.yaml_validation import Findings, problems_of
 
 _STEP = 0.05  # in which min_coverage is lowered
@@ -49,11 +50,25 @@ def propose(wishes: Wishes) -> Proposal:
         SourceError: the data cannot be read.
         ConfigError: the data is too little, or the YAML would not load.
     """
-    draft, notes = assemble(wishes)
-    config = _load(draft_yaml(draft), draft.name)
-    with tempfile.TemporaryDirectory() as folder:
-        findings = problems_of(Market(config, root=Path(folder)))
-    lines = [*notes]
+    return proposal_of(*assemble(wishes))
+
+
+def proposal_of(draft: Draft, notes: Sequence[str], *, is_readable: bool = True) -> Proposal:
+    """Check a draft against its data, and write its YAML.
+
+    Args:
+        draft: the draft.
+        notes: lines for a person.
+        is_readable: False if the data is not there, and only the YAML can be checked.
+
+    Raises:
+        SourceError: the data cannot be read.
+        ConfigError: every bar would be set aside, or the YAML would not load.
+    """
+    config, findings, lines = _load(draft_yaml(draft), draft.name), Findings(), [*notes]
+    if is_readable:
+        with tempfile.TemporaryDirectory() as folder:
+            findings = problems_of(Market(config, root=Path(folder)))
     _require_bars(findings, config)
     if findings.profile is not None:
         lines += summary_lines(findings.profile, config.market.quarantine.policies)

@@ -66,8 +66,8 @@ def test_no_value_is_dropped_without_a_word(name, flag, capsys):
     words = [name, *without(REQUIRED.get(name, []), flag)]
     once = parse([*words, flag, value(flag, 1)])
     twice = [*words, flag, value(flag, 1), flag, value(flag, 2)]
-    if flag in ("--select", "--set", "--column", "--ignore"):
-        dest = COMMANDS[name].ARGUMENTS[flag].get("dest", flag.strip("-"))
+    if flag in ("--select", "--set", "--column", "--ignore", "--from-qlib"):
+        dest = COMMANDS[name].ARGUMENTS[flag].get("dest", flag[2:].replace("-", "_"))
         assert getattr(once, dest) == [value(flag, 1)]
         assert getattr(parse(twice), dest) == [value(flag, 1), value(flag, 2)]
     else:
