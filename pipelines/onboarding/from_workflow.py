@@ -147,12 +147,19 @@ def propose_from_workflows(wishes: WorkflowWishes) -> Proposal:
         f"workflow   {files}",
         *(f"model      {name}: {_shown(entry)}" for name, entry in draft.models.items()),
         days.note,
+        *_idle_zone(wishes.timezone, days.calendar),
         *([] if backtests else ["portfolio  no file has a backtest: usual settings of the place"]),
         *(f"left out   {text}" for text in remainder),
     ]
     if provider is None:
         notes.append(f"provider   {path} is not there: `validate` compares the YAML with it later")
     return proposal_of(draft, notes, is_readable=provider is not None)
+
+
+def _idle_zone(zone: str | None, calendar: Any) -> list[str]:
+    if zone is None or not isinstance(calendar, str):
+        return []
+    return [f"time zone  {zone} is not used: {calendar} has its own"]
 
 
 # --- what several files share ----------------------------------------------------------------
@@ -263,9 +270,14 @@ def _remainder(parts: Sequence[Parts], backtests: Sequence[Parts]) -> list[str]:
 
 
 def _bounds(parts: Parts, name: str) -> tuple[str | None, str | None]:
-    """The first and the last day of a segment as keys; None for an open end."""
-    pair = parts.spec.dataset.segments[name]
-    return _key(session_bound(pair[0])), _key(session_bound(pair[1], last=True))
+    """The first and the last day of a segment as keys; None for an open end.
+
+    It begins with the rows of the handler at the earliest.
+    """
+    data = parts.spec.dataset
+    begin, end = data.segments[name]
+    days = [_key(session_bound(day)) for day in (begin, data.start_time) if day is not None]
+    return max(filter(None, days), default=None), _key(session_bound(end, last=True))
 
 
 def _key(moment: pd.Timestamp | None) -> str | None:

@@ -15,10 +15,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipelines.config.dataset_sections import DatasetSpec
 from pipelines.config.features import FeaturesConfig
 from pipelines.config.market_file import PortfolioSettings
 from pipelines.config.models import model_spec
-from pipelines.config.processors import ProcessorConfig, build_chain, output_columns
+from pipelines.config.processors import DatasetConfig, ProcessorConfig, build_chain, output_columns
 from pipelines.errors import ConfigError
 from pipelines.onboarding.yaml_datasets import DatasetDraft, Step
 from rnn_core.data.alpha import LEARN, label_set
@@ -211,14 +212,25 @@ def _with_window(
         return draft
     argument = family.feature_argument
     features, keys = getattr(estimator, argument), (*_MODEL, argument)
-    said = f"is {features}, and the processors leave {len(columns)} columns"
     if spec.dataset.step_len is not None:
+        draft = replace(draft, step_len=spec.dataset.step_len)
         if features != len(columns):
-            problems.add(keys, f"{said}: set it to {len(columns)}")
-        return replace(draft, step_len=spec.dataset.step_len)
-    if len(columns) % features:
-        problems.add(keys, f"{said}, which it does not divide into steps: 6 for Alpha360")
-    return replace(draft, layout="columns", step_len=max(1, len(columns) // features))
+            problems.add(keys, f"is {features}, and the processors leave {len(columns)} columns: "
+                         f"set it to {len(columns)}")  # fmt: skip
+    elif features == len(columns):
+        draft = replace(draft, step_len=1)  # a row is one session
+    else:
+        draft = replace(draft, layout="columns", step_len=max(1, len(columns) // features))
+    config = DatasetConfig.model_validate({
+        "fit": "expanding", "layout": draft.layout, "step_len": draft.step_len,
+        "infer_processors": [{name: arguments} for name, arguments in draft.infer],
+        "learn_processors": [],
+    })  # fmt: skip
+    try:
+        DatasetSpec("", "", FeaturesConfig(set=draft.feature_set), config, "typical").check()
+    except ValueError as error:
+        problems.add(keys, f"is {features}, and the rows cannot be cut into its steps: {error}")
+    return draft
 
 
 # --- model, training, portfolio --------------------------------------------------------------

@@ -172,7 +172,9 @@ def test_a_folder_decides_and_names_what_is_not_there(folder, capsys):
     assert (calendar.from_, calendar.timezone) == ("data", "Asia/Tokyo")
     assert init(file, "--path", "nowhere", "--force") == 1
     assert "no provider folder" in capsys.readouterr().err
-    assert init(file, "--path", folder, "--calendar", "XNYS", "--out", "x.yaml") == 0
+    zone = ("--timezone", "Asia/Tokyo")
+    assert init(file, "--path", folder, "--calendar", "XNYS", "--out", "x.yaml", *zone) == 0
+    assert "time zone  Asia/Tokyo is not used: XNYS has its own" in capsys.readouterr().out
     market = load_config("x.yaml").market
     assert (market.calendar, str(market.closed), str(market.extra_sessions[0])) == (
         "XNYS", "()", "2020-02-17")  # fmt: skip
@@ -197,7 +199,10 @@ def test_a_folder_decides_and_names_what_is_not_there(folder, capsys):
          "looks at no later session"),
         ("gru_alpha158", "task.model.kwargs.d_feat=158",
          "task.model.kwargs.d_feat: is 158, and the processors leave 20 columns: set it"),
-        ("gru_alpha360", "task.model.kwargs.d_feat=7", "is 7, and the processors leave 360"),
+        ("gru_alpha360", "task.model.kwargs.d_feat=7", "is 7, and the rows cannot be cut into its"),
+        ("gru_alpha158", "task.dataset={class: DatasetH, kwargs: {handler: {class: Alpha158}, "
+         "segments: {train: [2015-01-01, 2015-12-31], test: [2017-01-01, 2017-12-31]}}}",
+         "task.model.kwargs.d_feat: is 20, and the rows cannot be cut into its steps"),
         ("gru_alpha158", "port_analysis_config.strategy.kwargs.n_drop=0", "n_drop: Input should"),
         ("gru_alpha158", "task.dataset.kwargs.segments.valid=[2016-01-01, 2017-06-30]",
          "test begins on 2017-01-01, before valid ends on 2017-06-30"),
@@ -264,12 +269,15 @@ def test_labels_and_processors_make_datasets_of_their_own(capsys):
 def test_a_file_without_valid_and_backtest(capsys):
     document = load_document(FILES / "krnn_alpha360.yaml").values
     del document["task"]["dataset"]["kwargs"]["segments"]["valid"], document["task"]["record"]
+    document["task"]["model"]["kwargs"]["fea_dim"] = 360  # a row as one step
     document["data_handler_config"]["learn_processors"] = [{"class": "DropnaLabel"}]
     Path("plain.yaml").write_text(yaml.safe_dump(document))
     assert init("plain.yaml", "--out", "x.yaml") == 0
     config = load_config("x.yaml")
     assert (config.training.window_sessions, config.training.valid_sessions) == (2190, 120)
     assert (config.portfolio.topk, config.portfolio.open_cost) == (50, 0.0005)
+    assert (config.dataset.layout, config.dataset.step_len) == ("sessions", 1)
+    assert [step.name for step in config.dataset.learn_processors] == ["DropnaLabel"]
     assert "portfolio  no file has a backtest" in capsys.readouterr().out
 
 
