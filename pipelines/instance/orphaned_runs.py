@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from pipelines.instance.market_list import markets_of
 from pipelines.warehouse.store import remove_leftovers
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> Non
     """Clear up after runs whose process is gone: their status, their slots, their temporary files.
 
     Args:
-        market: the market, whose root and warehouse are cleared of the files of killed writers.
+        market: the market of the command. All markets of the data folder are cleared of the files
+            of killed writers; of warehouses that lie elsewhere only its own.
         instance: Dagster's record.
         console: receives a line for each run.
     """
@@ -119,6 +121,8 @@ def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> Non
     if not swept:
         return
     root, store = market.paths.root, market.warehouse.store
-    remove_leftovers(root)
+    # The record is that of all markets, and so are the runs.
+    for name in {root.name, *markets_of(root.parent)}:
+        remove_leftovers(root.parent / name)
     if store.is_local and not store.is_below(root):
         remove_leftovers(Path(store.root))

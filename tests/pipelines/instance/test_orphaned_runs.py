@@ -176,7 +176,8 @@ def test_what_killed_writers_left_is_removed_wherever_the_warehouse_lies(tmp_pat
         instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
     folder = Path(market.warehouse.store.path("label", "date=2020-01-02"))
     bundle = market.paths.models / "gru" / "2020-04-01"
-    left = [f / f".part-0.parquet.{gone.pid}.0123abcd.tmp" for f in (folder, bundle)]
+    other = tmp_path / "other" / "warehouse"  # of another market, whose runs are swept, too
+    left = [f / f".part-0.parquet.{gone.pid}.0123abcd.tmp" for f in (folder, bundle, other)]
     kept = [folder / "part-0.parquet", folder / f".part-0.parquet.{os.getpid()}.0123abcd.tmp"]
     for file in (*left, *kept):
         file.parent.mkdir(parents=True, exist_ok=True)
