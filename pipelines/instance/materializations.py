@@ -29,7 +29,7 @@ from pipelines.warehouse.revisions import first_written
 from pipelines.warehouse.store import Store
 
 CODE_VERSION_TAG = "dagster/code_version"
-WARM_UP = "warm-up"  # the step of records that stand for no partition, see warm_up.py
+WARM_UP = "warm-up"  # the step of records that stand for no partition, see warm_up_records.py
 _FORGOTTEN = (
     DagsterEventType.ASSET_MATERIALIZATION,
     DagsterEventType.ASSET_MATERIALIZATION_PLANNED,

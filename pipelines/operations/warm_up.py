@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from pipelines.instance.names import asset_key
-from pipelines.instance.warm_up import forget_warm_up, record_warm_up, warm_up_keys
+from pipelines.instance.warm_up_records import forget_warm_up, record_warm_up, warm_up_keys
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 

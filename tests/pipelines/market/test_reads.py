@@ -29,7 +29,7 @@ def expected(market) -> dict[str, str]:
         "dataset_infer": f"alpha158 {last}; processors",
         "dataset_learn": f"label {last}; processors; dataset_infer {decision}",
         "gru_prediction": f"gru_model {last}; dataset_infer {keys[-5]} … {last}, 5 sessions",
-        "gru_evaluation": f"gru_prediction {decision}; label {last}",
+        "gru_evaluation": f"label {last}; gru_prediction {decision}",
     }
 
 
