@@ -7,12 +7,15 @@ oldest session first: CLOSE59 … CLOSE0, OPEN59 … OPEN0, …
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import torch
 
 from rnn_core.data.sampler import TSDataSampler
 from rnn_core.panel.session_labels import DateLike
+
+if TYPE_CHECKING:
+    import torch
 
 
 def steps_of(rows: torch.Tensor, n_features: int) -> torch.Tensor:
@@ -56,6 +59,8 @@ class ColumnSteps:
 
     def batch(self, indices: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Gather windows [B, T, F], or [B, T, F + 1] with the row's label on every session."""
+        import torch
+
         rows = self._sampler.batch(indices, device)[:, 0]  # [B, F * T (+ 1)]
         if not self._has_label:
             return steps_of(rows, self._n_features)
