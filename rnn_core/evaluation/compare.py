@@ -140,9 +140,9 @@ def compare_signals(
     average: pd.Series | None = None
     ensemble_notes: list[str] = []
     averaged = models if isinstance(ensemble, bool) else set(ensemble)
-    members = [rank_average(runs) for name, runs in models.items() if name in averaged]
+    members = [runs for name, runs in models.items() if name in averaged]
     if ensemble and len(members) > 1:
-        average = rank_average(members)
+        average = rank_average([rank_average(runs) for runs in members])
         if len(average) or common_rows:
             signals[ENSEMBLE], kinds[ENSEMBLE] = [average], "ensemble"
         else:

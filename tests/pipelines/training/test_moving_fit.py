@@ -261,7 +261,7 @@ def test_a_market_goes_from_one_kind_of_window_to_another_and_back(tmp_path, ins
     assert set(stale) >= {"dataset_infer", "dataset_learn", "gru_model", "gru_prediction"}
     materialize(moving, (*FITTED, *model_assets(moving)), first, last, instance)
     # The partitions of the fixed window before the first fit stay and are not compared.
-    assert moving.warehouse.sessions("processors") == moving.sessions.between(first, last)
+    assert tuple(moving.warehouse.sessions("processors")) == moving.sessions.between(first, last)
     assert _outdated(moving, instance) == {}
     again = market_of(root, "gru")
     materialize(again, FITTED, again.sessions.first, last, instance)
