@@ -29,7 +29,8 @@ from pipelines.bars.adjustment_state import CARRIED, Carry, last_rows
 from pipelines.bars.bar_versions import bar_inputs, first_unchained, in_order, rows_of
 from pipelines.bars.judge import judged
 from pipelines.bars.quarantine import counts, examples
-from pipelines.config.sources import OwnSource, source_label
+from pipelines.config.own_source import OwnSource
+from pipelines.config.sources import source_label
 from pipelines.errors import (
     MissingSessionsError,
     PipelineError,

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipelines.config.loader import CONFIGS, line_numbers
 from pipelines.config.market_file import FactoryConfig
+from pipelines.config.sources import SOURCES
 
 SCHEMA = CONFIGS / "market.schema.json"
 _MARK = "# yaml-language-server: $schema="
@@ -31,6 +32,8 @@ def market_schema() -> dict[str, Any]:
     """The JSON schema of a market's YAML."""
     schema = FactoryConfig.model_json_schema()
     schema["title"] = "a market of rnn-pipelines"
+    # A misspelt kind of a shipped source is no source of another package.
+    schema["$defs"]["OwnSource"]["properties"]["kind"]["not"] = {"enum": sorted(SOURCES)}
     text = (CONFIGS / "sample.yaml").read_text(encoding="utf-8")
     for path, comment in _comments(text).items():
         for place in _places(schema, schema, path):

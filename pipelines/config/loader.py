@@ -24,7 +24,8 @@ from pipelines.config.calendar import (
 )
 from pipelines.config.dataset_sections import is_inherited
 from pipelines.config.market_file import FactoryConfig
-from pipelines.config.sources import OWN, SOURCES, OwnSource, anchor_paths, anchored
+from pipelines.config.own_source import OwnSource
+from pipelines.config.sources import OWN, SOURCES, anchor_paths, anchored
 from pipelines.config.text_files import read_text
 from pipelines.config.types import Section
 from pipelines.errors import ConfigError, did_you_mean

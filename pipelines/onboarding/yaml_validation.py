@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from pipelines.config.sources import NetworkSource, OwnSource
+from pipelines.config.own_source import OwnSource
+from pipelines.config.sources import NetworkSource
 from pipelines.errors import ConfigError, PipelineError, name_sessions
 from pipelines.market.calendar_end import calendar_end, way_on
 from pipelines.market.dataset import Dataset

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pipelines.calendar.sessions import Sessions
 from pipelines.config.market_file import MarketConfig
+from pipelines.config.own_source import OwnSource
 from pipelines.config.sources import (
     BaostockSource,
     BokehSampleSource,
     FilesSource,
-    OwnSource,
     QlibBinSource,
     SimulatedSource,
     SqlSource,
