@@ -133,16 +133,17 @@ def _read_plain_csv(filesystem: Any, path: str, style: CsvStyle, selection: Want
         pyarrow.ArrowInvalid: a value or a line cannot be read.
     """
     parse = pcsv.ParseOptions(delimiter=style.delimiter)
-    with _stream(filesystem, path, style) as stream:
-        head = pcsv.open_csv(
-            stream,
-            read_options=pcsv.ReadOptions(block_size=_HEADER_BYTES, encoding=style.encoding),
-            parse_options=parse,
-            convert_options=pcsv.ConvertOptions(
-                column_types={}, strings_can_be_null=False, check_utf8=False
-            ),
-        )
-        header = head.schema.names
+    # A reader reads ahead in a thread of its own. Closed beneath it, the stream's descriptor may be
+    # that of the next file by then, whose bytes the thread would take: a reader closes its stream.
+    head = pcsv.open_csv(
+        _stream(filesystem, path, style),
+        read_options=pcsv.ReadOptions(block_size=_HEADER_BYTES, encoding=style.encoding),
+        parse_options=parse,
+        convert_options=pcsv.ConvertOptions(
+            column_types={}, strings_can_be_null=False, check_utf8=False
+        ),
+    )
+    header = head.schema.names
     names = selection.columns(header)
     if any(header.count(name) > 1 for name in names):
         raise pa.ArrowInvalid("two columns of one name")
@@ -151,23 +152,21 @@ def _read_plain_csv(filesystem: Any, path: str, style: CsvStyle, selection: Want
         include_columns=names, column_types=types, null_values=list(NOTHING)
     )
     blocks = []
-    with _stream(filesystem, path, style) as stream:
-        reader = pcsv.open_csv(
-            stream,
-            read_options=pcsv.ReadOptions(block_size=_BLOCK_BYTES, encoding=style.encoding),
-            parse_options=parse,
-            convert_options=options,
-        )
-        for batch in reader:
-            block = pa.Table.from_batches([batch])
-            if selection.date is not None:
-                dates = block[selection.date]
-                selection.check(dates, lambda row: "")
-                row_filter = day_filter(dates.type, selection, dates)
-                block = block if row_filter is None else block.filter(row_filter)
-            blocks.append(block)
-        schema = reader.schema
-    return pa.concat_tables(blocks) if blocks else schema.empty_table()
+    reader = pcsv.open_csv(
+        _stream(filesystem, path, style),
+        read_options=pcsv.ReadOptions(block_size=_BLOCK_BYTES, encoding=style.encoding),
+        parse_options=parse,
+        convert_options=options,
+    )
+    for batch in reader:
+        block = pa.Table.from_batches([batch])
+        if selection.date is not None:
+            dates = block[selection.date]
+            selection.check(dates, lambda row: "")
+            row_filter = day_filter(dates.type, selection, dates)
+            block = block if row_filter is None else block.filter(row_filter)
+        blocks.append(block)
+    return pa.concat_tables(blocks) if blocks else reader.schema.empty_table()
 
 
 def columns_of(
