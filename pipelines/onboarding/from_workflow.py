@@ -166,7 +166,7 @@ def _idle_zone(zone: str | None, calendar: Any) -> list[str]:
 
 
 def _shared(parts: Parts) -> dict[str, str]:
-    """What a market has once, by key, as text."""
+    """Return the settings that all files of a market must share, by key, as text."""
     spec = parts.spec
     segments = {
         key_of((*DATASET, "segments", name)): " to ".join(map(str, spec.dataset.segments[name]))

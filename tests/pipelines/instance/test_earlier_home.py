@@ -46,7 +46,7 @@ def no_home(monkeypatch):
 
 
 def switched(instance, name, status, location="pipelines"):
-    """What a switch of the UI writes."""
+    """Turn a schedule on or off, as the switch of the UI does."""
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
     instance.add_instigator_state(
         InstigatorState(

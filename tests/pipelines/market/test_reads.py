@@ -20,7 +20,7 @@ def figures_of(instance: dg.DagsterInstance, asset: str, key: str) -> dict[str, 
 
 
 def expected(market) -> dict[str, str]:
-    """What the partitions of the last session read, from the YAML of the tiny market."""
+    """The metadata of the last session names every input that the tiny market's YAML implies."""
     keys = market.sessions.keys
     last, decision = keys[-1], keys[-3]
     return {

@@ -246,7 +246,7 @@ def _outdated(market, instance):
 
 
 def test_a_market_goes_from_one_kind_of_window_to_another_and_back(tmp_path, instance):
-    """What a kind of window made is stale under the other, and current again after a run."""
+    """Partitions of one kind of window are stale under the other, and current after a run."""
     root = tmp_path / "tiny"
     fixed = market_of(root, "gru")
     first = fixed.plan.first_trained
