@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from pipelines.config.sources import Basis
+from pipelines.config.price_basis import Basis
 from pipelines.errors import SourceError, did_you_mean
 from pipelines.sources.session_dates import session_keys
 from rnn_core.text_encoding import marked_encoding

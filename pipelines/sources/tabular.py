@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from pipelines.config.sources import Basis
+from pipelines.config.price_basis import Basis
 from pipelines.sources.base import BASIS, PRICES, RAW_COLUMNS
 from pipelines.sources.corporate_actions import event_ratios, level_ratios, preclose_ratios
 

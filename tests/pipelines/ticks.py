@@ -7,6 +7,16 @@ from functools import cache
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    ScheduleInstigatorData,
+)
 
 from pipelines.build import build_definitions
 from pipelines.instance.run_history import PARTITION
@@ -60,3 +70,16 @@ def add_run(market, instance, key, ended, status=dg.DagsterRunStatus.FAILURE, wh
     event = dg.DagsterEvent(event_type_value=kind.value, job_name="tiny_daily", message=why)
     instance.report_dagster_event(event, run.run_id, timestamp=ended.timestamp())
     return run
+
+
+def switched(instance, name, status, location="pipelines"):
+    """Turn a schedule on or off, as the switch of the UI does."""
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
+    instance.add_instigator_state(
+        InstigatorState(
+            RemoteInstigatorOrigin(repository, name),
+            InstigatorType.SCHEDULE,
+            status,
+            ScheduleInstigatorData("30 0 * * *", start_timestamp=0.0),
+        )
+    )

@@ -12,17 +12,9 @@ import shutil
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
-from dagster._core.remote_origin import (
-    RegisteredCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
-)
 from dagster._core.scheduler.instigation import (
-    InstigatorState,
     InstigatorStatus,
-    ScheduleInstigatorData,
 )
 
 from pipelines.automation.schedule import schedule_is_on
@@ -34,6 +26,7 @@ from pipelines.instance.materializations import first_made, newest_evaluation
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner
 from pipelines.instance.run_history import failed_attempts
 from tests.pipelines.conftest import TINY, key_of, make_market, merged
+from tests.pipelines.ticks import switched
 
 DAY = "2020-04-01"
 PICTURE = dg.MetadataValue.md("![loss](data:image/png;base64,AA==)")
@@ -43,19 +36,6 @@ RETRIES = "\nrun_retries: {enabled: true, max_retries: 2}\n"
 @pytest.fixture(autouse=True)
 def no_home(monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", "")
-
-
-def switched(instance, name, status, location="pipelines"):
-    """Turn a schedule on or off, as the switch of the UI does."""
-    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
-    instance.add_instigator_state(
-        InstigatorState(
-            RemoteInstigatorOrigin(repository, name),
-            InstigatorType.SCHEDULE,
-            status,
-            ScheduleInstigatorData("30 0 * * *", start_timestamp=0.0),
-        )
-    )
 
 
 @dg.asset(
