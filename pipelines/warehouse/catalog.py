@@ -14,6 +14,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -93,7 +94,7 @@ def refresh_catalog(
     """
     tables = [t for t in store.tables() if t.isidentifier() and store.has_partitions(t)]
     views = _views(store, tables, predictions, evaluations)
-    if path.is_file() and _recorded(path) == views:
+    if path.is_file() and _recorded(path, _stamp(path)) == views:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
@@ -154,7 +155,15 @@ def _literal(store: Store, *parts: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", store.url(*parts)).replace("'", "''")
 
 
-def _recorded(path: Path) -> dict[str, str] | None:
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Two files of one stamp are one: a catalog that was swapped in has another inode or time."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=16)
+def _recorded(path: Path, stamp: tuple[int, int, int]) -> dict[str, str] | None:
+    """The views of a catalog; opening one costs more than a small step, so it is done once."""
     try:
         with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
             return dict(connection.execute("SELECT name, sql FROM _views").fetchall())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,26 @@ class Store:
     def partitions(self, table: str) -> list[str]:
         """The session keys of a table that have a file, in order."""
         if self.is_local:
-            found = Path(self.path(table)).glob(f"date=*/{PART}")
-            folders = [p.parent.name for p in found]
+            folders = self._local_folders(table)
         else:
             self.fs.invalidate_cache()
             found_remote = self.fs.glob(self.path(table, "date=*", PART))
             folders = [str(p).rsplit("/", 2)[-2] for p in found_remote]
         return sorted(m.group(1) for f in folders if (m := _PARTITION.match(f)))
+
+    def _local_folders(self, table: str) -> list[str]:
+        """The folders of a table that hold a file; every step lists some, so without `Path`."""
+        folder = self.path(table)
+        try:
+            names = os.listdir(folder)  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [name for name in names if os.path.exists(f"{folder}/{name}/{PART}")]  # noqa: PTH110
+
+    def absent(self, table: str, keys: Sequence[str]) -> list[str]:
+        """Those of some session keys that have no file, by one listing or one look at each."""
+        if self.is_local:
+            folder = self.path(table)
+            return [key for key in keys if not os.path.exists(f"{folder}/date={key}/{PART}")]  # noqa: PTH110
+        present = set(self.partitions(table))
+        return [key for key in keys if key not in present]

@@ -213,8 +213,7 @@ class Warehouse:
         Raises:
             MissingSessionsError: sessions are absent; the message names the range to run first.
         """
-        sessions = set(self.sessions(name))
-        missing = [key for key in keys if key not in sessions]
+        missing = self.store.absent(name, keys)
         if missing:
             raise MissingSessionsError(
                 f"{needed_by} reads {name} of {len(keys)} sessions, {keys[0]} to {keys[-1]}, and "

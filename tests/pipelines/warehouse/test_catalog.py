@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from pipelines.warehouse import revisions
+from pipelines.warehouse import catalog
 from pipelines.warehouse.catalog import refresh_catalog
 from pipelines.warehouse.store import Store
 
@@ -94,6 +95,19 @@ def test_a_damaged_catalog_is_replaced(finished, tmp_path):
     assert refresh_catalog(path, finished.warehouse.store, TABLES, {})
     with duckdb.connect(str(path), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM ohlcv").fetchone()[0] > 0
+
+
+def test_a_catalog_is_opened_again_once_its_file_changed(finished, tmp_path, monkeypatch):
+    """A step does not open a catalog that it knows; one that somebody replaced it opens."""
+    path, store = tmp_path / "known.duckdb", finished.warehouse.store
+    assert refresh_catalog(path, store, TABLES, {})
+    assert not refresh_catalog(path, store, TABLES, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog.duckdb, "connect", None)
+        assert not refresh_catalog(path, store, TABLES, {})
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM _views")
+    assert refresh_catalog(path, store, TABLES, {})
 
 
 def test_a_prediction_leads_back_to_its_bars_in_sql(finished):
