@@ -9,8 +9,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from pipelines.warehouse import revisions
-from pipelines.warehouse import catalog
+from pipelines.warehouse import catalog, revisions
 from pipelines.warehouse.catalog import refresh_catalog
 from pipelines.warehouse.store import Store
 
