@@ -42,7 +42,7 @@ class LiveProgress:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock
         self._bars = Progress(
-            TextColumn("{task.description:<18}"),
+            TextColumn("{task.description:<26}"),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -80,7 +80,7 @@ class LiveProgress:
         if not self._console.is_terminal and self._clock() - self._said >= _LINE_EVERY:
             self._said = self._clock()
             done, total = self._done[asset], self._totals[asset][0]
-            self._console.print(f"  {asset:<18} {done:>5} of {total} {text}")
+            self._console.print(f"  {asset:<26} {done:>5} of {total} {text}")
 
     def finish(self, asset: str) -> None:
         """End the bar of an asset; without a terminal, print the asset's line."""
@@ -93,7 +93,7 @@ class LiveProgress:
             self._said = self._clock()
             count = f"{total:>5}" if done == total else f"{done:>5} of {total}"
             self._console.print(
-                f"  {asset:<18} {count} partitions {took:7.1f} s{f', {empty}' if empty else ''}"
+                f"  {asset:<26} {count} partitions {took:7.1f} s{f', {empty}' if empty else ''}"
             )
 
     @contextmanager

@@ -24,10 +24,10 @@ def test_without_a_terminal_what_takes_long_says_a_line_a_minute() -> None:
     display.advance("lstm_model", "2020-01-06")
     display.finish("lstm_model")
     assert out.getvalue().splitlines() == [
-        "  lstm_model             0 of 3 epoch 1",
-        "  lstm_model             0 of 3 epoch 3",
-        "  lstm_model             2 of 3 2020-01-03",
-        "  lstm_model             3 partitions   200.0 s",
+        "  lstm_model                     0 of 3 epoch 1",
+        "  lstm_model                     0 of 3 epoch 3",
+        "  lstm_model                     2 of 3 2020-01-03",
+        "  lstm_model                     3 partitions   200.0 s",
     ]
 
 
@@ -37,7 +37,7 @@ def test_what_was_cut_off_says_how_far_it_came() -> None:
     display.start("ohlcv", 250)
     display.advance("ohlcv", "2020-01-02")
     display.finish("ohlcv")
-    assert out.getvalue() == "  ohlcv                  1 of 250 partitions     0.0 s\n"
+    assert out.getvalue() == "  ohlcv                          1 of 250 partitions     0.0 s\n"
 
 
 def test_what_is_short_says_one_line() -> None:
@@ -82,4 +82,4 @@ def test_partitions_without_rows_are_counted() -> None:
     for key, rows in (("2020-01-02", 0), ("2020-01-03", 0), ("2020-01-06", 1)):
         display.advance("lstm_evaluation", key, rows)
     display.finish("lstm_evaluation")
-    assert out.getvalue() == "  lstm_evaluation        3 partitions     0.0 s, 2 without rows\n"
+    assert out.getvalue() == "  lstm_evaluation                3 partitions     0.0 s, 2 without rows\n"
