@@ -180,12 +180,13 @@ _PROGRAM = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "
 
 
 class AlertsConfig(Section):
-    """The program that is told of a failed run; it is run without a shell."""
+    """The programs that are told of a failed run and of a scored session, run without a shell."""
 
     on_failure: Annotated[tuple[str, ...], WithJsonSchema(_PROGRAM)] = ()
+    on_signal: Annotated[tuple[str, ...], WithJsonSchema(_PROGRAM)] = ()
     timeout_seconds: PositiveInt = 60
 
-    @field_validator("on_failure", mode="before")
+    @field_validator("on_failure", "on_signal", mode="before")
     @classmethod
     def _words(cls, value: Any) -> Any:
         if isinstance(value, str):
