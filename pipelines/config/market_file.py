@@ -28,6 +28,7 @@ from pipelines.config.models import model_spec
 from pipelines.config.processors import DatasetConfig
 from pipelines.config.quarantine import QuarantineConfig
 from pipelines.config.sources import QlibBinSource, SourceConfig
+from pipelines.config.tracking import Tracking
 from pipelines.config.types import PositiveInt, Section, Share
 from pipelines.errors import did_you_mean
 
@@ -218,6 +219,7 @@ class FactoryConfig(Section):
     portfolio: PortfolioSettings = PortfolioSettings()
     schedule: ScheduleConfig = ScheduleConfig()
     alerts: AlertsConfig = AlertsConfig()
+    tracking: Tracking = Field(default_factory=dict)
 
     @field_validator("name")
     @classmethod
