@@ -53,7 +53,21 @@ def entry_points(group: str) -> tuple[str, ...]:
 
 
 def load_part(name: str, group: str) -> OwnPart:
-    """Import a part.
+    """Import a part, and find out which code it is.
+
+    Args:
+        name: `package.module:Name`, or an entry point of the group.
+        group: the group of entry points.
+
+    Raises:
+        ValueError: there is no such module, or no such name in it.
+    """
+    value = import_part(name, group)
+    return OwnPart(name, value, _origin(value))
+
+
+def import_part(name: str, group: str) -> type:
+    """Import the class of a part.
 
     Args:
         name: `package.module:Name`, or an entry point of the group.
@@ -81,7 +95,7 @@ def load_part(name: str, group: str) -> OwnPart:
             f"{module_name} has {found} under the name {attribute!r}, expected a class"
             f"{near_matches(attribute, vars(module))}"
         )
-    return OwnPart(name, value, _origin(value))
+    return value
 
 
 def _origin(part: type) -> dict[str, str]:

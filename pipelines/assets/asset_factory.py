@@ -26,6 +26,7 @@ from pipelines.assets.materialize import materialize
 from pipelines.assets.partitions import check_sessions
 from pipelines.assets.retries import retry_later
 from pipelines.assets.run import Results, Run
+from pipelines.assets.signal_alert import tell_signal
 from pipelines.errors import BarsNotArrivedError, PipelineError, SourceError, name_sessions
 from pipelines.instance.locks import writer_lock
 from pipelines.instance.materializations import forget, made_by_run
@@ -121,6 +122,8 @@ def asset_of(
                     f"the catalog {market.paths.catalog} was not refreshed: {error}"
                 )
         yield from handed_over
+        if stage.kind in (Kind.PREDICTION, Kind.EVALUATION):  # the first may have been cut off
+            tell_signal(market, stages, context.run, context.log)
         if stop is not None:
             raise stop
 

@@ -25,6 +25,7 @@ from pipelines.market.dataset import Dataset
 from pipelines.market.input_versions import evaluation_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage
+from pipelines.training.tracking import Tracking
 from pipelines.warehouse.schemas import evaluation_table
 
 CODE_VERSION = "2"
@@ -49,8 +50,9 @@ def _stage(market: Market, spec: ModelSpec, name: str, dataset: Dataset) -> Stag
     table = evaluation_table(quantiles).named(name)
 
     def make(run: Run) -> None:
-        for keys in chunks(run.keys):
-            _evaluate(run, spec, dataset, keys)
+        with Tracking(market, run.log) as tracking:
+            for keys in chunks(run.keys):
+                _evaluate(run, spec, dataset, keys, tracking)
         _check_decay(run)
 
     return Stage(
@@ -99,7 +101,9 @@ def _check_decay(run: Run) -> None:
     run.check(last, ic_decay(recent, checks.min_recent_rank_ic, enough))
 
 
-def _evaluate(run: Run, spec: ModelSpec, dataset: Dataset, keys: tuple[str, ...]) -> None:
+def _evaluate(
+    run: Run, spec: ModelSpec, dataset: Dataset, keys: tuple[str, ...], tracking: Tracking
+) -> None:
     """Write the evaluations of a chunk of sessions."""
     warehouse, name, table = run.market.warehouse, f"{spec.name}_prediction", run.stage.tables[0]
     labels = warehouse.read(dataset.label, keys, needed_by=table.name)
@@ -119,6 +123,18 @@ def _evaluate(run: Run, spec: ModelSpec, dataset: Dataset, keys: tuple[str, ...]
         info = warehouse.write(table, table.name, key, frame, run.provenance(key, versions, status))
         figures = {} if row is None else {n: row[n] for n in ("ic", "rank_ic", "n")}
         run.done(key, info, decision_date=decision or "none", **_finite(figures))
+        if row is not None:
+            tracking.tell("session", {
+                "market": run.market.config.name,
+                "folder": str(run.market.paths.root),
+                "model": spec.name,
+                "table": table.name,
+                "session": key,
+                "number": run.market.sessions.position(key),
+                "decision": decision,
+                "as_of": row["as_of"],
+                **figures,
+            })  # fmt: skip
 
 
 def _session(

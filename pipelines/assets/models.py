@@ -45,6 +45,7 @@ from pipelines.training.registry import (
     seeds_of,
     training_config,
 )
+from pipelines.training.tracking import Tracking
 from pipelines.training.train import Trained, ensure_trained
 from pipelines.warehouse.partition_file import fingerprint
 from pipelines.warehouse.schemas import MODEL
@@ -118,6 +119,11 @@ def _checks(market: Market) -> tuple[Check, ...]:
 
 def make_models(run: Run, spec: ModelSpec) -> None:
     """Train the anchors of a run and point every session to the model in force."""
+    with Tracking(run.market, run.log) as tracking:
+        _make_models(run, spec, tracking)
+
+
+def _make_models(run: Run, spec: ModelSpec, tracking: Tracking) -> None:
     market, plan = run.market, run.market.plan_of(spec.name)
     processors = _processors_hash(market, market.dataset_of(spec.name))
     for key in run.keys:
@@ -129,7 +135,7 @@ def make_models(run: Run, spec: ModelSpec) -> None:
         metadata: dict[str, Any] = {}
         # An anchor trains its own bundle; a session in between needs one of the same configuration.
         if plan.trains(key):
-            metadata = training_metadata(spec, _train(run, spec, key), run)
+            metadata = training_metadata(spec, _train(run, spec, key, tracking), run)
             reads = reads_of(partial(training_inputs, market.dataset_of(spec.name), key))
             metadata["reads"] = read_words(reads)
         elif not plan.is_pinned(key):
@@ -220,7 +226,7 @@ def _processors_hash(market: Market, dataset: Dataset) -> str | None:
         return None
 
 
-def _train(run: Run, spec: ModelSpec, key: str) -> Trained:
+def _train(run: Run, spec: ModelSpec, key: str, tracking: Tracking) -> Trained:
     seeds = seeds_of(run.market, spec)
 
     def on_epoch(seed: int, report: EpochReport) -> None:
@@ -230,16 +236,20 @@ def _train(run: Run, spec: ModelSpec, key: str) -> Trained:
             f"{key}{seed_text} epoch {report.epoch + 1}/{report.n_epochs} "
             f"valid {report.valid_score:.5f} best {report.best_epoch + 1}",
         )
+        tracked.epoch(seed, report)
 
-    return ensure_trained(
-        run.market,
-        spec,
-        key,
-        log=run.log.info,
-        on_epoch=on_epoch,
-        is_history=key in run.history,
-        anew=run.retrains,
-    )
+    with tracking.training(spec, key) as tracked:
+        trained = ensure_trained(
+            run.market,
+            spec,
+            key,
+            log=run.log.info,
+            on_epoch=on_epoch,
+            is_history=key in run.history,
+            anew=run.retrains,
+        )
+        tracked.finished(trained)
+    return trained
 
 
 def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, Any]:

@@ -3,20 +3,13 @@
 The program is run without a shell, with the failure in its environment: RNN_MARKET, RNN_RUN_ID,
 RNN_JOB, RNN_SESSION (`FIRST..LAST` for a range, empty without sessions), RNN_REASON, RNN_RETRY
 (what to run by hand, and whether the schedule tries again) and RNN_GIVEN_UP (`1` where it does
-not). A program that fails or takes too long is logged and otherwise ignored: an alert never fails a
-run.
+not). `pipelines/instance/alert_program.py` runs it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-import os
-import shlex
-import signal
-import subprocess
-import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,8 +29,6 @@ from pipelines.instance.run_history import (
 from pipelines.market.market import Market
 
 FAILURES = "failures.jsonl"
-_TEXT_LIMIT = 8_000  # characters of a reason: the kernel limits an environment
-_OUTPUT_SHOWN = 500
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class Failure:
 
     def environment(self) -> dict[str, str]:
         """The variables that the program is given."""
-        variables = {
+        return {
             "RNN_MARKET": self.market,
             "RNN_RUN_ID": self.run_id,
             "RNN_JOB": self.job,
@@ -75,7 +66,6 @@ class Failure:
             "RNN_RETRY": self.retry,
             "RNN_GIVEN_UP": str(int(self.given_up)),
         }
-        return {k: v.replace("\0", "")[:_TEXT_LIMIT] for k, v in variables.items()}
 
 
 def describe(
@@ -150,41 +140,3 @@ def write_line(folder: Path, failure: Failure) -> Path:
     with path.open("ab", buffering=0) as file:
         file.write((json.dumps(asdict(failure), ensure_ascii=False) + "\n").encode())
     return path
-
-
-def run_program(command: Sequence[str], failure: Failure, timeout: float) -> str | None:
-    """Tell a program of a failure.
-
-    Args:
-        command: the program and its arguments.
-        failure: the failure that the environment describes.
-        timeout: seconds after which it is stopped, with everything that it started.
-
-    Returns:
-        The trouble with the program, in words; None if it ended well.
-    """
-    name = shlex.join(command)
-    with tempfile.TemporaryFile() as output:
-        try:
-            process = subprocess.Popen(  # noqa: S603 - the configuration's own program, no shell
-                list(command),
-                env={**os.environ, **failure.environment()},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            return f"alerts.on_failure `{name}` could not be started: {error}"
-        try:
-            status = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            # The program has a session of its own, so that its children are stopped with it.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return f"alerts.on_failure `{name}` was stopped after {timeout:g} s"
-        if status == 0:
-            return None
-        output.seek(0)
-        text = output.read().decode(errors="replace").strip()[-_OUTPUT_SHOWN:]
-    return f"alerts.on_failure `{name}` ended with status {status}: {text or 'it said nothing'}"

@@ -16,10 +16,11 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.automation.alerts import describe, run_program, write_line
+from pipelines.automation.alerts import describe, write_line
 from pipelines.automation.drop_folder import Watch, look_at
 from pipelines.automation.next_session import Outlook, clock, look, wait_after
 from pipelines.automation.schedule import last_cron, request, schedule_is_on, without_newcomers
+from pipelines.instance.alert_program import run_program
 from pipelines.instance.names import (
     FAILURES_SENSOR,
     FILES_SENSOR,
@@ -228,7 +229,12 @@ def failed_runs(market: Market, daily: Any) -> dg.SensorDefinition:
         except OSError as error:
             context.log.error(f"the failure of run {failure.run_id} was not logged: {error}")
         if alerts.on_failure:
-            trouble = run_program(alerts.on_failure, failure, alerts.timeout_seconds)
+            trouble = run_program(
+                "alerts.on_failure",
+                alerts.on_failure,
+                failure.environment(),
+                alerts.timeout_seconds,
+            )
             if trouble is not None:
                 context.log.error(trouble)
 

@@ -169,6 +169,7 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     expected = str(context.get("expected_tags") or context.get("expected"))
     message += near_matches(context.get("tag", value), re.findall("'(.+?)'", expected))
     plain = isinstance(value, str | int | float | bool | dt.date) and "\n" not in message
+    plain = plain and loc[:1] != ("tracking",)  # an address there may hold a token
     shown = repr(value) if isinstance(value, str | float) else str(value)
     suffix = f" (given: {shown})" if plain else ""
     return f"{place}: {message}{suffix}"

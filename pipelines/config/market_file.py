@@ -28,6 +28,7 @@ from pipelines.config.models import model_spec
 from pipelines.config.processors import DatasetConfig
 from pipelines.config.quarantine import QuarantineConfig
 from pipelines.config.sources import QlibBinSource, SourceConfig
+from pipelines.config.tracking import Tracking
 from pipelines.config.types import PositiveInt, Section, Share
 from pipelines.errors import did_you_mean
 
@@ -180,12 +181,13 @@ _PROGRAM = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "
 
 
 class AlertsConfig(Section):
-    """The program that is told of a failed run; it is run without a shell."""
+    """The programs that are told of a failed run and of a scored session, run without a shell."""
 
     on_failure: Annotated[tuple[str, ...], WithJsonSchema(_PROGRAM)] = ()
+    on_signal: Annotated[tuple[str, ...], WithJsonSchema(_PROGRAM)] = ()
     timeout_seconds: PositiveInt = 60
 
-    @field_validator("on_failure", mode="before")
+    @field_validator("on_failure", "on_signal", mode="before")
     @classmethod
     def _words(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -217,6 +219,7 @@ class FactoryConfig(Section):
     portfolio: PortfolioSettings = PortfolioSettings()
     schedule: ScheduleConfig = ScheduleConfig()
     alerts: AlertsConfig = AlertsConfig()
+    tracking: Tracking = Field(default_factory=dict)
 
     @field_validator("name")
     @classmethod

@@ -8,14 +8,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
-import time
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from pipelines.automation import alerts
-from pipelines.automation.alerts import FAILURES, Failure, run_program, write_line
+from pipelines.automation.alerts import FAILURES, Failure, write_line
 from pipelines.build import build_definitions
 from pipelines.instance.run_history import (
     RANGE_END,
@@ -190,37 +187,6 @@ def a_failure(**changes):
     return Failure(**{**fields, **changes})
 
 
-@pytest.mark.parametrize(
-    ("script", "seconds", "message"),
-    [
-        ("import sys; print('no route'); sys.exit(3)", 60, "ended with status 3: no route"),
-        ("import sys; sys.exit(4)", 60, "ended with status 4: it said nothing"),
-        ("import time; time.sleep(60)", 1, "was stopped after 1 s"),
-    ],
-)
-def test_a_program_that_fails_is_reported_and_raises_nothing(script, seconds, message):
-    assert message in run_program([sys.executable, "-c", script], a_failure(), seconds)
-
-
-def test_a_program_that_cannot_be_started_is_reported(tmp_path):
-    assert "could not be started" in run_program([str(tmp_path / "nothing")], a_failure(), 1)
-
-
-def test_what_a_program_started_is_stopped_with_it(tmp_path):
-    """What a shell waits for does not outlive its time."""
-    # A shell and not a Python: it writes the number well within the two seconds.
-    shell = ["sh", "-c", 'sleep 600 & echo $! >"$0"; wait', str(tmp_path / "pid")]
-    assert "was stopped after" in run_program(shell, a_failure(), 2)
-    pid = int((tmp_path / "pid").read_text())
-    for _ in range(100):
-        stat = Path(f"/proc/{pid}/stat")
-        if not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail(f"process {pid} lives on")
-
-
 def test_a_failing_program_and_a_full_disk_do_not_fail_the_sensor(tmp_path, instance, monkeypatch):
     changes = {"alerts": {"on_failure": [str(tmp_path / "nothing")]}}
     market = make_market(tmp_path / "tiny", changes)
@@ -231,14 +197,6 @@ def test_a_failing_program_and_a_full_disk_do_not_fail_the_sensor(tmp_path, inst
 
     monkeypatch.setattr("pipelines.automation.sensors.write_line", full)
     fail(market, instance, run)
-
-
-def test_the_environment_holds_any_reason(tmp_path):
-    """A NUL or a very long text would keep the program from being started."""
-    told = tmp_path / "told.json"
-    odd = a_failure(reason="a\0b\n" + "x" * 10**6)
-    assert run_program([sys.executable, "-c", TELL, str(told)], odd, 60) is None
-    assert json.loads(told.read_text())["REASON"] == "ab\n" + "x" * (alerts._TEXT_LIMIT - 3)
 
 
 def test_lines_are_added_and_nothing_else_is_touched(tmp_path):
