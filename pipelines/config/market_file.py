@@ -23,6 +23,7 @@ from pipelines.config.calendar import (
 from pipelines.config.checks import ChecksConfig
 from pipelines.config.cron import is_cron
 from pipelines.config.dataset_sections import DatasetSpec, NamedDatasetConfig, inherited
+from pipelines.config.extra_columns import ExtraColumn
 from pipelines.config.features import FeaturesConfig
 from pipelines.config.models import model_spec
 from pipelines.config.processors import DatasetConfig
@@ -64,6 +65,11 @@ class MarketConfig(Section):
     universe: UniverseConfig = "all"
     vwap: Literal["amount", "typical", "none"]
     quarantine: QuarantineConfig = QuarantineConfig()
+
+    @property
+    def extra(self) -> tuple[ExtraColumn, ...]:
+        """The columns beside the bars: those of `source.columns.extra`."""
+        return getattr(self.source, "extra", ())
 
     @model_validator(mode="after")
     def _order(self) -> MarketConfig:
@@ -252,15 +258,17 @@ class FactoryConfig(Section):
     @cached_property
     def dataset_specs(self) -> tuple[DatasetSpec, ...]:
         """The datasets, the default one first."""
-        vwap = self.market.vwap
+        vwap, extra = self.market.vwap, self.market.extra
         if self.dataset is not None:
-            return (DatasetSpec("", "", self.features, self.dataset, vwap),)
+            return (DatasetSpec("", "", self.features, self.dataset, vwap, extra),)
         entries = self.datasets.items()
         default = next(
             (name for name, entry in entries if entry.default), next(iter(self.datasets))
         )
         specs = [
-            DatasetSpec(name, "" if name == default else f"{name}_", entry.features, entry, vwap)
+            DatasetSpec(
+                name, "" if name == default else f"{name}_", entry.features, entry, vwap, extra
+            )
             for name, entry in entries
         ]
         return tuple(sorted(specs, key=lambda spec: spec.name != default))

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import pyarrow as pa
 import yaml
@@ -30,6 +30,7 @@ from pipelines.market.input_versions import (
     SOURCE_BARS,
     bundle_in_force,
     bundles_passed_over,
+    column_input,
     training_inputs,
 )
 from pipelines.market.market import Market
@@ -227,6 +228,10 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         self[SOURCE_BARS] = _Computed(lambda key: External())
         self[MEMBERS] = _Computed(self._members)
         self[ENTERING] = _Computed(self._entering)
+        for table in (table for stage in stages for table in stage.tables):
+            for column, origin in table.origins.items():
+                version = partial(self._column_version, table.name, column, origin)
+                self[column_input(column)] = _Computed(version)
         for stage in stages:
             if stage.kind is Kind.MODEL and stage.model is not None:
                 self._add_model(stage.model)
@@ -267,6 +272,14 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
     def mark_outdated(self, stage: Stage, keys: Iterable[str]) -> None:
         """Note that sessions of a stage will be made again."""
         self.table(stage.name).mark_outdated(keys)
+
+    def _column_version(self, table: str, column: str, origin: str, key: str) -> Version:
+        """The version of a column of its own; the others of its table may be outdated."""
+        info = self.table(table).info(key)
+        made = None if info is None else info.provenance.inputs.get(column)
+        if made is None:
+            return Absent(f"{table} ({column})")
+        return made if made.startswith(origin) else Outdated(table)
 
     # --- models ------------------------------------------------------------------------------
 
@@ -355,7 +368,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
     def load_bars(self, keys: Sequence[str]) -> None:
         """Compute the input versions of several sessions of bars at once; keys in order."""
         assert self._source is not None  # noqa: S101 - only a market with a source asks
-        tables = [self.table(table.name) for table in self._source.tables]
+        tables = [self.table(table.name) for table in self._source.tables if not table.origins]
         for table in tables:
             table.load(keys)
 
