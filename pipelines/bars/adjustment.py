@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from pipelines.market.extra_table import beside, read_columns
+from pipelines.market.extra_table import read_columns
 from pipelines.market.market import Market
 from pipelines.sources.base import PRICES
 from pipelines.warehouse.warehouse import Partitions
@@ -89,8 +89,8 @@ def load_bars(
     """
     parts = market.warehouse.read("ohlcv", keys, needed_by=needed_by)
     bars = adjusted(parts.frame, market.config.market.vwap)
-    if columns:
-        extra = read_columns(market, columns, keys, needed_by)
-        bars = beside(bars, extra.frame, columns)
+    extra = read_columns(market, columns, keys, needed_by)
+    if extra is not None:
+        bars = bars.merge(extra.frame, on=["date", "instrument"], how="left")
         parts = replace(parts, columns=extra.columns)
     return bars, parts

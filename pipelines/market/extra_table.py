@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-import pandas as pd
 import pyarrow as pa
 
 from pipelines.config.extra_columns import ExtraColumn
@@ -18,7 +17,7 @@ from pipelines.errors import WarehouseError
 from pipelines.market.input_versions import column_input
 from pipelines.market.market import Market
 from pipelines.warehouse.partition_file import fingerprint
-from pipelines.warehouse.schemas import Table, extra_bars_table
+from pipelines.warehouse.schemas import EXTRA, OHLCV, Table, extra_bars_table
 from pipelines.warehouse.warehouse import Partitions
 
 _TYPES = {"number": pa.float64(), "category": pa.string()}
@@ -39,10 +38,43 @@ def extra_table(extra: Sequence[ExtraColumn]) -> Table:
     )
 
 
+def bars_read(columns: Sequence[str]) -> tuple[str, ...]:
+    """The stage that some columns beside the bars are of, for `Stage.deps`; none for no column."""
+    return (OHLCV.name,) if columns else ()
+
+
+def stored_versions(
+    market: Market, names: Sequence[str], keys: Sequence[str], needed_by: str
+) -> dict[str, dict[str, str]]:
+    """The versions of columns beside the bars at some sessions, by input and session.
+
+    Raises:
+        MissingSessionsError: a session is not in the warehouse.
+        WarehouseError: a file was written when a column was read otherwise, or is damaged.
+    """
+    if not names:
+        return {}
+    table = extra_table(market.config.market.extra)
+    market.warehouse.require(table.name, keys, needed_by)
+    versions: dict[str, dict[str, str]] = {column_input(name): {} for name in names}
+    for key in keys:
+        info = market.warehouse.info(table.name, key)
+        for name in names:
+            made = "" if info is None else info.provenance.inputs.get(name, "")
+            if not made.startswith(table.origins[name]):
+                raise WarehouseError(
+                    f"{needed_by} reads the column {name} of {key}, which was stored when the "
+                    f"configuration did not name it or read it otherwise; materialize ohlcv from "
+                    f"{keys[0]} to {keys[-1]} again"
+                )
+            versions[column_input(name)][key] = made
+    return versions
+
+
 def read_columns(
     market: Market, names: Sequence[str], keys: Sequence[str], needed_by: str
-) -> Partitions:
-    """Read columns beside the bars of some sessions, with their versions.
+) -> Partitions | None:
+    """Read columns beside the bars of some sessions, with their versions; None for no column.
 
     Args:
         market: the market.
@@ -52,34 +84,24 @@ def read_columns(
 
     Raises:
         MissingSessionsError: a session is not in the warehouse.
-        WarehouseError: a file is damaged, or was written when a column was read otherwise.
+        WarehouseError: as `stored_versions`, or a file changed while it was read.
     """
-    table = extra_table(market.config.market.extra)
-    made = {key: market.warehouse.info(table.name, key) for key in keys}
-    versions: dict[str, dict[str, str]] = {name: {} for name in names}
-    for key, info in made.items():
-        for name in names if info is not None else ():
-            version = info.provenance.inputs.get(name, "")  # type: ignore[union-attr]
-            if not version.startswith(table.origins[name]):
-                raise WarehouseError(
-                    f"{needed_by} reads the column {name} of {key}, which was stored when the "
-                    f"configuration named or read it otherwise; materialize ohlcv from {keys[0]} "
-                    f"to {keys[-1]} again"
-                )
-            versions[name][key] = version
-    read = market.warehouse.read(
-        table.name, keys, needed_by=needed_by, columns=["instrument", *names]
-    )
-    for key, info in made.items():
-        if info is None or info.digest != read.digests[key]:
-            raise WarehouseError(
-                f"{needed_by}: {table.name} of {key} changed while it was read; wait for the run "
-                f"that writes it"
-            )
-    return replace(read, columns={column_input(name): versions[name] for name in names})
+    if not names:
+        return None
+    versions = stored_versions(market, names, keys, needed_by)
+    read = market.warehouse.read(EXTRA, keys, needed_by=needed_by, columns=["instrument", *names])
+    if stored_versions(market, names, keys, needed_by) != versions:
+        raise WarehouseError(
+            f"{needed_by}: {EXTRA} from {keys[0]} to {keys[-1]} changed while it was read; wait "
+            f"for the run that writes it"
+        )
+    return replace(read, columns=versions)
 
 
-def beside(rows: pd.DataFrame, extra: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Add columns to the rows of their session and instrument; a row without one has NaN."""
-    on = ["date", "instrument"]
-    return rows.merge(extra[[*on, *names]], on=on, how="left")
+def versions_of(*parts: Partitions | None) -> dict[str, dict[str, str]]:
+    """The versions of the columns that some reads came with, by input and session."""
+    merged: dict[str, dict[str, str]] = {}
+    for part in parts:
+        for name, versions in ({} if part is None else part.columns).items():
+            merged.setdefault(name, {}).update(versions)
+    return merged

@@ -219,6 +219,10 @@ def evaluation_inputs(
     return inputs
 
 
-def report_inputs(tables: Sequence[str], versions: DataVersions) -> dict[str, Version]:
-    """Every stored session of some tables."""
-    return {table: combined(versions[table], sorted(versions[table])) for table in tables}
+def report_inputs(
+    tables: Sequence[str], columns: Sequence[str], versions: DataVersions
+) -> dict[str, Version]:
+    """Every stored session of some tables, and of columns beside the bars."""
+    keys = {table: sorted(versions[table]) for table in tables}
+    beside = columns_read(columns, keys.get("ohlcv", []), versions)
+    return {**{table: combined(versions[table], keys[table]) for table in tables}, **beside}
