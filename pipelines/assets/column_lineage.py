@@ -7,11 +7,12 @@ the lineage to its last session only: 158 features name some 500 columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeAlias
 
 from pipelines.market.dataset import Dataset
 from pipelines.market.stage import ColumnRef
+from pipelines.warehouse.schemas import EXTRA
 
 Lineage: TypeAlias = dict[str, tuple[ColumnRef, ...]]
 
@@ -21,10 +22,16 @@ _VWAP_FROM = {"amount": ("amount", "volume"), "typical": ("high", "low", "close"
 def bar_columns(dataset: Dataset, fields: Iterable[str]) -> list[str]:
     """The columns of `ohlcv` behind adjusted fields, in the order of the table."""
     sources = {"adj_factor"}
-    for field in fields:
+    for field in set(fields) - {one.name for one in dataset.spec.extra}:
         sources |= set(_VWAP_FROM[dataset.spec.vwap] if field == "vwap" else (field,))
     order = ("open", "high", "low", "close", "volume", "amount", "adj_factor")
     return [name for name in order if name in sources]
+
+
+def _behind(dataset: Dataset, fields: Collection[str]) -> dict[str, list[str]]:
+    """The columns behind fields by table: of the bars, and beside them."""
+    beside = dataset.spec.beside(fields)
+    return {"ohlcv": bar_columns(dataset, fields), **({EXTRA: list(beside)} if beside else {})}
 
 
 def feature_lineage(dataset: Dataset) -> Lineage:
@@ -33,7 +40,7 @@ def feature_lineage(dataset: Dataset) -> Lineage:
 
     return _lineage(
         {
-            name: {"ohlcv": bar_columns(dataset, parse(formula).fields)}
+            name: _behind(dataset, parse(formula).fields)
             for name, formula in dataset.feature_formulas.items()
         }
         | {"member": {"ohlcv": ["member"]}}
@@ -42,7 +49,7 @@ def feature_lineage(dataset: Dataset) -> Lineage:
 
 def label_lineage(dataset: Dataset) -> Lineage:
     """`label`: the return from the bar columns of its expression."""
-    return _lineage({"label": {"ohlcv": bar_columns(dataset, dataset.label_expression.fields)}})
+    return _lineage({"label": _behind(dataset, dataset.label_expression.fields)})
 
 
 def infer_lineage(dataset: Dataset) -> Lineage:

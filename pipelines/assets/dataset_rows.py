@@ -20,6 +20,7 @@ from pipelines.assets.features import no_label_yet
 from pipelines.assets.partitions import chunks
 from pipelines.assets.processor_fit import write_warm_up
 from pipelines.market.dataset import Dataset
+from pipelines.market.extra_table import bars_read, read_columns, versions_of
 from pipelines.market.input_versions import infer_inputs, learn_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage, Version
@@ -44,7 +45,11 @@ def infer_stage(market: Market, dataset: Dataset) -> Stage:
                 write_warm_up(run, dataset.plan, keys)
                 continue
             parts = normalised(market, dataset, keys, state, run.stage.name)
-            versions = {dataset.features: parts.digests, dataset.processors: version}
+            versions = {
+                dataset.features: parts.digests,
+                dataset.processors: version,
+                **parts.columns,
+            }
             # Processors may drop every row of a session: its partition is empty and says so.
             by_session = {f"{key:%Y-%m-%d}": rows for key, rows in parts.frame.groupby("date")}
             written = market.warehouse.write_many(
@@ -73,7 +78,7 @@ def infer_stage(market: Market, dataset: Dataset) -> Stage:
         dataset=dataset.name,
         group="dataset",
         tables=(table,),
-        deps=(dataset.features, dataset.processors),
+        deps=(*bars_read(dataset.infer_columns), dataset.features, dataset.processors),
         first=None if dataset.fit_plan is None else dataset.fit_plan.first_trained,
         code_version=CODE_VERSION,
         inputs=lambda key, versions: infer_inputs(dataset, key, versions),
@@ -117,7 +122,12 @@ def learn_stage(market: Market, dataset: Dataset) -> Stage:
         dataset=dataset.name,
         group="dataset",
         tables=(DATASET_LEARN.named(dataset.learn),),
-        deps=(dataset.features_read, dataset.label, dataset.processors),
+        deps=(
+            *bars_read(dataset.processor_columns),
+            dataset.features_read,
+            dataset.label,
+            dataset.processors,
+        ),
         first=None if dataset.fit_plan is None else dataset.fit_plan.first_trained,
         code_version=CODE_VERSION,
         inputs=lambda key, versions: learn_inputs(dataset, key, versions),
@@ -160,8 +170,10 @@ def write_learning_rows(run: Run, dataset: Dataset) -> None:
         if decision_keys:
             columns = ["instrument", "member"]
             features = features_for(market, dataset, decision_keys, state, table.name, columns)
-            versions[dataset.features_read] = features.digests
-            rows = learning_rows(labels.frame, features.frame, state)
+            extra = read_columns(market, dataset.learn_columns, decision_keys, table.name)
+            versions |= {dataset.features_read: features.digests, **versions_of(features, extra)}
+            fields = None if extra is None else extra.frame
+            rows = learning_rows(labels.frame, features.frame, state, fields)
             by_session = {f"{key:%Y-%m-%d}": part for key, part in rows.groupby("matured")}
         parts = _checked_rows(run, dataset, by_session, versions, decisions)
         for key, info in warehouse.write_each(table, table.name, parts):

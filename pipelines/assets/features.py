@@ -127,7 +127,7 @@ def feature_partitions(
     market, table, name = run.market, run.stage.tables[0], run.stage.name
     # The window begins with the look-back of the first session.
     window = market.sessions.between(feature_window(dataset, keys[0])[0], keys[-1])
-    bars, parts = load_bars(market, window, name)
+    bars, parts = load_bars(market, window, name, dataset.feature_columns)
     if "vwap" in dataset.feature_set.fields:
         _require_vwap(bars)
     bars["member"] = parts.frame["member"].to_numpy(dtype="float64")
@@ -154,7 +154,7 @@ def feature_partitions(
         shares[key] = round(float(missing.mean()), 6)
         member = panel.fields["member"][present, t] == 1.0
         rows = from_columns(table, [instruments[present], member, *columns_of(block)])
-        yield key, rows, run.provenance(key, {"ohlcv": parts.digests})
+        yield key, rows, run.provenance(key, {"ohlcv": parts.digests, **parts.columns})
 
 
 def _recent_shares(run: Run, dataset: Dataset) -> deque[NDArray[np.float64]]:
@@ -261,13 +261,13 @@ def label_partitions(
 
     table, sessions = run.stage.tables[0], run.market.sessions
     window = sessions.between(label_window(dataset, keys[0])[0], keys[-1])
-    bars, parts = load_bars(run.market, window, run.stage.name)
+    bars, parts = load_bars(run.market, window, run.stage.name, dataset.label_columns)
     panel = Panel.from_frame(bars, sessions=pd.DatetimeIndex(window))
     values = expression_panel(panel, dataset.label_expression, semantics="strict")  # [N, T]
     instruments = panel.instruments.to_numpy(dtype=object)
     position = {key: t for t, key in enumerate(window)}
     for key in keys:
-        versions = {"ohlcv": parts.digests}
+        versions = {"ohlcv": parts.digests, **parts.columns}
         decision = dataset.decision_of(key)
         if decision is None:
             yield key, table.empty(), run.provenance(key, versions, no_label_yet(dataset))

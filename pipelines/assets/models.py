@@ -23,6 +23,7 @@ from pipelines.config.types import Severity
 from pipelines.errors import ModelNotTrainedError, ProcessorStateError
 from pipelines.instance.progress import progress
 from pipelines.market.dataset import Dataset
+from pipelines.market.extra_table import bars_read
 from pipelines.market.input_versions import (
     bundle_in_force,
     bundles_passed_over,
@@ -75,6 +76,7 @@ def model_stage(market: Market, spec: ModelSpec) -> Stage:
             dataset.features_read,
             dataset.labels_read,
             *(() if dataset.fit_plan is None else (dataset.processors,)),
+            *(() if dataset.fit_plan is None else bars_read(dataset.processor_columns)),
         ),
         first=plan.first_trained,
         inputs=lambda key, versions: model_inputs(spec.name, key, versions),

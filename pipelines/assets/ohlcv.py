@@ -26,7 +26,13 @@ from pyarrow import feather
 from pipelines.assets.checks import coverage, quarantined
 from pipelines.assets.partitions import chunks
 from pipelines.bars.adjustment_state import CARRIED, Carry, last_rows
-from pipelines.bars.bar_versions import bar_inputs, first_unchained, in_order, rows_of
+from pipelines.bars.bar_versions import (
+    bar_inputs,
+    column_versions,
+    first_unchained,
+    in_order,
+    rows_of,
+)
 from pipelines.bars.judge import judged
 from pipelines.bars.quarantine import counts, examples
 from pipelines.config.own_source import OwnSource
@@ -37,11 +43,13 @@ from pipelines.errors import (
     SourceError,
     WarehouseError,
 )
+from pipelines.market.extra_table import extra_table
 from pipelines.market.input_versions import ohlcv_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.sources.fetch import fetch_sessions
 from pipelines.warehouse.arrow_rows import from_columns
+from pipelines.warehouse.partition_file import Provenance, fingerprint
 from pipelines.warehouse.schemas import OHLCV, OHLCV_QUARANTINE, Table
 
 CODE_VERSION = "3"
@@ -52,12 +60,13 @@ _SAME = 1e-9  # relative; sources give factors of floats, whose last digits may 
 
 def ohlcv_stage(market: Market) -> Stage:
     """The stage `ohlcv`."""
-    checks = market.config.checks.bars
+    checks, beside = market.config.checks.bars, extra_table(market.config.market.extra)
+    named = ", ".join(beside.origins)
     return Stage(
         name="ohlcv",
         kind=Kind.DATA,
         group="market",
-        tables=(OHLCV, OHLCV_QUARANTINE),
+        tables=(OHLCV, OHLCV_QUARANTINE, *([beside] if named else [])),
         code_version=CODE_VERSION,
         inputs=ohlcv_inputs,
         make=make_ohlcv,
@@ -71,6 +80,7 @@ def ohlcv_stage(market: Market) -> Stage:
             f"{OHLCV.description} Prices are as traded; adjusted price = price × `adj_factor`. "
             f"Bars that break a rule go to the table `ohlcv_quarantine`, or are kept and counted "
             f"where `market.quarantine` accepts the rule."
+            + (f" The columns {named} of the source go to the table `{beside.name}`." * bool(named))
         ),
         metadata={"source": type(market.source).__name__},
         checks=(
@@ -176,13 +186,14 @@ def _fetched(
     Raises:
         SourceError: the source does not have the first session, or fails altogether.
     """
+    extra = market.config.market.extra
     try:
-        return fetch_sessions(market.source, market.sessions, keys), keys, None
+        return fetch_sessions(market.source, market.sessions, keys, extra), keys, None
     except SourceError as error:
         keys, stop = _before(keys, error), error
         if not keys:
             raise
-    return fetch_sessions(market.source, market.sessions, keys), keys, stop
+    return fetch_sessions(market.source, market.sessions, keys, extra), keys, stop
 
 
 def _before(keys: tuple[str, ...], error: PipelineError) -> tuple[str, ...]:
@@ -219,11 +230,53 @@ def _write_bars(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
     )
     parts = ((key, good_rows[key], provenances[key]) for key in keys)
     metadata = _told(run, good, aside, keys)
+    for key, known in _write_extra(run, bars, good, keys).items():
+        metadata[key] = {**metadata.get(key, {}), "known": known}
     for key, info in warehouse.write_each(OHLCV, "ohlcv", parts):
         members = pc.sum(good_rows[key]["member"], min_count=0).as_py()
         run.done(
             key, info, members=members, quarantined=len(aside_rows[key]), **metadata.get(key, {})
         )
+
+
+def _write_extra(
+    run: Run, bars: pd.DataFrame, good: pd.DataFrame, keys: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Write the columns beside the bars; return the share of bars with a value, by session.
+
+    Args:
+        run: the run.
+        bars: all rows of the source, in order: what the version of a column is a version of.
+        good: those that are bars.
+        keys: the sessions.
+    """
+    table = extra_table(run.market.config.market.extra)
+    if not table.origins:
+        return {}
+    versions = {
+        column.name: column_versions(bars, column, keys)
+        for column in table.columns
+        if column.origin
+    }
+    finite = good[list(table.names)].replace([np.inf, -np.inf], np.nan)
+    rows = _by_session(finite.assign(session=good["session"]), table, keys)
+    config = fingerprint(table.origins)
+    provenances = {
+        key: Provenance(
+            run.stage.name, CODE_VERSION, config, {n: v[key] for n, v in versions.items()}
+        )
+        for key in keys
+    }
+    run.market.warehouse.write_many(
+        table, table.name, ((key, rows[key], provenances[key]) for key in keys)
+    )
+    known: dict[str, dict[str, float]] = {}
+    for key in keys:
+        count, part = max(len(rows[key]), 1), rows[key]
+        known[key] = {n: round(1 - part[n].null_count / count, 6) for n in table.origins}
+        if empty := [name for name, share in known[key].items() if share == 0.0]:
+            run.log.warning(f"ohlcv {key}: no bar has a value of {', '.join(empty)}")
+    return known
 
 
 def _told(

@@ -15,6 +15,7 @@ from pipelines.assets.partitions import chunks
 from pipelines.config.models import ModelSpec
 from pipelines.errors import ProcessorStateError
 from pipelines.market.dataset import Dataset
+from pipelines.market.extra_table import bars_read, stored_versions, versions_of
 from pipelines.market.input_versions import prediction_inputs, serving_window
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage, Version
@@ -37,7 +38,11 @@ def prediction_stage(market: Market, spec: ModelSpec) -> Stage:
         model=spec.name,
         dataset=dataset.name,
         tables=(PREDICTION.named(name),),
-        deps=(f"{spec.name}_model", dataset.features_read),
+        deps=(
+            f"{spec.name}_model",
+            dataset.features_read,
+            *(() if dataset.fit_plan is None else bars_read(dataset.infer_columns)),
+        ),
         first=market.plan.first_trained,
         inputs=lambda key, versions: prediction_inputs(dataset, spec.name, key, versions),
         make=lambda run: make_predictions(run, spec),
@@ -98,6 +103,9 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
         if key not in pointers:
             window = serving_window(dataset, key)
             digests |= warehouse.digests(dataset.features_read, window, needed_by=name)
+            if dataset.fit_plan is not None:
+                columns = stored_versions(market, dataset.infer_columns, window, name)
+                versions = {**versions, **columns}
             status = "no model in force has passed its checks"
             _write(run, key, PREDICTION.empty(), run.provenance(key, versions, status))
     if not scored_keys:
@@ -112,6 +120,7 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
         span = market.sessions.between(serving_window(dataset, part_keys[0])[0], part_keys[-1])
         features = features_for(market, dataset, span, state, name)
         digests |= features.digests
+        versions = {**versions, **versions_of(features)}
         sampler = serving_windows(dataset, features, part_keys)
         for key in part_keys:
             # A session at a time: those before one that a blocking check stops are written.

@@ -20,6 +20,7 @@ from pipelines.calendar.training_plan import TrainingPlan
 from pipelines.config.processors import build_chain, input_columns
 from pipelines.errors import PipelineError, ProcessorStateError
 from pipelines.market.dataset import Dataset
+from pipelines.market.extra_table import bars_read, read_columns, versions_of
 from pipelines.market.input_versions import processors_inputs
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.market.stage import WHOLE, Check, Kind, Run, Stage
@@ -50,7 +51,7 @@ def processors_stage(market: Market, dataset: Dataset) -> Stage:
         kind=Kind.FITTED,
         dataset=dataset.name,
         group="dataset",
-        deps=(dataset.features, dataset.label),
+        deps=(*bars_read(dataset.processor_columns), dataset.features, dataset.label),
         code_version=CODE_VERSION,
         config=processors_settings(dataset),
         inputs=lambda key, versions: processors_inputs(dataset, key, versions),
@@ -262,7 +263,9 @@ def fit_state(
         dataset.features, keys, needed_by=name, columns=["instrument", "member", *names]
     )
     members = features.frame[features.frame["member"]]
-    raw = to_qlib(members, "feature", names)
+    extra = read_columns(run.market, dataset.processor_columns, keys, name)
+    fields = None if extra is None else extra.frame
+    raw = to_qlib(members, "feature", names, fields)
     infer.fit(raw)
 
     labels = warehouse.read(dataset.label, keys, needed_by=name)
@@ -273,8 +276,12 @@ def fit_state(
     rows = rows[rows["date"] >= pd.Timestamp(keys[0])]
     rows = rows.merge(members[["date", "instrument"]], on=["date", "instrument"])
     learn = build_chain(config.learn_processors, window, group="label")
-    learn.fit(to_qlib(rows, "label", [LABEL_NAME]))
-    versions = {dataset.features: features.digests, dataset.label: labels.digests}
+    learn.fit(to_qlib(rows, "label", [LABEL_NAME], fields))
+    versions = {
+        dataset.features: features.digests,
+        dataset.label: labels.digests,
+        **versions_of(extra),
+    }
     provenance = run.provenance(anchor or WHOLE, versions)
     state = ProcessorState(infer, learn, provenance.config, dict(provenance.inputs))
     return state, raw, provenance

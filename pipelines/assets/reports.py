@@ -15,6 +15,7 @@ import dagster as dg
 
 from pipelines.assets.pictures import picture_metadata
 from pipelines.errors import NothingToReportError
+from pipelines.market.extra_table import stored_versions
 from pipelines.market.input_versions import report_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Run, Stage, by_model
@@ -34,6 +35,8 @@ def signal_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
         stages: the stages upstream of the report.
     """
 
+    group = market.config.evaluation.by_group
+
     def make(run: Run) -> Report:
         served = {model: run.served(model) for model in by_model(stages, Kind.PREDICTION)}
         return signal_report(run.market, stages, served)
@@ -47,7 +50,9 @@ def signal_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
         config={
             "quantiles": market.config.evaluation.quantiles,
             "portfolio": market.config.portfolio.model_dump(mode="json"),
+            **({} if group is None else {"by_group": group}),
         },
+        columns=() if group is None else (group,),
         description=(
             "All models and their rank average side by side over every evaluated session, against "
             "reversal, momentum and a ridge regression: IC with Newey-West errors, tests of the "
@@ -94,6 +99,7 @@ def _report_stage(
     reads: Sequence[str],
     config: Mapping[str, Any],
     description: str,
+    columns: Sequence[str] = (),
 ) -> Stage:
     """The stage of a report over the bars and some partitions of every model.
 
@@ -105,6 +111,7 @@ def _report_stage(
         reads: the stages that it is made from.
         config: the configuration that decides its figures.
         description: for the UI.
+        columns: the columns beside the bars that it is made from.
     """
     titles = {SIGNAL_TABLE: "models", PORTFOLIO_TABLE: "models"}  # the table by model comes first
     tables_read = ("ohlcv", *reads)
@@ -116,6 +123,7 @@ def _report_stage(
             table: warehouse.digests(table, warehouse.sessions(table), needed_by=name)
             for table in tables_read
         }
+        versions |= stored_versions(run.market, columns, sorted(versions["ohlcv"]), name)
         try:
             report, status = make(run), "ok"
         except NothingToReportError as error:
@@ -142,7 +150,7 @@ def _report_stage(
         first=market.plan.first_trained,
         code_version=CODE_VERSION,
         config=config,
-        inputs=lambda key, versions: report_inputs(tables_read, versions),
+        inputs=lambda key, versions: report_inputs(tables_read, columns, versions),
         recorded=lambda market: read_record(market, name),
         make=publish,
         description=description,

@@ -9,11 +9,13 @@ partition stays valid.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from pipelines.market.extra_table import read_columns
 from pipelines.market.market import Market
 from pipelines.sources.base import PRICES
 from pipelines.warehouse.warehouse import Partitions
@@ -71,7 +73,7 @@ def adjusted(bars: pd.DataFrame, vwap: Literal["amount", "typical", "none"]) -> 
 
 
 def load_bars(
-    market: Market, keys: Sequence[str], needed_by: str
+    market: Market, keys: Sequence[str], needed_by: str, columns: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, Partitions]:
     """Read the adjusted bars of some sessions, and the partitions that they came from.
 
@@ -79,10 +81,16 @@ def load_bars(
         market: the market.
         keys: the sessions.
         needed_by: the asset that reads them, for the error.
+        columns: names of columns beside the bars to read as well; they are not adjusted.
 
     Raises:
         MissingSessionsError: a session is not in the warehouse.
         WarehouseError: a file is damaged.
     """
     parts = market.warehouse.read("ohlcv", keys, needed_by=needed_by)
-    return adjusted(parts.frame, market.config.market.vwap), parts
+    bars = adjusted(parts.frame, market.config.market.vwap)
+    extra = read_columns(market, columns, keys, needed_by)
+    if extra is not None:
+        bars = bars.merge(extra.frame, on=["date", "instrument"], how="left")
+        parts = replace(parts, columns=extra.columns)
+    return bars, parts

@@ -8,7 +8,7 @@ the state that entered the session (`adjustment_state.py`), if sessions before i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 
 import numpy as np
@@ -16,12 +16,14 @@ import pandas as pd
 
 from pipelines.bars.adjustment_state import STATES, Carry, stored_rows, with_entering
 from pipelines.errors import MissingSessionsError, WarehouseError
+from pipelines.market.extra_table import extra_table
 from pipelines.market.input_versions import ENTERING, MEMBERS, SOURCE_BARS
 from pipelines.market.market import Market
 from pipelines.market.membership import membership
 from pipelines.sources.base import RAW_COLUMNS
 from pipelines.sources.fetch import fetch_sessions
 from pipelines.warehouse.partition_file import fingerprint, sha256
+from pipelines.warehouse.schemas import Column
 
 _TABLES = ("ohlcv", "ohlcv_quarantine")  # together they hold every bar of the source
 _CHUNK = 250  # sessions asked of the source at once
@@ -29,7 +31,8 @@ _CHUNK = 250  # sessions asked of the source at once
 
 def in_order(bars: pd.DataFrame) -> pd.DataFrame:
     """Sort bars by date and so by session, in an order that does not depend on the source's."""
-    return bars.sort_values(list(RAW_COLUMNS), kind="stable", ignore_index=True)
+    beside = [name for name in bars.columns if name not in (*RAW_COLUMNS, "session")]
+    return bars.sort_values([*RAW_COLUMNS, *beside], kind="stable", ignore_index=True)
 
 
 def bar_inputs(
@@ -57,6 +60,22 @@ def bar_hashes(bars: pd.DataFrame, keys: Sequence[str]) -> dict[str, str]:
     """The fingerprint of each session's bars as the source gave them; `bars` in order."""
     hashes = pd.util.hash_pandas_object(bars[list(RAW_COLUMNS)], index=False).to_numpy()
     return {key: sha256(hashes[rows].tobytes()) for key, rows in rows_of(bars, keys).items()}
+
+
+def column_versions(bars: pd.DataFrame, column: Column, keys: Sequence[str]) -> dict[str, str]:
+    """The version of a column beside the bars, by session: how it is read, and what was given.
+
+    Args:
+        bars: rows as of `fetch_sessions`, in order.
+        column: the column of the table.
+        keys: the sessions.
+    """
+    given = bars[["date", "instrument", column.name]]
+    hashes = pd.util.hash_pandas_object(given, index=False).to_numpy()
+    return {
+        key: f"{column.origin}{sha256(hashes[rows].tobytes())}"
+        for key, rows in rows_of(bars, keys).items()
+    }
 
 
 def _members_hash(instruments: Iterable[str]) -> str:
@@ -163,12 +182,12 @@ def _are_readable(market: Market, keys: Sequence[str]) -> bool:
     return True
 
 
-def restated_sessions(market: Market, stored: dict[str, str]) -> list[str]:
-    """The sessions whose bars the source gives differently today, in order.
+def restated_sessions(market: Market, stored: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The sessions whose bars, or columns beside them, are other ones today, in order.
 
     Args:
         market: the market; its source is asked.
-        stored: the fingerprint of the bars that each session was made from.
+        stored: the fingerprints that each session was made from: `bars`, and the columns by name.
 
     Raises:
         SourceError: the source no longer has a session, or breaks its contract.
@@ -177,6 +196,15 @@ def restated_sessions(market: Market, stored: dict[str, str]) -> list[str]:
     restated: list[str] = []
     for start in range(0, len(keys), _CHUNK):
         part = keys[start : start + _CHUNK]
-        now = bar_hashes(in_order(fetch_sessions(market.source, market.sessions, part)), part)
-        restated += [key for key in part if now[key] != stored[key]]
+        bars = in_order(
+            fetch_sessions(market.source, market.sessions, part, market.config.market.extra)
+        )
+        now = {"bars": bar_hashes(bars, part)}
+        for column in extra_table(market.config.market.extra).columns[1:]:
+            now[column.name] = column_versions(bars, column, part)
+        restated += [
+            key
+            for key in part
+            if any(now[name][key] != made for name, made in stored[key].items() if name in now)
+        ]
     return restated

@@ -26,7 +26,8 @@ def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
     quarantine = market.config.market.quarantine
     prior = carry.into(set(bars["instrument"].dropna()))
     own_vwap = "vwap" in getattr(market.config.market.source, "columns", {})
-    broken = broken_rules(bars, own_vwap=own_vwap)
+    numbers = [one.name for one in market.config.market.extra if one.kind == "number"]
+    broken = broken_rules(bars, own_vwap=own_vwap, extra=numbers)
     factor = adjustment_factors(bars, prior["adj_factor"])
     stands = ~any_of(broken, quarantine.set_aside, len(bars))
     close = (bars["close"] * factor).to_numpy(dtype="float64")

@@ -35,13 +35,16 @@ Floats: TypeAlias = NDArray[np.float64]
 JOIN = "; "
 
 
-def broken_rules(bars: pd.DataFrame, *, own_vwap: bool = False) -> dict[str, Bools]:
+def broken_rules(
+    bars: pd.DataFrame, *, own_vwap: bool = False, extra: Sequence[str] = ()
+) -> dict[str, Bools]:
     """Find the rows that break each rule that needs one session: all but `future_date` and `jump`.
 
     Args:
         bars: rows as of `sources.base.BarSource`; with a column `session`, the partition of each,
             a row dated otherwise is off the calendar.
         own_vwap: the data states a vwap, and `amount` is vwap × volume.
+        extra: the columns of numbers beside the bars.
 
     Returns:
         By rule in the order of `RULES`, [R].
@@ -54,6 +57,7 @@ def broken_rules(bars: pd.DataFrame, *, own_vwap: bool = False) -> dict[str, Boo
     finite = np.isfinite(prices).all(axis=1)
     nameless = bars["instrument"].isna().to_numpy()
     differs = _contradicted(bars) & ~nameless
+    infinite = np.isinf(bars[list(extra)].to_numpy(dtype="float64")).any(axis=1)
     strays = np.zeros(len(bars), dtype=bool)
     if "session" in bars:
         strays = (bars["session"] != bars["date"]).to_numpy()
@@ -74,6 +78,7 @@ def broken_rules(bars: pd.DataFrame, *, own_vwap: bool = False) -> dict[str, Boo
             "duplicate": bars.duplicated().to_numpy() & ~differs & ~nameless,
             "contradicting_duplicate": differs,
             "off_calendar": strays,
+            "infinite_extra": infinite,
         }
 
 

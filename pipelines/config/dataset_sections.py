@@ -6,15 +6,17 @@ names its own. The default dataset is the first of the YAML, or the one that say
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from pydantic import Field
 
-from pipelines.config.features import FeaturesConfig
+from pipelines.config.extra_columns import KEY, ExtraColumn
+from pipelines.config.features import FeaturesConfig, require_fields
 from pipelines.config.processors import DatasetConfig, build_chain, output_columns
+from pipelines.errors import did_you_mean
 from rnn_core.features import FeatureSet, parse
 
 
@@ -40,6 +42,7 @@ class DatasetSpec:
         features: feature set and label.
         config: processors, fit window and window length.
         vwap: the rule of the market for $vwap.
+        extra: the columns of the market beside its bars.
     """
 
     name: str
@@ -47,6 +50,7 @@ class DatasetSpec:
     features: FeaturesConfig
     config: DatasetConfig
     vwap: str
+    extra: tuple[ExtraColumn, ...] = ()
 
     @property
     def path(self) -> tuple[str, str]:
@@ -75,6 +79,29 @@ class DatasetSpec:
         chain = build_chain(self.config.infer_processors, self.config.any_window, group="feature")
         return output_columns(chain, self.feature_set.names, "feature")
 
+    def beside(self, fields: Collection[str]) -> tuple[str, ...]:
+        """The columns beside the bars among some fields, in the order of the YAML."""
+        return tuple(one.name for one in self.extra if one.name in fields)
+
+    @cached_property
+    def processor_columns(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The columns beside the bars that infer and that learn processors read.
+
+        Raises:
+            ValueError: the market has no such column, or one of another kind.
+        """
+        kinds: dict[str, str] = {one.name: one.kind for one in self.extra}
+        lists = (("feature", self.config.infer_processors), ("label", self.config.learn_processors))
+        read: list[tuple[str, ...]] = []
+        for group, entries in lists:
+            names: set[str] = set()
+            for processor in build_chain(entries, self.config.any_window, group=group):
+                for name, kind in processor.fields().items():
+                    _require_column(type(processor).__name__, name, kind, kinds)
+                    names.add(name)
+            read.append(self.beside(names))
+        return read[0], read[1]
+
     def check(self) -> None:
         """Confirm that features, label and processors fit each other and the bars.
 
@@ -82,7 +109,13 @@ class DatasetSpec:
             ValueError: the message names the key.
         """
         features, dataset = self.path
-        if self.vwap == "none" and "vwap" in parse(self.features.label).fields:
+        label_fields = parse(self.features.label).fields
+        for key, fields in (("set", self.features.set.fields), ("label", label_fields)):
+            try:
+                require_fields(fields, self.extra)
+            except ValueError as error:
+                raise ValueError(f"{features}.{key}: {error}") from error
+        if self.vwap == "none" and "vwap" in label_fields:
             raise ValueError(f"{features}.label reads $vwap, and market.vwap is none")
         try:
             _ = self.feature_set
@@ -92,6 +125,10 @@ class DatasetSpec:
             _ = self.columns
         except ValueError as error:
             raise ValueError(f"{dataset}.infer_processors: {error}") from error
+        try:
+            _ = self.processor_columns
+        except ValueError as error:
+            raise ValueError(f"{dataset}: {error}") from error
         if self.config.layout == "columns":
             self._require_steps(dataset)
 
@@ -116,6 +153,20 @@ class DatasetSpec:
                 f"{path}.layout is columns: {len(self.columns)} columns are no whole number of "
                 f"windows of {steps} steps"
             )
+
+
+def _require_column(processor: str, name: str, kind: str, kinds: Mapping[str, str]) -> None:
+    """Confirm that a processor's column stands beside the bars, and is of its kind."""
+    if name not in kinds:
+        hint = did_you_mean(name, kinds) if kinds else "the market lists none"
+        raise ValueError(
+            f"{processor} reads the column {name}, and market.source.{KEY} has none of that name: "
+            f"{hint}"
+        )
+    if kinds[name] != kind:
+        raise ValueError(
+            f"{processor} reads {name} as a {kind}, and market.source.{KEY} lists a {kinds[name]}"
+        )
 
 
 def is_inherited(raw: Mapping[str, Any], loc: Sequence[Any]) -> bool:

@@ -1,7 +1,7 @@
 """The section `features` of the YAML: feature set, semantics and label expression.
 
-A feature must be known at the close of its session, read only fields of adjusted bars, and have a
-name that SQL can tell from the others.
+A feature must be known at the close of its session, read only fields of adjusted bars or columns
+beside them (`require_fields`), and have a name that SQL can tell from the others.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from pipelines.config.extra_columns import KEY, ExtraColumn
 from pipelines.config.types import PositiveInt, Section
 from pipelines.errors import did_you_mean
 from rnn_core.features import (
@@ -34,8 +35,8 @@ def checked_set(value: Any) -> FeatureSet:
             a set.
 
     Raises:
-        ValueError: the set cannot be read, looks ahead, reads a field that bars do not have, or
-            has a name that SQL cannot tell from another.
+        ValueError: the set cannot be read, looks ahead, or has a name that SQL cannot tell from
+            another.
     """
     if isinstance(value, FeatureSet):
         features = value
@@ -55,7 +56,6 @@ def checked_set(value: Any) -> FeatureSet:
                 f"knows at its session's close: write Ref with a positive number of sessions; "
                 f"what is to be predicted belongs into features.label"
             )
-    require_fields(features.fields)
     names = {name: name for name in KEYS}
     for name in features:
         other = names.setdefault(name.lower(), name)
@@ -68,16 +68,31 @@ def checked_set(value: Any) -> FeatureSet:
     return features
 
 
-def require_fields(fields: Iterable[str]) -> None:
-    """Refuse fields that adjusted bars do not have.
+def require_fields(fields: Iterable[str], extra: Iterable[ExtraColumn] = ()) -> None:
+    """Refuse fields that neither adjusted bars nor the columns beside them have.
+
+    Args:
+        fields: the fields that expressions read.
+        extra: the columns beside the bars.
 
     Raises:
-        ValueError: the message names the first such field and the nearest known one.
+        ValueError: the message names the first such field and the nearest known one; or a field is
+            a category, with which expressions cannot compute.
     """
-    for name in sorted(set(fields) - set(ALPHA158_FIELDS)):
-        raise ValueError(
-            f"no field ${name} in adjusted bars; {did_you_mean(name, ALPHA158_FIELDS)}"
-        )
+    kinds = {one.name: one.kind for one in extra}
+    known = [*ALPHA158_FIELDS, *kinds]
+    for name in sorted(set(fields)):
+        if name not in known:
+            beside = "" if kinds else "; a column of yours is listed under market.source.columns"
+            raise ValueError(
+                f"no field ${name} in adjusted bars; {did_you_mean(name, known)}{beside}"
+            )
+        if kinds.get(name) == "category":
+            raise ValueError(
+                f"${name} is a category (market.source.{KEY}), and expressions compute with "
+                f"numbers: use it in CSNeutralize or evaluation.by_group, or list it without "
+                f"`category` if it holds numbers"
+            )
 
 
 class FeaturesConfig(Section):
@@ -100,7 +115,6 @@ class FeaturesConfig(Section):
         label = parse(text)  # raises a ValueError that points at the character
         if label.look_ahead < 1:
             raise ValueError(f"the label {text!r} looks at no later session: nothing to predict")
-        require_fields(label.fields)
         return text
 
     @model_validator(mode="after")

@@ -150,8 +150,12 @@ def _anchored(raw: Any, folder: Path) -> Any:
 def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     """One line for one problem: `models.lstm (line 40): …`."""
     loc = tuple(part for part in error["loc"] if part not in TAGGED)
+    message = error["msg"].removeprefix("Value error, ")
+    named = None if loc else _PLACE.match(message)
+    if named is not None:  # a rule between sections names the key itself
+        loc, message = tuple(named[1].split(".")), message[named.end() :]
     place = ".".join(str(part) for part in loc) or "(top)"
-    line = _line_of(loc, error["msg"], lines)
+    line = _line_of(loc, message, lines)
     if line is not None:
         place += f" (line {line})"
     if error["type"] == "extra_forbidden":
@@ -162,7 +166,6 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
         return f"{place}: unknown key; {hint}"
     if error["type"] == "missing":
         return f"{place}: required, but not given"
-    message = error["msg"].removeprefix("Value error, ")
     value, context = error.get("input"), error.get("ctx", {})
     if error["type"] in ("tuple_type", "list_type"):
         message = f"expected a list, as in [{value}]"
@@ -176,6 +179,7 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
 
 
 _KEYS = re.compile(r"[\w.-]*\w")
+_PLACE = re.compile(r"([a-z_]+(?:\.\w+)+): ")
 
 
 def _line_of(loc: tuple[Any, ...], message: str, lines: dict[tuple[Any, ...], int]) -> int | None:

@@ -23,13 +23,14 @@ from pipelines.config.calendar import (
 from pipelines.config.checks import ChecksConfig
 from pipelines.config.cron import is_cron
 from pipelines.config.dataset_sections import DatasetSpec, NamedDatasetConfig, inherited
+from pipelines.config.extra_columns import KEY, ExtraColumn
 from pipelines.config.features import FeaturesConfig
 from pipelines.config.models import model_spec
 from pipelines.config.processors import DatasetConfig
 from pipelines.config.quarantine import QuarantineConfig
 from pipelines.config.sources import QlibBinSource, SourceConfig
 from pipelines.config.tracking import Tracking
-from pipelines.config.types import PositiveInt, Section, Share
+from pipelines.config.types import How, PositiveInt, Section, Share
 from pipelines.errors import did_you_mean
 
 # `gru:` with nothing after it means all defaults.
@@ -65,6 +66,11 @@ class MarketConfig(Section):
     universe: UniverseConfig = "all"
     vwap: Literal["amount", "typical", "none"]
     quarantine: QuarantineConfig = QuarantineConfig()
+
+    @property
+    def extra(self) -> tuple[ExtraColumn, ...]:
+        """The columns beside the bars: those of `source.columns.extra`."""
+        return getattr(self.source, "extra", ())
 
     @model_validator(mode="after")
     def _order(self) -> MarketConfig:
@@ -127,9 +133,15 @@ class PortfolioSettings(Section):
 
 
 class EvaluationSettings(Section):
-    """Settings of the scoring of predictions."""
+    """Settings of the scoring of predictions.
+
+    Attributes:
+        by_group: a category of `market.source.columns.extra`, inside whose groups the report
+            measures every model as well.
+    """
 
     quantiles: Annotated[int, Field(ge=2)] = 5
+    by_group: Annotated[str | None, How] = None
 
 
 class ScheduleConfig(Section):
@@ -255,15 +267,17 @@ class FactoryConfig(Section):
     @cached_property
     def dataset_specs(self) -> tuple[DatasetSpec, ...]:
         """The datasets, the default one first."""
-        vwap = self.market.vwap
+        vwap, extra = self.market.vwap, self.market.extra
         if self.dataset is not None:
-            return (DatasetSpec("", "", self.features, self.dataset, vwap),)
+            return (DatasetSpec("", "", self.features, self.dataset, vwap, extra),)
         entries = self.datasets.items()
         default = next(
             (name for name, entry in entries if entry.default), next(iter(self.datasets))
         )
         specs = [
-            DatasetSpec(name, "" if name == default else f"{name}_", entry.features, entry, vwap)
+            DatasetSpec(
+                name, "" if name == default else f"{name}_", entry.features, entry, vwap, extra
+            )
             for name, entry in entries
         ]
         return tuple(sorted(specs, key=lambda spec: spec.name != default))
@@ -295,6 +309,13 @@ class FactoryConfig(Section):
                 raise ValueError(f"models.{name}.dataset: no dataset {named!r}; {hint}")
         for spec in self.dataset_specs:
             spec.check()
+        categories = [one.name for one in self.market.extra if one.kind == "category"]
+        group = self.evaluation.by_group
+        if group is not None and group not in categories:
+            hint = did_you_mean(group, categories) if categories else "the market lists none"
+            raise ValueError(
+                f"evaluation.by_group: {group!r} is no category of market.source.{KEY}; {hint}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from pipelines.config.types import How, Section
+from pipelines.config.extra_columns import WithExtra
+from pipelines.config.types import How
 from rnn_core.own_parts import OwnPart, load_part
 from rnn_core.suggestions import near_matches
 
@@ -15,7 +16,7 @@ ENTRY_POINTS = "pipelines.sources"
 """The group of entry points of sources."""
 
 
-class OwnSource(Section):
+class OwnSource(WithExtra):
     """A source of another package.
 
     The contract: a class with `fetch`, as `pipelines.sources.base.BarSource` describes it, whose

@@ -68,6 +68,9 @@ RULES: Mapping[str, Rule] = {
     "future_date": Rule(
         "dated after the present day", "nothing is stored before its session is over"
     ),
+    "infinite_extra": Rule(
+        "a column of source.columns.extra is infinite; if accepted, it counts as missing"
+    ),
     "jump": Rule("the adjusted close moved further than jump_limit since the bar before"),
 }
 OPTIONAL = tuple(name for name, rule in RULES.items() if not rule.why_aside)
@@ -93,6 +96,7 @@ class QuarantineConfig(Section):
     contradicting_duplicate: Aside = "quarantine"
     off_calendar: Aside = "quarantine"
     future_date: Aside = "quarantine"
+    infinite_extra: Policy = "accept"
     jump: Policy = "accept"
     jump_limit: Annotated[float, Field(gt=0)] = 0.5
 
@@ -124,10 +128,11 @@ class QuarantineConfig(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the newest rule at its default, so that no older partition becomes stale."""
+        """Leave out the newest rules at their default, so that no older partition becomes stale."""
         values: dict[str, Any] = dump(self)
-        if self.vwap_outside == "quarantine":
-            values.pop("vwap_outside", None)
+        for name in ("vwap_outside", "infinite_extra"):
+            if values.get(name) == type(self).model_fields[name].default:
+                del values[name]
         return values
 
     @property

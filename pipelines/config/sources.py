@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipelines.config.extra_columns import WithExtra
 from pipelines.config.own_source import ENTRY_POINTS, OwnSource
 from pipelines.config.price_basis import Basis
 from pipelines.config.types import (
@@ -67,7 +68,7 @@ class SimulatedSource(Section):
     regime_rate: Share = 0.0
 
 
-class TableSource(Section):
+class TableSource(WithExtra):
     """The keys of every table of bars: columns, dates, codes, units, price basis."""
 
     columns: Annotated[dict[str, str], Reading] = Field(default_factory=dict)
@@ -85,7 +86,8 @@ class TableSource(Section):
             if name not in COLUMNS:
                 raise ValueError(
                     f"{name!r} is no column of ours (they map ours to yours, "
-                    f"`close: Last`); {did_you_mean(name, COLUMNS)}"
+                    f"`close: Last`); {did_you_mean(name, COLUMNS)}; a column beside these is "
+                    f"listed in columns.extra as well"
                 )
         return values
 
@@ -207,7 +209,7 @@ class FilesSource(TableSource):
         return self
 
 
-class QlibBinSource(Section):
+class QlibBinSource(WithExtra):
     """A qlib provider folder as it lies on disk."""
 
     kind: Literal["qlib_bin"]

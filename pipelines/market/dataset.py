@@ -103,6 +103,31 @@ class Dataset:
         """The names and formulas of the features, in order."""
         return dict(self.feature_set)
 
+    @cached_property
+    def feature_columns(self) -> tuple[str, ...]:
+        """The columns beside the bars that features read."""
+        return self.spec.beside(self.feature_set.fields)
+
+    @cached_property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns beside the bars that the label reads."""
+        return self.spec.beside(self.label_expression.fields)
+
+    @property
+    def infer_columns(self) -> tuple[str, ...]:
+        """The columns beside the bars that the infer processors read."""
+        return self.spec.processor_columns[0]
+
+    @property
+    def learn_columns(self) -> tuple[str, ...]:
+        """The columns beside the bars that the learn processors read."""
+        return self.spec.processor_columns[1]
+
+    @property
+    def processor_columns(self) -> tuple[str, ...]:
+        """The columns beside the bars that any processor reads."""
+        return self.spec.beside({*self.infer_columns, *self.learn_columns})
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The features that the infer processors leave, in the frame's order."""

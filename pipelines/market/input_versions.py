@@ -31,6 +31,18 @@ def bundles_passed_over(model: str) -> str:
     return f"{model} bundles passed over"
 
 
+def column_input(name: str) -> str:
+    """The input that is one column beside the bars."""
+    return f"column {name}"
+
+
+def columns_read(
+    names: Iterable[str], keys: Sequence[str], versions: DataVersions
+) -> dict[str, Version]:
+    """The inputs of what reads columns beside the bars at some sessions."""
+    return {column_input(n): combined(versions[column_input(n)], keys) for n in names}
+
+
 def combined(versions: Mapping[str, Version], keys: Iterable[str]) -> Version:
     """One hash over the versions of several sessions; the first that is absent, or outdated."""
     parts = [[key, versions[key]] for key in keys]
@@ -78,24 +90,32 @@ def ohlcv_inputs(key: str, versions: DataVersions) -> dict[str, Version]:
 
 
 def features_inputs(dataset: Dataset, key: str, versions: DataVersions) -> dict[str, Version]:
-    """Bars of the session and its look-back."""
-    return {"ohlcv": combined(versions["ohlcv"], feature_window(dataset, key))}
+    """Bars of the session and its look-back, and the columns beside them that features read."""
+    window = feature_window(dataset, key)
+    columns = columns_read(dataset.feature_columns, window, versions)
+    return {"ohlcv": combined(versions["ohlcv"], window), **columns}
 
 
 def label_inputs(dataset: Dataset, key: str, versions: DataVersions) -> dict[str, Version]:
-    """Bars from the decision to the session at which its label matured."""
-    return {"ohlcv": combined(versions["ohlcv"], label_window(dataset, key))}
+    """Bars from the decision to the session at which its label matured, and columns beside them."""
+    window = label_window(dataset, key)
+    columns = columns_read(dataset.label_columns, window, versions)
+    return {"ohlcv": combined(versions["ohlcv"], window), **columns}
 
 
 def processors_inputs(dataset: Dataset, key: str, versions: DataVersions) -> dict[str, Version]:
-    """Features and labels of the fit window; the state of the anchor for a session between two."""
+    """Features, labels and columns beside the bars of the fit window.
+
+    A session between two fits has the state of the anchor before it.
+    """
     if _has_no_state(dataset, key):
         return {}
     anchor = None if dataset.fit_plan is None else dataset.fit_plan.anchor(key)
     if anchor is not None and anchor != key:
         return {dataset.processors: versions[dataset.processors][anchor]}
-    keys = dataset.fit_sessions(anchor)
-    return {table: combined(versions[table], keys) for table in (dataset.features, dataset.label)}
+    keys, tables = dataset.fit_sessions(anchor), (dataset.features, dataset.label)
+    columns = columns_read(dataset.processor_columns, keys, versions)
+    return {**{table: combined(versions[table], keys) for table in tables}, **columns}
 
 
 def _has_no_state(dataset: Dataset, key: str) -> bool:
@@ -109,12 +129,13 @@ def processors_version(dataset: Dataset, key: str, versions: DataVersions) -> Ve
 
 
 def infer_inputs(dataset: Dataset, key: str, versions: DataVersions) -> dict[str, Version]:
-    """Features of the session and the processors' state."""
+    """Features of the session, the processors' state, and the columns that processors read."""
     if _has_no_state(dataset, key):
         return {}
     return {
         dataset.features: versions[dataset.features][key],
         dataset.processors: processors_version(dataset, key, versions),
+        **columns_read(dataset.infer_columns, (key,), versions),
     }
 
 
@@ -133,6 +154,10 @@ def learn_inputs(dataset: Dataset, key: str, versions: DataVersions) -> dict[str
     decision = dataset.decision_of(key)
     if decision is not None:
         inputs[dataset.features_read] = versions[dataset.features_read][decision]
+        # With a fixed window `dataset_infer` stands for what the infer processors read.
+        moving = dataset.fit_plan is not None
+        names = dataset.processor_columns if moving else dataset.learn_columns
+        inputs |= columns_read(names, (decision,), versions)
     return inputs
 
 
@@ -149,6 +174,8 @@ def training_inputs(dataset: Dataset, as_of: str, versions: DataVersions) -> Ver
     ]
     if dataset.fit_plan is not None:
         parts.append(processors_version(dataset, as_of, versions))
+        columns = columns_read(dataset.processor_columns, window.context, versions)
+        parts += columns.values()
     odd = next((part for part in parts if not isinstance(part, str)), None)
     return fingerprint(parts) if odd is None else odd
 
@@ -165,15 +192,20 @@ def model_inputs(model: str, key: str, versions: DataVersions) -> dict[str, Vers
 def prediction_inputs(
     dataset: Dataset, model: str, key: str, versions: DataVersions
 ) -> dict[str, Version]:
-    """The pointer to the model in force and the features of the window.
+    """The pointer to the model in force, the features of the window, and the columns beside.
 
     A session of the warm-up has no features, and a pointer only where somebody made one.
     """
     pointers = versions[f"{model}_model"]
     if dataset.plan.anchor(key) is None:
         return {"model": pointers[key]} if key in pointers else {}
-    table = dataset.features_read
-    return {"model": pointers[key], table: combined(versions[table], serving_window(dataset, key))}
+    table, window = dataset.features_read, serving_window(dataset, key)
+    names = () if dataset.fit_plan is None else dataset.infer_columns
+    return {
+        "model": pointers[key],
+        table: combined(versions[table], window),
+        **columns_read(names, window, versions),
+    }
 
 
 def evaluation_inputs(
@@ -187,6 +219,10 @@ def evaluation_inputs(
     return inputs
 
 
-def report_inputs(tables: Sequence[str], versions: DataVersions) -> dict[str, Version]:
-    """Every stored session of some tables."""
-    return {table: combined(versions[table], sorted(versions[table])) for table in tables}
+def report_inputs(
+    tables: Sequence[str], columns: Sequence[str], versions: DataVersions
+) -> dict[str, Version]:
+    """Every stored session of some tables, and of columns beside the bars."""
+    keys = {table: sorted(versions[table]) for table in tables}
+    beside = columns_read(columns, keys.get("ohlcv", []), versions)
+    return {**{table: combined(versions[table], keys[table]) for table in tables}, **beside}

@@ -113,7 +113,8 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
     missing, seen = dict.fromkeys(VALUES, 0), set[str]()
     for start in range(0, len(sessions), STRETCH):
         stretch = list(sessions[start : start + STRETCH])
-        bars = judged(market, in_order(fetch_sessions(source, market.sessions, stretch)), carry)
+        rows = fetch_sessions(source, market.sessions, stretch, market.config.market.extra)
+        bars = judged(market, in_order(rows), carry)
         carry.leave(bars)
         good = bars[~bars["aside"]]
         seen.update(bars["instrument"].dropna().unique())

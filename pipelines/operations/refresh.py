@@ -14,7 +14,7 @@ stays unless `republish` is given: then each file that changes is kept as a revi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 from rich.console import Console
@@ -82,7 +82,7 @@ def run_refresh(
         run_assets(defs, instance, data, span, tags={CURRENT_TAG: ASK})
         bars_after = stored_bars(market, stages, sessions)
         restated_keys = tuple(
-            key for key in sessions if bars_after.get(key) != bars_before.get(key)
+            key for key in sessions if _is_restated(bars_before.get(key), bars_after.get(key))
         )
         console.print(_restated_line(market, restated_keys), soft_wrap=True, highlight=False)
         _follow(market, stages, instance, console, sessions, republish=republish)
@@ -95,6 +95,13 @@ def run_refresh(
         if why is not None:
             console.print(_processors_line(stage, why), soft_wrap=True, highlight=False)
     return restated_keys
+
+
+def _is_restated(before: Mapping[str, str] | None, after: Mapping[str, str] | None) -> bool:
+    """True if bars, or a column that was there before, were made anew from something else."""
+    if before is None or after is None:
+        return before is not after
+    return any(before[name] != after[name] for name in before.keys() & after.keys())
 
 
 def _following(stages: Sequence[Stage]) -> set[str]:

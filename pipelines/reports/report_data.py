@@ -19,11 +19,13 @@ import pandas as pd
 from pipelines.bars.adjustment import load_bars
 from pipelines.errors import PipelineError
 from pipelines.market.dataset import Dataset
+from pipelines.market.extra_table import read_columns
 from pipelines.market.input_versions import learning_window
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.training.processors import to_index
 from pipelines.training.windows import features_for, learning_data
+from pipelines.warehouse.schemas import EXTRA
 
 _MOST_FITS = 12  # of the ridge regression, spread evenly over the trained sessions
 
@@ -104,6 +106,21 @@ class ReportData:
         bars, parts = load_bars(market, keys, self._needed_by)
         bars["member"] = parts.frame["member"].to_numpy(dtype=bool)
         return bars.set_index(["date", "instrument"]).rename_axis(["datetime", "instrument"])
+
+    @cached_property
+    def groups(self) -> pd.Series | None:
+        """The group of each bar at its session, `evaluation.by_group`; None without one."""
+        name = self.market.config.evaluation.by_group
+        if name is None:
+            return None
+        stored_keys = self.market.warehouse.sessions(EXTRA)
+        keys = [key for key in stored_keys if pd.Timestamp(key) >= self.first]
+        read = read_columns(self.market, (name,), keys, self._needed_by) if keys else None
+        if read is None or read.frame[name].isna().all():
+            self.gaps.append(f"no bar since {self.first:%Y-%m-%d} has a value of {name}: no groups")
+            return None
+        index = _index(read.frame["date"], read.frame["instrument"])
+        return pd.Series(read.frame[name].to_numpy(dtype=object), index=index, name=name)
 
     @cached_property
     def coverage(self) -> pd.DataFrame:

@@ -20,6 +20,7 @@ SIGNAL_TABLE = "signal.csv"
 PORTFOLIO_TABLE = "portfolio.csv"
 COMPARISON_TABLE = "comparison.csv"
 DIFFERENCES_TABLE = "differences.csv"
+GROUPS_TABLE = "groups.csv"
 
 SHOWN: Mapping[str, Mapping[str, str]] = {
     SIGNAL_TABLE: {
@@ -49,6 +50,14 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
         "t_nw": "t",
         "p_nw": "p",
     },
+    GROUPS_TABLE: {
+        "group": "group",
+        "names": "names a session",
+        "ic_days": "sessions",
+        "ic": "IC",
+        "rank_ic": "rank IC",
+        "rank_ic_t_nw": "t",
+    },
     PORTFOLIO_TABLE: {
         "annualized_return": "return a year",
         "benchmark_return": "benchmark",
@@ -67,6 +76,8 @@ BASIS: Mapping[str, str] = {
     COMPARISON_TABLE: "Only on rows that every signal has: where that leaves rows out, these are "
     "not the figures of each model's own sessions",
     DIFFERENCES_TABLE: "Paired daily differences, only on rows that every signal has",
+    GROUPS_TABLE: "Each group of names is a cross-section of its own, by the group that a name was "
+    "in at the decision",
     PORTFOLIO_TABLE: "TopkDropout after costs; returns add up; the benchmark is the members at "
     "equal weight, without costs",
 }

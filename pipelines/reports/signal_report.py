@@ -1,7 +1,8 @@
 """`signal_report`: models side by side over every session, as tables, pictures and one page.
 
 It writes `signal.csv`, `comparison.csv` (models, their rank average and trivial baselines on the
-same rows), `differences.csv` (tests of every pair), the PNGs (`coverage.png` shows which sessions
+same rows), `differences.csv` (tests of every pair), `groups.csv` (IC inside each group of
+`evaluation.by_group`), the PNGs (`coverage.png` shows which sessions
 have bars) and `report.html`, a page that needs no other file; `data/reports` has the page of every
 market, by the market's name. Every file is moved into place whole.
 """
@@ -25,6 +26,7 @@ from pipelines.reports.report_data import ReportData
 from pipelines.reports.report_tables import (
     COMPARISON_TABLE,
     DIFFERENCES_TABLE,
+    GROUPS_TABLE,
     SIGNAL_TABLE,
     Report,
     publish,
@@ -110,6 +112,7 @@ def signal_report(
             data.scores[name].score,
             data.labels,
             bars=data.bars,
+            groups=data.groups,
             quantiles=market.config.evaluation.quantiles,
         )
         for name in evaluations
@@ -143,6 +146,9 @@ def signal_report(
         COMPARISON_TABLE: comparison.summary,
         DIFFERENCES_TABLE: comparison.differences,
     }
+    groups = {name: a.by_group for name, a in analyses.items() if len(a.by_group)}
+    if groups:
+        csv_tables[GROUPS_TABLE] = pd.concat(groups, names=["model", "group"]).reset_index("group")
     # The page comes last, so that the files beside it are never older.
     publish(market, csv_tables, pictures)
     for path in (market.paths.reports / PAGE, market.paths.page):

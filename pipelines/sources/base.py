@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
+
+from pipelines.config.extra_columns import KEY, ExtraColumn
+from pipelines.errors import SourceError
+from rnn_core.suggestions import near_matches
 
 PRICES = ("open", "high", "low", "close")
 RAW_COLUMNS = (
@@ -32,7 +36,8 @@ class BarSource(Protocol):
     `adj_ratio`: the close of the instrument's previous row divided by that close restated to this
     bar's basis (2:1 split 2.0, no event 1.0; `corporate_actions` computes it). A suspended
     instrument has no row. A bar has the same bits whatever range it is fetched in, so long ranges
-    may be fetched in stretches.
+    may be fetched in stretches. Columns beside the bars, which the YAML lists in
+    `source.columns.extra`, stand in the same rows: numbers, or texts of a category.
     """
 
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
@@ -73,3 +78,25 @@ class FingerprintedSource(Protocol):
             SourceError: the data cannot be reached.
         """
         ...
+
+
+def require_extra(extra: Iterable[ExtraColumn], found: Iterable[Any], place: str) -> None:
+    """Confirm that a source has the columns beside the bars.
+
+    Args:
+        extra: the columns.
+        found: the source's names of all of its columns.
+        place: the source's name in messages.
+
+    Raises:
+        SourceError: one is absent; the message names those that are there.
+    """
+    names = [str(name) for name in found]
+    for one in extra:
+        if one.column not in names:
+            renaming = f"write `{one.name}: THEIR NAME` under source.columns, or "
+            raise SourceError(
+                f"{place} has no column {one.column!r} for {one.name} of source.{KEY}"
+                f"{near_matches(one.column, names)}; it has: {', '.join(names) or 'none'}; "
+                f"{renaming}take it off the list"
+            )

@@ -14,9 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.config.extra_columns import KEY
 from pipelines.config.sources import COLUMNS, NUMBERS, REQUIRED, FilesSource, TableSource
 from pipelines.errors import SourceError, did_you_mean
-from pipelines.sources.base import BASIS
+from pipelines.sources.base import BASIS, NOTHING, require_extra
 from pipelines.sources.file_formats import line_of
 from pipelines.sources.numbers import OF_FILES, parse_numbers
 from pipelines.sources.session_dates import session_keys
@@ -52,12 +53,20 @@ class Columns:
         self._names = {ours: source.columns.get(ours, ours) for ours in COLUMNS if ours != unread}
         if source.basis.column is not None:
             self._names[BASIS] = source.basis.column
+        self._names |= {one.name: one.column for one in source.extra}
+        self._extra_numbers = tuple(one.name for one in source.extra if one.kind == "number")
+        self._categories = tuple(one.name for one in source.extra if one.kind == "category")
         self.date, self._instrument = self._names["date"], self._names["instrument"]
 
     def numeric(self, name: str) -> bool:
         """True if a column of the table holds numbers in plain writing."""
         plain = self._thousands is None and self._decimal == "."
-        return plain and any(self._names.get(ours) == name for ours in (*NUMBERS, BASIS))
+        return plain and any(self._names.get(ours) == name for ours in self._numbers)
+
+    @property
+    def _numbers(self) -> tuple[str, ...]:
+        """Our names of the columns of numbers."""
+        return (*NUMBERS, BASIS, *self._extra_numbers)
 
     def wanted(
         self, columns: Iterable[str], place: str, only: Iterable[str] | None = None
@@ -83,6 +92,8 @@ class Columns:
                 names.append(theirs)
             elif name in self._required or name in self._source.columns or name == BASIS:
                 raise SourceError(self._absence(name, theirs, columns, place))
+            elif name in (*self._extra_numbers, *self._categories):
+                require_extra(self._source.extra, columns, place)
         for theirs in self._source.keep:
             if theirs not in columns:
                 raise SourceError(
@@ -116,7 +127,8 @@ class Columns:
 
         Returns:
             date (text key), instrument (text) and the numbers that the table has, float64, among
-            them `basis`; of a vwap the `amount`, vwap × volume.
+            them `basis`; of a vwap the `amount`, vwap × volume. Of the columns beside the bars a
+            number is float64, NaN where it is missing, and a category text or None.
 
         Raises:
             SourceError: a date or a number cannot be read.
@@ -133,17 +145,20 @@ class Columns:
         if "instrument" not in out:
             out["instrument"] = table[self._instrument]
         out["instrument"] = codes(out["instrument"], self._source.codes)
-        for name in (*NUMBERS, BASIS):
+        for name in self._numbers:
             theirs = self._names.get(name)
             if theirs in table.column_names:
                 scale = self._source.scale.get(name, 1.0)
-                values = self._number(table[theirs], f"{place}, column {theirs}", where)
+                values = self._number(table[theirs], f"{place}, column {theirs}", where, name)
                 out[name] = values if scale == 1.0 else values * scale
         ordered = {name: out[name] for name in ("date", "instrument")}
         frame: pd.DataFrame = pa.table(ordered).to_pandas()
-        for name in (*NUMBERS, BASIS):
+        for name in self._numbers:
             if name in out:
                 frame[name] = out[name]
+        for name in self._categories:
+            if self._names[name] in table.column_names:
+                frame[name] = categories(table[self._names[name]].to_pandas())
         if "vwap" in out:
             frame["amount"] = frame.pop("vwap") * frame["volume"]
         return frame
@@ -169,19 +184,22 @@ class Columns:
         return table
 
     def _number(
-        self, column: pa.ChunkedArray, place: str, where: Callable[[int], str]
+        self, column: pa.ChunkedArray, place: str, where: Callable[[int], str], name: str
     ) -> np.ndarray:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             text = column.cast("string")
             advice = OF_FILES if isinstance(self._source, FilesSource) else "name another column"
+            if name in self._extra_numbers:
+                advice = f"if these are texts, write `{name}: category` in source.{KEY}; {advice}"
             return parse_numbers(text, self._decimal, self._thousands, place, where, advice)
         try:
             values: np.ndarray = column.cast("float64").to_numpy()
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise SourceError(
                 f"{place} holds what is no number: {error}; map another column (source.columns)"
+                + (f", or write `{name}: category`" if name in self._extra_numbers else "")
             ) from error
         return values
 
@@ -193,6 +211,16 @@ def shown_columns(columns: Sequence[str]) -> str:
 
 
 _SHOWN = 20
+
+
+def categories(values: pd.Series) -> pd.Series:
+    """The texts of a category: without space around, NaN for none, whole numbers as `10`."""
+    code, distinct = pd.factorize(values)  # -1 for a missing one
+    names = [
+        str(int(v) if isinstance(v, float) and v.is_integer() else v).strip() for v in distinct
+    ]
+    texts = np.array([*(None if name in NOTHING else name for name in names), None], dtype=object)
+    return pd.Series(texts[code], values.index, dtype="str")
 
 
 def codes(values: pa.ChunkedArray | pa.Array, style: str) -> pa.Array:

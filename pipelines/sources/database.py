@@ -44,7 +44,7 @@ class SqlBars(TableBars):
     """
 
     def __init__(self, settings: SqlSource, *, needs_amount: bool = False) -> None:
-        super().__init__(settings.basis, partial(read_events, settings.basis))
+        super().__init__(settings.basis, partial(read_events, settings.basis), settings.extra)
         self._settings = settings
         self._columns = Columns(settings, needs_amount=needs_amount)
 

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from pipelines.calendar.sessions import Sessions
+from pipelines.config.extra_columns import KEY, ExtraColumn
 from pipelines.errors import BarsNotArrivedError, SourceError, name_sessions
-from pipelines.sources.base import RAW_COLUMNS, BarSource, DatedSource, SpanSource
+from pipelines.sources.base import (
+    RAW_COLUMNS,
+    BarSource,
+    DatedSource,
+    SpanSource,
+    require_extra,
+)
+from pipelines.sources.columns import categories
 
 
 def fetch_bars(
-    source: BarSource, keys: Sequence[str], provisional: str | None = None
+    source: BarSource,
+    keys: Sequence[str],
+    provisional: str | None = None,
+    extra: Sequence[ExtraColumn] = (),
 ) -> pd.DataFrame:
     """Fetch the bars of some sessions, and confirm that every session has some.
 
@@ -22,6 +34,7 @@ def fetch_bars(
         source: the bars.
         keys: sessions.
         provisional: the first session that may turn out a holiday; None for none.
+        extra: the columns beside the bars.
 
     Raises:
         BarsNotArrivedError: sessions later than the newest that the source has, or provisional
@@ -29,7 +42,7 @@ def fetch_bars(
         SourceError: a column is absent, a row belongs to a session that was not asked for, or a
             session has no row at all.
     """
-    frame, sessions = _columns_of(source, source.fetch(keys)), set(keys)
+    frame, sessions = _columns_of(source, source.fetch(keys), extra), set(keys)
     days = set(frame["date"].unique())
     if days - sessions:
         raise SourceError(
@@ -41,7 +54,12 @@ def fetch_bars(
     return frame.reset_index(drop=True)
 
 
-def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -> pd.DataFrame:
+def fetch_sessions(
+    source: BarSource,
+    sessions: Sessions,
+    keys: Sequence[str],
+    extra: Sequence[ExtraColumn] = (),
+) -> pd.DataFrame:
     """Fetch the bars of some sessions and, if the source can tell, rows dated on no session.
 
     A row off the calendar comes with the session that follows it: a Saturday's with Monday's,
@@ -51,19 +69,22 @@ def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -
         source: the bars.
         sessions: the market's calendar.
         keys: sessions, in order.
+        extra: the columns beside the bars.
 
     Returns:
-        `RAW_COLUMNS`, and `session`, the key of the partition that stores the row.
+        `RAW_COLUMNS`, the columns beside them (float64, or text), and `session`, the key of the
+        partition that stores the row.
 
     Raises:
         BarsNotArrivedError, SourceError: as `fetch_bars`.
     """
     if not isinstance(source, SpanSource):
-        frame = fetch_bars(source, keys, sessions.provisional)
+        frame = fetch_bars(source, keys, sessions.provisional, extra)
         return frame.assign(session=frame["date"])
     before = sessions.back(keys[0], 1)
     first = keys[0] if before is None else str(dt.date.fromisoformat(before) + dt.timedelta(days=1))
-    frame, session_keys = _columns_of(source, source.fetch_span(first, keys[-1])), set(keys)
+    given, session_keys = source.fetch_span(first, keys[-1]), set(keys)
+    frame = _columns_of(source, given, extra)
     at, days = pd.factorize(frame["date"])
     stored_with = [day if day in sessions else sessions.at_or_after(day) for day in days]
     is_wanted = np.array([key in session_keys for key in stored_with], dtype=bool)
@@ -74,7 +95,9 @@ def fetch_sessions(source: BarSource, sessions: Sessions, keys: Sequence[str]) -
     return frame[is_wanted[at]].reset_index(drop=True)
 
 
-def _columns_of(source: BarSource, frame: pd.DataFrame) -> pd.DataFrame:
+def _columns_of(
+    source: BarSource, frame: pd.DataFrame, extra: Sequence[ExtraColumn]
+) -> pd.DataFrame:
     """Select the columns that the contract names.
 
     Raises:
@@ -86,8 +109,10 @@ def _columns_of(source: BarSource, frame: pd.DataFrame) -> pd.DataFrame:
             f"{type(source).__name__} gave no column {', '.join(absent_columns)}; expected "
             f"{', '.join(RAW_COLUMNS)}"
         )
+    require_extra([replace(one, column=one.name) for one in extra], frame, type(source).__name__)
+    frame = frame[[*RAW_COLUMNS, *(one.name for one in extra)]]
     if frame.empty:  # its columns have no kind
-        return frame[list(RAW_COLUMNS)]
+        return frame
     for column in ("date", "instrument"):
         if not pd.api.types.is_string_dtype(frame[column]):
             raise SourceError(
@@ -99,7 +124,25 @@ def _columns_of(source: BarSource, frame: pd.DataFrame) -> pd.DataFrame:
             raise SourceError(
                 f"{type(source).__name__} gave {column} as {frame[column].dtype}, expected numbers"
             )
-    return frame[list(RAW_COLUMNS)]
+    return frame.assign(**{one.name: _extra_values(source, frame[one.name], one) for one in extra})
+
+
+def _extra_values(source: BarSource, values: pd.Series, column: ExtraColumn) -> pd.Series:
+    """The values of a column beside the bars, as float64 or as text.
+
+    Raises:
+        SourceError: a column of numbers holds something else.
+    """
+    if column.kind == "category":
+        return categories(values)
+    if values.isna().all():  # of no kind
+        return pd.Series(np.nan, values.index)
+    if not pd.api.types.is_numeric_dtype(values):
+        raise SourceError(
+            f"{type(source).__name__} gave {column.name} as {values.dtype}, expected numbers; if "
+            f"these are texts, write `{column.name}: category` in source.{KEY}"
+        )
+    return values.astype("float64")
 
 
 def _absence(source: BarSource, missing: set[str], provisional: str | None) -> SourceError:

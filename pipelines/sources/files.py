@@ -72,7 +72,7 @@ class FilesBars(TableBars):
     """
 
     def __init__(self, settings: FilesSource, *, needs_amount: bool = False) -> None:
-        super().__init__(settings.basis, partial(read_events, settings.basis))
+        super().__init__(settings.basis, partial(read_events, settings.basis), settings.extra)
         self._settings = settings
         self._unread: list[str] = []
         self._columns = Columns(

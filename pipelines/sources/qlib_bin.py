@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ import pandas as pd
 
 from pipelines.config.sources import QlibBinSource
 from pipelines.errors import SourceError
-from pipelines.sources.base import PRICES, RAW_COLUMNS
+from pipelines.sources.base import PRICES, RAW_COLUMNS, require_extra
+from pipelines.sources.columns import categories
 from pipelines.sources.corporate_actions import level_ratios
 from pipelines.warehouse.partition_file import fingerprint
 from rnn_core.data.bin_files import ProviderError
@@ -68,7 +70,8 @@ class QlibBars:
             if calendar.searchsorted(pd.Timestamp(first)) == calendar.searchsorted(
                 pd.Timestamp(last), side="right"
             ):
-                return pd.DataFrame(columns=list(RAW_COLUMNS))
+                extra = [one.name for one in self._settings.extra]
+                return pd.DataFrame(columns=[*RAW_COLUMNS, *extra])
             parts = [
                 self._bars(provider, codes, optional, first, last)
                 for optional, names in self._groups(provider).items()
@@ -109,6 +112,7 @@ class QlibBars:
             listed = provider.instruments(self._settings.instruments)
             codes = {code.upper() for code in listed.instruments}
         groups: dict[tuple[str, ...], list[str]] = {}
+        found: set[str] = set()
         top = provider.root / "features"
         for entry in sorted(os.scandir(top), key=lambda e: e.name) if top.is_dir() else []:
             code = entry.name.upper().removeprefix("_QLIB_")
@@ -118,7 +122,9 @@ class QlibBars:
             if not any(f"{field}.day.bin" in names for field in FIELDS if field != "close"):
                 self._indexes.add(entry.name)
                 continue
-            fields = tuple(f for f in OPTIONAL if f"{f}.day.bin" in names)
+            wanted = (*OPTIONAL, *(one.column.lower() for one in self._settings.extra))
+            fields = tuple(dict.fromkeys(f for f in wanted if f"{f}.day.bin" in names))
+            found |= {name.removesuffix(".day.bin") for name in names}
             if self._needs_amount and "vwap" not in fields:
                 raise SourceError(
                     f"qlib_bin: {entry.path} has no vwap.day.bin, and market.vwap is amount: "
@@ -130,6 +136,8 @@ class QlibBars:
                 f"{top} holds no instrument"
                 + ("" if codes is None else f" of {self._settings.instruments}")
             )
+        lower = [replace(one, column=one.column.lower()) for one in self._settings.extra]
+        require_extra(lower, sorted(found), f"qlib_bin: {top}")
         return groups
 
     def _bars(
@@ -153,6 +161,9 @@ class QlibBars:
         amount = values["vwap"] * values["volume"] if "vwap" in optional else np.nan
         out["amount"] = amount
         out["adj_ratio"] = 1.0
+        for one in self._settings.extra:  # an instrument without the file has no value
+            given = values.get(one.column.lower(), pd.Series(np.nan, values.index))
+            out[one.name] = categories(given) if one.kind == "category" else given
         # A session on which nothing but the factor is known is one of suspension.
         traded = values[list(FIELDS)].notna().any(axis=1).to_numpy()
         if "factor" in optional and len(out):

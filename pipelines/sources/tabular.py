@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from pipelines.config.extra_columns import ExtraColumn
 from pipelines.config.price_basis import Basis
 from pipelines.sources.base import BASIS, PRICES, RAW_COLUMNS
 from pipelines.sources.corporate_actions import event_ratios, level_ratios, preclose_ratios
@@ -28,12 +29,17 @@ class TableBars(ABC):
     Args:
         basis: how splits and dividends show in the table.
         events: reads the tables of splits and of dividends, where the basis names them.
+        extra: the columns beside the bars.
     """
 
     def __init__(
-        self, basis: Basis, events: Callable[[], tuple[pd.DataFrame | None, pd.DataFrame | None]]
+        self,
+        basis: Basis,
+        events: Callable[[], tuple[pd.DataFrame | None, pd.DataFrame | None]],
+        extra: Sequence[ExtraColumn] = (),
     ) -> None:
         self._basis, self._events = basis, events
+        self._extra = [one.name for one in extra]
 
     @abstractmethod
     def _rows(
@@ -69,7 +75,7 @@ class TableBars(ABC):
         for name in RAW_COLUMNS:
             if name not in rows:
                 rows[name] = np.nan
-        return _as_traded(rows, self._basis)[list(RAW_COLUMNS)]
+        return _as_traded(rows, self._basis)[[*RAW_COLUMNS, *self._extra]]
 
     def _ratios(self, rows: pd.DataFrame, first: str) -> np.ndarray:
         basis = self._basis

@@ -7,11 +7,12 @@ known to the source only (`bar_versions.restated_sessions`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pipelines.market.stage import Absent, External, Outdated, Stage, Version
 from pipelines.staleness.data_versions import StoredVersions, TableVersions
+from pipelines.warehouse.schemas import Table
 
 
 class Cause(StrEnum):
@@ -31,10 +32,16 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class Reason:
-    """A cause and its detail: versions, upstream tables, a bundle."""
+    """A cause and its detail: versions, upstream tables, a bundle.
+
+    Attributes:
+        beside: True if only columns with versions of their own would be made otherwise: the table
+            that other stages read stays as it is.
+    """
 
     cause: Cause
     detail: str = ""
+    beside: bool = False
 
     def __str__(self) -> str:
         return f"{self.cause}: {self.detail}" if self.detail else str(self.cause)
@@ -66,7 +73,7 @@ def why_not_current(stage: Stage, key: str, now: StoredVersions) -> Reason | Non
         return Reason(Cause.CODE, f"{provenance.code_version}, now {stage.code_version}")
     if provenance.config != stage.config_hash:
         return Reason(Cause.CONFIGURATION)
-    for beside in (now.table(other.name) for other in stage.tables[1:]):
+    for beside in (now.table(other.name) for other in stage.tables[1:] if not other.origins):
         if beside.info(key) is None:
             return _lost(beside, key, beside.name)
     expected = stage.inputs(key, now)
@@ -79,9 +86,26 @@ def why_not_current(stage: Stage, key: str, now: StoredVersions) -> Reason | Non
         if not _is_same(expected.get(name), provenance.inputs.get(name))
     )
     if not names:
-        return None
+        own = (table for table in stage.tables if table.origins)
+        return next((why for t in own if (why := _columns_differ(t, key, now))), None)
     details = (_said(stage, name, expected.get(name)) for name in names)
     return Reason(Cause.INPUTS, ", ".join(dict.fromkeys(details)))
+
+
+def _columns_differ(table: Table, key: str, now: StoredVersions) -> Reason | None:
+    """The reason of a table beside whose columns are absent, or were read otherwise."""
+    beside = now.table(table.name)
+    info = beside.info(key)
+    if info is None:
+        return replace(_lost(beside, key, table.name), beside=True)
+    made = info.provenance.inputs
+    odd = {
+        name for name, origin in table.origins.items() if not made.get(name, "").startswith(origin)
+    }
+    odd |= made.keys() - table.origins.keys()
+    if not odd:
+        return None
+    return Reason(Cause.CONFIGURATION, f"columns {', '.join(sorted(odd))}", beside=True)
 
 
 def _lost(table: TableVersions, key: str, name: str = "") -> Reason:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import pyarrow as pa
 import yaml
@@ -30,6 +30,7 @@ from pipelines.market.input_versions import (
     SOURCE_BARS,
     bundle_in_force,
     bundles_passed_over,
+    column_input,
     training_inputs,
 )
 from pipelines.market.market import Market
@@ -100,6 +101,14 @@ class TableVersions(Mapping[str, Version]):
     def infos(self, keys: Iterable[str]) -> dict[str, PartitionInfo]:
         """The footers of the sessions that are stored and intact."""
         return {key: info for key in keys if (info := self.info(key)) is not None}
+
+    def column(self, name: str, origin: str, key: str) -> Version:
+        """The version of a column of its own; others of the table may be outdated."""
+        info = self.info(key)
+        made = None if info is None else info.provenance.inputs.get(name)
+        if made is None:
+            return Absent(f"{self.name} ({name})")
+        return made if made.startswith(origin) else Outdated(self.name)
 
     def load(self, keys: Sequence[str]) -> None:
         """Read the files of several sessions at once."""
@@ -225,8 +234,12 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         self._unchained: str | None = None
         self._source = next((stage for stage in stages if stage.is_source), None)
         self[SOURCE_BARS] = _Computed(lambda key: External())
-        self[MEMBERS] = _Computed(self._members)
+        self[MEMBERS] = _Computed(partial(self._of_bars, "members", MEMBERS))
         self[ENTERING] = _Computed(self._entering)
+        for table in (table for stage in stages for table in stage.tables):
+            for column, origin in table.origins.items():
+                of_column = partial(self.table(table.name).column, column, origin)
+                self[column_input(column)] = _Computed(of_column)
         for stage in stages:
             if stage.kind is Kind.MODEL and stage.model is not None:
                 self._add_model(stage.model)
@@ -355,7 +368,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
     def load_bars(self, keys: Sequence[str]) -> None:
         """Compute the input versions of several sessions of bars at once; keys in order."""
         assert self._source is not None  # noqa: S101 - only a market with a source asks
-        tables = [self.table(table.name) for table in self._source.tables]
+        tables = [self.table(table.name) for table in self._source.tables if not table.origins]
         for table in tables:
             table.load(keys)
 
@@ -370,12 +383,6 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
                 self._unchained = min(key, self._unchained or key)
                 break
 
-    def _members(self, key: str) -> Version:
-        """Fingerprint of a session's members."""
-        if key not in self._bars:
-            self.load_bars([key])
-        return self._bars[key]["members"] if key in self._bars else Absent(MEMBERS)
-
     def _entering(self, key: str) -> Version:
         """Fingerprint of the state that enters a session.
 
@@ -384,6 +391,10 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         """
         if self._unchained is not None and key >= self._unchained:
             return Outdated(ENTERING)
+        return self._of_bars("entering", ENTERING, key)
+
+    def _of_bars(self, name: str, source: str, key: str) -> Version:
+        """Fingerprint of a session's members, or of the state that enters it."""
         if key not in self._bars:
             self.load_bars([key])
-        return self._bars[key]["entering"] if key in self._bars else Absent(ENTERING)
+        return self._bars[key][name] if key in self._bars else Absent(source)

@@ -141,7 +141,8 @@ class Evidence:
     def _take(self, stage: Stage, key: str, info: PartitionInfo) -> None:
         place = (stage.name, key)
         self.digests[place] = info.digest
-        beside = [self._now.table(table.name).info(key) for table in stage.tables[1:]]
+        together = [table for table in stage.tables[1:] if not table.origins]
+        beside = [self._now.table(table.name).info(key) for table in together]
         signed = [found.identity is not None for found in (info, *beside) if found is not None]
         if all(signed):
             self.confirmed.add(place)

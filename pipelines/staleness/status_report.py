@@ -24,7 +24,6 @@ from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey, survey
 from pipelines.warehouse import revisions
-from pipelines.warehouse.partition_file import PartitionInfo
 
 _SHOWN_RANGES = 3
 
@@ -245,15 +244,31 @@ def _few(
     return (*(key for key in earlier if key not in stored_keys), *newest)
 
 
-def stored_bars(market: Market, stages: Sequence[Stage], keys: Sequence[str]) -> dict[str, str]:
-    """Fingerprint of the bars that each stored session was made from."""
+def stored_bars(
+    market: Market, stages: Sequence[Stage], keys: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """The fingerprints that each stored session of bars was made from.
+
+    Returns:
+        By session that of its `bars`, and the versions of the columns beside them by name, as far
+        as they were read as they are read now.
+    """
     now = StoredVersions(market, stages)
-    infos: dict[str, PartitionInfo] = {}
+    made: dict[str, dict[str, str]] = {}
     for stage in (stage for stage in stages if stage.is_source):
         now.load(stage, keys)
-        table = now.table(stage.name)
-        infos |= table.infos(key for key in keys if key in table.stored)
-    return {key: info.provenance.inputs["bars"] for key, info in infos.items()}
+        stored_keys = [key for key in keys if key in now.table(stage.name).stored]
+        for key, info in now.table(stage.name).infos(stored_keys).items():
+            made[key] = {"bars": info.provenance.inputs["bars"]}
+        for table in stage.tables:
+            for key, info in now.table(table.name).infos(made).items():
+                versions = info.provenance.inputs
+                made[key] |= {
+                    name: versions[name]
+                    for name, origin in table.origins.items()
+                    if versions.get(name, "").startswith(origin)
+                }
+    return made
 
 
 def _asset_status(sessions: Sessions, found: Survey, asset: str) -> AssetStatus:

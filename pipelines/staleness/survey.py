@@ -126,7 +126,7 @@ def survey(
                 why = Reason(Cause.SERVED)
             stage_reasons[key] = why
             # A served partition stays, so that nothing downstream becomes outdated by it.
-            if why.cause not in (Cause.SERVED, Cause.UNRECORDED):
+            if why.cause not in (Cause.SERVED, Cause.UNRECORDED) and not why.beside:
                 now.mark_outdated(stage, [key])
     return Survey(keys_by_asset, reasons, empty)
 

@@ -21,6 +21,7 @@ from pipelines.market.stage import WHOLE
 from pipelines.warehouse.identity import DamagedFileError, Identity
 from pipelines.warehouse.partition_file import canonical_json, fingerprint
 from rnn_core.data import ProcessorChain
+from rnn_core.data.processors import FIELDS
 
 
 def to_index(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -31,16 +32,35 @@ def to_index(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return rows[list(columns)].set_axis(index, axis=0)
 
 
-def to_qlib(rows: pd.DataFrame, group: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Turn flat rows into qlib's: rows (datetime, instrument), columns (group, name)."""
+def to_qlib(
+    rows: pd.DataFrame,
+    group: str,
+    columns: Sequence[str],
+    fields: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Turn flat rows into qlib's: rows (datetime, instrument), columns (group, name).
+
+    Args:
+        rows: with date and instrument.
+        group: the group of the columns.
+        columns: their names.
+        fields: columns that processors read beside these, with date and instrument; those of the
+            rows become the group `FIELDS`.
+    """
     frame = to_index(rows, columns)
     frame.columns = pd.MultiIndex.from_product([[group], list(columns)])
-    return frame
+    if fields is None:
+        return frame
+    on = ["date", "instrument"]
+    own = rows[on].merge(fields, on=on, how="left").drop(columns=on).set_axis(frame.index, axis=0)
+    own.columns = pd.MultiIndex.from_product([[FIELDS], list(own.columns)])
+    return pd.concat([frame, own], axis=1)
 
 
 def from_qlib(frame: pd.DataFrame) -> pd.DataFrame:
-    """Invert `to_qlib`: flat columns after `date` and `instrument`."""
-    flat = frame.droplevel(0, axis=1)
+    """Invert `to_qlib`: flat columns after `date` and `instrument`, without the fields."""
+    groups = frame.columns.get_level_values(0)
+    flat = frame.loc[:, groups != FIELDS].droplevel(0, axis=1)
     return flat.reset_index().rename(columns={"datetime": "date"})
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pipelines.config.models import ModelSpec
 from pipelines.instance.locks import training_lock
+from pipelines.market.extra_table import stored_versions
 from pipelines.market.input_versions import learning_window
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.training.processors import load_state
@@ -130,6 +131,8 @@ def _kept(
         table: market.warehouse.digests(table, keys, needed_by=needed_by)
         for table, keys in keys_by_table.items()
     }
+    if moves:
+        now |= stored_versions(market, dataset.processor_columns, window.context, needed_by)
     data = training_fingerprint(dataset, as_of, now)
     return bundle if bundle.manifest.get("data") == data else None
 

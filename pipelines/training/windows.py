@@ -24,6 +24,7 @@ from pipelines.config.processors import input_columns
 from pipelines.errors import NotFiniteError, ProcessorStateError
 from pipelines.market import input_versions
 from pipelines.market.dataset import Dataset
+from pipelines.market.extra_table import read_columns, versions_of
 from pipelines.market.market import LABEL_NAME, Market
 from pipelines.market.stage import DataVersions
 from pipelines.training.processors import (
@@ -65,7 +66,7 @@ class LearningData:
 
     Attributes:
         frame: date, instrument, member, the dataset columns, and LABEL0, NaN without a label.
-        versions: of the features, the labels and the state, by table.
+        versions: of the features, the labels, the state and the columns beside the bars.
         state: the processor state.
     """
 
@@ -96,6 +97,7 @@ def learning_data(market: Market, dataset: Dataset, as_of: str, needed_by: str) 
         dataset.features_read: features.digests,
         dataset.labels_read: labels.digests,
         dataset.processors: states.versions,
+        **versions_of(features, labels),
     }
     return LearningData(rows, versions, state)
 
@@ -162,7 +164,8 @@ def normalised(
 
     Returns:
         Rows with date, instrument, the dataset's columns and member, and the digests of the
-        features. Processors may drop rows.
+        features, with the versions of columns beside the bars that processors read. Processors may
+        drop rows.
 
     Raises:
         MissingSessionsError: a session is not in the warehouse.
@@ -171,11 +174,13 @@ def normalised(
     raw = market.warehouse.read(
         dataset.features, keys, needed_by=needed_by, columns=["instrument", "member", *names]
     )
-    rows = from_qlib(state.infer.transform(to_qlib(raw.frame, "feature", names)))
+    extra = read_columns(market, dataset.infer_columns, keys, needed_by)
+    fields = None if extra is None else extra.frame
+    rows = from_qlib(state.infer.transform(to_qlib(raw.frame, "feature", names, fields)))
     on = ["date", "instrument"]
     member = rows[on].merge(raw.frame[[*on, "member"]], on=on, how="left")["member"]
     rows["member"] = member.to_numpy(dtype=bool)
-    return Partitions(rows, raw.digests)
+    return Partitions(rows, raw.digests, versions_of(extra))
 
 
 def features_for(
@@ -221,18 +226,22 @@ def _labels_for(
     read = market.warehouse.read(
         table, window.learn, needed_by=needed_by, columns=["instrument", "decision_date", "label"]
     )
-    labels = read.frame
+    labels, extra = read.frame, None
     if dataset.fit_plan is not None:
-        labels = learning_rows(labels, features, state)
+        extra = read_columns(market, dataset.learn_columns, window.context, needed_by)
+        labels = learning_rows(labels, features, state, None if extra is None else extra.frame)
     rows = labels[["decision_date", "instrument", "label"]].rename(
         columns={"decision_date": "date", "label": LABEL_NAME}
     )
     rows["date"] = rows["date"].astype("datetime64[ns]")
-    return Partitions(rows, read.digests)
+    return Partitions(rows, read.digests, versions_of(extra))
 
 
 def learning_rows(
-    labels: pd.DataFrame, features: pd.DataFrame, state: ProcessorState
+    labels: pd.DataFrame,
+    features: pd.DataFrame,
+    state: ProcessorState,
+    fields: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Join matured labels with the members' rows of their decision, and process the labels.
 
@@ -240,6 +249,7 @@ def learning_rows(
         labels: date (of maturity), instrument, decision_date, label.
         features: date (of the decision), instrument, member.
         state: its learn processors are applied.
+        fields: columns beside the bars that these read: date (of the decision), instrument.
 
     Returns:
         Rows with matured (session), decision_date, instrument, label, raw_label.
@@ -249,7 +259,7 @@ def learning_rows(
     members = features.loc[features["member"], ["date", "instrument"]]
     rows = raw.merge(members, on=["date", "instrument"])
     rows[LABEL_NAME] = rows["raw_label"]
-    processed = from_qlib(state.learn.transform(to_qlib(rows, "label", [LABEL_NAME])))
+    processed = from_qlib(state.learn.transform(to_qlib(rows, "label", [LABEL_NAME], fields)))
     return rows.drop(columns=LABEL_NAME).merge(
         processed.rename(columns={LABEL_NAME: "label"}), on=["date", "instrument"]
     )

@@ -1,10 +1,11 @@
 """Build the DuckDB catalog that people open: `duckdb data/sample/warehouse.duckdb`.
 
-The catalog holds only views over the Parquet files: one a table, `latest_signal`, `evaluations` (of
-all models), `provenance` (every partition's inputs, from its footer) and `TABLE_revisions` for a
-table with revisions (`revisions.py`). No step of the pipeline needs the catalog. Whenever a table
-appears, it is rebuilt under a temporary name and swapped into place, so an open shell blocks
-nothing. Views verify no digest: SQL that people type reads the files as they are.
+The catalog holds only views over the Parquet files: one a table (`ohlcv` with the columns of
+`ohlcv_extra`), `latest_signal`, `evaluations` (of all models), `provenance` (every partition's
+inputs, from its footer) and `TABLE_revisions` for a table with revisions (`revisions.py`). No step
+of the pipeline needs the catalog. Whenever a table appears, it is rebuilt under a temporary name
+and swapped into place, so an open shell blocks nothing. Views verify no digest: SQL that people
+type reads the files as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from pathlib import Path
 import duckdb
 
 from pipelines.warehouse import revisions
+from pipelines.warehouse.schemas import EXTRA
 from pipelines.warehouse.store import PART, Store
+
+BARS = "ohlcv"
 
 
 def latest_signal_sql(predictions: Mapping[str, str]) -> str:
@@ -123,10 +127,16 @@ def _views(
     views = {
         table: (
             f"SELECT * FROM read_parquet('{_pattern(store, table)}', "  # noqa: S608 - escaped
-            "hive_partitioning=true, hive_types={'date': DATE})"
+            "hive_partitioning=true, hive_types={'date': DATE}"
+            f"{', union_by_name=true' if table == EXTRA else ''})"
         )
         for table in tables
     }
+    if EXTRA in views and BARS in views:  # beside the bars, wherever they were stored
+        views[BARS] = (
+            f"WITH bars AS ({views[BARS]}), beside AS ({views[EXTRA]}) "  # noqa: S608 - as above
+            "SELECT * FROM bars LEFT JOIN beside USING (date, instrument)"
+        )
     for table in (t for t in revisions.tables(store) if t.isidentifier()):
         views[f"{table}_revisions"] = (
             "SELECT * EXCLUDE (filename), "  # noqa: S608 - escaped

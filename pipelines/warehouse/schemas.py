@@ -12,12 +12,18 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its Arrow type, its meaning and its unit."""
+    """A column: its Arrow type, its meaning and its unit.
+
+    Attributes:
+        origin: of a column that has a version of its own, the beginning of that version: a hash of
+            how the column is read.
+    """
 
     name: str
     type: pa.DataType
     description: str
     nullable: bool = False
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,15 @@ class Table:
         return frame
 
     @cached_property
+    def origins(self) -> dict[str, str]:
+        """How each column is read that has a version of its own, by name.
+
+        A partition of such a table names the versions of its columns among its inputs. What reads
+        one column stays as it is when another is added, taken away or restated.
+        """
+        return {c.name: c.origin for c in self.columns if c.origin}
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Column names in order."""
         return tuple(c.name for c in self.columns)
@@ -59,6 +74,9 @@ _BAR_COLUMNS = (
     Column("volume", _F64, "shares traded"),
     Column("amount", _F64, "turnover, currency; null where the source has none", nullable=True),
 )
+
+EXTRA = "ohlcv_extra"
+"""The table of the columns beside the bars."""
 
 OHLCV = Table(
     "ohlcv",
@@ -99,6 +117,26 @@ OHLCV_QUARANTINE = Table(
     ),
     sort_by=("instrument", "bar_date", "rule", "close"),
 )
+
+
+def extra_bars_table(columns: Mapping[str, tuple[pa.DataType, str, str]]) -> Table:
+    """The columns of a market beside its bars: a row for each row of `ohlcv`.
+
+    Args:
+        columns: type, description and origin (`Column.origin`), by name.
+    """
+    return Table(
+        EXTRA,
+        "Columns of the source beside the bars, as it gives them: nothing is adjusted.",
+        (
+            Column("instrument", _TEXT, "code of the instrument"),
+            *(
+                Column(name, kind, description, nullable=True, origin=origin)
+                for name, (kind, description, origin) in columns.items()
+            ),
+        ),
+    )
+
 
 LABEL = Table(
     "label",

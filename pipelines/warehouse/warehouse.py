@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,12 @@ class Partitions:
         frame: column `date` (datetime64[ns], the session), then the columns that were read, sorted
             by session and the file's own order.
         digests: digest of each partition, by session key.
+        columns: versions of columns that were read from the table beside, by input and session.
     """
 
     frame: pd.DataFrame
     digests: Mapping[str, str]
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class Warehouse:
@@ -370,7 +372,7 @@ def _condition(error: Exception) -> str:
 
 def _asset(table: str) -> str:
     """The asset that writes a table, for an error that asks for its materialization."""
-    return table.removesuffix("_quarantine")
+    return table.removesuffix("_quarantine").removesuffix("_extra")
 
 
 def _quoted(identifier: str) -> str:

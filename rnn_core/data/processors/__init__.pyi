@@ -14,6 +14,8 @@ from rnn_core.data.processors.cross_sectional import ProcessInf as ProcessInf
 from rnn_core.data.processors.fitted import MinMaxNorm as MinMaxNorm
 from rnn_core.data.processors.fitted import RobustZScoreNorm as RobustZScoreNorm
 from rnn_core.data.processors.fitted import ZScoreNorm as ZScoreNorm
+from rnn_core.data.processors.neutralize import CSNeutralize as CSNeutralize
+from rnn_core.data.processors.processor import FIELDS as FIELDS
 from rnn_core.data.processors.processor import CellProcessor as CellProcessor
 from rnn_core.data.processors.processor import Processor as Processor
 from rnn_core.data.processors.survivors import TimeRangeFlt as TimeRangeFlt

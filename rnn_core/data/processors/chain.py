@@ -37,6 +37,7 @@ from rnn_core.data.processors.cross_sectional import (
     ProcessInf,
 )
 from rnn_core.data.processors.fitted import MinMaxNorm, RobustZScoreNorm, ZScoreNorm
+from rnn_core.data.processors.neutralize import CSNeutralize
 from rnn_core.data.processors.processor import CellProcessor, Processor
 from rnn_core.data.processors.survivors import TimeRangeFlt
 from rnn_core.own_parts import OwnPart, load_part
@@ -46,6 +47,7 @@ from rnn_core.suggestions import near_matches
 
 PROCESSORS: Mapping[str, type[Processor]] = MappingProxyType(
     {
+        "CSNeutralize": CSNeutralize,
         "CSRankNorm": CSRankNorm,
         "CSZFillna": CSZFillna,
         "CSZScoreNorm": CSZScoreNorm,
@@ -202,6 +204,10 @@ class ProcessorChain:
         for steps in _shared_runs(self.processors):
             df = _in_place(steps, df, fit) if len(steps) > 1 else _one(steps[0], df, fit)
         return df
+
+    def fields(self) -> tuple[str, ...]:
+        """Return the columns of the group `FIELDS` that the processors read, in their order."""
+        return tuple(dict.fromkeys(name for p in self.processors for name in p.fields()))
 
     def is_for_infer(self) -> bool:
         """True if every processor may run while labels are unknown."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,9 @@ from rnn_core.panel.frames import (
     group_positions,
     with_values,
 )
+
+FIELDS = "field"
+"""The column group of what processors read beside features and labels: an industry, a size."""
 
 _ABSENT = object()
 _WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
@@ -60,6 +63,14 @@ class Processor(ABC):
     @abstractmethod
     def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
         """Process `df` into a new frame."""
+
+    def fields(self) -> Mapping[str, Literal["number", "category"]]:
+        """Return the columns of the group `FIELDS` that the processor reads, by name their kind.
+
+        These are columns beside features and labels, as an industry or a market value; in the
+        pipeline those of `source.columns.extra`, of the rows' own sessions.
+        """
+        return {}
 
     def is_for_infer(self) -> bool:
         """True if the processor may run while labels are unknown."""
