@@ -20,6 +20,7 @@ SIGNAL_TABLE = "signal.csv"
 PORTFOLIO_TABLE = "portfolio.csv"
 COMPARISON_TABLE = "comparison.csv"
 DIFFERENCES_TABLE = "differences.csv"
+REFERENCES_TABLE = "references.csv"
 
 SHOWN: Mapping[str, Mapping[str, str]] = {
     SIGNAL_TABLE: {
@@ -49,6 +50,15 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
         "t_nw": "t",
         "p_nw": "p",
     },
+    REFERENCES_TABLE: {
+        "signal": "signal",
+        "reference": "minus",
+        "statistic": "of",
+        "days": "sessions",
+        "difference": "mean difference",
+        "t_nw": "t",
+        "p_nw": "p",
+    },
     PORTFOLIO_TABLE: {
         "annualized_return": "return a year",
         "benchmark_return": "benchmark",
@@ -67,6 +77,8 @@ BASIS: Mapping[str, str] = {
     COMPARISON_TABLE: "Only on rows that every signal has: where that leaves rows out, these are "
     "not the figures of each model's own sessions",
     DIFFERENCES_TABLE: "Paired daily differences, only on rows that every signal has",
+    REFERENCES_TABLE: "Does a model beat a linear one and boosted trees on the same rows? Paired "
+    "daily differences, only on rows that every signal has",
     PORTFOLIO_TABLE: "TopkDropout after costs; returns add up; the benchmark is the members at "
     "equal weight, without costs",
 }
