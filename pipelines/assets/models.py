@@ -18,7 +18,7 @@ import pandas as pd
 
 from pipelines.assets.checks import in_force_finding, model_age
 from pipelines.assets.pictures import inline_picture
-from pipelines.config.models import ModelSpec
+from pipelines.config.models import ModelSpec, engine_of
 from pipelines.config.types import Severity
 from pipelines.errors import ModelNotTrainedError, ProcessorStateError
 from pipelines.instance.progress import progress
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from rnn_core.training import Bundle, EpochReport
 
 GPU_POOL = "gpu"
+MOST_FEATURES = 20  # of a table of importance
 
 
 def model_stage(market: Market, spec: ModelSpec) -> Stage:
@@ -95,8 +96,8 @@ def model_stage(market: Market, spec: ModelSpec) -> Stage:
             f"held out for early stopping. Hyper-parameters: `{dict(spec.hyper)}`."
             + (f" The mean of {networks} seeds." if networks > 1 else "")
         ),
-        kinds=("python", "pytorch"),
-        pool=GPU_POOL,
+        kinds=("python", engine_of(spec)),
+        pool=GPU_POOL if spec.estimator is None else None,
         metadata={"family": spec.family, "hyper_parameters": dict(spec.hyper)},
         checks=_checks(market),
     )
@@ -267,22 +268,28 @@ def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, 
         "train_samples": manifest["train_samples"],
         "valid_samples": manifest["valid_samples"],
         "best_epoch": float(np.mean([s["best_epoch"] for s in seeds])),
-        "best_valid_score": float(np.mean([s["best_score"] for s in seeds])),
         "valid_score": manifest["valid_score"],
         "constant_score": manifest["constant_score"],
         "epochs": len(trained.bundle.history),
         "device": manifest["device"],
-        "precision": manifest["precision"],
         "trained_now": bool(results),
-        "loss_curve": loss_picture(spec, trained.bundle),
+        **importance_metadata(trained.bundle),
     }
+    if "precision" in manifest:
+        metadata["precision"] = manifest["precision"]
+    if "train_loss" in trained.bundle.history.columns:
+        metadata["loss_curve"] = loss_picture(spec, trained.bundle)
+    best_scores = [s["best_score"] for s in seeds if s["best_score"] is not None]
+    if best_scores:
+        metadata["best_valid_score"] = float(np.mean(best_scores))
     if manifest.get("valid_rank_ic") is not None:
         metadata["valid_rank_ic"] = manifest["valid_rank_ic"]
     if verdict.warnings:
         metadata["warnings"] = "; ".join(verdict.warnings)
     if len(seeds) > 1:
         metadata["seeds"] = _seed_table(seeds)
-        metadata["best_valid_score_std"] = float(np.std([s["best_score"] for s in seeds], ddof=1))
+        if len(best_scores) > 1:
+            metadata["best_valid_score_std"] = float(np.std(best_scores, ddof=1))
     if results:
         seconds = sum(result.seconds for result in results)
         metadata["training_seconds"] = round(seconds, 3)
@@ -290,6 +297,29 @@ def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, 
         metadata["samples_per_second"] = round(float(np.mean(rates)), 1)
         metadata["peak_memory_mb"] = round(max(result.peak_memory for result in results) / 1e6, 1)
     return metadata
+
+
+def importance_metadata(bundle: Bundle) -> dict[str, Any]:
+    """Figures of the features of an estimator that has some, as a picture and a table."""
+    from rnn_core.evaluation import plot_importance, png_bytes
+
+    tables = [
+        member.importance(bundle.columns)
+        for member in bundle.estimators
+        if hasattr(member, "importance")
+    ]
+    if not tables:
+        return {}
+    mean = sum(table.loc[tables[0].index] for table in tables) / len(tables)
+    top = mean.sort_values(mean.columns[0], ascending=False, kind="stable").head(MOST_FEATURES)
+    records = [
+        dg.TableRecord({"feature": str(name), **{str(k): float(v) for k, v in row.items()}})
+        for name, row in top.iterrows()
+    ]
+    return {
+        "importance": dg.MetadataValue.table(records),
+        "importance_picture": inline_picture(png_bytes(plot_importance(top)), "importance"),
+    }
 
 
 def _seed_table(seeds: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:

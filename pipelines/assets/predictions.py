@@ -12,7 +12,7 @@ import pandas as pd
 from pipelines.assets.checks import look_ahead, score_coverage, score_spread
 from pipelines.assets.column_lineage import prediction_lineage
 from pipelines.assets.partitions import chunks
-from pipelines.config.models import ModelSpec
+from pipelines.config.models import ModelSpec, engine_of
 from pipelines.errors import ProcessorStateError
 from pipelines.market.dataset import Dataset
 from pipelines.market.extra_table import bars_read, stored_versions, versions_of
@@ -52,7 +52,7 @@ def prediction_stage(market: Market, spec: ModelSpec) -> Stage:
             f"{PREDICTION.description} Windows of {dataset.config.step_len} steps that "
             f"end at this session, scored by the {spec.name} model in force."
         ),
-        kinds=("python", "pytorch", "parquet"),
+        kinds=("python", engine_of(spec), "parquet"),
         lineage=prediction_lineage(dataset, spec.name),
         checks=(
             Check(
@@ -111,6 +111,7 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
     if not scored_keys:
         return
     members = _members(market, dataset, scored_keys)
+    gaps = spec.estimator is not None and spec.estimator.missing_values
     as_of = {key: f"{pointers[key].as_of:%Y-%m-%d}" for key in scored_keys}
     # One read covers the windows of the sessions that one state normalises: with a fixed fit window
     # all of them, with a moving one those of a model.
@@ -121,7 +122,7 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
         features = features_for(market, dataset, span, state, name)
         digests |= features.digests
         versions = {**versions, **versions_of(features)}
-        sampler = serving_windows(dataset, features, part_keys)
+        sampler = serving_windows(dataset, features, part_keys, missing_values=gaps)
         for key in part_keys:
             # A session at a time: those before one that a blocking check stops are written.
             fingerprint = str(pointers[key].fingerprint)
@@ -182,7 +183,7 @@ def _session_scores(
     state: str,
 ) -> pd.DataFrame:
     """Score one session on its own rows alone, so that no score depends on another session."""
-    from rnn_core.training import predict
+    from rnn_core.training import score_members
 
     market = run.market
     bundle = require_bundle(market, spec.name, as_of, f"{run.stage.name} of {key}")
@@ -207,9 +208,7 @@ def _session_scores(
     ]
     run.check(key, look_ahead(key, as_of, newest_label))
     device = market.config.training.device
-    seed_scores = np.stack(
-        [predict(member, windows, device=device) for member in bundle.members]
-    )  # [K, N]
+    seed_scores = score_members(bundle.members, windows, device=device)  # [K, N]
     return pd.DataFrame(
         {
             "instrument": windows.get_index().get_level_values("instrument"),

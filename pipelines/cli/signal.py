@@ -2,7 +2,8 @@
 
 The ensemble is the mean of the ranks that the models give a name, each from 0 (the lowest score) to
 1 (the highest), over the models that have scores of the session and the names that all of them
-score. It is the ensemble of the reports.
+score; models of the families linear and lightgbm are held against it and are no part of it. It is
+the ensemble of the reports.
 """
 
 from __future__ import annotations

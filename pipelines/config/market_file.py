@@ -259,7 +259,7 @@ class FactoryConfig(Section):
     @classmethod
     def _known_models(cls, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if not models:
-            raise ValueError("no model: name at least one of lstm, gru, krnn")
+            raise ValueError("no model: name at least one, as lstm, gru, krnn, linear")
         for name, entry in models.items():
             model_spec(name, entry)
         return models

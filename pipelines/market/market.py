@@ -16,7 +16,7 @@ from pipelines.calendar.sessions import Sessions
 from pipelines.calendar.training_plan import TrainingPlan
 from pipelines.config.calendar import calendar_identity, exchange_of
 from pipelines.config.market_file import FactoryConfig
-from pipelines.config.models import ModelSpec, model_spec
+from pipelines.config.models import REFERENCES, ModelSpec, model_spec
 from pipelines.config.sources import source_identity
 from pipelines.errors import ConfigError
 from pipelines.market.calendar_end import calendar_end
@@ -180,10 +180,25 @@ class Market:
 
     @property
     def comparable_models(self) -> tuple[str, ...]:
-        """The models that learn the default label: their ensemble averages scores of one kind."""
+        """The models that learn the default label, whose scores are of one kind."""
         label = self.datasets[0].label
         names = (spec.name for spec in self.models)
         return tuple(name for name in names if self.dataset_of(name).label == label)
+
+    @property
+    def reference_models(self) -> tuple[str, ...]:
+        """The models that the reports hold every other one against."""
+        return tuple(spec.name for spec in self.models if spec.family in REFERENCES)
+
+    @property
+    def ensemble_models(self) -> tuple[str, ...]:
+        """The models whose ranks are averaged: all comparable ones that are no references.
+
+        So the ensemble stays what it was when a reference is added, and can be held against it.
+        Where there are only references, they are averaged.
+        """
+        others = [n for n in self.comparable_models if n not in self.reference_models]
+        return tuple(others) or self.comparable_models
 
     def decision_of(self, dataset: str | None, key: str) -> str | None:
         """The decision whose labels of a dataset, by its name, mature at a session."""

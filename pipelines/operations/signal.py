@@ -75,10 +75,13 @@ def session_signal(market: Market, stages: Sequence[Stage], day: str | None = No
             scores[model] = frame.set_index(["date", "instrument"])[["score", "as_of"]]
     models = tuple(model for model, frame in scores.items() if len(frame))
     notes += [f"{m} has no scores of {key}: no model in force" for m in scores if m not in models]
-    averaged = [model for model in models if model in market.comparable_models]
-    others = [model for model in models if model not in averaged]
+    averaged = [model for model in models if model in market.ensemble_models]
+    others = [model for model in models if model not in market.comparable_models]
     if others:
         notes.append(f"{', '.join(others)}: of another label, no part of the ensemble")
+    references = [m for m in models if m in market.comparable_models and m not in averaged]
+    if references and len(averaged) > 1:
+        notes.append(f"{', '.join(references)}: held against it, no part of the ensemble")
     if len(averaged) > 1:
         average = rank_average([scores[model]["score"] for model in averaged])
         scores[ENSEMBLE] = average.rename_axis(["date", "instrument"]).to_frame("score")

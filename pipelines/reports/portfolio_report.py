@@ -72,7 +72,7 @@ def portfolios(data: ReportData) -> dict[str, PortfolioResult]:
     )
 
     settings, signals = data.market.config.portfolio, {n: o.score for n, o in data.scores.items()}
-    averaged = [signals[name] for name in data.market.comparable_models if name in signals]
+    averaged = [signals[name] for name in data.market.ensemble_models if name in signals]
     if len(averaged) > 1:
         mixed = rank_average(averaged)
         signals |= {"ensemble": mixed} if len(mixed) else {}

@@ -3,7 +3,7 @@
 Rows are indexed by (datetime, instrument); the datetime of a score and of a label is the decision
 session. Trivial baselines stand beside the models, so that a reader sees whether the networks earn
 their keep: reversal and momentum of the bars, and a ridge regression on the very rows and features
-that the models are trained on.
+that the models are trained on, unless a model of the family `linear` is that already.
 """
 
 from __future__ import annotations
@@ -150,8 +150,20 @@ class ReportData:
         members = member[member & (member.index.get_level_values(0) >= self.first)].index
         scores = {"reversal": reversal(self.bars), "momentum": momentum(self.bars)}
         baselines = {name: one.reindex(members).dropna() for name, one in scores.items()}
-        baselines["ridge"] = self._ridge()
+        if not self._has_linear:  # a linear model on the same rows says it better
+            baselines["ridge"] = self._ridge()
         return {name: one for name, one in baselines.items() if len(one)}
+
+    @property
+    def _has_linear(self) -> bool:
+        """True if a linear model of the default dataset has scores."""
+        default = self.market.datasets[0].name
+        return any(
+            spec.family == "linear"
+            and self.market.dataset_of(spec.name).name == default
+            and spec.name in self.scores
+            for spec in self.market.models
+        )
 
     def _ridge(self) -> pd.Series:
         """Ridge scores of every session with a model, refitted on evenly spaced anchors.

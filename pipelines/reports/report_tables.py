@@ -21,6 +21,7 @@ PORTFOLIO_TABLE = "portfolio.csv"
 COMPARISON_TABLE = "comparison.csv"
 DIFFERENCES_TABLE = "differences.csv"
 GROUPS_TABLE = "groups.csv"
+REFERENCES_TABLE = "references.csv"
 
 SHOWN: Mapping[str, Mapping[str, str]] = {
     SIGNAL_TABLE: {
@@ -58,6 +59,15 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
         "rank_ic": "rank IC",
         "rank_ic_t_nw": "t",
     },
+    REFERENCES_TABLE: {
+        "signal": "signal",
+        "reference": "minus",
+        "statistic": "of",
+        "days": "sessions",
+        "difference": "mean difference",
+        "t_nw": "t",
+        "p_nw": "p",
+    },
     PORTFOLIO_TABLE: {
         "annualized_return": "return a year",
         "benchmark_return": "benchmark",
@@ -78,6 +88,8 @@ BASIS: Mapping[str, str] = {
     DIFFERENCES_TABLE: "Paired daily differences, only on rows that every signal has",
     GROUPS_TABLE: "Each group of names is a cross-section of its own, by the group that a name was "
     "in at the decision",
+    REFERENCES_TABLE: "Does a model beat a linear one and boosted trees on the same rows? Paired "
+    "daily differences, only on rows that every signal has",
     PORTFOLIO_TABLE: "TopkDropout after costs; returns add up; the benchmark is the members at "
     "equal weight, without costs",
 }

@@ -1,10 +1,11 @@
 """`signal_report`: models side by side over every session, as tables, pictures and one page.
 
 It writes `signal.csv`, `comparison.csv` (models, their rank average and trivial baselines on the
-same rows), `differences.csv` (tests of every pair), `groups.csv` (IC inside each group of
-`evaluation.by_group`), the PNGs (`coverage.png` shows which sessions
-have bars) and `report.html`, a page that needs no other file; `data/reports` has the page of every
-market, by the market's name. Every file is moved into place whole.
+same rows), `differences.csv` (tests of every pair), `references.csv` (those against the models that
+every other one has to beat, of the families `linear` and `lightgbm`, where there are some),
+`groups.csv` (IC inside each group of `evaluation.by_group`), the PNGs (`coverage.png` shows which
+sessions have bars) and `report.html`, a page that needs no other file; `data/reports` has the page
+of every market, by the market's name. Every file is moved into place whole.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pipelines.reports.report_tables import (
     COMPARISON_TABLE,
     DIFFERENCES_TABLE,
     GROUPS_TABLE,
+    REFERENCES_TABLE,
     SIGNAL_TABLE,
     Report,
     publish,
@@ -61,6 +63,7 @@ def signal_report(
         NothingToReportError: no session has been evaluated yet.
     """
     from rnn_core.evaluation import (
+        against,
         compare_signals,
         html_report,
         mean_test,
@@ -122,9 +125,10 @@ def signal_report(
         {name: data.scores[name].seeds or data.scores[name].score for name in evaluations},
         data.labels,
         baselines=data.baselines(),
-        ensemble=market.comparable_models,
+        ensemble=market.ensemble_models,
         quantiles=market.config.evaluation.quantiles,
     )
+    references = [name for name in market.reference_models if name in evaluations]
     results = portfolios(data)
     pictures = report_figures(
         analyses, portfolios=results, comparison=comparison, histories=histories
@@ -135,6 +139,7 @@ def signal_report(
         title=f"{market.config.name}: signals and portfolios",
         portfolios=results,
         comparison=comparison,
+        references=references,
         histories=histories,
         provenance=_provenance(market, evaluations),
         notes=[*_remarks(table, analyses), *_notes(market, served), *damaged, *data.gaps],
@@ -149,6 +154,8 @@ def signal_report(
     groups = {name: a.by_group for name, a in analyses.items() if len(a.by_group)}
     if groups:
         csv_tables[GROUPS_TABLE] = pd.concat(groups, names=["model", "group"]).reset_index("group")
+    if references:
+        csv_tables[REFERENCES_TABLE] = against(comparison, references)
     # The page comes last, so that the files beside it are never older.
     publish(market, csv_tables, pictures)
     for path in (market.paths.reports / PAGE, market.paths.page):
@@ -158,6 +165,7 @@ def signal_report(
         SIGNAL_TABLE: _remarks(table, analyses),
         COMPARISON_TABLE: comparison.notes,
         DIFFERENCES_TABLE: comparison.notes,
+        REFERENCES_TABLE: comparison.notes,
     }
     lines = [f"signal_report: evaluated sessions {days}", *damaged]
     return Report(csv_tables, pictures, lines, remarks, PAGE)
@@ -196,7 +204,7 @@ def _newest_histories(
                 f"{name}_model of {newest} to train it again"
             )
             continue
-        if bundle is not None:
+        if bundle is not None and bundle.network is not None:
             histories |= histories_of(f"{name} {newest}", bundle)
     return histories, notes
 
@@ -233,6 +241,13 @@ def _notes(market: Market, served: Mapping[str, Collection[str]] | None) -> list
     """Remarks of the page that hold for any figures."""
     notes = ["ridge, reversal and momentum are baselines: a network that does not beat them earns "
              "nothing"]  # fmt: skip
+    references = market.reference_models
+    if references:
+        notes = [
+            "the baselines are trivial: a network that does not beat them earns nothing",
+            f"every model is held against {' and '.join(references)} "
+            f"({REFERENCES_TABLE}), which are no part of the ensemble where there are others",
+        ]
     if market.config.market.source.kind == "bokeh_sample":
         notes.append("three to five names a day: these figures show the machinery, nothing more")
     others = [spec.name for spec in market.models if spec.name not in market.comparable_models]

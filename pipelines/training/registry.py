@@ -15,7 +15,7 @@ from pipelines.market.dataset import Dataset
 from pipelines.market.market import Market
 from pipelines.training.promotion import model_verdict
 from pipelines.warehouse.identity import DamagedFileError, Identity
-from rnn_core.models.families import model_family
+from rnn_core.models.families import family_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +26,10 @@ CODE_VERSION = "2"  # of everything that decides a model's weights
 
 
 def seeds_of(market: Market, spec: ModelSpec) -> range:
-    """The seeds of a model's networks: seed, seed + 1, ..."""
+    """The seeds of a model's members: seed, seed + 1, ...; one where no seed changes the result."""
     training = market.config.training
+    if spec.estimator is not None and not spec.estimator.random:
+        return range(training.seed, training.seed + 1)
     return range(training.seed, training.seed + (spec.seeds or training.seeds))
 
 
@@ -39,9 +41,7 @@ def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
         "code_version": CODE_VERSION,
         "family": spec.family,
         "hyper": dict(spec.hyper),
-        "training": dict(spec.training),
-        "seeds": list(seeds_of(market, spec)),
-        "precision": training.precision,
+        **_trainer_settings(market, spec),
         "step_len": dataset.config.step_len,
         "window_sessions": training.window_sessions,
         "valid_sessions": training.valid_sessions,
@@ -53,9 +53,21 @@ def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
     }
 
 
+def _trainer_settings(market: Market, spec: ModelSpec) -> dict[str, Any]:
+    """The settings of the trainer, and the seeds; of an estimator the seeds, if they matter."""
+    seeds = list(seeds_of(market, spec))
+    if spec.estimator is not None:
+        return {"seeds": seeds} if spec.estimator.random else {}
+    return {
+        "training": dict(spec.training),
+        "seeds": seeds,
+        "precision": market.config.training.precision,
+    }
+
+
 def _part(family: str) -> dict[str, dict[str, str]]:
-    """The code of a network of another package; of a shipped one `code_version` speaks."""
-    origin = model_family(family).origin
+    """The code of an estimator or of a network of another package; `CODE_VERSION` of the others."""
+    origin = family_of(family).origin
     return {"part": dict(origin)} if origin else {}
 
 
@@ -151,7 +163,7 @@ def require_bundle(market: Market, model: str, as_of: str, needed_by: str) -> Bu
 
 
 def histories_of(name: str, bundle: Bundle) -> dict[str, pd.DataFrame]:
-    """The history of each network of a bundle, one row an epoch, by name for a picture."""
+    """The history of each member of a bundle, one row a step, by name for a picture."""
     history, seeds = bundle.history, bundle.manifest["seeds"]
     if len(seeds) == 1:
         return {name: history}

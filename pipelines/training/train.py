@@ -30,7 +30,8 @@ from pipelines.training.windows import TrainingData, training_data, training_fin
 from pipelines.warehouse.partition_file import fingerprint
 
 if TYPE_CHECKING:
-    from rnn_core.training import Bundle, EpochReport, FitResult
+    from rnn_core.models import EstimatorFamily
+    from rnn_core.training import Bundle, EpochReport, EstimatorFit, FitResult
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Trained:
     """
 
     bundle: Bundle
-    results: tuple[FitResult, ...] = ()
+    results: tuple[FitResult | EstimatorFit, ...] = ()
 
 
 def ensure_trained(
@@ -78,12 +79,22 @@ def ensure_trained(
     if present is not None:
         log(f"{spec.name} as of {as_of}: the bundle is up to date, not trained again")
         return Trained(present)
-    data = training_data(market, market.dataset_of(spec.name), as_of, f"{spec.name}_model")
+    estimator = spec.estimator
+    data = training_data(
+        market,
+        market.dataset_of(spec.name),
+        as_of,
+        f"{spec.name}_model",
+        missing_values=estimator is not None and estimator.missing_values,
+    )
     window = data.window
     log(
         f"{spec.name} as of {as_of}: {len(data.train)} samples {' … '.join(window.train)}, "
         f"validated on {len(data.valid)} of {' … '.join(window.valid)}"
     )
+    if estimator is not None:
+        fits = _fit_estimators(market, spec, estimator, data)
+        return Trained(_publish(market, spec, data, config, as_of, fits), tuple(fits))
     # An interrupted training goes on from the checkpoints of its seeds.
     checkpoints = market.paths.models / ".checkpoints" / spec.name / as_of
     identity = fingerprint([config, data.fingerprint])
@@ -173,25 +184,42 @@ def _train(
     )
 
 
+def _fit_estimators(
+    market: Market, spec: ModelSpec, family: EstimatorFamily, data: TrainingData
+) -> list[EstimatorFit]:
+    """Fit an estimator of every seed; each takes seconds, so there are no checkpoints."""
+    from rnn_core.training import fit_estimator, samples_of
+
+    columns = market.dataset_of(spec.name).window_columns
+    train = samples_of(data.train, columns, has_label=True, weights=data.weights)
+    valid = samples_of(data.valid, columns, has_label=True)
+    threads = market.config.training.threads
+    return [
+        fit_estimator(family, spec.hyper, train, valid, seed=seed, threads=threads)
+        for seed in seeds_of(market, spec)
+    ]
+
+
 def _publish(
     market: Market,
     spec: ModelSpec,
     data: TrainingData,
     config: dict[str, Any],
     as_of: str,
-    results: Sequence[FitResult],
+    results: Sequence[FitResult | EstimatorFit],
 ) -> Bundle:
     """Put the bundle in place, with the facts of its validation."""
     from rnn_core.models import MeanEnsemble
-    from rnn_core.training import save_bundle, validation_facts
+    from rnn_core.training import EstimatorFit, FitResult, save_bundle, validation_facts
 
-    # The validation facts are those of the networks together, as they will serve.
+    # The validation facts are those of the members together, as they will serve.
     seeds, dataset = seeds_of(market, spec), market.dataset_of(spec.name)
-    networks = [result.network for result in results]
+    networks = [result.member for result in results if isinstance(result, FitResult)]
+    estimators = [result.member for result in results if isinstance(result, EstimatorFit)]
     facts = validation_facts(
-        networks,
+        [*networks, *estimators],
         data.valid,
-        metric=spec.training["metric"],
+        metric=spec.training.get("metric", "loss"),
         train_mean=data.label_mean,
         device=market.config.training.device,
     )
@@ -207,22 +235,15 @@ def _publish(
         "config_hash": fingerprint(config),
         "data": data.fingerprint,
         "processors": data.processors.hash,
-        "device": results[0].device,
-        "precision": results[0].precision,
+        **results[0].computed_on,
         "seeds": [
-            {
-                "seed": seed,
-                "best_epoch": result.best_epoch,
-                "best_score": result.best_score,
-                "stopped_early": result.stopped_early,
-            }
-            for seed, result in zip(seeds, results, strict=True)
+            {"seed": seed, **result.record} for seed, result in zip(seeds, results, strict=True)
         ],
         "valid_score": facts.score,
         "constant_score": facts.constant_score,
         "score_spread": facts.spread,
         "valid_rank_ic": facts.rank_ic if math.isfinite(facts.rank_ic) else None,
-        "versions": library_versions(),
+        "versions": library_versions(spec),
     }
     # The verdict of today's thresholds is kept for people; serving asks for it anew.
     verdict = model_verdict(market.config.checks.model, manifest)
@@ -233,7 +254,7 @@ def _publish(
     path = bundle_path(market, spec.name, as_of)
     save_bundle(
         path,
-        networks[0] if len(networks) == 1 else MeanEnsemble(networks),
+        estimators or (networks[0] if len(networks) == 1 else MeanEnsemble(networks)),
         family=spec.family,
         hyper=dict(spec.hyper),
         columns=list(dataset.window_columns),
@@ -250,8 +271,9 @@ def _publish(
     return bundle
 
 
-def library_versions() -> dict[str, str]:
+def library_versions(spec: ModelSpec) -> dict[str, str]:
     """The versions of the libraries that decide a model's bits."""
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("numpy", "torch", "rnn-signal-factory")}
+    own = [spec.estimator.package] if spec.estimator and spec.estimator.package else []
+    return {name: version(name) for name in ("numpy", "torch", "rnn-signal-factory", *own)}

@@ -102,8 +102,17 @@ def learning_data(market: Market, dataset: Dataset, as_of: str, needed_by: str) 
     return LearningData(rows, versions, state)
 
 
-def training_data(market: Market, dataset: Dataset, as_of: str, needed_by: str) -> TrainingData:
+def training_data(
+    market: Market, dataset: Dataset, as_of: str, needed_by: str, *, missing_values: bool = False
+) -> TrainingData:
     """Read the training window of a session and build its samplers.
+
+    Args:
+        market: the market.
+        dataset: the dataset.
+        as_of: the anchor session.
+        needed_by: the reader, for an error.
+        missing_values: True for a model that takes features which are not finite.
 
     Raises:
         MissingSessionsError: a session of the window is not in the warehouse.
@@ -114,7 +123,8 @@ def training_data(market: Market, dataset: Dataset, as_of: str, needed_by: str) 
     rows = learning_data(market, dataset, as_of, needed_by)
     columns = list(dataset.columns)
     frame = to_index(rows.frame, [*columns, LABEL_NAME])
-    _require_finite(frame[columns], needed_by)
+    if not missing_values:
+        _require_finite(frame[columns], needed_by)
     # One sampler serves both halves; rows with a label are its samples.
     sampler = _windows(
         dataset, frame, (window.train[0], window.valid[1]), frame[LABEL_NAME].notna()
@@ -265,13 +275,16 @@ def learning_rows(
     )
 
 
-def serving_windows(dataset: Dataset, infer: Partitions, keys: Sequence[str]) -> Windows:
+def serving_windows(
+    dataset: Dataset, infer: Partitions, keys: Sequence[str], *, missing_values: bool = False
+) -> Windows:
     """Cut the windows of members that end at each session of `keys`.
 
     Args:
         dataset: the dataset.
         infer: normalised rows of the sessions and the window's length before them.
         keys: the sessions to score.
+        missing_values: True for a model that takes features which are not finite.
 
     Returns:
         The windows of the members' rows of these sessions.
@@ -280,7 +293,8 @@ def serving_windows(dataset: Dataset, infer: Partitions, keys: Sequence[str]) ->
         NotFiniteError: a feature of them is NaN or infinite.
     """
     frame = to_index(infer.frame, [*dataset.columns])
-    _require_finite(frame, "predictions")
+    if not missing_values:
+        _require_finite(frame, "predictions")
     member = to_index(infer.frame, ["member"])["member"].astype(bool)
     return _windows(dataset, frame, (keys[0], keys[-1]), member)
 

@@ -269,6 +269,11 @@ class TSDataSampler:
         offsets = self._offsets_on[key].index_select(0, numbers.to(home))  # [B]
         return gather(store, offsets, self.step_len, self.fillna_type, device)
 
+    def newest(self) -> NDArray[Any]:
+        """Return the newest session of every window, which is the sample's own row, [S, F]."""
+        store = self._store
+        return np.asarray(store.matrix[store.rows(self._offsets, self.fillna_type)[:, -1]])
+
     def _numbers(self, idx: Indices) -> NDArray[np.intp]:
         """Check sample numbers and return them as an array."""
         if isinstance(idx, slice):

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from rnn_core.caller import warn_caller
-from rnn_core.models.families import require_type
+from rnn_core.models.estimator_protocol import require_type
 from rnn_core.suggestions import near_matches
 
 _LEAST = {"GPU": None, "seed": 0, "seeds": 1, "threads": 1, "n_jobs": None}

@@ -169,9 +169,10 @@ def load_members(path: str | Path) -> Fit:
     # Every bundle is verified; together they must be the networks of one estimator.
     bundles = [load_bundle(part) for part in parts]
     config = bundles[0].config
-    if "estimator" not in config:
+    networks = [bundle.network for bundle in bundles if bundle.network is not None]
+    if "estimator" not in config or len(networks) < len(bundles):
         raise BundleError(
-            f"bundle {folder} was not saved by an estimator; read it with "
+            f"bundle {folder} was not saved by an estimator of networks; read it with "
             f"rnn_core.training.load_bundle"
         )
     seeds = [int(bundle.manifest["seed"]) for bundle in bundles]
@@ -182,12 +183,12 @@ def load_members(path: str | Path) -> Fit:
         )
     members = tuple(
         Member(
-            bundle.network,
+            network,
             seed,
             bundle.history,
             {name: value for name, value in bundle.manifest.items() if name != "seed"},
         )
-        for bundle, seed in zip(bundles, seeds, strict=True)
+        for bundle, network, seed in zip(bundles, networks, seeds, strict=True)
     )
     return Fit(
         config["estimator"],

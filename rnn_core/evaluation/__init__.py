@@ -11,7 +11,7 @@ of cross-sections, `Q` quantiles, `H` horizons, `G` groups, `F` features.
 
 from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
 from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
-from rnn_core.evaluation.compare import Comparison, compare_signals, rank_average
+from rnn_core.evaluation.compare import Comparison, against, compare_signals, rank_average
 from rnn_core.evaluation.decay import forward_returns, ic_decay
 from rnn_core.evaluation.inference import bootstrap_interval, mean_test, newey_west_error
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
@@ -25,7 +25,7 @@ from rnn_core.evaluation.plots_signal import (
     plot_quantile_curves,
     plot_turnover,
 )
-from rnn_core.evaluation.plots_training import plot_loss_curves
+from rnn_core.evaluation.plots_training import plot_importance, plot_loss_curves
 from rnn_core.evaluation.portfolio import PortfolioResult, topk_dropout
 from rnn_core.evaluation.portfolio_config import TRADE_UNITS, PortfolioConfig
 from rnn_core.evaluation.portfolio_figures import (
@@ -50,6 +50,7 @@ __all__ = [
     "PortfolioConfig",
     "PortfolioResult",
     "SignalAnalysis",
+    "against",
     "bootstrap_interval",
     "calc_ic",
     "calc_long_short_return",
@@ -70,6 +71,7 @@ __all__ = [
     "plot_groups",
     "plot_ic",
     "plot_ic_heatmap",
+    "plot_importance",
     "plot_loss_curves",
     "plot_portfolio",
     "plot_quantile_curves",

@@ -197,6 +197,47 @@ def compare_signals(
     )
 
 
+def against(comparison: Comparison, references: Sequence[str]) -> pd.DataFrame:
+    """Pick the tests of every model and of the ensemble against some references.
+
+    Args:
+        comparison: of `compare_signals`.
+        references: models that the others have to beat, such as a linear one.
+
+    Returns:
+        One row a signal, reference and statistic, in the order of the summary: signal, reference,
+        statistic (ic, rank_ic) and the columns of `Comparison.differences`; `difference` is the
+        mean of signal - reference. References are held against one another, too, each pair once.
+
+    Raises:
+        ValueError: a reference is no signal of the comparison.
+    """
+    kinds = comparison.summary["kind"]
+    absent = [name for name in references if name not in kinds.index]
+    if absent:
+        raise ValueError(f"no signal is called {absent[0]!r}, expected some of {list(kinds.index)}")
+    table = comparison.differences
+    rows = []
+    for signal in kinds.index[kinds != "baseline"]:
+        later = references[references.index(signal) + 1 :] if signal in references else references
+        for reference in later:
+            pair = table[(table["a"] == signal) & (table["b"] == reference)]
+            turned = table[(table["a"] == reference) & (table["b"] == signal)]
+            rows += [_turned(row, signal, reference, 1.0) for _, row in pair.iterrows()]
+            rows += [_turned(row, signal, reference, -1.0) for _, row in turned.iterrows()]
+    return pd.DataFrame(rows, columns=["signal", "reference", *_DIFFERENCE[2:]])
+
+
+def _turned(row: pd.Series, signal: str, reference: str, sign: float) -> dict[str, object]:
+    """One test as signal - reference."""
+    low, high = sorted([sign * row["boot_low"], sign * row["boot_high"]])
+    return {
+        **row.drop(["a", "b"]),
+        "signal": signal, "reference": reference, "difference": sign * row["difference"],
+        "t_nw": sign * row["t_nw"], "boot_low": low, "boot_high": high,
+    }  # fmt: skip
+
+
 _DIFFERENCE = [
     "a", "b", "statistic", "days", "difference", "se_nw", "t_nw", "p_nw", "lags", "boot_low",
     "boot_high", "block",

@@ -1,4 +1,4 @@
-"""The figure of trainings: loss and validation score by epoch."""
+"""The figures of trainings: loss and validation score by epoch, and the weight of features."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rnn_core.evaluation.render import model_colors, need_frames, new_figure, say, style
+from rnn_core.evaluation.render import PALETTE, model_colors, need_frames, new_figure, say, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,4 +88,32 @@ def plot_loss_curves(
         if highest - lowest < 1:
             panels[0].set_xlim(lowest - 0.5, highest + 0.5)
         panels[0].legend(loc="best")
+    return fig
+
+
+def plot_importance(table: pd.DataFrame) -> Figure:
+    """Plot how much each feature counts in a model.
+
+    Args:
+        table: indexed by feature, the largest first; the first column is drawn.
+
+    Returns:
+        The figure, a bar a feature.
+
+    Raises:
+        ValueError: the table has no column.
+    """
+    if not table.shape[1]:
+        raise ValueError("the table has no column, expected figures by feature")
+    with style():
+        fig = new_figure(1.0 + 0.22 * max(len(table), 4), "Importance of the features")
+        ax = fig.subplots()
+        rows = np.arange(len(table))
+        ax.barh(rows, table.iloc[:, 0].to_numpy(dtype=np.float64), color=PALETTE[0])
+        ax.set_yticks(rows, [str(name) for name in table.index])
+        ax.invert_yaxis()
+        ax.grid(visible=False, axis="y")
+        ax.set_xlabel(str(table.columns[0]))
+        if not len(table) or not np.any(table.iloc[:, 0]):
+            say(ax, "no feature counts: the model is constant")
     return fig

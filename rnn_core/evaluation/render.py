@@ -32,6 +32,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4
 # A model keeps its colour in every plot, whichever others are shown.
 MODEL_COLORS = {
     "lstm": PALETTE[0], "gru": PALETTE[1], "krnn": PALETTE[2], "ensemble": "#111111",
+    "linear": PALETTE[6], "lightgbm": PALETTE[5],
 }  # fmt: skip
 GREY = "#6E6E6E"
 WIDTH_INCHES = 9.0  # 900 pixels at DPI, which a page column shows without scaling

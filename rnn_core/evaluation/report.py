@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rnn_core.evaluation.analysis import SignalAnalysis
-from rnn_core.evaluation.compare import Comparison
+from rnn_core.evaluation.compare import Comparison, against
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
 from rnn_core.evaluation.plots_portfolio import plot_concentration, plot_portfolio
@@ -127,6 +127,7 @@ def html_report(
     title: str = "Signal report",
     portfolios: Mapping[str, PortfolioResult] | None = None,
     comparison: Comparison | None = None,
+    references: Sequence[str] = (),
     histories: Mapping[str, pd.DataFrame] | None = None,
     provenance: Mapping[str, object] | None = None,
     notes: Sequence[str] = (),
@@ -140,6 +141,7 @@ def html_report(
         title: of the page.
         portfolios: by model, of `topk_dropout`.
         comparison: of `compare_signals`.
+        references: models of the comparison that the others have to beat, in a table of its own.
         histories: training history by label, which begins with the model's name.
         provenance: sources of the figures (config hash, dates, counts), shown as given.
         notes: sentences to add to those of the results.
@@ -165,7 +167,7 @@ def html_report(
             pictures[heading] = pictures.get(heading, "") + picture(figures[name], text)
     sections = [
         ("Headline", _headline(analyses, portfolios, periods_per_year, colors)),
-        ("Comparison", _compared(comparison, colors) + pictures.pop("Comparison", "")),
+        ("Comparison", _compared(comparison, colors, references) + pictures.pop("Comparison", "")),
         ("Information coefficient", pictures.pop("Information coefficient") + _years(analyses)),
         *pictures.items(),
         ("Notes", bullets(_notes(analyses, portfolios, notes))),
@@ -294,7 +296,9 @@ def _years(analyses: Mapping[str, SignalAnalysis]) -> str:
     return folded("By year", body)
 
 
-def _compared(comparison: Comparison | None, colors: Mapping[str, str]) -> str:
+def _compared(
+    comparison: Comparison | None, colors: Mapping[str, str], references: Sequence[str]
+) -> str:
     if comparison is None:
         return ""
     rows = []
@@ -311,18 +315,27 @@ def _compared(comparison: Comparison | None, colors: Mapping[str, str]) -> str:
                 "that leaves rows out, these are not the figures of the table above; ± is one "
                 "deviation over seeds")  # fmt: skip
     out += remarks(comparison.notes)
-    tests = [
+    header = ["paired daily difference", "of", "days", "mean", "t", "p", "bootstrap interval"]
+    if references:
+        held = against(comparison, references)
+        out += table(
+            header, _tests(held, "signal", "reference"),
+            caption=f"Every model against {' and '.join(references)}, on the same rows",
+        )  # fmt: skip
+    tests = _tests(comparison.differences, "a", "b")
+    return out + folded("Tests of every difference", table(header, tests)) if tests else out
+
+
+def _tests(differences: pd.DataFrame, one: str, other: str) -> list[list[str]]:
+    """The cells of a table of tests."""
+    return [
         [
-            f"{r['a']} − {r['b']}", "rank IC" if r["statistic"] == "rank_ic" else "IC",
+            f"{r[one]} − {r[other]}", "rank IC" if r["statistic"] == "rank_ic" else "IC",
             _COUNT(r["days"]), _IC(r["difference"]), _T(r["t_nw"]), _P(r["p_nw"]),
             f"{_IC(r['boot_low'])} … {_IC(r['boot_high'])}",
         ]
-        for _, r in comparison.differences.iterrows()
+        for _, r in differences.iterrows()
     ]  # fmt: skip
-    if not tests:
-        return out
-    header = ["paired daily difference", "of", "days", "mean", "t", "p", "bootstrap interval"]
-    return out + folded("Tests of every difference", table(header, tests))
 
 
 def _notes(

@@ -2,12 +2,16 @@ from rnn_core.estimators.estimator import GRU as GRU
 from rnn_core.estimators.estimator import KRNN as KRNN
 from rnn_core.estimators.estimator import LSTM as LSTM
 from rnn_core.models.ensemble import MeanEnsemble as MeanEnsemble
+from rnn_core.models.estimator_protocol import EstimatorFamily as EstimatorFamily
+from rnn_core.models.estimator_protocol import EstimatorModel as EstimatorModel
+from rnn_core.models.families import ESTIMATOR_FAMILIES as ESTIMATOR_FAMILIES
 from rnn_core.models.families import MODEL_FAMILIES as MODEL_FAMILIES
 from rnn_core.models.families import KRNNHyper as KRNNHyper
 from rnn_core.models.families import ModelFamily as ModelFamily
 from rnn_core.models.families import RecurrentHyper as RecurrentHyper
 from rnn_core.models.families import TrainingDefaults as TrainingDefaults
 from rnn_core.models.families import build_network as build_network
+from rnn_core.models.families import family_of as family_of
 from rnn_core.models.families import model_family as model_family
 from rnn_core.models.families import own_family as own_family
 from rnn_core.models.gru import GRUModel as GRUModel
@@ -15,4 +19,7 @@ from rnn_core.models.krnn import CNNEncoderBase as CNNEncoderBase
 from rnn_core.models.krnn import CNNKRNNEncoder as CNNKRNNEncoder
 from rnn_core.models.krnn import KRNNEncoderBase as KRNNEncoderBase
 from rnn_core.models.krnn import KRNNModel as KRNNModel
+from rnn_core.models.lightgbm import LightGBMModel as LightGBMModel
+from rnn_core.models.linear import LinearModel as LinearModel
 from rnn_core.models.lstm import LSTMModel as LSTMModel
+from rnn_core.models.samples import Samples as Samples

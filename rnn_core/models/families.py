@@ -1,10 +1,11 @@
-"""The table of model families: network, hyper-parameters and qlib's benchmark settings.
+"""The tables of model families: networks with their settings, and estimators that are none.
 
 A family is a network class, its hyper-parameters as a frozen dataclass, and default settings of a
 training. Everything that deals with a model by name (the trainer's defaults, bundles, the
 pipeline's assets, workflow files) reads this one table, so a fourth family is one entry in
 `MODEL_FAMILIES`: a module that takes the hyper-parameters and the number of features as keywords
-and maps [B, L, F] to [B].
+and maps [B, L, F] to [B]. `ESTIMATOR_FAMILIES` has the models that the one trainer does not train:
+an entry is a class that keeps the contract of `estimator_protocol`.
 
 A network's module is imported when one is built, so reading this table (as a pipeline's definitions
 do, many times a day) does not load torch.
@@ -17,12 +18,21 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from rnn_core.models.estimator_protocol import (
+    EstimatorFamily,
+    hyper_class,
+    missing_methods,
+    resolved,
+)
 from rnn_core.models.input_checks import require_sizes
+from rnn_core.models.lightgbm import LightGBMModel
+from rnn_core.models.linear import LinearModel
 from rnn_core.own_parts import OwnPart, load_part
 from rnn_core.suggestions import near_matches
 
@@ -93,15 +103,7 @@ class ModelFamily:
         Raises:
             ValueError: an unknown name, or a value of the wrong type.
         """
-        fields = {f.name: f.default for f in dataclasses.fields(self.hyper)}
-        for name, value in given.items():
-            if name not in fields:
-                raise ValueError(
-                    f"{self.name} has no hyper-parameter {name!r}, expected some of "
-                    f"{', '.join(fields)}{near_matches(name, fields)}"
-                )
-            require_type(name, value, type(fields[name]))
-        return {**fields, **given}
+        return resolved(self.name, self.hyper, given)
 
     def build(self, d_feat: int, hyper: Mapping[str, Any] = MappingProxyType({})) -> nn.Module:
         """Build the network with fresh weights from torch's current generator.
@@ -120,25 +122,7 @@ class ModelFamily:
         return self.network()(**{self.feature_argument: d_feat}, **self.resolve(hyper))
 
 
-def require_type(name: str, value: object, kind: type) -> None:
-    """Refuse a setting whose type is not its default's; a whole number may stand for a float.
-
-    PyYAML reads `1e-3` as text, so the message explains that case.
-
-    Args:
-        name: of the setting.
-        value: as given.
-        kind: type of its default.
-
-    Raises:
-        ValueError: another type.
-    """
-    fits = isinstance(value, (int, float) if kind is float else kind)
-    if not fits or (isinstance(value, bool) and kind is not bool):
-        hint = "; YAML reads 1e-3 as text, write 0.001 or 1.0e-3" if kind is float else ""
-        raise ValueError(
-            f"{name} is {value!r} of type {type(value).__name__}, expected {kind.__name__}{hint}"
-        )
+Family: TypeAlias = ModelFamily | EstimatorFamily
 
 
 def _lstm() -> type[nn.Module]:
@@ -168,59 +152,72 @@ _KRNN = ModelFamily(
 MODEL_FAMILIES: Mapping[str, ModelFamily] = MappingProxyType(
     {family.name: family for family in (_LSTM, _GRU, _KRNN)}
 )
+ESTIMATOR_FAMILIES: Mapping[str, EstimatorFamily] = MappingProxyType(
+    {
+        "linear": EstimatorFamily.shipped("linear", LinearModel),
+        "lightgbm": EstimatorFamily.shipped("lightgbm", LightGBMModel),
+    }
+)
+SHIPPED: Mapping[str, Family] = MappingProxyType({**MODEL_FAMILIES, **ESTIMATOR_FAMILIES})
+"""Every shipped family by its name in a configuration."""
 
 
 ENTRY_POINTS = "rnn_core.models"
-"""The group of entry points of networks."""
+"""The group of entry points of networks and estimators."""
 
-_own: dict[str, ModelFamily] = {}
+_own: dict[str, Family] = {}
 
 
-def own_family(name: str) -> ModelFamily:
-    """Import a network of another package, and make it known by its name from now on.
+def own_family(name: str) -> Family:
+    """Import a network or an estimator of another package, and make it known by its name.
 
-    The contract: a `torch.nn.Module` whose constructor takes `d_feat`, the number of features F,
+    A network is a `torch.nn.Module` whose constructor takes `d_feat`, the number of features F,
     and hyper-parameters with defaults, and which maps windows [B, L, F] to scores [B]. A bundle
-    stores its state dict; its configuration is what the constructor was given.
+    stores its state dict; its configuration is what the constructor was given. Any other class is
+    an estimator, whose contract is `rnn_core.models.EstimatorModel`.
 
     Args:
         name: `package.module:Name`, or an entry point of the group `rnn_core.models`.
 
     Returns:
-        The family, with general settings of the training.
+        The family; that of a network has general settings of the training.
 
     Raises:
         ValueError: it cannot be imported, or breaks the contract; the message says how.
     """
     part = load_part(name, ENTRY_POINTS)
-    family = ModelFamily(
-        name, lambda: part.value, "d_feat", _hyper_of(part), TrainingDefaults(), part.origin
-    )
+    torch = sys.modules.get("torch")  # who subclasses its modules has imported it
+    family: Family
+    if torch is not None and issubclass(part.value, torch.nn.Module):
+        family = _own_network(part)
+    else:
+        family = _own_estimator(part)
     _own[name] = family
     return family
 
 
-def _hyper_of(part: OwnPart) -> type[Any]:
-    """The hyper-parameters of a network's constructor as a dataclass."""
-    from torch import nn
-
-    if not issubclass(part.value, nn.Module):
-        raise ValueError(f"{part.name} is no torch.nn.Module, which a network must be")
-    parameters = dict(inspect.signature(part.value).parameters)
-    if parameters.pop("d_feat", None) is None:
+def _own_network(part: OwnPart) -> ModelFamily:
+    """The family of a network of another package."""
+    if "d_feat" not in inspect.signature(part.value).parameters:
         raise ValueError(
             f"{part.name} takes no argument d_feat, the number of features of a window, "
             f"expected {part.value.__name__}(d_feat, ...) with defaults for all others"
         )
-    fields = []
-    for name, parameter in parameters.items():
-        if parameter.default is inspect.Parameter.empty:
-            raise ValueError(
-                f"{part.name}: the argument {name} has no default; a configuration may leave out "
-                f"any hyper-parameter, so each needs one"
-            )
-        fields.append((name, type(parameter.default), parameter.default))
-    return dataclasses.make_dataclass(f"{part.value.__name__}Hyper", fields, frozen=True)
+    hyper = hyper_class(part.name, part.value, leave_out=("d_feat",))
+    return ModelFamily(
+        part.name, lambda: part.value, "d_feat", hyper, TrainingDefaults(), part.origin
+    )
+
+
+def _own_estimator(part: OwnPart) -> EstimatorFamily:
+    """The family of an estimator of another package."""
+    faults = missing_methods(part.value)
+    if faults:
+        raise ValueError(
+            f"{part.name} is no torch.nn.Module, as a network is, and no estimator: it "
+            f"{'; it '.join(faults)} (see rnn_core.models.EstimatorModel)"
+        )
+    return EstimatorFamily(part.name, part.value, hyper_class(part.name, part.value), part.origin)
 
 
 def require_scores(family: ModelFamily, hyper: Mapping[str, Any]) -> None:
@@ -247,8 +244,23 @@ def require_scores(family: ModelFamily, hyper: Mapping[str, Any]) -> None:
         )
 
 
+def family_of(name: str) -> Family:
+    """Look up a family of either kind by its name; nothing is imported for it.
+
+    Args:
+        name: a key of `SHIPPED`, or a name that `own_family` has made known.
+
+    Returns:
+        The entry.
+
+    Raises:
+        ValueError: an unknown name; the message names the nearest.
+    """
+    return _found(name, SHIPPED)
+
+
 def model_family(name: str) -> ModelFamily:
-    """Look up a family by its name; nothing is imported for it.
+    """Look up the family of a network by its name; nothing is imported for it.
 
     Args:
         name: a key of `MODEL_FAMILIES`, or a name that `own_family` has made known.
@@ -257,21 +269,32 @@ def model_family(name: str) -> ModelFamily:
         The entry.
 
     Raises:
-        ValueError: an unknown name; the message names the nearest.
+        ValueError: an unknown name (the message names the nearest), or that of an estimator.
     """
+    family = SHIPPED.get(name) or _found(name, MODEL_FAMILIES)
+    if isinstance(family, EstimatorFamily):
+        raise ValueError(
+            f"{name} is an estimator and no network; `rnn_core.models.family_of` has both kinds"
+        )
+    return family
+
+
+def _found(name: str, shipped: Mapping[str, Any]) -> Family:
+    """The family of a name, or an error with the nearest of the shipped ones."""
     if name in _own:
         return _own[name]
     if ":" in name:
         raise ValueError(
-            f"the network {name} is of another package, and no configuration has named it; "
+            f"the model {name} is of another package, and no configuration has named it; "
             f"`rnn_core.models.own_family({name!r})` makes it known"
         )
-    if name not in MODEL_FAMILIES:
+    if name not in shipped:
         raise ValueError(
-            f"no model family {name!r}, expected one of {', '.join(MODEL_FAMILIES)}"
-            f"{near_matches(name, MODEL_FAMILIES)}"
+            f"no model family {name!r}, expected one of {', '.join(shipped)}"
+            f"{near_matches(name, shipped)}"
         )
-    return MODEL_FAMILIES[name]
+    family: Family = shipped[name]
+    return family
 
 
 def build_network(

@@ -7,7 +7,12 @@ from rnn_core.training.checkpoint import EpochRow as EpochRow
 from rnn_core.training.device import DeviceChoice as DeviceChoice
 from rnn_core.training.device import resolve_device as resolve_device
 from rnn_core.training.divergence import TrainingDivergedError as TrainingDivergedError
+from rnn_core.training.estimator_training import EstimatorFit as EstimatorFit
+from rnn_core.training.estimator_training import fit_estimator as fit_estimator
 from rnn_core.training.gradients import LossFunction as LossFunction
+from rnn_core.training.members import Member as Member
+from rnn_core.training.members import samples_of as samples_of
+from rnn_core.training.members import score_members as score_members
 from rnn_core.training.scoring import MetricFunction as MetricFunction
 from rnn_core.training.scoring import predict as predict
 from rnn_core.training.seeding import seeded_network as seeded_network

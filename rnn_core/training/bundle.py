@@ -1,6 +1,7 @@
-"""Model bundles: a trained network as a folder of plain files, equal bytes for equal trainings.
+"""Model bundles: a trained model as a folder of plain files, equal bytes for equal trainings.
 
-    weights.safetensors   the state dict
+    weights.safetensors   the state dict of a network
+    state/0/...           or, member by member, the files of an estimator that is no network
     config.yaml           family, hyper-parameters, members, feature columns, the caller's config
     history.parquet       one row an epoch, of every member
     processors.json       fitted state of the processors the features went through
@@ -39,7 +40,8 @@ from torch import nn
 
 from rnn_core.atomic import atomic_write, temporary_path
 from rnn_core.models.ensemble import MeanEnsemble, members_of
-from rnn_core.models.families import build_network, model_family
+from rnn_core.models.estimator_protocol import EstimatorFamily, EstimatorModel
+from rnn_core.models.families import build_network, family_of
 from rnn_core.training.atomic_dirs import move_into_place
 from rnn_core.training.bundle_files import (
     FILES,
@@ -47,6 +49,7 @@ from rnn_core.training.bundle_files import (
     IDENTITY,
     MANIFEST,
     RESERVED,
+    STATE,
     BundleError,
     checked_json,
     digest,
@@ -55,6 +58,8 @@ from rnn_core.training.bundle_files import (
     read_verified,
     yaml_bytes,
 )
+from rnn_core.training.estimator_state import restored, state_files
+from rnn_core.training.members import Member
 
 _ATTEMPTS, _PAUSE_SECONDS = 10, 0.02
 
@@ -64,8 +69,9 @@ class Bundle:
     """A loaded bundle.
 
     Args:
-        network: on the CPU, in eval mode; an ensemble if several were saved.
-        family: a key of `MODEL_FAMILIES`.
+        network: on the CPU, in eval mode; an ensemble if several were saved. None of estimators.
+        estimators: of a family of estimators, one or more; else none.
+        family: a shipped family, or one of another package.
         hyper: all hyper-parameters.
         columns: the F feature columns, in the order of the windows.
         config: as given to `save_bundle`.
@@ -75,7 +81,8 @@ class Bundle:
         fingerprint: SHA-256 in hex over all files.
     """
 
-    network: nn.Module
+    network: nn.Module | None
+    estimators: tuple[EstimatorModel, ...]
     family: str
     hyper: dict[str, Any]
     columns: tuple[str, ...]
@@ -86,14 +93,14 @@ class Bundle:
     fingerprint: str
 
     @property
-    def members(self) -> tuple[nn.Module, ...]:
-        """The networks that a score averages, mostly one."""
-        return members_of(self.network)
+    def members(self) -> tuple[Member, ...]:
+        """The networks or estimators that a score averages, mostly one."""
+        return self.estimators if self.network is None else members_of(self.network)
 
 
 def save_bundle(
     path: str | Path,
-    network: nn.Module,
+    network: nn.Module | Sequence[EstimatorModel],
     *,
     family: str,
     hyper: Mapping[str, Any],
@@ -110,8 +117,8 @@ def save_bundle(
     Args:
         path: the folder; its parents are made.
         network: trained, of `family` with `hyper`, reading `len(columns)` features; or a
-            `MeanEnsemble` of such networks.
-        family: a key of `MODEL_FAMILIES`.
+            `MeanEnsemble` of such networks. Or fitted estimators of `family` with `hyper`.
+        family: a shipped family, or one that `own_family` has made known.
         hyper: hyper-parameters that differ from the family's defaults, or all.
         columns: the feature columns, in the order of the windows.
         config: plain values (text, numbers, lists, dicts) that YAML can hold.
@@ -131,16 +138,21 @@ def save_bundle(
             JSON, values that JSON or YAML cannot hold, or a reserved key.
     """
     target = Path(path)
-    hyper = model_family(family).resolve(hyper)
-    _require_network(network, family, hyper, columns)
+    hyper = family_of(family).resolve(hyper)
+    members: Sequence[Member]
+    if isinstance(network, nn.Module):
+        _require_network(network, family, hyper, columns)
+        members, state = members_of(network), {"weights.safetensors": _weights_bytes(network)}
+    else:
+        members, state = network, state_files(network)
     # Equal trainings give equal bytes, so nothing else may enter the files.
     contents = {
-        "weights.safetensors": _weights_bytes(network),
+        **state,
         "config.yaml": yaml_bytes(
             {
                 "family": family,
                 "hyper": hyper,
-                "members": len(members_of(network)),
+                "members": len(members),
                 "columns": [str(c) for c in columns],
                 "config": dict(config),
             }
@@ -173,6 +185,7 @@ def save_bundle(
     try:
         temporary.chmod(0o755)
         for name, data in contents.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_bytes(data)
         move_into_place(temporary, target)
     finally:
@@ -222,20 +235,21 @@ def _load_verified(folder: Path) -> Bundle:
     record, contents = read_verified(folder)
     settings = yaml.safe_load(contents["config.yaml"])
     columns = tuple(settings["columns"])
+    network: nn.Module | None = None
+    estimators: tuple[EstimatorModel, ...] = ()
     try:
-        with torch.device("meta"):  # no memory, no random numbers: the weights come from the file
-            network = _built(
-                settings["family"], len(columns), settings["hyper"], settings.get("members", 1)
-            )
-        network.to_empty(device="cpu").load_state_dict(
-            safetensors.torch.load(contents["weights.safetensors"])
-        )
-    except (ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        family = family_of(settings["family"])
+        if isinstance(family, EstimatorFamily):
+            estimators = restored(family, settings["hyper"], contents)
+        else:
+            network = _network(settings, len(columns), contents["weights.safetensors"])
+    except (ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
         raise BundleError(
             f"bundle {folder} holds a model that this version cannot build: {error}"
         ) from error
     return Bundle(
-        network=network.eval(),
+        network=network,
+        estimators=estimators,
         family=settings["family"],
         hyper=settings["hyper"],
         columns=columns,
@@ -245,6 +259,16 @@ def _load_verified(folder: Path) -> Bundle:
         manifest={name: value for name, value in record.items() if name not in RESERVED},
         fingerprint=record["fingerprint"],
     )
+
+
+def _network(settings: Mapping[str, Any], n_features: int, weights: bytes) -> nn.Module:
+    """Build the network of a bundle with its weights, in eval mode."""
+    with torch.device("meta"):  # no memory, no random numbers: the weights come from the file
+        network = _built(
+            settings["family"], n_features, settings["hyper"], settings.get("members", 1)
+        )
+    network.to_empty(device="cpu").load_state_dict(safetensors.torch.load(weights))
+    return network.eval()
 
 
 def _built(family: str, n_features: int, hyper: Mapping[str, Any], n_members: int) -> nn.Module:
@@ -257,7 +281,9 @@ def _may_keep(target: Path, fingerprint: str, replace: bool) -> bool:
     """True if `target` is this bundle already; raises if `target` may not be replaced."""
     if not target.is_dir():
         raise BundleError(f"{target} is a file, expected a folder or nothing; move it away")
-    strangers = sorted({item.name for item in target.iterdir()} - {MANIFEST, IDENTITY, *FILES})
+    strangers = sorted(
+        {item.name for item in target.iterdir()} - {MANIFEST, IDENTITY, STATE, *FILES}
+    )
     if strangers:
         raise BundleError(
             f"{target} holds files of no bundle ({', '.join(strangers[:3])}); it is not replaced, "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ import yaml
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-FILES = ("weights.safetensors", "config.yaml", "history.parquet", "processors.json")
+COMMON = ("config.yaml", "history.parquet", "processors.json")
+FILES = ("weights.safetensors", *COMMON)  # of a network
+STATE = "state"  # folder of an estimator's files, `state/MEMBER/NAME`, in place of the weights
+_STATE_FILE = re.compile(rf"{STATE}/\d+/\w[\w.-]*")
 RESERVED = ("fingerprint", "files", "format")
 IDENTITY = "identity.json"  # who the bundle is, for its owner; no part of the fingerprint
 
@@ -38,7 +42,7 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         folder: the bundle.
 
     Returns:
-        (manifest, name to bytes of each of `FILES`).
+        (manifest, name to bytes of each other file).
 
     Raises:
         BundleError: no bundle there, a file missing or damaged, a manifest that was changed, or
@@ -47,14 +51,17 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     advice = "train it again, or restore the folder from a copy"
     if not folder.is_dir():
         raise BundleError(f"no bundle at {folder}; {advice}")
-    contents = {}
-    for name in (MANIFEST, *FILES):  # in one go, so that a replacement rarely comes in between
+
+    def read(name: str) -> bytes:
         try:
-            contents[name] = (folder / name).read_bytes()
+            return (folder / name).read_bytes()
         except OSError:
             raise BundleError(f"bundle {folder} has no readable {name}; {advice}") from None
+
+    raw = read(MANIFEST)
+    # In one go, so that a replacement rarely comes in between.
+    contents = {name: read(name) for name in _listed(raw)}
     # The manifest must be the bytes that were written, with the fingerprint of its own content.
-    raw = contents.pop(MANIFEST)
     try:
         record = json.loads(raw)
         found_format, fingerprint = record["format"], record["fingerprint"]
@@ -68,7 +75,7 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             f"bundle {folder} has format {found_format!r}, this version reads {FORMAT}; "
             f"use the version that wrote it, or train it again"
         )
-    if not intact or set(digests) != set(FILES):
+    if not intact or set(digests) != set(contents):
         raise BundleError(
             f"{MANIFEST} of bundle {folder} was changed after it was written; {advice}"
         )
@@ -79,6 +86,17 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
                 f"{name} of bundle {folder} is damaged: its digest is not the manifest's; {advice}"
             )
     return record, contents
+
+
+def _listed(manifest: bytes) -> tuple[str, ...]:
+    """The files that a manifest names; those of a network if it names what no bundle has."""
+    try:
+        names = set(json.loads(manifest)["files"])
+    except (ValueError, KeyError, TypeError):
+        return FILES
+    state = names - set(COMMON)
+    is_estimator = state and names >= set(COMMON) and all(map(_STATE_FILE.fullmatch, state))
+    return tuple(sorted(names)) if is_estimator else FILES
 
 
 def parquet_bytes(history: pd.DataFrame) -> bytes:

@@ -8,10 +8,11 @@ Shapes: `S` samples, `B` batch, `L` window length in sessions, `F` columns of a 
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -34,3 +35,11 @@ class SessionSource(WindowSource, Protocol):
 
     def get_index(self) -> pd.MultiIndex:
         """Return (datetime, instrument) of every sample, in the order of the samples."""
+
+
+@runtime_checkable
+class NewestSource(SessionSource, Protocol):
+    """A source that has the newest session of every window at hand, without its windows."""
+
+    def newest(self) -> NDArray[Any]:
+        """Return the newest session of every window, [S, F], in the order of the samples."""

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -111,6 +112,21 @@ class FitResult:
     device_reason: str
     precision: str
     peak_memory: int
+
+    @property
+    def member(self) -> nn.Module:
+        """The network, as the member of a model."""
+        return self.network
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The facts for a manifest."""
+        return {n: getattr(self, n) for n in ("best_epoch", "best_score", "stopped_early")}
+
+    @property
+    def computed_on(self) -> dict[str, str]:
+        """The device and the precision, for a manifest."""
+        return {"device": self.device, "precision": self.precision}
 
 
 class Trainer:

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnn_core.models.families import model_family, require_type
+from rnn_core.models.estimator_protocol import require_type
+from rnn_core.models.families import model_family
 from rnn_core.suggestions import near_matches
 
 _CHOICES = {

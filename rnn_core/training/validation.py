@@ -14,7 +14,7 @@ Shapes: `S` samples, `K` members.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rnn_core.evaluation.signal_metrics import calc_ic
+from rnn_core.models.samples import Samples
 from rnn_core.training.device import resolve_device
+from rnn_core.training.members import Member, estimator_scores, samples_of
 from rnn_core.training.scoring import Validator, score_windows
 from rnn_core.training.source import SessionSource, WindowSource
 from rnn_core.training.workers import Workers
@@ -52,7 +54,7 @@ class ValidationFacts:
 
 
 def validation_facts(
-    members: Sequence[nn.Module],
+    members: Sequence[Member],
     valid: WindowSource,
     *,
     metric: str,
@@ -62,7 +64,7 @@ def validation_facts(
     """Score a trained model on its validation rows.
 
     Args:
-        members: K networks with their best weights.
+        members: K networks with their best weights, or K fitted estimators.
         valid: windows [S, L, F + 1], the label last.
         metric: "loss" or "ic", as in the training.
         train_mean: mean label of the training rows.
@@ -74,17 +76,11 @@ def validation_facts(
     Raises:
         ValueError: no validation row has a finite label, or no session has an IC.
     """
-    torch_device = resolve_device(device).device
     # The scores of the members are averaged, as when they are served.
     total, labels = np.zeros(len(valid)), np.zeros(len(valid))
-    with Workers(torch_device) as workers:
-        for member in members:
-            scores, y = score_windows(
-                member.to(torch_device), valid, torch_device, workers, has_label=True
-            )
-            total += scores.cpu().numpy()
-            if y is not None:
-                labels = y.cpu().numpy().astype(np.float64)
+    for scores, y in _scores(members, valid, device):
+        total += scores
+        labels = y
     mean = total / len(members)  # [S]
     validator = Validator(valid, metric)
     constant = np.full(len(valid), train_mean)
@@ -94,6 +90,35 @@ def validation_facts(
         spread=float(mean.std()),
         rank_ic=_mean_rank_ic(valid, mean, labels),
         rows=int(np.isfinite(labels).sum()),
+    )
+
+
+def _scores(
+    members: Sequence[Member], valid: WindowSource, device: str
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
+    """Scores of each member, and the labels."""
+    samples: Samples | None = None
+    torch_device = resolve_device(device).device
+    with Workers(torch_device) as workers:
+        for member in members:
+            if isinstance(member, nn.Module):
+                scores, y = score_windows(
+                    member.to(torch_device), valid, torch_device, workers, has_label=True
+                )
+                yield scores.cpu().numpy(), y.cpu().numpy().astype(np.float64)
+                continue
+            if samples is None:
+                samples = samples_of(_with_sessions(valid), has_label=True)
+            yield estimator_scores(member, samples), np.asarray(samples.label, dtype=np.float64)
+
+
+def _with_sessions(valid: WindowSource) -> SessionSource:
+    """The source, if it knows the session of each sample, which estimators need."""
+    if isinstance(valid, SessionSource):
+        return valid
+    raise ValueError(
+        f"the validation rows of an estimator need get_index(), {type(valid).__name__} has none; "
+        f"use TSDataSampler"
     )
 
 

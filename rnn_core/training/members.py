@@ -1,0 +1,126 @@
+"""The members of a model, networks or estimators, and their scores.
+
+Nothing above asks which of the two a model is: a score is the mean over its members.
+
+Shapes: `S` samples, `K` members, `L` window length in sessions, `F` features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from rnn_core.models.estimator_protocol import EstimatorModel
+from rnn_core.models.samples import Samples
+from rnn_core.training.scoring import predict
+from rnn_core.training.source import NewestSource, SessionSource
+
+Member: TypeAlias = nn.Module | EstimatorModel
+_CPU = torch.device("cpu")
+
+
+def samples_of(
+    source: SessionSource,
+    columns: Sequence[str] = (),
+    *,
+    has_label: bool = False,
+    weights: NDArray[np.float64] | None = None,
+) -> Samples:
+    """Give the windows of a source to an estimator.
+
+    Args:
+        source: windows [S, L, F], or [S, L, F + 1] with the label last.
+        columns: the names of the F features; numbers stand for them where they are not given.
+        has_label: True if the last column is a label.
+        weights: [S], of the samples.
+
+    Returns:
+        The samples; their rows are gathered when they are asked for.
+    """
+
+    def windows(first: int, stop: int) -> NDArray[np.float32]:
+        batch = source.batch(torch.arange(first, stop), _CPU).numpy()  # [B, L, F (+ 1)]
+        cells: NDArray[np.float32] = batch[..., :-1] if has_label else batch
+        return cells
+
+    steps, width = source.batch(torch.zeros(1, dtype=torch.int64), _CPU).shape[1:]
+    newest = label = None
+    if isinstance(source, NewestSource):
+        rows = source.newest()  # [S, F (+ 1)]
+        label = rows[:, -1] if has_label else None
+        newest = rows[:, :-1] if has_label else rows
+    elif has_label:
+        parts = [
+            source.batch(torch.arange(first, min(first + 4096, len(source))), _CPU)[:, -1, -1]
+            for first in range(0, len(source), 4096)
+        ]
+        label = torch.cat(parts).numpy()
+    return Samples(
+        windows,
+        source.get_index(),
+        columns or [str(k) for k in range(width - has_label)],
+        steps=steps,
+        newest=None if newest is None else lambda: newest,
+        label=None if label is None else np.array(label, dtype=np.float32),
+        weights=None if weights is None else np.asarray(weights, dtype=np.float64),
+    )
+
+
+def estimator_scores(estimator: EstimatorModel, samples: Samples) -> NDArray[np.float32]:
+    """Score samples with one estimator.
+
+    Returns:
+        float32 [S].
+
+    Raises:
+        ValueError: the scores have another shape, or one is not finite; the message says where.
+    """
+    scores = np.asarray(estimator.predict(samples), dtype=np.float32)
+    owner = type(estimator).__name__
+    if scores.shape != (len(samples),):
+        raise ValueError(
+            f"predict of {owner} gave {list(scores.shape)} for {len(samples)} samples, expected a "
+            f"score a sample, [{len(samples)}]"
+        )
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        day, name = samples.index[int(bad[0])]
+        raise ValueError(
+            f"{len(bad)} of {len(scores)} scores of {owner} are not finite, the first at "
+            f"{day:%Y-%m-%d} {name}"
+        )
+    return scores
+
+
+def score_members(
+    members: Sequence[Member], source: SessionSource, *, device: str = "auto"
+) -> NDArray[np.float32]:
+    """Score the windows of a source with every member.
+
+    Args:
+        members: K networks, or K estimators.
+        source: windows [S, L, F] without a label.
+        device: where networks run; estimators run on the CPU.
+
+    Returns:
+        float32 [K, S], in the order of the source.
+
+    Raises:
+        ValueError: as `predict` and `estimator_scores`.
+    """
+    if not len(source):
+        return np.empty((len(members), 0), dtype=np.float32)
+    samples: Samples | None = None
+    scores = []
+    for member in members:
+        if isinstance(member, nn.Module):
+            scores.append(predict(member, source, device=device))
+            continue
+        samples = samples_of(source) if samples is None else samples
+        scores.append(estimator_scores(member, samples))
+    return np.stack(scores)
