@@ -371,6 +371,9 @@ def _condition(error: Exception) -> str:
 
 def _asset(table: str) -> str:
     """The asset that writes a table, for an error that asks for its materialization."""
+    for suffix in ("_book", "_trades", "_orders"):
+        if table.endswith(suffix):
+            return f"{table.removesuffix(suffix)}_portfolio"
     return table.removesuffix("_quarantine")
 
 

@@ -40,9 +40,12 @@ def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
     sessions, instruments = bars_axes(index)
     close = to_table(bars["close"], index, sessions, instruments)  # (T, N)
     step = close[1:] / close[:-1] - 1
-    count = np.sum(~np.isnan(step), axis=1)
     mean = np.zeros(len(sessions))
-    np.divide(np.nansum(step, axis=1), count, out=mean[1:], where=count > 0)
+    for t, returns in enumerate(step, start=1):
+        # The sum is over the names that have both bars, so that its last bit depends on no others.
+        present = returns[~np.isnan(returns)]
+        if len(present):
+            mean[t] = present.sum() / len(present)
     return pd.Series(mean, index=sessions, name="all names at equal weight")
 
 
