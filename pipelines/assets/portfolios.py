@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pipelines.assets.partitions import chunks
 from pipelines.bars.adjustment import load_bars
@@ -87,14 +88,13 @@ def make_portfolio(run: Run, model: str) -> None:
         carried = opened_book(run.market)
     else:
         try:
-            carried = read_book(run.market, model, before, name)
+            carried, digests[before] = read_book(run.market, model, before, name)
         except MissingSessionsError as error:
             raise MissingSessionsError(
                 f"{name} of {run.keys[0]} begins with the book of {before}, which is not in the "
                 f"warehouse; `{_way(run, before)}` makes it, or portfolio.first: {run.keys[0]} "
                 f"opens the books there"
             ) from error
-        digests |= run.market.warehouse.digests(name, [before], needed_by=name)
     for keys in chunks(run.keys):
         carried = _simulate(run, model, keys, carried, digests)
 
@@ -116,14 +116,17 @@ def _simulate(
     config, rule = settings.backtest, settings.rule()
     before = market.sessions.back(keys[0], 1)
     span = keys if before is None else (before, *keys)
-    predictions = market.warehouse.read(read, keys, needed_by=name, columns=["instrument", "score"])
+    market.warehouse.require(read, keys, name)
+    predictions = {key: market.warehouse.read_one(read, key, needed_by=name) for key in keys}
+    scores = {key: _scores(rows) for key, (rows, _) in predictions.items()}
     # A name may have lost its bar since it was scored, or trade no more and be held.
-    names = {*predictions.frame["instrument"], *carried.state.instruments}
-    names |= {order.instrument for order in carried.orders}
+    names = {*carried.state.instruments, *(order.instrument for order in carried.orders)}
+    names = names.union(*(session for session, _ in scores.values()))
     prices, bench, bar_digests = _prices(market, span, carried.idle, names, name)
-    versions = {"ohlcv": bar_digests, read: predictions.digests, name: digests}
-    scores = {
-        f"{day:%Y-%m-%d}": rows for day, rows in predictions.frame.groupby("date", sort=False)
+    versions: dict[str, Mapping[str, Version]] = {
+        "ohlcv": bar_digests,
+        read: {key: digest for key, (_, digest) in predictions.items()},
+        name: digests,
     }
     # The latest price and factor of every name, a suspended one's too.
     close, factor = _latest(prices, carried, before)
@@ -133,7 +136,9 @@ def _simulate(
         priced = ~np.isnan(now.close)
         close = np.where(priced, now.close, close)
         factor = np.where(priced, prices.factor[t], factor)  # type: ignore[index]
-        score = _laid_out(scores.get(key), now.position)
+        session, values = scores[key]
+        score = np.full(len(priced), np.nan)
+        score[[now.position[one] for one in session]] = values
         scored = ~np.isnan(score)
         try:
             done = execute(carried.state, carried.orders, now, config)
@@ -152,7 +157,7 @@ def _simulate(
             prices={one: float(close[i]) for one, i in at.items()},
             factors={one: float(factor[i]) for one, i in at.items()},
             priced={one for one, i in at.items() if priced[i]},
-            bench=float(bench[pd.Timestamp(key)]),
+            bench=float(bench[t]),
             scored=int(scored.sum()),
             idle=idle,
         )
@@ -181,24 +186,27 @@ def _prices(
     idle: Mapping[str, float],
     names: Collection[str],
     needed_by: str,
-) -> tuple[Prices, pd.Series, dict[str, str]]:
-    """Prices and refusals of some sessions, the benchmark's returns, and the bars' digests."""
-    from rnn_core.evaluation import equal_weight_benchmark
+) -> tuple[Prices, FloatArray, Mapping[str, str]]:
+    """Prices and refusals of some sessions, the benchmark's returns, and the bars' digests.
+
+    Args:
+        market: the market.
+        span: the sessions, with the one before them.
+        idle: last closes of names that were suspended in the first of them.
+        names: names to have beside those with bars.
+        needed_by: the stage, for errors.
+    """
     from rnn_core.evaluation.account import Market as Prices
+    from rnn_core.evaluation.portfolio_figures import mean_return
 
     config = market.config.portfolio.backtest
     bars, parts = load_bars(market, span, needed_by)
     bars["factor"] = parts.frame["adj_factor"].to_numpy()
-    members = bars[parts.frame["member"].to_numpy(dtype=bool)]
-    days = pd.DatetimeIndex([*span])
-    bench = pd.Series(0.0, index=days)
-    if len(members):
-        bench = equal_weight_benchmark(members).reindex(days, fill_value=0.0)
     rows = bars[list(dict.fromkeys(["date", "instrument", "close", config.deal_price, "factor"]))]
     if idle and config.limit_threshold is not None:
         # A name that was suspended has its last close in the session before the range.
         more = pd.DataFrame({"instrument": list(idle), "close": list(idle.values())})
-        rows = pd.concat([rows, more.assign(date=days[0], factor=1.0)], ignore_index=True)
+        rows = pd.concat([rows, more.assign(date=bars["date"].iloc[0], factor=1.0)])
     prices = Prices.from_bars(
         rows,
         deal_price=config.deal_price,
@@ -207,7 +215,12 @@ def _prices(
         lots=True,
         more_names=names,
     )
-    return prices, bench, dict(parts.digests)
+    members = bars[parts.frame["member"].to_numpy(dtype=bool)]
+    close = np.full(prices.close.shape, np.nan)
+    at = [prices.position[name] for name in members["instrument"]]
+    close[prices.sessions.searchsorted(members["date"]), at] = members["close"]
+    bench = [0.0, *(mean_return(close[t - 1], close[t]) for t in range(1, len(close)))]
+    return prices, np.array(bench), parts.digests
 
 
 def _latest(prices: Prices, carried: Carried, before: str | None) -> tuple[FloatArray, FloatArray]:
@@ -223,10 +236,6 @@ def _latest(prices: Prices, carried: Carried, before: str | None) -> tuple[Float
     return close, factor
 
 
-def _laid_out(rows: pd.DataFrame | None, position: Mapping[str, int]) -> FloatArray:
-    """The scores of a session [N] over the names of the prices."""
-    score = np.full(len(position), np.nan)
-    if rows is not None:
-        at = [position[name] for name in rows["instrument"]]
-        score[at] = rows["score"].to_numpy(dtype=np.float64)
-    return score
+def _scores(rows: pa.Table) -> tuple[list[str], FloatArray]:
+    """The names that a session scores, and their scores."""
+    return rows["instrument"].to_pylist(), rows["score"].to_numpy().astype(np.float64)

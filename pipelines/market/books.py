@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from pipelines.market.market import Market
@@ -48,8 +47,8 @@ def opened_book(market: Market) -> Carried:
     return Carried(BookState.opened(market.config.portfolio.account))
 
 
-def read_book(market: Market, model: str, key: str, needed_by: str) -> Carried:
-    """Read the state that the partition of a session left.
+def read_book(market: Market, model: str, key: str, needed_by: str) -> tuple[Carried, str]:
+    """Read the state that the partition of a session left, and the digest of its holdings.
 
     Raises:
         MissingSessionsError: it is not in the warehouse; the message names it.
@@ -57,44 +56,32 @@ def read_book(market: Market, model: str, key: str, needed_by: str) -> Carried:
     """
     from rnn_core.evaluation.execution import BookState
 
-    holdings, book, _, orders = portfolio_tables(model)
-    read = market.warehouse.read
-    rows = read(holdings.name, [key], needed_by=needed_by).frame
-    (row,) = read(book.name, [key], needed_by=needed_by).frame.to_dict("records")
-    listed = read(orders.name, [key], needed_by=needed_by).frame
+    holdings, book, _, orders = (
+        market.warehouse.read_one(table.name, key, needed_by=needed_by)
+        for table in portfolio_tables(model)
+    )
+    rows, (row,), listed = holdings[0].to_pydict(), book[0].to_pylist(), orders[0].to_pylist()
     state = BookState(
         cash=row["cash"],
         account=row["account"],
         traded=row["total_turnover"],
         paid=row["total_cost"],
-        instruments=tuple(rows["instrument"]),
-        amounts=tuple(rows["amount"].tolist()),
-        prices=tuple(rows["price"].tolist()),
-        ages=tuple(rows["sessions_held"].tolist()),
+        instruments=rows["instrument"],
+        amounts=rows["amount"],
+        prices=rows["price"],
+        ages=rows["sessions_held"],
     )
-    idle = {} if row["idle_names"] is None else dict(
-        zip(row["idle_names"], map(float, row["idle_closes"]), strict=True)
-    )  # fmt: skip
-    factors = dict(zip(rows["instrument"], rows["adj_factor"].tolist(), strict=True))
-    return Carried(state, orders_of(listed), factors, idle)
+    idle = dict(zip(row["idle_names"] or (), row["idle_closes"] or (), strict=True))
+    factors = dict(zip(rows["instrument"], rows["adj_factor"], strict=True))
+    return Carried(state, orders_of(listed), factors, idle), holdings[1]
 
 
-def orders_of(rows: pd.DataFrame) -> list[Order]:
+def orders_of(rows: Sequence[Mapping[str, Any]]) -> list[Order]:
     """The orders of a partition's rows, in their order."""
     from rnn_core.evaluation.execution import Order
 
-    return [
-        Order(
-            row["instrument"],
-            row["side"],
-            row["reason"],
-            None if pd.isna(row["rank"]) else int(row["rank"]),
-            row["share_of"],
-            row["risk_degree"],
-            None if pd.isna(row["amount"]) else row["amount"],
-        )
-        for row in rows.to_dict("records")
-    ]
+    fields = ("instrument", "side", "reason", "rank", "share_of", "risk_degree", "amount")
+    return [Order(*(row[name] for name in fields)) for row in rows]
 
 
 def book_stages(stages: Sequence[Stage]) -> dict[str, Stage]:

