@@ -49,7 +49,7 @@ def signal_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
         reads=_named(stages, Kind.PREDICTION, Kind.EVALUATION),
         config={
             "quantiles": market.config.evaluation.quantiles,
-            "portfolio": market.config.portfolio.model_dump(mode="json"),
+            "portfolio": market.config.portfolio.identity,
             **({} if group is None else {"by_group": group}),
         },
         columns=() if group is None else (group,),
@@ -76,7 +76,7 @@ def portfolio_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
         lambda run: portfolio_report(run.market, stages),
         after=_named(stages, Kind.PREDICTION),
         reads=_named(stages, Kind.PREDICTION),
-        config={"portfolio": settings.model_dump(mode="json")},
+        config={"portfolio": settings.identity},
         description=(
             f"TopkDropout of each model: the best {settings.topk} names, at most {settings.n_drop} "
             f"replaced a session, after costs of {settings.open_cost:.2%} to buy and "

@@ -16,6 +16,7 @@ from pipelines.assets.evaluation import common_evaluation_stage, evaluation_stag
 from pipelines.assets.features import features_stage, label_stage
 from pipelines.assets.models import model_stage
 from pipelines.assets.ohlcv import ohlcv_stage
+from pipelines.assets.portfolios import portfolio_stage
 from pipelines.assets.predictions import prediction_stage
 from pipelines.assets.processor_fit import processors_stage
 from pipelines.assets.reports import portfolio_report_stage, signal_report_stage
@@ -37,6 +38,7 @@ MODEL_STAGES: tuple[Callable[[Market, ModelSpec], Stage | None], ...] = (
     prediction_stage,
     evaluation_stage,
     common_evaluation_stage,
+    portfolio_stage,
 )
 REPORTS: tuple[Callable[[Market, Sequence[Stage]], Stage], ...] = (
     signal_report_stage,

@@ -26,11 +26,12 @@ from pipelines.config.dataset_sections import DatasetSpec, NamedDatasetConfig, i
 from pipelines.config.extra_columns import KEY, ExtraColumn
 from pipelines.config.features import FeaturesConfig
 from pipelines.config.models import model_spec
+from pipelines.config.portfolio_section import PortfolioSettings
 from pipelines.config.processors import DatasetConfig
 from pipelines.config.quarantine import QuarantineConfig
 from pipelines.config.sources import QlibBinSource, SourceConfig
 from pipelines.config.tracking import Tracking
-from pipelines.config.types import How, PositiveInt, Section, Share
+from pipelines.config.types import How, PositiveInt, Section
 from pipelines.errors import did_you_mean
 
 # `gru:` with nothing after it means all defaults.
@@ -108,28 +109,6 @@ class TrainingConfig(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     threads: PositiveInt | None = None
-
-
-class PortfolioSettings(Section):
-    """TopkDropout with costs, in qlib's terms."""
-
-    topk: PositiveInt = 50
-    n_drop: PositiveInt = 5
-    hold_thresh: PositiveInt = 1
-    risk_degree: Share = 0.95
-    account: Annotated[float, Field(gt=0)] = 1e8
-    open_cost: Share = 0.0005
-    close_cost: Share = 0.0015
-    min_cost: Annotated[float, Field(ge=0)] = 5.0
-    limit_threshold: Annotated[float, Field(gt=0)] | None = None
-    deal_price: Literal["close", "open", "vwap"] = "close"
-    periods_per_year: PositiveInt = 252
-
-    @model_validator(mode="after")
-    def _as_many_as_are_held(self) -> PortfolioSettings:
-        if self.n_drop > self.topk:
-            raise ValueError(f"n_drop {self.n_drop} exceeds topk {self.topk}, the names held")
-        return self
 
 
 class EvaluationSettings(Section):

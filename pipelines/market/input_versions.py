@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from pipelines.calendar.sessions import Sessions
 from pipelines.calendar.training_plan import TrainingWindow, training_window
 from pipelines.market.dataset import Dataset
 from pipelines.market.stage import WHOLE, Absent, DataVersions, Version
@@ -216,6 +217,28 @@ def evaluation_inputs(
     decision, made = dataset.decision_of(key), versions[f"{model}_prediction"]
     if decision is not None and decision in made:
         inputs["prediction"] = made[decision]
+    return inputs
+
+
+def portfolio_inputs(
+    sessions: Sessions, model: str, first: str, key: str, versions: DataVersions
+) -> dict[str, Version]:
+    """Bars of the session and the one before, the predictions, and the book before.
+
+    Args:
+        sessions: the market's.
+        model: the model.
+        first: the session that opens the book.
+        key: the session.
+        versions: of all tables.
+    """
+    before = sessions.back(key, 1)
+    inputs = {
+        "ohlcv": combined(versions["ohlcv"], [key] if before is None else [before, key]),
+        "prediction": versions[f"{model}_prediction"][key],
+    }
+    if before is not None and key > first:
+        inputs["previous"] = versions[f"{model}_portfolio"][before]
     return inputs
 
 

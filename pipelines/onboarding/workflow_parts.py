@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from pipelines.config.dataset_sections import DatasetSpec
 from pipelines.config.features import FeaturesConfig
-from pipelines.config.market_file import PortfolioSettings
 from pipelines.config.models import model_spec
+from pipelines.config.portfolio_section import PortfolioSettings
 from pipelines.config.processors import DatasetConfig, ProcessorConfig, build_chain, output_columns
 from pipelines.errors import ConfigError
 from pipelines.onboarding.yaml_datasets import DatasetDraft, Step
@@ -296,7 +296,9 @@ def _portfolio(
         remainder[setting_key(spec, "only_tradable, forbid_all_trade_at_limit")] = (
             "the first is false and the second true, and neither is a setting"
         )
-    own = set(PortfolioSettings.model_fields) & {field.name for field in fields(config)}
+    # qlib has no other sizing, and lots are reported above.
+    own = set(PortfolioSettings.model_fields) - {"sizing", "trade_unit"}
+    own &= {field.name for field in fields(config)}
     settings = {name: value for name, value in asdict(config).items() if name in own}
     if settings["risk_degree"] == PortfolioSettings.model_fields["risk_degree"].default:
         del settings["risk_degree"]

@@ -65,7 +65,6 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
 def portfolios(data: ReportData) -> dict[str, PortfolioResult]:
     """TopkDropout of every model and, of several of the default label, of their rank average."""
     from rnn_core.evaluation import (
-        PortfolioConfig,
         equal_weight_benchmark,
         rank_average,
         topk_dropout,
@@ -78,7 +77,7 @@ def portfolios(data: ReportData) -> dict[str, PortfolioResult]:
         signals |= {"ensemble": mixed} if len(mixed) else {}
     start = data.market.sessions.window(f"{data.first:%Y-%m-%d}", 2)[0]
     bars = data.bars.loc[pd.Timestamp(start) :]
-    config = PortfolioConfig(**settings.model_dump(exclude={"periods_per_year"}))
+    config = settings.backtest
     members = bars[bars["member"]]
     benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
     benchmark = benchmark.rename("the members at equal weight")

@@ -52,6 +52,7 @@ _SAID = {
     "passed_over": "another model is in force",
     "members": "universe",
     "entering": "bars of sessions before",
+    "previous": "the book of the session before",
 }
 """Words for inputs whose name alone does not tell a person what has changed."""
 

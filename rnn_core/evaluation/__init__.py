@@ -13,6 +13,7 @@ from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
 from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
 from rnn_core.evaluation.compare import Comparison, against, compare_signals, rank_average
 from rnn_core.evaluation.decay import forward_returns, ic_decay
+from rnn_core.evaluation.execution import BookState, Order, execute, expected
 from rnn_core.evaluation.inference import bootstrap_interval, mean_test, newey_west_error
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
@@ -26,7 +27,7 @@ from rnn_core.evaluation.plots_signal import (
     plot_turnover,
 )
 from rnn_core.evaluation.plots_training import plot_importance, plot_loss_curves
-from rnn_core.evaluation.portfolio import PortfolioResult, topk_dropout
+from rnn_core.evaluation.portfolio import PortfolioResult, backtest, topk_dropout
 from rnn_core.evaluation.portfolio_config import TRADE_UNITS, PortfolioConfig
 from rnn_core.evaluation.portfolio_figures import (
     concentration,
@@ -42,22 +43,32 @@ from rnn_core.evaluation.signal_metrics import (
     evaluate_session,
     summarize_ic,
 )
+from rnn_core.evaluation.strategies import Situation, Strategy, TopkDropout, decide
 
 __all__ = [
     "PERIODS_PER_YEAR",
     "TRADE_UNITS",
+    "BookState",
     "Comparison",
+    "Order",
     "PortfolioConfig",
     "PortfolioResult",
     "SignalAnalysis",
+    "Situation",
+    "Strategy",
+    "TopkDropout",
     "against",
+    "backtest",
     "bootstrap_interval",
     "calc_ic",
     "calc_long_short_return",
     "compare_signals",
     "concentration",
+    "decide",
     "equal_weight_benchmark",
     "evaluate_session",
+    "execute",
+    "expected",
     "forward_returns",
     "html_report",
     "ic_decay",

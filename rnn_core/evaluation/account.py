@@ -13,7 +13,10 @@ Shapes: `T` sessions of the bars, `N` instruments.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -70,6 +73,7 @@ class Market:
         forbid_all_trade_at_limit: bool = True,
         lots: bool = False,
         smallest_price: float = 0.0,
+        more_names: Iterable[str] = (),
     ) -> Market:
         """Build the tables.
 
@@ -84,6 +88,7 @@ class Market:
             forbid_all_trade_at_limit: refuse sales at limit up and purchases at limit down too.
             lots: read the column `factor`.
             smallest_price: a deal price at or below it is absent.
+            more_names: names to have in the tables that may be without a bar.
 
         Raises:
             ValueError: no bars, a missing column, duplicated rows, a close that is not positive, or
@@ -98,6 +103,8 @@ class Market:
                     "another deal_price"
                 )
         sessions, instruments = bars_axes(index)
+        if absent_names := set(more_names).difference(instruments):
+            instruments = instruments.append(pd.Index(sorted(absent_names))).sort_values()
         close = to_table(bars["close"], index, sessions, instruments)
         if (close <= 0).any():
             row, name = np.argwhere(close <= 0)[0]
@@ -130,6 +137,57 @@ class Market:
             factor,
             absent,
         )
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """The place of each name in `instruments`."""
+        return {name: i for i, name in enumerate(self.instruments)}
+
+    def at(self, row: int) -> SessionPrices:
+        """The prices and refusals of one session.
+
+        Args:
+            row: position of the session in `sessions`.
+        """
+        return SessionPrices(
+            self._names,
+            self.position,
+            self.close[row],
+            self.deal[row],
+            self.can_buy[row],
+            self.can_sell[row],
+            None if self.factor is None else self.factor[row],
+            self.filled_at_close[row],
+        )
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self.instruments)
+
+
+@dataclass(frozen=True, eq=False)
+class SessionPrices:
+    """Prices and refusals of one session; arrays as in `Market`, of its N names.
+
+    Attributes:
+        instruments: the N names, sorted.
+        position: the place of each.
+        close: [N] adjusted closes, NaN where suspended.
+        deal: [N] prices at which orders are filled.
+        can_buy: [N] True where a purchase is taken.
+        can_sell: [N] True where a sale is taken.
+        factor: [N] adjusted price / price as traded, where lots need it.
+        filled_at_close: [N] True where the close replaces an absent deal price.
+    """
+
+    instruments: Sequence[str]
+    position: Mapping[str, int]
+    close: FloatArray
+    deal: FloatArray
+    can_buy: BoolArray
+    can_sell: BoolArray
+    factor: FloatArray | None
+    filled_at_close: BoolArray
 
 
 def _factor(
@@ -197,6 +255,13 @@ def _whole_lots(amount: float, factor: float, lot: int | None) -> float:
     return (amount * factor + LOT_SLACK) // lot * lot / factor
 
 
+class Fill(NamedTuple):
+    """The value of a trade and its cost, in currency."""
+
+    value: float
+    cost: float
+
+
 @dataclass(eq=False)
 class Book:
     """Cash and positions of one account.
@@ -248,39 +313,40 @@ class Book:
             smallest_trade=smallest_trade,
         )
 
-    def sell_all(self, name: int, price: float) -> None:
+    def sell_all(self, name: int, price: float) -> Fill | None:
         """Close a position: proceeds = value - max(value * close_cost, min_cost).
 
         Nothing happens if the position is worth next to nothing, or if cash and proceeds
-        together would not cover the cost.
+        together would not cover the cost; then the answer is None.
         """
         value = float(self.amount[name]) * price
         cost = max(value * self.close_cost, self.min_cost)
         if value <= self.smallest_trade or self.cash + value < cost:
-            return
+            return None
         self.amount[name], self.held[name], self.age[name] = 0.0, False, 0
-        self._settle(value - cost, value, cost)
+        return self._settle(value - cost, value, cost)
 
     def buy(
         self, name: int, amount: float, price: float, *, factor: float = 1.0, lot: int | None = None
-    ) -> None:
+    ) -> Fill | None:
         """Open a position, cut to what the cash allows after the cost.
 
         cost = max(value * open_cost, min_cost); with too little cash for value + cost the value is
-        the one that spends all of it; with too little for the cost alone nothing happens.
+        the one that spends all of it; with too little for the cost alone nothing happens
+        and the answer is None.
         With `lot` the shares as traded, amount * factor, are cut to its multiples before and after.
         """
         value = _whole_lots(amount, factor, lot) * price
         cost = max(value * self.open_cost, self.min_cost)
         if self.cash < cost:
-            return
+            return None
         if self.cash < value + cost:
             value = _whole_lots(min(self._affordable(), value) / price, factor, lot) * price
             cost = max(value * self.open_cost, self.min_cost)
         if value <= self.smallest_trade:
-            return
+            return None
         self.amount[name], self.price[name], self.held[name] = value / price, price, True
-        self._settle(-(value + cost), value, cost)
+        return self._settle(-(value + cost), value, cost)
 
     def _affordable(self) -> float:
         """Return the largest purchase whose value and cost the cash covers."""
@@ -290,10 +356,11 @@ class Book:
             return self.cash - self.min_cost
         return self.cash / (1 + self.open_cost)
 
-    def _settle(self, flow: float, value: float, cost: float) -> None:
+    def _settle(self, flow: float, value: float, cost: float) -> Fill:
         self.cash += flow
         self.traded += value
         self.paid += cost
+        return Fill(value, cost)
 
     def close_session(self, close: FloatArray) -> None:
         """Mark positions to the session's closes [N] (suspended ones keep theirs) and age them."""

@@ -3,8 +3,8 @@
 It is a long-only backtest of a signal with costs, suspensions and price limits. Its daily report
 has qlib's columns and, with `semantics="qlib"`, qlib's numbers (qlib: contrib/strategy/
 signal_strategy.py TopkDropoutStrategy run by backtest_daily).
-Rankings, prices and refusals of all sessions are laid out as [T, N] tables beforehand; what is
-left is one short loop over sessions, because an account depends on its own past.
+Prices and refusals of all sessions are laid out as [T, N] tables beforehand; what is left is one
+short fold over sessions (`execution.py`), because an account depends on its own past.
 Amounts are fractions of adjusted shares unless `trade_unit` names a lot.
 
 Rules of session t, which uses the signal of session t - 1 only:
@@ -34,19 +34,12 @@ Shapes: `T` sessions of the bars, `N` instruments.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import pandas as pd
 
-from rnn_core.evaluation.account import (
-    QLIB_ACCOUNT,
-    SMALLEST_PRICE,
-    SMALLEST_TRADE,
-    Book,
-    BoolArray,
-    Market,
-)
+from rnn_core.evaluation.account import SMALLEST_PRICE, Market
 from rnn_core.evaluation.align import (
     FloatArray,
     IntArray,
@@ -54,8 +47,10 @@ from rnn_core.evaluation.align import (
     session_axis,
     to_table,
 )
+from rnn_core.evaluation.execution import BookState, Order, execute
 from rnn_core.evaluation.portfolio_config import PortfolioConfig
 from rnn_core.evaluation.portfolio_notes import Refusals, portfolio_notes
+from rnn_core.evaluation.strategies import Strategy, TopkDropout, decide
 from rnn_core.panel.frames import one_column
 from rnn_core.panel.session_labels import session_labels
 
@@ -121,6 +116,45 @@ def topk_dropout(
             benchmark that does not cover the sessions.
     """
     config = config or PortfolioConfig()
+    return backtest(
+        signal,
+        bars,
+        TopkDropout.of(config),
+        config,
+        benchmark=benchmark,
+        sessions=sessions,
+        progress=progress,
+    )
+
+
+def backtest(
+    signal: pd.Series,
+    bars: pd.DataFrame,
+    strategy: Strategy,
+    config: PortfolioConfig | None = None,
+    *,
+    benchmark: pd.Series | None = None,
+    sessions: Sequence[pd.Timestamp] | pd.DatetimeIndex | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PortfolioResult:
+    """Backtest a strategy: a fold over sessions of `Strategy.orders` and `execute`.
+
+    Args:
+        signal: as of `topk_dropout`.
+        bars: likewise.
+        strategy: decides the orders; of the settings only those of exchange and account count.
+        config: settings; None for the defaults.
+        benchmark: as of `topk_dropout`.
+        sessions: likewise.
+        progress: likewise.
+
+    Returns:
+        The daily report and the positions.
+
+    Raises:
+        ValueError: as of `topk_dropout`.
+    """
+    config = config or PortfolioConfig()
     market = Market.from_bars(
         bars,
         deal_price=config.deal_price,
@@ -139,38 +173,27 @@ def topk_dropout(
     if config.semantics == "qlib":
         ones = pd.Series(1.0, index=signal.index)
         scored = ~np.isnan(to_table(ones, index, market.sessions, market.instruments))
-    ranked = np.argsort(-score, axis=1, kind="stable")  # (T, N) best first, NaN last, ties by name
 
-    # One session after the other: trade, mark to the close, record.
-    book = Book.empty(
-        len(market.instruments),
-        cash=config.account,
-        open_cost=config.open_cost,
-        close_cost=config.close_cost,
-        min_cost=config.min_cost,
-        smallest_trade=SMALLEST_TRADE
-        * (1.0 if config.semantics == "qlib" else config.account / QLIB_ACCOUNT),
-    )
+    # One session after the other: decide on yesterday's scores, trade, mark to the close, record.
+    state = BookState.opened(config.account)
     daily: list[tuple[float, ...]] = []
-    holdings: list[tuple[IntArray, FloatArray, FloatArray]] = []
-    last, silent, refused = config.account, [], Refusals()
-    for number, t in enumerate(rows, start=1):
-        traded, paid = book.traded, book.paid
+    holdings: list[BookState] = []
+    silent, refused = [], Refusals()
+    for number, row in enumerate(rows, start=1):
+        t = int(row)
+        prices, orders = market.at(t), list[Order]()
         if t > 0 and scored[t - 1].any():
-            _trade(book, market, config, int(t), ranked[t - 1], scored[t - 1], refused)
+            tradable = prices.can_buy & prices.can_sell if config.only_tradable else None
+            orders = decide(
+                strategy, state, market.at(t - 1), score[t - 1], scored[t - 1], config, tradable
+            )
         elif number > 1:
-            silent.append(int(t) - 1)
-        book.close_session(market.close[t])
-        value = book.value()
-        account = value + book.cash
-        cost = book.paid - paid
-        daily.append((
-            account, (account - last + cost) / last, book.traded, (book.traded - traded) / last,
-            book.paid, cost / last, value, book.cash, bench[number - 1],
-        ))  # fmt: skip
-        held = np.flatnonzero(book.held)
-        holdings.append((held, book.amount[held], book.price[held]))
-        last = account
+            silent.append(t - 1)
+        done = execute(state, orders, prices, config)
+        state = done.state
+        refused.count(done.trades)
+        daily.append((*astuple(done.figures), bench[number - 1]))
+        holdings.append(state)
         if progress is not None:
             progress(number, len(rows))
     report = pd.DataFrame(daily, index=market.sessions[rows], columns=list(REPORT_COLUMNS))
@@ -181,66 +204,6 @@ def topk_dropout(
     )
     name = "" if benchmark is None else str(one_column(benchmark, "benchmark").name or "unnamed")
     return PortfolioResult(config, report, positions, notes, name)
-
-
-def _trade(
-    book: Book,
-    market: Market,
-    config: PortfolioConfig,
-    t: int,
-    ranked: IntArray,
-    scored: BoolArray,
-    refused: Refusals,
-) -> None:
-    """Apply rules 1 to 4 on session t; `ranked` [N] are the names by yesterday's score."""
-    strict = config.semantics == "strict"
-    held = book.held.copy()
-    n_held = int(held.sum())
-    eligible = market.can_buy[t] & market.can_sell[t] if config.only_tradable else None
-    # Rule 1: the candidates.
-    candidates = _first(
-        ranked[(scored & ~held)[ranked]], config.n_drop + config.topk - n_held, eligible, strict
-    )
-    # Rule 2: candidates and held names together.
-    pool = held.copy()
-    pool[candidates] = True
-    bottom = _first(ranked[pool[ranked]][::-1], config.n_drop, eligible, strict, last=True)
-    selling = np.zeros_like(held)
-    selling[bottom] = True
-    selling &= held
-    n_buy = int(selling.sum()) + config.topk - n_held
-    buying = candidates[: max(n_buy, 0) if strict else n_buy]
-    # Rule 3: the sales.
-    selling &= book.age >= config.hold_thresh
-    refused.sales += int((selling & ~market.can_sell[t]).sum())
-    for name in np.flatnonzero(selling & market.can_sell[t]):
-        book.sell_all(int(name), float(market.deal[t, name]))
-    if not len(buying):
-        return
-    refused.purchases += int((~market.can_buy[t, buying]).sum())
-    # Rule 4: the purchases, each with an equal share of the cash.
-    budget = book.cash * config.risk_degree / len(buying)
-    for name in buying[market.can_buy[t, buying]]:
-        price = float(market.deal[t, name])
-        factor = 1.0 if market.factor is None else float(market.factor[t, name])
-        refused.at_close += int(market.filled_at_close[t, name])
-        book.buy(int(name), budget / price, price, factor=factor, lot=config.lot)
-
-
-def _first(
-    names: IntArray, count: int, eligible: BoolArray | None, strict: bool, *, last: bool = False
-) -> IntArray:
-    """Take the first `count` (eligible) names.
-
-    The "qlib" branch follows Python's slices for counts below one: -2 is "all but two", and the
-    last 0 (`last`) is everything; with `eligible` at least one name is taken.
-    """
-    if eligible is not None:
-        names = names[eligible[names]]
-        return names[: max(count, 0 if strict else 1)]
-    if strict:
-        return names[: max(count, 0)]
-    return names if last and count == 0 else names[:count]
 
 
 def _session_rows(
@@ -295,14 +258,17 @@ def _benchmark(benchmark: pd.Series | None, sessions: pd.DatetimeIndex) -> Float
 
 
 def _positions(
-    holdings: list[tuple[IntArray, FloatArray, FloatArray]],
+    holdings: Sequence[BookState],
     market: Market,
     rows: IntArray,
     report: pd.DataFrame,
 ) -> pd.DataFrame:
     """Build the long frame of holdings at each close."""
-    day = np.repeat(np.arange(len(holdings)), [len(held) for held, _, _ in holdings])
-    name, amount, price = (np.concatenate(parts) for parts in zip(*holdings, strict=True))
+    day = np.repeat(np.arange(len(holdings)), [len(state.instruments) for state in holdings])
+    names = [name for state in holdings for name in state.instruments]
+    name = np.array([market.position[one] for one in names], dtype=np.intp)
+    amount = np.array([one for state in holdings for one in state.amounts], dtype=np.float64)
+    price = np.array([one for state in holdings for one in state.prices], dtype=np.float64)
     frame = pd.DataFrame({"datetime": report.index[day], "instrument": market.instruments[name]})
     frame["amount"], frame["price"] = amount, price
     frame["weight"] = amount * price / report["account"].to_numpy()[day]

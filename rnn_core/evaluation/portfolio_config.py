@@ -18,6 +18,7 @@ from rnn_core.panel.frames import Semantics
 TRADE_UNITS: Mapping[str, int] = MappingProxyType({"cn": 100, "us": 1, "tw": 1000})
 
 DealPrice = Literal["close", "open", "vwap"]
+Sizing = Literal["cash_share", "fixed_shares"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class PortfolioConfig:
             column `factor` in the bars.
         forbid_all_trade_at_limit: at either limit refuse purchases and sales alike.
         semantics: "strict" or "qlib", see `rnn_core.evaluation.portfolio`.
+        sizing: "cash_share" buys for a share of the cash at the price of the session that trades,
+            as qlib does; "fixed_shares" fixes the shares at the close of the decision, as an order
+            list that is sent before the open must.
 
     Raises:
         ValueError: a value outside its range; the message names it.
@@ -60,6 +64,7 @@ class PortfolioConfig:
     forbid_all_trade_at_limit: bool = True
     semantics: Semantics = "strict"
     trade_unit: int | str | None = None
+    sizing: Sizing = "cash_share"
 
     def __post_init__(self) -> None:
         def need(ok: bool, name: str, expected: str) -> None:
@@ -81,6 +86,7 @@ class PortfolioConfig:
         is_unit = unit in TRADE_UNITS if isinstance(unit, str) else unit is None or unit >= 1
         need(is_unit, "trade_unit", f"1 share or more, one of {sorted(TRADE_UNITS)}, or None")
         need(self.semantics in get_args(Semantics), "semantics", f"one of {get_args(Semantics)}")
+        need(self.sizing in get_args(Sizing), "sizing", f"one of {get_args(Sizing)}")
 
     @property
     def lot(self) -> int | None:

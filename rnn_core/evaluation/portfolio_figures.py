@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rnn_core.evaluation.account import bars_axes, bars_index
-from rnn_core.evaluation.align import to_table
+from rnn_core.evaluation.align import FloatArray, to_table
 from rnn_core.evaluation.portfolio import PortfolioResult
 from rnn_core.evaluation.risk import risk_analysis
 
@@ -39,11 +39,24 @@ def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
     index = bars_index(bars)
     sessions, instruments = bars_axes(index)
     close = to_table(bars["close"], index, sessions, instruments)  # (T, N)
-    step = close[1:] / close[:-1] - 1
-    count = np.sum(~np.isnan(step), axis=1)
     mean = np.zeros(len(sessions))
-    np.divide(np.nansum(step, axis=1), count, out=mean[1:], where=count > 0)
+    for t in range(1, len(sessions)):
+        mean[t] = mean_return(close[t - 1], close[t])
     return pd.Series(mean, index=sessions, name="all names at equal weight")
+
+
+def mean_return(before: FloatArray, now: FloatArray) -> float:
+    """Average the simple returns of the names that have both prices; 0 if none has.
+
+    The sum is over those names alone, so that its last bit depends on no other name.
+
+    Args:
+        before: [N] closes of the session before, NaN where none.
+        now: [N] closes of the session.
+    """
+    step = now / before - 1
+    present = step[~np.isnan(step)]
+    return float(present.sum() / len(present)) if len(present) else 0.0
 
 
 def portfolio_summary(

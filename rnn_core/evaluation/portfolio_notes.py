@@ -8,7 +8,7 @@ Shapes: `T` sessions of the bars, `N` instruments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 
 from rnn_core.evaluation.account import Market
 from rnn_core.evaluation.align import IntArray
+from rnn_core.evaluation.execution import REFUSED, Trade
 
 _MOST_NAMED = 5
 
@@ -33,6 +34,14 @@ class Refusals:
     purchases: int = 0
     sales: int = 0
     at_close: int = 0
+
+    def count(self, trades: Iterable[Trade]) -> None:
+        """Count those among the outcomes of a session's orders."""
+        for trade in trades:
+            if trade.refusal in REFUSED:
+                self.purchases += trade.order.side == "buy"
+                self.sales += trade.order.side == "sell"
+            self.at_close += trade.at_close
 
 
 def portfolio_notes(

@@ -1,0 +1,241 @@
+"""`{name}_portfolio`: the book of a model after each session, and the orders for the next one.
+
+Partition D is knowable at the close of D. It begins with the book of D - 1 and the orders that were
+decided then, executes them at the prices and refusals of D, and decides on the scores of D what to
+order for D + 1. What D + 1 brings changes nothing in it. The fold over all partitions is the
+library's backtest, number by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipelines.assets.partitions import chunks
+from pipelines.bars.adjustment import load_bars
+from pipelines.config.models import ModelSpec
+from pipelines.config.portfolio_section import TOPK_DROPOUT
+from pipelines.errors import MissingSessionsError, PipelineError
+from pipelines.market.books import Carried, Close, book_rows, opened_book, read_book
+from pipelines.market.input_versions import portfolio_inputs
+from pipelines.market.market import Market
+from pipelines.market.stage import ColumnRef, Kind, Run, Stage, Version
+from pipelines.warehouse.portfolio_tables import portfolio_tables
+
+if TYPE_CHECKING:
+    from rnn_core.evaluation.account import Market as Prices
+    from rnn_core.evaluation.align import FloatArray
+
+CODE_VERSION = "1"
+
+
+def portfolio_stage(market: Market, spec: ModelSpec) -> Stage:
+    """The stage `{name}_portfolio`."""
+    return stage_of_model(market, spec.name, market.dataset_of(spec.name).name)
+
+
+def stage_of_model(market: Market, model: str, dataset: str | None) -> Stage:
+    """The stage of the portfolio that trades on the table `{model}_prediction`."""
+    settings, tables = market.config.portfolio, portfolio_tables(model)
+    first = market.plan.first_trained
+    if settings.first is not None:
+        first = max(first, market.sessions.at_or_after(settings.first))
+    name, prediction = tables[0].name, f"{model}_prediction"
+    rule = (
+        f"TopkDropout: the best {settings.topk} names, at most {settings.n_drop} replaced a session"
+        if settings.strategy == TOPK_DROPOUT
+        else f"the strategy {settings.strategy}"
+    )
+    bars = tuple(ColumnRef("ohlcv", column) for column in ("close", "adj_factor"))
+    score = ColumnRef(prediction, "score")
+    return Stage(
+        name=name,
+        kind=Kind.PORTFOLIO,
+        group="portfolio",
+        model=model,
+        dataset=dataset,
+        tables=tables,
+        deps=("ohlcv", prediction),
+        previous=True,
+        first=first,
+        inputs=lambda key, versions: portfolio_inputs(market.sessions, model, first, key, versions),
+        make=lambda run: make_portfolio(run, model),
+        code_version=CODE_VERSION,
+        config=settings.book_identity,
+        description=(
+            f"{tables[0].description} {rule}. Beside it `{tables[1].name}` (cash and figures), "
+            f"`{tables[2].name}` (what was traded or refused) and `{tables[3].name}` (the orders "
+            f"for the next session). It begins with the book of the session before."
+        ),
+        lineage={"amount": (*bars, score), "price": bars, "target_weight": (*bars, score)},
+    )
+
+
+def make_portfolio(run: Run, model: str) -> None:
+    """Carry the book of a model through every session of a run.
+
+    Raises:
+        MissingSessionsError: the book of the session before is absent; the message names it.
+        PipelineError: a strategy of another package orders what nobody can execute.
+    """
+    name, before = run.stage.name, run.market.sessions.back(run.keys[0], 1)
+    digests = dict[str, Version]()
+    if before is None or run.keys[0] == run.stage.first:
+        carried = opened_book(run.market)
+    else:
+        try:
+            carried, digests[before] = read_book(run.market, model, before, name)
+        except MissingSessionsError as error:
+            raise MissingSessionsError(
+                f"{name} of {run.keys[0]} begins with the book of {before}, which is not in the "
+                f"warehouse; `{_way(run, before)}` makes it, or portfolio.first: {run.keys[0]} "
+                f"opens the books there"
+            ) from error
+    for keys in chunks(run.keys):
+        carried = _simulate(run, model, keys, carried, digests)
+
+
+def _way(run: Run, before: str) -> str:
+    words = f"backfill --start {run.stage.first} --end {before} --select {run.stage.name}"
+    return run.market.command(words)
+
+
+def _simulate(
+    run: Run, model: str, keys: tuple[str, ...], carried: Carried, digests: dict[str, Version]
+) -> Carried:
+    """Write the partitions of consecutive sessions, and return what the last one leaves."""
+    from rnn_core.evaluation.execution import execute, expected
+    from rnn_core.evaluation.strategies import decide
+
+    market, name, read = run.market, run.stage.name, f"{model}_prediction"
+    settings = market.config.portfolio
+    config, rule = settings.backtest, settings.rule()
+    before = market.sessions.back(keys[0], 1)
+    span = keys if before is None else (before, *keys)
+    market.warehouse.require(read, keys, name)
+    predictions = {key: market.warehouse.read_one(read, key, needed_by=name) for key in keys}
+    scores = {key: _scores(rows) for key, (rows, _) in predictions.items()}
+    # A name may have lost its bar since it was scored, or trade no more and be held.
+    names = {*carried.state.instruments, *(order.instrument for order in carried.orders)}
+    names = names.union(*(session for session, _ in scores.values()))
+    prices, bench, bar_digests = _prices(market, span, carried.idle, names, name)
+    versions: dict[str, Mapping[str, Version]] = {
+        "ohlcv": bar_digests,
+        read: {key: digest for key, (_, digest) in predictions.items()},
+        name: digests,
+    }
+    # The latest price and factor of every name, a suspended one's too.
+    close, factor = _latest(prices, carried, before)
+    for key in keys:
+        t = int(prices.sessions.searchsorted(pd.Timestamp(key)))
+        now = prices.at(t)
+        priced = ~np.isnan(now.close)
+        close = np.where(priced, now.close, close)
+        factor = np.where(priced, prices.factor[t], factor)  # type: ignore[index]
+        session, values = scores[key]
+        score = np.full(len(priced), np.nan)
+        score[[now.position[one] for one in session]] = values
+        scored = ~np.isnan(score)
+        try:
+            done = execute(carried.state, carried.orders, now, config)
+            orders = decide(rule, done.state, now, score, scored, config)
+        except ValueError as error:
+            raise PipelineError(f"{name} of {key}: {error}", session=key) from error
+        aims = expected(done.state, orders, now, config)
+        idle = None
+        if config.limit_threshold is not None:
+            gone = np.flatnonzero(~priced & ~np.isnan(close)).tolist()
+            idle = {now.instruments[i]: float(close[i]) for i in gone}
+        involved = {*done.state.instruments, *(trade.order.instrument for trade in done.trades)}
+        involved |= {order.instrument for order in orders}
+        at = {one: now.position[one] for one in involved}
+        seen = Close(
+            prices={one: float(close[i]) for one, i in at.items()},
+            factors={one: float(factor[i]) for one, i in at.items()},
+            priced={one for one, i in at.items() if priced[i]},
+            bench=float(bench[t]),
+            scored=int(scored.sum()),
+            idle=idle,
+        )
+        rows = book_rows(model, carried, done, orders, aims, seen)
+        made = run.provenance(key, versions)
+        # The holdings come last: other stages and the next session look at them.
+        for table, part in reversed([*zip(run.stage.tables, rows, strict=True)]):
+            info = market.warehouse.write(table, table.name, key, part, made)
+        digests[key] = info.digest
+        figures = done.figures
+        run.done(
+            key,
+            info,
+            account=figures.account,
+            return_with_cost=figures.ret - figures.cost,
+            orders=len(orders),
+            refused=sum(bool(trade.refusal) for trade in done.trades),
+        )
+        carried = Carried(done.state, orders, seen.factors, idle or {})
+    return carried
+
+
+def _prices(
+    market: Market,
+    span: Sequence[str],
+    idle: Mapping[str, float],
+    names: Collection[str],
+    needed_by: str,
+) -> tuple[Prices, FloatArray, Mapping[str, str]]:
+    """Prices and refusals of some sessions, the benchmark's returns, and the bars' digests.
+
+    Args:
+        market: the market.
+        span: the sessions, with the one before them.
+        idle: last closes of names that were suspended in the first of them.
+        names: names to have beside those with bars.
+        needed_by: the stage, for errors.
+    """
+    from rnn_core.evaluation.account import Market as Prices
+    from rnn_core.evaluation.portfolio_figures import mean_return
+
+    config = market.config.portfolio.backtest
+    bars, parts = load_bars(market, span, needed_by)
+    bars["factor"] = parts.frame["adj_factor"].to_numpy()
+    rows = bars[list(dict.fromkeys(["date", "instrument", "close", config.deal_price, "factor"]))]
+    if idle and config.limit_threshold is not None:
+        # A name that was suspended has its last close in the session before the range.
+        more = pd.DataFrame({"instrument": list(idle), "close": list(idle.values())})
+        rows = pd.concat([rows, more.assign(date=bars["date"].iloc[0], factor=1.0)])
+    prices = Prices.from_bars(
+        rows,
+        deal_price=config.deal_price,
+        limit_threshold=config.limit_threshold,
+        forbid_all_trade_at_limit=config.forbid_all_trade_at_limit,
+        lots=True,
+        more_names=names,
+    )
+    members = bars[parts.frame["member"].to_numpy(dtype=bool)]
+    close = np.full(prices.close.shape, np.nan)
+    at = [prices.position[name] for name in members["instrument"]]
+    close[prices.sessions.searchsorted(members["date"]), at] = members["close"]
+    bench = [0.0, *(mean_return(close[t - 1], close[t]) for t in range(1, len(close)))]
+    return prices, np.array(bench), parts.digests
+
+
+def _latest(prices: Prices, carried: Carried, before: str | None) -> tuple[FloatArray, FloatArray]:
+    """The latest adjusted close and factor [N] of each name before the range, NaN where none."""
+    n = len(prices.instruments)
+    close, factor = np.full(n, np.nan), np.full(n, np.nan)
+    if before is not None:
+        row = prices.sessions.get_loc(pd.Timestamp(before))
+        close, factor = prices.close[row].copy(), prices.factor[row].copy()  # type: ignore[index]
+    for name, price in zip(carried.state.instruments, carried.state.prices, strict=True):
+        close[prices.position[name]] = price
+        factor[prices.position[name]] = carried.factors[name]
+    return close, factor
+
+
+def _scores(rows: pa.Table) -> tuple[list[str], FloatArray]:
+    """The names that a session scores, and their scores."""
+    return rows["instrument"].to_pylist(), rows["score"].to_numpy().astype(np.float64)
