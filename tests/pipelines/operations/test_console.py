@@ -82,4 +82,5 @@ def test_partitions_without_rows_are_counted() -> None:
     for key, rows in (("2020-01-02", 0), ("2020-01-03", 0), ("2020-01-06", 1)):
         display.advance("lstm_evaluation", key, rows)
     display.finish("lstm_evaluation")
-    assert out.getvalue() == "  lstm_evaluation                3 partitions     0.0 s, 2 without rows\n"
+    line = "  lstm_evaluation                3 partitions     0.0 s, 2 without rows\n"
+    assert out.getvalue() == line
