@@ -15,6 +15,12 @@ from rnn_core.evaluation.compare import Comparison, against, compare_signals, ra
 from rnn_core.evaluation.decay import forward_returns, ic_decay
 from rnn_core.evaluation.execution import BookState, Order, execute, expected
 from rnn_core.evaluation.inference import bootstrap_interval, mean_test, newey_west_error
+from rnn_core.evaluation.performance import (
+    net_returns,
+    performance,
+    returns_by_period,
+    worst_drawdowns,
+)
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
 from rnn_core.evaluation.plots_coverage import plot_coverage
@@ -74,7 +80,9 @@ __all__ = [
     "ic_decay",
     "mean_test",
     "momentum",
+    "net_returns",
     "newey_west_error",
+    "performance",
     "plot_comparison",
     "plot_concentration",
     "plot_coverage",
@@ -92,6 +100,7 @@ __all__ = [
     "portfolio_summary",
     "rank_average",
     "report_figures",
+    "returns_by_period",
     "reversal",
     "ridge_scores",
     "risk_analysis",
@@ -99,4 +108,6 @@ __all__ = [
     "summarize_ic",
     "to_png",
     "topk_dropout",
+    "verdict",
+    "worst_drawdowns",
 ]

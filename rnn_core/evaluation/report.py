@@ -41,6 +41,8 @@ from rnn_core.evaluation.report_html import (
     remarks,
     table,
 )
+from rnn_core.evaluation.report_portfolio import portfolio_tables
+from rnn_core.evaluation.verdict import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,7 +136,9 @@ def html_report(
     periods_per_year: float | str = 238,
     figures: Mapping[str, bytes] | None = None,
 ) -> str:
-    """Write a self-contained page: headlines, pictures, comparison, notes, provenance.
+    """Write a self-contained page: a verdict, headlines, pictures, comparison, notes, provenance.
+
+    With a comparison the page opens with `verdict`.
 
     Args:
         analyses: by model, of `signal_analysis`.
@@ -165,6 +169,10 @@ def html_report(
     for name, (heading, text) in _PICTURES.items():
         if name in figures:
             pictures[heading] = pictures.get(heading, "") + picture(figures[name], text)
+    if portfolios:
+        pictures["Portfolio"] = pictures.get("Portfolio", "") + portfolio_tables(
+            portfolios, periods_per_year=periods_per_year, colors=colors
+        )
     sections = [
         ("Headline", _headline(analyses, portfolios, periods_per_year, colors)),
         ("Comparison", _compared(comparison, colors, references) + pictures.pop("Comparison", "")),
@@ -173,7 +181,12 @@ def html_report(
         ("Notes", bullets(_notes(analyses, portfolios, notes))),
         ("Provenance", facts(provenance or {})),
     ]
-    return page(title, _lead(analyses), sections)
+    opening = (
+        ()
+        if comparison is None
+        else verdict(comparison, portfolios, periods_per_year=periods_per_year)
+    )
+    return page(title, _lead(analyses), sections, opening=" ".join(opening))
 
 
 def _colors(

@@ -21,6 +21,7 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; mar
   max-width: 1080px; padding: 1.2rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .2rem; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd; }
+p.verdict { font-size: 1.05rem; max-width: 46rem; }
 p.lead, figcaption, caption { color: #555; }
 nav a { display: inline-block; margin-right: .9rem; color: #0072B2; }
 figure { margin: .6rem 0 1.2rem; }
@@ -42,13 +43,14 @@ summary { cursor: pointer; color: #0072B2; }
 """
 
 
-def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
+def page(title: str, lead: str, sections: Sequence[tuple[str, str]], *, opening: str = "") -> str:
     """Write a whole document.
 
     Args:
         title: shown and in the window's title.
         lead: a sentence under the title.
         sections: (heading, HTML) each; empty ones are left out.
+        opening: the verdict, between title and lead.
 
     Returns:
         HTML text.
@@ -61,11 +63,12 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
         f'<section id="s{k}"><h2>{escape(heading)}</h2>\n{body}\n</section>'
         for k, (heading, body) in enumerate(chapters)
     )
+    said = f'<p class="verdict">{escape(opening)}</p>\n' if opening else ""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_CSS}</style></head>\n<body>\n"
-        f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n<nav>{links}</nav>\n'
+        f'<h1>{escape(title)}</h1>\n{said}<p class="lead">{escape(lead)}</p>\n<nav>{links}</nav>\n'
         f"{bodies}\n</body></html>\n"
     )
 

@@ -1,0 +1,135 @@
+"""The portfolio's tables on a report page: risk, drawdowns, years and months, newest holdings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from rnn_core.evaluation.performance import performance, returns_by_period, worst_drawdowns
+from rnn_core.evaluation.portfolio import PortfolioResult
+from rnn_core.evaluation.portfolio_figures import YEAR_SESSIONS
+from rnn_core.evaluation.report_html import Format, fixed, folded, remarks, table
+
+_RATIO, _COUNT = fixed(2), fixed(0, sign=False)
+_PERCENT, _SHARE = fixed(1, scale=100, unit="%"), fixed(1, scale=100, unit="%", sign=False)
+_FIGURES: tuple[tuple[str, str, Format], ...] = (
+    ("growth\na year", "growth", _PERCENT),
+    ("volatility\na year", "volatility", _SHARE),
+    ("Sharpe", "sharpe", _RATIO),
+    ("Sortino", "sortino", _RATIO),
+    ("Calmar", "calmar", _RATIO),
+    ("beta", "beta", _RATIO),
+    ("deepest\ndrawdown", "max_drawdown", _PERCENT),
+    ("sessions\nthat gained", "hit_rate", fixed(0, scale=100, unit="%", sign=False)),
+)
+_HOLDINGS = 50  # names in the table of holdings at most: a page is read, a file is searched
+
+
+def portfolio_tables(
+    portfolios: Mapping[str, PortfolioResult],
+    *,
+    periods_per_year: float | str,
+    colors: Mapping[str, str],
+) -> str:
+    """Write the tables below the pictures of the portfolios.
+
+    Args:
+        portfolios: by model, of a backtest.
+        periods_per_year: to annualise.
+        colors: by model.
+
+    Returns:
+        HTML text.
+    """
+    figures = {
+        name: performance(result, periods_per_year=periods_per_year)
+        for name, result in portfolios.items()
+    }
+    # A figure of a year needs sessions enough, as those of the headline do.
+    rows = [
+        [name, *(w(float(one[key])) for _, key, w in _FIGURES)]
+        for name, one in figures.items()
+        if one["sessions"] >= YEAR_SESSIONS
+    ]
+    body = ""
+    if rows:
+        body += table(
+            ["portfolio", *(text for text, _, _ in _FIGURES)], rows, colors=colors,
+            caption="The account itself after costs, compounded, not in excess of a benchmark",
+        )  # fmt: skip
+    for name, result in portfolios.items():
+        body += folded(f"{name}: worst drawdowns, years and months", _of_one(result))
+    for name, result in portfolios.items():
+        body += folded(f"{name}: newest holdings", holdings_table(result))
+    return body
+
+
+def _of_one(result: PortfolioResult) -> str:
+    """Write the drawdowns and periods of one portfolio."""
+    falls = worst_drawdowns(result)
+    rows = [
+        [
+            _day(r["high"], "the start"), _day(r["low"], ""), _day(r["recovered"], "not yet"),
+            _PERCENT(float(r["depth"])), _COUNT(float(r["sessions"])),
+        ]
+        for _, r in falls.iterrows()
+    ]  # fmt: skip
+    out = ""
+    if rows:
+        header = ["from the high of", "low", "recovered", "depth", "sessions"]
+        out += table(header, rows, caption="Deepest drawdowns of the account after costs")
+    header = ["", "sessions", "return", "benchmark", "excess", "costs", "turnover\na session"]
+    for caption, pattern in (("By year", "%Y"), ("By month", "%Y-%m")):
+        periods = returns_by_period(result, pattern)
+        rows = [
+            [
+                str(name), _COUNT(float(r["sessions"])), _PERCENT(float(r["return"])),
+                _PERCENT(float(r["bench"])), _PERCENT(float(r["excess"])),
+                fixed(2, scale=100, unit="%", sign=False)(float(r["cost"])),
+                _SHARE(float(r["turnover"])),
+            ]
+            for name, r in periods.iterrows()
+        ]  # fmt: skip
+        out += table(header, rows, caption=f"{caption}, after costs, compounded")
+    return out
+
+
+def holdings_table(result: PortfolioResult) -> str:
+    """Write the positions at the newest close with the trades that led to them.
+
+    Args:
+        result: of a backtest.
+
+    Returns:
+        HTML text: names by weight; `new` since the session before, or their change of weight.
+    """
+    days = result.daily.index
+    positions = result.positions.set_index("instrument")
+    now = positions[positions["datetime"] == days[-1]].sort_values(
+        "weight", ascending=False, kind="stable"
+    )
+    before = (
+        positions[positions["datetime"] == days[-2]] if len(days) > 1 else positions.iloc[:0]
+    )["amount"]
+    rows = []
+    for name, r in now.head(_HOLDINGS).iterrows():
+        held = name in before.index
+        same = held and float(before[name]) == float(r["amount"])
+        change = "" if same else "changed" if held else "bought"
+        rows.append([str(name), _SHARE(float(r["weight"])), change,
+                     "no bar, last price" if r["suspended"] else ""])  # fmt: skip
+    cash = float(result.daily["cash"].iloc[-1] / result.daily["account"].iloc[-1])
+    rows.append(["cash", _SHARE(cash), "", ""])
+    sold = [str(name) for name in before.index if name not in now.index]
+    notes = [f"sold on the session: {', '.join(sold[:_HOLDINGS])}"] if sold else []
+    if len(now) > _HOLDINGS:
+        notes.append(f"{len(now) - _HOLDINGS} smaller positions are left out")
+    caption = f"Positions at the close of {_day(days[-1], '')}"
+    return table(["name", "weight", "trade", "remark"], rows, caption=caption) + remarks(notes)
+
+
+def _day(value: object, otherwise: str) -> str:
+    """Write a session, or what stands for a missing one."""
+    stamp = pd.Timestamp(value) if value is not pd.NaT else pd.NaT  # type: ignore[arg-type]
+    return otherwise if pd.isna(stamp) else f"{stamp:%Y-%m-%d}"
