@@ -48,6 +48,7 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
         "difference": "mean difference",
         "t_nw": "t",
         "p_nw": "p",
+        "p_holm": "p (Holm)",
     },
     PORTFOLIO_TABLE: {
         "annualized_return": "return a year",
@@ -66,7 +67,8 @@ BASIS: Mapping[str, str] = {
     "those scored in time to be traded on, with the figures that they had first",
     COMPARISON_TABLE: "Only on rows that every signal has: where that leaves rows out, these are "
     "not the figures of each model's own sessions",
-    DIFFERENCES_TABLE: "Paired daily differences, only on rows that every signal has",
+    DIFFERENCES_TABLE: "Paired daily differences, only on rows that every signal has; Holm's p is "
+    "corrected for the number of pairs",
     PORTFOLIO_TABLE: "TopkDropout after costs; returns add up; the benchmark is the members at "
     "equal weight, without costs",
 }

@@ -13,7 +13,7 @@ from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
 from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
 from rnn_core.evaluation.compare import Comparison, compare_signals, rank_average
 from rnn_core.evaluation.decay import forward_returns, ic_decay
-from rnn_core.evaluation.inference import bootstrap_interval, mean_test, newey_west_error
+from rnn_core.evaluation.inference import bootstrap_interval, holm, mean_test, newey_west_error
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
 from rnn_core.evaluation.plots_coverage import plot_coverage
@@ -58,6 +58,7 @@ __all__ = [
     "equal_weight_benchmark",
     "evaluate_session",
     "forward_returns",
+    "holm",
     "html_report",
     "ic_decay",
     "mean_test",

@@ -315,13 +315,14 @@ def _compared(comparison: Comparison | None, colors: Mapping[str, str]) -> str:
         [
             f"{r['a']} − {r['b']}", "rank IC" if r["statistic"] == "rank_ic" else "IC",
             _COUNT(r["days"]), _IC(r["difference"]), _T(r["t_nw"]), _P(r["p_nw"]),
-            f"{_IC(r['boot_low'])} … {_IC(r['boot_high'])}",
+            _P(r["p_holm"]), f"{_IC(r['boot_low'])} … {_IC(r['boot_high'])}",
         ]
         for _, r in comparison.differences.iterrows()
     ]  # fmt: skip
     if not tests:
         return out
-    header = ["paired daily difference", "of", "days", "mean", "t", "p", "bootstrap interval"]
+    header = ["paired daily difference", "of", "days", "mean", "t", "p", "p (Holm)",
+              "bootstrap interval"]  # fmt: skip
     return out + folded("Tests of every difference", table(header, tests))
 
 
