@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.cli import (
     backfill,
+    compare,
     demo,
     init,
     qrun,
@@ -34,8 +35,8 @@ from rnn_core import __version__
 COMMANDS = {
     module.__name__.rpartition(".")[2]: module
     for module in (
-        demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, ui,
-        upgrade,
+        demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, compare,
+        ui, upgrade,
     )
 }  # fmt: skip
 

@@ -50,6 +50,7 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
         "difference": "mean difference",
         "t_nw": "t",
         "p_nw": "p",
+        "p_holm": "p (Holm)",
     },
     GROUPS_TABLE: {
         "group": "group",
@@ -67,6 +68,7 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
         "difference": "mean difference",
         "t_nw": "t",
         "p_nw": "p",
+        "p_holm": "p (Holm)",
     },
     PORTFOLIO_TABLE: {
         "annualized_return": "return a year",
@@ -85,7 +87,8 @@ BASIS: Mapping[str, str] = {
     "those scored in time to be traded on, with the figures that they had first",
     COMPARISON_TABLE: "Only on rows that every signal has: where that leaves rows out, these are "
     "not the figures of each model's own sessions",
-    DIFFERENCES_TABLE: "Paired daily differences, only on rows that every signal has",
+    DIFFERENCES_TABLE: "Paired daily differences, only on rows that every signal has; Holm's p is "
+    "corrected for the number of pairs",
     GROUPS_TABLE: "Each group of names is a cross-section of its own, by the group that a name was "
     "in at the decision",
     REFERENCES_TABLE: "Does a model beat a linear one and boosted trees on the same rows? Paired "

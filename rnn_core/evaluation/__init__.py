@@ -14,7 +14,7 @@ from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
 from rnn_core.evaluation.compare import Comparison, against, compare_signals, rank_average
 from rnn_core.evaluation.decay import forward_returns, ic_decay
 from rnn_core.evaluation.execution import BookState, Order, execute, expected
-from rnn_core.evaluation.inference import bootstrap_interval, mean_test, newey_west_error
+from rnn_core.evaluation.inference import bootstrap_interval, holm, mean_test, newey_west_error
 from rnn_core.evaluation.performance import (
     net_returns,
     performance,
@@ -76,6 +76,7 @@ __all__ = [
     "execute",
     "expected",
     "forward_returns",
+    "holm",
     "html_report",
     "ic_decay",
     "mean_test",

@@ -6,7 +6,8 @@ The sample is common, because a mean IC over more names or other days is another
 default only rows that every signal has are compared, and the notes count the other rows.
 The tests are paired, because the ICs of two signals on a day move together, so that their daily
 difference is far less noisy than either. A Newey-West t and a circular block bootstrap, which
-assumes no normal distribution, test the difference; if the two disagree, believe neither.
+assumes no normal distribution, test the difference; if the two disagree, believe neither. Of many
+pairs some p values below 0.05 are luck: `p_holm` is corrected for their number.
 A model with several seeds enters with the mean over seeds of each daily figure; ratios such as ICIR
 are means of the seeds' own, since the mean series is smoother than any training. The spread over
 seeds is in `seeds`. The ensemble is the mean over models of the cross-sectional rank (in (0, 1)) of
@@ -27,7 +28,7 @@ import pandas as pd
 from rnn_core.evaluation.align import by_session_and_name
 from rnn_core.evaluation.analysis import daily_statistics
 from rnn_core.evaluation.cross_section import in_blocks, pack, ranks
-from rnn_core.evaluation.inference import block_length, bootstrap_interval, mean_test
+from rnn_core.evaluation.inference import block_length, bootstrap_interval, holm, mean_test
 from rnn_core.panel.frames import one_column
 
 ENSEMBLE = "ensemble"
@@ -48,7 +49,8 @@ class Comparison:
         seeds: one row a model and statistic: signal, statistic, seeds, mean, std over seeds
             (ddof=1, NaN for one), lowest, highest.
         differences: one row a pair and statistic: a, b, statistic (ic, rank_ic), days, difference
-            (mean of a - b), se_nw, t_nw, p_nw, lags, boot_low, boot_high, block.
+            (mean of a - b), se_nw, t_nw, p_nw, p_holm (corrected for the number of pairs of the
+            statistic), lags, boot_low, boot_high, block.
         ic: daily IC, one column a signal.
         rank_ic: daily rank IC, one column a signal.
         scores: the ensemble's scores on all of its rows, None without one.
@@ -186,10 +188,13 @@ def compare_signals(
         for statistic, table in tables.items()
         for a, b in combinations(signals, 2)
     ]
+    tests = pd.DataFrame(differences, columns=_DIFFERENCE)
+    for _, pairs in tests.groupby("statistic"):
+        tests.loc[pairs.index, "p_holm"] = holm(pairs["p_nw"].to_numpy(dtype=np.float64))
     return Comparison(
         summary=summary,
         seeds=pd.concat(spread, names=["signal"]).reset_index(),
-        differences=pd.DataFrame(differences, columns=_DIFFERENCE),
+        differences=tests,
         ic=tables["ic"],
         rank_ic=tables["rank_ic"],
         scores=average,
@@ -239,8 +244,8 @@ def _turned(row: pd.Series, signal: str, reference: str, sign: float) -> dict[st
 
 
 _DIFFERENCE = [
-    "a", "b", "statistic", "days", "difference", "se_nw", "t_nw", "p_nw", "lags", "boot_low",
-    "boot_high", "block",
+    "a", "b", "statistic", "days", "difference", "se_nw", "t_nw", "p_nw", "p_holm", "lags",
+    "boot_low", "boot_high", "block",
 ]  # fmt: skip
 
 

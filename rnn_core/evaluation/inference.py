@@ -109,6 +109,27 @@ def mean_test(values: pd.Series | FloatArray, *, lags: int | None = None) -> dic
     }
 
 
+def holm(p_values: Sequence[float] | FloatArray) -> FloatArray:
+    """Correct p values for their number.
+
+    With p₍₁₎ ≤ … ≤ p₍ₘ₎ the i-th becomes max_{j ≤ i} min(1, (m − j + 1) p₍ⱼ₎): the chance that any
+    true hypothesis is among those below a level stays below it, however the tests depend on each
+    other (Holm 1979, "A simple sequentially rejective multiple test procedure").
+
+    Args:
+        p_values: [m]; NaN is no test, counts for none and stays NaN.
+
+    Returns:
+        [m] corrected values, in the order given.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    corrected = np.full(len(p), np.nan)
+    order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]  # NaN sorts last
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1.0)
+    return corrected
+
+
 def block_length(count: int, lags: int = 0) -> int:
     """Choose a bootstrap block: T^(1/3) rounded up, and longer than the lags that matter.
 

@@ -328,7 +328,8 @@ def _compared(
                 "that leaves rows out, these are not the figures of the table above; ± is one "
                 "deviation over seeds")  # fmt: skip
     out += remarks(comparison.notes)
-    header = ["paired daily difference", "of", "days", "mean", "t", "p", "bootstrap interval"]
+    header = ["paired daily difference", "of", "days", "mean", "t", "p", "p (Holm)",
+              "bootstrap interval"]  # fmt: skip
     if references:
         held = against(comparison, references)
         out += table(
@@ -345,7 +346,7 @@ def _tests(differences: pd.DataFrame, one: str, other: str) -> list[list[str]]:
         [
             f"{r[one]} − {r[other]}", "rank IC" if r["statistic"] == "rank_ic" else "IC",
             _COUNT(r["days"]), _IC(r["difference"]), _T(r["t_nw"]), _P(r["p_nw"]),
-            f"{_IC(r['boot_low'])} … {_IC(r['boot_high'])}",
+            _P(r["p_holm"]), f"{_IC(r['boot_low'])} … {_IC(r['boot_high'])}",
         ]
         for _, r in differences.iterrows()
     ]  # fmt: skip

@@ -33,6 +33,7 @@ REQUIRED = {
     "refresh": ["--since", "2020-05-11"],
     "sql": ["FROM latest_signal"],
     "qrun": ["some.yaml"],
+    "compare": ["a", "b"],
     "init": ["--path", "x.csv"],
 }
 

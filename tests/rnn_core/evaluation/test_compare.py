@@ -13,6 +13,7 @@ from rnn_core.evaluation import (
     bootstrap_interval,
     calc_ic,
     compare_signals,
+    holm,
     mean_test,
     momentum,
     rank_average,
@@ -85,6 +86,14 @@ def test_seeds_are_summed_up_by_mean_and_deviation(
     # The ratio is a training's, not that of the smoother mean of three.
     assert summary["rank_ic_ir"] == pytest.approx(np.mean([ic.mean() / ic.std() for ic in each]))
     np.testing.assert_allclose(comparison.rank_ic["good"], sum(each) / 3, atol=1e-14)
+
+
+def test_the_tests_of_a_statistic_are_corrected_for_their_number(comparison: Comparison) -> None:
+    for _, pairs in comparison.differences.groupby("statistic"):
+        assert len(pairs) == 10
+        assert pairs["p_holm"].to_list() == holm(pairs["p_nw"].to_numpy()).tolist()
+        smallest = pairs.loc[pairs["p_nw"].idxmin()]
+        assert smallest["p_holm"] == pytest.approx(min(10 * smallest["p_nw"], 1.0))
 
 
 def test_differences_are_paired(comparison: Comparison) -> None:

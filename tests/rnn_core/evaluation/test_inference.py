@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnn_core.evaluation import bootstrap_interval, mean_test, newey_west_error
+from rnn_core.evaluation import bootstrap_interval, holm, mean_test, newey_west_error
 from rnn_core.evaluation.inference import block_length, lag_length
 
 # An autocorrelated series and its errors by statsmodels 0.15.0:
@@ -120,3 +120,22 @@ def test_bootstrap_edges_and_errors() -> None:
         bootstrap_interval(np.ones(3), level=95)
     with pytest.raises(ValueError, match="block=0: expected 1 session or more"):
         bootstrap_interval(np.ones(3), block=0)
+
+
+def test_holm_by_hand() -> None:
+    """Holm (1979): 5 · 0.01, 4 · 0.02, 3 · 0.03, then the largest so far; NaN is no test."""
+    p = np.array([0.04, math.nan, 0.01, 0.03, 0.05, 0.02])
+    assert holm(p) == pytest.approx([0.09, math.nan, 0.05, 0.09, 0.09, 0.08], nan_ok=True)
+    assert holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
+    assert len(holm([])) == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.999))
+def test_holm_rejects_what_the_step_down_procedure_rejects(p: list[float], level: float) -> None:
+    """The procedure as Holm states it: smallest first, until one is above level / (tests left)."""
+    rejected = set()
+    for done, k in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        if p[k] * (len(p) - done) > level:
+            break
+        rejected.add(k)
+    assert {k for k, one in enumerate(holm(p)) if one <= level} == rejected
