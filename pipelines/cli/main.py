@@ -15,6 +15,7 @@ from pipelines.cli import (
     backfill,
     demo,
     init,
+    orders,
     qrun,
     refit,
     refresh,
@@ -34,7 +35,7 @@ from rnn_core import __version__
 COMMANDS = {
     module.__name__.rpartition(".")[2]: module
     for module in (
-        demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, ui,
+        demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, orders, ui,
         upgrade,
     )
 }  # fmt: skip

@@ -122,7 +122,7 @@ def signal_report(
         ensemble=market.comparable_models,
         quantiles=market.config.evaluation.quantiles,
     )
-    results = portfolios(data)
+    results = portfolios(data, stages)
     pictures = report_figures(
         analyses, portfolios=results, comparison=comparison, histories=histories
     )
