@@ -35,6 +35,7 @@ from pipelines.instance.orphaned_runs import ONE_PROCESS, claim_run
 from pipelines.instance.progress import progress
 from pipelines.instance.run_history import WAITING
 from pipelines.instance.waiting import is_last_wait, note_waiting
+from pipelines.market.books import book_stages
 from pipelines.market.market import Market
 from pipelines.market.reads import look_back_sentence
 from pipelines.market.stage import WHOLE, Kind, Stage, by_model
@@ -246,6 +247,7 @@ def update_catalog(market: Market, stages: Sequence[Stage]) -> None:
         market.warehouse.store,
         predictions={m: s.name for m, s in by_model(stages, Kind.PREDICTION).items()},
         evaluations={m: s.name for m, s in by_model(stages, Kind.EVALUATION).items()},
+        books=tuple(book_stages(stages)),
     )
 
 

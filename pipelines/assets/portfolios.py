@@ -118,11 +118,11 @@ def _simulate(
     span = keys if before is None else (before, *keys)
     market.warehouse.require(read, keys, name)
     predictions = {key: market.warehouse.read_one(read, key, needed_by=name) for key in keys}
-    scores = {key: _scores(rows) for key, (rows, _) in predictions.items()}
+    scores = {key: scores_of(rows) for key, (rows, _) in predictions.items()}
     # A name may have lost its bar since it was scored, or trade no more and be held.
     names = {*carried.state.instruments, *(order.instrument for order in carried.orders)}
     names = names.union(*(session for session, _ in scores.values()))
-    prices, bench, bar_digests = _prices(market, span, carried.idle, names, name)
+    prices, bench, bar_digests = prices_of(market, span, carried.idle, names, name)
     versions: dict[str, Mapping[str, Version]] = {
         "ohlcv": bar_digests,
         read: {key: digest for key, (_, digest) in predictions.items()},
@@ -180,7 +180,7 @@ def _simulate(
     return carried
 
 
-def _prices(
+def prices_of(
     market: Market,
     span: Sequence[str],
     idle: Mapping[str, float],
@@ -236,6 +236,6 @@ def _latest(prices: Prices, carried: Carried, before: str | None) -> tuple[Float
     return close, factor
 
 
-def _scores(rows: pa.Table) -> tuple[list[str], FloatArray]:
+def scores_of(rows: pa.Table) -> tuple[list[str], FloatArray]:
     """The names that a session scores, and their scores."""
     return rows["instrument"].to_pylist(), rows["score"].to_numpy().astype(np.float64)

@@ -14,7 +14,9 @@ from typing import Any
 import dagster as dg
 
 from pipelines.assets.pictures import picture_metadata
+from pipelines.config.portfolio_section import TOPK_DROPOUT
 from pipelines.errors import NothingToReportError
+from pipelines.market.books import book_stages
 from pipelines.market.extra_table import stored_versions
 from pipelines.market.input_versions import report_inputs
 from pipelines.market.market import Market
@@ -45,8 +47,8 @@ def signal_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
         market,
         "signal_report",
         make,
-        after=_named(stages, Kind.EVALUATION),
-        reads=_named(stages, Kind.PREDICTION, Kind.EVALUATION),
+        after=[*_named(stages, Kind.EVALUATION), *_books(stages)],
+        reads=[*_named(stages, Kind.PREDICTION, Kind.EVALUATION), *_books(stages)],
         config={
             "quantiles": market.config.evaluation.quantiles,
             "portfolio": market.config.portfolio.identity,
@@ -70,17 +72,23 @@ def portfolio_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
         stages: the stages upstream of the report.
     """
     settings = market.config.portfolio
+    books = _books(stages)
+    rule = (
+        f"TopkDropout, the best {settings.topk} names, at most {settings.n_drop} replaced a session"
+        if settings.strategy == TOPK_DROPOUT
+        else settings.strategy
+    )
     return _report_stage(
         market,
         "portfolio_report",
         lambda run: portfolio_report(run.market, stages),
-        after=_named(stages, Kind.PREDICTION),
-        reads=_named(stages, Kind.PREDICTION),
+        after=[*_named(stages, Kind.PREDICTION), *books],
+        reads=[*_named(stages, Kind.PREDICTION), *books],
         config={"portfolio": settings.identity},
         description=(
-            f"TopkDropout of each model: the best {settings.topk} names, at most {settings.n_drop} "
-            f"replaced a session, after costs of {settings.open_cost:.2%} to buy and "
-            f"{settings.close_cost:.2%} to sell, against the equally weighted members."
+            f"The portfolio of each model, as its partitions hold it ({rule}), after costs of "
+            f"{settings.open_cost:.2%} to buy and {settings.close_cost:.2%} to sell, against the "
+            f"equally weighted members."
         ),
     )
 
@@ -88,6 +96,11 @@ def portfolio_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
 def _named(stages: Sequence[Stage], *kinds: Kind) -> list[str]:
     """The stages of some kinds that belong to a model."""
     return [stage.name for kind in kinds for stage in by_model(stages, kind).values()]
+
+
+def _books(stages: Sequence[Stage]) -> list[str]:
+    """The stages of the models' portfolios."""
+    return [stage.name for stage in book_stages(stages).values()]
 
 
 def _report_stage(

@@ -7,6 +7,7 @@ last. So sessions before a newcomer's first evaluation do not count, and its pas
 
 A new model joins with the first session that can serve it, one that trains it or one whose anchor
 that backfill trained. Until then runs leave the model out: they would fail for want of its bundle.
+A stage that builds on its own session before, as a portfolio does, joins with that backfill only.
 """
 
 from __future__ import annotations
@@ -42,7 +43,13 @@ class Newcomers:
             newest: the newest session that is due.
             command: see `Market.command`.
         """
-        phrases = [f"{_lacks(stage)} yet" for stage in self.without]
+        # Of a new model its evaluation stands for its other stages.
+        new = {stage.model for stage in self.without if stage.kind is Kind.EVALUATION}
+        phrases = [
+            f"{_lacks(stage)} yet"
+            for stage in self.without
+            if stage.kind is Kind.EVALUATION or stage.model not in new
+        ]
         phrases += [f"{_lacks(stage)} before {key}" for stage, key in self.since.items()]
         if not phrases:
             return ""
@@ -53,6 +60,14 @@ class Newcomers:
         """The models that a run of a session must leave out, as none is trained to serve it."""
         models = dict.fromkeys(stage.model for stage in self.without if stage.model)
         return tuple(model for model in models if not _is_served(market, model, key))
+
+    def unbegun(self, key: str) -> tuple[str, ...]:
+        """The stages that build on their session before, and have none that a run could go on from.
+
+        Args:
+            key: the session of the run; a stage begins with its first.
+        """
+        return tuple(s.name for s in self.without if s.previous and s.first != key)
 
 
 NOBODY = Newcomers()

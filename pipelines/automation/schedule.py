@@ -27,7 +27,7 @@ from pipelines.instance.names import SCHEDULE, asset_key, own_name
 from pipelines.instance.orphaned_runs import sweep_orphans
 from pipelines.instance.waiting import LAST_TAG
 from pipelines.market.market import Market
-from pipelines.market.stage import Stage
+from pipelines.market.stage import Stage, downstream
 
 ATTEMPT_TAG = "rnn/attempt"
 
@@ -121,11 +121,17 @@ def request(seen: Outlook, settings: ScheduleConfig, run_key: str | None = None)
 def without_newcomers(
     run: dg.RunRequest, market: Market, stages: Sequence[Stage], seen: Outlook
 ) -> dg.RunRequest:
-    """A run less the assets of added models that no trained model can serve yet."""
+    """A run less the assets of added models, and added stages, that it could not make yet."""
     left_out = seen.newcomers.left_out(market, seen.missing[0])
-    if not left_out:
+    unbegun = set(seen.newcomers.unbegun(seen.missing[0]))
+    unbegun |= downstream(stages, unbegun)
+    kept = [
+        stage
+        for stage in stages
+        if stage.tables and stage.model not in left_out and stage.name not in unbegun
+    ]
+    if not left_out and not unbegun:
         return run
-    kept = [stage for stage in stages if stage.tables and stage.model not in left_out]
     return dg.RunRequest(
         run_key=run.run_key,
         partition_key=run.partition_key,

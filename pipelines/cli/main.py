@@ -16,6 +16,7 @@ from pipelines.cli import (
     compare,
     demo,
     init,
+    orders,
     qrun,
     refit,
     refresh,
@@ -35,8 +36,8 @@ from rnn_core import __version__
 COMMANDS = {
     module.__name__.rpartition(".")[2]: module
     for module in (
-        demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, compare,
-        ui, upgrade,
+        demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, orders,
+        compare, ui, upgrade,
     )
 }  # fmt: skip
 

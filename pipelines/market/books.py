@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
 from pipelines.warehouse.arrow_rows import from_columns
-from pipelines.warehouse.portfolio_tables import portfolio_tables
+from pipelines.warehouse.portfolio_tables import ORDERS, portfolio_tables
 
 if TYPE_CHECKING:
     from rnn_core.evaluation.execution import BookState, Executed, Order
@@ -166,18 +166,26 @@ def book_rows(
         from_columns(holdings, held),
         from_columns(book, [[value] for value in row]),
         from_columns(trades, traded),
-        from_columns(listed, _order_columns(orders, aims, at, targets)),
+        order_rows(listed.name, orders, aims, at, targets),
     )
 
 
-def _order_columns(
-    orders: Sequence[Order], aims: Executed, at: Close, targets: Mapping[str, float]
-) -> list[Any]:
-    """The columns of the order list; an estimate is what the order would do at this close."""
+def order_rows(
+    name: str, orders: Sequence[Order], aims: Executed, at: Close, targets: Mapping[str, float]
+) -> pa.Table:
+    """The rows of an order list; an estimate is what the order would do at this close.
+
+    Args:
+        name: of the table.
+        orders: the orders, sales first.
+        aims: their execution at this close, if nothing were refused.
+        at: the session.
+        targets: the weight of each name after that.
+    """
     names = [order.instrument for order in orders]
     factor = np.array([at.factors[name] for name in names])
     price = np.array([at.prices[name] for name in names])
-    return [
+    columns: list[Any] = [
         range(1, len(orders) + 1), names, [order.side for order in orders],
         [order.reason for order in orders], [order.rank for order in orders],
         [_sizing(order) for order in orders], [order.share_of for order in orders],
@@ -185,6 +193,7 @@ def _order_columns(
         price / factor, np.array([trade.amount for trade in aims.trades]) * factor,
         [trade.value for trade in aims.trades], [targets.get(name, 0.0) for name in names],
     ]  # fmt: skip
+    return from_columns(ORDERS.named(name), columns)
 
 
 def _sizing(order: Order) -> str:

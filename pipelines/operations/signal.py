@@ -50,7 +50,7 @@ def session_signal(market: Market, stages: Sequence[Stage], day: str | None = No
     from rnn_core.evaluation import rank_average
 
     if day is not None:
-        _require_trained(market, day)
+        require_session(market, day)
     predictions = by_model(stages, Kind.PREDICTION)
     stored = {stage.name: market.warehouse.sessions(stage.name) for stage in predictions.values()}
     newest = max((keys[-1] for keys in stored.values() if keys), default=None)
@@ -96,8 +96,12 @@ def session_signal(market: Market, stages: Sequence[Stage], day: str | None = No
     return Signal(key, table[COLUMNS], models, tuple(notes))
 
 
-def _require_trained(market: Market, key: str) -> None:
+def require_session(market: Market, key: str) -> None:
     """Require that a day is a session that a model may have scored.
+
+    Args:
+        market: the market.
+        key: the day.
 
     Raises:
         PipelineError: the day is no session, and the message names its neighbours; or it lies

@@ -1,4 +1,4 @@
-"""`portfolio_report`: TopkDropout on the scores of every model, as a table and pictures."""
+"""`portfolio_report`: the portfolio of every model, as a table and pictures."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipelines.errors import NothingToReportError
+from pipelines.market.books import book_stages
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 from pipelines.reports.report_data import ReportData
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, Report, publish
+from pipelines.reports.stored_books import BENCHMARK, stored_book
 
 if TYPE_CHECKING:
     from rnn_core.evaluation import PortfolioResult
 
 
 def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
-    """Backtest TopkDropout on the predictions of every model and of their rank average.
+    """Show the portfolio of every model and of the rank average of several.
 
     Args:
         market: the market.
@@ -37,7 +39,7 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
             f"sessions from {market.plan.first_trained} on"
         )
     settings = market.config.portfolio
-    results = portfolios(data)
+    results = portfolios(data, stages)
     table = pd.DataFrame(
         {
             name: portfolio_summary(
@@ -58,17 +60,23 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
     if note := yearly_note(table):
         remarks = [note] if sessions < YEAR_SESSIONS else [*remarks, note]
     notes = [f"portfolio_report: {sessions} sessions, topk {settings.topk}"]
+    notes += data.gaps
     notes += [f"{name}: {note}" for name, result in results.items() for note in result.notes]
     return Report(tables, pictures, notes, {PORTFOLIO_TABLE: remarks})
 
 
-def portfolios(data: ReportData) -> dict[str, PortfolioResult]:
-    """TopkDropout of every model and, of several of the default label, of their rank average."""
-    from rnn_core.evaluation import (
-        equal_weight_benchmark,
-        rank_average,
-        topk_dropout,
-    )
+def portfolios(data: ReportData, stages: Sequence[Stage]) -> dict[str, PortfolioResult]:
+    """The portfolio of every model and, of several of the default label, of their rank average.
+
+    Those with a stage are read from its partitions; the others, and a model whose partitions are
+    not complete, are backtested here, with the same figures.
+
+    Args:
+        data: the market's data.
+        stages: its stages.
+    """
+    from rnn_core.evaluation import backtest, equal_weight_benchmark, rank_average
+    from rnn_core.evaluation.account import Market as Prices
 
     settings, signals = data.market.config.portfolio, {n: o.score for n, o in data.scores.items()}
     averaged = [signals[name] for name in data.market.ensemble_models if name in signals]
@@ -77,14 +85,22 @@ def portfolios(data: ReportData) -> dict[str, PortfolioResult]:
         signals |= {"ensemble": mixed} if len(mixed) else {}
     start = data.market.sessions.window(f"{data.first:%Y-%m-%d}", 2)[0]
     bars = data.bars.loc[pd.Timestamp(start) :]
-    config = settings.backtest
-    members = bars[bars["member"]]
-    benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
-    benchmark = benchmark.rename("the members at equal weight")
-    return {
-        name: topk_dropout(signal, bars, config, benchmark=benchmark)
-        for name, signal in signals.items()
-    }
+    prices, books = Prices.from_bars(bars, limit_threshold=None), book_stages(stages)
+    results, signals_left = {}, dict(signals)
+    for name in signals.keys() & books.keys():
+        stored = stored_book(data, books[name], signals[name], prices)
+        data.gaps += [f"{name}: {note}" for note in stored.notes]
+        if stored.result is not None:
+            results[name] = stored.result
+            del signals_left[name]
+    if signals_left:
+        members = bars[bars["member"]]
+        benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
+        benchmark = benchmark.rename(BENCHMARK)
+        rule, config = settings.rule(), settings.backtest
+        for name, signal in signals_left.items():
+            results[name] = backtest(signal, bars, rule, config, benchmark=benchmark)
+    return {name: results[name] for name in signals}
 
 
 def sessions_of(bars: pd.DataFrame) -> pd.DatetimeIndex:

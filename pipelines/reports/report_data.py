@@ -99,11 +99,12 @@ class ReportData:
 
     @cached_property
     def bars(self) -> pd.DataFrame:
-        """Adjusted bars and `member`, from 61 sessions before the first score on."""
+        """Adjusted bars, `factor` and `member`, from 61 sessions before the first score on."""
         market = self.market
         start = market.sessions.window(f"{self.first:%Y-%m-%d}", 62)[0]
         keys = tuple(k for k in market.warehouse.sessions("ohlcv") if k >= start)
         bars, parts = load_bars(market, keys, self._needed_by)
+        bars["factor"] = parts.frame["adj_factor"].to_numpy()
         bars["member"] = parts.frame["member"].to_numpy(dtype=bool)
         return bars.set_index(["date", "instrument"]).rename_axis(["datetime", "instrument"])
 

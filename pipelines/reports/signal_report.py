@@ -129,7 +129,7 @@ def signal_report(
         quantiles=market.config.evaluation.quantiles,
     )
     references = [name for name in market.reference_models if name in evaluations]
-    results = portfolios(data)
+    results = portfolios(data, stages)
     pictures = report_figures(
         analyses, portfolios=results, comparison=comparison, histories=histories
     )

@@ -1,7 +1,8 @@
 """Build the DuckDB catalog that people open: `duckdb data/sample/warehouse.duckdb`.
 
 The catalog holds only views over the Parquet files: one a table (`ohlcv` with the columns of
-`ohlcv_extra`), `latest_signal`, `evaluations` (of all models), `provenance` (every partition's
+`ohlcv_extra`); `latest_signal`, `evaluations`, `latest_orders`, `positions` and `daily_returns` of
+all models; `provenance` (every partition's
 inputs, from its footer) and `TABLE_revisions` for a table with revisions (`revisions.py`). No step
 of the pipeline needs the catalog. Whenever a table appears, it is rebuilt under a temporary name
 and swapped into place, so an open shell blocks nothing. Views verify no digest: SQL that people
@@ -14,7 +15,7 @@ import contextlib
 import os
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -57,6 +58,34 @@ def evaluations_sql(tables: Mapping[str, str]) -> str:
     )
 
 
+def latest_orders_sql(models: Sequence[str]) -> str:
+    """SQL of the order list of the newest session of every book; it may be empty.
+
+    Args:
+        models: the models that have a book.
+    """
+    lists = " UNION ALL ".join(
+        f"SELECT '{model}' AS model, * FROM {model}_orders "  # noqa: S608 - as above
+        f"WHERE date = (SELECT max(date) FROM {model}_book)"
+        for model in sorted(models)
+    )
+    return f"{lists} ORDER BY model, sequence"
+
+
+def of_all_sql(models: Sequence[str], kind: str, columns: str = "*") -> str:
+    """SQL of one table of every model, with the model's name.
+
+    Args:
+        models: the models.
+        kind: the end of the table's name, as `portfolio`.
+        columns: the columns, as SQL.
+    """
+    return " UNION ALL ".join(
+        f"SELECT '{model}' AS model, {columns} FROM {model}_{kind}"  # noqa: S608 - as above
+        for model in sorted(models)
+    )
+
+
 def provenance_sql(patterns: Mapping[str, str]) -> str:
     """SQL of every partition's provenance: asset, date, versions, status, inputs, digest.
 
@@ -83,7 +112,11 @@ def provenance_sql(patterns: Mapping[str, str]) -> str:
 
 
 def refresh_catalog(
-    path: Path, store: Store, predictions: Mapping[str, str], evaluations: Mapping[str, str]
+    path: Path,
+    store: Store,
+    predictions: Mapping[str, str],
+    evaluations: Mapping[str, str],
+    books: Sequence[str] = (),
 ) -> bool:
     """Rebuild the catalog if the warehouse has tables that it does not show.
 
@@ -92,12 +125,14 @@ def refresh_catalog(
         store: the warehouse's files.
         predictions: model name -> its prediction table.
         evaluations: model name -> its evaluation table.
+        books: the models that have the tables of a portfolio.
 
     Returns:
         True if the catalog was rebuilt.
     """
     tables = [t for t in store.tables() if t.isidentifier() and store.has_partitions(t)]
     views = _views(store, tables, predictions, evaluations)
+    views |= _book_views(views, books)
     if path.is_file() and _recorded(path, _stamp(path)) == views:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +188,20 @@ def _views(
     if tables:
         views["provenance"] = provenance_sql({t: _pattern(store, t) for t in tables})
     return views
+
+
+def _book_views(tables: Collection[str], books: Sequence[str]) -> dict[str, str]:
+    """The SQL of the views over all books, by name."""
+    kinds = ("portfolio", "book", "orders")
+    models = [m for m in books if all(f"{m}_{kind}" in tables for kind in kinds)]
+    if not models:
+        return {}
+    returns = 'date, account, "return", return_with_cost, bench, turnover, cost, "names"'
+    return {
+        "latest_orders": latest_orders_sql(models),
+        "positions": of_all_sql(models, "portfolio"),
+        "daily_returns": of_all_sql(models, "book", returns) + " ORDER BY model, date",
+    }
 
 
 def _pattern(store: Store, table: str) -> str:

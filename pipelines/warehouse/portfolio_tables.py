@@ -128,3 +128,8 @@ def portfolio_tables(model: str) -> tuple[Table, Table, Table, Table]:
         TRADES.named(f"{model}_trades"),
         ORDERS.named(f"{model}_orders"),
     )
+
+
+def issued_table(model: str) -> Table:
+    """The order lists that were issued for a book that is really held; kept as revisions only."""
+    return ORDERS.named(f"{model}_issued_orders")

@@ -23,7 +23,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.warehouse.partition_file import verify
+from pipelines.warehouse.arrow_rows import Rows, ordered_rows
+from pipelines.warehouse.partition_file import Provenance, encode, verify
+from pipelines.warehouse.schemas import Table
 from pipelines.warehouse.store import PART, Store
 from pipelines.warehouse.warehouse import Warehouse
 
@@ -55,6 +57,35 @@ def keep(store: Store, table: str, key: str) -> int | None:
     if store.is_local:  # when it was made: `sync` tells by that what was served
         stat = Path(store.path(table, f"date={key}", PART)).stat()
         os.utime(store.path(*part(table, key, number)), ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    return number
+
+
+def add(
+    warehouse: Warehouse, table: Table, key: str, rows: Rows, provenance: Provenance
+) -> int | None:
+    """Keep rows that are no partition, as an order list for somebody's own book is none.
+
+    Args:
+        warehouse: the warehouse.
+        table: columns, and the name under which they are kept.
+        key: the session.
+        rows: the rows.
+        provenance: their origin.
+
+    Returns:
+        The revision's number; None if the newest revision has the same bytes already.
+
+    Raises:
+        OSError: the revision cannot be written.
+    """
+    identity = warehouse.identity(table.name, key)
+    data, _ = encode(ordered_rows(table, rows), provenance, identity)
+    store, revisions = warehouse.store, numbers(warehouse.store, table.name, key)
+    if revisions and store.read(*part(table.name, key, revisions[-1])) == data:
+        return None
+    number = (revisions[-1] if revisions else 0) + 1
+    warehouse.record.claim()
+    store.write(data, *part(table.name, key, number))
     return number
 
 

@@ -78,10 +78,10 @@ TINY: dict[str, Any] = {
 
 
 def model_assets(market: Market) -> tuple[str, ...]:
-    """Models, predictions and evaluations, upstream first."""
+    """Models, predictions, evaluations and portfolios, upstream first."""
     return tuple(
         f"{spec.name}_{kind}"
-        for kind in ("model", "prediction", "evaluation")
+        for kind in ("model", "prediction", "evaluation", "portfolio")
         for spec in market.models
     )
 

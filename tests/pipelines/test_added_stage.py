@@ -263,7 +263,8 @@ def restated_market(market, key):
 def test_the_schedule_waits_for_them_and_they_hold_nothing_back(market):
     """A stage without a session on record joins as an added model does."""
     table, keys = stages(market), trained(market)
-    assert [stage.name for stage in last_stages(table)] == ["lstm_evaluation", "lstm_streak"]
+    last = ["lstm_evaluation", "lstm_portfolio", "lstm_streak"]
+    assert [stage.name for stage in last_stages(table)] == last
     night = pd.Timestamp("2020-05-16 00:30").tz_localize(NEW_YORK).to_pydatetime()
     with dagster_instance(market) as instance:
         seen = look(market, table, instance, "tiny_daily", night)

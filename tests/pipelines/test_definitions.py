@@ -18,6 +18,7 @@ GROUPS = {
     "dataset": {"processors", "dataset_infer", "dataset_learn"},
     "models": {f"{f}_model" for f in FAMILIES},
     "predictions": {f"{f}_prediction" for f in FAMILIES},
+    "portfolio": {f"{f}_portfolio" for f in FAMILIES},
     "evaluation": {f"{f}_evaluation" for f in FAMILIES} | {"signal_report", "portfolio_report"},
 }
 UNPARTITIONED = {"processors", "signal_report", "portfolio_report"}
@@ -31,8 +32,15 @@ PARENTS = {
     "gru_model": {"dataset_infer", "dataset_learn"},
     "gru_prediction": {"gru_model", "dataset_infer"},
     "gru_evaluation": {"gru_prediction", "label"},
-    "signal_report": {"ohlcv", *(f"{f}_evaluation" for f in FAMILIES)},
-    "portfolio_report": {"ohlcv", *(f"{f}_prediction" for f in FAMILIES)},
+    "gru_portfolio": {"gru_prediction", "ohlcv"},
+    "signal_report": {
+        "ohlcv",
+        *(f"{f}_{kind}" for f in FAMILIES for kind in ("evaluation", "portfolio")),
+    },
+    "portfolio_report": {
+        "ohlcv",
+        *(f"{f}_{kind}" for f in FAMILIES for kind in ("prediction", "portfolio")),
+    },
 }
 
 

@@ -23,7 +23,9 @@ from pipelines.instance.run_history import PARTITION
 from tests.pipelines.conftest import key_of
 
 NEW_YORK = ZoneInfo("America/New_York")
-LAST = ("lstm_evaluation", "gru_evaluation", "krnn_evaluation")
+LAST = tuple(
+    f"{model}_{kind}" for kind in ("evaluation", "portfolio") for model in ("lstm", "gru", "krnn")
+)
 CRON = dt.datetime(2020, 4, 7, 0, 30, tzinfo=NEW_YORK)  # the session of Monday 2020-04-06 is due
 
 

@@ -23,7 +23,7 @@ def policies(market):
 def test_scores_and_evaluations_are_late_where_the_schedule_is_on(tmp_path):
     assert policies(make_market(tmp_path)) == {}
     found = policies(make_market(tmp_path, {"schedule": {"enabled": True}}))
-    last = ("prediction", "evaluation")
+    last = ("prediction", "evaluation", "portfolio")
     assert set(found) == {f"{model}_{kind}" for model in ("lstm", "gru", "krnn") for kind in last}
     assert {(p.deadline_cron, p.timezone) for p in found.values()} == {
         ("30 8 * * 2,3,4,5,6", "America/New_York")

@@ -26,8 +26,8 @@ def instance(tmp_path):
         yield record
 
 
-def record_evaluation(instance, key):
-    made = dg.AssetMaterialization(asset_key=key_of("gru2_evaluation"), partition=key)
+def record(instance, stage, key):
+    made = dg.AssetMaterialization(asset_key=key_of(stage), partition=key)
     instance.report_runless_asset_event(made)
 
 
@@ -42,7 +42,7 @@ def test_the_newest_session_is_asked_for_first_and_leaves_out_what_cannot_be_ser
     names = {key.path[-1] for key in run.asset_selection}
     daily = defs_of(market).resolve_job_def("tiny_daily").asset_layer.selected_asset_keys
     left_out = {key.path[-1] for key in daily} - names
-    assert left_out == {"gru2_model", "gru2_prediction", "gru2_evaluation"}
+    assert left_out == {"gru2_model", "gru2_prediction", "gru2_evaluation", "gru2_portfolio"}
     assert run.tags["rnn/attempt"] == "1 of 6"
 
 
@@ -56,7 +56,10 @@ def test_it_joins_as_soon_as_it_can_be_served(tmp_path, instance, how):
         bundle.mkdir(parents=True)
         (bundle / "manifest.json").write_text("{}")
     (run,) = tick(market, instance, NIGHT)
-    assert (run.partition_key, run.asset_selection) == ("2020-05-15", None)
+    daily = defs_of(market).resolve_job_def("tiny_daily").asset_layer.selected_asset_keys
+    assert run.partition_key == "2020-05-15"
+    left_out = {key.path[-1] for key in daily} - {key.path[-1] for key in run.asset_selection}
+    assert left_out == {"gru2_portfolio"}, "its book has no session to go on from"
 
 
 def test_what_to_run_is_said_until_its_past_is_there(tmp_path, instance):
@@ -67,13 +70,15 @@ def test_what_to_run_is_said_until_its_past_is_there(tmp_path, instance):
         "every closed session is done, the newest is 2020-05-15; gru2 has no evaluation yet, "
         f"which holds nothing back: {HINT}"
     )
-    record_evaluation(instance, keys[-2])
+    record(instance, "gru2_evaluation", keys[-2])
     assert keys_of(tick(market, instance, NIGHT)) == [keys[-1]], "from then on it counts"
-    record_evaluation(instance, keys[-1])
+    record(instance, "gru2_evaluation", keys[-1])
     said = tick(market, instance, NIGHT).skip_message
+    assert "; gru2_portfolio has no session yet, " in said
     assert f"gru2 has no evaluation before {keys[-2]}, which" in said
-    for key in (k for k in keys[:-2] if k >= "2020-04-01"):
-        record_evaluation(instance, key)
+    for key in (k for k in keys if k >= "2020-04-01"):
+        record(instance, "gru2_evaluation", key)
+        record(instance, "gru2_portfolio", key)
     done = "every closed session is done, the newest is 2020-05-15"
     assert tick(market, instance, NIGHT).skip_message == done
 
