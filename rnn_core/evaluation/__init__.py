@@ -9,18 +9,18 @@ Shape letters: `T` sessions, `N` instruments, `S` aligned rows, `R` rows and `W`
 of cross-sections, `Q` quantiles, `H` horizons, `G` groups, `F` features.
 """
 
+from rnn_core.evaluation.account_figures import (
+    net_returns,
+    performance,
+    returns_by_period,
+    worst_drawdowns,
+)
 from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
 from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
 from rnn_core.evaluation.compare import Comparison, against, compare_signals, rank_average
 from rnn_core.evaluation.decay import forward_returns, ic_decay
 from rnn_core.evaluation.execution import BookState, Order, execute, expected
 from rnn_core.evaluation.inference import bootstrap_interval, holm, mean_test, newey_west_error
-from rnn_core.evaluation.performance import (
-    net_returns,
-    performance,
-    returns_by_period,
-    worst_drawdowns,
-)
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
 from rnn_core.evaluation.plots_coverage import plot_coverage
@@ -50,6 +50,7 @@ from rnn_core.evaluation.signal_metrics import (
     summarize_ic,
 )
 from rnn_core.evaluation.strategies import Situation, Strategy, TopkDropout, decide
+from rnn_core.evaluation.verdict_text import verdict
 
 __all__ = [
     "PERIODS_PER_YEAR",

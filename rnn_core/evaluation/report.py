@@ -42,7 +42,7 @@ from rnn_core.evaluation.report_html import (
     table,
 )
 from rnn_core.evaluation.report_portfolio import portfolio_tables
-from rnn_core.evaluation.verdict import verdict
+from rnn_core.evaluation.verdict_text import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from rnn_core.evaluation.performance import performance, returns_by_period, worst_drawdowns
+from rnn_core.evaluation.account_figures import performance, returns_by_period, worst_drawdowns
 from rnn_core.evaluation.portfolio import PortfolioResult
 from rnn_core.evaluation.portfolio_figures import YEAR_SESSIONS
 from rnn_core.evaluation.report_html import Format, fixed, folded, remarks, table

@@ -54,7 +54,7 @@ def verdict(
     sentence = (
         f"Of {picked_from} signals {best} orders the names best, with {mean}"
         if picked_from > 1
-        else f"{best} has {mean}"
+        else f"The signal {best} has {mean}"
     )
     sentence += f", {_against_zero(p, t)}"
     baselines = [str(name) for name in ranked.index if kinds[name] == "baseline"]
