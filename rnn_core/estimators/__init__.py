@@ -1,4 +1,5 @@
-"""Estimators: `LSTM`, `GRU` and `KRNN` with qlib's `fit(dataset)` and `predict(dataset)`.
+"""Estimators: `LSTM`, `GRU` and `KRNN` with qlib's `fit(dataset)` and `predict(dataset)`, and the
+same of models that are no networks: `Linear` and `LightGBM`.
 
 Here are qlib's arguments, the step from a dataset to windows, and saved estimators (qlib's
 `Model`). The training loop is in `rnn_core.training`, the networks are in `rnn_core.models`.

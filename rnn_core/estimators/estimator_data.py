@@ -150,8 +150,9 @@ def prepare_windows(
     *,
     learn: bool,
     argument: str,
-    n_features: int,
+    n_features: int | None,
     legacy: bool = False,
+    missing_values: bool = False,
 ) -> Windows:
     """Prepare the windows of a segment and check them.
 
@@ -160,8 +161,9 @@ def prepare_windows(
         segment: a name, or a slice of sessions.
         learn: rows processed for learning, with the label; else those for inference, without.
         argument: the estimator's name for `n_features`, for messages.
-        n_features: F.
+        n_features: F; None for all columns, of a frame as windows of one session.
         legacy: for frames, cut rows the way qlib's KRNN does.
+        missing_values: True if features may be NaN or infinite.
 
     Returns:
         The windows.
@@ -176,7 +178,9 @@ def prepare_windows(
     # The rows of a frame are cut into windows.
     if isinstance(data, pd.DataFrame):
         features, labels = _columns(data.columns, learn)
-        _require_finite(data, segment)
+        if not missing_values:
+            _require_finite(data, segment)
+        n_features = len(features) if n_features is None else n_features
         frame: pd.DataFrame = data.iloc[:, features]
         label = data.iloc[:, labels[0]] if learn else None
         source = FrameWindows(frame, label, n_features, legacy=legacy)
@@ -195,6 +199,7 @@ def prepare_windows(
     sampler = copy.copy(data)
     sampler.config(fillna_type=FILL)
     features, labels = _columns(sampler.columns, learn)
+    n_features = len(features) if n_features is None else n_features
     if len(features) != n_features:
         raise ValueError(
             f"{argument} is {n_features} and the windows of {segment!r} have {len(features)} "
@@ -205,7 +210,8 @@ def prepare_windows(
             f"the windows of {segment!r} hold other columns than features and then the label: "
             f"have prepare keep to the col_set asked for, {groups}"
         )
-    _require_finite(sampler, segment)
+    if not missing_values:
+        _require_finite(sampler, segment)
     return Windows(sampler, _names(sampler.columns[features]), False, bool(labels), data)
 
 

@@ -1,8 +1,10 @@
-"""Networks: torch modules from windows [B, L, F] to scores [B], and the table that names them.
+"""Models: networks from windows [B, L, F] to scores [B], estimators that are none, their tables.
 
-Here are the layers, the fused kernels and `MODEL_FAMILIES`. Training is in `rnn_core.training`.
-qlib's estimators are in `rnn_core.estimators`; their names are offered here as well, since qlib
-keeps estimator and network in one module (`qlib.contrib.model`). Names load on first use.
+Here are the layers, the fused kernels and `MODEL_FAMILIES`; `LinearModel`, `LightGBMModel`, the
+contract that they keep (`EstimatorModel`) and `ESTIMATOR_FAMILIES`. Training is in
+`rnn_core.training`. qlib's estimators are in `rnn_core.estimators`; their names are offered here as
+well, since qlib keeps estimator and network in one module (`qlib.contrib.model`). Names load on
+first use.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 from rnn_core.estimators.estimator import GRU as GRU
 from rnn_core.estimators.estimator import KRNN as KRNN
 from rnn_core.estimators.estimator import LSTM as LSTM
+from rnn_core.estimators.row_estimators import LightGBM as LightGBM
+from rnn_core.estimators.row_estimators import Linear as Linear
 from rnn_core.models.ensemble import MeanEnsemble as MeanEnsemble
 from rnn_core.models.estimator_protocol import EstimatorFamily as EstimatorFamily
 from rnn_core.models.estimator_protocol import EstimatorModel as EstimatorModel

@@ -8,7 +8,7 @@ without a single split, and such a model is constant, which the checks say.
 Differences from qlib's `LGBModel`: boosting is stopped by the mean rank IC of the validation
 sessions, since the order of names is what is traded, and qlib's by the squared error; a round in
 which no session has a rank IC counts as -1. Rows without a label are left out. The same seed gives
-the same bits on any number of threads (`deterministic`, `force_row_wise`).
+the same bits on any number of threads (`deterministic`, `force_col_wise`).
 
 Missing and infinite values go the way that LightGBM learns for missing ones.
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rnn_core.models.samples import Samples
 
 _FILE = "model.txt"
+_CELLS_OF_A_THREAD = 1 << 19
 _NO_IC = -1.0  # the score of a round without a rank IC: worse than any other
 _RANGES: dict[str, tuple[float, float]] = {
     "num_leaves": (2, 131072),
@@ -126,20 +127,22 @@ class LightGBMModel:
 
         if train.label is None or not np.isfinite(train.label).any():
             raise ValueError(f"none of the {len(train)} training rows has a label")
+        mask = np.isfinite(train.label)
+        label = train.label[mask]
+        learned = train.rows(self.flatten)[mask]
         parameters = {
             **self._parameters,
             "objective": "regression",
             "metric": "None",  # those of `scored` below
             "seed": seed % (1 << 31),  # LightGBM's seeds have 31 bits
-            "num_threads": threads,
+            # On few cells threads wait for one another longer than they work.
+            "num_threads": max(1, min(threads, learned.size // _CELLS_OF_A_THREAD)),
             "deterministic": True,
-            "force_row_wise": True,
+            "force_col_wise": True,
             "verbosity": -1,
         }
-        mask = np.isfinite(train.label)
-        label = train.label[mask]
         learn = lightgbm.Dataset(
-            _finite(train.rows(self.flatten)[mask]),
+            _finite(learned),
             label,
             weight=None if train.weights is None else train.weights[mask],
             params=parameters,
