@@ -16,6 +16,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class OwnPart:
 
     Attributes:
         name: as the configuration names it.
-        value: the class.
+        value: the class or function.
         origin: `module`, `distribution` ("" of code that is not installed) and `digest`, or
             `code_version` in the digest's place.
     """
@@ -52,26 +53,28 @@ def entry_points(group: str) -> tuple[str, ...]:
     return tuple(sorted({point.name for point in importlib.metadata.entry_points(group=group)}))
 
 
-def load_part(name: str, group: str) -> OwnPart:
+def load_part(name: str, group: str, *, functions: bool = False) -> OwnPart:
     """Import a part, and find out which code it is.
 
     Args:
         name: `package.module:Name`, or an entry point of the group.
         group: the group of entry points.
+        functions: take a plain function as well as a class.
 
     Raises:
         ValueError: there is no such module, or no such name in it.
     """
-    value = import_part(name, group)
+    value = import_part(name, group, functions=functions)
     return OwnPart(name, value, _origin(value))
 
 
-def import_part(name: str, group: str) -> type:
-    """Import the class of a part.
+def import_part(name: str, group: str, *, functions: bool = False) -> Any:
+    """Import the class, or function, of a part.
 
     Args:
         name: `package.module:Name`, or an entry point of the group.
         group: the group of entry points.
+        functions: take a plain function as well as a class.
 
     Raises:
         ValueError: there is no such module, or no such name in it.
@@ -89,16 +92,17 @@ def import_part(name: str, group: str) -> type:
             f"its package into this environment, or put its folder on PYTHONPATH"
         ) from error
     value = getattr(module, attribute, None)
-    if not isinstance(value, type):
+    if not isinstance(value, type) and not (functions and inspect.isfunction(value)):
         found = "nothing" if value is None else type(value).__name__
         raise ValueError(
             f"{module_name} has {found} under the name {attribute!r}, expected a class"
+            f"{' or a function' if functions else ''}"
             f"{near_matches(attribute, vars(module))}"
         )
     return value
 
 
-def _origin(part: type) -> dict[str, str]:
+def _origin(part: Any) -> dict[str, str]:
     """The module, the distribution and the version of the code of a part."""
     top = part.__module__.partition(".")[0]
     distributions = _distributions().get(top, [])

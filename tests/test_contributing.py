@@ -22,6 +22,8 @@ EXAMPLES = {
     "a model family": {"KRNNModel", "KRNNHyper"},
     "a source of bars": {"BaostockSource", "baostock_bars"},
     "a processor": {"CSRankNorm"},
+    "a field": {"WithExtra"},
+    "a feature": {"KBAR"},
     "a check": {"max_nan_rise", "nan_rise"},
     "a figure of a report": {"plot_coverage"},
     "an asset": {"label_stage"},

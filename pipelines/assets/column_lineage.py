@@ -36,12 +36,11 @@ def _behind(dataset: Dataset, fields: Collection[str]) -> dict[str, list[str]]:
 
 def feature_lineage(dataset: Dataset) -> Lineage:
     """`alpha158`: each feature from the bar columns that its expression reads."""
-    from rnn_core.features import parse
-
+    features = dataset.feature_set
     return _lineage(
         {
-            name: _behind(dataset, parse(formula).fields)
-            for name, formula in dataset.feature_formulas.items()
+            name: _behind(dataset, node.fields)
+            for name, node in zip(features, features.nodes, strict=True)
         }
         | {"member": {"ohlcv": ["member"]}}
     )

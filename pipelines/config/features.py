@@ -23,6 +23,7 @@ from rnn_core.features import (
     load_feature_set,
     parse,
 )
+from rnn_core.features.own_features import origins
 
 KEYS = ("date", "instrument", "member")  # the columns beside the features
 
@@ -133,12 +134,16 @@ class FeaturesConfig(Section):
 
 
 def identity(features: FeatureSet) -> object:
-    """The identity of a set in provenance: its formulas, or the name of one of qlib's sets."""
-    pairs = list(features.items())
+    """The identity of a set in provenance: its formulas, or the name of one of qlib's sets.
+
+    A function stands there with its origin: which code it is.
+    """
+    pairs: list[Any] = list(features.items())
     for name, expressions in (
         ("alpha158", ALPHA158_EXPRESSIONS),
         ("alpha360", ALPHA360_EXPRESSIONS),
     ):
         if pairs == list(expressions.items()):
             return name
-    return pairs
+    code = origins(features.values())
+    return [[*pair, code[pair[1]]] if pair[1] in code else pair for pair in pairs]

@@ -56,7 +56,7 @@ def problems_of(market: Market, today: str | None = None) -> Findings:
     end = calendar_end(market.config.market, market.sessions, now)
     if end is not None:
         findings.remarks.append(end)
-    for question in (_spans, _windows, _universe):
+    for question in (_spans, _windows, _universe, _functions):
         _ask(findings, question, market)
     if isinstance(market.config.market.source, NetworkSource | OwnSource):
         findings.remarks.append(
@@ -143,6 +143,15 @@ def _universe(market: Market) -> Iterator[str]:
     spans = market.universe  # raises what is wrong with the file
     if not isinstance(spans, str) and spans.empty:
         yield "market.universe: the file names no member; expected `instrument start end`"
+
+
+def _functions(market: Market) -> Iterator[str]:
+    """Feature functions that read the future, or more than the look-back that they declare."""
+    from rnn_core.features.reach import reach_problems
+
+    for dataset in market.datasets:
+        for problem in reach_problems(dataset.feature_set):
+            yield f"{dataset.spec.path[0]}.set: {problem}"
 
 
 # --- the data --------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from rnn_core.data.loaders import Alpha158DL, Fields, FieldsInfo, fields_of, fie
 from rnn_core.data.steps import Step
 from rnn_core.data.universe import Universe
 from rnn_core.features.layout import ALPHA158_LABEL, ALPHA158VWAP_LABEL
+from rnn_core.features.own_features import require_known
 from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet
 from rnn_core.panel.frames import Semantics
@@ -276,6 +277,7 @@ class _AlphaHandler(DataHandlerLP):
         if "features" not in stored:
             raise ValueError("the state is of a plain DataHandlerLP: use DataHandlerLP.load")
         pairs = [(str(name), str(text)) for name, text in stored["features"]]
+        require_known(text for _, text in pairs)
         features = FeatureSet(pairs, name=stored["set_name"])
         return {
             **super()._settings(stored),

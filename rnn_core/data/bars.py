@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rnn_core.features.evaluate import evaluate
 from rnn_core.features.expression import Call, Expression
+from rnn_core.features.own_features import OwnFeature
 from rnn_core.features.sets import FeatureSet
 from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import KEYS, Panel
@@ -136,7 +137,9 @@ def compute_rows(
 
 
 def _names_another(node: Expression) -> bool:
-    """True if an expression reads an instrument by name, and so needs all of them at once."""
+    """True if a node reads other instruments, and so needs all of them at once."""
+    if isinstance(node, OwnFeature):
+        return True
     if not isinstance(node, Call):
         return False
     return node.name == "Mask" or any(_names_another(argument) for argument in node.arguments)

@@ -22,6 +22,7 @@ from rnn_core.features.layout import (
     ALPHA360_EXPRESSIONS,
     ALPHA360_NAMES,
 )
+from rnn_core.features.own_features import FeatureFunction, own_feature
 from rnn_core.features.parser import parse
 from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.set_file import load_feature_set
@@ -40,6 +41,7 @@ __all__ = [
     "ALPHA360_NAMES",
     "Expression",
     "ExpressionError",
+    "FeatureFunction",
     "FeatureSet",
     "alpha158",
     "alpha158_panel",
@@ -51,6 +53,7 @@ __all__ = [
     "compute_set",
     "expression_panel",
     "load_feature_set",
+    "own_feature",
     "parse",
     "set_panel",
 ]

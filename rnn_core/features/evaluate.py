@@ -15,7 +15,7 @@ and references see no value on a session without a row, every window is computed
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.features.expression import Expression
+from rnn_core.features.own_features import OwnFeature, own_values
 from rnn_core.features.parser import parse
 from rnn_core.features.qlib import interpreter
 from rnn_core.features.strict import engine as strict
@@ -150,7 +151,7 @@ def expression_panel(
 
 def compute_features(
     bars: pd.DataFrame | Panel,
-    features: Iterable[tuple[str, str]],
+    features: Mapping[str, str] | Iterable[tuple[str, str]],
     *,
     semantics: Semantics = "strict",
     threads: int | None = None,
@@ -160,7 +161,8 @@ def compute_features(
 
     Args:
         bars: a long frame as for `Panel.from_frame`, or a panel.
-        features: (name, expression), e.g. [("LABEL0", "Ref($close, -2)/Ref($close, -1) - 1")].
+        features: name to expression, or (name, expression) pairs, e.g.
+            {"LABEL0": "Ref($close, -2)/Ref($close, -1) - 1"}.
         semantics: "strict" or "qlib".
         threads: see `evaluate`.
         min_periods: see `evaluate`.
@@ -170,18 +172,32 @@ def compute_features(
 
     Raises:
         ExpressionError: if a text cannot be read.
+        TypeError: if `features` is neither a mapping nor pairs of texts.
         ValueError: on duplicate names, and as `evaluate`.
     """
-    features = list(features)
-    names = [name for name, _ in features]
+    pairs = _pairs(features)
+    names = [name for name, _ in pairs]
     repeats = sorted({name for name in names if names.count(name) > 1})
     if repeats:
         raise ValueError(f"the names {repeats} are given twice: every column needs its own")
     panel = bars if isinstance(bars, Panel) else Panel.from_frame(bars)
-    nodes = [parse(text) for _, text in features]
+    nodes = [parse(text) for _, text in pairs]
     return evaluate_frame(
         panel, nodes, names, semantics=semantics, threads=threads, min_periods=min_periods
     )
+
+
+def _pairs(features: Any) -> list[tuple[str, str]]:
+    """Return names with their expressions, or raise an error that shows what was given."""
+    form = "expected {name: expression}, or a list of (name, expression) pairs"
+    if isinstance(features, str) or not isinstance(features, Iterable):
+        raise TypeError(f"features is {features!r:.80}, {form}")
+    pairs = list(features.items() if isinstance(features, Mapping) else features)
+    for pair in pairs:
+        is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
+        if not is_pair or not all(isinstance(part, str) for part in pair):
+            raise TypeError(f"features holds {pair!r:.80}, {form}")
+    return [(name, text) for name, text in pairs]
 
 
 def available_cores() -> int:
@@ -210,9 +226,45 @@ def _prepare(
             f"no field {', '.join('$' + name for name in missing)} in the panel:"
             f" it has {sorted(panel.fields)}"
         )
+    functions = {k: node for k, node in enumerate(nodes) if isinstance(node, OwnFeature)}
+    plain = tuple(node for node in nodes if not isinstance(node, OwnFeature))
+    run: Run
     if semantics == "qlib":
-        return partial(interpreter.evaluate, panel, tuple(nodes))
-    return strict.prepare(panel, tuple(nodes), min_periods, everywhere)
+        run = partial(interpreter.evaluate, panel, plain)
+    else:
+        run = strict.prepare(panel, plain, min_periods, everywhere)
+    if not functions:
+        return run
+    values = {k: own_values(panel, node) for k, node in functions.items()}  # [N, T] each
+    if semantics == "strict":
+        values = {k: np.where(np.isinf(x), np.nan, x) for k, x in values.items()}
+    return partial(_with_functions, run, [k for k in range(len(nodes)) if k not in values], values)
+
+
+def _with_functions(
+    run: Run,
+    plain: list[int],
+    values: dict[int, Array],
+    first: int,
+    last: int,
+    out: Array,
+    place: int,
+) -> None:
+    """Evaluate the expressions of a chunk, and put the values of feature functions beside them.
+
+    Args:
+        run: evaluates the expressions.
+        plain: their rows in `out`.
+        values: [N, T] of each function, by its row.
+        first, last, out, place: as `Run`.
+    """
+    chunk = slice(place, place + last - first)
+    if plain:
+        part = np.empty((len(plain), last - first, out.shape[2]), dtype=out.dtype)
+        run(first, last, part, 0)
+        out[plain, chunk] = part
+    for row, series in values.items():
+        out[row, chunk] = series[first:last]
 
 
 def _share(

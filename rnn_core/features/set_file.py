@@ -4,6 +4,7 @@
     rolling: {windows: [5, 10]}
     features:                         # own features, after those of the set
       GAP: "$open/Ref($close, 1)-1"
+      MOM: my_research.features:Momentum   # a function (`own_features.FeatureFunction`)
 
 Every mistake is an error that names its place: the file, the name and the character.
 """

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rnn_core.features.evaluate import evaluate, evaluate_frame
 from rnn_core.features.expression import Call, Expression, Number
 from rnn_core.features.operators import OPERATORS
+from rnn_core.features.own_features import names_function, own_feature
 from rnn_core.features.parser import parse
 from rnn_core.features.tokens import ExpressionError
 from rnn_core.panel.frames import Semantics
@@ -28,7 +29,8 @@ class FeatureSet(Mapping[str, str]):
     """An ordered mapping of names to expressions, parsed when it is made.
 
     Args:
-        features: name to expression, or (name, expression) pairs.
+        features: name to expression, or (name, expression) pairs. In an expression's place may
+            stand the name of a function, `package.module:Name` (`own_features.FeatureFunction`).
         name: the set's name in messages.
 
     Attributes:
@@ -41,7 +43,8 @@ class FeatureSet(Mapping[str, str]):
 
     Raises:
         ExpressionError: if an expression cannot be read; the message names the feature.
-        ValueError: on an empty set, a repeated name, or a name that is not text.
+        ValueError: on an empty set, a repeated name, a name that is not text, or a function that
+            cannot be imported or breaks its contract.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class FeatureSet(Mapping[str, str]):
             raise ValueError(f"{name} holds no feature: give at least one")
         self.name = name
         self._texts: dict[str, str] = {}
-        nodes = []
+        nodes: list[Expression] = []
         for feature, text in pairs:
             if not isinstance(feature, str) or not feature.strip():
                 raise ValueError(
@@ -66,6 +69,13 @@ class FeatureSet(Mapping[str, str]):
                     f"{name}: {feature} is {text!r}, expected the text of an expression: put it in"
                     " quotation marks"
                 )
+            if names_function(text):
+                try:
+                    nodes.append(own_feature(text))
+                except ValueError as error:
+                    raise ValueError(f"{name}: {feature}: {error}") from error
+                self._texts[feature] = text
+                continue
             try:
                 nodes.append(parse(text))
             except ExpressionError as error:

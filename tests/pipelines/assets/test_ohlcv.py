@@ -175,9 +175,9 @@ def test_the_source_is_asked_once_for_what_is_written(dirt, tmp_path, monkeypatc
     instance, keys = ingest(market), market.sessions.keys
     asked: list[str] = []
 
-    def counted(source, sessions, some):
+    def counted(source, sessions, some, extra):
         asked.extend(some)
-        return fetch_sessions(source, sessions, some)
+        return fetch_sessions(source, sessions, some, extra)
 
     monkeypatch.setattr(market_asset, "fetch_sessions", counted)
     before = partition_bytes(market)

@@ -246,7 +246,16 @@ def test_every_key_of_the_sample_is_explained():
             used.add(key)
             explained |= {key} if comment.strip() else set()
     sections = {"market", "features", "dataset", "training", "evaluation", "schedule", "source"}
-    own_names = {"lstm", "gru", "krnn", "linear", "lightgbm", "num_layers", "rnn_layers", "col_list"}
+    own_names = {
+        "lstm",
+        "gru",
+        "krnn",
+        "linear",
+        "lightgbm",
+        "num_layers",
+        "rnn_layers",
+        "col_list",
+    }
     assert used - explained <= sections | own_names
     assert len(explained) > 40
 

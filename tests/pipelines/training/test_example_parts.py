@@ -16,8 +16,9 @@ from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
 from pipelines.training.processors import load_state
 from pipelines.training.registry import find_bundle
+from rnn_core.features.reach import reach_problems
 from rnn_core.own_parts import load_part
-from tests.pipelines.conftest import TINY, materialize, merged, model_assets
+from tests.pipelines.conftest import COLUMNS, TINY, materialize, merged, model_assets
 
 FOLDER = Path(__file__).parents[3] / "examples" / "own_parts"
 
@@ -41,7 +42,10 @@ def test_its_entry_points_name_its_classes(package):
 
 def test_a_market_runs_with_all_of_it(package, tmp_path, instance):
     config = merged(TINY, {})
+    features = {"set": "alpha158", "features": {"MOM": "own_parts.feats:Momentum"}}
+    config["features"] = {"set": features}
     steps = config["dataset"]["infer_processors"]
+    steps[0] = {"FilterCol": {"col_list": [*COLUMNS, "MOM"]}}
     steps.insert(1, {"own_parts.procs:Winsorize": {"at": 0.1}})
     short = {"n_epochs": 2, "batch_size": 64}
     config["models"] = {
@@ -51,6 +55,7 @@ def test_a_market_runs_with_all_of_it(package, tmp_path, instance):
         },
     }  # fmt: skip
     market = Market(parse_config(config), root=tmp_path / "tiny")
+    assert reach_problems(market.datasets[0].feature_set) == []
     first = market.plan.first_trained
     data = [s.name for s in stages(market) if s.tables and s.first is None]
     materialize(market, [*data, "processors"], market.sessions.first, first, instance)

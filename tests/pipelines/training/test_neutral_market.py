@@ -15,6 +15,7 @@ from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.errors import ConfigError
 from pipelines.operations.runs import run_assets
+from pipelines.reports.report_tables import GROUPS_TABLE, shown_table
 from pipelines.staleness.status_report import status_report
 from tests.pipelines.conftest import REPORTS, own_record
 from tests.pipelines.extra_market import EXTRA, extra_bars, extra_market
@@ -102,6 +103,8 @@ def test_the_report_measures_every_model_inside_the_industries(made):
     assert list(table.index) == [("gru", "Banks"), ("gru", "Steel")]
     assert (table["rank_ic"] > 0.3).all()
     assert table["names"].between(7, 8).all()
+    head = shown_table(GROUPS_TABLE, table.reset_index("group")).splitlines()[0]
+    assert head == "| model | group | names a session | sessions | IC | rank IC | t |"
     assert "rank IC inside groups of names" in market.paths.page.read_text(encoding="utf-8")
 
 

@@ -202,3 +202,26 @@ def test_errors_say_what_to_do(gapped_market) -> None:
         expression_panel(panel, "$close", semantics="fast")
     with pytest.raises(ExpressionError, match="unknown operator"):
         compute_features(panel, [("x", "Foo($close)")])
+
+
+def test_features_are_a_mapping_or_pairs():
+    """Oracle: the pairs. Another form is shown, with the two that are expected."""
+    rows = pd.DataFrame(
+        {
+            "date": pd.bdate_range("2020-01-01", periods=4),
+            "instrument": "A",
+            "close": [1.0, 2, 3, 4],
+        }
+    )
+    named = {"RET": "$close/Ref($close, 1) - 1", "C": "$close"}
+    expected = compute_features(rows, list(named.items()))
+    pd.testing.assert_frame_equal(compute_features(rows, named), expected)
+    for wrong, told in (
+        ("$close", r"features is '\$close', expected \{name: expression\}, or a list of"),
+        (["$close"], r"features holds '\$close', expected"),
+        ([("A", "$close", 3)], r"features holds \('A', '\$close', 3\), expected"),
+        ({"A": 3}, r"features holds \('A', 3\), expected"),
+        (None, "features is None, expected"),
+    ):
+        with pytest.raises(TypeError, match=told):
+            compute_features(rows, wrong)
