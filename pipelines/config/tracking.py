@@ -56,13 +56,15 @@ def logger_class(name: str) -> type:
                 f"{name} needs the package {shipped.package}, which is not installed: "
                 f"pip install 'rnn-signal-factory[{name}]'"
             )
-        return import_part(shipped.place, ENTRY_POINTS)
+        logger: type = import_part(shipped.place, ENTRY_POINTS)
+        return logger
     if not is_own(name, ENTRY_POINTS):
         hint = did_you_mean(name, [*LOGGERS, *entry_points(ENTRY_POINTS)])
         raise ValueError(
             f"unknown logger {name!r}; {hint}, or write one of your own as package.module:Class"
         )
-    return import_part(name, ENTRY_POINTS)
+    own: type = import_part(name, ENTRY_POINTS)
+    return own
 
 
 def _checked(section: Any) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from rnn_core.evaluation.account_figures import (
 )
 from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
 from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
-from rnn_core.evaluation.compare import Comparison, against, compare_signals, rank_average
+from rnn_core.evaluation.comparison import Comparison, against, compare_signals, rank_average
 from rnn_core.evaluation.decay import forward_returns, ic_decay
 from rnn_core.evaluation.execution import BookState, Order, execute, expected
 from rnn_core.evaluation.inference import bootstrap_interval, holm, mean_test, newey_west_error

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from rnn_core.evaluation.compare import Comparison
+from rnn_core.evaluation.comparison import Comparison
 from rnn_core.evaluation.inference import mean_test
 from rnn_core.evaluation.portfolio import PortfolioResult
 from rnn_core.evaluation.portfolio_figures import YEAR_SESSIONS

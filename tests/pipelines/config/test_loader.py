@@ -20,10 +20,15 @@ def test_shipped_configurations_are_valid(path):
 
 
 def test_sample_keeps_qlibs_benchmark_values():
-    """The model entries of sample.yaml resolve to the defaults of the families."""
+    """The model entries of sample.yaml resolve to the defaults of the families.
+
+    But for lightgbm's, which are qlib's for a thousand times as many rows as the sample has.
+    """
     from pipelines.config.models import model_spec
 
     for name, entry in load_config("sample").models.items():
+        if name == "lightgbm":
+            continue
         assert model_spec(name, entry) == model_spec(name, {})
 
 
