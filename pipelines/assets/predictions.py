@@ -26,6 +26,7 @@ from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import PREDICTION
 
 CODE_VERSION = "2"
+_ENDS = 5  # names of the highest and the lowest scores that the UI shows
 
 
 def prediction_stage(market: Market, spec: ModelSpec) -> Stage:
@@ -142,6 +143,7 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
                 as_of=as_of[key],
                 score_mean=float(np.mean(scores)) if len(scores) else 0.0,
                 score_std=float(np.std(scores)) if len(scores) else 0.0,
+                **ends(frame),
             )
 
 
@@ -162,6 +164,22 @@ def _write(
     table = run.stage.tables[0]
     info = run.market.warehouse.write(table, table.name, key, frame, provenance)
     run.done(key, info, **metadata)
+
+
+def ends(scores: pd.DataFrame) -> dict[str, str]:
+    """Name the highest and the lowest scores of a session, the extreme ones first.
+
+    Args:
+        scores: rows with instrument and score.
+
+    Returns:
+        `highest` and `lowest`; of a few names, which would stand in both, all under `highest`.
+    """
+    ranked = scores.sort_values(["score", "instrument"], ascending=[False, True])
+    named = [f"{r.instrument} {r.score:+.4f}" for r in ranked.itertuples()]
+    if len(named) < 2 * _ENDS:
+        return {"highest": ", ".join(named)} if named else {}
+    return {"highest": ", ".join(named[:_ENDS]), "lowest": ", ".join(named[: -_ENDS - 1 : -1])}
 
 
 def _members(market: Market, dataset: Dataset, keys: Sequence[str]) -> dict[str, int]:
