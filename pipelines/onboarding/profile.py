@@ -39,7 +39,7 @@ class Profile:
         members: number of members of the universe among them, by session.
         names: by instrument: `first` and `last` session with a bar, and the number of `bars`.
         barless: instruments of which every row is set aside.
-        missing: number of missing values by column; a column without any value is left out.
+        missing: number of missing values by column; one of the bars without any is left out.
         rules: number of rows by broken rule.
         examples: some of these rows by rule, `LNT 2016-05-19`.
         strays: number of rows by day, for days that are no sessions.
@@ -110,10 +110,11 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
         sessions = _days(profile, source.days(), market, now)
     # Bars are judged stretch by stretch, as the ingest does.
     carry, parts, members, names = Carry(market.warehouse, ()), [], [], []
-    missing, seen = dict.fromkeys(VALUES, 0), set[str]()
+    extra = market.config.market.extra
+    missing, seen = dict.fromkeys([*VALUES, *(one.name for one in extra)], 0), set[str]()
     for start in range(0, len(sessions), STRETCH):
         stretch = list(sessions[start : start + STRETCH])
-        rows = fetch_sessions(source, market.sessions, stretch, market.config.market.extra)
+        rows = fetch_sessions(source, market.sessions, stretch, extra)
         bars = judged(market, in_order(rows), carry)
         carry.leave(bars)
         good = bars[~bars["aside"]]
@@ -126,7 +127,7 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
         names.append(
             good.groupby("instrument")["session"].agg(["min", "max", "size"]).reset_index()
         )
-        for name in VALUES:
+        for name in missing:
             missing[name] += int(bars[name].isna().sum())
         _rules(profile, bars[bars["rule"] != ""])
     if parts:
@@ -136,7 +137,9 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
             first=("min", "min"), last=("max", "max"), bars=("size", "sum")
         )  # fmt: skip
     profile.barless = tuple(sorted(seen - set(profile.names.index)))
-    profile.missing = {name: n for name, n in missing.items() if 0 < n < profile.rows}
+    profile.missing = {
+        name: n for name, n in missing.items() if 0 < n < profile.rows + (name not in VALUES)
+    }
     if profile.future:
         profile.rules["future_date"] = sum(profile.future.values())
         profile.examples["future_date"] = list(profile.future)[:EXAMPLES]

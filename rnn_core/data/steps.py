@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rnn_core.caller import warn_caller
-from rnn_core.data.processors import PROCESSORS, Processor, make_processor
+from rnn_core.data.processors import FIELDS, PROCESSORS, Processor, make_processor
 from rnn_core.panel.frames import EVERY
 from rnn_core.panel.session_labels import session_bound
 from rnn_core.suggestions import near_matches
@@ -39,6 +39,7 @@ def groups_of(chain: Iterable[Processor]) -> set[str]:
         if type(step) not in PROCESSORS.values() or own in (None, EVERY):
             return set()
         groups |= {own} if isinstance(own, str) else set(own)
+        groups |= {FIELDS} if step.fields() else set()
     return groups
 
 

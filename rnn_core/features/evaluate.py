@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.features.expression import Expression
-from rnn_core.features.own_features import OwnFeature, own_values
+from rnn_core.features.own_features import OwnFeature, node_of, own_values
 from rnn_core.features.parser import parse
 from rnn_core.features.qlib import interpreter
 from rnn_core.features.strict import engine as strict
@@ -162,7 +162,8 @@ def compute_features(
     Args:
         bars: a long frame as for `Panel.from_frame`, or a panel.
         features: name to expression, or (name, expression) pairs, e.g.
-            {"LABEL0": "Ref($close, -2)/Ref($close, -1) - 1"}.
+            {"LABEL0": "Ref($close, -2)/Ref($close, -1) - 1"}; a function of one's own stands by its
+            name, as in a feature set.
         semantics: "strict" or "qlib".
         threads: see `evaluate`.
         min_periods: see `evaluate`.
@@ -181,7 +182,7 @@ def compute_features(
     if repeats:
         raise ValueError(f"the names {repeats} are given twice: every column needs its own")
     panel = bars if isinstance(bars, Panel) else Panel.from_frame(bars)
-    nodes = [parse(text) for _, text in pairs]
+    nodes = [node_of(text) for _, text in pairs]
     return evaluate_frame(
         panel, nodes, names, semantics=semantics, threads=threads, min_periods=min_periods
     )

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_core.features.expression import Expression
+from rnn_core.features.parser import parse
 from rnn_core.own_parts import OwnPart, is_own, load_part
 from rnn_core.panel.panel import Panel
 
@@ -70,6 +71,16 @@ class OwnFeature(Expression):
 def names_function(text: str) -> bool:
     """True if a text of a feature set names a function instead of holding an expression."""
     return ":" in text or (text.isidentifier() and is_own(text, ENTRY_POINTS))
+
+
+def node_of(text: str) -> Expression:
+    """Read a text of a feature set: an expression, or the name of a function.
+
+    Raises:
+        ExpressionError: the expression cannot be read.
+        ValueError: as `own_feature`.
+    """
+    return own_feature(text) if names_function(text) else parse(text)
 
 
 def own_feature(name: str) -> OwnFeature:

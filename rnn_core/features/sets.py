@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from rnn_core.features.evaluate import evaluate, evaluate_frame
 from rnn_core.features.expression import Call, Expression, Number
 from rnn_core.features.operators import OPERATORS
-from rnn_core.features.own_features import names_function, own_feature
-from rnn_core.features.parser import parse
+from rnn_core.features.own_features import node_of
 from rnn_core.features.tokens import ExpressionError
 from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import Panel
@@ -69,19 +68,14 @@ class FeatureSet(Mapping[str, str]):
                     f"{name}: {feature} is {text!r}, expected the text of an expression: put it in"
                     " quotation marks"
                 )
-            if names_function(text):
-                try:
-                    nodes.append(own_feature(text))
-                except ValueError as error:
-                    raise ValueError(f"{name}: {feature}: {error}") from error
-                self._texts[feature] = text
-                continue
             try:
-                nodes.append(parse(text))
+                nodes.append(node_of(text))
             except ExpressionError as error:
                 raise ExpressionError(f"{name}: {feature}: {error.problem}", text, error.at) from (
                     error
                 )
+            except ValueError as error:  # of a function
+                raise ValueError(f"{name}: {feature}: {error}") from error
             self._texts[feature] = text
         self.nodes: tuple[Expression, ...] = tuple(nodes)
         self.names: tuple[str, ...] = tuple(self._texts)

@@ -13,6 +13,7 @@ import pytest
 from pipelines.assets.asset_factory import update_catalog
 from pipelines.assets.stages import stages
 from pipelines.errors import ConfigError, SourceError
+from pipelines.onboarding.yaml_validation import problems_of
 from pipelines.operations.runs import RunFailedError
 from pipelines.staleness.status_report import status_report
 from tests.pipelines.conftest import key_of, materialize, own_record, partition_bytes
@@ -209,6 +210,14 @@ def test_a_name_that_cannot_stand_beside_the_others_is_refused(columns, told, tm
 def test_an_expression_reads_numbers_that_there_are(changes, told, tmp_path):
     with pytest.raises(ConfigError, match=told):
         extra_market(tmp_path, EXTRA, {"features": changes})
+
+
+def test_validate_counts_missing_values_of_the_columns(bars, tmp_path):
+    """Oracle: the frame in the file."""
+    market = extra_market(tmp_path, EXTRA, features(OWN), bars)
+    profile = problems_of(market, "2021-01-01").profile
+    assert profile.missing["pe"] == bars["pe"].isna().sum()
+    assert "industry" not in profile.missing
 
 
 def test_a_column_that_the_source_lacks_or_cannot_give_is_named(bars, tmp_path):

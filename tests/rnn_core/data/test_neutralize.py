@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_core.data import CSNeutralize, Fillna, ProcessorChain, make_processor
+from rnn_core.data import (
+    CSNeutralize,
+    DataHandlerLP,
+    Fillna,
+    ProcessorChain,
+    TSDatasetH,
+    make_processor,
+)
 
 
 def frame(sessions=3, names=12, columns=("A", "B"), seed=0, industries=3):
@@ -157,3 +164,22 @@ def test_errors_say_what_is_missing():
         CSNeutralize("feature", size="industry")(df)
     with pytest.raises(TypeError, match="CSNeutralize has no argument 'sise'"):
         make_processor("CSNeutralize", {"fields_group": "feature", "sise": "mktcap"})
+
+
+def test_a_handler_hands_it_the_fields_of_its_frame():
+    """Features and labels of both views, and windows of them. Oracle: the processor by itself."""
+    df = frame(sessions=6, names=20)
+    df[("label", "LABEL0")] = np.random.default_rng(1).normal(size=len(df))
+    step = {"class": "CSNeutralize", "kwargs": {"size": "mktcap"}}
+    steps = [
+        {**step, "kwargs": {**step["kwargs"], "fields_group": g}} for g in ("feature", "label")
+    ]
+    handler = DataHandlerLP(df, infer_processors=steps[:1], learn_processors=steps[1:])
+    expected = CSNeutralize(["feature", "label"], size="mktcap")(df)
+    pd.testing.assert_frame_equal(handler.fetch(col_set="feature"), expected["feature"])
+    learn = handler.fetch(col_set="label", data_key="learn")
+    pd.testing.assert_frame_equal(learn, expected["label"])
+    days = df.index.get_level_values("datetime")
+    dataset = TSDatasetH(handler, {"train": (days[0], days[-1])}, step_len=2)
+    windows = dataset.prepare("train", col_set=["feature", "label"], data_key="learn")
+    assert windows.batch(np.arange(len(windows))).shape == (len(df), 2, 3)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rnn_core.data import Alpha158, Panel
-from rnn_core.features import FeatureSet, compute_set, load_feature_set, set_panel
+from rnn_core.features import FeatureSet, compute_features, compute_set, load_feature_set, set_panel
 from rnn_core.features.own_features import FeatureFunction, origins
 from rnn_core.features.reach import reach_problems
 
@@ -177,6 +177,7 @@ def test_a_function_stands_where_an_expression_does(package, semantics):
     pd.testing.assert_frame_equal(
         frame, panel.to_frame(got, features.names), check_exact=True
     )  # fmt: skip
+    pd.testing.assert_frame_equal(compute_features(bars(), texts, semantics=semantics), frame)
     only = compute_set(bars(), FeatureSet({"MOM": "ownfeats:Momentum"}), semantics=semantics)
     pd.testing.assert_frame_equal(only, frame[["MOM"]])
 
