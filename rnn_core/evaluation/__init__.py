@@ -11,7 +11,7 @@ of cross-sections, `Q` quantiles, `H` horizons, `G` groups, `F` features.
 
 from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
 from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
-from rnn_core.evaluation.compare import Comparison, compare_signals, rank_average
+from rnn_core.evaluation.comparison import Comparison, compare_signals, rank_average
 from rnn_core.evaluation.decay import forward_returns, ic_decay
 from rnn_core.evaluation.inference import bootstrap_interval, holm, mean_test, newey_west_error
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rnn_core.evaluation.compare import Comparison
+from rnn_core.evaluation.comparison import Comparison
 from rnn_core.evaluation.inference import Z95
 from rnn_core.evaluation.render import GREY, model_colors, new_figure, say, style
 

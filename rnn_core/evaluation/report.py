@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rnn_core.evaluation.analysis import SignalAnalysis
-from rnn_core.evaluation.compare import Comparison
+from rnn_core.evaluation.comparison import Comparison
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
 from rnn_core.evaluation.plots_portfolio import plot_concentration, plot_portfolio

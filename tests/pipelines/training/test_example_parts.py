@@ -36,7 +36,7 @@ def test_its_entry_points_name_its_classes(package):
     project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
     for group, points in project["entry-points"].items():
         for name, place in points.items():
-            assert load_part(place, group).value.__name__.lower() == name.lower()
+            assert load_part(place, group).value.__name__.lower() == name.lower().replace("_", "")
 
 
 def test_a_market_runs_with_all_of_it(package, tmp_path, instance):
