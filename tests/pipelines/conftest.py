@@ -26,6 +26,7 @@ from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
 from tests.pipelines.built_once import copy_built_once
 from tests.pipelines.drawn_once import drawn_once
+from tests.pipelines.own_parts_package import own_parts  # noqa: F401 - a fixture of all rooms
 
 DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
 DATA_STAGE = ("ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn")

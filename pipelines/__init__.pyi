@@ -1,0 +1,1 @@
+from pipelines.components import MarketComponent as MarketComponent
