@@ -50,6 +50,9 @@ def test_a_market_runs_with_all_of_it(package, tmp_path, instance):
             "family": "own_parts.nets:Transformer", "d_model": 4, "num_layers": 1, **short
         },
     }  # fmt: skip
+    config["portfolio"] = {
+        "strategy": "own_parts.strategies:Band", "options": {"enter": 1, "leave": 2}
+    }  # fmt: skip
     market = Market(parse_config(config), root=tmp_path / "tiny")
     first = market.plan.first_trained
     data = [s.name for s in stages(market) if s.tables and s.first is None]
@@ -63,6 +66,10 @@ def test_a_market_runs_with_all_of_it(package, tmp_path, instance):
         np.testing.assert_allclose(bounds, raw[name].quantile([0.1, 0.9]), rtol=1e-6)
     for name in ("alstm", "transformer"):
         bundle = find_bundle(market, name, first)
+        (order,) = market.warehouse.read_one(f"{name}_orders", first, needed_by="the test")[
+            0
+        ].to_pylist()
+        assert (order["side"], order["rank"], order["share_of"]) == ("buy", 1, 1)
         rows = market.warehouse.read(f"{name}_prediction", [first], needed_by="the test").frame
         assert rows["score"].nunique() > 1
         window = torch.zeros(1, 5, len(bundle.columns))
