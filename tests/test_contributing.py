@@ -24,6 +24,7 @@ EXAMPLES = {
     "a processor": {"CSRankNorm"},
     "a check": {"max_nan_rise", "nan_rise"},
     "a figure of a report": {"plot_coverage"},
+    "a strategy": {"TopkDropout"},
     "an asset": {"label_stage"},
     "a command": {"run_refit", "cli.refit"},
 }
