@@ -82,21 +82,42 @@ def make_portfolio(run: Run, model: str) -> None:
         MissingSessionsError: the book of the session before is absent; the message names it.
         PipelineError: a strategy of another package orders what nobody can execute.
     """
-    name, before = run.stage.name, run.market.sessions.back(run.keys[0], 1)
+    first = str(run.stage.first)
+    warm_up = [key for key in run.keys if key < first]
+    for key in warm_up:
+        _write_nothing(run, key, first)
+    due_keys = run.keys[len(warm_up) :]
+    if not due_keys:
+        return
+    name, before = run.stage.name, run.market.sessions.back(due_keys[0], 1)
     digests = dict[str, Version]()
-    if before is None or run.keys[0] == run.stage.first:
+    if before is None or due_keys[0] == first:
         carried = opened_book(run.market)
     else:
         try:
             carried, digests[before] = read_book(run.market, model, before, name)
         except MissingSessionsError as error:
             raise MissingSessionsError(
-                f"{name} of {run.keys[0]} begins with the book of {before}, which is not in the "
-                f"warehouse; `{_way(run, before)}` makes it, or portfolio.first: {run.keys[0]} "
+                f"{name} of {due_keys[0]} begins with the book of {before}, which is not in the "
+                f"warehouse; `{_way(run, before)}` makes it, or portfolio.first: {due_keys[0]} "
                 f"opens the books there"
             ) from error
-    for keys in chunks(run.keys):
+    for keys in chunks(due_keys):
         carried = _simulate(run, model, keys, carried, digests)
+
+
+def _write_nothing(run: Run, key: str, first: str) -> None:
+    """Write the empty partitions of a session of the warm-up."""
+    trained = run.market.plan.first_trained
+    why = (
+        f"the first trained session is {trained}"
+        if first == trained
+        else f"the books are opened on {first}"
+    )
+    made = run.provenance(key, {}, f"warm-up: {why}")
+    for table in reversed(run.stage.tables):
+        info = run.market.warehouse.write(table, table.name, key, table.empty(), made)
+    run.done(key, info)
 
 
 def _way(run: Run, before: str) -> str:

@@ -225,6 +225,8 @@ def portfolio_inputs(
 ) -> dict[str, Version]:
     """Bars of the session and the one before, the predictions, and the book before.
 
+    A session before the first has a partition only where somebody made one, and it is empty.
+
     Args:
         sessions: the market's.
         model: the model.
@@ -232,6 +234,8 @@ def portfolio_inputs(
         key: the session.
         versions: of all tables.
     """
+    if key < first:
+        return {}
     before = sessions.back(key, 1)
     inputs = {
         "ohlcv": combined(versions["ohlcv"], [key] if before is None else [before, key]),

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(NEEDED is not None, reason=str(NEEDED)),
 ]
 
-GROUPS = ("market", "features", "dataset", "models", "predictions", "evaluation")
+GROUPS = ("market", "features", "dataset", "models", "predictions", "portfolio", "evaluation")
 CHANGES = {  # short trainings, long enough for a curve
     "models": {
         "lstm": {"hidden_size": 16, "n_epochs": 12, "lr": 0.005},

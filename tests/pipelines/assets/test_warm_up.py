@@ -11,7 +11,7 @@ from pipelines.staleness.status_report import status_report
 from tests.pipelines.conftest import key_of, model_assets, partition_bytes
 from tests.pipelines.finished_markets import copy_of, put_on_record
 
-KINDS = ("model", "prediction", "evaluation")
+KINDS = ("model", "prediction", "evaluation", "portfolio")
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def copy(finished, tmp_path, instance):
 
 @pytest.mark.parametrize(
     "names",
-    [("lstm_model",), ("lstm_prediction",), ("lstm_evaluation",), None],
-    ids=["model", "prediction", "evaluation", "all"],
+    [("lstm_model",), ("lstm_prediction",), ("lstm_evaluation",), ("lstm_portfolio",), None],
+    ids=["model", "prediction", "evaluation", "portfolio", "all"],
 )
 def test_it_records_empty_partitions_that_name_the_first_trained_session(
     copy, finished, instance, names

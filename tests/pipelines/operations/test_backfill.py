@@ -137,7 +137,8 @@ def test_selections_read_as_dagsters(finished):
     assert set(chosen("+dataset_infer")) == {"ohlcv", "alpha158", "label", "dataset_infer"}
     assert set(chosen("1+dataset_infer")) == {"alpha158", "dataset_infer"}
     assert chosen("*_model") == ("gru_model", "krnn_model", "lstm_model")
-    assert set(chosen("gru_model+")) == {"gru_model", "gru_prediction", "gru_evaluation"}
+    kinds = ("model", "prediction", "evaluation", "portfolio")
+    assert set(chosen("gru_model+")) == {f"gru_{kind}" for kind in kinds}
     assert "processors" not in chosen("ohlcv+")
     assert "signal_report" not in chosen("ohlcv+")
     assert chosen("processors") == ("processors",)

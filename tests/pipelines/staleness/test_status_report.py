@@ -88,7 +88,8 @@ def test_damage_is_named(copy, instance):
     path.write_bytes(raw)
     assert findings(copy, instance) == {
         "krnn_prediction": [(Cause.DAMAGED, "", 1)],
-        **{name: [(Cause.INPUTS, "krnn_prediction", 1)] for name in REPORTS},
+        "krnn_portfolio": [(Cause.INPUTS, "krnn_prediction", 1)],
+        **{name: [(Cause.INPUTS, "krnn_portfolio, krnn_prediction", 1)] for name in REPORTS},
     }
 
 

@@ -143,7 +143,8 @@ def test_a_session_between_anchors_serves_no_model_of_another_configuration(copy
     with pytest.raises(RunFailedError, match=rf"{anchor}, which was trained with another config"):
         materialize(other, ["lstm_model"], key, key, instance)
     assets, first = left(other, instance, "models")
-    assert (assets, first) == (("lstm_model", "lstm_prediction", "lstm_evaluation"), anchor)
+    kinds = ("model", "prediction", "evaluation", "portfolio")
+    assert (assets, first) == (tuple(f"lstm_{kind}" for kind in kinds), anchor)
 
 
 def test_predictions_made_after_their_evaluation_are_evaluated_again(copy, instance):

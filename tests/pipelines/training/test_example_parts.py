@@ -92,6 +92,7 @@ def config(server, file="bars.csv", **access):
     steps = raw["dataset"]["infer_processors"]
     steps[0] = {"FilterCol": {"col_list": [*COLUMNS, "MOM"]}}
     steps.insert(1, {"Winsorize": {"at": 0.1}})
+    raw["portfolio"] = {"strategy": "Band", "options": {"enter": 1, "leave": 2}}
     short = {"n_epochs": 2, "batch_size": 64}
     raw["models"] = {
         "alstm": {"hidden_size": 4, "num_layers": 1, **short},
@@ -125,6 +126,10 @@ def test_a_market_runs_with_all_of_it_by_entry_point(package, server, tmp_path, 
         np.testing.assert_allclose(bounds, raw[name].quantile([0.1, 0.9]), rtol=1e-6)
     for name in ("alstm", "transformer"):
         bundle = find_bundle(market, name, first)
+        (order,) = market.warehouse.read_one(f"{name}_orders", first, needed_by="the test")[
+            0
+        ].to_pylist()
+        assert (order["side"], order["rank"], order["share_of"]) == ("buy", 1, 1)
         rows = market.warehouse.read(f"{name}_prediction", [first], needed_by="the test").frame
         assert np.ptp(rows["score"]) > 0
         window = torch.zeros(1, 5, len(bundle.columns))

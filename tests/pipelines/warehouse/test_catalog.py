@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pipelines.warehouse import catalog, revisions
-from pipelines.warehouse.catalog import refresh_catalog
+from pipelines.warehouse.catalog import latest_orders_sql, refresh_catalog
 from pipelines.warehouse.store import Store
 
 TABLES = {model: f"{model}_prediction" for model in ("lstm", "gru", "krnn")}
@@ -21,7 +21,8 @@ def test_views_show_every_table(finished):
         sql = "SELECT view_name FROM duckdb_views() WHERE NOT internal"
         views = {row[0] for row in connection.execute(sql).fetchall()}
         tables = set(finished.warehouse.store.tables())
-        assert views == tables | {"latest_signal", "evaluations", "provenance"}
+        of_all = {"latest_signal", "evaluations", "latest_orders", "positions", "daily_returns"}
+        assert views == tables | of_all | {"provenance"}
         assert {"ohlcv", "lstm_model", "krnn_evaluation", "ohlcv_quarantine"} <= views
         days = connection.execute("SELECT count(DISTINCT date) FROM ohlcv").fetchone()[0]
     assert days == len(finished.sessions)
@@ -40,6 +41,30 @@ def test_latest_signal_ranks_the_newest_scores_of_each_model(finished):
     ).frame.set_index("instrument")["score"]
     of_gru = rows[rows["model"] == "gru"].set_index("instrument")["score"]
     assert of_gru.to_dict() == newest.to_dict()
+
+
+def test_the_views_over_all_books_are_their_tables_one_below_the_other(finished):
+    """Oracle: the partitions of one model, and a newest session without an order."""
+    keys = finished.warehouse.sessions("gru_book")
+
+    def of_gru(kind, read=keys):
+        return finished.warehouse.read(f"gru_{kind}", read, needed_by="test").frame
+
+    with duckdb.connect(str(finished.paths.catalog), read_only=True) as connection:
+        positions, returns, orders = (
+            connection.execute(f"SELECT * FROM {view} WHERE model = 'gru'").df()  # noqa: S608 - names of this file
+            for view in ("positions", "daily_returns", "latest_orders")
+        )
+    assert positions["amount"].tolist() == of_gru("portfolio")["amount"].tolist()
+    assert returns["return_with_cost"].tolist() == of_gru("book")["return_with_cost"].tolist()
+    assert orders["instrument"].tolist() == of_gru("orders", keys[-1:])["instrument"].tolist()
+    sql = latest_orders_sql(["a"])
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE a_book (date DATE)")
+        connection.execute("CREATE TABLE a_orders (date DATE, sequence INTEGER)")
+        connection.execute("INSERT INTO a_book VALUES ('2020-01-02'), ('2020-01-03')")
+        connection.execute("INSERT INTO a_orders VALUES ('2020-01-02', 1)")
+        assert not connection.execute(sql).fetchall(), "yesterday's list is nobody's of today"
 
 
 def test_one_query_answers_ic_by_month_by_model(finished):
