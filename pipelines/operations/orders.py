@@ -101,6 +101,8 @@ def session_orders(
         (facts,) = market.warehouse.read_one(book.name, key, needed_by="orders")[0].to_pylist()
         if not facts["scored"]:
             notes.append(f"{name} has no score of {key}, so there is nothing to order")
+        elif rows.empty:
+            notes.append(f"{name} keeps what it holds: nothing to order at the close of {key}")
     return OrderList(key, _next(market, key), pd.concat(frames), tuple(notes))
 
 
