@@ -22,14 +22,14 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; mar
 h1 { font-size: 1.5rem; margin: 0 0 .2rem; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd; }
 p.verdict { font-size: 1.05rem; max-width: 46rem; }
-p.lead, figcaption, caption { color: #555; }
+p.lead, figcaption, p.caption { color: #555; }
+p.caption { font-size: .86rem; margin: .6rem 0 0; }
 nav a { display: inline-block; margin-right: .9rem; color: #0072B2; }
 figure { margin: .6rem 0 1.2rem; }
 figure img { max-width: 100%; height: auto; display: block; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .86rem; margin: .4rem 0 1rem;
   font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding: .2rem 0; }
 th, td { padding: .22rem .5rem; text-align: right; border-bottom: 1px solid #eee;
   white-space: nowrap; }
 thead th { border-bottom: 1.5px solid #999; font-weight: 600; vertical-align: bottom; }
@@ -98,9 +98,10 @@ def table(
         mark = f'<span class="swatch" style="background:{escape(color)}"></span>' if color else ""
         cells = "".join(f"<td>{escape(text)}</td>" for text in row[1:])
         body.append(f"<tr><th>{mark}{escape(row[0])}</th>{cells}</tr>")
-    above = f"<caption>{escape(caption)}</caption>" if caption else ""
+    # Outside of what scrolls sideways, so that a phone shows all of it.
+    above = f'<p class="caption">{escape(caption)}</p>' if caption else ""
     return (
-        f'<div class="wide"><table>{above}<thead><tr>{top}</tr></thead>\n'
+        f'{above}<div class="wide"><table><thead><tr>{top}</tr></thead>\n'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 
