@@ -150,8 +150,11 @@ def draw_line(ax: Axes, series: pd.Series, *, color: str, label: str, linestyle:
 
 
 def time_axis(ax: Axes, indexes: Iterable[pd.Index]) -> None:
-    """Label dates without overlap, from the first to the last session of all curves."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+    """Label dates without overlap, from the first to the last session of all curves.
+
+    The first label and every one that begins a year carry the year.
+    """
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num, num2date
 
     days = pd.DatetimeIndex([])
     for index in indexes:
@@ -162,7 +165,20 @@ def time_axis(ax: Axes, indexes: Iterable[pd.Index]) -> None:
     else:
         locator = AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
         ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+
+        class Dated(ConciseDateFormatter):
+            """Labels of which the first in sight carries the year, too."""
+
+            def format_ticks(self, values: Sequence[float]) -> list[str]:
+                labels = list(super().format_ticks(values))  # type: ignore[no-untyped-call]
+                shown = [k for k, value in enumerate(values) if value >= ax.get_xlim()[0]]
+                if shown:
+                    year = f"{num2date(values[shown[0]]):%Y}"  # type: ignore[no-untyped-call]
+                    if year not in labels[shown[0]]:
+                        labels[shown[0]] += f"\n{year}"
+                return labels
+
+        ax.xaxis.set_major_formatter(Dated(locator))  # type: ignore[no-untyped-call]
     if len(days):
         first, last = (float(date2num(day)) for day in days[[0, -1]])  # type: ignore[no-untyped-call]
         pad = max((last - first) * 0.01, 1.0)  # days

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,15 @@ from rnn_core.evaluation import (
     to_png,
     topk_dropout,
 )
-from rnn_core.evaluation.render import MODEL_COLORS, PALETTE, model_colors, signed, style
+from rnn_core.evaluation.render import (
+    MODEL_COLORS,
+    PALETTE,
+    model_colors,
+    new_figure,
+    signed,
+    style,
+    time_axis,
+)
 
 MODELS = ("lstm", "gru", "krnn")
 
@@ -231,3 +240,26 @@ def test_import_and_plots_leave_pyplot_alone() -> None:
         "assert not {'torch', 'dagster', 'duckdb', 'pydantic'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "sessions", "years"),
+    [
+        ("2012-07-02", 160, ["2012", "2013"]),
+        ("2020-03-02", 30, ["2020"]),
+        ("2015-01-02", 900, None),
+    ],
+)
+def test_an_axis_says_which_year_it_is(first, sessions, years):
+    """The first label in sight has its year, also where nothing else would name it."""
+    days = pd.bdate_range(first, periods=sessions)
+    fig = new_figure(3.0, "years")
+    ax = fig.subplots()
+    ax.plot(days, np.arange(sessions))
+    time_axis(ax, [days])
+    fig.canvas.draw()
+    low = ax.get_xlim()[0]
+    shown = [t.get_text() for t in ax.get_xticklabels() if t.get_position()[0] >= low]
+    assert str(days[0].year) in shown[0]
+    found = [year for text in shown for year in re.findall(r"\d{4}", text)]
+    assert years is None or found == years
