@@ -314,7 +314,7 @@ def test_features_may_be_missing_for_those_that_say_so(tmp_path, instance):
         training_data(market, dataset, first, "the test")
     materialize(market, ["linear_model", "linear_prediction"], first, first, instance)
     rows = market.warehouse.read("linear_prediction", [first], needed_by="t").frame
-    assert rows["score"].nunique() > 1
+    assert np.ptp(rows["score"]) > 0
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_features_may_be_missing_for_those_that_say_so(tmp_path, instance):
         ({"alhpa": 1.0}, "unknown key 'alhpa'; did you mean 'alpha'"),
         ({"alpha": -1.0}, "alpha is -1.0, expected a finite number above 0"),
         ({"flatten": "first"}, "flatten is 'first', expected 'last' or 'window'"),
-        ({"family": "lightgbm", "n_epochs": 5}, "lightgbm is no network; accepted: num_leaves.*seeds"),
+        ({"family": "lightgbm", "n_epochs": 5}, "lightgbm is no network; accepted: num_l.*seeds"),
         ({"family": "lightgbm", "num_leaves": 2.5}, "num_leaves is 2.5 of type float"),
         ({"family": "lightbgm"}, "unknown family 'lightbgm'; did you mean 'lightgbm'"),
         ({"family": "ownpkg.trees:NoLoad"}, r"and no estimator: it lacks load\(folder\) "),
