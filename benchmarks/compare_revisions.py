@@ -56,7 +56,7 @@ COMPARED = ("warehouse", "models")
 LEFT_OUT = ".checkpoints"
 LABELS = ("market.json", "identity.json")  # they say where files belong, and nothing of the rows
 QUOTED = (b"rnn.provenance", b"rnn.digest")  # of a footer: what other files quote
-PACKAGES = ("numpy", "pandas", "pyarrow", "numba", "torch", "safetensors")
+PACKAGES = ("numpy", "pandas", "pyarrow", "numba", "torch", "safetensors", "lightgbm")
 SHOWN_PATHS = 3  # of a table
 SHOWN_LINES = 25
 # The console script of a revision, after confirming that its packages are the ones that run.

@@ -20,6 +20,7 @@ MOST_FILES = 3
 
 EXAMPLES = {
     "a model family": {"KRNNModel", "KRNNHyper"},
+    "an estimator that is no network": {"LightGBMModel", "LightGBM"},
     "a source of bars": {"BaostockSource", "baostock_bars"},
     "a processor": {"CSRankNorm"},
     "a field": {"WithExtra"},

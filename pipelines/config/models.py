@@ -101,7 +101,7 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
         try:
             hyper = family.resolve(settings)
             family.build(hyper)
-        except (ValueError, TypeError) as error:
+        except Exception as error:  # whatever foreign code raises
             raise ValueError(f"{name}: {error}") from error
         return ModelSpec(name, family_name, hyper, {}, dataset, **own)
     hyper, training = _network_settings(name, family, settings, is_foreign=is_foreign)
