@@ -141,7 +141,7 @@ def require_known(texts: Iterable[str]) -> None:
         ValueError: the message names the first, and the call that makes it known.
     """
     for text in texts:
-        if ":" in text and text not in _own:
+        if text not in _own and names_function(text):
             raise ValueError(
                 f"what is stored has the feature function {text!r}, which no configuration has "
                 f"named: call rnn_core.features.own_feature({text!r}) first"
