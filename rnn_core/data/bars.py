@@ -19,6 +19,7 @@ from rnn_core.features.evaluate import evaluate
 from rnn_core.features.expression import Call, Expression
 from rnn_core.features.own_features import OwnFeature
 from rnn_core.features.sets import FeatureSet
+from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import KEYS, Panel
 from rnn_core.panel.spread import spread
@@ -44,8 +45,7 @@ def bars_panel(bars: Bars, fields: frozenset[str], owner: str) -> Panel:
         ValueError: a field is absent, or has no value at all; and as `Panel.from_frame`.
         TypeError: `bars` is neither a frame, a panel nor a path.
     """
-    if isinstance(bars, (str, Path)):
-        bars = _read(Path(bars))
+    bars = _read(Path(bars)) if isinstance(bars, (str, Path)) else as_frame(bars)
     if not isinstance(bars, (pd.DataFrame, Panel)):
         raise TypeError(f"bars is {type(bars).__name__}, expected a frame, a Panel or a path")
     names = bars.fields if isinstance(bars, Panel) else bars.columns

@@ -26,6 +26,7 @@ from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet
 from rnn_core.data.handler import DK_I, DataHandlerLP
 from rnn_core.data.handlers import make_handler
 from rnn_core.data.sampler import TSDataSampler
+from rnn_core.notebook import fact_table
 from rnn_core.panel.session_labels import DateLike, session_bound, session_range
 from rnn_core.qlib_hooks import DATASET_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
@@ -158,8 +159,17 @@ class DatasetH:
             )
         return self.segments[name]
 
+    def _repr_html_(self) -> str:
+        bounds = {name: " to ".join(map(_bound, pair)) for name, pair in self.segments.items()}
+        return fact_table(self, bounds) + self.handler._repr_html_()
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.handler!r}, {self.segments})"
+
+
+def _bound(day: DateLike | None) -> str:
+    """One end of a segment in words."""
+    return "…" if day is None else str(day).removesuffix(" 00:00:00")
 
 
 class TSDatasetH(DatasetH):

@@ -31,6 +31,8 @@ from rnn_core.atomic import atomic_write
 from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet, View
 from rnn_core.data.processors import PROCESSORS, Processor, ProcessorChain
 from rnn_core.data.steps import Step, build_steps, groups_of, one_of
+from rnn_core.notebook import fact_table, span_of
+from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.frames import Semantics
 from rnn_core.panel.session_labels import DateLike
 from rnn_core.qlib_hooks import HANDLER_HOOKS, refuse_overrides
@@ -55,8 +57,10 @@ class DataHandlerLP:
     """Raw, infer and learn views of a frame.
 
     Args:
-        data: index (datetime, instrument), two-level columns ("feature" or "label", name). The
-            handler sorts a copy if need be and leaves the frame as it is.
+        data: index (datetime, instrument), two-level columns ("feature" or "label", name); or a
+            table of another library with `date`, `instrument` and flat columns, of which those that
+            begin with LABEL are labels. The handler sorts a copy if need be and leaves the frame as
+            it is.
         shared_processors: steps before both views: processors, mappings {"class", "kwargs"} or
             names. A mapping may leave out fit_start_time, fit_end_time and semantics.
         infer_processors: steps of the infer view.
@@ -202,6 +206,7 @@ class DataHandlerLP:
     def _load(self, data: Any) -> View:
         """Return the raw view of new data, or the present one."""
         if data is not None:
+            data = as_frame(data, groups=True)
             if not isinstance(data, pd.DataFrame):
                 raise TypeError(f"data is {type(data).__name__}, expected a pandas DataFrame")
             return View.of(data)
@@ -338,6 +343,11 @@ class DataHandlerLP:
     def _settings(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
         """Return the constructor's arguments that a state holds, processors apart."""
         return {"process_type": stored["process_type"], "semantics": stored["semantics"]}
+
+    def _repr_html_(self) -> str:
+        sizes = {name: f"{len(v):,} rows of {len(v.columns)}" for name, v in self._views.items()}
+        view = next(iter(self._views.values()), None)
+        return fact_table(self, sizes if view is None else {**sizes, **span_of(view.index)})
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{k} {len(v)} x {len(v.columns)}" for k, v in self._views.items())

@@ -32,6 +32,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from rnn_core.data.sampler_device import gather, resident
 from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
+from rnn_core.notebook import fact_table, span_of
+from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.session_labels import DateLike, session_bound, session_day
 from rnn_core.qlib_hooks import SAMPLER_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
@@ -46,7 +48,8 @@ class TSDataSampler:
     """Windows [L, F] of a long frame.
 
     Args:
-        data: index (datetime, instrument), F numeric columns; the label, if any, comes last.
+        data: index (datetime, instrument), F numeric columns, or such a table of another library;
+            the label, if any, comes last.
         start: first session with samples, or None; earlier rows only appear in windows.
         end: last session with samples, included, or None.
         step_len: L, in sessions.
@@ -76,6 +79,7 @@ class TSDataSampler:
         if step_len < 1:
             raise ValueError(f"step_len is {step_len}, expected 1 or more sessions")
         self.config(fillna_type=fillna_type)
+        data = as_frame(data)
         self._store = SampleStore.from_frame(data, step_len, dtype or np.float32, flt_data)
         self._choose(start, end)
 
@@ -308,6 +312,11 @@ class TSDataSampler:
             raise KeyError(f"{date} is before the first session {store.sessions[0]:%Y-%m-%d}")
         n = int(store.instruments.searchsorted(instrument))
         return n * store.width + t
+
+    def _repr_html_(self) -> str:
+        window = f"{self.step_len} sessions of {len(self.columns)} columns, {self.dtype}"
+        facts = {"samples": f"{len(self):,}", "window": window, "gaps": self.fillna_type}
+        return fact_table(self, {**facts, **span_of(self.get_index())})
 
     def __repr__(self) -> str:
         return (

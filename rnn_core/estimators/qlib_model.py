@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,7 @@ from rnn_core.estimators.estimator_arguments import (
 )
 from rnn_core.estimators.estimator_files import Fit, Member
 from rnn_core.models.families import build_network, model_family
+from rnn_core.suggestions import near_matches
 from rnn_core.training.device import resolve_device
 from rnn_core.training.gradients import LossFunction
 from rnn_core.training.seeding import seeded_network
@@ -95,9 +96,36 @@ class QlibModel:
     @property
     def arguments(self) -> TrainingArguments:
         """The arguments as they are now, checked."""
-        names = [field.name for field in dataclasses.fields(self.Arguments)]
-        values = {name: getattr(self, name) for name in names}
-        return checked_arguments(self.Arguments, type(self).__name__, values)
+        return checked_arguments(self.Arguments, type(self).__name__, self.get_params())
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments by name, as scikit-learn asks for them."""
+        return {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self.Arguments)
+        }
+
+    def set_params(self, **params: Any) -> Self:
+        """Change arguments, as scikit-learn does; a fit is forgotten.
+
+        Raises:
+            ValueError: an unknown argument, or a value of the wrong type or outside its range.
+        """
+        known, owner = self.get_params(), type(self).__name__
+        unknown = [name for name in params if name not in known]
+        if unknown:
+            near = near_matches(unknown[0], known)
+            raise ValueError(f"{owner} has no argument {unknown[0]!r}{near}")
+        type(self)(**{**known, **params})  # refuses what the constructor would
+        arguments = checked_arguments(self.Arguments, owner, {**known, **params})
+        for name in known:
+            setattr(self, name, getattr(arguments, name))
+        self._forget()
+        self._hyper, self._n_features = self._sizes()
+        return self
+
+    def __sklearn_clone__(self) -> Self:
+        """An estimator of the same arguments that is not fitted, for `sklearn.base.clone`."""
+        return type(self)(**self.get_params())
 
     @property
     def network(self) -> nn.Module:

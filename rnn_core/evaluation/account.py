@@ -23,6 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.evaluation.align import FloatArray, by_session_and_name, session_axis, to_table
+from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.session_labels import session_labels
 
 BoolArray = NDArray[np.bool_]
@@ -95,6 +96,7 @@ class Market:
                 a bar without a positive factor where lots need it.
         """
         # The axes, and the closes, which must be positive.
+        bars = as_frame(bars)
         index = bars_index(bars)
         for column in ("close", deal_price):
             if column not in bars.columns:

@@ -39,6 +39,8 @@ from rnn_core.evaluation.cross_section import (
 )
 from rnn_core.evaluation.decay import check_horizons, empty_decay, ic_decay
 from rnn_core.evaluation.inference import mean_test
+from rnn_core.notebook import fact_line, fact_table, span_of
+from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.frames import one_column
 
 # Value of a statistic without skill; None if there is no test.
@@ -48,7 +50,7 @@ _NULLS: dict[str, float | None] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SignalAnalysis:
     """Tables about one signal; formulas are in docs/evaluation.md.
 
@@ -73,6 +75,22 @@ class SignalAnalysis:
     decay: pd.DataFrame
     quantiles: pd.DataFrame
     notes: tuple[str, ...]
+
+    def _facts(self) -> dict[str, str]:
+        ic, rank_ic = (self.summary.loc[name] for name in ("ic", "rank_ic"))
+        return {
+            **span_of(self.sessions.index),
+            "names": f"{self.sessions['scored'].median():.0f} a session",
+            "IC": f"{ic['mean']:.4f} (t {ic['t_nw']:.2f})",
+            "rank IC": f"{rank_ic['mean']:.4f} (t {rank_ic['t_nw']:.2f})",
+        }
+
+    def __repr__(self) -> str:
+        return fact_line(self, self._facts())
+
+    def _repr_html_(self) -> str:
+        columns = ["mean", "std", "ir", "days", "t_nw", "ci_low", "ci_high"]
+        return fact_table(self, self._facts(), self.summary[columns])
 
 
 def signal_analysis(
@@ -112,6 +130,7 @@ def signal_analysis(
     # One [T, N] table of scores and one of labels, and the daily statistics of both.
     _check(quantiles, min_names)
     check_horizons(horizons)
+    bars = as_frame(bars)
     days, names, x, y = _tables(scores, labels, bars)
     sessions = _sessions(days, x, y, quantiles, min_names)
     notes = _notes(sessions, x, y, min_names)

@@ -29,6 +29,8 @@ from rnn_core.evaluation.align import by_session_and_name
 from rnn_core.evaluation.analysis import daily_statistics
 from rnn_core.evaluation.cross_section import in_blocks, pack, ranks
 from rnn_core.evaluation.inference import block_length, bootstrap_interval, holm, mean_test
+from rnn_core.notebook import fact_line, fact_table, span_of
+from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.frames import one_column
 
 ENSEMBLE = "ensemble"
@@ -38,7 +40,7 @@ _DAILY = ("ic", "rank_ic", "long_short", "hit_rate", "turnover", "autocorrelatio
 _TESTS = ("ic", "rank_ic")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """Tables about several signals on one sample; formulas are in docs/evaluation.md.
 
@@ -64,6 +66,16 @@ class Comparison:
     rank_ic: pd.DataFrame
     scores: pd.Series | None
     notes: tuple[str, ...]
+
+    def _facts(self) -> dict[str, str]:
+        return {"signals": ", ".join(map(str, self.summary.index)), **span_of(self.ic.index)}
+
+    def __repr__(self) -> str:
+        return fact_line(self, self._facts())
+
+    def _repr_html_(self) -> str:
+        columns = ["days", "ic", "ic_ir", "ic_t_nw", "rank_ic", "rank_ic_ir", "rank_ic_t_nw"]
+        return fact_table(self, self._facts(), self.summary[columns])
 
 
 def rank_average(scores: Sequence[pd.Series]) -> pd.Series:
@@ -250,6 +262,7 @@ _DIFFERENCE = [
 
 
 def _seeds(name: str, given: Scores) -> list[pd.Series]:
+    given = as_frame(given)
     alone = isinstance(given, (pd.Series, pd.DataFrame))
     runs = [one_column(run, name) for run in ([given] if alone else given)]
     if not runs or not all(len(run) for run in runs):

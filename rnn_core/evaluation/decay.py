@@ -35,6 +35,7 @@ from rnn_core.evaluation.cross_section import (
     places,
 )
 from rnn_core.evaluation.inference import lag_length, mean_test
+from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.frames import one_column
 
 
@@ -138,6 +139,7 @@ def close_table(bars: pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.Index, FloatAr
     Raises:
         ValueError: no bars, no column `close`, duplicated rows.
     """
+    bars = as_frame(bars)
     index = bars_index(bars)
     if "close" not in bars.columns:
         raise ValueError(

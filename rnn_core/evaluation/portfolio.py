@@ -51,6 +51,7 @@ from rnn_core.evaluation.execution import BookState, Order, execute
 from rnn_core.evaluation.portfolio_config import PortfolioConfig
 from rnn_core.evaluation.portfolio_notes import Refusals, portfolio_notes
 from rnn_core.evaluation.strategies import Strategy, TopkDropout, decide
+from rnn_core.notebook import fact_line, fact_table, span_of
 from rnn_core.panel.frames import one_column
 from rnn_core.panel.session_labels import session_labels
 
@@ -60,7 +61,7 @@ REPORT_COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PortfolioResult:
     """The result of a backtest.
 
@@ -82,6 +83,20 @@ class PortfolioResult:
     positions: pd.DataFrame
     notes: tuple[str, ...] = ()
     benchmark: str = ""
+
+    def _facts(self) -> dict[str, str]:
+        return {
+            **span_of(self.daily.index),
+            "names": f"{self.positions['instrument'].nunique()} held",
+            "account": f"{self.daily['account'].iloc[-1]:,.0f}" if len(self.daily) else "–",
+            "benchmark": self.benchmark or "none",
+        }
+
+    def __repr__(self) -> str:
+        return fact_line(self, self._facts())
+
+    def _repr_html_(self) -> str:
+        return fact_table(self, self._facts(), self.daily.tail(3))
 
 
 def topk_dropout(

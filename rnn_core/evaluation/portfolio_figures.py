@@ -18,6 +18,7 @@ from rnn_core.evaluation.account import bars_axes, bars_index
 from rnn_core.evaluation.align import FloatArray, to_table
 from rnn_core.evaluation.portfolio import PortfolioResult
 from rnn_core.evaluation.risk import risk_analysis
+from rnn_core.panel.arrow_frames import as_frame
 
 YEAR_SESSIONS = 60
 """Fewest sessions for which a report states a figure of a year. It extrapolates: the mean of 8
@@ -36,6 +37,7 @@ def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
     Returns:
         One return per session of the bars, named by what it is.
     """
+    bars = as_frame(bars)
     index = bars_index(bars)
     sessions, instruments = bars_axes(index)
     close = to_table(bars["close"], index, sessions, instruments)  # (T, N)

@@ -15,6 +15,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -134,13 +135,24 @@ def last_value(series: pd.Series) -> float:
 
 def new_figure(height_inches: float, title: str) -> Figure:
     """Create an empty figure of the common width with a title; call it inside `style`."""
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06)
-    fig = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout=layout)
+    fig = _figure_class()(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout=layout)
     fig.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
     return fig
+
+
+@cache
+def _figure_class() -> type[Figure]:
+    """A figure that shows itself in a notebook, which asks for a PNG; pyplot is not needed."""
+    from matplotlib.figure import Figure
+
+    class NotebookFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            return png_bytes(self)
+
+    return NotebookFigure
 
 
 def draw_line(ax: Axes, series: pd.Series, *, color: str, label: str, linestyle: str = "-") -> None:

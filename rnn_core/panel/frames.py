@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.caller import warn_caller
+from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.session_labels import LEVELS, session_index
 from rnn_core.suggestions import near_matches
 
@@ -90,12 +91,13 @@ def one_column(values: Any, what: str) -> pd.Series[Any]:
     """Return a series, or the only column of a frame, as qlib's code passes scores and labels.
 
     Args:
-        values: a Series, or a frame of one column.
+        values: a Series, or a frame of one column; or such a table of another library.
         what: name of the values in the error.
 
     Raises:
         TypeError: several columns, or neither a Series nor a frame.
     """
+    values = as_frame(values)
     if isinstance(values, pd.Series):
         return values
     if isinstance(values, pd.DataFrame):

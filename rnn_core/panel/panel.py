@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.session_labels import LEVELS, session_codes, session_index, session_labels
 from rnn_core.panel.spread import spread
 
@@ -80,8 +81,9 @@ class Panel:
 
         Args:
             bars: one row per (date, instrument) in any order: columns `date`, `instrument` and
-                numeric fields, or the keys as a (datetime, instrument) index. A suspended
-                instrument has no row. A float32 column stays float32, others become float64.
+                numeric fields, or the keys as a (datetime, instrument) index; or such a table of
+                another library (`arrow_frames`). A suspended instrument has no row. A float32
+                column stays float32, others become float64.
             sessions: the session axis, which must hold every date of `bars`; by default the dates
                 of `bars`. Pass the trading calendar, so that a session counts even if none of
                 these instruments traded on it.
@@ -94,6 +96,7 @@ class Panel:
                 (`panel.session_labels`) or lie outside `sessions`, on a column that is not numeric.
         """
         # The axes, and the position of every row on them.
+        bars = as_frame(bars)
         (days, day), (names, name), values = _split_keys(bars)
         axis = days.sort_values() if sessions is None else session_labels(sessions, "`sessions`")
         axis = pd.DatetimeIndex(axis, name=LEVELS[0])
