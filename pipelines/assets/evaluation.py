@@ -33,7 +33,8 @@ CODE_VERSION = "2"
 
 def evaluation_stage(market: Market, spec: ModelSpec) -> Stage:
     """The stage `{name}_evaluation`, on the label that the model has learned."""
-    return _stage(market, spec, f"{spec.name}_evaluation", market.dataset_of(spec.name))
+    dataset = market.dataset_of(spec.name)
+    return stage_of_evaluation(market, spec.name, f"{spec.name}_evaluation", dataset)
 
 
 def common_evaluation_stage(market: Market, spec: ModelSpec) -> Stage | None:
@@ -41,29 +42,29 @@ def common_evaluation_stage(market: Market, spec: ModelSpec) -> Stage | None:
     default = market.datasets[0]
     if market.dataset_of(spec.name).label == default.label:
         return None
-    return _stage(market, spec, f"{spec.name}_evaluation_common", default)
+    return stage_of_evaluation(market, spec.name, f"{spec.name}_evaluation_common", default)
 
 
-def _stage(market: Market, spec: ModelSpec, name: str, dataset: Dataset) -> Stage:
-    """The stage of the evaluations of a model on the label of a dataset."""
+def stage_of_evaluation(market: Market, model: str, name: str, dataset: Dataset) -> Stage:
+    """The stage of the evaluations of `{model}_prediction` on the label of a dataset."""
     quantiles, checks = market.config.evaluation.quantiles, market.config.checks.evaluation
     table = evaluation_table(quantiles).named(name)
 
     def make(run: Run) -> None:
         with Tracking(market, run.log) as tracking:
             for keys in chunks(run.keys):
-                _evaluate(run, spec, dataset, keys, tracking)
+                _evaluate(run, model, dataset, keys, tracking)
         _check_decay(run)
 
     return Stage(
         name=name,
         kind=Kind.EVALUATION,
-        model=spec.name,
+        model=model,
         dataset=dataset.name,
         tables=(table,),
-        deps=(f"{spec.name}_prediction", dataset.label),
+        deps=(f"{model}_prediction", dataset.label),
         first=market.plan.first_trained,
-        inputs=lambda key, versions: evaluation_inputs(dataset, spec.name, key, versions),
+        inputs=lambda key, versions: evaluation_inputs(dataset, model, key, versions),
         make=make,
         code_version=CODE_VERSION,
         config={"quantiles": quantiles},
@@ -72,7 +73,7 @@ def _stage(market: Market, spec: ModelSpec, name: str, dataset: Dataset) -> Stag
             f"of {quantiles} score quantiles."
         ),
         kinds=("python", "parquet"),
-        lineage=evaluation_lineage(spec.name, dataset.label, table.names),
+        lineage=evaluation_lineage(model, dataset.label, table.names),
         checks=(
             Check(
                 "ic_decay",
@@ -102,10 +103,10 @@ def _check_decay(run: Run) -> None:
 
 
 def _evaluate(
-    run: Run, spec: ModelSpec, dataset: Dataset, keys: tuple[str, ...], tracking: Tracking
+    run: Run, model: str, dataset: Dataset, keys: tuple[str, ...], tracking: Tracking
 ) -> None:
     """Write the evaluations of a chunk of sessions."""
-    warehouse, name, table = run.market.warehouse, f"{spec.name}_prediction", run.stage.tables[0]
+    warehouse, name, table = run.market.warehouse, f"{model}_prediction", run.stage.tables[0]
     labels = warehouse.read(dataset.label, keys, needed_by=table.name)
     decisions = {key: dataset.decision_of(key) for key in keys}
     # Only decisions whose prediction is stored are read; the others get no row.
@@ -127,7 +128,7 @@ def _evaluate(
             tracking.tell("session", {
                 "market": run.market.config.name,
                 "folder": str(run.market.paths.root),
-                "model": spec.name,
+                "model": model,
                 "table": table.name,
                 "session": key,
                 "number": run.market.sessions.position(key),

@@ -3,6 +3,7 @@
 An asset is added by a module with a function that returns its `Stage`, and a line in one of the
 four tuples here: `MARKET_STAGES` for one of the whole market, `DATASET_STAGES` for one of every
 dataset, `MODEL_STAGES` for one of every model, `REPORTS` for one that is made after all of them.
+Those of the models' ensemble follow the models (`ensembles.py`), if the YAML asks for them.
 `status`, `demo`, `backfill`, `refresh`, `sync`, the schedule, the catalog, the reports and
 Dagster's definitions all read `stages(market)`.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pipelines.assets.dataset_rows import infer_stage, learn_stage
+from pipelines.assets.ensembles import ensemble_stages
 from pipelines.assets.evaluation import common_evaluation_stage, evaluation_stage
 from pipelines.assets.features import features_stage, label_stage
 from pipelines.assets.models import model_stage
@@ -63,6 +65,7 @@ def stages(market: Market) -> tuple[Stage, ...]:
         table += [stage for stage in own if stage.name not in made]
     of_models = (make(market, spec) for make in MODEL_STAGES for spec in market.models)
     table += [stage for stage in of_models if stage is not None]
+    table += ensemble_stages(market)
     table += [make(market, tuple(table)) for make in REPORTS]
     _check(table)
     return tuple(table)

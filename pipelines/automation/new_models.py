@@ -100,6 +100,8 @@ def _lacks(stage: Stage) -> str:
 
 def _is_served(market: Market, model: str, key: str) -> bool:
     """True if a session trains a model or finds it trained."""
+    if all(model != spec.name for spec in market.models):
+        return True  # the ensemble, which has no model of its own
     plan = market.plan_of(model)
     anchor = plan.anchor(key)
     if plan.trains(key) or anchor is None:

@@ -123,15 +123,12 @@ def without_newcomers(
 ) -> dg.RunRequest:
     """A run less the assets of added models, and added stages, that it could not make yet."""
     left_out = seen.newcomers.left_out(market, seen.missing[0])
-    unbegun = set(seen.newcomers.unbegun(seen.missing[0]))
-    unbegun |= downstream(stages, unbegun)
-    kept = [
-        stage
-        for stage in stages
-        if stage.tables and stage.model not in left_out and stage.name not in unbegun
-    ]
-    if not left_out and not unbegun:
+    dropped = {stage.name for stage in stages if stage.model in left_out}
+    dropped |= set(seen.newcomers.unbegun(seen.missing[0]))
+    if not dropped:
         return run
+    dropped |= downstream(stages, dropped)
+    kept = [stage for stage in stages if stage.tables and stage.name not in dropped]
     return dg.RunRequest(
         run_key=run.run_key,
         partition_key=run.partition_key,

@@ -26,7 +26,8 @@ ARGUMENTS: Arguments = {
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from pipelines.assets.stages import stages
-    from pipelines.operations.signal import ENSEMBLE, session_signal
+    from pipelines.market.market import ENSEMBLE
+    from pipelines.operations.signal import session_signal
 
     if args.csv and args.json:
         raise PipelineError("--csv and --json exclude each other")

@@ -123,6 +123,12 @@ class EvaluationSettings(Section):
     by_group: Annotated[str | None, How] = None
 
 
+class EnsembleSettings(Section):
+    """The rank average of the models of the default label, as assets of its own."""
+
+    method: Literal["rank_average"] = "rank_average"
+
+
 class ScheduleConfig(Section):
     """The schedule `daily_retraining`; the time is the calendar's."""
 
@@ -208,6 +214,7 @@ class FactoryConfig(Section):
     checks: ChecksConfig = ChecksConfig()
     evaluation: EvaluationSettings = EvaluationSettings()
     portfolio: PortfolioSettings = PortfolioSettings()
+    ensemble: EnsembleSettings | None = None
     schedule: ScheduleConfig = ScheduleConfig()
     alerts: AlertsConfig = AlertsConfig()
     tracking: Tracking = Field(default_factory=dict)
@@ -242,6 +249,12 @@ class FactoryConfig(Section):
         for name, entry in models.items():
             model_spec(name, entry)
         return models
+
+    @model_validator(mode="after")
+    def _room_for_the_ensemble(self) -> FactoryConfig:
+        if self.ensemble is not None and "ensemble" in self.models:
+            raise ValueError("models.ensemble: the section `ensemble` makes assets of that name")
+        return self
 
     @cached_property
     def dataset_specs(self) -> tuple[DatasetSpec, ...]:

@@ -30,6 +30,7 @@ from pipelines.warehouse.store import Store
 from pipelines.warehouse.warehouse import Warehouse
 
 LABEL_NAME = "LABEL0"
+ENSEMBLE = "ensemble"  # the name of the models' rank average, in reports and among the stages
 
 
 class Market:

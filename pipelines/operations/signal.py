@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipelines.errors import PipelineError
-from pipelines.market.market import Market
+from pipelines.market.market import ENSEMBLE, Market
 from pipelines.market.stage import Kind, Stage, by_model
 
-ENSEMBLE = "ensemble"
 COLUMNS = ["date", "model", "rank", "instrument", "score", "as_of"]
 
 
@@ -73,8 +72,12 @@ def session_signal(market: Market, stages: Sequence[Stage], day: str | None = No
         if key in stored[stage.name]:
             frame = market.warehouse.read(stage.name, [key], needed_by="signal").frame
             scores[model] = frame.set_index(["date", "instrument"])[["score", "as_of"]]
-    models = tuple(model for model, frame in scores.items() if len(frame))
-    notes += [f"{m} has no scores of {key}: no model in force" for m in scores if m not in models]
+    models = tuple(m for m, frame in scores.items() if len(frame) and m != ENSEMBLE)
+    if ENSEMBLE in scores:
+        scores[ENSEMBLE]["as_of"] = pd.NaT
+    notes += [
+        f"{m} has no scores of {key}: no model in force" for m in scores if not len(scores[m])
+    ]
     averaged = [model for model in models if model in market.ensemble_models]
     others = [model for model in models if model not in market.comparable_models]
     if others:
@@ -82,7 +85,7 @@ def session_signal(market: Market, stages: Sequence[Stage], day: str | None = No
     references = [m for m in models if m in market.comparable_models and m not in averaged]
     if references and len(averaged) > 1:
         notes.append(f"{', '.join(references)}: held against it, no part of the ensemble")
-    if len(averaged) > 1:
+    if len(averaged) > 1 and ENSEMBLE not in predictions:
         average = rank_average([scores[model]["score"] for model in averaged])
         scores[ENSEMBLE] = average.rename_axis(["date", "instrument"]).to_frame("score")
     best_first = {

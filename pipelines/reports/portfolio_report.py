@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipelines.errors import NothingToReportError
 from pipelines.market.books import book_stages
-from pipelines.market.market import Market
+from pipelines.market.market import ENSEMBLE, Market
 from pipelines.market.stage import Stage
 from pipelines.reports.report_data import ReportData
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, Report, publish
@@ -80,9 +80,10 @@ def portfolios(data: ReportData, stages: Sequence[Stage]) -> dict[str, Portfolio
 
     settings, signals = data.market.config.portfolio, {n: o.score for n, o in data.scores.items()}
     averaged = [signals[name] for name in data.market.ensemble_models if name in signals]
-    if len(averaged) > 1:
+    mixed = data.ensemble
+    if mixed is None and len(averaged) > 1:
         mixed = rank_average(averaged)
-        signals |= {"ensemble": mixed} if len(mixed) else {}
+    signals |= {ENSEMBLE: mixed} if mixed is not None and len(mixed) else {}
     start = data.market.sessions.window(f"{data.first:%Y-%m-%d}", 2)[0]
     bars = data.bars.loc[pd.Timestamp(start) :]
     prices, books = Prices.from_bars(bars, limit_threshold=None), book_stages(stages)

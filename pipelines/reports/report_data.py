@@ -21,7 +21,7 @@ from pipelines.errors import PipelineError
 from pipelines.market.dataset import Dataset
 from pipelines.market.extra_table import read_columns
 from pipelines.market.input_versions import learning_window
-from pipelines.market.market import LABEL_NAME, Market
+from pipelines.market.market import ENSEMBLE, LABEL_NAME, Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.training.processors import to_index
 from pipelines.training.windows import features_for, learning_data
@@ -58,6 +58,7 @@ class ReportData:
     def __init__(self, market: Market, stages: Sequence[Stage], needed_by: str) -> None:
         self.market = market
         self._predictions = by_model(stages, Kind.PREDICTION)
+        self._ensemble = self._predictions.pop(ENSEMBLE, None)
         self._needed_by = needed_by
         self.gaps: list[str] = []
 
@@ -79,6 +80,17 @@ class ReportData:
             if rows is not None and not rows.empty:
                 scores[model] = _model_scores(rows)
         return scores
+
+    @cached_property
+    def ensemble(self) -> pd.Series | None:
+        """Scores of the ensemble, if it has partitions with rows."""
+        if self._ensemble is None:
+            return None
+        rows = self.rows(self._ensemble.name, ["instrument", "score"])
+        if rows is None or rows.empty:
+            return None
+        index = _index(rows["date"], rows["instrument"])
+        return pd.Series(rows["score"].to_numpy(dtype="float64"), index=index).sort_index()
 
     @cached_property
     def labels(self) -> pd.Series:

@@ -20,7 +20,7 @@ import pandas as pd
 from pipelines.calendar.trading_times import served_means
 from pipelines.config.features import identity
 from pipelines.errors import NothingToReportError
-from pipelines.market.market import Market
+from pipelines.market.market import ENSEMBLE, Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.reports.portfolio_report import portfolios
 from pipelines.reports.report_data import ReportData
@@ -109,20 +109,24 @@ def signal_report(
         }
     ).T
     table.index.name = "model"
-    histories, damaged = _newest_histories(market, evaluations)
+    of_models = {name: rows for name, rows in evaluations.items() if name != ENSEMBLE}
+    histories, damaged = _newest_histories(market, of_models)
+    scores = {name: data.scores[name].score for name in of_models}
+    if ENSEMBLE in evaluations and data.ensemble is not None:
+        scores[ENSEMBLE] = data.ensemble
     analyses: dict[str, SignalAnalysis] = {
         name: signal_analysis(
-            data.scores[name].score,
+            score,
             data.labels,
             bars=data.bars,
             groups=data.groups,
             quantiles=market.config.evaluation.quantiles,
         )
-        for name in evaluations
+        for name, score in scores.items()
     }
     # All signals are compared on the same rows, baselines included.
     comparison = compare_signals(
-        {name: data.scores[name].seeds or data.scores[name].score for name in evaluations},
+        {name: data.scores[name].seeds or data.scores[name].score for name in of_models},
         data.labels,
         baselines=data.baselines(),
         ensemble=market.ensemble_models,
@@ -215,6 +219,9 @@ _NO_SETS: Any = {"features": {"set"}, "datasets": {"__all__": {"features": {"set
 def _provenance(market: Market, evaluations: Mapping[str, pd.DataFrame]) -> dict[str, object]:
     """The provenance of the page: market, configuration, source, label and models."""
     settings = market.config.model_dump(mode="json", exclude=_NO_SETS)
+    settings["portfolio"] = market.config.portfolio.identity
+    if market.config.ensemble is None:
+        del settings["ensemble"]
     sets = [identity(spec.features.set) for spec in market.config.dataset_specs]
     if market.config.dataset is None:
         del settings["dataset"]
