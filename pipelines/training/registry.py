@@ -16,6 +16,7 @@ from pipelines.market.market import Market
 from pipelines.training.promotion import model_verdict
 from pipelines.warehouse.identity import DamagedFileError, Identity
 from rnn_core.models.families import family_of
+from rnn_core.training.own_metric import is_own_metric, own_metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +51,7 @@ def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
         **({"half_life_sessions": half_life} if half_life else {}),
         **_layout(dataset),
         **_part(spec.family),
+        **_metric_part(spec),
     }
 
 
@@ -69,6 +71,12 @@ def _part(family: str) -> dict[str, dict[str, str]]:
     """The code of an estimator or of a network of another package; `CODE_VERSION` of the others."""
     origin = family_of(family).origin
     return {"part": dict(origin)} if origin else {}
+
+
+def _metric_part(spec: ModelSpec) -> dict[str, dict[str, str]]:
+    """The code of a metric of another package, which selects the epoch and so the weights."""
+    metric = str(spec.training.get("metric", ""))
+    return {"metric_part": own_metric(metric).origin} if is_own_metric(metric) else {}
 
 
 def _layout(dataset: Dataset) -> dict[str, str]:

@@ -24,4 +24,5 @@ from rnn_core.models.krnn import KRNNModel as KRNNModel
 from rnn_core.models.lightgbm import LightGBMModel as LightGBMModel
 from rnn_core.models.linear import LinearModel as LinearModel
 from rnn_core.models.lstm import LSTMModel as LSTMModel
+from rnn_core.models.network_protocol import Network as Network
 from rnn_core.models.samples import Samples as Samples

@@ -171,10 +171,8 @@ _own: dict[str, Family] = {}
 def own_family(name: str) -> Family:
     """Import a network or an estimator of another package, and make it known by its name.
 
-    A network is a `torch.nn.Module` whose constructor takes `d_feat`, the number of features F,
-    and hyper-parameters with defaults, and which maps windows [B, L, F] to scores [B]. A bundle
-    stores its state dict; its configuration is what the constructor was given. Any other class is
-    an estimator, whose contract is `rnn_core.models.EstimatorModel`.
+    A `torch.nn.Module` is a network, whose contract is `rnn_core.models.Network`; any other class
+    is an estimator, whose contract is `rnn_core.models.EstimatorModel`.
 
     Args:
         name: `package.module:Name`, or an entry point of the group `rnn_core.models`.

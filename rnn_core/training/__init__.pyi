@@ -13,6 +13,7 @@ from rnn_core.training.gradients import LossFunction as LossFunction
 from rnn_core.training.members import Member as Member
 from rnn_core.training.members import samples_of as samples_of
 from rnn_core.training.members import score_members as score_members
+from rnn_core.training.own_metric import Metric as Metric
 from rnn_core.training.scoring import MetricFunction as MetricFunction
 from rnn_core.training.scoring import predict as predict
 from rnn_core.training.seeding import seeded_network as seeded_network

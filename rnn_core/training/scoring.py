@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from rnn_core.evaluation.signal_metrics import calc_ic
 from rnn_core.training.device import resolve_device
 from rnn_core.training.divergence import TrainingDivergedError, all_finite
+from rnn_core.training.own_metric import called, is_own_metric, own_metric
 from rnn_core.training.source import SessionSource, WindowSource
 from rnn_core.training.workers import Workers, shard_rows
 
@@ -210,11 +211,11 @@ class Validator:
 
     Args:
         source: windows [B, L, F + 1], the label last.
-        metric: "loss" or "ic".
+        metric: "loss", "ic" or the name of a metric of another package.
         metric_fn: in place of `metric`; called once, with all rows of the source.
 
     Raises:
-        ValueError: "ic" for a source that knows no sessions.
+        ValueError: another metric than "loss" for a source that knows no sessions.
     """
 
     def __init__(
@@ -222,10 +223,12 @@ class Validator:
     ) -> None:
         self._source, self._metric_fn = source, metric_fn
         self._index: pd.MultiIndex | None = None
-        if metric == "ic":
+        self._metric = metric
+        self._own = own_metric(metric).value if is_own_metric(metric) else None
+        if metric != "loss" and metric_fn is None:
             if not isinstance(source, SessionSource):
                 raise ValueError(
-                    f'metric "ic" needs a validation source with get_index(), '
+                    f'metric "{metric}" needs a validation source with get_index(), '
                     f'{type(source).__name__} has none; use TSDataSampler or metric "loss"'
                 )
             self._index = source.get_index()
@@ -278,7 +281,8 @@ class Validator:
             A finite number, higher is better.
 
         Raises:
-            ValueError: no validation row has a finite label, or no session has an IC.
+            ValueError: no validation row has a finite label, no session has an IC, or a metric of
+                another package fails.
         """
         label_mask = np.isfinite(label)
         if not label_mask.any():
@@ -287,10 +291,17 @@ class Validator:
             )
         if self._index is None:
             return -float(np.mean(np.square(predicted[label_mask] - label[label_mask])))
-        ic, _ = calc_ic(
-            pd.Series(predicted[label_mask], index=self._index[label_mask]),
-            pd.Series(label[label_mask], index=self._index[label_mask]),
-        )
+        scores = pd.Series(predicted[label_mask], index=self._index[label_mask])
+        labels = pd.Series(label[label_mask], index=self._index[label_mask])
+        if self._own is not None:
+            score = called(self._metric, self._own, scores, labels)
+            if not np.isfinite(score):
+                raise ValueError(
+                    f"{self._metric} gives {score} for {len(scores)} validation rows, expected a "
+                    f"finite number"
+                )
+            return score
+        ic, _ = calc_ic(scores, labels)
         score = float(ic.mean())
         if not np.isfinite(score):
             raise ValueError(

@@ -19,6 +19,7 @@ from typing import Any
 from rnn_core.models.estimator_protocol import require_type
 from rnn_core.models.families import model_family
 from rnn_core.suggestions import near_matches
+from rnn_core.training.own_metric import is_own_metric, own_metric
 
 _CHOICES = {
     "loss": ("mse",),
@@ -42,7 +43,8 @@ class TrainerConfig:
         loss: "mse", the mean squared error over rows with a finite label.
         metric: the score that selects the best epoch, higher is better: "loss" is minus the mean
             squared error over all validation rows, "ic" the mean over sessions of the Pearson
-            correlation of score and label.
+            correlation of score and label. Or a metric of another package, by its name (see
+            `rnn_core.training.Metric`).
         optimizer: "adam", or "gd" for plain gradient descent.
         clip_value: gradients are clipped to [-clip_value, clip_value], element by element.
         seed: of the order of rows and of dropout; `seeded_network` takes it for the weights.
@@ -81,7 +83,9 @@ class TrainerConfig:
                 raise ValueError(f"{name} is {value}, expected a finite number above 0")
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
-            if value not in choices:
+            if name == "metric" and value not in choices and is_own_metric(value):
+                own_metric(value)
+            elif value not in choices:
                 raise ValueError(
                     f"{name} is {value!r}, expected one of {', '.join(map(repr, choices))}"
                     f"{near_matches(value, choices)}"

@@ -38,8 +38,8 @@ class ValidationFacts:
     Attributes:
         score: of the mean over the members, by the metric that selected the epoch; higher is
             better.
-        constant_score: the same of a constant: the mean training label for "loss"; 0 for "ic",
-            whose constant has no correlation.
+        constant_score: the same of a constant: the mean training label for "loss"; 0 for others,
+            which is no correlation, or by the contract of a metric no skill.
         spread: standard deviation of the scores over all validation rows.
         rank_ic: mean over the validation sessions of Spearman's correlation of score and label;
             NaN if no session has one or the source knows no sessions.
@@ -66,7 +66,7 @@ def validation_facts(
     Args:
         members: K networks with their best weights, or K fitted estimators.
         valid: windows [S, L, F + 1], the label last.
-        metric: "loss" or "ic", as in the training.
+        metric: as in the training.
         train_mean: mean label of the training rows.
         device: where to run.
 
