@@ -77,7 +77,7 @@ class OtherFit(Mean):
         pass
 """
 BOOSTED = {
-    "num_leaves": 4, "lambda_l1": 0.0, "lambda_l2": 1.0, "min_data_in_leaf": 3, "seeds": 2,
+    "num_leaves": 15, "lambda_l1": 0.0, "lambda_l2": 1.0, "min_data_in_leaf": 3, "seeds": 2,
     "learning_rate": 0.1, "num_boost_round": 20, "early_stopping_rounds": 5, "flatten": "window",
 }  # fmt: skip
 ADDED = {
@@ -100,7 +100,9 @@ def forget():
 def open_market(root: Path, changes=None) -> Market:
     """The tiny market with the three models, as a new process opens it."""
     forget()
-    return Market(parse_config(merged(merged(TINY, {"models": ADDED}), changes or {})), root=root)
+    # On six names a small tree may give all one score; nothing of others depends on the check.
+    grown = {"models": ADDED, "checks": {"predictions": {"varied": "warn"}}}
+    return Market(parse_config(merged(merged(TINY, grown), changes or {})), root=root)
 
 
 def outdated(market, record):
