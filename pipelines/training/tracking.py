@@ -272,7 +272,7 @@ class TrackedTraining:
         config = training_config(market, spec)
         params = {
             **{f"hyper.{key}": value for key, value in config.pop("hyper").items()},
-            **{f"training.{key}": value for key, value in config.pop("training").items()},
+            **{f"training.{key}": value for key, value in config.pop("training", {}).items()},
             "features": len(config.pop("columns")),
             "seeds": list(seeds_of(market, spec)),
             **{key: value for key, value in config.items() if key not in ("seeds", "part")},
