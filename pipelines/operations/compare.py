@@ -18,11 +18,11 @@ import pandas as pd
 
 from pipelines.assets.stages import stages
 from pipelines.config.loader import CONFIGS, DEFAULT_CONFIG, ENV_CONFIG, config_path, load_config
-from pipelines.errors import ConfigError, PipelineError, did_you_mean
+from pipelines.errors import PipelineError, did_you_mean
 from pipelines.instance.market_list import config_of, markets_of
 from pipelines.market.market import Market
 from pipelines.market.paths import data_root
-from pipelines.market.stage import Kind, by_model
+from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.reports.report_data import ReportData
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def compare(
                 notes.append(f"{signal.name} is named twice, and compared once")
             else:
                 signals[signal.identity] = signal
+    notes += reader.notes
     chosen = [_between(signal, start, end) for signal in signals.values()]
     if len(chosen) < 2:
         names = ", ".join(signal.name for signal in chosen)
@@ -110,11 +111,15 @@ class _Reader:
 
     Args:
         config: the market of models that are named alone.
+
+    Attributes:
+        notes: sentences on models that were left out.
     """
 
     def __init__(self, config: str | None) -> None:
         self._config = config
-        self._markets: dict[str, tuple[Market, ReportData]] = {}
+        self._markets: dict[str, tuple[Market, ReportData, tuple[Stage, ...]]] = {}
+        self.notes: list[str] = []
 
     def read(self, word: str) -> Iterator[Signal]:
         """The signals that a word names.
@@ -138,8 +143,13 @@ class _Reader:
             return
         if word in known or folder.is_file() or (CONFIGS / f"{word}.yaml").is_file():
             market_name = self._market_of(word, known)
-            for spec in self._markets[market_name][0].models:
-                yield self._model(market_name, spec.name)
+            models = self._models(market_name)
+            made = [name for name in models if self._has_scores(market_name, name)]
+            if made:  # else the first says what to run
+                absent = [f"{market_name}.{name}" for name in models if name not in made]
+                self.notes += [f"{name} has no scores yet and is left out" for name in absent]
+            for name in made or models:
+                yield self._model(market_name, name)
             return
         if folder.is_dir():
             raise PipelineError(
@@ -157,11 +167,11 @@ class _Reader:
         named = self._config or os.environ.get(ENV_CONFIG) or DEFAULT_CONFIG
         try:
             market = self._open(named)
-        except ConfigError:
+        except PipelineError:
             if self._config:
                 raise
             return {}
-        return {spec.name: market for spec in self._markets[market][0].models}
+        return dict.fromkeys(self._models(market), market)
 
     def _market_of(self, word: str, known: dict[str, str | None]) -> str:
         """Open the market of a name or a YAML, and return its name."""
@@ -172,13 +182,22 @@ class _Reader:
         path = str(config_path(named))
         if path not in self._markets:
             market = Market(load_config(named), named=named, read_only=True)
-            data = ReportData(market, stages(market), "compare")
-            self._markets[path] = self._markets[market.config.name] = market, data
+            table = stages(market)
+            opened = market, ReportData(market, table, "compare"), table
+            self._markets[path] = self._markets[market.config.name] = opened
         return self._markets[path][0].config.name
 
+    def _models(self, name: str) -> tuple[str, ...]:
+        """The models of an open market, in the order of its assets."""
+        return tuple(by_model(self._markets[name][2], Kind.PREDICTION))
+
+    def _has_scores(self, name: str, model: str) -> bool:
+        market, _, table = self._markets[name]
+        return market.warehouse.store.has_partitions(by_model(table, Kind.PREDICTION)[model].name)
+
     def _model(self, name: str, model: str) -> Signal:
-        market, data = self._markets[name]
-        predictions = by_model(stages(market), Kind.PREDICTION)
+        market, data, table = self._markets[name]
+        predictions = by_model(table, Kind.PREDICTION)
         if model not in predictions:
             raise PipelineError(
                 f"{name} has no model {model!r}; {did_you_mean(model, predictions)}"

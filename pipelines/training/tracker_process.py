@@ -59,12 +59,18 @@ class Worker:
 
     Args:
         answers: descriptor that the answers are written to.
+        name: the logger, as the YAML names it.
+        place: `module:Class`.
+        options: its options.
+        troubles: the file of troubles.
     """
 
-    def __init__(self, answers: int) -> None:
+    def __init__(
+        self, answers: int, name: str, place: str, options: dict[str, Any], troubles: str
+    ) -> None:
         self._answers = answers
         self._logger: Any = None
-        self._name, self._options, self._file = "", dict[str, Any](), ""
+        self._name, self._place, self._options, self._file = name, place, options, troubles
         self._is_open = False  # a training was begun and not ended
         self._told: set[str] = set()
 
@@ -72,7 +78,7 @@ class Worker:
         """Deal with one event; what the logger raises is a trouble."""
         try:
             if event == "open":
-                self._open(facts)
+                self._open()
             elif self._logger is not None:
                 self._call(event, facts)
         except Exception as error:  # whatever foreign code raises
@@ -80,10 +86,8 @@ class Worker:
             self.trouble(f"{event}: {type(error).__name__}: {error}")
         self._answer("done")
 
-    def _open(self, facts: dict[str, Any]) -> None:
-        self._name, self._options = facts["name"], facts["options"]
-        self._file = facts["troubles"]
-        module, _, name = facts["place"].partition(":")
+    def _open(self) -> None:
+        module, _, name = self._place.partition(":")
         self._logger = getattr(importlib.import_module(module), name)(**self._options)
 
     def _call(self, event: str, facts: dict[str, Any]) -> None:
@@ -126,17 +130,22 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     events: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue(_AHEAD)
-    worker = Worker(answers)
+    event, facts = json.loads(sys.stdin.buffer.readline())
+    worker = Worker(answers, **facts)
 
     def work() -> None:
-        while (event := events.get()) is not None:
-            worker.work(*event)
+        worker.work(event, {})
+        while (heard := events.get()) is not None:
+            worker.work(*heard)
         worker.finish()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     for line in sys.stdin.buffer:
-        events.put(tuple(json.loads(line)))
+        try:  # a logger that hangs must not keep the end of the input from being seen
+            events.put_nowait(tuple(json.loads(line)))
+        except queue.Full:
+            worker.trouble("it does not keep up: events are left out")
     deadline = threading.Timer(GRACE_SECONDS, _give_up, [worker])
     deadline.daemon = True
     deadline.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -115,6 +116,13 @@ def test_a_thing_named_twice_is_compared_once(market, capsys):
     assert err.count("is named twice, and compared once") == 4
     text = error(capsys, "tiny.lstm", "tiny.lstm")
     assert "a comparison needs two signals, and tiny.lstm tiny.lstm names one: tiny.lstm" in text
+
+
+def test_a_model_of_a_market_that_has_no_scores_yet_is_left_out(market, capsys):
+    shutil.rmtree(market.paths.warehouse / "gru_prediction")
+    rows, err = table(capsys, "tiny")
+    assert set(rows["a"]) == {"tiny.lstm", "tiny.krnn"}
+    assert "note: tiny.gru has no scores yet and is left out" in err
 
 
 def test_what_cannot_be_compared_is_an_error_that_says_why(market, tmp_path, capsys):

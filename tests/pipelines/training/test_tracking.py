@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -148,6 +150,25 @@ def test_what_does_not_fit_is_left_out_and_said_once(tmp_path):
     assert "does not keep up: events are left out" in line
     process.close()
     os.kill(int(wait_for(noted, "")), signal.SIGKILL)
+
+
+def test_the_process_of_a_logger_that_hangs_ends_by_itself(tmp_path, monkeypatch):
+    """More events than it keeps, and then the end of the pipe; a second is its time here."""
+    noted = tmp_path / "noted"
+    facts = {"name": "own", "place": f"{HERE}Hanging", "options": {"path": str(noted)}}
+    events = [["open", {**facts, "troubles": str(tmp_path / LOG_FILE)}], ["start", {}]]
+    events += [["epoch", {}]] * 10_100
+    code = "from pipelines.training import tracker_process as t\nt.GRACE_SECONDS = 1.0\nt.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input="".join(json.dumps(e) + "\n" for e in events),
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert sorted(done.stdout.splitlines()) == [
+        "done",  # of the constructor
+        "tracking.own: it did not end in 1 s after the training, and was stopped",
+        "tracking.own: it does not keep up: events are left out",
+    ]
 
 
 def test_the_section_makes_nothing_stale(finished, tmp_path, instance):
