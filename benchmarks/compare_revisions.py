@@ -3,6 +3,7 @@
     python benchmarks/compare_revisions.py OLD [NEW] [--state DIR] [--config sample small]
     python benchmarks/compare_revisions.py OLD --config small      # the quick look
     python benchmarks/compare_revisions.py OLD --footers-may-differ
+    python benchmarks/compare_revisions.py OLD --assets-may-be-added
 
 OLD and NEW are git revisions; NEW is by default the working tree, as a copy of its files at the
 start. It is for changes that must not change a result, such as a restructuring or a faster kernel:
@@ -20,6 +21,10 @@ and a year whose LSTM is an ensemble. Other shipped markets can be named. Then
 The exit status is 0 if both hold for every market, otherwise 1. With --footers-may-differ Parquet
 files need only have the same schema, rows, provenance and digest, and what says only where a file
 belongs is left out: for a change that signs or labels files anew.
+
+With --assets-may-be-added, for a change that adds assets, tables that OLD lacks are left out of the
+comparison, a `backfill` makes them in the copy of OLD's state, and whatever OLD made must have its
+bytes after that.
 
 --state DIR keeps what was made, logs included. OLD's state is taken from there again where its
 commit, the market's YAML and the packages that decide bytes are the same; NEW is always made anew.
@@ -246,7 +251,14 @@ def same_file(old: Path, new: Path, footers_may_differ: bool) -> bool:
         return False
 
 
-def compare(old_root: Path, new_root: Path, footers_may_differ: bool) -> bool:
+def table_of(name: str) -> str:
+    """The folder of a table, or of a model's bundles, of a file."""
+    return "/".join(name.split("/")[:2])
+
+
+def compare(
+    old_root: Path, new_root: Path, footers_may_differ: bool, assets_may_be_added: bool = False
+) -> bool:
     """Compare a market's files, print how many of each table agree and which do not.
 
     Args:
@@ -254,6 +266,7 @@ def compare(old_root: Path, new_root: Path, footers_may_differ: bool) -> bool:
         new_root: of the newer one.
         footers_may_differ: compare what Parquet files hold and quote instead of bytes, and leave
             out what says only where they belong.
+        assets_may_be_added: leave out tables that the older revision lacks.
 
     Returns:
         Whether there are files and all agree.
@@ -266,6 +279,9 @@ def compare(old_root: Path, new_root: Path, footers_may_differ: bool) -> bool:
         }
         for root in (old_root, new_root)
     )
+    if assets_may_be_added:
+        tables = {table_of(name) for name in old}
+        new = {name: path for name, path in new.items() if table_of(name) in tables}
     counts: dict[str, Counter[str]] = {}
     notes: dict[str, list[str]] = {}
     for name in sorted(old.keys() | new.keys()):
@@ -274,7 +290,7 @@ def compare(old_root: Path, new_root: Path, footers_may_differ: bool) -> bool:
         else:
             is_same = same_file(old[name], new[name], footers_may_differ)
             verdict = note = "equal" if is_same else "different"
-        table = "/".join(name.split("/")[:2])
+        table = table_of(name)
         counts.setdefault(table, Counter())[verdict] += 1
         if verdict != "equal":
             notes.setdefault(table, []).append(f"  {note}: {name}")
@@ -287,7 +303,9 @@ def compare(old_root: Path, new_root: Path, footers_may_differ: bool) -> bool:
     return bool(old) and not notes
 
 
-def stays_current(old: Revision, new: Revision, market: str, config: str) -> bool:
+def stays_current(
+    old: Revision, new: Revision, market: str, config: str, assets_may_be_added: bool
+) -> bool:
     """True if `status` of the newer revision finds the older one's state current.
 
     It looks at a copy, times of the files included: the command itself writes Dagster's settings.
@@ -307,7 +325,11 @@ def stays_current(old: Revision, new: Revision, market: str, config: str) -> boo
         if f"rnn-pipelines {command}" in log.read_text(encoding="utf-8", errors="replace"):
             _, more = run(new, [command, "--config", config], copied, log)
             seconds += more
+    if assets_may_be_added:
+        reports = ["backfill", *ever]
     run(new, [*reports, "--config", config], copied, new.folder / f"{market}.reports.log")
+    if assets_may_be_added and not compare(old.data / market, copied / market, False, True):
+        return False
     status, again = run(new, words, copied, log)
     seconds += again
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -333,6 +355,11 @@ def arguments() -> argparse.Namespace:
         "--footers-may-differ",
         action="store_true",
         help="compare schema, rows, provenance and digest, not bytes",
+    )
+    parser.add_argument(
+        "--assets-may-be-added",
+        action="store_true",
+        help="leave out tables that OLD lacks, and make them before asking what is current",
     )
     return parser.parse_args()
 
@@ -371,8 +398,9 @@ def main() -> None:
         agreed = []
         for market, config in configs.items():
             print(market)
-            is_same = compare(old.data / market, new.data / market, args.footers_may_differ)
-            agreed += [is_same, stays_current(old, new, market, config)]
+            added = args.assets_may_be_added
+            is_same = compare(old.data / market, new.data / market, args.footers_may_differ, added)
+            agreed += [is_same, stays_current(old, new, market, config, added)]
     print("the same, and current" if all(agreed) else "NOT the same, or not current")
     sys.exit(0 if all(agreed) else 1)
 

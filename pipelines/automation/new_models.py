@@ -43,8 +43,7 @@ class Newcomers:
             newest: the newest session that is due.
             command: see `Market.command`.
         """
-        # Of a new model its evaluation stands for its other stages.
-        new = {stage.model for stage in self.without if stage.kind is Kind.EVALUATION}
+        new = self._new_models
         phrases = [
             f"{_lacks(stage)} yet"
             for stage in self.without
@@ -58,8 +57,13 @@ class Newcomers:
 
     def left_out(self, market: Market, key: str) -> tuple[str, ...]:
         """The models that a run of a session must leave out, as none is trained to serve it."""
-        models = dict.fromkeys(stage.model for stage in self.without if stage.model)
-        return tuple(model for model in models if not _is_served(market, model, key))
+        return tuple(m for m in self._new_models if not _is_served(market, m, key))
+
+    @property
+    def _new_models(self) -> tuple[str, ...]:
+        """The models without an evaluation, which stands for all of their stages."""
+        evaluations = (stage for stage in self.without if stage.kind is Kind.EVALUATION)
+        return tuple(dict.fromkeys(stage.model for stage in evaluations if stage.model))
 
     def unbegun(self, key: str) -> tuple[str, ...]:
         """The stages that build on their session before, and have none that a run could go on from.

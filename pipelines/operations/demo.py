@@ -139,6 +139,7 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
         console.print("Three to five names a day: these scores show the machinery, nothing more.")
     console.print(f"\nreport     {_short(market.paths.page)}")
     console.print(f"pictures   {_short(market.paths.reports)}/*.png")
+    console.print(f"orders     {market.command('orders')}")
     query = market.command("sql 'FROM latest_signal'")
     console.print(f"SQL        {query}   (or duckdb {_short(market.paths.catalog)})")
     console.print(f"lineage    {market.command('ui')}   (Dagster on http://127.0.0.1:3000)")

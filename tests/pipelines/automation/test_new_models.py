@@ -83,6 +83,22 @@ def test_what_to_run_is_said_until_its_past_is_there(tmp_path, instance):
     assert tick(market, instance, NIGHT).skip_message == done
 
 
+def test_the_books_of_an_upgraded_market_wait_for_a_backfill_and_hold_nothing_back(
+    tmp_path, instance
+):
+    """Evaluations are on record as an earlier release left them; no book has a session."""
+    market = make_market(tmp_path / "tiny")
+    first = market.sessions.position(market.plan.first_trained)
+    for key in market.sessions.keys[first:-1]:
+        for model in ("lstm", "gru", "krnn"):
+            record(instance, f"{model}_evaluation", key)
+    (run,) = tick(market, instance, NIGHT)
+    assert run.partition_key == "2020-05-15"
+    daily = defs_of(market).resolve_job_def("tiny_daily").asset_layer.selected_asset_keys
+    left_out = {key.path[-1] for key in daily} - {key.path[-1] for key in run.asset_selection}
+    assert left_out == {"lstm_portfolio", "gru_portfolio", "krnn_portfolio"}
+
+
 def test_a_run_without_it_makes_the_session_of_the_others(finished, tmp_path, instance):
     market = make_market(copy_of(finished, tmp_path / "tiny").paths.root, ADDED)
     put_on_record(market, instance)

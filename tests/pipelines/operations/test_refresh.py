@@ -116,7 +116,8 @@ def test_republished_sessions_keep_what_was_served(market, fresh):
     }
     assert set(kept) == changed & served
     assert key in kept
-    assert revisions.tables(store) == ["gru_evaluation", "gru_prediction"]
+    kinds = ("book", "evaluation", "orders", "portfolio", "prediction", "trades")
+    assert revisions.tables(store) == [f"gru_{kind}" for kind in kinds]
     assert revisions.numbers(store, "gru_prediction", key) == [1]
     raw = store.read(*revisions.part("gru_prediction", key, 1))
     assert hashlib.sha256(raw).hexdigest() == before[f"gru_prediction/date={key}/part-0.parquet"]
