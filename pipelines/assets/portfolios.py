@@ -135,6 +135,7 @@ def _simulate(
     market, name, read = run.market, run.stage.name, f"{model}_prediction"
     settings = market.config.portfolio
     config, rule = settings.backtest, settings.rule()
+    # Everything is read once for the range.
     before = market.sessions.back(keys[0], 1)
     span = keys if before is None else (before, *keys)
     market.warehouse.require(read, keys, name)
@@ -161,12 +162,14 @@ def _simulate(
         score = np.full(len(priced), np.nan)
         score[[now.position[one] for one in session]] = values
         scored = ~np.isnan(score)
+        # Yesterday's orders at today's prices, then the orders for tomorrow.
         try:
             done = execute(carried.state, carried.orders, now, config)
             orders = decide(rule, done.state, now, score, scored, config)
         except ValueError as error:
             raise PipelineError(f"{name} of {key}: {error}", session=key) from error
         aims = expected(done.state, orders, now, config)
+        # A name without a bar keeps the close that its next move is measured from.
         idle = None
         if config.limit_threshold is not None:
             gone = np.flatnonzero(~priced & ~np.isnan(close)).tolist()
