@@ -18,6 +18,7 @@ import pandas as pd
 
 from pipelines.assets.checks import in_force_finding, model_age
 from pipelines.assets.pictures import inline_picture
+from pipelines.assets.training_eta import TrainingEta
 from pipelines.config.models import ModelSpec, engine_of
 from pipelines.config.types import Severity
 from pipelines.errors import ModelNotTrainedError, ProcessorStateError
@@ -129,6 +130,7 @@ def make_models(run: Run, spec: ModelSpec) -> None:
 def _make_models(run: Run, spec: ModelSpec, tracking: Tracking) -> None:
     market, plan = run.market, run.market.plan_of(spec.name)
     processors = _processors_hash(market, market.dataset_of(spec.name))
+    eta = TrainingEta(spec.training.get("early_stop", 0))
     for key in run.keys:
         anchor = plan.anchor(key)
         if anchor is None:
@@ -138,7 +140,7 @@ def _make_models(run: Run, spec: ModelSpec, tracking: Tracking) -> None:
         metadata: dict[str, Any] = {}
         # An anchor trains its own bundle; a session in between needs one of the same configuration.
         if plan.trains(key):
-            metadata = training_metadata(spec, _train(run, spec, key, tracking), run)
+            metadata = training_metadata(spec, _train(run, spec, key, tracking, eta), run)
             reads = reads_of(partial(training_inputs, market.dataset_of(spec.name), key))
             metadata["reads"] = read_words(reads)
         elif not plan.is_pinned(key):
@@ -229,8 +231,9 @@ def _processors_hash(market: Market, dataset: Dataset) -> str | None:
         return None
 
 
-def _train(run: Run, spec: ModelSpec, key: str, tracking: Tracking) -> Trained:
-    seeds = seeds_of(run.market, spec)
+def _train(run: Run, spec: ModelSpec, key: str, tracking: Tracking, eta: TrainingEta) -> Trained:
+    seeds, plan = seeds_of(run.market, spec), run.market.plan_of(spec.name)
+    later_anchors = sum(plan.trains(later) for later in run.keys if later > key)
 
     def on_epoch(seed: int, report: EpochReport) -> None:
         seed_text = f" seed {seed}" if len(seeds) > 1 else ""
@@ -238,6 +241,7 @@ def _train(run: Run, spec: ModelSpec, key: str, tracking: Tracking) -> Trained:
             run.stage.name,
             f"{key}{seed_text} epoch {report.epoch + 1}/{report.n_epochs} "
             f"valid {report.valid_score:.5f} best {report.best_epoch + 1}",
+            eta.after(report, (seeds[-1] - seed) + later_anchors * len(seeds)),
         )
         tracked.epoch(seed, report)
 

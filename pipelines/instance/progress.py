@@ -21,8 +21,8 @@ class ProgressSink(Protocol):
     def advance(self, asset: str, key: str, rows: int | None = None) -> None:
         """One partition of an asset is finished; `rows` is the number of its rows."""
 
-    def note(self, asset: str, text: str) -> None:
-        """The present work of an asset, for instance an epoch of training."""
+    def note(self, asset: str, text: str, left: float | None = None) -> None:
+        """The present work of an asset, an epoch say, and the seconds left for all of its work."""
 
     def finish(self, asset: str) -> None:
         """An asset is done."""
@@ -33,7 +33,7 @@ class _Silent:
 
     def start(self, asset: str, total: int) -> None: ...
     def advance(self, asset: str, key: str, rows: int | None = None) -> None: ...
-    def note(self, asset: str, text: str) -> None: ...
+    def note(self, asset: str, text: str, left: float | None = None) -> None: ...
     def finish(self, asset: str) -> None: ...
 
 

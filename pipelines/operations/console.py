@@ -46,7 +46,7 @@ class LiveProgress:
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[doing]}"),
+            TextColumn("[dim]{task.fields[left]:<15} {task.fields[doing]}"),
             console=console,
             refresh_per_second=8,
         )
@@ -54,6 +54,7 @@ class LiveProgress:
         self._totals: dict[str, tuple[int, float]] = {}
         self._done: dict[str, int] = {}
         self._empty: dict[str, int] = {}
+        self._estimates: dict[str, float] = {}
         self._said = clock()
 
     def start(self, asset: str, total: int) -> None:
@@ -61,31 +62,47 @@ class LiveProgress:
         self._totals[asset], self._done[asset] = (total, self._clock()), 0
         self._empty[asset] = 0
         self._said = self._clock()
-        self._tasks[asset] = self._bars.add_task(asset, total=total, doing="")
+        self._tasks[asset] = self._bars.add_task(asset, total=total, doing="", left="")
 
     def advance(self, asset: str, key: str, rows: int | None = None) -> None:
         """Count a finished partition, and whether it has rows."""
         self._empty[asset] += rows == 0
-        self._bars.update(self._tasks[asset], advance=1, doing=key)
         self._done[asset] += 1
+        self._bars.update(self._tasks[asset], advance=1, doing=key, left=self._left(asset))
         self._say(asset, key)
 
-    def note(self, asset: str, text: str) -> None:
-        """Show the present activity of an asset."""
-        self._bars.update(self._tasks[asset], doing=text)
+    def note(self, asset: str, text: str, left: float | None = None) -> None:
+        """Show the present activity of an asset, and its own estimate of the seconds left."""
+        if left is not None:
+            self._estimates[asset] = self._clock() + left
+        self._bars.update(self._tasks[asset], doing=text, left=self._left(asset))
         self._say(asset, text)
+
+    def _left(self, asset: str) -> str:
+        """The time left: an asset's own estimate, else by the rate of its partitions so far."""
+        total, began = self._totals[asset]
+        done, now = self._done[asset], self._clock()
+        if asset in self._estimates:
+            seconds = self._estimates[asset] - now
+        elif done:
+            seconds = (now - began) / done * (total - done)
+        else:
+            return ""
+        return f"{time_words(seconds)} left" if seconds > 0 else ""
 
     def _say(self, asset: str, text: str) -> None:
         """Print a line a minute on an asset that takes long, without a terminal."""
         if not self._console.is_terminal and self._clock() - self._said >= _LINE_EVERY:
             self._said = self._clock()
-            done, total = self._done[asset], self._totals[asset][0]
-            self._console.print(f"  {asset:<26} {done:>5} of {total} {text}")
+            done, total, left = self._done[asset], self._totals[asset][0], self._left(asset)
+            self._console.print(
+                f"  {asset:<26} {done:>5} of {total} {text}{f', about {left}' if left else ''}"
+            )
 
     def finish(self, asset: str) -> None:
         """End the bar of an asset; without a terminal, print the asset's line."""
         empty = f"{self._empty[asset]} without rows" if self._empty[asset] else ""
-        self._bars.update(self._tasks[asset], doing=empty)
+        self._bars.update(self._tasks[asset], doing=empty, left="")
         self._bars.stop_task(self._tasks[asset])
         if not self._console.is_terminal:
             total, began = self._totals[asset]
@@ -105,6 +122,15 @@ class LiveProgress:
                     yield
             else:
                 yield
+
+
+def time_words(seconds: float) -> str:
+    """Write a duration as a person says it: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def make_console() -> Console:

@@ -26,8 +26,26 @@ def test_without_a_terminal_what_takes_long_says_a_line_a_minute() -> None:
     assert out.getvalue().splitlines() == [
         "  lstm_model                     0 of 3 epoch 1",
         "  lstm_model                     0 of 3 epoch 3",
-        "  lstm_model                     2 of 3 2020-01-03",
+        "  lstm_model                     2 of 3 2020-01-03, about 2 min left",
         "  lstm_model                     3 partitions   200.0 s",
+    ]
+
+
+def test_an_asset_that_knows_better_than_the_rate_of_its_partitions_says_so() -> None:
+    """A training says how long all of its run takes; the partitions between take no time."""
+    out, now = io.StringIO(), [0.0]
+    display = LiveProgress(Console(file=out, width=120), clock=lambda: now[0])
+    display.start("lstm_model", 500)
+    for second, left in ((61, 7200.0), (122, 2000.0), (183, 5.0)):
+        now[0] = second
+        display.note("lstm_model", "epoch", left)
+    now[0] = 250
+    display.advance("lstm_model", "2020-01-02")
+    assert out.getvalue().splitlines() == [
+        "  lstm_model                     0 of 500 epoch, about 2.0 h left",
+        "  lstm_model                     0 of 500 epoch, about 33 min left",
+        "  lstm_model                     0 of 500 epoch, about 5 s left",
+        "  lstm_model                     1 of 500 2020-01-02",
     ]
 
 

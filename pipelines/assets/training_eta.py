@@ -1,0 +1,47 @@
+"""The time that the trainings of a run still take, by the rate that this machine has shown.
+
+Nobody knows when a training will stop early. It ends `early_stop` epochs after its best one at the
+soonest, and the trainings that follow are taken to be as long as those that are finished.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rnn_core.training import EpochReport
+
+
+class TrainingEta:
+    """Counts epochs and seconds since it was made.
+
+    Args:
+        early_stop: epochs in a row without a better score that end a training.
+        clock: returns seconds.
+    """
+
+    def __init__(self, early_stop: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._early_stop, self._clock = early_stop, clock
+        self._began, self._epochs = clock(), 0
+        self._lengths: list[int] = []  # epochs of the finished trainings
+
+    def after(self, report: EpochReport, later: int) -> float:
+        """Count an epoch, and estimate the seconds until the last training is finished.
+
+        Args:
+            report: of the epoch.
+            later: trainings of the run after this one.
+
+        Returns:
+            Seconds, too few rather than too many.
+        """
+        self._epochs += 1
+        rate = (self._clock() - self._began) / self._epochs  # seconds an epoch, with all around it
+        done = report.epoch + 1
+        end = min(report.n_epochs, report.best_epoch + 1 + self._early_stop)
+        if done >= end:
+            self._lengths.append(done)
+        usual = sum(self._lengths) / len(self._lengths) if self._lengths else end
+        return rate * (max(end - done, 0) + later * usual)
