@@ -33,6 +33,7 @@ from pipelines.reports.report_tables import (
     Report,
     publish,
 )
+from pipelines.reports.trainings import trainings
 from pipelines.training.registry import find_bundle, histories_of
 from pipelines.warehouse import revisions
 from pipelines.warehouse.identity import DamagedFileError
@@ -111,6 +112,7 @@ def signal_report(
     table.index.name = "model"
     of_models = {name: rows for name, rows in evaluations.items() if name != ENSEMBLE}
     histories, damaged = _newest_histories(market, of_models)
+    trained, left_out = trainings(market, of_models)
     scores = {name: data.scores[name].score for name in of_models}
     if ENSEMBLE in evaluations and data.ensemble is not None:
         scores[ENSEMBLE] = data.ensemble
@@ -145,8 +147,15 @@ def signal_report(
         comparison=comparison,
         references=references,
         histories=histories,
+        trainings=trained,
         provenance=_provenance(market, evaluations),
-        notes=[*_remarks(table, analyses), *_notes(market, served), *damaged, *data.gaps],
+        notes=[
+            *_remarks(table, analyses),
+            *_notes(market, served),
+            *damaged,
+            *left_out,
+            *data.gaps,
+        ],
         periods_per_year=market.config.portfolio.periods_per_year,
         figures=pictures,
     )

@@ -42,6 +42,7 @@ from rnn_core.evaluation.report_html import (
     table,
 )
 from rnn_core.evaluation.report_portfolio import portfolio_tables
+from rnn_core.evaluation.report_training import trainings_table
 from rnn_core.evaluation.verdict_text import verdict
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def html_report(
     comparison: Comparison | None = None,
     references: Sequence[str] = (),
     histories: Mapping[str, pd.DataFrame] | None = None,
+    trainings: pd.DataFrame | None = None,
     provenance: Mapping[str, object] | None = None,
     notes: Sequence[str] = (),
     periods_per_year: float | str = 238,
@@ -147,6 +149,7 @@ def html_report(
         comparison: of `compare_signals`.
         references: models of the comparison that the others have to beat, in a table of its own.
         histories: training history by label, which begins with the model's name.
+        trainings: with the columns of `rnn_core.evaluation.report_training.TRAINING_COLUMNS`.
         provenance: sources of the figures (config hash, dates, counts), shown as given.
         notes: sentences to add to those of the results.
         periods_per_year: to annualise, a number, "qlib_day" (238) or "us" (252).
@@ -173,6 +176,8 @@ def html_report(
         pictures["Portfolio"] = pictures.get("Portfolio", "") + portfolio_tables(
             portfolios, periods_per_year=periods_per_year, colors=colors
         )
+    if trainings is not None:
+        pictures["Training"] = trainings_table(trainings, colors) + pictures.get("Training", "")
     sections = [
         ("Headline", _headline(analyses, portfolios, periods_per_year, colors)),
         ("Comparison", _compared(comparison, colors, references) + pictures.pop("Comparison", "")),
