@@ -133,6 +133,6 @@ Tracking = Annotated[
     dict[str, dict[str, Any]],
     BeforeValidator(_checked),
     WithJsonSchema(_SCHEMA),
-    Field(repr=False),
+    Field(exclude=True, repr=False),  # never dumped, so that no fingerprint or page holds it
 ]
 """Options of metric loggers by name; read and checked by the section `tracking`."""

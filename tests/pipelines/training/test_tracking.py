@@ -21,6 +21,7 @@ from pipelines.config.loader import load_config, parse_config
 from pipelines.errors import ConfigError
 from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
+from pipelines.reports.signal_report import _provenance
 from pipelines.staleness.status_report import status_report
 from pipelines.training import tracking
 from pipelines.training.registry import find_bundle
@@ -177,6 +178,7 @@ def test_the_section_makes_nothing_stale(finished, tmp_path, instance):
     market = make_market(plain.paths.root, {"tracking": logger})
     pairs = zip(stages(plain), stages(market), strict=True)
     assert all(a.config_hash == b.config_hash for a, b in pairs)
+    assert _provenance(market, {}) == _provenance(plain, {})  # the fingerprint on the page
     found = status_report(market, stages(market), instance)
     before = status_report(plain, stages(plain), instance)
     assert [a.findings for a in found.assets] == [a.findings for a in before.assets]
