@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from pipelines.config.own_source import OwnSource
+from pipelines.config.portfolio_section import TOPK_DROPOUT
 from pipelines.config.sources import NetworkSource
 from pipelines.errors import ConfigError, PipelineError, name_sessions
 from pipelines.market.calendar_end import calendar_end, way_on
@@ -259,8 +260,9 @@ def _amounts(market: Market, profile: Profile) -> Iterator[str]:
 def _portfolio(market: Market, profile: Profile) -> Iterator[str]:
     if profile.members.empty or profile.members.median() == 0:
         return
-    usual, topk = int(profile.members.median()), market.config.portfolio.topk
-    if topk > usual:
+    usual, settings = int(profile.members.median()), market.config.portfolio
+    topk = settings.topk
+    if settings.strategy == TOPK_DROPOUT and topk > usual:
         yield (
             f"portfolio.topk: {topk} is given, and a usual session has {usual} members; expected "
             f"fewer than these, such as {max(1, usual // 5)}"

@@ -23,7 +23,13 @@ from pipelines.reports.report_data import ReportData
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
 from rnn_core.evaluation import backtest, equal_weight_benchmark
-from tests.pipelines.conftest import REPORTS, market_of, materialize, partition_bytes
+from tests.pipelines.conftest import (
+    REPORTS,
+    make_market,
+    market_of,
+    materialize,
+    partition_bytes,
+)
 from tests.pipelines.finished_markets import copy_of
 from tests.pipelines.hand_made import (
     hand_made,
@@ -343,3 +349,14 @@ def test_after_an_upgrade_books_are_missing_and_nothing_else_but_reports_is_stal
     after = partition_bytes(market)
     assert {path: after[path] for path in before} == before
     assert after == partition_bytes(finished)
+
+
+def test_sessions_of_other_settings_are_named(finished, tmp_path):
+    """A book whose settings changed on the way says from when to when it had the others."""
+    copy_of(finished, tmp_path / "copy")
+    market = make_market(tmp_path / "copy", {"portfolio": {"topk": 3}})
+    table = stages(market)
+    keys = market.warehouse.sessions("gru_portfolio")
+    (note,) = portfolios(ReportData(market, table, "test"), table)["gru"].notes[-1:]
+    assert note.startswith(f"{len(keys)} sessions from {keys[0]} to {keys[-1]} were traded with")
+    assert finished.warehouse.sessions("gru_portfolio") == keys
