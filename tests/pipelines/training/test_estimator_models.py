@@ -21,6 +21,7 @@ from pipelines.config.loader import parse_config
 from pipelines.errors import ConfigError, ModelNotTrainedError, NotFiniteError
 from pipelines.market.market import Market
 from pipelines.operations.signal import session_signal
+from pipelines.reports.report_tables import shown_table
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
 from pipelines.training.registry import NoneInForce, _load, find_bundle, in_force
@@ -281,6 +282,8 @@ def test_reports_hold_every_model_against_the_references(grown):
         assert row.p_nw == same["p_nw"] and row.se_nw == same["se_nw"]
         assert row.boot_low <= row.difference <= row.boot_high
     assert "ridge" not in comparison.index, "a linear model on the same rows says it better"
+    shown = shown_table("references.csv", table.reset_index(drop=True)).splitlines()
+    assert shown[0] == "| signal | minus | of | sessions | mean difference | t | p |"
     page = (folder / "report.html").read_text()
     assert "Every model against linear and lightgbm" in page and "lstm − lightgbm" in page
 

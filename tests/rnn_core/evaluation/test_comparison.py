@@ -10,6 +10,7 @@ import pytest
 
 from rnn_core.evaluation import (
     Comparison,
+    against,
     bootstrap_interval,
     calc_ic,
     compare_signals,
@@ -115,6 +116,26 @@ def test_differences_are_paired(comparison: Comparison) -> None:
     assert row["se_nw"] < math.hypot(
         *(mean_test(comparison.ic[n])["se_nw"] for n in ("good", "weak"))
     )
+
+
+def test_references_are_taken_from_every_model_and_the_ensemble(
+    market: Planted, signals: dict[str, list[pd.Series]]
+) -> None:
+    """A reference that comes first in the summary is subtracted all the same; each pair once."""
+    comparison = compare_signals(signals, market.labels, baselines={"five": reversal(market.bars)})
+    first = next(iter(signals))
+    table = against(comparison, [first])
+    others = [n for n, kind in comparison.summary["kind"].items() if kind != "baseline"]
+    expected = [(n, first) for n in others if n != first for _ in range(2)]
+    assert list(zip(table["signal"], table["reference"], strict=True)) == expected
+    for row in table.itertuples():
+        daily = {"ic": comparison.ic, "rank_ic": comparison.rank_ic}[row.statistic]
+        test = mean_test(daily[row.signal] - daily[row.reference])
+        assert (row.difference, row.t_nw) == pytest.approx((test["mean"], test["t_nw"]))
+        assert row.boot_low < row.difference < row.boot_high
+    assert len(against(comparison, list(signals))) == 2 * (1 + 2)  # the pair, and the ensemble's
+    with pytest.raises(ValueError, match="no signal is called 'ridge'"):
+        against(comparison, ["ridge"])
 
 
 def test_a_signal_is_no_better_than_itself(market: Planted) -> None:

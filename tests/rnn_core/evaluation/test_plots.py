@@ -17,6 +17,7 @@ from rnn_core.evaluation import (
     equal_weight_benchmark,
     evaluate_session,
     plot_ic,
+    plot_importance,
     plot_loss_curves,
     plot_portfolio,
     plot_quantile_returns,
@@ -109,6 +110,18 @@ def test_plot_loss_curves_of_many_trainings_names_first_and_last() -> None:
     fig = plot_loss_curves({f"lstm {year}": _history(9, 4) for year in range(2000, 2012)})
     texts = [text.get_text() for text in fig.axes[0].get_legend().texts]
     assert texts == ["lstm 2000, best epoch 4", "lstm 2011, best epoch 4"]
+
+
+def test_plot_importance_draws_a_bar_a_feature_the_first_on_top() -> None:
+    table = pd.DataFrame({"gain": [3.0, 1.0], "splits": [1, 9]}, index=["KLEN", "ROC5"])
+    (ax,) = plot_importance(table).axes
+    assert [bar.get_width() for bar in ax.patches] == [3.0, 1.0]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["KLEN", "ROC5"]
+    assert ax.yaxis_inverted() and ax.get_xlabel() == "gain"
+    (ax,) = plot_importance(table * 0).axes
+    assert [text.get_text() for text in ax.texts] == ["no feature counts: the model is constant"]
+    with pytest.raises(ValueError, match="has no column"):
+        plot_importance(table[[]])
 
 
 def test_plot_portfolio_shows_return_excess_and_drawdown(
