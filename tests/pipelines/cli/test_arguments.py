@@ -28,6 +28,7 @@ REQUIRED = {
     "refresh": ["--since", "2020-05-11"],
     "sql": ["FROM latest_signal"],
     "qrun": ["some.yaml"],
+    "compare": ["lstm", "gru"],
 }
 
 
@@ -116,7 +117,7 @@ def test_a_switch_may_be_repeated(name, flag):
     [
         (["statsu"], "unknown command 'statsu'; did you mean 'status'?"),
         (["back-fill"], "unknown command 'back-fill'; did you mean 'backfill'?"),
-        (["xyz"], "unknown command 'xyz'; one of: backfill, demo, init,"),
+        (["xyz"], "unknown command 'xyz'; one of: backfill, compare, demo,"),
         (["backfill", "--strat", "2020-05-11", "--end", "x"], "--strat; did you mean '--start'"),
         (["backfill", "--sel=gru_model"], "unknown option --sel; did you mean '--select'"),
         (["demo", "--fres"], "unknown option --fres; did you mean '--fresh'"),
