@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         print(scores.to_json(orient="records", indent=2, double_precision=15))
     else:
         for model, rows in scores.groupby("model", sort=False):
-            mean = f" the mean of the ranks by {', '.join(signal.models)}, from 0 to 1"
+            mean = f" the mean of the ranks by {', '.join(signal.averaged)}, from 0 to 1"
             print(f"{model}, {signal.key}:{mean if model == ENSEMBLE else ''}")
             columns = ["rank", "instrument", "score", *(["as_of"] if model != ENSEMBLE else [])]
             print(rows[columns].to_string(index=False))

@@ -23,13 +23,13 @@ class Signal:
         scores: `COLUMNS`, a row for each model and instrument, best first: rank is 1 for the
             highest score; as_of is the session that the model in force was trained at, text as
             date is. The rows of the ensemble come last, and have no as_of.
-        models: the models that have scores; the ensemble averages those of the default label.
+        averaged: the models that the ensemble is the mean of.
         notes: a sentence for each model without scores.
     """
 
     key: str
     scores: pd.DataFrame
-    models: tuple[str, ...]
+    averaged: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -96,7 +96,7 @@ def session_signal(market: Market, stages: Sequence[Stage], day: str | None = No
     table["rank"] = table.groupby("model")["score"].rank(ascending=False, method="min").astype(int)
     for column in ("date", "as_of"):
         table[column] = table[column].dt.strftime("%Y-%m-%d")
-    return Signal(key, table[COLUMNS], models, tuple(notes))
+    return Signal(key, table[COLUMNS], tuple(averaged), tuple(notes))
 
 
 def require_session(market: Market, key: str) -> None:

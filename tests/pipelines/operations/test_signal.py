@@ -100,7 +100,7 @@ def test_a_model_without_scores_is_named_and_left_out(market, capsys):
     shutil.rmtree(market.paths.warehouse / "gru_prediction" / f"date={LAST}")
     signal = session_signal(market, stages(market))
     assert signal.key == LAST
-    assert set(signal.models) == {"krnn", "lstm"}
+    assert set(signal.averaged) == {"krnn", "lstm"}
     (note,) = signal.notes
     assert note.startswith(f"gru_prediction has no session {LAST}, it has 31 from 2020-04-01")
     average = signal.scores[signal.scores["model"] == "ensemble"]["score"]
