@@ -94,10 +94,12 @@ class EstimatorFamily:
     origin: Mapping[str, str]
 
     @classmethod
-    def shipped(cls, name: str, estimator: type[Any]) -> EstimatorFamily:
-        """Make the entry of a shipped estimator, whose `code_version` is bumped by hand."""
-        origin = {"code_version": str(estimator.code_version)}
-        return cls(name, estimator, hyper_class(name, estimator), origin)
+    def shipped(cls, name: str, estimator: type[Any], code_version: str) -> EstimatorFamily:
+        """Make the entry of a shipped estimator; its version is bumped when results change.
+
+        It is no attribute of the class, which a subclass in another package would inherit.
+        """
+        return cls(name, estimator, hyper_class(name, estimator), {"code_version": code_version})
 
     @property
     def random(self) -> bool:

@@ -154,8 +154,8 @@ MODEL_FAMILIES: Mapping[str, ModelFamily] = MappingProxyType(
 )
 ESTIMATOR_FAMILIES: Mapping[str, EstimatorFamily] = MappingProxyType(
     {
-        "linear": EstimatorFamily.shipped("linear", LinearModel),
-        "lightgbm": EstimatorFamily.shipped("lightgbm", LightGBMModel),
+        "linear": EstimatorFamily.shipped("linear", LinearModel, "1"),
+        "lightgbm": EstimatorFamily.shipped("lightgbm", LightGBMModel, "1"),
     }
 )
 SHIPPED: Mapping[str, Family] = MappingProxyType({**MODEL_FAMILIES, **ESTIMATOR_FAMILIES})

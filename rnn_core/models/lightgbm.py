@@ -73,7 +73,6 @@ class LightGBMModel:
     """
 
     missing_values: ClassVar[bool] = True
-    code_version: ClassVar[int] = 1
     package: ClassVar[str] = "lightgbm"
     extra: ClassVar[str] = "pipelines"
 

@@ -56,7 +56,6 @@ class LinearModel:
 
     random: ClassVar[bool] = False
     missing_values: ClassVar[bool] = True
-    code_version: ClassVar[int] = 1
 
     def __init__(self, alpha: float | None = None, flatten: str = "last") -> None:
         number = not isinstance(alpha, bool) and isinstance(alpha, (int, float))

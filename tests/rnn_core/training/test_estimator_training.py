@@ -17,7 +17,7 @@ from rnn_core.data import ColumnSteps, TSDataSampler
 from rnn_core.evaluation import calc_ic
 from rnn_core.models import EstimatorFamily, LinearModel
 from rnn_core.models.estimator_protocol import hyper_class, missing_methods
-from rnn_core.models.families import _own
+from rnn_core.models.families import _own, own_family
 from rnn_core.training import (
     BundleError,
     bundle_fingerprint,
@@ -285,6 +285,16 @@ def test_an_absent_package_is_named_with_the_line_that_installs_it(monkeypatch):
         ESTIMATOR_FAMILIES["lightgbm"].build()
     own = replace(ESTIMATOR_FAMILIES["lightgbm"], origin={"module": "mine"})
     assert own.package == "", "a package of somebody else's own says itself what it lacks"
+
+
+def test_the_code_of_a_subclass_in_another_package_is_its_own(tmp_path, monkeypatch):
+    """It inherits no `code_version`, which would stand for its source."""
+    text = "from rnn_core.models import LinearModel\n\n\nclass Mine(LinearModel):\n    pass\n"
+    (tmp_path / "subclassed.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    family = own_family("subclassed:Mine")
+    monkeypatch.delitem(_own, "subclassed:Mine")
+    assert "digest" in family.origin and family.missing_values and not family.random
 
 
 def test_estimators_and_networks_have_different_bundles_of_one_format(tmp_path):
