@@ -29,8 +29,10 @@ from pipelines.warehouse.portfolio_tables import portfolio_tables
 if TYPE_CHECKING:
     from rnn_core.evaluation.account import Market as Prices
     from rnn_core.evaluation.align import FloatArray
+    from rnn_core.evaluation.execution import Order
 
 CODE_VERSION = "1"
+_NAMED = 20  # names of orders that the page of a partition shows
 
 
 def portfolio_stage(market: Market, spec: ModelSpec) -> Stage:
@@ -198,10 +200,29 @@ def _simulate(
             account=figures.account,
             return_with_cost=figures.ret - figures.cost,
             orders=len(orders),
+            **order_words(orders),
             refused=sum(bool(trade.refusal) for trade in done.trades),
         )
         carried = Carried(done.state, orders, seen.factors, idle or {})
     return carried
+
+
+def order_words(orders: Sequence[Order]) -> dict[str, str]:
+    """Name what is to be sold and bought at the next session, for the page of a partition.
+
+    Args:
+        orders: in their order.
+
+    Returns:
+        `sell` and `buy`, where there are some.
+    """
+    words = {}
+    for side in ("sell", "buy"):
+        names = [order.instrument for order in orders if order.side == side]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        if names:
+            words[side] = ", ".join(names[:_NAMED]) + more
+    return words
 
 
 def prices_of(

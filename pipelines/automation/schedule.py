@@ -23,7 +23,7 @@ from pipelines.assets.materialize import KEEP, SERVED_TAG
 from pipelines.automation.next_session import Outlook, SessionFailedError, look
 from pipelines.config.cron import last_tick
 from pipelines.config.market_file import ScheduleConfig
-from pipelines.instance.names import SCHEDULE, asset_key, own_name
+from pipelines.instance.names import RUN_TAG, SCHEDULE, asset_key, own_name
 from pipelines.instance.orphaned_runs import sweep_orphans
 from pipelines.instance.waiting import LAST_TAG
 from pipelines.market.market import Market
@@ -113,6 +113,7 @@ def request(seen: Outlook, settings: ScheduleConfig, run_key: str | None = None)
         tags={
             ATTEMPT_TAG: f"{number} of {settings.max_attempts}",
             SERVED_TAG: KEEP,
+            RUN_TAG: f"daily {seen.missing[0]}",
             **({LAST_TAG: "true"} if seen.last_wait else {}),
         },
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipelines.market.market import Market
 
 MARKET_TAG = "rnn/market"  # of assets, and of the runs of jobs and commands: a filter of the UI
+RUN_TAG = "rnn/run"  # a run in words: market, command and range, for the list of runs
 DAILY, REPORTS, REFIT = "daily", "reports", "refit"
 SCHEDULE = "daily_retraining"
 REPORTS_SENSOR, FILES_SENSOR, FAILURES_SENSOR = "reports_after_daily", "new_files", "failed_runs"
@@ -34,6 +35,12 @@ def stage_of(key: dg.AssetKey) -> str:
 def own_name(market: Market, name: str) -> str:
     """The name of a market's job, schedule or sensor."""
     return f"{market.config.name}_{name}"
+
+
+def run_words(market: str, command: str, sessions: tuple[str, str] | None) -> str:
+    """A run in words: `sample backfill 2012-07-02 … 2013-03-01`."""
+    first, last = sessions or ("", "")
+    return " ".join([market, command, *([first] if first == last else [first, "…", last])]).strip()
 
 
 def without_market(market: Market, name: str) -> str:

@@ -28,7 +28,7 @@ from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError, did_you_mean
 from pipelines.instance.home import dagster_instance
-from pipelines.instance.names import stage_of
+from pipelines.instance.names import RUN_TAG, stage_of
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage
@@ -111,7 +111,7 @@ def run_backfill(
             outlook(sessions, comparison, work, force=force), soft_wrap=True, highlight=False
         )
         if work is not None:
-            tags = {CURRENT_TAG: RETRAIN if force else KEEP} | (
+            tags = {CURRENT_TAG: RETRAIN if force else KEEP, RUN_TAG: "backfill"} | (
                 {} if republish else {SERVED_TAG: KEEP}
             )
             runs = Runs(market, stages, defs, instance, tags)

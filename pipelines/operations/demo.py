@@ -21,7 +21,7 @@ from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
-from pipelines.instance.names import asset_key
+from pipelines.instance.names import RUN_TAG, asset_key
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
@@ -79,7 +79,9 @@ def _run_stages(
     stages = stages_of(market)
     defs = build_definitions(market, stages)
     compared = [stage for stage in stages if stage.is_compared]
-    runs = Runs(market, stages, defs, instance, {CURRENT_TAG: KEEP, SERVED_TAG: KEEP})
+    runs = Runs(
+        market, stages, defs, instance, {CURRENT_TAG: KEEP, SERVED_TAG: KEEP, RUN_TAG: "demo"}
+    )
     worked = False
     with LiveProgress(console).shown():
         for first, part in _by_first(compared).items():

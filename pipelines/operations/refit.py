@@ -11,6 +11,7 @@ from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
+from pipelines.instance.names import RUN_TAG
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind
@@ -46,7 +47,7 @@ def run_refit(market: Market, console: Console) -> None:
         sweep(market, instance, console)
         with LiveProgress(console).shown():
             for span, names in names_by_span.items():
-                run_assets(defs, instance, names, span)
+                run_assets(defs, instance, names, span, tags={RUN_TAG: "refit"})
     windows = {d.processors: d.fit_sessions() for d in market.datasets if d.fit_plan is None}
     for span, names in names_by_span.items():
         for name in names:

@@ -24,6 +24,7 @@ from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
 from pipelines.errors import MissingSessionsError
 from pipelines.instance.home import dagster_instance
+from pipelines.instance.names import RUN_TAG
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage, downstream
@@ -79,7 +80,7 @@ def run_refresh(
     with dagster_instance(market) as instance, LiveProgress(console).shown():
         sweep(market, instance, console)
         span = (sessions[0], sessions[-1])
-        run_assets(defs, instance, data, span, tags={CURRENT_TAG: ASK})
+        run_assets(defs, instance, data, span, tags={CURRENT_TAG: ASK, RUN_TAG: "refresh"})
         bars_after = stored_bars(market, stages, sessions)
         restated_keys = tuple(
             key for key in sessions if _is_restated(bars_before.get(key), bars_after.get(key))
@@ -133,7 +134,8 @@ def _follow(
     work = comparison.work(sessions)
     if republish and work is not None:
         defs = build_definitions(market, stages)
-        run_assets(defs, instance, work.assets, (work.first, work.last), tags={CURRENT_TAG: KEEP})
+        tags = {CURRENT_TAG: KEEP, RUN_TAG: "refresh --republish"}
+        run_assets(defs, instance, work.assets, (work.first, work.last), tags=tags)
         return
     for line in _left_lines(market, comparison, sessions):
         console.print(line, soft_wrap=True, highlight=False)

@@ -15,7 +15,7 @@ import dagster as dg
 
 from pipelines.assets.materialize import CURRENT_TAG, REMAKE
 from pipelines.errors import PipelineError
-from pipelines.instance.names import MARKET_TAG, stage_of
+from pipelines.instance.names import MARKET_TAG, RUN_TAG, run_words, stage_of
 from pipelines.instance.one_process import execute_here
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner
 from pipelines.instance.run_history import (
@@ -50,8 +50,8 @@ def run_assets(
         instance: the market's Dagster record.
         assets: names of the stages to materialize.
         sessions: first and last session; None for assets without partitions.
-        tags: more tags of the run; without `materialize.CURRENT_TAG` every partition is made,
-            current or not.
+        tags: more tags of the run, `RUN_TAG` with the command that starts it among them; without
+            `materialize.CURRENT_TAG` every partition is made, current or not.
 
     Returns:
         The run's id.
@@ -65,6 +65,8 @@ def run_assets(
     chosen = [keys[name] for name in assets]
     run_tags = {OWNER_TAG: owner(), MARKET_TAG: chosen[0].path[0], CURRENT_TAG: REMAKE}
     run_tags |= tags or {}
+    command = run_tags.get(RUN_TAG, "run")
+    run_tags[RUN_TAG] = run_words(run_tags[MARKET_TAG], command, sessions)
     if sessions is not None:
         run_tags |= {RANGE_START: sessions[0], RANGE_END: sessions[1]}
     # The live display has the console; the event log keeps every message.

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.assets.portfolios import order_words
 from pipelines.assets.stages import stages
 from pipelines.bars.adjustment import load_bars
 from pipelines.errors import MissingSessionsError, PipelineError
@@ -22,7 +23,7 @@ from pipelines.reports.portfolio_report import portfolios
 from pipelines.reports.report_data import ReportData
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
-from rnn_core.evaluation import backtest, equal_weight_benchmark
+from rnn_core.evaluation import Order, backtest, equal_weight_benchmark
 from tests.pipelines.conftest import (
     REPORTS,
     make_market,
@@ -360,3 +361,12 @@ def test_sessions_of_other_settings_are_named(finished, tmp_path):
     (note,) = portfolios(ReportData(market, table, "test"), table)["gru"].notes[-1:]
     assert note.startswith(f"{len(keys)} sessions from {keys[0]} to {keys[-1]} were traded with")
     assert finished.warehouse.sessions("gru_portfolio") == keys
+
+
+def test_the_page_of_a_session_names_what_is_ordered():
+    orders = [Order("A", "sell"), *(Order(f"N{i:02d}", "buy") for i in range(23))]
+    words = order_words(orders)
+    assert words["sell"] == "A"
+    assert words["buy"].startswith("N00, N01, ")
+    assert words["buy"].endswith("N19 and 3 more")
+    assert order_words([]) == {}

@@ -75,6 +75,7 @@ def test_one_run_makes_what_is_left_of_the_range(copy, finished):
     assert f"{keys[65]} … {keys[86]} (22 sessions)" in said
     (run,) = runs_of(copy)
     assert run.tags["dagster/asset_partition_range_start"] == keys[70]
+    assert run.tags["rnn/run"] == f"tiny backfill {keys[70]} … {keys[86]}"
     written = {p for p, stamp in stamps(copy).items() if before.get(p) != stamp}
     assert {f"{table}/date={key}/part-0.parquet" for table, key in inside} <= written
     # What was made from a hole is made again; it has the bytes that it had.
