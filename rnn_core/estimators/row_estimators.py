@@ -79,6 +79,30 @@ class RowEstimator:
         family.build(self.hyper)
         self._fit: _Fit | None = None
 
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
+        return f"{type(self).__name__}({given})"
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments by name, as scikit-learn asks for them."""
+        return {
+            "seed": self.seed, "seeds": self.seeds, "threads": self.threads, **self.hyper
+        }  # fmt: skip
+
+    def set_params(self, **params: Any) -> Self:
+        """Change arguments, as scikit-learn does; a fit is forgotten.
+
+        Raises:
+            ValueError: an unknown argument, or a value of the wrong type or outside its range;
+                nothing is changed.
+        """
+        self.__dict__.update(type(self)(**{**self.get_params(), **params}).__dict__)
+        return self
+
+    def __sklearn_clone__(self) -> Self:
+        """An estimator of the same arguments that is not fitted, for `sklearn.base.clone`."""
+        return type(self)(**self.get_params())
+
     def fit(self, dataset: Dataset, *, reweighter: Reweighter | None = None) -> Self:
         """Fit on the segment "train", choosing on "valid" if there is one.
 

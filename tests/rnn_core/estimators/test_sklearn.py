@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rnn_core.estimators import GRU, KRNN, LSTM
+from rnn_core.estimators import GRU, KRNN, LSTM, LightGBM, Linear
 
 base = pytest.importorskip("sklearn.base")
 
@@ -51,3 +51,21 @@ def test_what_cannot_be_set_changes_nothing(params, message) -> None:
     with pytest.raises(ValueError, match=message):
         model.set_params(**params)
     assert model.get_params() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "message"),
+    [
+        (Linear, {"flatten": "window"}, "flaten.*did you mean 'flatten'"),
+        (LightGBM, {"num_leaves": 7, "seeds": 2}, "flaten"),
+    ],
+)
+def test_estimators_that_are_no_networks_are_cloned_and_set_alike(kind, changed, message) -> None:
+    model = kind(seed=3)
+    other = base.clone(model.set_params(**changed))
+    assert type(other) is kind and other is not model
+    assert other.get_params() == {**kind(seed=3).get_params(), **changed}
+    assert repr(other) == repr(model) and "seed=3" in repr(model)
+    with pytest.raises(ValueError, match=message):
+        model.set_params(flaten="last")
+    assert model.get_params() == other.get_params()
