@@ -29,6 +29,7 @@ COMMANDS = [
     (["sql", "SHOW TABLES"], 0),
     (["qrun", str(FILES / "gru_alpha158.yaml"), "--provider-uri", "provider", *QRUN], 0),
     (["signal"], 0),
+    (["orders"], 0),
     (["ui"], 0),
     (["refit"], 0),
     (["upgrade"], 0),
@@ -43,6 +44,7 @@ OF_A_MARKET = {
     "sync",
     "sql",
     "signal",
+    "orders",
     "ui",
     "upgrade",
 }
