@@ -23,6 +23,7 @@ READING = [
     ["status"],
     ["status", "--json"],
     ["signal"],
+    ["orders"],
     ["sql", "SHOW TABLES"],
     ["validate"],
 ]

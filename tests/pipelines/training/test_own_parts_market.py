@@ -82,7 +82,8 @@ def test_changed_code_makes_stale_what_it_made(made, package, instance, module, 
     path = package / f"{module}.py"
     path.write_text(path.read_text() + "\nMORE = 1\n")
     found = outdated(open_market(made.paths.root), instance)
-    followers = {"tiny_prediction", "tiny_evaluation", "gru_prediction", "gru_evaluation"}
+    kinds = ("prediction", "evaluation", "portfolio")
+    followers = {f"{model}_{kind}" for model in ("tiny", "gru") for kind in kinds}
     assert found - followers == stale
 
 

@@ -14,7 +14,7 @@ from pipelines.staleness.status_report import status_report
 from tests.pipelines.conftest import REPORTS, make_market, materialize, model_assets
 from tests.pipelines.finished_markets import copy_of, put_on_record
 
-KINDS = ("model", "prediction", "evaluation")
+KINDS = ("model", "prediction", "evaluation", "portfolio")
 
 
 @pytest.fixture
@@ -62,6 +62,7 @@ def test_a_pin_makes_stale_what_it_changes_and_nothing_before(copy, instance):
     for model in ("lstm", "gru", "krnn"):
         assert sorted(found[f"{model}_model"]) == changed
         assert sorted(found[f"{model}_prediction"]) == changed
+        assert sorted(found[f"{model}_portfolio"]) == changed
         assert sorted(found[f"{model}_evaluation"]) == changed[copy.datasets[0].label_lag :]
 
 
