@@ -183,3 +183,17 @@ def test_a_handler_hands_it_the_fields_of_its_frame():
     dataset = TSDatasetH(handler, {"train": (days[0], days[-1])}, step_len=2)
     windows = dataset.prepare("train", col_set=["feature", "label"], data_key="learn")
     assert windows.batch(np.arange(len(windows))).shape == (len(df), 2, 3)
+
+
+def test_the_promises_of_every_processor():
+    """No rows are none; neither the order of columns nor read-only cells matter."""
+    df = frame()
+    step = CSNeutralize("feature", size="mktcap")
+    assert len(step(df.iloc[:0])) == 0
+    whole = step(df)
+    pd.testing.assert_frame_equal(step(df.iloc[:, ::-1]), whole.iloc[:, ::-1])
+    locked = df["feature"].to_numpy(copy=True)
+    locked.setflags(write=False)
+    given = pd.DataFrame(locked, df.index, df.columns[:2], copy=False)
+    pd.testing.assert_frame_equal(step(pd.concat([given, df[["field"]]], axis=1)), whole)
+    pd.testing.assert_series_equal(whole.dtypes, df.dtypes)

@@ -60,7 +60,8 @@ def test_the_callers_frame_is_untouched(processor, frame):
 
 
 def test_every_class_is_held_to_these_promises():
-    assert {type(p).__name__ for p in EVERY} == set(PROCESSORS)
+    """`CSNeutralize` reads fields beside the features: `test_neutralize.py` holds it to them."""
+    assert {type(p).__name__ for p in EVERY} == set(PROCESSORS) - {"CSNeutralize"}
 
 
 @each
