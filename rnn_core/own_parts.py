@@ -86,10 +86,14 @@ def import_part(name: str, group: str, *, functions: bool = False) -> Any:
     module_name, _, attribute = place.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever an import of foreign code raises
+    except (Exception, SystemExit) as error:  # whatever an import of foreign code raises
+        remedy = (
+            "install its package into this environment, or put its folder on PYTHONPATH"
+            if isinstance(error, ImportError)
+            else f"its code was found and failed: `python -c 'import {module_name}'` says where"
+        )
         raise ValueError(
-            f"cannot import {module_name} for {name!r}: {type(error).__name__}: {error}; install "
-            f"its package into this environment, or put its folder on PYTHONPATH"
+            f"cannot import {module_name} for {name!r}: {type(error).__name__}: {error}; {remedy}"
         ) from error
     value = getattr(module, attribute, None)
     if not isinstance(value, type) and not (functions and inspect.isfunction(value)):

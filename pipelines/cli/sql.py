@@ -22,6 +22,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     import duckdb
 
+    if not args.query.strip():
+        raise PipelineError("the query is empty; write one, as 'SHOW TABLES'")
     market = market_of(args, read_only=True)
     if not market.paths.catalog.is_file():
         raise PipelineError(

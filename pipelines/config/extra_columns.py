@@ -89,6 +89,8 @@ def _check_name(name: Any, earlier: Iterable[ExtraColumn]) -> None:
             f"`columns: {{my_{name.lower()}: {name}, extra: [my_{name.lower()}]}}`"
         )
     for other in earlier:
+        if other.name == name:
+            raise ValueError(f"{KEY}: {name!r} is listed twice; leave one")
         if other.name.lower() == name.lower():
             raise ValueError(
                 f"{KEY}: {name!r} cannot be told from {other.name!r} in SQL, where case does not "

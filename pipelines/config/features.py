@@ -84,9 +84,9 @@ def require_fields(fields: Iterable[str], extra: Iterable[ExtraColumn] = ()) -> 
     known = [*ALPHA158_FIELDS, *kinds]
     for name in sorted(set(fields)):
         if name not in known:
-            beside = "" if kinds else "; a column of yours is listed under market.source.columns"
             raise ValueError(
-                f"no field ${name} in adjusted bars; {did_you_mean(name, known)}{beside}"
+                f"no field ${name} in adjusted bars; {did_you_mean(name, known)}; a column of "
+                f"yours is listed under market.source.{KEY}"
             )
         if kinds.get(name) == "category":
             raise ValueError(

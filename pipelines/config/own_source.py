@@ -45,6 +45,13 @@ class OwnSource(WithExtra):
             raise ValueError(
                 f"{self.kind} has no method fetch(keys), which gives the bars of some sessions"
             )
+        try:
+            inspect.signature(cls.fetch).bind(None, [])
+        except TypeError as error:
+            raise ValueError(
+                f"{self.kind} has fetch{inspect.signature(cls.fetch)}, expected fetch(self, keys): "
+                f"{error}"
+            ) from error
         parameters = inspect.signature(cls).parameters
         sessions = {"sessions": None} if "sessions" in parameters else {}
         both = sorted(self.options.keys() & self.access.keys())

@@ -51,7 +51,7 @@ class PortfolioSettings(Section):
 
     @model_validator(mode="after")
     def _as_many_as_are_held(self) -> PortfolioSettings:
-        if self.n_drop > self.topk:
+        if self.strategy == TOPK_DROPOUT and self.n_drop > self.topk:
             raise ValueError(f"n_drop {self.n_drop} exceeds topk {self.topk}, the names held")
         return self
 

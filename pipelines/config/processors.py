@@ -228,6 +228,7 @@ def build_chain(
         kwargs |= {k: v for k, v in defaults.items() if k in accepted and k not in kwargs}
         try:
             chain.append(make_processor(entry.name, kwargs))
+            chain[-1].kwargs()  # one that does not keep its arguments could not be stored
         except (KeyError, TypeError) as error:
             raise ValueError(str(error.args[0])) from error
     if group == "feature":

@@ -6,7 +6,8 @@
     cash,84210.55
 
 Shares are as traded, the way a broker's statement has them; the row `cash` holds currency. Nothing
-is guessed: a column that is missing, a name twice or a number that is none ends with its line.
+is guessed: a column that is missing or there twice, a name twice, a cell too many (as of
+`cash,1,000`) or a number that is none ends with its line.
 """
 
 from __future__ import annotations
@@ -56,9 +57,16 @@ def read_positions(raw: bytes, where: str) -> Held:
     header = [cell.strip().lower() for cell in next(rows, [])]
     missing = [name for name in _NAMES if name not in header]
     if missing:
+        other = next((mark for mark in ";\t|" if mark in "".join(header)), "")
         raise PipelineError(
             f"{where}, line 1: no column {' and '.join(missing)} among "
             f"{', '.join(header) or 'none'}; expected the header `instrument,shares`"
+            + (f" with commas between the columns, not {other!r}" if other else "")
+        )
+    twice = [name for name in _NAMES if header.count(name) > 1]
+    if twice:
+        raise PipelineError(
+            f"{where}, line 1: the column {' and '.join(twice)} stands there twice; leave one"
         )
     name_at, shares_at = (header.index(name) for name in _NAMES)
     shares: dict[str, float] = {}
@@ -71,6 +79,11 @@ def read_positions(raw: bytes, where: str) -> Held:
             raise PipelineError(
                 f"{place}: {','.join(row)!r}; expected an instrument and its shares"
             )
+        if any(cell.strip() for cell in row[len(header) :]):
+            raise PipelineError(
+                f"{place}: {','.join(row)!r} has {len(row)} cells, and the header {len(header)}; "
+                f"write numbers without marks between thousands, as 1200.5"
+            )
         name = row[name_at].strip()
         name = CASH if name.lower() == CASH else name
         if name in lines:
@@ -81,7 +94,10 @@ def read_positions(raw: bytes, where: str) -> Held:
             f"{where}: no row `{CASH}`; write `{CASH},AMOUNT`, since purchases are paid from it"
         )
     cash = shares.pop(CASH)
-    return Held({name: number for name, number in shares.items() if number}, cash, lines)
+    held = {name: number for name, number in shares.items() if number}
+    if not held and not cash:
+        raise PipelineError(f"{where}: neither shares nor cash, so there is nothing to order from")
+    return Held(held, cash, lines)
 
 
 def _number(text: str, name: str, place: str) -> float:

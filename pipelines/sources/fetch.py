@@ -103,6 +103,11 @@ def _columns_of(
     Raises:
         SourceError: one is absent, or holds values of another kind.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise SourceError(
+            f"{type(source).__name__} gave {type(frame).__name__}, expected a pandas DataFrame of "
+            f"the bars, empty where there are none"
+        )
     absent_columns = [c for c in RAW_COLUMNS if c not in frame.columns]
     if absent_columns:
         raise SourceError(

@@ -198,8 +198,13 @@ def decide(
     """
     if not scored.any():
         return []
-    situation = Situation.of(state, prices, score, scored, tradable)
-    orders = sorted(strategy.orders(situation), key=lambda order: order.side == "buy")
+    given = strategy.orders(Situation.of(state, prices, score, scored, tradable))
+    if not isinstance(given, Sequence) or not all(isinstance(one, Order) for one in given):
+        raise ValueError(
+            f"orders of {type(strategy).__name__} gave {given!r:.60}, expected a list of "
+            f"rnn_core.evaluation.Order, empty where there is nothing to order"
+        )
+    orders = sorted(given, key=lambda order: order.side == "buy")
     _check(orders, state)
     if config.sizing == "cash_share":
         return orders
@@ -244,6 +249,13 @@ def own_strategy(name: str) -> OwnPart:
             f"{name} has no method `orders`; a strategy has `orders(at: Situation)`, which returns "
             "the orders for the next session (docs/extending.md)"
         )
+    try:
+        inspect.signature(part.value.orders).bind(None, None)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} has orders{inspect.signature(part.value.orders)}, expected orders(self, at): "
+            f"{error}"
+        ) from error
     return part
 
 

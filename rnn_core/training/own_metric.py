@@ -55,6 +55,8 @@ def own_metric(name: str) -> OwnPart:
     part = load_part(name, ENTRY_POINTS, functions=True)
     try:
         metric: Metric = part.value() if isinstance(part.value, type) else part.value
+        if not callable(metric):
+            raise TypeError("an instance has no __call__")
         inspect.signature(metric).bind(None, None)
     except TypeError as error:
         raise ValueError(

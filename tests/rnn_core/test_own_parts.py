@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
+import pandas as pd
 import pytest
 import torch
 
@@ -73,6 +74,11 @@ class NoCall(Processor):
     pass
 
 
+class NoFrame(Plus):
+    def __call__(self, df):
+        df + self.by
+
+
 class NoState(Plus):
     def fit(self, df):
         return self
@@ -93,6 +99,7 @@ def package(tmp_path, monkeypatch):
         "deepest": "VALUE = 1\n",
         "beside": "VALUE = 1\n",
         "broken": "raise RuntimeError('not today')\n",
+        "leaves": "raise SystemExit('no licence')\n",
     }.items():
         (folder / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -116,7 +123,8 @@ def test_a_network_is_built_under_the_name_of_its_configuration(package):
     ("name", "message"),
     [
         ("absent.nets:Tiny", "cannot import absent.nets .*No module named 'absent'; install"),
-        ("mypkg.broken:Tiny", "cannot import mypkg.broken .*RuntimeError: not today"),
+        ("mypkg.broken:Tiny", "cannot import mypkg.broken .*RuntimeError: not today; its code was"),
+        ("mypkg.leaves:Tiny", "cannot import mypkg.leaves .*SystemExit: no licence; its code was"),
         ("mypkg.nets:Tyni", "nothing under the name 'Tyni', expected a class; did you mean 'Tiny'"),
         ("mypkg.nets:torch", "module under the name 'torch', expected a class"),
         ("mypkg.nets:NoNetwork", "is no torch.nn.Module"),
@@ -202,6 +210,12 @@ def test_a_processor_is_stored_under_the_name_of_its_configuration(package):
 def test_a_processor_that_breaks_the_contract_is_refused(package, name, message):
     with pytest.raises(ValueError, match=message):
         own_processor(name)
+
+
+def test_a_processor_that_returns_no_frame_is_named(package):
+    chain = ProcessorChain([own_processor("mypkg.procs:NoFrame").value()])
+    with pytest.raises(TypeError, match="NoFrame gave NoneType, expected a DataFrame"):
+        chain.transform(pd.DataFrame({("feature", "A"): [1.0]}))
 
 
 def test_an_entry_point_is_a_name(package, monkeypatch):

@@ -302,7 +302,13 @@ def _one(processor: Processor, df: pd.DataFrame, fit: bool) -> pd.DataFrame:
     """Run one processor from frame to frame; one that writes to its frame writes to a copy."""
     if fit:
         processor.fit(df.copy(deep=False))
-    return processor(df.copy(deep=False))
+    out = processor(df.copy(deep=False))
+    if not isinstance(out, pd.DataFrame):
+        raise TypeError(
+            f"{type(processor).__name__} gave {type(out).__name__}, expected a DataFrame: "
+            f"`__call__` returns a new frame"
+        )
+    return out
 
 
 def _in_place(steps: list[Processor], df: pd.DataFrame, fit: bool) -> pd.DataFrame:

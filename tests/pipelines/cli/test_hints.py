@@ -55,6 +55,8 @@ def test_a_query_over_the_catalog(tiny, capsys):
     assert capsys.readouterr().out == "n\n32\n"
     assert main(["sql", "FROM nothing", *config]) == 1
     assert "'FROM nothing': Catalog Error" in capsys.readouterr().err
+    assert main(["sql", " ", *config]) == 1
+    assert "the query is empty; write one, as 'SHOW TABLES'" in capsys.readouterr().err
 
 
 def test_refit_fits_the_processors_again(tiny, capsys):

@@ -7,6 +7,7 @@ import yaml
 
 from pipelines.config.loader import load_config, parse_config
 from pipelines.errors import ConfigError
+from rnn_core.data.processors import Processor
 from tests.pipelines.conftest import (
     TINY,
     merged,
@@ -93,3 +94,20 @@ def test_features_that_a_dataset_leaves_out_are_those_of_the_market(tmp_path):
     )
     assert [d.spec.features.semantics for d in market.datasets] == ["qlib", "qlib"]
     assert [d.spec.features.label for d in market.datasets] == [TINY_LABEL, WEEK]
+
+
+class Forgetful(Processor):
+    """A processor that keeps its argument under another name, which nothing could store."""
+
+    def __init__(self, by=1.0):
+        self._by = by
+
+    def __call__(self, df):
+        return df
+
+
+def test_a_processor_that_could_not_be_stored_is_refused_with_the_yaml():
+    raw = merged(TINY, {})
+    raw["dataset"]["infer_processors"] = [f"{__name__}:Forgetful"]
+    with pytest.raises(ConfigError, match=r"does not keep its argument 'by': set self\.by"):
+        parse_config(raw)

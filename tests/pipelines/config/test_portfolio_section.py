@@ -43,6 +43,7 @@ def test_the_shipped_strategy_has_the_settings():
         ({"strategy": "fractions:Fraction"}, "has no method `orders`"),
         ({"strategy": "nowhere.at_all:Rule"}, "cannot import nowhere.at_all"),
         ({"strategy": "a.b:C", "topk": 3, "n_drop": 1}, "topk, n_drop: of topk_dropout only"),
+        ({"strategy": "a.b:C", "topk": 3}, "topk: of topk_dropout only"),
         ({"trade_unit": 0}, "greater than 0"),
         ({"sizing": "shares"}, "'cash_share' or 'fixed_shares'"),
     ],

@@ -189,6 +189,7 @@ def test_a_feature_reads_the_session_and_those_before_it(bars, tmp_path):
         (["close"], "columns.extra: 'close' is a column of the bars already"),
         (["Date"], "'Date' is a column of the bars already"),
         (["pe", "PE"], "'PE' cannot be told from 'pe' in SQL"),
+        (["pe", "pe"], "'pe' is listed twice"),
         (["p/e"], r"'p/e' cannot be written \$name in an expression"),
         ([7], "expected NAME or `NAME: category`, got 7"),
         ([{"pe": "float"}], "pe is 'float', expected number or category"),

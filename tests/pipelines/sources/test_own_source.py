@@ -56,6 +56,11 @@ class NoFetch:
     pass
 
 
+class NoKeys:
+    def fetch(self):
+        pass
+
+
 class Refuses(Bars):
     def __init__(self, sessions):
         raise ConnectionError("no route")
@@ -121,6 +126,7 @@ def test_changed_code_makes_the_bars_stale_and_access_does_not(package, tmp_path
         ),
         ({"kind": "nofeeds:Bars"}, r"source.*cannot import nofeeds"),
         ({"kind": "myfeeds.feed:NoFetch"}, "has no method fetch"),
+        ({"kind": "myfeeds.feed:NoKeys"}, r"has fetch\(self\), expected fetch\(self, keys\)"),
         ({"options": {"sede": 3}}, "has no argument 'sede'; did you mean 'seed'"),
         ({"options": {"seed": 3}, "access": {"seed": 4}}, "seed stands under options and under"),
         ({"optoins": {}}, "unknown key; did you mean 'options'"),

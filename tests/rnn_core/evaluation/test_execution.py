@@ -178,7 +178,26 @@ def test_orders_that_nobody_can_execute_are_refused(bars, orders, said):
         decide(Fixed(), state, prices, np.ones(9), np.ones(9, dtype=bool), CONFIG)
 
 
+@pytest.mark.parametrize("given", [None, [{"buy": "N1"}], iter(())])
+def test_what_is_no_list_of_orders_is_refused(bars, given):
+    class Odd:
+        def orders(self, at):
+            return given
+
+    prices = Market.from_bars(bars).at(0)
+    state = BookState(1.0, 11.0, instruments=("N8",), amounts=(1.0,), prices=(10.0,), ages=(1,))
+    with pytest.raises(ValueError, match=r"orders of Odd gave .* expected a list of rnn_core"):
+        decide(Odd(), state, prices, np.ones(9), np.ones(9, dtype=bool), CONFIG)
+
+
+class NoSituation:
+    def orders(self):
+        return []
+
+
 def test_a_part_that_is_no_strategy_is_refused():
+    with pytest.raises(ValueError, match=r"has orders\(self\), expected orders\(self, at\)"):
+        own_strategy(f"{__name__}:NoSituation")
     with pytest.raises(ValueError, match="has no method `orders`"):
         own_strategy("fractions:Fraction")
     with pytest.raises(ValueError, match="does not take the options"):

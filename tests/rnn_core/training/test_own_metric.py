@@ -30,6 +30,7 @@ class Needs:
     def __init__(self, level): ...
     def __call__(self, scores, labels): return 0.0
 
+class Mute: pass
 def lonely(scores): return 0.0
 def wordy(scores, labels): return "good"
 def empty(scores, labels): return float("nan")
@@ -83,6 +84,7 @@ def test_a_training_selects_its_epoch_by_it(metrics, make_source, make_network, 
     [
         ("lonely", r"house_metrics:lonely: too many positional arguments; expected a function of"),
         ("Needs", r"house_metrics:Needs: .*missing 1 required positional argument: 'level'"),
+        ("Mute", r"house_metrics:Mute: an instance has no __call__; expected a function of"),
         ("wordy", r"house_metrics:wordy fails on 15 scores and labels: ValueError"),
         ("empty", r"house_metrics:empty gives nan for the scores of five names"),
         (
