@@ -32,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.csv and args.json:
         raise PipelineError("--csv and --json exclude each other")
+    if args.out is not None and not args.out.lower().endswith(".png"):
+        raise PipelineError(f"--out {args.out}: the picture is a PNG; give the file a name in .png")
     result = compare(args.signals, args.config, args.start, args.end)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)

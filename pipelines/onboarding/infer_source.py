@@ -307,7 +307,8 @@ def _recognised(
     text = ", ".join(a if a == b else f"{a} = {b}" for a, b in recognised.items())
     text += f", {' and '.join(named)} = the name of {place}" if named else ""
     rest = [name for name in columns if name not in recognised.values()]
-    return f"columns    {text}{'; not used: ' + ', '.join(rest) if rest else ''}"
+    unused = f"; not used: {', '.join(rest)} (source.columns.extra takes them in)" if rest else ""
+    return f"columns    {text}{unused}"
 
 
 _BESIDE = ("universe", "members", "membership", "constituents", "instruments")

@@ -345,12 +345,10 @@ def picture(result: Comparison, path: str) -> Path:
         path: of the PNG; its folder is made if need be.
 
     Raises:
-        PipelineError: the name is that of no PNG, or the file cannot be written.
+        PipelineError: the file cannot be written.
     """
     from rnn_core.evaluation import plot_comparison, to_png
 
-    if Path(path).suffix.lower() != ".png":
-        raise PipelineError(f"--out {path}: the picture is a PNG; give the file a name in .png")
     try:
         return to_png(plot_comparison(result), path)
     except OSError as error:

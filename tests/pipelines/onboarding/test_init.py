@@ -49,7 +49,7 @@ def test_a_vendors_csv_becomes_a_market_that_runs(bars, here, capsys):
     assert init("--path", "My Bars.csv", "--column", "date=Datum") == 0
     said = capsys.readouterr().out
     assert "date = Datum" in said
-    assert "not used: Note" in said
+    assert "not used: Note (source.columns.extra takes them in)" in said
     assert "XNYS, 100.0% of days in common" in said
     assert "(volume × 100)" in said
     assert "rules      every row keeps them" in said
