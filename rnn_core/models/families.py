@@ -219,16 +219,21 @@ def _own_estimator(part: OwnPart) -> EstimatorFamily:
 
 
 def require_scores(family: ModelFamily, hyper: Mapping[str, Any]) -> None:
-    """Confirm that a network of another package maps windows [B, L, F] to finite scores [B].
+    """Confirm that a network of another package maps windows [B, L, F] to scores [B].
 
     Raises:
-        ValueError: it cannot be built, or gives another shape.
+        ValueError: it cannot be built, gives another shape, or scores a window otherwise beside
+            another one.
     """
     import torch
 
+    windows = torch.sin(torch.arange(24.0)).reshape(2, 4, 3)
+    alone: list[torch.Tensor] = []
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            scores = family.build(3, hyper).eval()(torch.zeros(2, 4, 3))
+            network = family.build(3, hyper).eval()
+            scores = network(windows)
+            alone = [network(windows[:1]), network(windows[1:])]
     except Exception as error:  # whatever foreign code raises
         raise ValueError(
             f"{family.name} fails on windows of 4 sessions of 3 features: "
@@ -239,6 +244,12 @@ def require_scores(family: ModelFamily, hyper: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{family.name} maps windows [2, 4, 3] to {found}, expected a tensor [2]: a score a "
             f"window"
+        )
+    if not torch.allclose(scores, torch.cat(alone), rtol=1e-3, atol=1e-5, equal_nan=True):
+        raise ValueError(
+            f"{family.name} scores a window otherwise beside another one than alone, expected "
+            f"scores that depend on their own window: a session is scored today alone and "
+            f"tomorrow in a range"
         )
 
 

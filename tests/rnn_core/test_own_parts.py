@@ -51,6 +51,12 @@ class Fails(Tiny):
         return x @ torch.zeros(7)
 
 
+class Centred(Tiny):
+    def forward(self, x):
+        scores = self.layer(x[:, -1]).sum(dim=1)
+        return scores - scores.mean()
+
+
 class Said(Tiny):
     code_version = 4
 
@@ -142,6 +148,7 @@ def test_a_network_that_breaks_the_contract_is_refused(package, name, message):
     [
         ("TwoScores", r"maps windows \[2, 4, 3\] to \[2, 3\], expected a tensor \[2\]"),
         ("Fails", "fails on windows of 4 sessions of 3 features: RuntimeError"),
+        ("Centred", "scores a window otherwise beside another one than alone"),
     ],
 )
 def test_a_network_is_tried_on_a_small_window(package, name, message):
