@@ -36,8 +36,9 @@ def trainings(
 
     rows, notes = [], []
     for name, frame in evaluations.items():
-        served = pd.to_numeric(frame["rank_ic"]).groupby(frame["as_of"].astype(str))
-        anchors = sorted(map(str, served.groups))
+        days = pd.to_datetime(frame["as_of"]).dt.strftime("%Y-%m-%d")
+        served = dict(list(pd.to_numeric(frame["rank_ic"]).groupby(days)))
+        anchors = sorted(map(str, served))
         if len(anchors) > MOST:
             notes.append(
                 f"trainings: the newest {MOST} of {len(anchors)} of {name}; the table "
@@ -50,7 +51,7 @@ def trainings(
                 continue  # the loss curves of the page say what is damaged
             if bundle is None:
                 continue
-            realised = served.get_group(as_of)
+            realised = served[as_of]
             epochs, best = _epochs(bundle)
             rank_ic = bundle.manifest.get("valid_rank_ic")
             rows.append([

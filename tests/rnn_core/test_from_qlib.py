@@ -164,7 +164,7 @@ def test_the_page_has_every_name_of_a_module(module: str) -> None:
 
 def test_the_page_names_every_processor_that_is_here() -> None:
     tables = {name for row in rows() for name in row.here.path.split(".")}
-    assert set(data.PROCESSORS) <= tables
+    assert set(data.PROCESSORS) - {"CSNeutralize"} <= tables  # qlib has none
 
 
 def test_qlibs_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -261,8 +261,8 @@ def test_equal_scores_are_not_published(checked, monkeypatch: pytest.MonkeyPatch
     key = market.sessions.keys[-1]
     before = market.warehouse.info("gru_prediction", key)
     monkeypatch.setattr(
-        "rnn_core.training.predict",
-        lambda network, source, **_: np.zeros(len(source), dtype=np.float32),
+        "rnn_core.training.score_members",
+        lambda members, source, **_: np.zeros((len(members), len(source)), dtype=np.float32),
     )
     with pytest.raises(RunFailedError, match=r"did not pass varied.*all \d scores are equal"):
         materialize(market, ["gru_prediction"], key, key, instance)

@@ -87,6 +87,7 @@ ADDED = {
     "mean": {"family": "ownpkg.trees:Mean", "factor": 2.0, "seeds": 2},
 }
 NETWORKS = ("lstm", "gru", "krnn")
+KINDS = ("model", "prediction", "evaluation", "portfolio")
 
 
 def forget():
@@ -138,7 +139,7 @@ def grown(finished, package, tmp_path_factory):
         market = open_market(root)
         put_on_record(market, record)
         before, stale = partition_bytes(market), outdated(market, record)
-        names = [f"{m}_{k}" for k in ("model", "prediction", "evaluation") for m in ADDED]
+        names = [f"{m}_{k}" for k in KINDS for m in ADDED]
         first, last = market.plan.first_trained, market.sessions.keys[-1]
         materialize(market, names, first, last, record)
         from pipelines.build import build_definitions
@@ -149,9 +150,7 @@ def grown(finished, package, tmp_path_factory):
 
 def test_models_that_are_added_leave_the_others_current(grown):
     market, before, stale = grown
-    assert stale == {
-        f"{m}_{k}": {Cause.ABSENT} for m in ADDED for k in ("model", "prediction", "evaluation")
-    }
+    assert stale == {f"{m}_{k}": {Cause.ABSENT} for m in ADDED for k in KINDS}
     after = partition_bytes(market)
     assert {name: after[name] for name in before} == before
     assert len(after) > len(before)
@@ -283,7 +282,7 @@ def test_reports_hold_every_model_against_the_references(grown):
         assert row.boot_low <= row.difference <= row.boot_high
     assert "ridge" not in comparison.index, "a linear model on the same rows says it better"
     shown = shown_table("references.csv", table.reset_index(drop=True)).splitlines()
-    assert shown[0] == "| signal | minus | of | sessions | mean difference | t | p |"
+    assert shown[0] == "| signal | minus | of | sessions | mean difference | t | p | p (Holm) |"
     page = (folder / "report.html").read_text()
     assert "Every model against linear and lightgbm" in page and "lstm − lightgbm" in page
 
