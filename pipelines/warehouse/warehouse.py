@@ -10,6 +10,7 @@ lost catalog costs nothing.
 from __future__ import annotations
 
 import os
+import re
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -391,12 +392,8 @@ def _condition(error: Exception) -> str:
 
 def _asset(table: str) -> str:
     """The asset that writes a table, for an error that asks for its materialization."""
-    model = table.removesuffix("_book").removesuffix("_trades").removesuffix("_orders")
-    return (
-        f"{model}_portfolio"
-        if model != table
-        else table.removesuffix("_quarantine").removesuffix("_extra")
-    )
+    table = re.sub("_(book|trades|orders)$", "_portfolio", table)
+    return re.sub("_(quarantine|extra)$", "", table)
 
 
 def _quoted(identifier: str) -> str:
