@@ -84,6 +84,19 @@ class Samples:
             rows[first:stop] = part.reshape(stop - first, -1)
         return rows
 
+    def part(self, first: int, stop: int) -> Samples:
+        """Return the samples `first` to `stop`, as slices count."""
+        gather, newest = self._windows, self._newest
+        return Samples(
+            lambda a, b: gather(first + a, first + b),
+            self.index[first:stop],
+            self.columns,
+            steps=self.steps,
+            newest=None if newest is None else lambda: newest()[first:stop],
+            label=None if self.label is None else self.label[first:stop],
+            weights=None if self.weights is None else self.weights[first:stop],
+        )
+
     def rank_ic(self, scores: NDArray[np.floating]) -> float:
         """Average the rank IC over sessions, as the check of a trained model does.
 

@@ -24,6 +24,8 @@ from rnn_core.training.device import PeakMemory
 from rnn_core.training.estimator_state import restored, state_files
 from rnn_core.training.members import estimator_scores
 
+_TRIED = 64  # samples that are scored once more in part
+
 
 @dataclass(frozen=True, eq=False)
 class EstimatorFit:
@@ -84,7 +86,8 @@ def fit_estimator(
 
     Raises:
         ValueError: no training samples, arguments that do not fit, a history without its columns,
-            scores that are not finite, or files that are no state of an estimator.
+            scores that are not finite or depend on the samples beside, or files that are no state
+            of an estimator.
     """
     if not len(train):
         raise ValueError("there are no training samples; check their range of sessions")
@@ -94,6 +97,7 @@ def fit_estimator(
     history = estimator.fit(train, valid, seed=seed, threads=n_threads)
     seconds = time.perf_counter() - start
     (member,) = restored(family, family.resolve(hyper), state_files([estimator]))
+    _require_own_scores(member, train)
     if history is None:
         score = math.nan if valid is None else valid.rank_ic(estimator_scores(member, valid))
         history = pd.DataFrame({"valid_score": [score], "best": [True]})
@@ -114,3 +118,20 @@ def fit_estimator(
         seconds=seconds,
         peak_memory=PeakMemory(torch.device("cpu")).read(),
     )
+
+
+def _require_own_scores(member: EstimatorModel, samples: Samples) -> None:
+    """Confirm on a few samples that each is scored as it is without the others.
+
+    Raises:
+        ValueError: it is not.
+    """
+    count = min(len(samples), _TRIED)
+    whole = estimator_scores(member, samples.part(0, count))
+    half = estimator_scores(member, samples.part(0, (count + 1) // 2))
+    if not np.allclose(whole[: len(half)], half, rtol=1e-3, atol=1e-5):
+        raise ValueError(
+            f"predict of {type(member).__name__} scores {len(half)} samples otherwise alone than "
+            f"among {count}, expected scores that depend on their own sample: a session is scored "
+            f"today alone and tomorrow in a range"
+        )

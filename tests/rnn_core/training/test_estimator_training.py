@@ -71,6 +71,12 @@ class Short(Shift):
         return np.zeros(3)
 
 
+class Centred(Shift):
+    def predict(self, samples):
+        scores = super().predict(samples)
+        return scores - scores.mean()
+
+
 class Undefined(Shift):
     def predict(self, samples):
         return np.full(len(samples), np.nan)
@@ -160,6 +166,7 @@ def test_an_empty_source_has_no_scores(sampler):
         (Silent, "save of Silent wrote no file"),
         (Short, r"predict of Short gave \[3\] for 60 samples, expected a score a sample"),
         (Undefined, "60 of 60 scores of Undefined are not finite, the first at 2020-01-01 n00"),
+        (Centred, "predict of Centred scores 30 samples otherwise alone than among 60"),
         (Forgetful, "Forgetful"),
         (Historic, "the history of shift has no row that is best"),
     ],
