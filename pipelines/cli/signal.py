@@ -47,5 +47,6 @@ def run(args: argparse.Namespace) -> int:
             mean = f" the mean of the ranks by {', '.join(signal.averaged)}, from 0 to 1"
             print(f"{model}, {signal.key}:{mean if model == ENSEMBLE else ''}")
             columns = ["rank", "instrument", "score", *(["as_of"] if model != ENSEMBLE else [])]
+            columns += ["seed_std"] if rows["seed_std"].notna().any() else []
             print(rows[columns].to_string(index=False))
     return 0

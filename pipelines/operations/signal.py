@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from pipelines.errors import PipelineError
 from pipelines.market.market import ENSEMBLE, Market
 from pipelines.market.stage import Kind, Stage, by_model
 
-COLUMNS = ["date", "model", "rank", "instrument", "score", "as_of"]
+COLUMNS = ["date", "model", "rank", "instrument", "score", "as_of", "seed_std"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Signal:
         key: the session.
         scores: `COLUMNS`, a row for each model and instrument, best first: rank is 1 for the
             highest score; as_of is the session that the model in force was trained at, text as
-            date is. The rows of the ensemble come last, and have no as_of.
+            date is; seed_std is the standard deviation over the seeds' scores (ddof 1), NaN of a
+            single one. The rows of the ensemble come last, and have neither.
         averaged: the models that the ensemble is the mean of.
         notes: a sentence for each model without scores.
     """
@@ -71,7 +74,8 @@ def session_signal(market: Market, stages: Sequence[Stage], day: str | None = No
     for model, stage in predictions.items():
         if key in stored[stage.name]:
             frame = market.warehouse.read(stage.name, [key], needed_by="signal").frame
-            scores[model] = frame.set_index(["date", "instrument"])[["score", "as_of"]]
+            frame["seed_std"] = [_deviation(each) for each in frame["seed_scores"]]
+            scores[model] = frame.set_index(["date", "instrument"])[["score", "as_of", "seed_std"]]
     models = tuple(m for m, frame in scores.items() if len(frame) and m != ENSEMBLE)
     if ENSEMBLE in scores:
         scores[ENSEMBLE]["as_of"] = pd.NaT
@@ -97,6 +101,13 @@ def session_signal(market: Market, stages: Sequence[Stage], day: str | None = No
     for column in ("date", "as_of"):
         table[column] = table[column].dt.strftime("%Y-%m-%d")
     return Signal(key, table[COLUMNS], tuple(averaged), tuple(notes))
+
+
+def _deviation(seed_scores: Sequence[float] | None) -> float:
+    """The standard deviation over seeds; NaN of fewer than two."""
+    if seed_scores is None or len(seed_scores) < 2:
+        return math.nan
+    return float(np.std(np.asarray(seed_scores, dtype=np.float64), ddof=1))
 
 
 def require_session(market: Market, key: str) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -55,6 +56,8 @@ def test_the_csv_holds_the_stored_scores_and_the_mean_of_their_ranks(market, cap
         assert rows["score"].to_dict() == truth["score"].astype(float).to_dict()
         assert rows["as_of"].to_dict() == truth["as_of"].astype(str).str[:10].to_dict()
         assert list(rows["rank"]) == sorted(rows["rank"])
+        spread = truth["seed_scores"].map(lambda v: np.nan if v is None else np.std(v, ddof=1))
+        assert rows["seed_std"].to_dict() == pytest.approx(spread.to_dict(), nan_ok=True, rel=1e-6)
         # The share of the other names below each, in steps of one name and from the half of one.
         order = sorted(truth["score"].items(), key=lambda item: item[1])
         ranks[model] = {name: (i + 0.5) / len(order) for i, (name, _) in enumerate(order)}
