@@ -68,6 +68,11 @@ class Browser:
         self._driver.get(self._url + path)
         self.see(*expected)
 
+    def resize(self, width: int = WIDTH, height: int = HEIGHT) -> None:
+        """Give the window another size, in pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
     def text(self) -> str:
         """What the page says, in lines."""
         return str(self._driver.execute_script("return document.body.innerText"))
@@ -194,8 +199,8 @@ def chromium(url: str, profile: Path) -> Iterator[Browser]:
         options.add_argument(flag)
     driver = Chrome(options=options, service=Service(str(DRIVER)))
     try:
-        size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        yield Browser(driver, url)
+        browser = Browser(driver, url)
+        browser.resize()
+        yield browser
     finally:
         driver.quit()
