@@ -61,7 +61,7 @@ def test_what_the_report_praises_is_what_is_traded(finished, tmp_path, instance)
     orders = session_orders(market, list(table.values()), model="ensemble")
     assert set(orders.orders["model"]) <= {"ensemble"}
     signal = session_signal(market, list(table.values()))
-    assert signal.models == MODELS
+    assert signal.averaged == MODELS
     last = signal.scores[signal.scores["model"] == "ensemble"].set_index("instrument")["score"]
     assert last.to_dict() == made.loc[pd.Timestamp(keys[-1])].to_dict()
 
