@@ -38,8 +38,8 @@ NETWORKS = ("lstm", "gru", "krnn")  # the models of the first revisions, whose g
 def market_of(instruments: int, epochs: int, root: Path) -> Market:
     raw = yaml.safe_load((CONFIGS / "simulated_500.yaml").read_text())
     raw["market"]["source"]["instruments"] = instruments
-    for model in raw["models"].values():
-        model["n_epochs"] = epochs
+    for name in NETWORKS:
+        raw["models"][name]["n_epochs"] = epochs
     return Market(parse_config(raw), root=root)
 
 

@@ -34,7 +34,7 @@ import yaml
 from rnn_core.data import Alpha158, TSDatasetH
 from rnn_core.data.processors import PROCESSORS
 from rnn_core.data.simulate import simulate_market
-from rnn_core.models.families import build_network, model_family
+from rnn_core.models.families import MODEL_FAMILIES, build_network, model_family
 from rnn_core.training import FitResult, Trainer, TrainerConfig, seeded_network
 from rnn_core.warm import warm
 
@@ -180,7 +180,7 @@ def main() -> None:
         "| --- | --- |"
     )
     whole = 0.0
-    for model in args.models or raw["models"]:
+    for model in args.models or [name for name in raw["models"] if name in MODEL_FAMILIES]:
         entry = dict(raw["models"][model] or {})
         costs = [train(model, entry, dataset, args) for _ in range(args.repeats)]
         whole += statistics.median(cost.seconds for cost in costs)
