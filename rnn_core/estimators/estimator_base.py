@@ -30,6 +30,7 @@ from rnn_core.estimators.estimator_data import (
     Windows,
     has_segment,
     prepare_windows,
+    require_fitted_on,
     require_same_columns,
     row_weights,
 )
@@ -214,11 +215,7 @@ class Estimator(QlibModel):
         layout = fit.arguments.get("legacy_layout", False) if is_known else self._layout(dataset)
         windows = self._windows(dataset, segment, layout, learn=False)
         if is_known:
-            if windows.tabular != fit.tabular:
-                raise ValueError(
-                    "fitted on one kind of dataset (TSDatasetH, DatasetH), given another"
-                )
-            require_same_columns(fit.columns, windows.columns, "the fit", repr(segment))
+            require_fitted_on(fit.columns, fit.tabular, windows, segment)
         with torch_threads(self.threads):
             scores = {
                 member.seed: predict(

@@ -229,6 +229,25 @@ def has_segment(dataset: Dataset, name: str) -> bool:
     return segments is None or name in segments
 
 
+def require_fitted_on(
+    columns: Sequence[str], tabular: bool, windows: Windows, segment: str | slice
+) -> None:
+    """Refuse a segment of another kind of dataset, or with other features, than those of a fit.
+
+    Args:
+        columns: names of the features of the fit.
+        tabular: True if the fit saw frames.
+        windows: the segment.
+        segment: its name, for the message.
+
+    Raises:
+        ValueError: it is of another kind, or its features differ.
+    """
+    if windows.tabular != tabular:
+        raise ValueError("fitted on one kind of dataset (TSDatasetH, DatasetH), given another")
+    require_same_columns(columns, windows.columns, "the fit", repr(segment))
+
+
 def require_same_columns(
     expected: Sequence[str], found: Sequence[str], of: str, where: str
 ) -> None:

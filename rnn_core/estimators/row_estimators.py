@@ -29,6 +29,7 @@ from rnn_core.estimators.estimator_data import (
     Windows,
     has_segment,
     prepare_windows,
+    require_fitted_on,
     require_same_columns,
     row_weights,
 )
@@ -158,9 +159,7 @@ class RowEstimator:
         """
         fit = self._require_fit()
         windows = self._windows(dataset, segment, learn=False)
-        if windows.tabular != fit.tabular:
-            raise ValueError("fitted on one kind of dataset (TSDatasetH, DatasetH), given another")
-        require_same_columns(fit.columns, windows.columns, "the fit", repr(segment))
+        require_fitted_on(fit.columns, fit.tabular, windows, segment)
         scores = score_members(fit.members, windows.source)  # [K, S]
         mean = scores.mean(axis=0, dtype=np.float64).astype(np.float32)
         return pd.Series(mean, index=windows.source.get_index(), name="score").sort_index()
