@@ -49,10 +49,9 @@ def keep(store: Store, table: str, key: str) -> int | None:
         OSError: the revision cannot be written.
     """
     data = store.read(table, f"date={key}", PART)
-    revisions = numbers(store, table, key)
-    if revisions and store.read(*part(table, key, revisions[-1])) == data:
+    number = _next_number(store, table, key, data)
+    if number is None:
         return None
-    number = (revisions[-1] if revisions else 0) + 1
     store.write(data, *part(table, key, number))
     if store.is_local:  # when it was made: `sync` tells by that what was served
         stat = Path(store.path(table, f"date={key}", PART)).stat()
@@ -80,13 +79,19 @@ def add(
     """
     identity = warehouse.identity(table.name, key)
     data, _ = encode(ordered_rows(table, rows), provenance, identity)
-    store, revisions = warehouse.store, numbers(warehouse.store, table.name, key)
-    if revisions and store.read(*part(table.name, key, revisions[-1])) == data:
-        return None
-    number = (revisions[-1] if revisions else 0) + 1
-    warehouse.record.claim()
-    store.write(data, *part(table.name, key, number))
+    number = _next_number(warehouse.store, table.name, key, data)
+    if number is not None:
+        warehouse.record.claim()
+        warehouse.store.write(data, *part(table.name, key, number))
     return number
+
+
+def _next_number(store: Store, table: str, key: str, data: bytes) -> int | None:
+    """The number of a new revision; None if the newest one has these bytes already."""
+    newest = max(numbers(store, table, key), default=0)
+    if newest and store.read(*part(table, key, newest)) == data:
+        return None
+    return newest + 1
 
 
 def drop_unchanged(store: Store, table: str, keys: Iterable[str]) -> list[str]:
