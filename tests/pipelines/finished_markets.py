@@ -12,6 +12,8 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
+import pytest
+import yaml
 from rich.console import Console
 
 from pipelines.assets.stages import stages
@@ -23,13 +25,25 @@ from pipelines.staleness.survey import Work
 from pipelines.warehouse.market_record import FILE
 from pipelines.warehouse.partition_file import _without_identity, canonical_json
 from pipelines.warehouse.store import PART
-from tests.pipelines.conftest import ChangedBars, make_market
+from tests.pipelines.conftest import TINY, ChangedBars, make_market
 
 
 def copy_of(finished: Market, root: Path, **kwargs: Any) -> Market:
     """A copy of a finished market, times of its files kept."""
     shutil.copytree(finished.paths.root, root)
     return make_market(root, **kwargs)
+
+
+def named_copy_of(finished: Market, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Market:
+    """A copy of a finished market in a data folder; the environment names it and its YAML."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    for name, value in (
+        ("RNN_DATA_DIR", str(folder / "data")),
+        ("RNN_CONFIG", str(folder / "tiny.yaml")),
+        ("DAGSTER_HOME", ""),
+    ):
+        monkeypatch.setenv(name, value)
+    return copy_of(finished, folder / "data" / "tiny")
 
 
 def put_on_record(market: Market, instance: dg.DagsterInstance) -> Market:

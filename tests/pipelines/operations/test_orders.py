@@ -8,14 +8,13 @@ import json
 
 import pandas as pd
 import pytest
-import yaml
 
 from pipelines.cli.main import main
 from pipelines.operations.orders import COLUMNS
 from pipelines.operations.positions_file import read_positions
 from pipelines.warehouse import revisions
-from tests.pipelines.conftest import TINY, partition_bytes
-from tests.pipelines.finished_markets import copy_of
+from tests.pipelines.conftest import partition_bytes
+from tests.pipelines.finished_markets import named_copy_of
 
 LAST = "2020-05-15"
 
@@ -23,14 +22,7 @@ LAST = "2020-05-15"
 @pytest.fixture
 def market(finished, tmp_path, monkeypatch):
     """A copy of a finished market whose YAML the environment names."""
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    for name, value in (
-        ("RNN_DATA_DIR", str(tmp_path / "data")),
-        ("RNN_CONFIG", str(tmp_path / "tiny.yaml")),
-        ("DAGSTER_HOME", ""),
-    ):
-        monkeypatch.setenv(name, value)
-    return copy_of(finished, tmp_path / "data" / "tiny")
+    return named_copy_of(finished, tmp_path, monkeypatch)
 
 
 def printed(capsys, *words: str) -> tuple[pd.DataFrame, str]:

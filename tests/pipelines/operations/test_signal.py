@@ -9,14 +9,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from pipelines.assets.stages import stages
 from pipelines.cli.main import main
 from pipelines.operations.signal import COLUMNS, session_signal
 from rnn_core.evaluation import rank_average
-from tests.pipelines.conftest import TINY
-from tests.pipelines.finished_markets import copy_of
+from tests.pipelines.finished_markets import named_copy_of
 
 LAST = "2020-05-15"
 MODELS = ["gru", "krnn", "lstm"]
@@ -25,14 +23,7 @@ MODELS = ["gru", "krnn", "lstm"]
 @pytest.fixture
 def market(finished, tmp_path, monkeypatch):
     """A copy of a finished market whose YAML the environment names."""
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    for name, value in (
-        ("RNN_DATA_DIR", str(tmp_path / "data")),
-        ("RNN_CONFIG", str(tmp_path / "tiny.yaml")),
-        ("DAGSTER_HOME", ""),
-    ):
-        monkeypatch.setenv(name, value)
-    return copy_of(finished, tmp_path / "data" / "tiny")
+    return named_copy_of(finished, tmp_path, monkeypatch)
 
 
 def stored(market, model: str, key: str) -> pd.DataFrame:
