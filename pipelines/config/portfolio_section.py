@@ -100,7 +100,7 @@ class PortfolioSettings(Section):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the figures of reports, and which code a strategy of another package is."""
+        """Collect the settings that decide reports, and the code of a strategy of one's own."""
         from rnn_core.evaluation.strategies import own_strategy
 
         fields = type(self).model_fields
@@ -114,5 +114,5 @@ class PortfolioSettings(Section):
 
     @property
     def book_identity(self) -> dict[str, Any]:
-        """What decides the books of the models."""
+        """Collect the settings that decide the books of the models."""
         return {key: value for key, value in self.identity.items() if key not in _NO_BYTES}

@@ -98,7 +98,7 @@ def book_stages(stages: Sequence[Stage]) -> dict[str, Stage]:
 
 @dataclass(frozen=True)
 class Close:
-    """What a session's partitions say besides the book.
+    """The facts of a session that stand in its partitions besides the book.
 
     Attributes:
         prices: latest adjusted price of every name that is held or ordered.

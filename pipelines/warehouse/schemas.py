@@ -51,7 +51,7 @@ class Table:
 
     @cached_property
     def origins(self) -> dict[str, str]:
-        """How each column is read that has a version of its own, by name.
+        """Say how each column with a version of its own is read, by name.
 
         A partition of such a table names the versions of its columns among its inputs. What reads
         one column stays as it is when another is added, taken away or restated.

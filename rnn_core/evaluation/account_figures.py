@@ -1,4 +1,4 @@
-"""What became of an account: volatility, ratios, drawdowns with their dates, returns by month.
+"""Figures of an account: volatility, ratios, drawdowns with their dates, returns by month.
 
 `risk_analysis` keeps qlib's convention, in which returns add up. Here returns compound, as an
 account does: net return of a session = return - cost, W_t = Π (1 + net return). The ratios are

@@ -36,7 +36,7 @@ from rnn_core.evaluation.portfolio_config import PortfolioConfig
 Side: TypeAlias = Literal["buy", "sell"]
 SUSPENDED, AT_LIMIT = "suspended", "price limit"
 REFUSED = (SUSPENDED, AT_LIMIT)
-"""Why an exchange takes no order; a book that lacks the cash is another matter."""
+"""Reasons for which an exchange takes no order; a book that lacks the cash has another one."""
 
 
 @dataclass(frozen=True)

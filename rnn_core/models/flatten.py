@@ -1,4 +1,4 @@
-"""How an estimator that takes rows reads a window: its newest session, or all of it side by side.
+"""An estimator that takes rows reads a window as its newest session, or as all of it side by side.
 
 Shapes: `L` window length in sessions, `F` features of a session.
 """

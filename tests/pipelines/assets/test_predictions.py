@@ -1,4 +1,4 @@
-"""What the page of a session's scores says of them."""
+"""The page of a session names its highest and lowest scores."""
 
 from __future__ import annotations
 

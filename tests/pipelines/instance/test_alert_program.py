@@ -32,7 +32,7 @@ def test_a_program_that_cannot_be_started_is_reported(tmp_path):
 
 
 def test_what_a_program_started_is_stopped_with_it(tmp_path):
-    """What a shell waits for does not outlive its time."""
+    """A program that a shell waits for does not outlive its time."""
     # A shell and not a Python: it writes the number well within the two seconds.
     shell = ["sh", "-c", 'sleep 600 & echo $! >"$0"; wait', str(tmp_path / "pid")]
     assert "was stopped after" in run_program(KEY, shell, TOLD, 2)
