@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.config.types import PositiveInt, Section, Severity, Share
+from pipelines.config.types import PositiveInt, Section, SessionCount, Severity, Share
 
 
 class BarChecks(Section):
@@ -18,7 +18,7 @@ class BarChecks(Section):
 
     coverage: Severity = "block"
     min_coverage: Share = 0.8  # of the median number of names over the sessions before
-    history_sessions: PositiveInt = 20
+    history_sessions: SessionCount = 20
     quarantined: Severity = "warn"
     max_quarantined: Share = 0.05  # of the session's bars
 
@@ -29,7 +29,7 @@ class FeatureChecks(Section):
     finite: Severity = "block"
     nan_share: Severity = "warn"
     max_nan_rise: Share = 0.25  # of a column's share of missing values, over its recent mean
-    history_sessions: PositiveInt = 20
+    history_sessions: SessionCount = 20
 
 
 class DatasetChecks(Section):
@@ -51,7 +51,7 @@ class ModelChecks(Section):
     varied: Severity = "block"
     min_spread: Annotated[float, Field(ge=0.0)] = 1e-6
     age: Severity = "warn"
-    max_age_sessions: PositiveInt | None = None  # None: twice the model's retrain_every
+    max_age_sessions: SessionCount | None = None  # None: twice the model's retrain_every
 
 
 class PredictionChecks(Section):
@@ -67,7 +67,7 @@ class EvaluationChecks(Section):
     """Checks of evaluated scores."""
 
     ic_decay: Literal["warn", "off"] = "warn"
-    recent_sessions: PositiveInt = 60
+    recent_sessions: SessionCount = 60
     min_recent_rank_ic: float = 0.0  # mean rank IC over the recent sessions
 
 

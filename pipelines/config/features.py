@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipelines.config.extra_columns import KEY, ExtraColumn
-from pipelines.config.types import PositiveInt, Section
+from pipelines.config.types import Section, SessionCount
 from pipelines.errors import did_you_mean
 from rnn_core.features import (
     ALPHA158_EXPRESSIONS,
@@ -107,7 +107,7 @@ class FeaturesConfig(Section):
         default="alpha158", validate_default=True
     )
     semantics: Literal["strict", "qlib"] = "strict"
-    min_periods: PositiveInt = 1
+    min_periods: SessionCount = 1
     label: str = "Ref($close, -2)/Ref($close, -1) - 1"
 
     @field_validator("label")

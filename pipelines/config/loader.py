@@ -29,8 +29,9 @@ from pipelines.config.sources import OWN, SOURCES, anchor_paths, anchored
 from pipelines.config.text_files import read_text
 from pipelines.config.types import Section
 from pipelines.errors import ConfigError, did_you_mean
-from rnn_core.features.set_file import ENDINGS, UniqueKeyLoader
+from rnn_core.features.set_file import ENDINGS
 from rnn_core.suggestions import near_matches
+from rnn_core.yaml_text import BoundedLoader, load_yaml
 
 CONFIGS = Path(__file__).parent / "shipped"
 DEFAULT_CONFIG = "sample"
@@ -82,7 +83,7 @@ def load_config(name_or_path: str | os.PathLike[str] | None = None) -> FactoryCo
     path = config_path(name_or_path)
     text = read_text(path, "the configuration")
     try:
-        raw = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        raw = load_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {_fault(error)}") from error
     except ValueError as error:  # what looks like a date is made one while the file is read
@@ -243,5 +244,5 @@ def line_numbers(text: str) -> dict[tuple[Any, ...], int]:
                     lines[(*path, i, value.value)] = value.start_mark.line + 1
                 walk(value, (*path, i))
 
-    walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
+    walk(yaml.compose(text, Loader=BoundedLoader), ())
     return lines

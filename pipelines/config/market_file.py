@@ -31,7 +31,7 @@ from pipelines.config.processors import DatasetConfig
 from pipelines.config.quarantine import QuarantineConfig
 from pipelines.config.sources import QlibBinSource, SourceConfig
 from pipelines.config.tracking import Tracking
-from pipelines.config.types import How, PositiveInt, Section
+from pipelines.config.types import How, PositiveInt, Section, SessionCount
 from pipelines.errors import did_you_mean
 
 # `gru:` with nothing after it means all defaults.
@@ -99,13 +99,13 @@ class TrainingConfig(Section):
     """The rhythm, the windows and the device of training."""
 
     first_trained: dt.date
-    window_sessions: PositiveInt = 750
-    valid_sessions: PositiveInt = 120
-    retrain_every: PositiveInt = 1
-    half_life_sessions: PositiveInt | None = None
+    window_sessions: SessionCount = 750
+    valid_sessions: SessionCount = 120
+    retrain_every: SessionCount = 1
+    half_life_sessions: SessionCount | None = None
     pin: PinConfig | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    seeds: PositiveInt = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     threads: PositiveInt | None = None
@@ -119,7 +119,7 @@ class EvaluationSettings(Section):
             measures every model as well.
     """
 
-    quantiles: Annotated[int, Field(ge=2)] = 5
+    quantiles: Annotated[int, Field(ge=2, le=1000)] = 5
     by_group: Annotated[str | None, How] = None
 
 

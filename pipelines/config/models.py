@@ -22,6 +22,7 @@ from rnn_core.models.families import (
     own_family,
     require_scores,
 )
+from rnn_core.models.input_checks import require_sizes
 from rnn_core.own_parts import entry_points, is_own
 from rnn_core.training.trainer_config import TrainerConfig
 
@@ -90,8 +91,10 @@ def model_spec(name: str, entry: Mapping[str, Any] | None) -> ModelSpec:
         raise ValueError(f"{name}: dataset is {dataset!r}, expected the name of one of `datasets`")
     own = {key: settings.pop(key) for key in OVERRIDES if key in settings}
     for key, value in own.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: {key} is {value!r}, expected a whole number of 1 or more")
+        try:
+            require_sizes(**{key: value})
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
     try:
         family = own_family(family_name) if is_foreign else SHIPPED[family_name]
     except ValueError as error:

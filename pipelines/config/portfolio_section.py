@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.config.types import PositiveInt, Section, Share
+from pipelines.config.types import PositiveInt, Section, SessionCount, Share
 from rnn_core.own_parts import is_own
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class PortfolioSettings(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     topk: PositiveInt = 50
     n_drop: PositiveInt = 5
-    hold_thresh: PositiveInt = 1
+    hold_thresh: SessionCount = 1
     risk_degree: Share = 0.95
     sizing: Literal["cash_share", "fixed_shares"] = "cash_share"
     account: Annotated[float, Field(gt=0)] = 1e8

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from pipelines.config.types import PositiveInt, Section
+from pipelines.config.types import Section, SessionCount
 from pipelines.errors import did_you_mean
 from rnn_core.data import DropCol, FilterCol, ProcessorChain
 from rnn_core.data.processors import PROCESSORS, make_processor
@@ -60,8 +60,8 @@ class MovingFit(Section):
             of the most often trained model.
     """
 
-    window_sessions: PositiveInt | None = None
-    every: PositiveInt | None = None
+    window_sessions: SessionCount | None = None
+    every: SessionCount | None = None
 
 
 _FITS = "fixed, expanding, {rolling: {window_sessions: N}} or {expanding: {every: N}}"
@@ -139,7 +139,7 @@ class DatasetConfig(Section):
     fit_end: dt.date | None = None
     infer_processors: Annotated[tuple[ProcessorConfig, ...], WithJsonSchema(_LIST_SCHEMA)]
     learn_processors: Annotated[tuple[ProcessorConfig, ...], WithJsonSchema(_LIST_SCHEMA)]
-    step_len: PositiveInt = 20
+    step_len: SessionCount = 20
     layout: Literal["sessions", "columns"] = "sessions"
 
     @field_validator("infer_processors", "learn_processors", mode="before")

@@ -59,7 +59,7 @@ class SimulatedSource(Section):
     """A seeded market of any size with a planted, recoverable signal."""
 
     kind: Literal["simulated"]
-    instruments: PositiveInt = 50
+    instruments: Annotated[int, Field(ge=1, le=100_000)] = 50
     seed: int = 0
     signal: Annotated[float, Field(ge=0.0, le=0.9)] = 0.05
     suspension_rate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.005

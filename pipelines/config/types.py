@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from rnn_core.suggestions import near_matches
 
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, le=10_000_000)]
+SessionCount = Annotated[int, Field(gt=0, le=100_000)]
+"""A number of sessions: four centuries of them at most."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Severity = Literal["block", "warn", "off"]  # wrong data stops here, is named, or is let pass
 How = Field(exclude=True)
@@ -51,10 +60,27 @@ EPOCH = "epoch"
 """The form of moments whose unit differs by row: each tells it by its magnitude."""
 
 
+def _plain_types(annotation: Any) -> set[Any]:
+    """The types that a value of an annotation may have, those of a union each."""
+    inside = get_args(annotation)
+    return set().union(*map(_plain_types, inside)) if inside else {annotation}
+
+
 class Section(BaseModel):
     """A mapping of the YAML: an unknown key is an error, and no value changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `yes` and `true` where a number is wanted, which pydantic reads as 1."""
+        wanted = _plain_types(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool) and bool not in wanted and wanted & {int, float}:
+            raise ValueError("expected a number")
+        return value
 
     @classmethod
     def identity_of(cls, dumped: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import pyarrow as pa
-import yaml
 
 from pipelines.bars.bar_versions import inputs_now
 from pipelines.market.dataset import Dataset
@@ -331,7 +330,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         return self._bundles[model, anchor]
 
     def _bundle(self, model: str, anchor: str) -> BundleState:
-        from rnn_core.training.bundle_files import BundleError, read_verified
+        from rnn_core.training.bundle_files import BundleError, read_verified, settings_of
 
         market, named = self.market, f"the {model} bundle of {anchor}"
         path = bundle_path(market, model, anchor)
@@ -340,9 +339,9 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         try:
             require_identity(market, model, anchor)
             manifest, files = read_verified(path)
+            config = settings_of(path, files)["config"]
         except BundleError:
             return BundleState({}, "is damaged", f"{named} is damaged or of another place")
-        config = yaml.safe_load(files["config.yaml"])["config"]
         dataset = market.dataset_of(model)
         spec = next(spec for spec in market.models if spec.name == model)
         processors = self[dataset.processors]

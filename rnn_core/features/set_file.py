@@ -21,29 +21,12 @@ from rnn_core.features.qlib_sets import alpha158_set, alpha360_set
 from rnn_core.features.sets import FeatureSet
 from rnn_core.suggestions import near_matches
 from rnn_core.text_encoding import read_text
+from rnn_core.yaml_text import load_yaml
 
 SETS = ("alpha158", "alpha360")
 OPTIONS = ("kbar", "price", "volume", "rolling")
 KEYS = ("set", *OPTIONS, "features")
 ENDINGS = (".yaml", ".yml")
-
-
-class UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a repeated key, of which YAML would keep the last silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build the mapping of a node."""
-        keys: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue  # `<<: *other` brings keys, of which the mapping's own are the stronger
-            key = self.construct_object(key_node, deep=True)
-            if key in keys:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is written twice", key_node.start_mark
-                )
-            keys.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def load_feature_set(source: str | Path | Mapping[str, Any]) -> FeatureSet:
@@ -74,7 +57,7 @@ def load_feature_set(source: str | Path | Mapping[str, Any]) -> FeatureSet:
         hint = near_matches(text, SETS) or f"; expected {' or '.join(SETS)}"
         raise ValueError(f"no feature set {text!r}{hint} (or the path of a .yaml file)")
     try:
-        content = yaml.load(read_text(path), Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        content = load_yaml(read_text(path))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     return _from_mapping(content, f"{path}: ")

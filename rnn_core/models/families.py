@@ -30,7 +30,7 @@ from rnn_core.models.estimator_protocol import (
     missing_methods,
     resolved,
 )
-from rnn_core.models.input_checks import require_sizes
+from rnn_core.models.input_checks import MOST_LAYERS, require_dropout, require_sizes
 from rnn_core.models.lightgbm import LightGBMModel
 from rnn_core.models.linear import LinearModel
 from rnn_core.own_parts import OwnPart, load_part
@@ -48,6 +48,11 @@ class RecurrentHyper:
     num_layers: int = 2
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        require_sizes(hidden_size=self.hidden_size)
+        require_sizes(MOST_LAYERS, num_layers=self.num_layers)
+        require_dropout(self.dropout)
+
 
 @dataclass(frozen=True)
 class KRNNHyper:
@@ -59,6 +64,13 @@ class KRNNHyper:
     rnn_dups: int = 2
     rnn_layers: int = 2
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_sizes(
+            cnn_dim=self.cnn_dim, cnn_kernel_size=self.cnn_kernel_size, rnn_dim=self.rnn_dim
+        )
+        require_sizes(MOST_LAYERS, rnn_dups=self.rnn_dups, rnn_layers=self.rnn_layers)
+        require_dropout(self.dropout)
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def require_sizes(**sizes: int) -> None:
-    """Refuse a size that is not a whole number of at least 1.
+MOST_UNITS = 65_536
+MOST_LAYERS = 256
+
+
+def require_sizes(most: int = MOST_UNITS, **sizes: int) -> None:
+    """Refuse a size that is not a whole number between 1 and a bound.
 
     Args:
+        most: the bound. A slip of the keyboard, or a crafted file, would else ask for all memory.
         **sizes: argument name to the value.
 
     Raises:
-        ValueError: a value below 1, or no integer.
+        ValueError: a value outside the range, or no integer.
     """
     for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}, expected a whole number of 1 or more")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise ValueError(f"{name} is {value!r}, expected a whole number from 1 to {most:,}")
 
 
 def require_dropout(dropout: float) -> None:

@@ -23,7 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from rnn_core.models.fused import States, can_fuse, run
-from rnn_core.models.input_checks import require_dropout, require_sizes, require_windows
+from rnn_core.models.input_checks import (
+    MOST_LAYERS,
+    require_dropout,
+    require_sizes,
+    require_windows,
+)
 
 
 class CNNEncoderBase(nn.Module):
@@ -84,9 +89,8 @@ class KRNNEncoderBase(nn.Module):
         self, input_dim: int, output_dim: int, dup_num: int, rnn_layers: int, dropout: float
     ) -> None:
         super().__init__()
-        require_sizes(
-            input_dim=input_dim, output_dim=output_dim, dup_num=dup_num, rnn_layers=rnn_layers
-        )
+        require_sizes(input_dim=input_dim, output_dim=output_dim)
+        require_sizes(MOST_LAYERS, dup_num=dup_num, rnn_layers=rnn_layers)
         require_dropout(dropout)
         self.rnn_modules = nn.ModuleList(
             nn.GRU(input_dim, output_dim, num_layers=rnn_layers, dropout=dropout)

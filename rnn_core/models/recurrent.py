@@ -16,7 +16,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from rnn_core.models.fused import can_fuse, run
-from rnn_core.models.input_checks import require_dropout, require_sizes, require_windows
+from rnn_core.models.input_checks import (
+    MOST_LAYERS,
+    require_dropout,
+    require_sizes,
+    require_windows,
+)
 
 
 class RecurrentRegressor(nn.Module):
@@ -42,7 +47,8 @@ class RecurrentRegressor(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        require_sizes(d_feat=d_feat, hidden_size=hidden_size, num_layers=num_layers)
+        require_sizes(d_feat=d_feat, hidden_size=hidden_size)
+        require_sizes(MOST_LAYERS, num_layers=num_layers)
         require_dropout(dropout)
         self.d_feat = d_feat
         self.rnn = cell(d_feat, hidden_size, num_layers, batch_first=True, dropout=dropout)

@@ -35,13 +35,13 @@ import pyarrow.parquet as pq
 import safetensors
 import safetensors.torch
 import torch
-import yaml
 from torch import nn
 
 from rnn_core.atomic import atomic_write, temporary_path
 from rnn_core.models.ensemble import MeanEnsemble, members_of
 from rnn_core.models.estimator_protocol import EstimatorFamily, EstimatorModel
 from rnn_core.models.families import build_network, family_of
+from rnn_core.models.input_checks import require_sizes
 from rnn_core.training.atomic_dirs import move_into_place
 from rnn_core.training.bundle_files import (
     FILES,
@@ -56,6 +56,7 @@ from rnn_core.training.bundle_files import (
     json_bytes,
     parquet_bytes,
     read_verified,
+    settings_of,
     yaml_bytes,
 )
 from rnn_core.training.estimator_state import restored, state_files
@@ -233,19 +234,22 @@ def bundle_fingerprint(path: str | Path) -> str:
 def _load_verified(folder: Path) -> Bundle:
     """Read and verify a bundle once."""
     record, contents = read_verified(folder)
-    settings = yaml.safe_load(contents["config.yaml"])
+    settings = settings_of(folder, contents)
     columns = tuple(settings["columns"])
     network: nn.Module | None = None
     estimators: tuple[EstimatorModel, ...] = ()
     try:
+        history = pq.read_table(BytesIO(contents["history.parquet"])).to_pandas()
+        json.loads(contents["processors.json"])
         family = family_of(settings["family"])
         if isinstance(family, EstimatorFamily):
             estimators = restored(family, settings["hyper"], contents)
         else:
             network = _network(settings, len(columns), contents["weights.safetensors"])
-    except (ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
+    except Exception as error:  # its digests are right, so whoever wrote it wrote something else
         raise BundleError(
-            f"bundle {folder} holds a model that this version cannot build: {error}"
+            f"bundle {folder} holds a model that this version cannot build: "
+            f"{type(error).__name__}: {error}"
         ) from error
     return Bundle(
         network=network,
@@ -254,7 +258,7 @@ def _load_verified(folder: Path) -> Bundle:
         hyper=settings["hyper"],
         columns=columns,
         config=settings["config"],
-        history=pq.read_table(BytesIO(contents["history.parquet"])).to_pandas(),
+        history=history,
         processors_json=contents["processors.json"].decode(),
         manifest={name: value for name, value in record.items() if name not in RESERVED},
         fingerprint=record["fingerprint"],
@@ -262,12 +266,20 @@ def _load_verified(folder: Path) -> Bundle:
 
 
 def _network(settings: Mapping[str, Any], n_features: int, weights: bytes) -> nn.Module:
-    """Build the network of a bundle with its weights, in eval mode."""
+    """Build the network of a bundle with its weights, in eval mode.
+
+    Raises:
+        ValueError: the settings describe another network than the weights.
+    """
+    stored = safetensors.torch.load(weights)
+    n_members = settings.get("members", 1)
+    require_sizes(max(len(stored), 1), members=n_members)  # each has a tensor at least
     with torch.device("meta"):  # no memory, no random numbers: the weights come from the file
-        network = _built(
-            settings["family"], n_features, settings["hyper"], settings.get("members", 1)
-        )
-    network.to_empty(device="cpu").load_state_dict(safetensors.torch.load(weights))
+        network = _built(settings["family"], n_features, settings["hyper"], n_members)
+    expected = {name: value.shape for name, value in network.state_dict().items()}
+    if expected != {name: value.shape for name, value in stored.items()}:
+        raise ValueError("its weights are not those of the network that config.yaml describes")
+    network.to_empty(device="cpu").load_state_dict(stored)
     return network.eval()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+
+from rnn_core.yaml_text import load_yaml
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -68,7 +71,7 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         digests = dict(record["files"])
         unsigned = {name: value for name, value in record.items() if name != "fingerprint"}
         intact = raw == json_bytes(record) and digest(json_bytes(unsigned)) == fingerprint
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BundleError(f"{MANIFEST} of bundle {folder} is damaged; {advice}") from None
     if found_format != FORMAT:
         raise BundleError(
@@ -88,11 +91,42 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     return record, contents
 
 
+def settings_of(folder: Path, contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """Read the settings of a bundle whose files are verified.
+
+    Args:
+        folder: the bundle, for messages.
+        contents: name to bytes of each file.
+
+    Returns:
+        `family` (text), `hyper` (a mapping), `columns` (names), `config` (a mapping) and, of an
+        ensemble, `members`.
+
+    Raises:
+        BundleError: they are something else: right digests do not make a bundle.
+    """
+    try:
+        settings = load_yaml(contents["config.yaml"])
+    except (yaml.YAMLError, ValueError) as error:
+        raise BundleError(f"config.yaml of bundle {folder} cannot be read: {error}") from error
+    wanted = {"family": str, "hyper": dict, "columns": list, "config": dict}
+    for name, kind in wanted.items():
+        found = settings.get(name) if isinstance(settings, dict) else None
+        if not isinstance(found, kind):
+            raise BundleError(
+                f"config.yaml of bundle {folder} has the {name} {found!r:.60}, expected a "
+                f"{kind.__name__}: no release wrote it; train it again"
+            )
+    if not all(isinstance(column, str) for column in settings["columns"]):
+        raise BundleError(f"config.yaml of bundle {folder} has columns that are no names")
+    return dict(settings)
+
+
 def _listed(manifest: bytes) -> tuple[str, ...]:
     """The files that a manifest names; those of a network if it names what no bundle has."""
     try:
         names = set(json.loads(manifest)["files"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return FILES
     state = names - set(COMMON)
     is_estimator = state and names >= set(COMMON) and all(map(_STATE_FILE.fullmatch, state))

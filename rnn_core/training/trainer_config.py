@@ -29,6 +29,7 @@ _CHOICES = {
 }
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 _LARGEST_SEED = 2**63 - 1
+_MOST = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,10 @@ class TrainerConfig:
         for field in dataclasses.fields(self):
             require_type(field.name, getattr(self, field.name), type(field.default))
         for name in ("n_epochs", "batch_size", "early_stop"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
+            if not 1 <= getattr(self, name) <= _MOST:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, expected a whole number from 1 to {_MOST:,}"
+                )
         for name in ("lr", "clip_value"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):

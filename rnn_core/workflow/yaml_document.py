@@ -24,6 +24,7 @@ import yaml
 from rnn_core.suggestions import near_matches
 from rnn_core.text_encoding import read_text
 from rnn_core.workflow.problems import Keys, WorkflowError
+from rnn_core.yaml_text import BoundedLoader
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
@@ -31,7 +32,7 @@ _OVERRIDE = "an override"
 _TEMPLATE = re.compile(r"\{\{|\{%")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(BoundedLoader):
     """A safe loader with the numbers and booleans of YAML 1.2."""
 
     def construct_whole(self, node: yaml.ScalarNode) -> int:
@@ -123,7 +124,7 @@ def load_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
         _refuse_twins(root, path)
         for override in overrides:
             _override(root, override)
-        lines = {at: line for at, line in _lines(root, (), ()) if line is not None}
+        lines = {at: line for at, line in _lines(root, ()) if line is not None}
         loader = _Loader("")
         try:
             values = loader.construct_document(root)
@@ -177,19 +178,16 @@ def _refuse_twins(root: yaml.Node, path: Path) -> None:
                 keys.add(key.value)
 
 
-def _lines(node: yaml.Node, at: Keys, above: tuple[int, ...]) -> Iterator[tuple[Keys, int | None]]:
+def _lines(node: yaml.Node, at: Keys) -> Iterator[tuple[Keys, int | None]]:
     """Yield path and line of every key, below aliases too; None for a key of an override."""
-    if id(node) in above:
-        raise yaml.YAMLError("a value refers to itself")
-    above = (*above, id(node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield (*at, key.value), _line(key)
-            yield from _lines(value, (*at, key.value), above)
+            yield from _lines(value, (*at, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for k, item in enumerate(node.value):
             yield (*at, k), _line(item)
-            yield from _lines(item, (*at, k), above)
+            yield from _lines(item, (*at, k))
 
 
 def _line(node: yaml.Node) -> int | None:

@@ -141,11 +141,46 @@ def test_sample_covers_450_to_650_sessions_to_the_end_of_the_data():
         ({"name": "dagster"}, r"name: the folder dagster holds Dagster's record .* dagster_market"),
         ({"name": "con"}, r"name: the folder con is a device of Windows; choose another name"),
         ({"name": "lpt9"}, r"name: the folder lpt9 is a device of Windows"),
+        ({"dataset": {"step_len": True}}, r"dataset.step_len: expected a number \(given: True\)"),
+        ({"training": {"seeds": True}}, r"training.seeds: expected a number"),
+        ({"portfolio": {"account": True}}, r"portfolio.account: expected a number"),
+        ({"portfolio": {"limit_threshold": False}}, r"portfolio.limit_threshold: expected a num"),
+        ({"portfolio": {"account": float("inf")}}, r"portfolio.account: .*finite number"),
+        ({"dataset": {"step_len": 10**9}}, r"dataset.step_len: .*less than or equal to 100000"),
+        ({"training": {"window_sessions": 10**9}}, r"training.window_sessions: .*100000"),
+        ({"training": {"seeds": 10**9}}, r"training.seeds: .*less than or equal to 1000"),
+        ({"market": {"source": {"kind": "simulated", "instruments": 10**9}}}, r"instruments: .*10"),
+        ({"models": {"lstm": {"hidden_size": 10**9}}}, r"models: lstm: hidden_size is 1000000000"),
+        ({"models": {"gru": {"num_layers": 10**9}}}, r"models: gru: num_layers is 1000000000, .*6"),
+        ({"models": {"krnn": {"rnn_dups": 0}}}, r"models: krnn: rnn_dups is 0, expected a whole"),
+        ({"models": {"lstm": {"batch_size": 10**12}}}, r"models: lstm: batch_size is 10000000000"),
+        ({"models": {"lstm": {"seeds": 10**9}}}, r"models: lstm: seeds is 1000000000"),
     ],
 )
 def test_wrong_values_are_named(changes, message):
     with pytest.raises(ConfigError, match=message):
         parse_config(merged(TINY, changes))
+
+
+@pytest.mark.parametrize("tail", ["", "\nmodels: {lstm: *l8}"])
+def test_aliases_that_multiply_are_refused(tail, tmp_path):
+    lines = ["l0: &l0 [x, y]"]
+    lines += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 9)]
+    (tmp_path / "market.yaml").write_text("\n".join(lines) + tail)
+    with pytest.raises(ConfigError, match=r"not valid YAML: line 6, column \d+: .* 200,000 values"):
+        load_config(tmp_path / "market.yaml")
+
+
+def test_merge_keys_are_understood(tmp_path):
+    """A model may take over the settings of another one."""
+    raw = yaml.safe_load((CONFIGS / "sample.yaml").read_text())
+    text = yaml.safe_dump({**raw, "models": {}}).replace(
+        "models: {}",
+        "models:\n  lstm: &rnn {hidden_size: 8}\n  gru: {<<: *rnn, num_layers: 1}",
+    )
+    (tmp_path / "market.yaml").write_text(text)
+    models = load_config(tmp_path / "market.yaml").models
+    assert models["gru"] == {"hidden_size": 8, "num_layers": 1}
 
 
 def test_a_missing_section_is_named():

@@ -24,6 +24,7 @@ from rnn_core.training import (
     save_bundle,
     seeded_network,
 )
+from rnn_core.training.bundle_files import digest, json_bytes, yaml_bytes
 
 FILES = ["config.yaml", "history.parquet", "manifest.json", "processors.json"]
 FILES = [*FILES, "weights.safetensors"]
@@ -212,6 +213,92 @@ def test_a_changed_manifest(save: Callable, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="has format 99, this version reads 1"):
         load_bundle(tmp_path / "m")
     path.write_text("{")
+    with pytest.raises(BundleError, match=r"manifest\.json of bundle .* is damaged"):
+        load_bundle(tmp_path / "m")
+
+
+def _crafted(folder: Path, changes: dict[str, bytes]) -> None:
+    """Put other bytes into a bundle, with all digests right."""
+    record = json.loads((folder / "manifest.json").read_bytes())
+    for name, data in changes.items():
+        (folder / name).write_bytes(data)
+        record["files"][name] = digest(data)
+    del record["fingerprint"]
+    record["fingerprint"] = digest(json_bytes(record))
+    (folder / "manifest.json").write_bytes(json_bytes(record))
+
+
+_SETTINGS = {
+    "family": "lstm",
+    "hyper": {"hidden_size": 5, "num_layers": 2, "dropout": 0.0},
+    "columns": ["KLEN", "ROC60", "CORR5"],
+    "config": {},
+}
+_BOMB = "\n".join(
+    ["family: lstm", "l0: &l0 [x, x]"]
+    + [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12)]
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.yaml", b"- 1"),
+        ("config.yaml", b""),
+        ("config.yaml", b"\xff\xfe"),
+        ("config.yaml", b"{"),
+        ("config.yaml", b"family: lstm"),
+        ("config.yaml", _BOMB.encode()),
+        ("config.yaml", b"[" * 100_000),
+        ("config.yaml", b"!!python/object/apply:os.system ['true']"),
+        ("config.yaml", {**_SETTINGS, "family": ["lstm"]}),
+        ("config.yaml", {**_SETTINGS, "family": "no_such"}),
+        ("config.yaml", {**_SETTINGS, "family": "linear"}),
+        ("config.yaml", {**_SETTINGS, "hyper": [1]}),
+        ("config.yaml", {**_SETTINGS, "hyper": {"hidden_size": 10**9}}),
+        ("config.yaml", {**_SETTINGS, "hyper": {"hidden_size": 60_000}}),
+        ("config.yaml", {**_SETTINGS, "hyper": {"num_layers": 10**9}}),
+        ("config.yaml", {**_SETTINGS, "hyper": {"hidden_size": True}}),
+        ("config.yaml", {**_SETTINGS, "columns": "KLEN"}),
+        ("config.yaml", {**_SETTINGS, "columns": [1, 2, 3]}),
+        ("config.yaml", {**_SETTINGS, "columns": []}),
+        ("config.yaml", {**_SETTINGS, "columns": ["A", "B"]}),
+        ("config.yaml", {**_SETTINGS, "config": 1}),
+        ("config.yaml", {**_SETTINGS, "members": 10**9}),
+        ("config.yaml", {**_SETTINGS, "members": 0}),
+        ("config.yaml", {**_SETTINGS, "members": "two"}),
+        ("config.yaml", {**_SETTINGS, "members": 2}),
+        ("history.parquet", b""),
+        ("history.parquet", b"PAR1PAR1"),
+        ("processors.json", b"{"),
+        ("processors.json", b"[" * 100_000),
+        ("weights.safetensors", b""),
+        ("weights.safetensors", b"\xff" * 8 + b"{}"),
+        ("weights.safetensors", (2).to_bytes(8, "little") + b"{}"),
+        (
+            "weights.safetensors",
+            (74).to_bytes(8, "little")
+            + b'{"rnn.weight_ih_l0":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}    ',
+        ),
+    ],
+)
+def test_right_digests_do_not_make_a_bundle(
+    save: Callable, tmp_path: Path, name: str, content: bytes | dict
+) -> None:
+    """Whatever a stranger packs into a bundle, it is refused by name, soon, and runs nothing."""
+    save(tmp_path / "m")
+    began = time.process_time()
+    data = content if isinstance(content, bytes) else yaml_bytes(content)
+    _crafted(tmp_path / "m", {name: data})
+    with pytest.raises(BundleError, match=r"bundle .*m "):
+        load_bundle(tmp_path / "m")
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize("raw", [b"[" * 100_000, b"[]", b"1", b"null", b'{"files": 3}', b""])
+def test_a_manifest_that_is_none(save: Callable, tmp_path: Path, raw: bytes) -> None:
+    save(tmp_path / "m")
+    (tmp_path / "m" / "manifest.json").write_bytes(raw)
     with pytest.raises(BundleError, match=r"manifest\.json of bundle .* is damaged"):
         load_bundle(tmp_path / "m")
 

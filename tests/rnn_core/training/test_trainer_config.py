@@ -19,9 +19,9 @@ def test_family_defaults_and_changes() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"n_epochs": 0}, "n_epochs is 0, expected 1 or more"),
-        ({"batch_size": -3}, "batch_size is -3, expected 1 or more"),
-        ({"early_stop": 0}, "early_stop is 0, expected 1 or more"),
+        ({"n_epochs": 0}, "n_epochs is 0, expected a whole number from 1 to 10,000,000"),
+        ({"batch_size": -3}, "batch_size is -3, expected a whole number from 1 to 10,000,000"),
+        ({"early_stop": 0}, "early_stop is 0, expected a whole number from 1 to 10,000,000"),
         ({"lr": 0.0}, "lr is 0.0, expected a finite number above 0"),
         ({"lr": float("nan")}, "lr is nan, expected a finite"),
         ({"lr": "1e-3"}, "lr is '1e-3' of type str, expected float; YAML reads 1e-3 as text"),
