@@ -16,7 +16,6 @@ from typing import Any, TypeAlias
 import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 from pipelines.config.sources import FilesSource
@@ -33,7 +32,7 @@ from pipelines.sources.csv_lines import (
     skip_hint,
     split_lines,
 )
-from pipelines.sources.file_formats import content_of
+from pipelines.sources.file_formats import content_of, read_feather
 from pipelines.sources.files import FileRef, FilesBars
 from rnn_core.text_encoding import marked_encoding
 
@@ -134,7 +133,7 @@ def _head(bars: FilesBars, source: FilesSource, path: str, ref: FileRef) -> _Hea
                 schema = pq.ParquetFile(file).schema_arrow
                 head = schema.empty_table() if batch is None else pa.Table.from_batches([batch])
             else:
-                head = ipc.open_file(file).read_all().slice(0, ROWS)
+                head = read_feather(file).slice(0, ROWS)
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{ref.path} cannot be read as {ref.form}: {error}") from error
     return head, CsvStyle(), ()
@@ -153,7 +152,7 @@ def whole_column(sample: Peek, path: str, column: str) -> Peek:
     with fs.open(sample.path, "rb") as file:
         if sample.form == "parquet":
             return replace(sample, head=pq.read_table(file, columns=[column]))
-        return replace(sample, head=ipc.open_file(file).read_all())
+        return replace(sample, head=read_feather(file))
 
 
 def _texts(table: pa.Table) -> pa.Table:
