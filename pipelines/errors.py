@@ -119,5 +119,9 @@ class CheckFailedError(PipelineError):
     """A blocking check of a session failed: nothing of the session was published."""
 
 
+class ConstantLabelError(PipelineError):
+    """The labels of a training window tell no name from another: there is nothing to learn."""
+
+
 class NotFiniteError(PipelineError):
     """Features on their way into a model hold NaN or infinities."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipelines.calendar.training_plan import TrainingWindow
 from pipelines.config.processors import input_columns
-from pipelines.errors import NotFiniteError, ProcessorStateError
+from pipelines.errors import ConstantLabelError, NotFiniteError, ProcessorStateError
 from pipelines.market import input_versions
 from pipelines.market.dataset import Dataset
 from pipelines.market.extra_table import read_columns, versions_of
@@ -118,6 +118,7 @@ def training_data(
         MissingSessionsError: a session of the window is not in the warehouse.
         ProcessorStateError: its partitions were normalised with different processor states.
         NotFiniteError: a feature of it is NaN or infinite.
+        ConstantLabelError: the labels tell no name from another.
     """
     window = input_versions.learning_window(dataset, as_of)
     rows = learning_data(market, dataset, as_of, needed_by)
@@ -131,6 +132,7 @@ def training_data(
     )
     train = sampler.between(*map(pd.Timestamp, window.train))
     trained = frame[LABEL_NAME].loc[slice(*map(pd.Timestamp, window.train))]
+    _require_varied(trained.dropna(), window, f"{needed_by} of {as_of}")
     return TrainingData(
         train,
         sampler.between(*map(pd.Timestamp, window.valid)),
@@ -140,6 +142,26 @@ def training_data(
         float(trained.mean()),
         _decayed(dataset, train, window.train[1]),
     )
+
+
+def _require_varied(labels: pd.Series, window: TrainingWindow, needed_by: str) -> None:
+    """Refuse labels that tell no name from another, on which any training ends as a constant.
+
+    One name alone has only its own past to be told from.
+
+    Raises:
+        ConstantLabelError: the message names the range.
+    """
+    by_session = labels.groupby(level="datetime")
+    spread = by_session.max() - by_session.min()
+    is_flat = bool((spread == 0).all()) and bool((by_session.size() > 1).any())
+    if len(labels) and (is_flat or labels.min() == labels.max()):
+        raise ConstantLabelError(
+            f"{needed_by}: in every session from {window.train[0]} to {window.train[1]} all names "
+            f"have the same processed label, {len(labels)} rows, so there is nothing to learn; "
+            f"check features.label, the bars, and dataset.learn_processors: a rank or a z-score "
+            f"over one name a session is constant"
+        )
 
 
 def _decayed(dataset: Dataset, train: Windows, newest: str) -> NDArray[np.float64] | None:

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
-from pipelines.errors import ConfigError, NotFiniteError, ProcessorStateError
+from pipelines.errors import ConfigError, ConstantLabelError, NotFiniteError, ProcessorStateError
 from pipelines.operations.runs import RunFailedError, run_assets
 from pipelines.staleness.survey import pending
 from pipelines.training.processors import load_state
@@ -273,4 +273,14 @@ def test_features_that_are_not_finite_are_refused_by_name(copy, instance):
     assets = ("processors", "dataset_infer", "dataset_learn")
     run_assets(build_definitions(other), instance, assets, (keys[0], keys[-1]))
     with pytest.raises(NotFiniteError, match=r"lstm_model needs finite .*ROC60.*use Fillna"):
+        training_data(other, other.datasets[0], other.plan.first_trained, "lstm_model")
+
+
+def test_a_label_without_variation_is_refused_by_name(copy, instance):
+    """A label that is the same for every name and session, as a formula of time alone is."""
+    other = changed(copy, {"features": {"label": "Ref($close, -2)/Ref($close, -2)"}})
+    keys = other.sessions.keys
+    assets = ("label", "processors", "dataset_infer", "dataset_learn")
+    run_assets(build_definitions(other), instance, assets, (keys[0], keys[-1]))
+    with pytest.raises(ConstantLabelError, match=r"lstm_model of .*: in every session .* the same"):
         training_data(other, other.datasets[0], other.plan.first_trained, "lstm_model")
