@@ -84,7 +84,7 @@ class PortfolioSettings(Section):
         Raises:
             ValueError: one of another package cannot be imported, or refuses its options.
         """
-        from rnn_core.evaluation.strategies import TopkDropout, make_strategy
+        from rnn_core.evaluation import TopkDropout, make_strategy
 
         if self.strategy == TOPK_DROPOUT:
             return TopkDropout.of(self.backtest)
@@ -101,7 +101,7 @@ class PortfolioSettings(Section):
     @property
     def identity(self) -> dict[str, Any]:
         """Collect the settings that decide reports, and the code of a strategy of one's own."""
-        from rnn_core.evaluation.strategies import own_strategy
+        from rnn_core.evaluation.strategy_names import own_strategy
 
         fields = type(self).model_fields
         dumped = self.model_dump(mode="json")
