@@ -309,6 +309,14 @@ class FactoryConfig(Section):
             raise ValueError(
                 f"evaluation.by_group: {group!r} is no category of market.source.{KEY}; {hint}"
             )
+        names = [one.name for one in self.market.extra]
+        for column in self.portfolio.needs.columns:
+            if column not in names:
+                hint = did_you_mean(column, names) if names else "the market lists none"
+                raise ValueError(
+                    f"portfolio: {self.portfolio.strategy} reads the column {column!r}, which is "
+                    f"none of market.source.{KEY}; {hint}"
+                )
         return self
 
     @model_validator(mode="after")

@@ -227,7 +227,7 @@ def columns_of(
     index = bars_index(bars)
     rows = market.sessions.get_indexer(index.get_level_values(0))
     at = market.instruments.get_indexer(index.get_level_values(1))
-    tables = {}
+    known, tables = (rows >= 0) & (at >= 0), {}
     for name in names:
         if name not in bars.columns:
             raise ValueError(
@@ -236,7 +236,8 @@ def columns_of(
             )
         table = np.full((len(market.sessions), len(market.instruments)), None, dtype=object)
         values = bars[name].astype(object)
-        table[rows, at] = values.where(values.notna(), None).to_numpy()
+        values = values.where(values.notna(), None).to_numpy()
+        table[rows[known], at[known]] = values[known]
         tables[name] = table
     return tables
 

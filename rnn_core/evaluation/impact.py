@@ -75,11 +75,13 @@ class Liquidity:
         returns: [T, N] simple returns, NaN without a bar on the session or the one before.
         traded: [T, N] traded values in currency, NaN without a bar.
         sessions: the newest sessions that count.
+        ahead: of the T, those before the first session of the market that `before` counts from.
     """
 
     returns: FloatArray
     traded: FloatArray
     sessions: int
+    ahead: int = 0
 
     @classmethod
     def of(cls, close: FloatArray, traded: FloatArray, sessions: int) -> Liquidity:
@@ -87,9 +89,10 @@ class Liquidity:
         return cls(simple_returns(close), traded, sessions)
 
     def before(self, row: int) -> Liquidity:
-        """Only what was known before the session of a row."""
-        start = max(0, row - self.sessions)
-        return Liquidity(self.returns[start:row], self.traded[start:row], self.sessions)
+        """Only what was known before the session of a row of the market."""
+        end = self.ahead + row
+        start = max(0, end - self.sessions)
+        return Liquidity(self.returns[start:end], self.traded[start:end], self.sessions)
 
     def figures(self, at: int) -> tuple[float, float]:
         """Volatility and usual traded value of the name at a position, NaN where unknown."""

@@ -1,4 +1,4 @@
-"""The optimiser. Oracles: the solution in closed form, and SLSQP of scipy with its own constraints."""
+"""The optimiser. Oracles: the solution in closed form, and SLSQP of scipy."""
 
 from __future__ import annotations
 

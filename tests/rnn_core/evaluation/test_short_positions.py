@@ -81,7 +81,7 @@ def test_the_gross_exposure_has_a_limit():
     """With 1000 and a limit of 1.5 at most 1500 are sold short; then nothing more is added."""
     config = replace(FREE, max_gross=1.5)
     prices = market_of(A=[10.0], B=[5.0]).at(0)
-    state, done = step(
+    _, done = step(
         BookState.opened(1000.0),
         [Order("A", "short", amount=200.0), Order("B", "buy", amount=10.0)],
         prices,
