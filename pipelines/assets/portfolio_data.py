@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.bars.adjustment import load_bars
+from pipelines.bars.adjustment import load_bars, traded_value
 from pipelines.market.extra_table import read_columns
 from pipelines.market.market import Market
 
@@ -90,6 +90,7 @@ def session_data(
     keys = (*window[:-1], *span)
     read, parts = load_bars(market, keys, needed_by)
     read["factor"] = parts.frame["adj_factor"].to_numpy()
+    read["traded"] = traded_value(parts.frame)
     inside = (read["date"] >= pd.Timestamp(span[0])).to_numpy()
     bars = read[inside]
     # The prices of the span alone, with the closes that the first moves are measured from.
@@ -134,7 +135,7 @@ def _looking_back(
     row, known = sessions.get_indexer(bars["date"]), at >= 0
     close, traded = np.full((2, len(keys), len(prices.instruments)), np.nan)
     close[row[known], at[known]] = bars["close"].to_numpy()[known]
-    traded[row[known], at[known]] = bars["amount"].to_numpy(dtype=np.float64)[known]
+    traded[row[known], at[known]] = bars["traded"].to_numpy()[known]
     ahead = len(keys) - len(prices.sessions)
     returns = simple_returns(close)
     if impact is not None:
