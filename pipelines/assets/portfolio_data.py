@@ -130,9 +130,9 @@ def _looking_back(
     from rnn_core.evaluation.impact import Liquidity, simple_returns
 
     prices, impact = data.prices, market.config.portfolio.backtest.impact
-    sessions = pd.DatetimeIndex(keys)
-    at = prices.instruments.get_indexer(bars["instrument"])
-    row, known = sessions.get_indexer(bars["date"]), at >= 0
+    sessions = pd.DatetimeIndex(list(keys))
+    at = prices.instruments.get_indexer(pd.Index(bars["instrument"]))
+    row, known = sessions.get_indexer(pd.Index(bars["date"])), at >= 0
     close, traded = np.full((2, len(keys), len(prices.instruments)), np.nan)
     close[row[known], at[known]] = bars["close"].to_numpy()[known]
     traded[row[known], at[known]] = bars["traded"].to_numpy()[known]

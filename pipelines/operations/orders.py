@@ -168,13 +168,13 @@ def real_orders(
             f"{file}: cash and positions are worth {state.account:,.2f}; expected more than nothing"
         )
     last = len(prices.sessions) - 1
-    now, known = prices.at(last), data.known(last, needs.look_back)
+    now, facts = prices.at(last), data.known(last, needs.look_back)
     score = np.full(len(close), np.nan)
     score[[now.position[one] for one in scored_names]] = values
     config = market.config.portfolio.backtest
     try:
         rule, scored = market.config.portfolio.rule(), ~np.isnan(score)
-        orders = decide(rule, state, now, score, scored, config, known=known)
+        orders = decide(rule, state, now, score, scored, config, known=facts)
     except ValueError as error:
         raise PipelineError(f"the orders of {file} for {name} of {key}: {error}") from error
     aims = expected(state, orders, now, config)

@@ -235,8 +235,8 @@ def columns_of(
                 f"it, or leave the group out"
             )
         table = np.full((len(market.sessions), len(market.instruments)), None, dtype=object)
-        values = bars[name].astype(object)
-        values = values.where(values.notna(), None).to_numpy()
+        given = bars[name].astype(object)
+        values = given.where(given.notna(), None).to_numpy()
         table[rows[known], at[known]] = values[known]
         tables[name] = table
     return tables

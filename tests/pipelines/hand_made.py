@@ -90,6 +90,7 @@ def planted(
     market = hand_made(tmp_path / "tiny", portfolio, sectors=sectors)
     own, rng = keys_of(market, sessions), np.random.default_rng(seed)
     start = market.sessions.position(own[0])
+    history = min(history, start)
     keys = (*market.sessions.keys[start - history : start], *own)
     moves = rng.normal(0.0, 0.04, (len(keys) + 2, names))
     close, factor = np.full(names, 20.0), np.ones(names)
