@@ -17,7 +17,13 @@ from rnn_core.evaluation.account_figures import (
 )
 from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
 from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
-from rnn_core.evaluation.comparison import Comparison, against, compare_signals, rank_average
+from rnn_core.evaluation.comparison import (
+    Comparison,
+    against,
+    compare_signals,
+    rank_average,
+    trailing_weights,
+)
 from rnn_core.evaluation.decay import forward_returns, ic_decay
 from rnn_core.evaluation.execution import BookState, Order, execute, expected
 from rnn_core.evaluation.impact import Impact
@@ -122,6 +128,7 @@ __all__ = [
     "summarize_ic",
     "to_png",
     "topk_dropout",
+    "trailing_weights",
     "verdict",
     "worst_drawdowns",
 ]
