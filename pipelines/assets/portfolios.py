@@ -8,7 +8,7 @@ library's backtest, number by number.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +16,11 @@ import pandas as pd
 import pyarrow as pa
 
 from pipelines.assets.partitions import chunks
-from pipelines.bars.adjustment import load_bars
+from pipelines.assets.portfolio_data import session_data
 from pipelines.config.models import ModelSpec
-from pipelines.config.portfolio_section import TOPK_DROPOUT
 from pipelines.errors import MissingSessionsError, PipelineError
 from pipelines.market.books import Carried, Close, book_rows, opened_book, read_book
+from pipelines.market.extra_table import bars_read
 from pipelines.market.input_versions import portfolio_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import ColumnRef, Kind, Run, Stage, Version
@@ -47,11 +47,7 @@ def stage_of_model(market: Market, model: str, dataset: str | None) -> Stage:
     if settings.first is not None:
         first = max(first, market.sessions.at_or_after(settings.first))
     name, prediction = tables[0].name, f"{model}_prediction"
-    rule = (
-        f"TopkDropout: the best {settings.topk} names, at most {settings.n_drop} replaced a session"
-        if settings.strategy == TOPK_DROPOUT
-        else f"the strategy {settings.strategy}"
-    )
+    columns = settings.needs.columns
     bars = tuple(ColumnRef("ohlcv", column) for column in ("close", "adj_factor"))
     score = ColumnRef(prediction, "score")
     return Stage(
@@ -61,15 +57,24 @@ def stage_of_model(market: Market, model: str, dataset: str | None) -> Stage:
         model=model,
         dataset=dataset,
         tables=tables,
-        deps=("ohlcv", prediction),
+        deps=tuple(dict.fromkeys(("ohlcv", prediction, *bars_read(columns)))),
         previous=True,
         first=first,
-        inputs=lambda key, versions: portfolio_inputs(market.sessions, model, first, key, versions),
+        inputs=lambda key, versions: portfolio_inputs(
+            market.sessions,
+            model,
+            first,
+            key,
+            versions,
+            window=settings.window_sessions,
+            columns=columns,
+        ),
         make=lambda run: make_portfolio(run, model),
         code_version=CODE_VERSION,
         config=settings.book_identity,
         description=(
-            f"{tables[0].description} {rule}. Beside it `{tables[1].name}` (cash and figures), "
+            f"{tables[0].description} {settings.words}. "
+            f"Beside it `{tables[1].name}` (cash and figures), "
             f"`{tables[2].name}` (what was traded or refused) and `{tables[3].name}` (the orders "
             f"for the next session). It begins with the book of the session before."
         ),
@@ -136,7 +141,7 @@ def _simulate(
 
     market, name, read = run.market, run.stage.name, f"{model}_prediction"
     settings = market.config.portfolio
-    config, rule = settings.backtest, settings.rule()
+    config, rule, needs = settings.backtest, settings.rule(), settings.needs
     # Everything is read once for the range.
     before = market.sessions.back(keys[0], 1)
     span = keys if before is None else (before, *keys)
@@ -146,9 +151,10 @@ def _simulate(
     # A name may have lost its bar since it was scored, or trade no more and be held.
     names = {*carried.state.instruments, *(order.instrument for order in carried.orders)}
     names = names.union(*(session for session, _ in scores.values()))
-    prices, bench, bar_digests = prices_of(market, span, carried.idle, names, name)
+    data = session_data(market, span, carried.idle, names, name)
+    prices = data.prices
     versions: dict[str, Mapping[str, Version]] = {
-        "ohlcv": bar_digests,
+        **data.versions,
         read: {key: digest for key, (_, digest) in predictions.items()},
         name: digests,
     }
@@ -167,7 +173,9 @@ def _simulate(
         # Yesterday's orders at today's prices, then the orders for tomorrow.
         try:
             done = execute(carried.state, carried.orders, now, config)
-            orders = decide(rule, done.state, now, score, scored, config)
+            orders = decide(
+                rule, done.state, now, score, scored, config, known=data.known(t, needs.look_back)
+            )
         except ValueError as error:
             raise PipelineError(f"{name} of {key}: {error}", session=key) from error
         aims = expected(done.state, orders, now, config)
@@ -183,7 +191,7 @@ def _simulate(
             prices={one: float(close[i]) for one, i in at.items()},
             factors={one: float(factor[i]) for one, i in at.items()},
             priced={one for one, i in at.items() if priced[i]},
-            bench=float(bench[t]),
+            bench=float(data.bench[t]),
             scored=int(scored.sum()),
             idle=idle,
         )
@@ -208,64 +216,21 @@ def _simulate(
 
 
 def order_words(orders: Sequence[Order]) -> dict[str, str]:
-    """Name what is to be sold and bought at the next session, for the page of a partition.
+    """Name what is to be traded at the next session, for the page of a partition.
 
     Args:
         orders: in their order.
 
     Returns:
-        `sell` and `buy`, where there are some.
+        `sell`, `short`, `cover` and `buy`, where there are some.
     """
     words = {}
-    for side in ("sell", "buy"):
+    for side in ("sell", "short", "cover", "buy"):
         names = [order.instrument for order in orders if order.side == side]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         if names:
             words[side] = ", ".join(names[:_NAMED]) + more
     return words
-
-
-def prices_of(
-    market: Market,
-    span: Sequence[str],
-    idle: Mapping[str, float],
-    names: Collection[str],
-    needed_by: str,
-) -> tuple[Prices, FloatArray, Mapping[str, str]]:
-    """Prices and refusals of some sessions, the benchmark's returns, and the bars' digests.
-
-    Args:
-        market: the market.
-        span: the sessions, with the one before them.
-        idle: last closes of names that were suspended in the first of them.
-        names: names to have beside those with bars.
-        needed_by: the stage, for errors.
-    """
-    from rnn_core.evaluation.account import Market as Prices
-    from rnn_core.evaluation.portfolio_figures import mean_return
-
-    config = market.config.portfolio.backtest
-    bars, parts = load_bars(market, span, needed_by)
-    bars["factor"] = parts.frame["adj_factor"].to_numpy()
-    rows = bars[list(dict.fromkeys(["date", "instrument", "close", config.deal_price, "factor"]))]
-    if idle and config.limit_threshold is not None:
-        # A name that was suspended has its last close in the session before the range.
-        more = pd.DataFrame({"instrument": list(idle), "close": list(idle.values())})
-        rows = pd.concat([rows, more.assign(date=bars["date"].iloc[0], factor=1.0)])
-    prices = Prices.from_bars(
-        rows,
-        deal_price=config.deal_price,
-        limit_threshold=config.limit_threshold,
-        forbid_all_trade_at_limit=config.forbid_all_trade_at_limit,
-        lots=True,
-        more_names=names,
-    )
-    members = bars[parts.frame["member"].to_numpy(dtype=bool)]
-    close = np.full(prices.close.shape, np.nan)
-    at = [prices.position[name] for name in members["instrument"]]
-    close[prices.sessions.searchsorted(members["date"]), at] = members["close"]
-    bench = [0.0, *(mean_return(close[t - 1], close[t]) for t in range(1, len(close)))]
-    return prices, np.array(bench), parts.digests
 
 
 def _latest(prices: Prices, carried: Carried, before: str | None) -> tuple[FloatArray, FloatArray]:

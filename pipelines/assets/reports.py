@@ -14,7 +14,6 @@ from typing import Any
 import dagster as dg
 
 from pipelines.assets.pictures import picture_metadata
-from pipelines.config.portfolio_section import TOPK_DROPOUT
 from pipelines.errors import NothingToReportError
 from pipelines.market.books import book_stages
 from pipelines.market.extra_table import stored_versions
@@ -73,11 +72,6 @@ def portfolio_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
     """
     settings = market.config.portfolio
     books = _books(stages)
-    rule = (
-        f"TopkDropout, the best {settings.topk} names, at most {settings.n_drop} replaced a session"
-        if settings.strategy == TOPK_DROPOUT
-        else settings.strategy
-    )
     return _report_stage(
         market,
         "portfolio_report",
@@ -86,9 +80,9 @@ def portfolio_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:
         reads=[*_named(stages, Kind.PREDICTION), *books],
         config={"portfolio": settings.identity},
         description=(
-            f"The portfolio of each model, as its partitions hold it ({rule}), after costs of "
-            f"{settings.open_cost:.2%} to buy and {settings.close_cost:.2%} to sell, against the "
-            f"equally weighted members."
+            f"The portfolio of each model, as its partitions hold it ({settings.words}), after "
+            f"costs of {settings.open_cost:.2%} to buy and {settings.close_cost:.2%} to sell, "
+            f"against the equally weighted members."
         ),
     )
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipelines.market.extra_table import read_columns
 from pipelines.market.market import Market
@@ -70,6 +71,13 @@ def adjusted(bars: pd.DataFrame, vwap: Literal["amount", "typical", "none"]) -> 
     elif vwap == "typical":
         out["vwap"] = (bars["high"] + bars["low"] + bars["close"]) / 3.0 * factor
     return out
+
+
+def traded_value(bars: pd.DataFrame) -> NDArray[np.float64]:
+    """The value traded in each row of `ohlcv`, in currency: close × volume where none is given."""
+    given = bars["amount"].to_numpy(dtype=np.float64)
+    value = (bars["close"] * bars["volume"]).to_numpy(dtype=np.float64)
+    return np.where(np.isnan(given), value, given)
 
 
 def load_bars(

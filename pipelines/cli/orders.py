@@ -1,9 +1,10 @@
 """`rnn-pipelines orders`: print the orders for the next session, by model.
 
 The list is what the strategy of the section `portfolio` decided at the close of a session: sales
-first, then purchases. How much an order is for is decided when it is executed (`sizing`); the
-shares are those at the close of the decision. With `--positions` it is the list of the book that
-is really held, a CSV `instrument,shares` with a row `cash`; what was issued is kept as a revision.
+first, then short sales, covers and purchases. `sizing` says how much an order is for: the whole
+position, the shares that are listed, or a share of the cash when it is executed; the shares are
+those at the close of the decision. With `--positions` it is the list of the book that is really
+held, a CSV `instrument,shares` with a row `cash`; what was issued is kept as a revision.
 """
 
 from __future__ import annotations

@@ -12,7 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pipelines.config.calendar import (
     CalendarConfig,
@@ -124,9 +132,43 @@ class EvaluationSettings(Section):
 
 
 class EnsembleSettings(Section):
-    """The rank average of the models of the default label, as assets of its own."""
+    """The rank average of the models of the default label, as assets of its own.
+
+    Attributes:
+        method: of the average.
+        weights: `equal`, or `trailing_ic`: the mean rank IC of the last `sessions` evaluations of
+            each model that had matured, never below 0; equal while there are too few.
+        sessions: of `trailing_ic`.
+        min_sessions: the fewest evaluations that decide weights.
+    """
 
     method: Literal["rank_average"] = "rank_average"
+    weights: Literal["equal", "trailing_ic"] = "equal"
+    sessions: PositiveInt = 60
+    min_sessions: PositiveInt = 20
+
+    @model_validator(mode="after")
+    def _of_trailing_ic(self) -> EnsembleSettings:
+        ignored = sorted(self.model_fields_set & {"sessions", "min_sessions"})
+        if ignored and self.weights == "equal":
+            raise ValueError(
+                f"{', '.join(ignored)}: of weights trailing_ic only, and weights is equal; leave "
+                f"it out, or set weights: trailing_ic"
+            )
+        if self.min_sessions > self.sessions:
+            raise ValueError(
+                f"min_sessions {self.min_sessions} exceeds sessions {self.sessions}, so the "
+                f"weights would be equal for ever; lower it"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys of later releases say nothing at their default."""
+        dumped: dict[str, Any] = dump(self)
+        if self.weights == "equal":
+            return {"method": dumped["method"]}
+        return dumped
 
 
 class ScheduleConfig(Section):
@@ -309,6 +351,14 @@ class FactoryConfig(Section):
             raise ValueError(
                 f"evaluation.by_group: {group!r} is no category of market.source.{KEY}; {hint}"
             )
+        names = [one.name for one in self.market.extra]
+        for column in self.portfolio.needs.columns:
+            if column not in names:
+                hint = did_you_mean(column, names) if names else "the market lists none"
+                raise ValueError(
+                    f"portfolio: {self.portfolio.strategy} reads the column {column!r}, which is "
+                    f"none of market.source.{KEY}; {hint}"
+                )
         return self
 
     @model_validator(mode="after")

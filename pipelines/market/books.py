@@ -197,9 +197,9 @@ def order_rows(
 
 
 def _sizing(order: Order) -> str:
-    if order.side == "sell":
-        return "all"
-    return "cash_share" if order.amount is None else "fixed_shares"
+    if order.amount is not None:
+        return "fixed_shares"
+    return "cash_share" if order.side == "buy" else "all"
 
 
 def weights(state: BookState) -> dict[str, float]:

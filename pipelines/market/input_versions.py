@@ -221,7 +221,14 @@ def evaluation_inputs(
 
 
 def portfolio_inputs(
-    sessions: Sessions, model: str, first: str, key: str, versions: DataVersions
+    sessions: Sessions,
+    model: str,
+    first: str,
+    key: str,
+    versions: DataVersions,
+    *,
+    window: int = 0,
+    columns: Sequence[str] = (),
 ) -> dict[str, Version]:
     """Bars of the session and the one before, the predictions, and the book before.
 
@@ -233,6 +240,8 @@ def portfolio_inputs(
         first: the session that opens the book.
         key: the session.
         versions: of all tables.
+        window: sessions of bars up to this one that the strategy or its costs read.
+        columns: columns beside the bars that the strategy reads.
     """
     if key < first:
         return {}
@@ -240,7 +249,10 @@ def portfolio_inputs(
     inputs = {
         "ohlcv": combined(versions["ohlcv"], [key] if before is None else [before, key]),
         "prediction": versions[f"{model}_prediction"][key],
+        **columns_read(columns, (key,), versions),
     }
+    if window:
+        inputs["window"] = combined(versions["ohlcv"], sessions.window(key, window))
     if before is not None and key > first:
         inputs["previous"] = versions[f"{model}_portfolio"][before]
     return inputs

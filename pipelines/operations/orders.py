@@ -8,7 +8,7 @@ the list is kept as a revision beside the partitions: no partition depends on an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.assets.portfolios import prices_of, scores_of
+from pipelines.assets.portfolio_data import session_data
+from pipelines.assets.portfolios import scores_of
 from pipelines.errors import PipelineError, did_you_mean
 from pipelines.market.books import Close, book_stages, order_rows, read_book, weights
 from pipelines.market.market import Market
@@ -62,7 +63,8 @@ class RealOrders(OrderList):
 
     Attributes:
         differences: a row for each name that the real or the simulated book holds: instrument,
-            held_shares and simulated_shares as traded, difference; both of cash, in currency.
+            held_shares and simulated_shares as traded, negative where short, difference; both of
+            cash, in currency.
         revision: the number under which the list is kept; None if the newest one is the same.
         digest: SHA-256 of the positions file.
     """
@@ -98,6 +100,7 @@ def session_orders(
         rows = market.warehouse.read(orders.name, [key], needed_by="orders").frame
         frames.append(_shown(rows.drop(columns="date"), key, name))
         notes += _refusals(market, trades.name, name, key)
+        notes += _short_note(name, rows["side"].to_list())
         (facts,) = market.warehouse.read_one(book.name, key, needed_by="orders")[0].to_pylist()
         if not facts["scored"]:
             notes.append(f"{name} has no score of {key}, so there is nothing to order")
@@ -139,7 +142,8 @@ def real_orders(
     if lacking:
         raise PipelineError(f"{name}_portfolio has no session {key}; {_way(market, key)}")
     raw = _bytes_of(file)
-    held = read_positions(raw, str(file))
+    needs = market.config.portfolio.needs
+    held = read_positions(raw, str(file), short=needs.sells_short)
     simulated, digest = read_book(market, name, key, "orders")
     table, _ = market.warehouse.read_one(f"{name}_prediction", key, needed_by="orders")
     scored_names, values = scores_of(table)
@@ -147,7 +151,8 @@ def real_orders(
     # The prices of the session; a name without a bar has its last one.
     span = market.sessions.window(key, LOOK_BACK)
     names = {*scored_names, *simulated.state.instruments, *held.shares}
-    prices, _, _ = prices_of(market, span, {}, names, "orders")
+    data = session_data(market, span, {}, names, "orders")
+    prices = data.prices
     close, factor = _latest(prices.close), _latest(np.asarray(prices.factor))
     at = {one: prices.position[one] for one in held.shares}
     unknown = [one for one, i in at.items() if np.isnan(close[i])]
@@ -158,12 +163,18 @@ def real_orders(
             f"sessions up to {key}; {did_you_mean(unknown[0], known)}; or take it out of the file"
         )
     state = _state(held, simulated.state, {n: (close[i], factor[i]) for n, i in at.items()})
-    now = prices.at(len(prices.sessions) - 1)
+    if state.account <= 0:
+        raise PipelineError(
+            f"{file}: cash and positions are worth {state.account:,.2f}; expected more than nothing"
+        )
+    last = len(prices.sessions) - 1
+    now, facts = prices.at(last), data.known(last, needs.look_back)
     score = np.full(len(close), np.nan)
     score[[now.position[one] for one in scored_names]] = values
     config = market.config.portfolio.backtest
     try:
-        orders = decide(market.config.portfolio.rule(), state, now, score, ~np.isnan(score), config)
+        rule, scored = market.config.portfolio.rule(), ~np.isnan(score)
+        orders = decide(rule, state, now, score, scored, config, known=facts)
     except ValueError as error:
         raise PipelineError(f"the orders of {file} for {name} of {key}: {error}") from error
     aims = expected(state, orders, now, config)
@@ -186,11 +197,20 @@ def real_orders(
             f"{', '.join(fresh)}: the simulated book does not say since when, so taken for held "
             f"long enough to be sold"
         )
+    notes += _short_note(name, [order.side for order in orders])
     differences = _differences(held, simulated.state, simulated.factors)
     shown = _shown(rows.to_pandas(), key, name)
     return RealOrders(
         key, _next(market, key), shown, tuple(notes), differences, revision, file_digest
     )
+
+
+def _short_note(model: str, sides: Collection[str]) -> list[str]:
+    """Say what nobody has checked of short sales."""
+    count = sum(side == "short" for side in sides)
+    if not count:
+        return []
+    return [f"{model}: {count} short sales; whether the shares can be borrowed is not known here"]
 
 
 def _chosen(stages: Sequence[Stage], model: str | None) -> dict[str, Stage]:

@@ -5,9 +5,10 @@
     SH600036,500
     cash,84210.55
 
-Shares are as traded, the way a broker's statement has them; the row `cash` holds currency. Nothing
-is guessed: a column that is missing or there twice, a name twice, a cell too many (as of
-`cash,1,000`) or a number that is none ends with its line.
+Shares are as traded, the way a broker's statement has them, negative where they are short; the row
+`cash` holds currency, the proceeds of short sales included. Nothing is guessed: a column that is
+missing or there twice, a name twice, a cell too many (as of `cash,1,000`) or a number that is none
+ends with its line.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Held:
     """Positions that are really held.
 
     Attributes:
-        shares: as traded, by instrument.
+        shares: as traded, by instrument, negative of a short position.
         cash: currency.
         lines: the line of the file of each instrument.
     """
@@ -39,12 +40,13 @@ class Held:
     lines: Mapping[str, int]
 
 
-def read_positions(raw: bytes, where: str) -> Held:
+def read_positions(raw: bytes, where: str, *, short: bool = False) -> Held:
     """Read a CSV of positions.
 
     Args:
         raw: the file.
         where: its path, for messages.
+        short: True if the strategy may hold short positions, and cash may be a debit.
 
     Raises:
         PipelineError: it is no such CSV; the message says the line.
@@ -88,7 +90,7 @@ def read_positions(raw: bytes, where: str) -> Held:
         name = CASH if name.lower() == CASH else name
         if name in lines:
             raise PipelineError(f"{place}: {name} stands in line {lines[name]} already")
-        shares[name], lines[name] = _number(row[shares_at], name, place), rows.line_num
+        shares[name], lines[name] = _number(row[shares_at], name, place, short), rows.line_num
     if CASH not in shares:
         raise PipelineError(
             f"{where}: no row `{CASH}`; write `{CASH},AMOUNT`, since purchases are paid from it"
@@ -100,7 +102,7 @@ def read_positions(raw: bytes, where: str) -> Held:
     return Held(held, cash, lines)
 
 
-def _number(text: str, name: str, place: str) -> float:
+def _number(text: str, name: str, place: str, short: bool) -> float:
     """A number of shares, or cash."""
     try:
         number = float(text.strip())
@@ -108,8 +110,10 @@ def _number(text: str, name: str, place: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise PipelineError(f"{place}: {text.strip()!r} of {name} is no number; write it as 1200.5")
-    if number < 0 and name != CASH:
-        raise PipelineError(f"{place}: {text.strip()} shares of {name}; short positions are none")
-    if number < 0:
+    if number < 0 and not short and name != CASH:
+        raise PipelineError(
+            f"{place}: {text.strip()} shares of {name}; the strategy holds no short positions"
+        )
+    if number < 0 and not short:
         raise PipelineError(f"{place}: cash {text.strip()} is below zero; nothing can be bought")
     return number

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from pipelines.bars.adjustment import load_bars, traded_value
 from pipelines.errors import NothingToReportError
 from pipelines.market.books import book_stages
 from pipelines.market.market import ENSEMBLE, Market
@@ -59,7 +60,7 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
     remarks = [f"{sessions} sessions, {names} names held in all"]
     if note := yearly_note(table):
         remarks = [note] if sessions < YEAR_SESSIONS else [*remarks, note]
-    notes = [f"portfolio_report: {sessions} sessions, topk {settings.topk}"]
+    notes = [f"portfolio_report: {sessions} sessions, {settings.words}"]
     notes += data.gaps
     notes += [f"{name}: {note}" for name, result in results.items() for note in result.notes]
     return Report(tables, pictures, notes, {PORTFOLIO_TABLE: remarks})
@@ -99,9 +100,29 @@ def portfolios(data: ReportData, stages: Sequence[Stage]) -> dict[str, Portfolio
         benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
         benchmark = benchmark.rename(BENCHMARK)
         rule, config = settings.rule(), settings.backtest
+        bars = (
+            _more_bars(data, bars) if settings.window_sessions or settings.needs.columns else bars
+        )
         for name, signal in signals_left.items():
             results[name] = backtest(signal, bars, rule, config, benchmark=benchmark)
     return {name: results[name] for name in signals}
+
+
+def _more_bars(data: ReportData, bars: pd.DataFrame) -> pd.DataFrame:
+    """The bars with the sessions and columns that the strategy and its costs read besides.
+
+    Args:
+        data: the market's data.
+        bars: from the session before the first score on.
+    """
+    market, settings = data.market, data.market.config.portfolio
+    start = f"{bars.index[0][0]:%Y-%m-%d}"
+    window = market.sessions.window(start, max(settings.window_sessions, 1))
+    keys = [key for key in market.warehouse.sessions("ohlcv") if key >= window[0]]
+    more, parts = load_bars(market, keys, "portfolio_report", settings.needs.columns)
+    more["factor"] = parts.frame["adj_factor"].to_numpy()
+    more["amount"] = traded_value(parts.frame)
+    return more.set_index(["date", "instrument"]).rename_axis(["datetime", "instrument"])
 
 
 def sessions_of(bars: pd.DataFrame) -> pd.DatetimeIndex:

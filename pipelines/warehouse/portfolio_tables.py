@@ -18,14 +18,14 @@ HOLDINGS = Table(
     "Names held after this session's trading, as simulated; no row while nothing is held.",
     (
         Column("instrument", _TEXT, "code of the instrument"),
-        Column("amount", _F64, "adjusted shares: shares ÷ adj_factor"),
+        Column("amount", _F64, "adjusted shares: shares ÷ adj_factor; below 0 of a short position"),
         Column("price", _F64, "adjusted close; the last one of a suspended name"),
         Column("adj_factor", _F64, "of the bar; the last one of a suspended name"),
         Column("shares", _F64, "shares as traded: amount × adj_factor"),
         Column("close", _F64, "close as traded: price ÷ adj_factor"),
         Column("weight", _F64, "amount × price ÷ account"),
         Column("target_weight", _F64, "weight that the orders for the next session aim at"),
-        Column("sessions_held", _I32, "sessions since it was bought, that one included"),
+        Column("sessions_held", _I32, "sessions since it was opened, that one included"),
         Column(
             "share_ratio",
             _F64,
@@ -52,9 +52,9 @@ BOOK = Table(
         Column("total_cost", _F64, "costs so far, currency"),
         Column("names", _I32, "names held"),
         Column("scored", _I32, "names with a score this session; without any there is no order"),
-        Column("refused_purchases", _I32, "purchases refused: suspended or at a price limit"),
-        Column("refused_sales", _I32, "sales refused, likewise"),
-        Column("filled_at_close", _I32, "purchases filled at the close: no deal price"),
+        Column("refused_purchases", _I32, "purchases, covers refused: suspended or at a limit"),
+        Column("refused_sales", _I32, "sales and short sales refused, likewise"),
+        Column("filled_at_close", _I32, "purchases and covers filled at the close: no deal price"),
         Column(
             "idle_names",
             pa.list_(_TEXT),
@@ -77,7 +77,7 @@ TRADES = Table(
     (
         Column("sequence", _I32, "place in the order list"),
         Column("instrument", _TEXT, "code of the instrument"),
-        Column("side", _TEXT, "buy or sell"),
+        Column("side", _TEXT, "buy, sell, short (sell what is borrowed) or cover (buy it back)"),
         Column("reason", _TEXT, "why it was ordered"),
         Column("refusal", _TEXT, "why it was not filled; empty if it was"),
         Column("amount", _F64, "adjusted shares traded"),
@@ -97,14 +97,18 @@ ORDERS = Table(
     (
         Column("sequence", _I32, "place in the list, from 1"),
         Column("instrument", _TEXT, "code of the instrument"),
-        Column("side", _TEXT, "buy or sell"),
-        Column("reason", _TEXT, "entered or dropped; a strategy of one's own has its words"),
+        Column("side", _TEXT, "buy, sell, short (sell what is borrowed) or cover (buy it back)"),
+        Column(
+            "reason",
+            _TEXT,
+            "entered, dropped, rebalanced; an own strategy has its own words",
+        ),
         Column("rank", _I32, "place of the score, 1 = best; null without a score", nullable=True),
         Column(
             "sizing",
             _TEXT,
             "all: the whole position; cash_share: cash after sales × risk_degree ÷ share_of, at "
-            "the price of the next session; fixed_shares: the amount",
+            "the price of the next session; fixed_shares: the amount, whatever the price is",
         ),
         Column("share_of", _I32, "purchases that share the cash, refused ones included"),
         Column("risk_degree", _F64, "share of the cash after sales that all purchases may use"),

@@ -202,6 +202,19 @@ PREDICTION = Table(
 )
 
 
+ENSEMBLE_WEIGHTS = Table(
+    "ensemble_weights",
+    "The weight of each model in the ensemble's score of this session, by trailing rank IC.",
+    (
+        Column("model", _TEXT, "name of the model"),
+        Column("weight", _F64, "share of its ranks in the average; all add up to 1"),
+        Column("mean_rank_ic", _F64, "of the evaluations that count", nullable=True),
+        Column("sessions", pa.int32(), "evaluations that count: those that all models have"),
+    ),
+    sort_by=("model",),
+)
+
+
 def evaluation_table(quantiles: int) -> Table:
     """One row of scores for the decision date whose labels matured at this session."""
     return Table(

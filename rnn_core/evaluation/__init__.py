@@ -17,10 +17,18 @@ from rnn_core.evaluation.account_figures import (
 )
 from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
 from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
-from rnn_core.evaluation.comparison import Comparison, against, compare_signals, rank_average
+from rnn_core.evaluation.comparison import (
+    Comparison,
+    against,
+    compare_signals,
+    rank_average,
+    trailing_weights,
+)
 from rnn_core.evaluation.decay import forward_returns, ic_decay
 from rnn_core.evaluation.execution import BookState, Order, execute, expected
+from rnn_core.evaluation.impact import Impact
 from rnn_core.evaluation.inference import bootstrap_interval, holm, mean_test, newey_west_error
+from rnn_core.evaluation.mean_variance import MeanVariance
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
 from rnn_core.evaluation.plots_coverage import plot_coverage
@@ -49,17 +57,25 @@ from rnn_core.evaluation.signal_metrics import (
     evaluate_session,
     summarize_ic,
 )
-from rnn_core.evaluation.strategies import Situation, Strategy, TopkDropout, decide
+from rnn_core.evaluation.strategies import Known, Situation, Strategy, TopkDropout, decide
+from rnn_core.evaluation.strategy_names import make_strategy
+from rnn_core.evaluation.target_weights import orders_towards
 from rnn_core.evaluation.verdict_text import verdict
+from rnn_core.evaluation.weight_strategies import LongShort, ScoreWeighted
 
 __all__ = [
     "PERIODS_PER_YEAR",
     "TRADE_UNITS",
     "BookState",
     "Comparison",
+    "Impact",
+    "Known",
+    "LongShort",
+    "MeanVariance",
     "Order",
     "PortfolioConfig",
     "PortfolioResult",
+    "ScoreWeighted",
     "SignalAnalysis",
     "Situation",
     "Strategy",
@@ -80,10 +96,12 @@ __all__ = [
     "holm",
     "html_report",
     "ic_decay",
+    "make_strategy",
     "mean_test",
     "momentum",
     "net_returns",
     "newey_west_error",
+    "orders_towards",
     "performance",
     "plot_comparison",
     "plot_concentration",
@@ -110,6 +128,7 @@ __all__ = [
     "summarize_ic",
     "to_png",
     "topk_dropout",
+    "trailing_weights",
     "verdict",
     "worst_drawdowns",
 ]

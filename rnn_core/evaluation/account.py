@@ -1,40 +1,29 @@
-"""The market of a portfolio, and its account: prices, refusals, cash and costs.
+"""The market of a portfolio: prices and refusals of every session.
 
 `Market` turns bars into dense tables that answer in one look-up whether a name can be traded
-on a session and at what price; `Book` holds cash and positions and applies the fee rules.
-They stand apart from the strategy, because they are the rules of exchange and broker (qlib:
-backtest/exchange.py, backtest/position.py, backtest/account.py), the same for any strategy.
-Amounts are adjusted shares, fractions unless a lot is given. Lots count shares as
-traded, so they need each bar's adjustment factor (adjusted price / price as traded), as in qlib.
+on a session and at what price. Its rules are the exchange's, the same for any strategy (qlib:
+backtest/exchange.py); those of the broker are in `book.py`.
 
 Shapes: `T` sessions of the bars, `N` instruments.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.evaluation.align import FloatArray, by_session_and_name, session_axis, to_table
+from rnn_core.evaluation.impact import Impact, Liquidity
 from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.session_labels import session_labels
 
 BoolArray = NDArray[np.bool_]
 
-# An order worth less than this is not executed and costs nothing (qlib: exchange.py deal_order); it
-# is in the currency of qlib's account, and in strict semantics a share of the account at hand.
-SMALLEST_TRADE = 1e-5
-QLIB_ACCOUNT = 1e8
-# Added to the shares before they are cut to lots, against round-off (qlib: exchange.py
-# round_amount_by_trade_unit).
-LOT_SLACK = 0.1
 # A deal price at or below this is taken for absent (qlib: exchange.py get_deal_price); in strict
 # semantics one at or below 0, because pairs of crypto currencies have prices of 1e-8.
 SMALLEST_PRICE = 1e-8
@@ -53,6 +42,7 @@ class Market:
         can_sell: [T, N] the same for a sale.
         factor: [T, N] adjusted price / price as traded, where lots need it.
         filled_at_close: [T, N] True where the deal price is absent and the close replaces it.
+        liquidity: what the costs of market impact are measured from; None without them.
     """
 
     sessions: pd.DatetimeIndex
@@ -63,6 +53,7 @@ class Market:
     can_sell: BoolArray
     factor: FloatArray | None
     filled_at_close: BoolArray
+    liquidity: Liquidity | None = None
 
     @classmethod
     def from_bars(
@@ -75,6 +66,7 @@ class Market:
         lots: bool = False,
         smallest_price: float = 0.0,
         more_names: Iterable[str] = (),
+        impact: Impact | None = None,
     ) -> Market:
         """Build the tables.
 
@@ -90,6 +82,7 @@ class Market:
             lots: read the column `factor`.
             smallest_price: a deal price at or below it is absent.
             more_names: names to have in the tables that may be without a bar.
+            impact: the cost that reads the column `amount`, traded value in currency.
 
         Raises:
             ValueError: no bars, a missing column, duplicated rows, a close that is not positive, or
@@ -129,6 +122,9 @@ class Market:
             limit_up, limit_down = change >= limit_threshold, change <= -limit_threshold
         if forbid_all_trade_at_limit:
             limit_up = limit_down = limit_up | limit_down
+        liquidity = None
+        if impact is not None:
+            liquidity = _liquidity(bars, index, close, sessions, instruments, impact)
         return cls(
             sessions,
             instruments,
@@ -138,6 +134,7 @@ class Market:
             trading & ~limit_down,
             factor,
             absent,
+            liquidity,
         )
 
     @cached_property
@@ -160,6 +157,7 @@ class Market:
             self.can_sell[row],
             None if self.factor is None else self.factor[row],
             self.filled_at_close[row],
+            None if self.liquidity is None else self.liquidity.before(row),
         )
 
     @cached_property
@@ -180,6 +178,7 @@ class SessionPrices:
         can_sell: [N] True where a sale is taken.
         factor: [N] adjusted price / price as traded, where lots need it.
         filled_at_close: [N] True where the close replaces an absent deal price.
+        liquidity: of the sessions before; None without costs of market impact.
     """
 
     instruments: Sequence[str]
@@ -190,6 +189,57 @@ class SessionPrices:
     can_sell: BoolArray
     factor: FloatArray | None
     filled_at_close: BoolArray
+    liquidity: Liquidity | None = None
+
+
+def _liquidity(
+    bars: pd.DataFrame,
+    index: pd.MultiIndex,
+    close: FloatArray,
+    sessions: pd.DatetimeIndex,
+    instruments: pd.Index,
+    impact: Impact,
+) -> Liquidity:
+    """Returns and traded values of all sessions."""
+    if "amount" not in bars.columns:
+        raise ValueError(
+            f"impact needs the column 'amount' (traded value in currency), bars has only "
+            f"{list(bars.columns)}: add it, or set impact=None"
+        )
+    traded = to_table(bars["amount"], index, sessions, instruments)
+    return Liquidity.of(close, traded, impact.sessions)
+
+
+def columns_of(
+    bars: pd.DataFrame, names: Sequence[str], market: Market
+) -> dict[str, NDArray[np.object_]]:
+    """Columns beside the bars as [T, N] tables of objects, None without a value.
+
+    Args:
+        bars: as of `Market.from_bars`.
+        names: the columns.
+        market: the axes.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    bars = as_frame(bars)
+    index = bars_index(bars)
+    rows = market.sessions.get_indexer(index.get_level_values(0))
+    at = market.instruments.get_indexer(index.get_level_values(1))
+    known, tables = (rows >= 0) & (at >= 0), {}
+    for name in names:
+        if name not in bars.columns:
+            raise ValueError(
+                f"the strategy reads the column {name!r}, bars has only {list(bars.columns)}: add "
+                f"it, or leave the group out"
+            )
+        table = np.full((len(market.sessions), len(market.instruments)), None, dtype=object)
+        given = bars[name].astype(object)
+        values = given.where(given.notna(), None).to_numpy()
+        table[rows[known], at[known]] = values[known]
+        tables[name] = table
+    return tables
 
 
 def _factor(
@@ -248,128 +298,3 @@ def _change(close: FloatArray) -> FloatArray:
     change = np.full_like(close, np.nan)
     change[1:] = close[1:] / closes[:-1] - 1
     return change
-
-
-def _whole_lots(amount: float, factor: float, lot: int | None) -> float:
-    """Cut an amount of adjusted shares to whole lots of shares as traded."""
-    if lot is None:
-        return amount
-    return (amount * factor + LOT_SLACK) // lot * lot / factor
-
-
-class Fill(NamedTuple):
-    """The value of a trade and its cost, in currency."""
-
-    value: float
-    cost: float
-
-
-@dataclass(eq=False)
-class Book:
-    """Cash and positions of one account.
-
-    Attributes:
-        cash: currency.
-        amount: [N] adjusted shares held, 0 where none.
-        price: [N] latest price of each position: its close, its fill before the first close.
-        held: [N] True where there is a position.
-        smallest_trade: value up to which an order is not executed.
-        age: [N] sessions since the position was opened, this one included once it has closed.
-        traded: value bought and sold so far.
-        paid: costs so far.
-    """
-
-    cash: float
-    amount: FloatArray
-    price: FloatArray
-    held: BoolArray
-    age: NDArray[np.int64]
-    open_cost: float
-    close_cost: float
-    min_cost: float
-    smallest_trade: float
-    traded: float = 0.0
-    paid: float = 0.0
-
-    @classmethod
-    def empty(
-        cls,
-        names: int,
-        *,
-        cash: float,
-        open_cost: float,
-        close_cost: float,
-        min_cost: float,
-        smallest_trade: float = SMALLEST_TRADE,
-    ) -> Book:
-        """Open an account of cash alone."""
-        return cls(
-            cash=cash,
-            amount=np.zeros(names),
-            price=np.full(names, np.nan),
-            held=np.zeros(names, dtype=bool),
-            age=np.zeros(names, dtype=np.int64),
-            open_cost=open_cost,
-            close_cost=close_cost,
-            min_cost=min_cost,
-            smallest_trade=smallest_trade,
-        )
-
-    def sell_all(self, name: int, price: float) -> Fill | None:
-        """Close a position: proceeds = value - max(value * close_cost, min_cost).
-
-        Nothing happens if the position is worth next to nothing, or if cash and proceeds
-        together would not cover the cost; then the answer is None.
-        """
-        value = float(self.amount[name]) * price
-        cost = max(value * self.close_cost, self.min_cost)
-        if value <= self.smallest_trade or self.cash + value < cost:
-            return None
-        self.amount[name], self.held[name], self.age[name] = 0.0, False, 0
-        return self._settle(value - cost, value, cost)
-
-    def buy(
-        self, name: int, amount: float, price: float, *, factor: float = 1.0, lot: int | None = None
-    ) -> Fill | None:
-        """Open a position, cut to what the cash allows after the cost.
-
-        cost = max(value * open_cost, min_cost); with too little cash for value + cost the value is
-        the one that spends all of it; with too little for the cost alone nothing happens
-        and the answer is None.
-        With `lot` the shares as traded, amount * factor, are cut to its multiples before and after.
-        """
-        value = _whole_lots(amount, factor, lot) * price
-        cost = max(value * self.open_cost, self.min_cost)
-        if self.cash < cost:
-            return None
-        if self.cash < value + cost:
-            value = _whole_lots(min(self._affordable(), value) / price, factor, lot) * price
-            cost = max(value * self.open_cost, self.min_cost)
-        if value <= self.smallest_trade:
-            return None
-        self.amount[name], self.price[name], self.held[name] = value / price, price, True
-        return self._settle(-(value + cost), value, cost)
-
-    def _affordable(self) -> float:
-        """Return the largest purchase whose value and cost the cash covers."""
-        # Below this the least cost binds.
-        bound = self.min_cost / self.open_cost + self.min_cost if self.open_cost else math.inf
-        if self.cash < bound:
-            return self.cash - self.min_cost
-        return self.cash / (1 + self.open_cost)
-
-    def _settle(self, flow: float, value: float, cost: float) -> Fill:
-        self.cash += flow
-        self.traded += value
-        self.paid += cost
-        return Fill(value, cost)
-
-    def close_session(self, close: FloatArray) -> None:
-        """Mark positions to the session's closes [N] (suspended ones keep theirs) and age them."""
-        quotes = self.held & ~np.isnan(close)
-        self.price[quotes] = close[quotes]
-        self.age[self.held] += 1
-
-    def value(self) -> float:
-        """Return the worth of all positions at their latest prices."""
-        return float(np.sum(self.amount[self.held] * self.price[self.held]))

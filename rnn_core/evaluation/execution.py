@@ -5,38 +5,44 @@ then, and the prices and refusals of D give the state after D, the figures of D 
 or refused. The state is made of plain values that survive JSON and Parquet to the last bit, so a
 book that is carried from day to day equals one that is run over the whole range.
 
-Sales come first, in the order of the orders, so that purchases see their proceeds. A purchase gets
-an equal share of the cash after the sales: cash * risk_degree / share_of, where `share_of` counts
-all purchases of the session: the share of one that is refused stays cash. An order with an `amount`
-buys that many adjusted shares instead, as far as the cash goes (qlib: backtest/exchange.py,
-backtest/account.py, contrib/strategy/signal_strategy.py).
+Sales come first, then short sales, covers and purchases, each in the order of the orders, so that
+what is paid for sees the proceeds. A purchase gets an equal share of the cash before the purchases:
+cash * risk_degree / share_of, where `share_of` counts all purchases of the session: the share of
+one that is refused stays cash (qlib: backtest/exchange.py, backtest/account.py,
+contrib/strategy/signal_strategy.py). An order with an `amount` trades that many adjusted shares
+instead: purchases and covers as far as the cash goes, short sales and purchases of a book with
+short positions as far as `max_gross` goes. What is short costs `borrow_rate` a year, charged each
+session on its worth at the close before.
 
 Shapes: `N` instruments.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_core.evaluation.account import (
-    QLIB_ACCOUNT,
-    SMALLEST_TRADE,
-    Book,
-    Fill,
-    SessionPrices,
-)
+from rnn_core.evaluation.account import SessionPrices
 from rnn_core.evaluation.align import FloatArray
+from rnn_core.evaluation.book import QLIB_ACCOUNT, SMALLEST_TRADE, Book, Extra, Fill
 from rnn_core.evaluation.portfolio_config import PortfolioConfig
 
-Side: TypeAlias = Literal["buy", "sell"]
+Side: TypeAlias = Literal["buy", "sell", "short", "cover"]
+IN_TURN: tuple[Side, ...] = ("sell", "short", "cover", "buy")
+"""The sides in the order of execution."""
+SALES: tuple[Side, ...] = ("sell", "short")
+"""The sides that an exchange takes for a sale, in costs and refusals."""
 SUSPENDED, AT_LIMIT = "suspended", "price limit"
 REFUSED = (SUSPENDED, AT_LIMIT)
-"""Reasons for which an exchange takes no order; a book that lacks the cash has another one."""
+"""Reasons for which an exchange takes no order; those of a book stand below."""
+TOO_LITTLE, OTHER_SIDE = "too little cash or value", "still held on the other side"
+OVER_GROSS = "limit of the gross exposure"
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,16 @@ class Order:
 
     Attributes:
         instrument: the name.
-        side: `sell` closes the whole position, `buy` opens one.
-        reason: why, in a word: `entered`, `dropped`.
+        side: `sell` reduces or closes a position, `buy` opens or increases one; `short` and `cover`
+            do so below zero: `short` sells what is borrowed, `cover` buys it back.
+        reason: why, in a word: `entered`, `dropped`, `rebalanced`.
         rank: place of its score among all of the session, 1 for the best; None without a score.
-        share_of: of a purchase, the purchases that share the cash; 0 of a sale.
+        share_of: of a purchase, the purchases that share the cash; 0 of others.
         risk_degree: of a purchase, the share of the cash after sales that all of them may use.
-        amount: adjusted shares to buy whatever the price is; None to buy for a share of the cash.
+        amount: adjusted shares to trade whatever the price is, above 0; None to sell or cover the
+            whole position, or to buy for a share of the cash.
+        target: weight of the account at the close of the decision, which `decide` turns into an
+            amount; negative of a short position. None for one of the other sizes.
     """
 
     instrument: str
@@ -60,6 +70,7 @@ class Order:
     share_of: int = 0
     risk_degree: float = 0.0
     amount: float | None = None
+    target: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,9 +83,10 @@ class Trade:
         price: price at which it was filled, adjusted; NaN if it was not.
         value: amount * price, in currency.
         cost: in currency.
-        refusal: why it was not filled: `suspended`, `price limit` or `too little cash or value`;
-            empty if it was.
-        at_close: True if it was filled at the close because the deal price is absent.
+        refusal: why it was not filled: `suspended`, `price limit`, `too little cash or value`,
+            `still held on the other side` or `limit of the gross exposure`; empty if it was.
+        at_close: True of a purchase or cover that was filled at the close because the deal price is
+            absent.
     """
 
     order: Order
@@ -96,9 +108,9 @@ class BookState:
         traded: value bought and sold since the book was opened.
         paid: costs since then.
         instruments: names held, sorted.
-        amounts: adjusted shares of each.
+        amounts: adjusted shares of each, negative of a short position.
         prices: latest adjusted price of each.
-        ages: sessions that each has been held, the one that bought it included.
+        ages: sessions that each has been held, the one that opened it included.
     """
 
     cash: float
@@ -162,20 +174,27 @@ def execute(
 
     Args:
         state: the book after the session before.
-        orders: the orders that were decided then, sales before purchases.
+        orders: the orders that were decided then, in the order of `IN_TURN`.
         prices: prices and refusals of the session; its names include those held and ordered.
-        config: costs, lots and semantics.
+        config: costs, lots, limits and semantics.
 
     Raises:
-        ValueError: a name that is held or ordered is not among those of the prices, or a sale of a
-            name that is not held.
+        ValueError: a name that is held or ordered is not among those of the prices, a sale of a
+            name that is not held, or short positions have cost all that the account was worth.
     """
     book = _book(state, prices, config)
     last, traded, paid = state.account, book.traded, book.paid
+    if config.borrow_rate:
+        book.borrow(config.borrow_rate / config.periods_per_year)
     trades = _trade(book, orders, prices, config)
     book.close_session(prices.close)
     value = book.value()
     account = value + book.cash
+    if account <= 0 and (book.amount < 0).any():
+        raise ValueError(
+            f"the account is worth {account:,.2f} after losses of its short positions; lower the "
+            f"gross exposure of the strategy, or open a new book"
+        )
     cost = book.paid - paid
     figures = Figures(
         account, (account - last + cost) / last, book.traded, (book.traded - traded) / last,
@@ -213,11 +232,12 @@ def expected(
     for name, price in zip(state.instruments, state.prices, strict=True):
         close[prices.position[name]] = price
     priced = ~np.isnan(close)
-    at_close = SessionPrices(
-        prices.instruments, prices.position, close, close, priced, priced, prices.factor,
-        np.zeros_like(priced),
+    at_close = replace(
+        prices, close=close, deal=close, can_buy=priced, can_sell=priced,
+        filled_at_close=np.zeros_like(priced),
     )  # fmt: skip
-    return execute(state, orders, at_close, config)
+    # Another night's borrowing is no part of the estimate.
+    return execute(state, orders, at_close, replace(config, borrow_rate=0.0))
 
 
 def held_arrays(
@@ -260,39 +280,68 @@ def _at(prices: SessionPrices, name: str) -> int:
 def _trade(
     book: Book, orders: Sequence[Order], prices: SessionPrices, config: PortfolioConfig
 ) -> tuple[Trade, ...]:
-    """Execute sales, then purchases."""
+    """Execute the orders, a side after the other."""
     trades: list[Trade] = []
-    for order in (order for order in orders if order.side == "sell"):
-        i = _at(prices, order.instrument)
-        if not book.held[i]:
-            raise ValueError(f"{order.instrument} is to be sold, and the book does not hold it")
-        if not prices.can_sell[i]:
-            trades.append(Trade(order, refusal=_refusal(prices, i)))
-            continue
-        amount, price = float(book.amount[i]), float(prices.deal[i])
-        trades.append(_filled(order, book.sell_all(i, price), amount, price))
-    cash = book.cash  # after the sales
-    for order in (order for order in orders if order.side == "buy"):
-        i = _at(prices, order.instrument)
-        if not prices.can_buy[i]:
-            trades.append(Trade(order, refusal=_refusal(prices, i)))
-            continue
-        price = float(prices.deal[i])
-        factor = 1.0 if prices.factor is None else float(prices.factor[i])
-        wished = order.amount
-        if wished is None:
-            wished = cash * order.risk_degree / order.share_of / price
-        fill = book.buy(i, wished, price, factor=factor, lot=config.lot)
-        trade = _filled(order, fill, float(book.amount[i]), price)
-        trades.append(replace(trade, at_close=bool(prices.filled_at_close[i])))
+    for side in IN_TURN:
+        cash = book.cash  # all purchases share what the other sides have left
+        own = (order for order in orders if order.side == side)
+        trades.extend(_execute(book, order, prices, config, cash) for order in own)
     return tuple(trades)
 
 
-def _filled(order: Order, fill: Fill | None, amount: float, price: float) -> Trade:
+def _execute(
+    book: Book, order: Order, prices: SessionPrices, config: PortfolioConfig, cash: float
+) -> Trade:
+    """Execute one order.
+
+    Args:
+        book: which changes.
+        order: the order.
+        prices: of the session.
+        config: lots, limits and semantics.
+        cash: before the first order of its side.
+    """
+    i, side = _at(prices, order.instrument), order.side
+    held, name = float(book.amount[i]), order.instrument
+    if side == "sell" and not held > 0:
+        raise ValueError(f"{name} is to be sold, and the book does not hold it")
+    if side == "cover" and not held < 0:
+        raise ValueError(f"{name} is to be covered, and the book is not short of it")
+    if not (prices.can_sell[i] if side in SALES else prices.can_buy[i]):
+        return Trade(order, refusal=SUSPENDED if np.isnan(prices.close[i]) else AT_LIMIT)
+    if (side == "buy" and held < 0) or (side == "short" and held > 0):
+        return Trade(order, refusal=OTHER_SIDE)
+    price = float(prices.deal[i])
+    factor = 1.0 if prices.factor is None else float(prices.factor[i])
+    extra = _extra_cost(prices, config, i)
+    fill: Fill | None
+    if side in ("sell", "cover"):
+        close = book.sell if side == "sell" else book.cover
+        fill = close(i, price, order.amount, factor=factor, lot=config.lot, extra=extra)
+    else:
+        wished, room = order.amount, math.inf
+        if wished is None:
+            wished = cash * order.risk_degree / order.share_of / price
+        if side == "short" or (book.amount < 0).any():
+            room = book.room(config.max_gross)
+            if room <= 0:
+                return Trade(order, refusal=OVER_GROSS)
+        add = book.buy if side == "buy" else book.short
+        fill = add(i, wished, price, factor=factor, lot=config.lot, room=room, extra=extra)
     if fill is None:
-        return Trade(order, refusal="too little cash or value")
-    return Trade(order, amount, price, fill.value, fill.cost)
+        return Trade(order, refusal=TOO_LITTLE)
+    at_close = side not in SALES and bool(prices.filled_at_close[i])
+    return Trade(order, fill.amount, price, fill.value, fill.cost, at_close=at_close)
 
 
-def _refusal(prices: SessionPrices, at: int) -> str:
-    return SUSPENDED if np.isnan(prices.close[at]) else AT_LIMIT
+def _extra_cost(prices: SessionPrices, config: PortfolioConfig, at: int) -> Extra | None:
+    """The cost of spread and impact of a name, as a function of the value traded."""
+    if config.impact is None:
+        return None
+    if prices.liquidity is None:
+        raise ValueError(
+            "impact needs the traded values of the sessions before: bars with a column `amount` "
+            "(currency), or impact=None"
+        )
+    volatility, usual = prices.liquidity.figures(at)
+    return partial(config.impact.rate, volatility=volatility, usual_value=usual)

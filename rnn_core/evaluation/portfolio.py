@@ -39,7 +39,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 import pandas as pd
 
-from rnn_core.evaluation.account import SMALLEST_PRICE, Market
+from rnn_core.evaluation.account import SMALLEST_PRICE, Market, columns_of
 from rnn_core.evaluation.align import (
     FloatArray,
     IntArray,
@@ -48,9 +48,10 @@ from rnn_core.evaluation.align import (
     to_table,
 )
 from rnn_core.evaluation.execution import BookState, Order, execute
+from rnn_core.evaluation.impact import simple_returns
 from rnn_core.evaluation.portfolio_config import PortfolioConfig
 from rnn_core.evaluation.portfolio_notes import Refusals, portfolio_notes
-from rnn_core.evaluation.strategies import Strategy, TopkDropout, decide
+from rnn_core.evaluation.strategies import Known, Needs, Strategy, TopkDropout, decide
 from rnn_core.notebook import fact_line, fact_table, span_of
 from rnn_core.panel.frames import one_column
 from rnn_core.panel.session_labels import session_labels
@@ -158,6 +159,7 @@ def backtest(
         signal: as of `topk_dropout`.
         bars: likewise.
         strategy: decides the orders; of the settings only those of exchange and account count.
+            One that reads returns finds those of the bars, and columns beside the bars among them.
         config: settings; None for the defaults.
         benchmark: as of `topk_dropout`.
         sessions: likewise.
@@ -169,7 +171,7 @@ def backtest(
     Raises:
         ValueError: as of `topk_dropout`.
     """
-    config = config or PortfolioConfig()
+    config, needs = config or PortfolioConfig(), Needs.of(strategy)
     market = Market.from_bars(
         bars,
         deal_price=config.deal_price,
@@ -177,6 +179,7 @@ def backtest(
         forbid_all_trade_at_limit=config.forbid_all_trade_at_limit,
         lots=config.lot is not None,
         smallest_price=SMALLEST_PRICE if config.semantics == "qlib" else 0.0,
+        impact=config.impact,
     )
     signal = one_column(signal, "signal")
     index = by_session_and_name(signal.index, "signal").remove_unused_levels()
@@ -189,6 +192,8 @@ def backtest(
         ones = pd.Series(1.0, index=signal.index)
         scored = ~np.isnan(to_table(ones, index, market.sessions, market.instruments))
 
+    returns = simple_returns(market.close) if needs.look_back else None
+    columns = columns_of(bars, needs.columns, market) if needs.columns else {}
     # One session after the other: decide on yesterday's scores, trade, mark to the close, record.
     state = BookState.opened(config.account)
     daily: list[tuple[float, ...]] = []
@@ -199,9 +204,14 @@ def backtest(
         prices, orders = market.at(t), list[Order]()
         if t > 0 and scored[t - 1].any():
             tradable = prices.can_buy & prices.can_sell if config.only_tradable else None
-            orders = decide(
-                strategy, state, market.at(t - 1), score[t - 1], scored[t - 1], config, tradable
+            known = Known(
+                None if returns is None else returns[max(0, t - needs.look_back) : t],
+                {name: values[t - 1] for name, values in columns.items()},
             )
+            orders = decide(
+                strategy, state, market.at(t - 1), score[t - 1], scored[t - 1], config, tradable,
+                known,
+            )  # fmt: skip
         elif number > 1:
             silent.append(t - 1)
         done = execute(state, orders, prices, config)

@@ -1,4 +1,4 @@
-"""Settings of the TopkDropout backtest, with their validation.
+"""Settings of a backtest and of TopkDropout, with their validation.
 
 Names and defaults are qlib's benchmark settings, so a qlib workflow's `strategy` and `backtest`
 sections map one to one. `rnn_core.evaluation.portfolio` explains them.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from rnn_core.evaluation.impact import Impact
 from rnn_core.panel.frames import Semantics
 
 # qlib: config.py _default_region_config, shares a lot.
@@ -45,6 +46,12 @@ class PortfolioConfig:
         sizing: "cash_share" buys for a share of the cash at the price of the session that trades,
             as qlib does; "fixed_shares" fixes the shares at the close of the decision, as an order
             list that is sent before the open must.
+        borrow_rate: yearly cost of borrowing what is sold short, as a share of its worth.
+        max_gross: largest gross exposure, sum of |positions| / account, up to which a book with
+            short positions may be extended; 2 is the initial margin of Regulation T.
+        impact: cost of spread and market impact beside the fees; None for none. Needs the column
+            `amount` (traded value in currency) in the bars.
+        periods_per_year: sessions of a year, for `borrow_rate`.
 
     Raises:
         ValueError: a value outside its range; the message names it.
@@ -65,6 +72,10 @@ class PortfolioConfig:
     semantics: Semantics = "strict"
     trade_unit: int | str | None = None
     sizing: Sizing = "cash_share"
+    borrow_rate: float = 0.0
+    max_gross: float = 2.0
+    impact: Impact | None = None
+    periods_per_year: int = 252
 
     def __post_init__(self) -> None:
         def need(ok: bool, name: str, expected: str) -> None:
@@ -87,6 +98,9 @@ class PortfolioConfig:
         need(is_unit, "trade_unit", f"1 share or more, one of {sorted(TRADE_UNITS)}, or None")
         need(self.semantics in get_args(Semantics), "semantics", f"one of {get_args(Semantics)}")
         need(self.sizing in get_args(Sizing), "sizing", f"one of {get_args(Sizing)}")
+        need(0 <= self.borrow_rate < math.inf, "borrow_rate", "a yearly rate of 0 or more")
+        need(1 <= self.max_gross < math.inf, "max_gross", "1 or more times the account")
+        need(self.periods_per_year >= 1, "periods_per_year", "1 session or more")
 
     @property
     def lot(self) -> int | None:

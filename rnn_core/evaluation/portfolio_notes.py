@@ -16,7 +16,7 @@ import pandas as pd
 
 from rnn_core.evaluation.account import Market
 from rnn_core.evaluation.align import IntArray
-from rnn_core.evaluation.execution import REFUSED, Trade
+from rnn_core.evaluation.execution import REFUSED, SALES, Trade
 
 _MOST_NAMED = 5
 
@@ -26,8 +26,8 @@ class Refusals:
     """Orders that did not go as intended, counted during a backtest.
 
     Attributes:
-        purchases: refused, the name suspended or at a limit.
-        sales: the same.
+        purchases: refused, the name suspended or at a limit; covers count as purchases.
+        sales: the same; short sales count as sales.
         at_close: purchases filled at the close because the chosen deal price is absent.
     """
 
@@ -39,8 +39,8 @@ class Refusals:
         """Count those among the outcomes of a session's orders."""
         for trade in trades:
             if trade.refusal in REFUSED:
-                self.purchases += trade.order.side == "buy"
-                self.sales += trade.order.side == "sell"
+                self.purchases += trade.order.side not in SALES
+                self.sales += trade.order.side in SALES
             self.at_close += trade.at_close
 
 

@@ -1,8 +1,8 @@
 """Strategies: from the scores of a session and the book after it to the orders for the next one.
 
 A strategy looks at a `Situation`, which holds what is known at the close, and returns orders; how
-they are filled is the business of `execution.py`. `TopkDropout` is the one that is shipped; one of
-another package is named as `package.module:Class` (`rnn_core/own_parts.py`, docs/extending.md).
+they are filled is the business of `execution.py`. `TopkDropout` stands here, strategies of target
+weights in `weight_strategies.py` and `mean_variance.py`; `strategy_names.py` makes one by its name.
 
 TopkDropout's rules at the close of session D, for D + 1:
 1. Rank names by score; those not held that rank best are candidates, `n_drop + topk - held` of
@@ -17,9 +17,8 @@ Shapes: `N` instruments.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -27,13 +26,30 @@ from numpy.typing import NDArray
 
 from rnn_core.evaluation.account import BoolArray, SessionPrices
 from rnn_core.evaluation.align import FloatArray, IntArray
-from rnn_core.evaluation.execution import BookState, Order, expected, held_arrays
+from rnn_core.evaluation.execution import (
+    IN_TURN,
+    BookState,
+    Order,
+    expected,
+    held_arrays,
+)
 from rnn_core.evaluation.portfolio_config import PortfolioConfig
-from rnn_core.own_parts import OwnPart, load_part
 from rnn_core.panel.frames import Semantics
 
-ENTRY_POINTS = "rnn_core.strategies"
-"""The group of entry points of strategies of other packages."""
+_SMALLEST_CHANGE = 1e-12  # of a weight; a difference below it is round-off
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Facts known at a close beside scores and prices, for strategies that ask for them.
+
+    Attributes:
+        returns: see `Situation`.
+        columns: likewise.
+    """
+
+    returns: FloatArray | None = None
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +62,14 @@ class Situation:
         scored: [N] True where the session has a row, with qlib's semantics even if it is NaN.
         held: [N] True for names in the book.
         age: [N] sessions that a name has been held, 0 where it is not.
-        weight: [N] worth of each position / account.
+        weight: [N] worth of each position / account, negative of a short position.
         tradable: [N] True where the next session will take purchases and sales; None at the close,
             when nobody knows, and a mask only in a backtest with `only_tradable`.
+        close: [N] adjusted closes of the session, NaN where suspended.
+        returns: [L, N] simple returns of the last L sessions, this one last, NaN without a bar on
+            the session or the one before; of a strategy that has a `look_back`.
+        columns: [N] the session's values of columns beside the bars, by name, None where there is
+            none; of a strategy that has `columns`.
     """
 
     instruments: Sequence[str]
@@ -58,11 +79,21 @@ class Situation:
     age: NDArray[np.int64]
     weight: FloatArray
     tradable: BoolArray | None = None
+    close: FloatArray | None = None
+    returns: FloatArray | None = None
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def ranked(self) -> IntArray:
         """[N] the names by score, best first, those without a score last, ties by name."""
         return np.argsort(-self.score, kind="stable")
+
+    def ranks(self) -> list[int | None]:
+        """The place of each name's score, 1 for the best; None without a score."""
+        place = np.empty(len(self.score), dtype=np.int64)
+        place[self.ranked] = np.arange(1, len(place) + 1)
+        absent = np.isnan(self.score)
+        return [None if gone else int(at) for at, gone in zip(place, absent, strict=True)]
 
     @classmethod
     def of(
@@ -72,25 +103,66 @@ class Situation:
         score: FloatArray,
         scored: BoolArray,
         tradable: BoolArray | None = None,
+        known: Known | None = None,
     ) -> Situation:
         """Lay a book and scores out over the names of some prices."""
         n = len(prices.instruments)
         held, age, weight = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int64), np.zeros(n)
         at, worth, ages = held_arrays(state, prices)
         held[at], age[at], weight[at] = True, ages, worth / state.account
-        return cls(prices.instruments, score, scored, held, age, weight, tradable)
+        known = known or Known()
+        return cls(
+            prices.instruments, score, scored, held, age, weight, tradable, prices.close,
+            known.returns, known.columns,
+        )  # fmt: skip
 
 
 @runtime_checkable
 class Strategy(Protocol):
-    """The rule that turns scores into orders."""
+    """The rule that turns scores into orders.
+
+    A strategy may have three attributes: `look_back`, sessions of returns that it reads; `columns`,
+    names of columns beside the bars; `sells_short`, True if it may hold short positions. Without
+    them it reads scores and book alone, and is long.
+    """
 
     def orders(self, at: Situation) -> Sequence[Order]:
-        """The orders for the next session, sales before purchases.
+        """The orders for the next session.
 
-        A purchase says how many purchases share the cash (`share_of`) and which part of the cash
-        they use (`risk_degree`). The answer depends on nothing but the situation.
+        An order is of the whole position, of an `amount`, or towards a `target` weight. A purchase
+        without either says how many purchases share the cash (`share_of`) and which part of the
+        cash they use (`risk_degree`). The answer depends on nothing but the situation.
         """
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The facts that a strategy reads beside scores and book, and whether it sells short.
+
+    Attributes:
+        look_back: sessions of returns.
+        columns: names of columns beside the bars.
+        sells_short: True if it may hold short positions.
+    """
+
+    look_back: int = 0
+    columns: tuple[str, ...] = ()
+    sells_short: bool = False
+
+    @classmethod
+    def of(cls, strategy: Strategy) -> Needs:
+        """Read them from the attributes of a strategy.
+
+        Raises:
+            ValueError: an attribute is of another kind.
+        """
+        name = type(strategy).__name__
+        look_back, columns = getattr(strategy, "look_back", 0), getattr(strategy, "columns", ())
+        if not isinstance(look_back, int) or look_back < 0:
+            raise ValueError(f"look_back of {name} is {look_back!r}, expected a number of sessions")
+        if isinstance(columns, str) or not all(isinstance(one, str) for one in columns):
+            raise ValueError(f"columns of {name} is {columns!r}, expected a tuple of names")
+        return cls(look_back, tuple(columns), bool(getattr(strategy, "sells_short", False)))
 
 
 @dataclass(frozen=True)
@@ -138,18 +210,12 @@ class TopkDropout:
         selling &= at.age >= self.hold_thresh
         # Rule 3: the purchases.
         buying = candidates[: max(n_buy, 0) if strict else n_buy]
-        place = np.empty(len(ranked), dtype=np.int64)
-        place[ranked] = np.arange(1, len(ranked) + 1)
-
-        def rank(i: int) -> int | None:
-            return None if np.isnan(at.score[i]) else int(place[i])
-
-        names = at.instruments
+        rank, names = at.ranks(), at.instruments
         sales = [
-            Order(names[i], "sell", "dropped", rank(i)) for i in np.flatnonzero(selling).tolist()
+            Order(names[i], "sell", "dropped", rank[i]) for i in np.flatnonzero(selling).tolist()
         ]  # in instrument order
         return sales + [
-            Order(names[i], "buy", "entered", rank(i), len(buying), self.risk_degree)
+            Order(names[i], "buy", "entered", rank[i], len(buying), self.risk_degree)
             for i in buying.tolist()
         ]
 
@@ -178,8 +244,12 @@ def decide(
     scored: BoolArray,
     config: PortfolioConfig,
     tradable: BoolArray | None = None,
+    known: Known | None = None,
 ) -> list[Order]:
     """Decide at a close on the orders for the next session.
+
+    An order towards a target weight becomes one of the amount that leads there at this close; it
+    is left out where the name has neither a price of the session nor a position.
 
     Args:
         strategy: the rule.
@@ -187,25 +257,29 @@ def decide(
         prices: prices of the session.
         score: [N] its scores over the names of the prices.
         scored: [N] True where it has a score.
-        config: `sizing` fixes the amounts at this close or leaves them to the next session.
+        config: `sizing` fixes the amounts of purchases for a share of the cash at this close or
+            leaves them to the next session.
         tradable: see `Situation`.
+        known: the facts that the strategy `Needs`.
 
     Returns:
-        The orders, sales before purchases; none without a score.
+        The orders, in the order of `IN_TURN`; none without a score.
 
     Raises:
         ValueError: the strategy orders what nobody can execute.
     """
     if not scored.any():
         return []
-    given = strategy.orders(Situation.of(state, prices, score, scored, tradable))
+    given = strategy.orders(Situation.of(state, prices, score, scored, tradable, known))
     if not isinstance(given, Sequence) or not all(isinstance(one, Order) for one in given):
         raise ValueError(
             f"orders of {type(strategy).__name__} gave {given!r:.60}, expected a list of "
             f"rnn_core.evaluation.Order, empty where there is nothing to order"
         )
-    orders = sorted(given, key=lambda order: order.side == "buy")
-    _check(orders, state)
+    orders = sorted(given, key=lambda order: IN_TURN.index(order.side))
+    held = dict(zip(state.instruments, state.amounts, strict=True))
+    _check(orders, held)
+    orders = _sized(orders, held, state, prices)
     if config.sizing == "cash_share":
         return orders
     fills = expected(state, orders, prices, config).trades
@@ -216,63 +290,88 @@ def decide(
     ]
 
 
-def _check(orders: Sequence[Order], state: BookState) -> None:
-    """Confirm that each order is of a name of its own, and that the book can take it."""
-    names = [order.instrument for order in orders]
-    if len(set(names)) < len(names):
-        raise ValueError(f"{max(names, key=names.count)} is ordered twice; expected one order")
-    held = set(state.instruments)
+def _sized(
+    orders: Sequence[Order], held: Mapping[str, float], state: BookState, prices: SessionPrices
+) -> list[Order]:
+    """Turn target weights into amounts at the close; a target of 0 closes the whole position."""
+    last = dict(zip(state.instruments, state.prices, strict=True))
+    sized = []
     for order in orders:
-        if order.side == "sell" and order.instrument not in held:
-            raise ValueError(f"{order.instrument} is to be sold, and the book does not hold it")
-        if order.side == "buy" and order.instrument in held:
-            raise ValueError(f"{order.instrument} is to be bought, and the book holds it already")
-        if order.side == "buy" and order.amount is None and order.share_of < 1:
+        if not order.target:
+            sized.append(replace(order, target=None) if order.target is not None else order)
+            continue
+        price = last.get(order.instrument)
+        if price is None:
+            price = float(prices.close[prices.position[order.instrument]])
+        if np.isnan(price):
+            continue
+        # A name that changes sides is closed by an order of its own.
+        amount = held.get(order.instrument, 0.0)
+        amount = max(amount, 0.0) if order.side in ("buy", "sell") else min(amount, 0.0)
+        change = order.target * state.account / price - amount
+        change = change if order.side in ("buy", "cover") else -change
+        if change * price > _SMALLEST_CHANGE * state.account:
+            sized.append(replace(order, amount=change, target=None))
+    return sized
+
+
+def _check(orders: Sequence[Order], held: Mapping[str, float]) -> None:
+    """Confirm that the book can take each order, and that no name is ordered twice.
+
+    Two orders of a name are one that closes its position and one that opens the other side.
+
+    Args:
+        orders: in the order of `IN_TURN`.
+        held: amounts by name.
+    """
+    by_name: dict[str, list[Order]] = {}
+    for order in orders:
+        by_name.setdefault(order.instrument, []).append(order)
+    for name, own in by_name.items():
+        changes_sides = [one.side for one in own] in (["sell", "short"], ["cover", "buy"])
+        if len(own) > 1 and not (changes_sides and _is_whole(own[0])):
+            raise ValueError(f"{name} is ordered twice; expected one order")
+        amount = held.get(name, 0.0)
+        for order in own:
+            _check_one(order, amount)
+            amount = 0.0 if _is_whole(order) else amount
+
+
+def _is_whole(order: Order) -> bool:
+    """True if the order closes a whole position."""
+    return order.side in ("sell", "cover") and order.amount is None and not order.target
+
+
+def _check_one(order: Order, amount: float) -> None:
+    """Confirm that a book with an amount of the name can take an order."""
+    name, side = order.instrument, order.side
+    if side == "sell" and not amount > 0:
+        raise ValueError(f"{name} is to be sold, and the book does not hold it")
+    if side == "cover" and not amount < 0:
+        raise ValueError(f"{name} is to be covered, and the book is not short of it")
+    if side == "buy" and amount < 0:
+        raise ValueError(f"{name} is to be bought, and the book is short of it: cover it first")
+    if side == "short" and amount > 0:
+        raise ValueError(f"{name} is to be sold short, and the book holds it: sell it first")
+    if order.amount is not None:
+        if order.target is not None or not 0 < order.amount < np.inf:
             raise ValueError(
-                f"{order.instrument} is to be bought for a share of the cash, and share_of is "
-                f"{order.share_of}; expected the number of purchases that share it"
+                f"{name} has the amount {order.amount} and the target {order.target}; expected an "
+                f"amount above 0, or a target, or neither"
             )
-
-
-def own_strategy(name: str) -> OwnPart:
-    """A strategy of another package, its contract confirmed.
-
-    Args:
-        name: `package.module:Class`, or an entry point of `rnn_core.strategies`.
-
-    Raises:
-        ValueError: it cannot be imported, or is no strategy.
-    """
-    part = load_part(name, ENTRY_POINTS)
-    if not callable(getattr(part.value, "orders", None)):
+    elif order.target is not None:
+        weight = order.target if side in ("buy", "sell") else -order.target
+        if not 0 <= weight < np.inf or (weight == 0 and side in ("buy", "short")):
+            raise ValueError(
+                f"{name} is ordered to {side} towards the weight {order.target}; expected one "
+                f"above 0 to buy or sell and below it to short or cover, or 0 to close"
+            )
+    elif side == "short":
+        raise ValueError(f"{name} is to be sold short; expected an amount or a target")
+    elif side == "buy" and amount > 0:
+        raise ValueError(f"{name} is to be bought, and the book holds it already")
+    elif side == "buy" and order.share_of < 1:
         raise ValueError(
-            f"{name} has no method `orders`; a strategy has `orders(at: Situation)`, which returns "
-            "the orders for the next session (docs/extending.md)"
+            f"{name} is to be bought for a share of the cash, and share_of is {order.share_of}; "
+            f"expected the number of purchases that share it"
         )
-    try:
-        inspect.signature(part.value.orders).bind(None, None)
-    except TypeError as error:
-        raise ValueError(
-            f"{name} has orders{inspect.signature(part.value.orders)}, expected orders(self, at): "
-            f"{error}"
-        ) from error
-    return part
-
-
-def make_strategy(name: str, options: Mapping[str, Any]) -> Strategy:
-    """Make a strategy of another package.
-
-    Args:
-        name: see `own_strategy`.
-        options: arguments of its constructor.
-
-    Raises:
-        ValueError: see `own_strategy`; or the constructor refuses the options.
-    """
-    own = own_strategy(name).value
-    try:
-        inspect.signature(own).bind(**options)
-        strategy: Strategy = own(**options)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} does not take the options {dict(options)}: {error}") from error
-    return strategy

@@ -35,6 +35,8 @@ from tests.pipelines.finished_markets import copy_of
 from tests.pipelines.hand_made import (
     hand_made,
     keys_of,
+    planted,
+    prices_of_day,
     rows_of,
     trade,
     write_bars,
@@ -46,31 +48,6 @@ COSTLESS = {
     "topk": 1, "n_drop": 1, "open_cost": 0.0, "close_cost": 0.0, "min_cost": 0.0,
     "account": 10_000.0, "risk_degree": 1.0,
 }  # fmt: skip
-
-
-def planted(tmp_path, portfolio, *, sessions=30, names=12, seed=5):
-    """A market whose scores know a part of the move from D + 1 to D + 2, with splits."""
-    market = hand_made(tmp_path / "tiny", portfolio)
-    keys, rng = keys_of(market, sessions), np.random.default_rng(seed)
-    moves = rng.normal(0.0, 0.04, (len(keys) + 2, names))
-    close, factor = np.full(names, 20.0), np.ones(names)
-    for t, key in enumerate(keys):
-        close = close * np.exp(moves[t])
-        split = rng.random(names) < 0.02
-        close, factor = np.where(split, close / 2, close), np.where(split, factor * 2, factor)
-        opens = close * np.exp(rng.normal(0.0, 0.01, names))
-        bars = {
-            f"N{i:02}": {"close": close[i], "open": opens[i], "adj_factor": factor[i]}
-            for i in range(names)
-            if rng.random() > 0.05
-        }
-        write_bars(market, key, bars)
-        if t:
-            noise = rng.normal(0.0, 0.02, names)
-            write_scores(
-                market, key, {n: moves[t + 2][int(n[1:])] + noise[int(n[1:])] for n in bars}
-            )
-    return market, keys
 
 
 SETTINGS = {"topk": 4, "n_drop": 2, "account": 1e6, "limit_threshold": 0.08}
@@ -151,12 +128,6 @@ def test_a_broker_that_follows_the_lists_earns_the_reported_returns(tmp_path, si
     assert len(rows_of(market, "trades", keys[1:]).query("refusal != ''")) > 3, (
         "nothing was refused"
     )
-
-
-def prices_of_day(market, key):
-    """The adjusted closes of a session."""
-    bars, _ = load_bars(market, [key], "test")
-    return dict(zip(bars["instrument"], bars["close"].tolist(), strict=True))
 
 
 def test_orders_do_not_depend_on_what_comes_after(tmp_path):

@@ -117,7 +117,10 @@ def test_a_list_is_kept_once_with_the_digest_of_the_file(market, tmp_path, capsy
         ("instrument,shares\nS0001,1\n", "no row `cash`"),
         ("instrument,shares\nS0001,1\nS0001,2\ncash,1\n", "line 3: S0001 stands in line 2 already"),
         ("instrument,shares\nS0001,many\ncash,1\n", "line 2: 'many' of S0001 is no number"),
-        ("instrument,shares\nS0001,-5\ncash,1\n", "line 2: -5 shares of S0001; short positions"),
+        (
+            "instrument,shares\nS0001,-5\ncash,1\n",
+            "line 2: -5 shares of S0001; the strategy holds no short",
+        ),
         ("instrument,shares\nS0001,1\ncash,-1\n", "line 3: cash -1 is below zero"),
         ("instrument,shares\nS0001,1\ncash,84,210\n", "line 3: 'cash,84,210' has 3 cells, and"),
         ('instrument,shares\nS0001,"1,200"\ncash,1\n', "line 2: '1,200' of S0001 is no number"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnn_core.evaluation.account import Book
+from rnn_core.evaluation.book import Book
 
 
 def _book(cash: float, **rules: float) -> Book:
@@ -39,7 +39,7 @@ def test_sell_pays_the_share_or_the_least_cost() -> None:
     book = _book(1e6)
     book.buy(0, 1e4, 10.0)
     cash = book.cash
-    book.sell_all(0, 11.0)
+    book.sell(0, 11.0)
     assert book.cash - cash == pytest.approx(1.1e5 * 0.998)
     assert not book.held.any()
     assert book.value() == 0
@@ -49,11 +49,11 @@ def test_sell_refuses_what_the_cash_cannot_pay() -> None:
     """A position worth less than its cost, and no cash: nothing happens."""
     book = _book(0.0)
     book.amount[0], book.price[0], book.held[0] = 1.0, 3.0, True
-    book.sell_all(0, 3.0)
+    book.sell(0, 3.0)
     assert book.held[0]
     assert book.cash == 0
     book.cash = 2.0
-    book.sell_all(0, 3.0)
+    book.sell(0, 3.0)
     assert not book.held[0]
     assert book.cash == 0
 
@@ -65,7 +65,7 @@ def test_close_session_marks_what_traded_and_ages_what_is_held() -> None:
     book.close_session(np.array([12.0, np.nan]))
     assert book.price.tolist() == [12.0, 20.0]
     assert book.age.tolist() == [1, 1]
-    book.sell_all(0, 12.0)
+    book.sell(0, 12.0)
     book.close_session(np.array([13.0, 21.0]))
     assert book.age.tolist() == [0, 2]
     assert book.value() == 210

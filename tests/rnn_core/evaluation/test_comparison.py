@@ -19,6 +19,7 @@ from rnn_core.evaluation import (
     momentum,
     rank_average,
     reversal,
+    trailing_weights,
 )
 from tests.rnn_core.evaluation.simulated import Planted, planted
 
@@ -218,3 +219,20 @@ def test_errors(market: Planted) -> None:
         compare_signals({"a": scores, "b": other}, labels, ensemble=False)
     with pytest.raises(ValueError, match="scores is empty, expected one Series or more"):
         rank_average([])
+
+
+def test_weighted_ranks_and_trailing_weights() -> None:
+    """By hand: ranks 1, 2 and 2, 1 of two names are 0.25, 0.75 and the other way round."""
+    index = pd.MultiIndex.from_product(
+        [[pd.Timestamp("2024-01-02")], ["A", "B"]], names=["datetime", "instrument"]
+    )
+    one, other = pd.Series([1.0, 2.0], index), pd.Series([5.0, 3.0], index)
+    assert rank_average([one, other], [3.0, 1.0]).tolist() == [0.375, 0.625]
+    assert rank_average([one, other], [1.0, 0.0]).tolist() == [0.25, 0.75]
+    for weights in ([1.0], [-1.0, 2.0], [0.0, 0.0]):
+        with pytest.raises(ValueError, match="expected 2 numbers of 0 or more"):
+            rank_average([one, other], weights)
+    ics = pd.DataFrame({"a": [0.1, 0.2, np.nan], "b": [0.05, 0.05, 0.9], "c": [-0.1, 0.0, 0.0]})
+    assert trailing_weights(ics, 2).tolist() == pytest.approx([0.75, 0.25, 0.0])
+    assert trailing_weights(ics, 3).tolist() == pytest.approx([1 / 3] * 3), "two are common"
+    assert trailing_weights(-ics.abs(), 1).tolist() == pytest.approx([1 / 3] * 3)

@@ -22,7 +22,7 @@ from rnn_core.evaluation import (
     topk_dropout,
 )
 from rnn_core.evaluation.account import Market
-from rnn_core.evaluation.strategies import make_strategy, own_strategy
+from rnn_core.evaluation.strategy_names import make_strategy, own_strategy
 
 DAYS = pd.bdate_range("2024-01-01", periods=25)
 NAMES = [f"N{i}" for i in range(9)]
