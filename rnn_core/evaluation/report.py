@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rnn_core.evaluation.analysis import SignalAnalysis
+from rnn_core.evaluation.charts import charts_script, has_charts, report_charts
 from rnn_core.evaluation.comparison import Comparison, against
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
@@ -53,6 +54,11 @@ _PERCENT, _SHARE = fixed(1, scale=100, unit="%"), fixed(0, scale=100, unit="%", 
 _BP, _HIT = fixed(1, scale=1e4), fixed(1, scale=100, unit="%", sign=False)
 _COUNT, _P = fixed(0, sign=False), fixed(3, sign=False)
 _NAMES: Format = lambda count: f"{count:,.1f}".removesuffix(".0")  # noqa: E731
+
+_NO_CHARTS = (
+    "the page has pictures only: with Bokeh (extra `plots` of rnn-signal-factory) IC, portfolio "
+    "and holdings would be charts with hover and zoom"
+)
 
 # Picture, heading it stands under, text for those who cannot see it.
 _PICTURES = {
@@ -137,6 +143,7 @@ def html_report(
     notes: Sequence[str] = (),
     periods_per_year: float | str = 238,
     figures: Mapping[str, bytes] | None = None,
+    interactive: bool = True,
 ) -> str:
     """Write a self-contained page: a verdict, headlines, pictures, comparison, notes, provenance.
 
@@ -155,9 +162,11 @@ def html_report(
         periods_per_year: to annualise, a number, "qlib_day" (238) or "us" (252).
         figures: of `report_figures`, if they were made already; with `coverage`, of
             `plot_coverage`, the page has a section on the data.
+        interactive: where scripts run, show IC, portfolio and holdings as charts with hover and
+            zoom. It needs Bokeh, without which a note says that the page has pictures only.
 
     Returns:
-        HTML text without external resources or scripts.
+        HTML text without external resources, which is read in full without scripts too.
 
     Raises:
         ValueError: no analysis, or an unknown count of periods.
@@ -168,10 +177,16 @@ def html_report(
         )
     # Pictures are collected by heading; two headings have tables beside them.
     colors = _colors(analyses, portfolios, comparison)
+    charts, script = {}, ""
+    if interactive and has_charts():
+        charts, script = report_charts(analyses, portfolios, colors=colors), charts_script()
+    elif interactive:
+        notes = [*notes, _NO_CHARTS]
     pictures: dict[str, str] = {}
     for name, (heading, text) in _PICTURES.items():
         if name in figures:
-            pictures[heading] = pictures.get(heading, "") + picture(figures[name], text)
+            shown = picture(figures[name], text, name=name, chart=charts.get(name, ""))
+            pictures[heading] = pictures.get(heading, "") + shown
     if portfolios:
         pictures["Portfolio"] = pictures.get("Portfolio", "") + portfolio_tables(
             portfolios, periods_per_year=periods_per_year, colors=colors
@@ -191,7 +206,7 @@ def html_report(
         if comparison is None
         else verdict(comparison, portfolios, periods_per_year=periods_per_year)
     )
-    return page(title, _lead(analyses), sections, opening=" ".join(opening))
+    return page(title, _lead(analyses), sections, opening=" ".join(opening), script=script)
 
 
 def _colors(

@@ -1,7 +1,8 @@
 """The pieces of a report page: tables, pictures, lists, one style.
 
 The functions turn data into HTML text. Every text is escaped; pictures are data URIs, so a page is
-one file that needs no other, no network and no script, and can be mailed or archived.
+one file that needs no other and no network, and can be mailed or archived. A picture may have a
+chart with hover and zoom, which takes its place where scripts run.
 """
 
 from __future__ import annotations
@@ -23,27 +24,68 @@ h1 { font-size: 1.5rem; margin: 0 0 .2rem; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd; }
 p.verdict { font-size: 1.05rem; max-width: 46rem; }
 p.lead, figcaption, p.caption { color: #555; }
+figcaption { font-size: .86rem; }
 p.caption { font-size: .86rem; margin: .6rem 0 0; }
 nav a { display: inline-block; margin-right: .9rem; color: #0072B2; }
 figure { margin: .6rem 0 1.2rem; }
 figure img { max-width: 100%; height: auto; display: block; }
+figure [hidden] { display: none; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .86rem; margin: .4rem 0 1rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .22rem .5rem; text-align: right; border-bottom: 1px solid #eee;
   white-space: nowrap; }
 thead th { border-bottom: 1.5px solid #999; font-weight: 600; vertical-align: bottom; }
-tbody th, thead th:first-child { text-align: left; font-weight: 600; }
+tbody th, thead th:first-child { text-align: left; font-weight: 600; position: sticky; left: 0;
+  background: #fff; }
 table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .swatch { display: inline-block; width: .7em; height: .7em; margin-right: .45em;
   border-radius: 2px; }
 p.remark { color: #555; font-size: .86rem; margin: -.5rem 0 1rem; }
 details { margin: .4rem 0 1rem; }
 summary { cursor: pointer; color: #0072B2; }
+/* Tables and pictures scroll sideways rather than shrink past reading. */
+@media (max-width: 640px) {
+  body { padding: .8rem; }
+  figure .still, figure:not(.chart) { overflow-x: auto; }
+  figure img { max-width: none; width: 640px; }
+  tbody th { white-space: normal; max-width: 8.5rem; overflow-wrap: anywhere; }
+}
 """
 
 
-def page(title: str, lead: str, sections: Sequence[tuple[str, str]], *, opening: str = "") -> str:
+_HINT = (
+    "Point at a session for its values, drag across to zoom, press a name to hide its curves; the "
+    "arrow in a circle shows everything again."
+)
+# A chart that cannot be drawn leaves its picture. A finger scrolls the page, it zooms by a button.
+_CHARTS = """
+const touch = matchMedia("(pointer: coarse)").matches;
+const revive = (key, value) => touch && key == "active_drag" ? null : value;
+for (const figure of document.querySelectorAll("figure.chart")) {
+  const place = document.createElement("div");
+  const still = figure.querySelector(".still"), hint = figure.querySelector("figcaption");
+  place.id = figure.id + "-chart";
+  try {
+    const item = JSON.parse(figure.querySelector("script").textContent, revive);
+    figure.prepend(place);
+    const back = () => { place.remove(); still.hidden = false; hint.hidden = true; };
+    Bokeh.embed.embed_item(item, place.id).catch(back);
+    still.hidden = true;
+    hint.hidden = false;
+  } catch (error) { place.remove(); }
+}
+"""
+
+
+def page(
+    title: str,
+    lead: str,
+    sections: Sequence[tuple[str, str]],
+    *,
+    opening: str = "",
+    script: str = "",
+) -> str:
     """Write a whole document.
 
     Args:
@@ -51,6 +93,7 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str]], *, opening:
         lead: a sentence under the title.
         sections: (heading, HTML) each; empty ones are left out.
         opening: the verdict, between title and lead.
+        script: the library that draws the charts; empty leaves the pictures.
 
     Returns:
         HTML text.
@@ -69,8 +112,16 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str]], *, opening:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_CSS}</style></head>\n<body>\n"
         f'<h1>{escape(title)}</h1>\n{said}<p class="lead">{escape(lead)}</p>\n<nav>{links}</nav>\n'
-        f"{bodies}\n</body></html>\n"
+        f"{bodies}\n{_scripts(script)}</body></html>\n"
     )
+
+
+def _scripts(library: str) -> str:
+    """Write what draws the charts, below all that can be read without it."""
+    if not library:
+        return ""
+    library = library.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return f"<script>{library}</script>\n<script>{_CHARTS}</script>\n"
 
 
 def table(
@@ -115,10 +166,29 @@ def facts(values: Mapping[str, object]) -> str:
     return f'<table class="facts"><tbody>{rows}</tbody></table>' if rows else ""
 
 
-def picture(png: bytes, text: str) -> str:
-    """Embed a PNG in the page, with `text` for those who cannot see it."""
+def picture(png: bytes, text: str, *, name: str = "", chart: str = "") -> str:
+    """Embed a PNG in the page.
+
+    Args:
+        png: the picture.
+        text: for those who cannot see it.
+        name: of the picture on its page, needed with a chart.
+        chart: of `rnn_core.evaluation.charts`, which takes its place where scripts run.
+
+    Returns:
+        HTML text.
+    """
     data = base64.b64encode(png).decode("ascii")
-    return f'<figure><img alt="{escape(text)}" src="data:image/png;base64,{data}"></figure>'
+    image = f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
+    if not chart:
+        return f"<figure>{image}</figure>"
+    # No text of the data can end the element: JSON reads \\u003c as the sign it stands for.
+    data = chart.replace("<", "\\u003c")
+    return (
+        f'<figure class="chart" id="{escape(name)}"><div class="still">{image}</div>'
+        f"<figcaption hidden>{escape(_HINT)}</figcaption>"
+        f'<script type="application/json">{data}</script></figure>'
+    )
 
 
 def bullets(lines: Iterable[str]) -> str:
