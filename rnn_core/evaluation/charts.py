@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ import pandas as pd
 from rnn_core.evaluation.analysis import SignalAnalysis
 from rnn_core.evaluation.portfolio import PortfolioResult
 from rnn_core.evaluation.portfolio_figures import concentration
-from rnn_core.evaluation.render import GREY
+from rnn_core.evaluation.render import GREY, MOST_CURVES
 from rnn_core.evaluation.session_axis import (
     FEWEST_TICKS,
     MOST_TICKS,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from bokeh.models import CustomJSTicker, CustomJSTickFormatter
     from bokeh.plotting import figure
 
-MOST_CURVES = 8  # more signals than that are told apart in the pictures' small multiples
 MOST_POINTS = 2500  # of a curve: about two a pixel of a wide screen
 _ROLLING = 20  # sessions of the rolling mean of the IC, as in the picture
 
@@ -70,6 +69,7 @@ class _Panel:
         unit: of its vertical axis.
         curves: by name of the signal, values by session.
         form: Bokeh's format of a value in the hover.
+        steps: True if a value holds from its session on.
         also: dashed curves of the same signals, by the words that tell them apart.
     """
 
@@ -77,6 +77,7 @@ class _Panel:
     unit: str
     curves: Mapping[str, pd.Series]
     form: str = "0.0"
+    steps: bool = False
     also: Mapping[str, Mapping[str, pd.Series]] | None = None
 
 
@@ -132,7 +133,7 @@ def _ic_panels(analyses: Mapping[str, SignalAnalysis]) -> list[_Panel]:
                {n: ic.rolling(_ROLLING, min_periods=_ROLLING // 2).mean()
                 for n, ic in daily.items()}, "0.000"),
         _Panel("Rank IC by month, mean of its sessions", "rank IC",
-               {n: _monthly(ic) for n, ic in ranked.items()}, "0.000"),
+               {n: _monthly(ic) for n, ic in ranked.items()}, "0.000", steps=True),
     ]  # fmt: skip
 
 
@@ -199,7 +200,8 @@ def _chart(panels: Sequence[_Panel], colors: Mapping[str, str]) -> str:
         plot.xaxis.ticker, plot.xgrid.ticker, plot.xaxis.formatter = ticker, ticker, formatter
         tooltips = [("session", "@day")]
         for curve in (curve for curve in curves if curve.panel == k):
-            line = plot.line(
+            draw = partial(plot.step, mode="after") if panel.steps else plot.line
+            line = draw(
                 "session", curve.column, source=source, line_dash=curve.dash,
                 color=colors.get(curve.signal, GREY),  # grey is the benchmark
                 line_width=1.2 if curve.dash == "dashed" else 1.8,

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe & Ito (2008), distinguishable with any colour vision; yellow left out, too pale on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444",
+           "#882255")  # fmt: skip
 # A model keeps its colour in every plot, whichever others are shown.
 MODEL_COLORS = {
     "lstm": PALETTE[0], "gru": PALETTE[1], "krnn": PALETTE[2], "ensemble": "#111111",
@@ -39,6 +40,7 @@ MODEL_COLORS = {
 GREY = "#6E6E6E"
 WIDTH_INCHES = 9.0  # 900 pixels at DPI, which a page column shows without scaling
 DPI = 100
+MOST_CURVES = 8  # models that one panel tells apart by colour; more get a panel each
 
 _STYLE = {
     "figure.facecolor": "white",

@@ -8,18 +8,19 @@ chart with hover and zoom, which takes its place where scripts run.
 from __future__ import annotations
 
 import base64
+import gzip
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 
-from rnn_core.evaluation.render import signed
+from rnn_core.evaluation.render import MOST_CURVES, signed
 
 Format = Callable[[float], str]
 
 _CSS = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto;
-  max-width: 1080px; padding: 1.2rem; }
+  max-width: 1160px; padding: 1.2rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .2rem; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd; }
 p.verdict { font-size: 1.05rem; max-width: 46rem; }
@@ -60,21 +61,28 @@ _HINT = (
 )
 # A chart that cannot be drawn leaves its picture. A finger scrolls the page, it zooms by a button.
 _CHARTS = """
-const touch = matchMedia("(pointer: coarse)").matches;
-const revive = (key, value) => touch && key == "active_drag" ? null : value;
-for (const figure of document.querySelectorAll("figure.chart")) {
-  const place = document.createElement("div");
-  const still = figure.querySelector(".still"), hint = figure.querySelector("figcaption");
-  place.id = figure.id + "-chart";
-  try {
-    const item = JSON.parse(figure.querySelector("script").textContent, revive);
+(async () => {
+  const packed = atob(document.getElementById("charts-library").textContent);
+  const bytes = Uint8Array.from(packed, (sign) => sign.charCodeAt(0));
+  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const library = document.createElement("script");
+  library.textContent = await new Response(plain).text();
+  document.head.append(library);
+  const touch = matchMedia("(pointer: coarse)").matches;
+  const revive = (key, value) => touch && key == "active_drag" ? null : value;
+  for (const figure of document.querySelectorAll("figure.chart")) {
+    const still = figure.querySelector(".still"), hint = figure.querySelector("figcaption");
+    const place = document.createElement("div");
+    place.id = figure.id + "-chart";
     figure.prepend(place);
-    const back = () => { place.remove(); still.hidden = false; hint.hidden = true; };
-    Bokeh.embed.embed_item(item, place.id).catch(back);
-    still.hidden = true;
-    hint.hidden = false;
-  } catch (error) { place.remove(); }
-}
+    try {
+      const item = JSON.parse(figure.querySelector("script").textContent, revive);
+      await Bokeh.embed.embed_item(item, place.id);
+      if (still) still.hidden = true;
+      hint.hidden = false;
+    } catch (error) { place.remove(); }
+  }
+})();
 """
 
 
@@ -117,11 +125,17 @@ def page(
 
 
 def _scripts(library: str) -> str:
-    """Write what draws the charts, below all that can be read without it."""
+    """Write what draws the charts, below all that can be read without it.
+
+    The library is packed, a third of its size; a browser that cannot unpack it shows pictures.
+    """
     if not library:
         return ""
-    library = library.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-    return f"<script>{library}</script>\n<script>{_CHARTS}</script>\n"
+    packed = base64.b64encode(gzip.compress(library.encode(), mtime=0)).decode("ascii")
+    return (
+        f'<script type="application/gzip" id="charts-library">{packed}</script>\n'
+        f"<script>{_CHARTS}</script>\n"
+    )
 
 
 def table(
@@ -166,7 +180,7 @@ def facts(values: Mapping[str, object]) -> str:
     return f'<table class="facts"><tbody>{rows}</tbody></table>' if rows else ""
 
 
-def picture(png: bytes, text: str, *, name: str = "", chart: str = "") -> str:
+def picture(png: bytes, text: str, *, name: str = "", chart: str = "", beside: bool = False) -> str:
     """Embed a PNG in the page.
 
     Args:
@@ -174,6 +188,7 @@ def picture(png: bytes, text: str, *, name: str = "", chart: str = "") -> str:
         text: for those who cannot see it.
         name: of the picture on its page, needed with a chart.
         chart: of `rnn_core.evaluation.charts`, which takes its place where scripts run.
+        beside: the chart stands above the picture, which has more signals.
 
     Returns:
         HTML text.
@@ -184,9 +199,11 @@ def picture(png: bytes, text: str, *, name: str = "", chart: str = "") -> str:
         return f"<figure>{image}</figure>"
     # No text of the data can end the element: JSON reads \\u003c as the sign it stands for.
     data = chart.replace("<", "\\u003c")
+    still = "" if beside else "still"
+    hint = f"{_HINT} The chart has the first {MOST_CURVES}, the picture all." if beside else _HINT
     return (
-        f'<figure class="chart" id="{escape(name)}"><div class="still">{image}</div>'
-        f"<figcaption hidden>{escape(_HINT)}</figcaption>"
+        f'<figure class="chart" id="{escape(name)}"><figcaption hidden>{escape(hint)}</figcaption>'
+        f'<div class="{still}">{image}</div>'
         f'<script type="application/json">{data}</script></figure>'
     )
 
