@@ -19,7 +19,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 OPTIONAL = frozenset(
-    {"torch", "safetensors", "numba", "matplotlib", "PIL", "exchange_calendars", "sqlalchemy"}
+    {
+        "bokeh",
+        "torch",
+        "safetensors",
+        "numba",
+        "matplotlib",
+        "PIL",
+        "exchange_calendars",
+        "sqlalchemy",
+    }
     | {"yfinance", "baostock", "bokeh_sampledata", "lightgbm", "mlflow", "polars", "resource"}
 )
 """Libraries that take seconds to import, or that an installation may lack: a function may import

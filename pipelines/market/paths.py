@@ -35,6 +35,7 @@ class Paths:
         models: model bundles, `MODEL/SESSION/`.
         reports: tables and plots of the reports.
         page: the report as one page, beside those of the other markets of the data root.
+        served_page: what is served today, beside it.
         calendar: the ledger of sessions, if the calendar is derived from the data.
         downloads: bars of a vendor over the network, so that none is asked for twice.
     """
@@ -49,5 +50,6 @@ class Paths:
         self.models = root / "models"
         self.reports = root / "reports"
         self.page = root.parent / "reports" / f"{root.name}.html"
+        self.served_page = self.page.with_suffix(".served.html")
         self.calendar = root / "calendar.json"
         self.downloads = root / "downloads"

@@ -34,6 +34,7 @@ from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.console import LiveProgress
 from pipelines.operations.runs import Runs, keys_by_stage, waiting_line
+from pipelines.operations.serving_notice import make_served_page
 from pipelines.operations.warm_up import mark_warm_up
 from pipelines.staleness.causes import Cause, why_not_current
 from pipelines.staleness.data_versions import StoredVersions
@@ -124,6 +125,7 @@ def run_backfill(
                 lines += stale_reports_line(market, stages)
             for line in lines:
                 console.print(line, soft_wrap=True, highlight=False)
+            make_served_page(market, stages, instance, console)
             runs.finish()
     return work
 

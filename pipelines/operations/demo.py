@@ -28,6 +28,7 @@ from pipelines.market.stage import Stage
 from pipelines.operations.console import LiveProgress, results_table
 from pipelines.operations.fresh import complete_deletion, empty_market
 from pipelines.operations.runs import Runs, waiting_line
+from pipelines.operations.serving_notice import make_served_page
 from pipelines.operations.warm_up import mark_warm_up
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
 from pipelines.staleness.survey import Work, pending
@@ -64,7 +65,10 @@ def run_demo(
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
         mark_warm_up(market, stages_of(market), instance)
-        _run_stages(market, instance, console, everything)
+        try:
+            _run_stages(market, instance, console, everything)
+        finally:
+            make_served_page(market, stages_of(market), instance, console)
     _show_results(market, console, time.monotonic() - began)
 
 
@@ -140,6 +144,7 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
     if market.config.market.source.kind == "bokeh_sample":
         console.print("Three to five names a day: these scores show the machinery, nothing more.")
     console.print(f"\nreport     {_short(market.paths.page)}")
+    console.print(f"served     {_short(market.paths.served_page)}")
     console.print(f"pictures   {_short(market.paths.reports)}/*.png")
     console.print(f"orders     {market.command('orders')}")
     query = market.command("sql 'FROM latest_signal'")

@@ -2,7 +2,7 @@
 
 The check warns and stops nothing. A whole comparison hashes every file of the market, so only the
 newest sessions are compared with what would be made now; earlier ones only have to be stored and on
-record. The check can be executed by itself on its page, too.
+record. The check can be executed by itself on its page, too. It writes the page of what is served.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ import dagster as dg
 from pipelines.instance.names import asset_key
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
+from pipelines.staleness.serving import service
+from pipelines.staleness.serving_page import publish_page, serving_markdown
 from pipelines.staleness.status_report import AssetStatus, StatusReport, status_report
 
 RECENT = 60  # sessions compared
@@ -46,17 +48,39 @@ def up_to_date_check(
         ),
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        return status_result(status_report(market, stages, context.instance, recent=RECENT))
+        return serve_and_check(market, stages, context.instance)
 
     return check
 
 
-def status_result(report: StatusReport) -> dg.AssetCheckResult:
-    """Dagster's result of a comparison: counts and first sessions by asset."""
+def serve_and_check(
+    market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance
+) -> dg.AssetCheckResult:
+    """Compare the newest sessions, and say on a page and in the result what is served.
+
+    Args:
+        market: the market.
+        stages: its stages.
+        instance: its Dagster record.
+    """
+    report = status_report(market, stages, instance, recent=RECENT)
+    state = service(market, stages, instance, report)
+    publish_page(market, state)
+    return status_result(report, serving_markdown(market, state))
+
+
+def status_result(report: StatusReport, served: str = "") -> dg.AssetCheckResult:
+    """Dagster's result of a comparison: counts and first sessions by asset, and what is served.
+
+    Args:
+        report: the comparison.
+        served: what is served, as Markdown.
+    """
     stale_counts = {asset.asset: _stale(asset) for asset in report.assets}
     counts = {name: count for name, count in stale_counts.items() if count}
     text = f"everything is current up to {report.newest}"
     metadata: dict[str, Any] = {"newest closed session": report.newest}
+    metadata |= {"served": dg.MetadataValue.md(served)} if served else {}
     if counts:
         first = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:_SHOWN])
         more = f" and {len(counts) - _SHOWN} more assets" if len(counts) > _SHOWN else ""

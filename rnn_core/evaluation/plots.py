@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from rnn_core.evaluation.inference import mean_test
+from rnn_core.evaluation.plots_many import is_many, plot_multiples
 from rnn_core.evaluation.render import (
     GREY,
     draw_line,
@@ -53,12 +54,20 @@ def plot_ic(
         colors: by model; None for `model_colors`.
 
     Returns:
-        The figure.
+        The figure; of more than eight models a panel each with the running sum.
 
     Raises:
         ValueError: no model, or a frame without the columns or without dates.
     """
     need_frames(evaluations, ("ic", "rank_ic"))
+    if is_many(evaluations):
+        daily = {name: frame["ic"].sort_index() for name, frame in evaluations.items()}
+        return plot_multiples(
+            {name: ic.fillna(0.0).cumsum() for name, ic in daily.items()},
+            "Running sum of daily IC, the correlation of scores with the returns that followed",
+            "sum of IC",
+            texts={name: f"(mean {signed(ic.mean(), 3)})" for name, ic in daily.items()},
+        )
     colors = colors or model_colors(evaluations)
     with style():
         fig = new_figure(
@@ -124,12 +133,21 @@ def plot_quantile_returns(
         colors: by model; None for `model_colors`.
 
     Returns:
-        The figure; bars carry one standard error of the mean.
+        The figure; bars carry one standard error of the mean. Of more than eight models a panel
+        each with the running sum.
 
     Raises:
         ValueError: no model, or a frame without the columns or without dates.
     """
     need_frames(evaluations, ("q1", "q2", "long_short"))
+    if is_many(evaluations):
+        spreads = {n: frame["long_short"].sort_index() * 100 for n, frame in evaluations.items()}
+        return plot_multiples(
+            {name: spread.fillna(0.0).cumsum() for name, spread in spreads.items()},
+            "Top minus bottom quantile, running sum of returns, no costs",
+            "sum of returns (%)",
+            texts={name: signed(spread.sum(), 1, "%") for name, spread in spreads.items()},
+        )
     colors = colors or model_colors(evaluations)
     with style():
         fig = new_figure(3.9, "Returns by score quantile")

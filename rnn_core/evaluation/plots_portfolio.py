@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from rnn_core.evaluation.plots_many import is_many, plot_multiples
 from rnn_core.evaluation.portfolio import PortfolioResult
 from rnn_core.evaluation.portfolio_figures import concentration
 from rnn_core.evaluation.render import (
@@ -41,7 +42,8 @@ def plot_portfolio(
         colors: by model; None for `model_colors`.
 
     Returns:
-        The figure; all returns are summed simple returns, after costs.
+        The figure; all returns are summed simple returns, after costs. Of more than eight models a
+        panel each with the excess.
 
     Raises:
         ValueError: no result.
@@ -55,6 +57,14 @@ def plot_portfolio(
     bench = {name: values for name, values in bench.items() if values.notna().any()}
     excess = {name: net[name] - bench.get(name, 0.0) for name in results}
     has_benchmark = any((values != 0).any() for values in bench.values())
+    if is_many(results):
+        over = ", in excess of the benchmark" if has_benchmark else ""
+        return plot_multiples(
+            {name: series.cumsum() for name, series in excess.items()},
+            f"Sum of portfolio returns after costs{over}",
+            "sum of returns (%)",
+            texts={name: signed(series.sum(), 1, "%") for name, series in excess.items()},
+        )
     with style():
         sessions = max(len(result.daily) for result in results.values())
         title = f"TopkDropout portfolio after costs, {sessions} session{'s' * (sessions != 1)}"
@@ -119,7 +129,8 @@ def plot_concentration(
         colors: by model; None for `model_colors`.
 
     Returns:
-        The figure; the panel of suspended holdings is left out if there are none.
+        The figure; the panel of suspended holdings is left out if there are none. Of more than
+        eight models a panel each with the effective number.
 
     Raises:
         ValueError: no result.
@@ -127,6 +138,13 @@ def plot_concentration(
     need_frames({name: result.daily for name, result in results.items()}, ("account",))
     colors = colors or model_colors(results)
     tables = {name: concentration(result) for name, result in results.items()}
+    if is_many(results):
+        return plot_multiples(
+            {name: table["effective"] for name, table in tables.items()},
+            "Effective number of names held (1 / Herfindahl index)",
+            "names",
+            texts={n: f"(mean {table['effective'].mean():.1f})" for n, table in tables.items()},
+        )
     panels = [
         ("held", 1.0, "names", "Names held at the close", "{:.0f}"),
         ("effective", 1.0, "names", "Effective number of names (1 / Herfindahl index)", "{:.1f}"),

@@ -18,8 +18,10 @@ import pandas as pd
 
 from rnn_core.evaluation.inference import Z95
 from rnn_core.evaluation.plots import quantile_columns
+from rnn_core.evaluation.plots_many import is_many, panel_title, plot_matrix, plot_multiples
 from rnn_core.evaluation.render import (
     GREY,
+    MOST_CURVES,
     draw_line,
     model_colors,
     need_frames,
@@ -30,12 +32,12 @@ from rnn_core.evaluation.render import (
     time_axis,
     title_and_legend,
 )
+from rnn_core.evaluation.session_axis import MONTHS, MOST_TICKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _PANELS_A_ROW = 3
 _FEW_DAYS = 10  # sessions of a month below which its mean says little: shown, and not coloured
 
@@ -50,12 +52,18 @@ def plot_ic_heatmap(by_month: Mapping[str, pd.DataFrame], *, statistic: str = "r
     Returns:
         The figure; numbers are hundredths, months without an IC are blank, those of few sessions
         are grey and left out of the colours. A year is the mean of its sessions, as in `by_year`.
+        More than eight models have a row each in one matrix, without months of few sessions.
 
     Raises:
         ValueError: no model, or a table without the columns.
     """
     days = f"{statistic}_days"
     need_frames(by_month, (statistic, days), dates=False)
+    label = "rank IC" if statistic == "rank_ic" else "IC"
+    if is_many(by_month):
+        months = {n: f[statistic].where(f[days] >= _FEW_DAYS) for n, f in by_month.items()}
+        matrix = pd.DataFrame(months).T.sort_index(axis=1).reindex(list(by_month))
+        return plot_matrix(matrix, f"Mean {label} by month of {_FEW_DAYS} sessions or more")
     grids = {n: _grid(frame[statistic], frame[days]) for n, frame in by_month.items()}
     counts = {name: _grid(frame[days], frame[days]) for name, frame in by_month.items()}
     solid = {name: grids[name].where(counts[name] >= _FEW_DAYS) for name in grids}
@@ -65,7 +73,6 @@ def plot_ic_heatmap(by_month: Mapping[str, pd.DataFrame], *, statistic: str = "r
     # One wild month must not pale all others.
     top = max(float(np.quantile(magnitudes, 0.95)), 1e-3) if len(magnitudes) else 1.0
     with style():
-        label = "rank IC" if statistic == "rank_ic" else "IC"
         fig = new_figure(
             (0.24 * years + 0.65) * len(grids) + 0.4, f"Mean {label} by month, in hundredths"
         )
@@ -79,7 +86,7 @@ def plot_ic_heatmap(by_month: Mapping[str, pd.DataFrame], *, statistic: str = "r
                     color = color if math.isfinite(solid_values[row, column]) else GREY
                     ax.text(column, row, signed(value * 100, 1), ha="center", va="center",
                             fontsize=8, color=color)  # fmt: skip
-            ax.set_xticks(range(table.shape[1]), [*_MONTHS, "year"])
+            ax.set_xticks(range(table.shape[1]), [*MONTHS, "year"])
             ax.set_yticks(range(len(grid)), [str(year) for year in grid.index])
             ax.axvline(11.5, color="white", linewidth=4)
             ax.grid(visible=False)
@@ -107,13 +114,15 @@ def plot_quantile_curves(sessions: Mapping[str, pd.DataFrame]) -> Figure:
     """
     need_frames(sessions, ("q1", "q2", "mean_label"))
     columns = 2 if len(sessions) in (2, 4) else min(len(sessions), _PANELS_A_ROW)
+    columns += len(sessions) > MOST_CURVES
     rows = math.ceil(len(sessions) / columns)
     with style():
         from matplotlib import colormaps
         from matplotlib.colors import to_hex
 
         fig = new_figure(
-            2.6 * rows + 0.8, "Running sum of returns by score quantile, less the mean of all names"
+            (1.9 if is_many(sessions) else 2.6) * rows + 0.8,
+            "Running sum of returns by score quantile, less the mean of all names",
         )
         axes = fig.subplots(rows, columns, sharey=True, squeeze=False)
         # Each on its own dates: matplotlib would share the locator with hidden panels.
@@ -132,14 +141,18 @@ def plot_quantile_curves(sessions: Mapping[str, pd.DataFrame]) -> Figure:
                     draw_line(ax, above.fillna(0).cumsum(), color=shade, label=column)
             ax.axhline(0, color=GREY, linewidth=0.8)
             spread = (frame[names[-1]] - frame[names[0]]).sum() * 100
-            ax.set_title(f"{name}: {names[-1]} − {names[0]} {signed(spread, 1, '%')}")
+            text = f"{names[-1]} − {names[0]} {signed(spread, 1, '%')}"
+            if is_many(sessions):
+                panel_title(ax, name, text)
+            else:
+                ax.set_title(f"{name}: {text}")
             if k % columns == 0:
                 ax.set_ylabel("sum of returns (%)")
             entries = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
             handles = entries if len(entries) > len(handles) else handles
             if not entries:
                 say(ax, "no quantile returns")
-            time_axis(ax, [frame.index])
+            time_axis(ax, [frame.index], most_ticks=MOST_TICKS if columns <= 2 else 4)
         if handles:
             texts = list(handles)
             texts[0] += " (lowest scores)"
@@ -158,12 +171,19 @@ def plot_decay(
         colors: by model; None for `model_colors`.
 
     Returns:
-        The figure; bands are 95% intervals.
+        The figure; bands are 95% intervals. Of more than eight models a panel each, rank IC only.
 
     Raises:
         ValueError: no model, or a table without the columns.
     """
     need_frames(decays, ("ic", "ic_se_nw", "rank_ic", "rank_ic_se_nw"), dates=False)
+    if is_many(decays):
+        return plot_multiples(
+            {name: table["rank_ic"] for name, table in decays.items()},
+            "Decay: rank IC against the return from close t+1 to close t+1+h",
+            "mean rank IC",
+            x="h, sessions held",
+        )
     colors = colors or model_colors(decays)
     with style():
         steps = sorted({int(h) for table in decays.values() for h in table.index})
@@ -202,12 +222,22 @@ def plot_turnover(
         colors: by model; None for `model_colors`.
 
     Returns:
-        The figure; legends give the mean over all sessions.
+        The figure; legends give the mean over all sessions. Of more than eight models a panel
+        each, turnover only.
 
     Raises:
         ValueError: no model, or a frame without the columns or dates.
     """
     need_frames(sessions, ("turnover", "autocorrelation"))
+    width = max(rolling_sessions // 2, 1)
+    if is_many(sessions):
+        shares = {name: frame["turnover"].sort_index() * 100 for name, frame in sessions.items()}
+        return plot_multiples(
+            {n: s.rolling(rolling_sessions, min_periods=width).mean() for n, s in shares.items()},
+            f"Turnover: share of the top quantile that is new, mean of {rolling_sessions} sessions",
+            "% of names",
+            texts={name: f"{share.mean():.0f}%" for name, share in shares.items()},
+        )
     colors = colors or model_colors(sessions)
     with style():
         fig = new_figure(4.1, f"Stability of the scores, means of {rolling_sessions} sessions")
@@ -227,7 +257,6 @@ def plot_turnover(
         ):
             for name, frame in sessions.items():
                 values = frame[column].sort_index() * scale
-                width = max(rolling_sessions // 2, 1)
                 mean = values.rolling(rolling_sessions, min_periods=width).mean()
                 if mean.notna().any():
                     text = f"{name} {form.format(values.mean())}".replace("-", "\u2212")
@@ -252,12 +281,15 @@ def plot_groups(
         colors: by model; None for `model_colors`.
 
     Returns:
-        The figure; lines are 95% intervals.
+        The figure; lines are 95% intervals. More than eight models have a row each in one matrix.
 
     Raises:
         ValueError: no model, or a table without the columns.
     """
     need_frames(by_group, ("rank_ic", "rank_ic_se_nw", "names"), dates=False)
+    if is_many(by_group):
+        table = pd.DataFrame({name: frame["rank_ic"] for name, frame in by_group.items()}).T
+        return plot_matrix(table.reindex(list(by_group)), "Mean rank IC inside groups of names")
     colors = colors or model_colors(by_group)
     groups = list(dict.fromkeys(g for table in by_group.values() for g in table.index))
     with style():

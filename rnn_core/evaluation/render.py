@@ -23,13 +23,15 @@ import numpy as np
 import pandas as pd
 
 from rnn_core.atomic import atomic_write
+from rnn_core.evaluation.session_axis import MOST_TICKS, scale_of, sessions_of, ticks_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe & Ito (2008), distinguishable with any colour vision; yellow left out, too pale on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444",
+           "#882255")  # fmt: skip
 # A model keeps its colour in every plot, whichever others are shown.
 MODEL_COLORS = {
     "lstm": PALETTE[0], "gru": PALETTE[1], "krnn": PALETTE[2], "ensemble": "#111111",
@@ -38,6 +40,7 @@ MODEL_COLORS = {
 GREY = "#6E6E6E"
 WIDTH_INCHES = 9.0  # 900 pixels at DPI, which a page column shows without scaling
 DPI = 100
+MOST_CURVES = 8  # models that one panel tells apart by colour; more get a panel each
 
 _STYLE = {
     "figure.facecolor": "white",
@@ -58,6 +61,7 @@ _STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 9,
     "lines.linewidth": 1.5,
+    "text.parse_math": False,  # a name with two dollar signs is a name
 }
 
 
@@ -161,39 +165,32 @@ def draw_line(ax: Axes, series: pd.Series, *, color: str, label: str, linestyle:
     ax.plot(series.index, series, color=color, label=label, linestyle=linestyle, marker=marker)
 
 
-def time_axis(ax: Axes, indexes: Iterable[pd.Index]) -> None:
-    """Label dates without overlap, from the first to the last session of all curves.
+def time_axis(ax: Axes, indexes: Iterable[pd.Index], *, most_ticks: int = MOST_TICKS) -> None:
+    """Give every session the same width, and label months or years at their first session.
 
     The first label and every one that begins a year carry the year.
-    """
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num, num2date
 
-    days = pd.DatetimeIndex([])
-    for index in indexes:
-        days = days.union(pd.DatetimeIndex(index))
+    Args:
+        ax: a panel whose curves are drawn over dates; panels that share its axis follow.
+        indexes: the sessions of all curves.
+        most_ticks: number of labels that have room.
+    """
+    from matplotlib.dates import date2num
+    from matplotlib.ticker import FixedFormatter, FixedLocator
+
+    days = sessions_of(indexes)
     if len(days) <= 1:
         # A scale around one day would show invented days; none at all would show 1970.
         ax.set_xticks(days, [f"{day:%Y-%m-%d}" for day in days])
     else:
-        locator = AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
-        ax.xaxis.set_major_locator(locator)
-
-        class Dated(ConciseDateFormatter):
-            """Labels of which the first in sight carries the year, too."""
-
-            def format_ticks(self, values: Sequence[float]) -> list[str]:
-                labels = list(super().format_ticks(values))  # type: ignore[no-untyped-call]
-                shown = [k for k, value in enumerate(values) if value >= ax.get_xlim()[0]]
-                if shown:
-                    year = f"{num2date(values[shown[0]]):%Y}"  # type: ignore[no-untyped-call]
-                    if year not in labels[shown[0]]:
-                        labels[shown[0]] += f"\n{year}"
-                return labels
-
-        ax.xaxis.set_major_formatter(Dated(locator))  # type: ignore[no-untyped-call]
+        ticks = ticks_of(days, most_ticks)
+        at = [float(date2num(days[k])) for k, _ in ticks]  # type: ignore[no-untyped-call]
+        ax.set_xscale("function", functions=scale_of(days))
+        ax.xaxis.set_major_locator(FixedLocator(at))
+        ax.xaxis.set_major_formatter(FixedFormatter([text for _, text in ticks]))
     if len(days):
         first, last = (float(date2num(day)) for day in days[[0, -1]])  # type: ignore[no-untyped-call]
-        pad = max((last - first) * 0.01, 1.0)  # days
+        pad = max(len(days) * 0.01, 1.0)  # sessions
         ax.set_xlim(first - pad, last + pad)
 
 

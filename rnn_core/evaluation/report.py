@@ -3,21 +3,26 @@
 `html_report` shows the tables of `signal_analysis`, `topk_dropout` and `compare_signals` on one
 self-contained page; `report_figures` gives the same pictures as PNG for a user interface.
 The whole report has one colour table, so that a model has the same colour in every picture, even if
-a picture shows only some models.
+a picture shows only some models. More than eight models are ranked instead, the best first, in one
+table and in small panels.
 Nothing in the page depends on time, host or order of calls: same tables, same bytes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from rnn_core.evaluation.analysis import SignalAnalysis
-from rnn_core.evaluation.comparison import Comparison, against
+from rnn_core.evaluation.charts import charts_script, has_charts, report_charts
+from rnn_core.evaluation.comparison import ENSEMBLE, Comparison
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
+from rnn_core.evaluation.plots_many import is_many, plot_multiples
 from rnn_core.evaluation.plots_portfolio import plot_concentration, plot_portfolio
 from rnn_core.evaluation.plots_signal import (
     plot_decay,
@@ -28,31 +33,34 @@ from rnn_core.evaluation.plots_signal import (
 )
 from rnn_core.evaluation.plots_training import plot_loss_curves
 from rnn_core.evaluation.portfolio import PortfolioResult
-from rnn_core.evaluation.portfolio_figures import YEAR_SESSIONS, portfolio_summary, yearly_note
-from rnn_core.evaluation.render import model_colors, png_bytes
-from rnn_core.evaluation.report_html import (
-    Format,
-    bullets,
-    facts,
-    fixed,
-    folded,
-    page,
-    picture,
-    remarks,
-    table,
+from rnn_core.evaluation.render import (
+    GREY,
+    MODEL_COLORS,
+    MOST_CURVES,
+    PALETTE,
+    model_colors,
+    png_bytes,
 )
+from rnn_core.evaluation.report_comparison import comparison_tables
+from rnn_core.evaluation.report_html import bullets, facts, folded, page, picture
 from rnn_core.evaluation.report_portfolio import portfolio_tables
+from rnn_core.evaluation.report_signals import (
+    WORDS,
+    headline,
+    lead,
+    page_notes,
+    years_table,
+)
 from rnn_core.evaluation.report_training import trainings_table
 from rnn_core.evaluation.verdict_text import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_IC, _RATIO, _T = fixed(4), fixed(2), fixed(1)
-_PERCENT, _SHARE = fixed(1, scale=100, unit="%"), fixed(0, scale=100, unit="%", sign=False)
-_BP, _HIT = fixed(1, scale=1e4), fixed(1, scale=100, unit="%", sign=False)
-_COUNT, _P = fixed(0, sign=False), fixed(3, sign=False)
-_NAMES: Format = lambda count: f"{count:,.1f}".removesuffix(".0")  # noqa: E731
+_NO_CHARTS = (
+    "the page has pictures only: with Bokeh (extra `plots` of rnn-signal-factory) IC, portfolio "
+    "and holdings would be charts with hover and zoom"
+)
 
 # Picture, heading it stands under, text for those who cannot see it.
 _PICTURES = {
@@ -95,6 +103,7 @@ def report_figures(
     """
     if not analyses:
         raise ValueError("analyses is empty, expected the signal_analysis of one model or more")
+    analyses, portfolios, comparison = _ranked(analyses, portfolios, comparison)
     colors = _colors(analyses, portfolios, comparison)
     sessions = {name: analysis.sessions for name, analysis in analyses.items()}
     figures: dict[str, Callable[[], Figure]] = {
@@ -117,8 +126,7 @@ def report_figures(
         figures["portfolio"] = lambda: plot_portfolio(portfolios, colors=colors)
         figures["concentration"] = lambda: plot_concentration(portfolios, colors=colors)
     if histories:
-        shades = _label_colors(list(histories), colors)
-        figures["loss_curves"] = lambda: plot_loss_curves(histories, colors=shades)
+        figures["loss_curves"] = lambda: _loss_curves(histories, colors)
     if comparison is not None:
         figures["comparison"] = lambda: plot_comparison(comparison, colors=colors)
     return {name: png_bytes(figures[name]()) for name in _PICTURES if name in figures}
@@ -137,6 +145,7 @@ def html_report(
     notes: Sequence[str] = (),
     periods_per_year: float | str = 238,
     figures: Mapping[str, bytes] | None = None,
+    interactive: bool = True,
 ) -> str:
     """Write a self-contained page: a verdict, headlines, pictures, comparison, notes, provenance.
 
@@ -155,9 +164,11 @@ def html_report(
         periods_per_year: to annualise, a number, "qlib_day" (238) or "us" (252).
         figures: of `report_figures`, if they were made already; with `coverage`, of
             `plot_coverage`, the page has a section on the data.
+        interactive: where scripts run, show IC, portfolio and holdings as charts with hover and
+            zoom. It needs Bokeh, without which a note says that the page has pictures only.
 
     Returns:
-        HTML text without external resources or scripts.
+        HTML text without external resources, which is read in full without scripts too.
 
     Raises:
         ValueError: no analysis, or an unknown count of periods.
@@ -166,12 +177,24 @@ def html_report(
         figures = report_figures(
             analyses, portfolios=portfolios, comparison=comparison, histories=histories
         )
-    # Pictures are collected by heading; two headings have tables beside them.
+    analyses, portfolios, comparison = _ranked(analyses, portfolios, comparison)
+    many = is_many(analyses)
     colors = _colors(analyses, portfolios, comparison)
+    charts: Mapping[str, str] = {}
+    if interactive and has_charts():
+        best = [*list(portfolios or ())[:MOST_CURVES], *list(analyses)[:MOST_CURVES]]
+        shades = model_colors(dict.fromkeys(best)) if many else colors
+        charts = report_charts(analyses, portfolios, colors=shades)
+    elif interactive:
+        notes = [*notes, _NO_CHARTS]
+    # Pictures are collected by heading; two headings have tables beside them.
     pictures: dict[str, str] = {}
     for name, (heading, text) in _PICTURES.items():
         if name in figures:
-            pictures[heading] = pictures.get(heading, "") + picture(figures[name], text)
+            chart = charts.get(name, "")
+            shown = picture(figures[name], text, name=name, chart=chart, beside=many)
+            pictures[heading] = pictures.get(heading, "") + shown
+    colors = {} if many else colors  # swatches of one colour would say nothing
     if portfolios:
         pictures["Portfolio"] = pictures.get("Portfolio", "") + portfolio_tables(
             portfolios, periods_per_year=periods_per_year, colors=colors
@@ -179,11 +202,21 @@ def html_report(
     if trainings is not None:
         pictures["Training"] = trainings_table(trainings, colors) + pictures.get("Training", "")
     sections = [
-        ("Headline", _headline(analyses, portfolios, periods_per_year, colors)),
-        ("Comparison", _compared(comparison, colors, references) + pictures.pop("Comparison", "")),
-        ("Information coefficient", pictures.pop("Information coefficient") + _years(analyses)),
+        (
+            "Ranking" if many else "Headline",
+            headline(analyses, portfolios, periods_per_year, colors)
+            + folded("What the words mean", facts(WORDS)),
+        ),
+        (
+            "Comparison",
+            comparison_tables(comparison, colors, references) + pictures.pop("Comparison", ""),
+        ),
+        (
+            "Information coefficient",
+            pictures.pop("Information coefficient") + years_table(analyses),
+        ),
         *pictures.items(),
-        ("Notes", bullets(_notes(analyses, portfolios, notes))),
+        ("Notes", bullets(page_notes(analyses, portfolios, notes))),
         ("Provenance", facts(provenance or {})),
     ]
     opening = (
@@ -191,7 +224,42 @@ def html_report(
         if comparison is None
         else verdict(comparison, portfolios, periods_per_year=periods_per_year)
     )
-    return page(title, _lead(analyses), sections, opening=" ".join(opening))
+    script = charts_script() if charts else ""
+    return page(title, lead(analyses), sections, opening=" ".join(opening), script=script)
+
+
+def _ranked(
+    analyses: Mapping[str, SignalAnalysis],
+    portfolios: Mapping[str, PortfolioResult] | None,
+    comparison: Comparison | None,
+) -> tuple[Mapping[str, SignalAnalysis], Mapping[str, PortfolioResult] | None, Comparison | None]:
+    """Order many signals by mean rank IC, the best first; a few keep the order that they have.
+
+    Portfolios of no signal, as of the rank average, come first.
+    """
+    if not is_many(analyses):
+        return analyses, portfolios, comparison
+    means = {n: float(a.summary["mean"]["rank_ic"]) for n, a in analyses.items()}
+    order = sorted(means, key=lambda n: -means[n] if math.isfinite(means[n]) else math.inf)
+    if portfolios:
+        names = [n for n in portfolios if n not in analyses]
+        names += [n for n in order if n in portfolios]
+        portfolios = {name: portfolios[name] for name in names}
+    if comparison is not None:
+        summary = comparison.summary.sort_values("rank_ic", ascending=False, kind="stable")
+        comparison = replace(comparison, summary=summary)
+    return {name: analyses[name] for name in order}, portfolios, comparison
+
+
+def _loss_curves(histories: Mapping[str, pd.DataFrame], colors: Mapping[str, str]) -> Figure:
+    """Draw the losses of a few trainings, or the validation of many."""
+    if not is_many(histories):
+        return plot_loss_curves(histories, colors=_label_colors(list(histories), colors))
+    scores = {
+        label: (h.set_index("epoch") if "epoch" in h.columns else h)["valid_score"]
+        for label, h in histories.items()
+    }
+    return plot_multiples(scores, "Training by epoch", "validation score", x="epoch")
 
 
 def _colors(
@@ -199,10 +267,18 @@ def _colors(
     portfolios: Mapping[str, Any] | None,
     comparison: Comparison | None,
 ) -> dict[str, str]:
-    """Choose one colour a name for the whole report."""
+    """Choose one colour a name for the whole report; many signals share one."""
     names = [*analyses, *(portfolios or {})]
     names += [] if comparison is None else [str(name) for name in comparison.summary.index]
-    return model_colors(dict.fromkeys(names))
+    if not is_many(analyses):
+        return model_colors(dict.fromkeys(names))
+    kinds = {} if comparison is None else comparison.summary["kind"].to_dict()
+    return {
+        name: {"baseline": GREY, "ensemble": MODEL_COLORS[ENSEMBLE]}.get(
+            kinds.get(name, ""), PALETTE[0]
+        )
+        for name in names
+    }
 
 
 def _label_colors(labels: list[str], colors: Mapping[str, str]) -> dict[str, str]:
@@ -214,161 +290,3 @@ def _label_colors(labels: list[str], colors: Mapping[str, str]) -> dict[str, str
         if color is not None and color not in first_colors.values():
             first_colors[label] = color
     return model_colors(labels) | first_colors if len(first_colors) < len(labels) else first_colors
-
-
-def _lead(analyses: Mapping[str, SignalAnalysis]) -> str:
-    days = [analysis.sessions.index for analysis in analyses.values()]
-    first, last = min(d[0] for d in days), max(d[-1] for d in days)
-    count = max(len(d) for d in days)
-    scored = max(float(a.sessions["scored"].mean()) for a in analyses.values())
-    names = f"{_NAMES(scored)} name{'s' * (scored != 1)} a session"
-    return (
-        f"{first:%Y-%m-%d} to {last:%Y-%m-%d}, {count} sessions, {names}. Labels are raw returns; "
-        "t values and 95% intervals use Newey-West errors."
-    )
-
-
-def _headline(
-    analyses: Mapping[str, SignalAnalysis],
-    portfolios: Mapping[str, PortfolioResult] | None,
-    periods_per_year: float | str,
-    colors: Mapping[str, str],
-) -> str:
-    # The signals.
-    header = ["signal", "days", "IC", "ICIR", "t", "rank IC", "rank\nICIR", "t", "95% interval",
-              "long-short\n(bp a session)", "hit\nrate", "turnover"]  # fmt: skip
-    rows = []
-    for name, analysis in analyses.items():
-        tests = dict(analysis.summary.iterrows())
-        ic, rank, mean = tests["ic"], tests["rank_ic"], analysis.summary["mean"]
-        rows.append([
-            name, _COUNT(ic["days"]), _IC(ic["mean"]), _RATIO(ic["ir"]), _T(ic["t_nw"]),
-            _IC(rank["mean"]), _RATIO(rank["ir"]), _T(rank["t_nw"]),
-            f"{_IC(rank['ci_low'])} … {_IC(rank['ci_high'])}",
-            _BP(mean["long_short"]),
-            _HIT(mean["hit_rate"]),
-            _SHARE(mean["turnover"]),
-        ])  # fmt: skip
-    out = table(header, rows, colors=colors, caption="Signals, per session, each over all of its "
-                "rows; the interval is of the mean rank IC, turnover that of the top "
-                "quantile")  # fmt: skip
-    # The reason of a dash stands below the table that has it.
-    dashes = {n: a for n, a in analyses.items() if not a.summary.loc["ic", "days"]}
-    out += remarks(_notes(dashes, None, ()))
-    if not portfolios:
-        return out
-    # The portfolios: heading, figure of the summary, format.
-    columns: list[tuple[str, str, Format]] = [
-        ("sessions", "sessions", _COUNT),
-        ("names\nheld", "names", _COUNT),
-        ("return\na year", "annualized_return", _PERCENT),
-        ("benchmark\na year", "benchmark_return", _PERCENT),
-        ("excess\na year", "annualized_excess_return_with_cost", _PERCENT),
-        ("before\ncosts", "annualized_excess_return_without_cost", _PERCENT),
-        ("information\nratio", "information_ratio_with_cost", _RATIO),
-        ("deepest\ndrawdown", "max_drawdown_with_cost", _PERCENT),
-        ("turnover\na session", "turnover", _SHARE),
-    ]
-    figures = {
-        name: portfolio_summary(
-            result, periods_per_year=periods_per_year, least_sessions=YEAR_SESSIONS
-        )
-        for name, result in portfolios.items()
-    }
-    rows = [
-        [name, *(write(float(one[key])) for _, key, write in columns)]
-        for name, one in figures.items()
-    ]
-    benchmarks = sorted({result.benchmark for result in portfolios.values()} - {""})
-    against = (
-        f"excess, ratio and drawdown are over the benchmark, {' or '.join(benchmarks)}"
-        if benchmarks
-        else "there is no benchmark"
-    )
-    note = yearly_note(pd.DataFrame(figures).T)
-    return (
-        out
-        + table(
-            ["portfolio", *(text for text, _, _ in columns)], rows, colors=colors,
-            caption=f"TopkDropout after costs; returns add up, {against}",
-        )
-        + remarks([note] if note else [])
-    )  # fmt: skip
-
-
-def _years(analyses: Mapping[str, SignalAnalysis]) -> str:
-    header = ["year", "days", "IC", "ICIR", "t", "rank IC", "rank ICIR", "t", "long-short (bp)",
-              "hit rate"]  # fmt: skip
-    body = ""
-    for name, analysis in analyses.items():
-        rows = [
-            [
-                str(year), _COUNT(r["ic_days"]), _IC(r["ic"]), _RATIO(r["ic_ir"]),
-                _T(r["ic_t_nw"]), _IC(r["rank_ic"]), _RATIO(r["rank_ic_ir"]),
-                _T(r["rank_ic_t_nw"]), _BP(r["long_short"]),
-                _HIT(r["hit_rate"]),
-            ]
-            for year, r in analysis.by_year.iterrows()
-        ]  # fmt: skip
-        body += table(header, rows, caption=name)
-    return folded("By year", body)
-
-
-def _compared(
-    comparison: Comparison | None, colors: Mapping[str, str], references: Sequence[str]
-) -> str:
-    if comparison is None:
-        return ""
-    rows = []
-    for name, r in comparison.summary.iterrows():
-        spread = "" if pd.isna(r["rank_ic_seed_std"]) else f" ± {r['rank_ic_seed_std']:.4f}"
-        rows.append([
-            str(name), str(r["kind"]), _COUNT(r["seeds"]), _COUNT(r["days"]), _IC(r["ic"]),
-            _RATIO(r["ic_ir"]), f"{_IC(r['rank_ic'])}{spread}", _RATIO(r["rank_ic_ir"]),
-            _T(r["rank_ic_t_nw"]), _BP(r["long_short"]), _SHARE(r["turnover"]),
-        ])  # fmt: skip
-    header = ["signal", "kind", "seeds", "days", "IC", "ICIR", "rank IC", "rank\nICIR", "t",
-              "long-short\n(bp a session)", "turnover"]  # fmt: skip
-    out = table(header, rows, colors=colors, caption="Only on rows that every signal has: where "
-                "that leaves rows out, these are not the figures of the table above; ± is one "
-                "deviation over seeds")  # fmt: skip
-    out += remarks(comparison.notes)
-    header = ["paired daily difference", "of", "days", "mean", "t", "p", "p (Holm)",
-              "bootstrap interval"]  # fmt: skip
-    if references:
-        held = against(comparison, references)
-        out += table(
-            header, _tests(held, "signal", "reference"),
-            caption=f"Every model against {' and '.join(references)}, on the same rows",
-        )  # fmt: skip
-    tests = _tests(comparison.differences, "a", "b")
-    return out + folded("Tests of every difference", table(header, tests)) if tests else out
-
-
-def _tests(differences: pd.DataFrame, one: str, other: str) -> list[list[str]]:
-    """The cells of a table of tests."""
-    return [
-        [
-            f"{r[one]} − {r[other]}", "rank IC" if r["statistic"] == "rank_ic" else "IC",
-            _COUNT(r["days"]), _IC(r["difference"]), _T(r["t_nw"]), _P(r["p_nw"]),
-            _P(r["p_holm"]), f"{_IC(r['boot_low'])} … {_IC(r['boot_high'])}",
-        ]
-        for _, r in differences.iterrows()
-    ]  # fmt: skip
-
-
-def _notes(
-    analyses: Mapping[str, SignalAnalysis],
-    portfolios: Mapping[str, PortfolioResult] | None,
-    notes: Sequence[str],
-) -> list[str]:
-    """Collect all notes, each once, with the names that have it."""
-    owners: dict[str, list[str]] = {}
-    for name, analysis in analyses.items():
-        for note in analysis.notes:
-            owners.setdefault(note, []).append(name)
-    for name, result in (portfolios or {}).items():
-        for note in result.notes:
-            owners.setdefault(f"portfolio: {note}", []).append(name)
-    lines = [f"{', '.join(names)}: {note}" for note, names in owners.items()]
-    return [*lines, *notes]

@@ -1,49 +1,99 @@
 """The pieces of a report page: tables, pictures, lists, one style.
 
 The functions turn data into HTML text. Every text is escaped; pictures are data URIs, so a page is
-one file that needs no other, no network and no script, and can be mailed or archived.
+one file that needs no other and no network, and can be mailed or archived. A picture may have a
+chart with hover and zoom, which takes its place where scripts run.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 
-from rnn_core.evaluation.render import signed
+from rnn_core.evaluation.render import MOST_CURVES, signed
 
 Format = Callable[[float], str]
 
 _CSS = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto;
-  max-width: 1080px; padding: 1.2rem; }
+  max-width: 1160px; padding: 1.2rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .2rem; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ddd; }
 p.verdict { font-size: 1.05rem; max-width: 46rem; }
 p.lead, figcaption, p.caption { color: #555; }
+figcaption { font-size: .86rem; }
 p.caption { font-size: .86rem; margin: .6rem 0 0; }
 nav a { display: inline-block; margin-right: .9rem; color: #0072B2; }
 figure { margin: .6rem 0 1.2rem; }
 figure img { max-width: 100%; height: auto; display: block; }
+figure [hidden] { display: none; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .86rem; margin: .4rem 0 1rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .22rem .5rem; text-align: right; border-bottom: 1px solid #eee;
   white-space: nowrap; }
 thead th { border-bottom: 1.5px solid #999; font-weight: 600; vertical-align: bottom; }
-tbody th, thead th:first-child { text-align: left; font-weight: 600; }
+tbody th, thead th:first-child { text-align: left; font-weight: 600; position: sticky; left: 0;
+  background: #fff; }
 table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .swatch { display: inline-block; width: .7em; height: .7em; margin-right: .45em;
   border-radius: 2px; }
 p.remark { color: #555; font-size: .86rem; margin: -.5rem 0 1rem; }
 details { margin: .4rem 0 1rem; }
 summary { cursor: pointer; color: #0072B2; }
+/* Tables and pictures scroll sideways rather than shrink past reading. */
+@media (max-width: 640px) {
+  body { padding: .8rem; }
+  figure .still, figure:not(.chart) { overflow-x: auto; }
+  figure img { max-width: none; width: 640px; }
+  tbody th { white-space: normal; max-width: 8.5rem; overflow-wrap: anywhere; }
+}
 """
 
 
-def page(title: str, lead: str, sections: Sequence[tuple[str, str]], *, opening: str = "") -> str:
+_HINT = (
+    "Point at a session for its values, drag across to zoom, press a name to hide its curves; the "
+    "arrow in a circle shows everything again."
+)
+# A chart that cannot be drawn leaves its picture. A finger scrolls the page, it zooms by a button.
+_CHARTS = """
+(async () => {
+  const packed = atob(document.getElementById("charts-library").textContent);
+  const bytes = Uint8Array.from(packed, (sign) => sign.charCodeAt(0));
+  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const library = document.createElement("script");
+  library.textContent = await new Response(plain).text();
+  document.head.append(library);
+  const touch = matchMedia("(pointer: coarse)").matches;
+  const revive = (key, value) => touch && key == "active_drag" ? null : value;
+  for (const figure of document.querySelectorAll("figure.chart")) {
+    const still = figure.querySelector(".still"), hint = figure.querySelector("figcaption");
+    const place = document.createElement("div");
+    place.id = figure.id + "-chart";
+    figure.prepend(place);
+    try {
+      const item = JSON.parse(figure.querySelector("script").textContent, revive);
+      await Bokeh.embed.embed_item(item, place.id);
+      if (still) still.hidden = true;
+      hint.hidden = false;
+    } catch (error) { place.remove(); }
+  }
+})();
+"""
+
+
+def page(
+    title: str,
+    lead: str,
+    sections: Sequence[tuple[str, str]],
+    *,
+    opening: str = "",
+    script: str = "",
+) -> str:
     """Write a whole document.
 
     Args:
@@ -51,6 +101,7 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str]], *, opening:
         lead: a sentence under the title.
         sections: (heading, HTML) each; empty ones are left out.
         opening: the verdict, between title and lead.
+        script: the library that draws the charts; empty leaves the pictures.
 
     Returns:
         HTML text.
@@ -69,7 +120,21 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str]], *, opening:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_CSS}</style></head>\n<body>\n"
         f'<h1>{escape(title)}</h1>\n{said}<p class="lead">{escape(lead)}</p>\n<nav>{links}</nav>\n'
-        f"{bodies}\n</body></html>\n"
+        f"{bodies}\n{_scripts(script)}</body></html>\n"
+    )
+
+
+def _scripts(library: str) -> str:
+    """Write what draws the charts, below all that can be read without it.
+
+    The library is packed, a third of its size; a browser that cannot unpack it shows pictures.
+    """
+    if not library:
+        return ""
+    packed = base64.b64encode(gzip.compress(library.encode(), mtime=0)).decode("ascii")
+    return (
+        f'<script type="application/gzip" id="charts-library">{packed}</script>\n'
+        f"<script>{_CHARTS}</script>\n"
     )
 
 
@@ -115,10 +180,32 @@ def facts(values: Mapping[str, object]) -> str:
     return f'<table class="facts"><tbody>{rows}</tbody></table>' if rows else ""
 
 
-def picture(png: bytes, text: str) -> str:
-    """Embed a PNG in the page, with `text` for those who cannot see it."""
+def picture(png: bytes, text: str, *, name: str = "", chart: str = "", beside: bool = False) -> str:
+    """Embed a PNG in the page.
+
+    Args:
+        png: the picture.
+        text: for those who cannot see it.
+        name: of the picture on its page, needed with a chart.
+        chart: of `rnn_core.evaluation.charts`, which takes its place where scripts run.
+        beside: the chart stands above the picture, which has more signals.
+
+    Returns:
+        HTML text.
+    """
     data = base64.b64encode(png).decode("ascii")
-    return f'<figure><img alt="{escape(text)}" src="data:image/png;base64,{data}"></figure>'
+    image = f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
+    if not chart:
+        return f"<figure>{image}</figure>"
+    # No text of the data can end the element: JSON reads \\u003c as the sign it stands for.
+    data = chart.replace("<", "\\u003c")
+    still = "" if beside else "still"
+    hint = f"{_HINT} The chart has the first {MOST_CURVES}, the picture all." if beside else _HINT
+    return (
+        f'<figure class="chart" id="{escape(name)}"><figcaption hidden>{escape(hint)}</figcaption>'
+        f'<div class="{still}">{image}</div>'
+        f'<script type="application/json">{data}</script></figure>'
+    )
 
 
 def bullets(lines: Iterable[str]) -> str:

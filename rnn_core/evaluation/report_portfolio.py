@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from rnn_core.evaluation.account_figures import performance, returns_by_period, worst_drawdowns
+from rnn_core.evaluation.plots_many import is_many
 from rnn_core.evaluation.portfolio import PortfolioResult
 from rnn_core.evaluation.portfolio_figures import YEAR_SESSIONS
 from rnn_core.evaluation.report_html import Format, fixed, folded, remarks, table
@@ -19,7 +20,7 @@ _FIGURES: tuple[tuple[str, str, Format], ...] = (
     ("Sharpe", "sharpe", _RATIO),
     ("Sortino", "sortino", _RATIO),
     ("Calmar", "calmar", _RATIO),
-    ("beta", "beta", _RATIO),
+    ("beta to\nbenchmark", "beta", _RATIO),
     ("deepest\ndrawdown", "max_drawdown", _PERCENT),
     ("sessions\nthat gained", "hit_rate", fixed(0, scale=100, unit="%", sign=False)),
 )
@@ -58,15 +59,15 @@ def portfolio_tables(
             ["portfolio", *(text for text, _, _ in _FIGURES)], rows, colors=colors,
             caption="The account itself after costs, compounded, not in excess of a benchmark",
         )  # fmt: skip
-    for name, result in portfolios.items():
-        body += folded(f"{name}: worst drawdowns, years and months", _of_one(result))
-    for name, result in portfolios.items():
-        body += folded(f"{name}: newest holdings", holdings_table(result))
-    return body
+    each = "".join(
+        folded(f"{name}: newest holdings, drawdowns, years and months", _of_one(result))
+        for name, result in portfolios.items()
+    )
+    return body + (folded("Each portfolio", each) if is_many(portfolios) else each)
 
 
 def _of_one(result: PortfolioResult) -> str:
-    """Write the drawdowns and periods of one portfolio."""
+    """Write the newest holdings, the drawdowns and periods of one portfolio."""
     falls = worst_drawdowns(result)
     rows = [
         [
@@ -75,7 +76,7 @@ def _of_one(result: PortfolioResult) -> str:
         ]
         for _, r in falls.iterrows()
     ]  # fmt: skip
-    out = ""
+    out = holdings_table(result)
     if rows:
         header = ["from the high of", "low", "recovered", "depth", "sessions"]
         out += table(header, rows, caption="Deepest drawdowns of the account after costs")

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from rnn_core.evaluation.plots_many import is_many
 from rnn_core.evaluation.report_html import Format, fixed, folded, table
 
 TRAINING_COLUMNS = (
     "model", "as_of", "epochs", "best_epoch", "valid_rank_ic", "sessions", "rank_ic",
 )  # fmt: skip
 _COUNT, _IC = fixed(0, sign=False), fixed(4)
-_SHOWN = 3  # trainings of a model that stand in sight; the others open on a click
+_SHOWN = 3  # trainings of a model in sight, one where there are many; the others open on a click
 
 
 def trainings_table(trainings: pd.DataFrame, colors: Mapping[str, str]) -> str:
@@ -32,7 +33,7 @@ def trainings_table(trainings: pd.DataFrame, colors: Mapping[str, str]) -> str:
         return ""
     columns: list[tuple[str, str, Format]] = [
         ("epochs\nor steps", "epochs", _COUNT),
-        ("best", "best_epoch", _COUNT),
+        ("best\none", "best_epoch", _COUNT),
         ("validation\nrank IC", "valid_rank_ic", _IC),
         ("sessions\nin force", "sessions", _COUNT),
         ("realised\nrank IC", "rank_ic", _IC),
@@ -49,7 +50,8 @@ def trainings_table(trainings: pd.DataFrame, colors: Mapping[str, str]) -> str:
             for _, row in frame.iterrows()
         ]
 
-    newest = trainings.groupby("model", sort=False).tail(_SHOWN)
+    shown = 1 if is_many(trainings["model"].unique()) else _SHOWN
+    newest = trainings.groupby("model", sort=False).tail(shown)
     out = table(
         header, rows(newest), colors=colors,
         caption="The validation selected the epoch, so it flatters; realised is the mean over the "

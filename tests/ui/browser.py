@@ -63,6 +63,15 @@ class Browser:
         self._driver = driver
         self._url = url
 
+    @property
+    def driver(self) -> Chrome:
+        """Selenium's driver, for what a page alone asks of it."""
+        return self._driver
+
+    def script(self, code: str) -> Any:
+        """The answer of JavaScript on the page."""
+        return self._driver.execute_script(code)
+
     def open(self, path: str, *expected: str) -> None:
         """Open a page and wait until it shows what is expected."""
         self._driver.get(self._url + path)
