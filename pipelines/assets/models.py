@@ -49,6 +49,7 @@ from pipelines.training.registry import (
 )
 from pipelines.training.tracking import Tracking
 from pipelines.training.train import Trained, ensure_trained
+from pipelines.training.units import Unit
 from pipelines.warehouse.partition_file import fingerprint
 from pipelines.warehouse.schemas import MODEL
 
@@ -235,7 +236,8 @@ def _train(run: Run, spec: ModelSpec, key: str, tracking: Tracking, eta: Trainin
     seeds, plan = seeds_of(run.market, spec), run.market.plan_of(spec.name)
     later_anchors = sum(plan.trains(later) for later in run.keys if later > key)
 
-    def on_epoch(seed: int, report: EpochReport) -> None:
+    def on_epoch(unit: Unit, report: EpochReport) -> None:
+        seed = unit.seed
         seed_text = f" seed {seed}" if len(seeds) > 1 else ""
         progress().note(
             run.stage.name,

@@ -33,6 +33,7 @@ class Paths:
         warehouse: Parquet, one file a table and session.
         catalog: the DuckDB file of views that people open.
         models: model bundles, `MODEL/SESSION/`.
+        units: trainings of single seeds that no bundle has joined yet.
         reports: tables and plots of the reports.
         page: the report as one page, beside those of the other markets of the data root.
         calendar: the ledger of sessions, if the calendar is derived from the data.
@@ -47,6 +48,7 @@ class Paths:
         self.warehouse = root / "warehouse"
         self.catalog = root / "warehouse.duckdb"
         self.models = root / "models"
+        self.units = root / "units"
         self.reports = root / "reports"
         self.page = root.parent / "reports" / f"{root.name}.html"
         self.calendar = root / "calendar.json"
