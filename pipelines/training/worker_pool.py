@@ -83,6 +83,12 @@ def slots_of(market: Market, workers: int | None = None) -> list[Slot]:
     return [*on_gpu, *[on_cpu] * cores()]
 
 
+def network_slots(market: Market) -> list[Slot]:
+    """The places for workers that train networks, as `slots_of` counts them."""
+    slots = slots_of(market)
+    return [slot for slot in slots if slot.kind == slots[0].kind]
+
+
 def cores() -> int:
     """The cores that this process may use."""
     try:
