@@ -8,6 +8,7 @@ stage then joins what is ready.
 
 from __future__ import annotations
 
+from pipelines.assets.train_units import UnitRuns
 from pipelines.config.executor import executor_config
 from pipelines.config.models import ModelSpec
 from pipelines.market.stage import Run
@@ -27,7 +28,7 @@ def executor_of(run: Run, spec: ModelSpec) -> Executor:
         spec: the model.
 
     Raises:
-        ConfigError: the environment names no executor.
+        ConfigError: the environment names no executor, or Dagster's cannot open the market.
     """
     market = run.market
     wanted = executor_config(market.config.training.executor)
@@ -39,6 +40,10 @@ def executor_of(run: Run, spec: ModelSpec) -> Executor:
     units = run_units(run, spec)
     if wanted.kind == "auto" and len(units) < 2:
         return Inline(market)
+    if wanted.kind == "dagster":
+        runs = UnitRuns(market)
+        runs.submit(units)
+        return runs
     pool = pool_of(market, wanted.workers)
     pool.submit(units)
     return pool

@@ -124,7 +124,7 @@ def forget_units(market: Market, keys: Iterable[str]) -> None:
 
 
 def _unit_file(market: Market, key: str) -> Path:
-    return _lock_file(market, f"units/{key[:32]}")
+    return _lock_file(market, f"units/{key}")
 
 
 @contextmanager

@@ -79,8 +79,8 @@ class Unit:
 
     @cached_property
     def key(self) -> str:
-        """The digest of all facts, the unit's name in the store."""
-        return fingerprint({"format": FORMAT, **self.to_dict()})
+        """The digest of all facts, 32 characters of it: the unit's name in the store."""
+        return fingerprint({"format": FORMAT, **self.to_dict()})[:32]
 
     @property
     def is_on_cpu(self) -> bool:
