@@ -14,7 +14,7 @@ own and from nothing, for the shipped `sample` market and for `small`, a simulat
 and a year whose LSTM is an ensemble. Other shipped markets can be named. Then
 
 1. every file of the warehouse and of the model bundles is compared byte by byte (unfinished
-   trainings, `.checkpoints`, are left out);
+   trainings, `.checkpoints`, and the keys of a bundle's trainings, `units.json`, are left out);
 2. NEW's `status` looks at a copy of OLD's state and must find everything current, after `sync` and
    `upgrade` where it asks for them.
 
@@ -58,7 +58,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = "small"
 COMPARED = ("warehouse", "models")
-LEFT_OUT = ".checkpoints"
+LEFT_OUT = {".checkpoints", "units.json"}
 LABELS = ("market.json", "identity.json")  # they say where files belong, and nothing of the rows
 QUOTED = (b"rnn.provenance", b"rnn.digest")  # of a footer: what other files quote
 PACKAGES = ("numpy", "pandas", "pyarrow", "numba", "torch", "safetensors", "lightgbm")
@@ -222,7 +222,7 @@ def files_of(root: Path) -> dict[str, Path]:
         path.relative_to(root).as_posix(): path
         for part in COMPARED
         for path in sorted((root / part).rglob("*"))
-        if path.is_file() and LEFT_OUT not in path.relative_to(root).parts
+        if path.is_file() and LEFT_OUT.isdisjoint(path.relative_to(root).parts)
     }
 
 

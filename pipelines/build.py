@@ -10,8 +10,10 @@ import dagster as dg
 from pipelines.assets.asset_factory import EXECUTOR, asset_of
 from pipelines.assets.partitions import partitions_definition
 from pipelines.assets.stages import stages as stages_of
+from pipelines.assets.train_units import train_units_job
 from pipelines.automation.schedule import daily_retraining
 from pipelines.automation.sensors import failed_runs, new_files, reports_after_daily
+from pipelines.config.executor import executor_config
 from pipelines.instance.names import DAILY, MARKET_TAG, REFIT, REPORTS, asset_key, own_name
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
@@ -56,11 +58,17 @@ def build_definitions(market: Market, stages: Sequence[Stage] | None = None) -> 
     return dg.Definitions(
         assets=[asset_of(market, stage, stages, days) for stage in stages],
         asset_checks=[up_to_date_check(market, stages, report)],
-        jobs=[daily, reports, refit],
+        jobs=[daily, reports, refit, *_unit_jobs(market)],
         schedules=[daily_retraining(market, stages, daily)],
         sensors=[sensor for sensor in sensors if sensor is not None],
         executor=EXECUTOR,
     )
+
+
+def _unit_jobs(market: Market) -> list[dg.JobDefinition]:
+    """The job whose steps are units, where the executor of units is Dagster's."""
+    wanted = executor_config(market.config.training.executor)
+    return [train_units_job(market, wanted)] if wanted.kind == "dagster" else []
 
 
 def _job(market: Market, name: str, stages: Sequence[Stage], description: str) -> Any:

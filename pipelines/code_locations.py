@@ -16,6 +16,7 @@ from pipelines.config.loader import load_config
 from pipelines.errors import ConfigError
 from pipelines.instance.home import require_moved
 from pipelines.instance.market_list import config_of
+from pipelines.instance.names import TRAIN_UNITS
 from pipelines.market.market import Market
 from pipelines.market.paths import data_root
 
@@ -33,6 +34,15 @@ def __getattr__(name: str) -> dg.Definitions:
     if not _NAME.fullmatch(name):
         raise AttributeError(name)
     return _definitions(name)
+
+
+def train_units_job(name: str) -> dg.JobDefinition:
+    """The job that trains units of a market, for processes that execute a step of it.
+
+    Raises:
+        ConfigError: there is no such market in the data folder, or its YAML is wrong.
+    """
+    return _definitions(name).resolve_job_def(f"{name}_{TRAIN_UNITS}")
 
 
 @cache

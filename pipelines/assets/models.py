@@ -18,11 +18,11 @@ import pandas as pd
 
 from pipelines.assets.checks import in_force_finding, model_age
 from pipelines.assets.pictures import inline_picture
-from pipelines.assets.training_eta import TrainingEta
+from pipelines.assets.training_progress import TrainingProgress
+from pipelines.assets.unit_executors import executor_of
 from pipelines.config.models import ModelSpec, engine_of
 from pipelines.config.types import Severity
 from pipelines.errors import ModelNotTrainedError, ProcessorStateError
-from pipelines.instance.progress import progress
 from pipelines.market.dataset import Dataset
 from pipelines.market.extra_table import bars_read
 from pipelines.market.input_versions import (
@@ -34,6 +34,7 @@ from pipelines.market.input_versions import (
 from pipelines.market.market import Market
 from pipelines.market.reads import read_words, reads_of
 from pipelines.market.stage import Check, Kind, Run, Stage
+from pipelines.training.executor import Executor
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
 from pipelines.training.registry import (
@@ -53,7 +54,7 @@ from pipelines.warehouse.partition_file import fingerprint
 from pipelines.warehouse.schemas import MODEL
 
 if TYPE_CHECKING:
-    from rnn_core.training import Bundle, EpochReport
+    from rnn_core.training import Bundle
 
 GPU_POOL = "gpu"
 MOST_FEATURES = 20  # of a table of importance
@@ -130,7 +131,8 @@ def make_models(run: Run, spec: ModelSpec) -> None:
 def _make_models(run: Run, spec: ModelSpec, tracking: Tracking) -> None:
     market, plan = run.market, run.market.plan_of(spec.name)
     processors = _processors_hash(market, market.dataset_of(spec.name))
-    eta = TrainingEta(spec.training.get("early_stop", 0))
+    shown = TrainingProgress(run, spec)
+    executor = executor_of(run, spec)
     for key in run.keys:
         anchor = plan.anchor(key)
         if anchor is None:
@@ -140,7 +142,8 @@ def _make_models(run: Run, spec: ModelSpec, tracking: Tracking) -> None:
         metadata: dict[str, Any] = {}
         # An anchor trains its own bundle; a session in between needs one of the same configuration.
         if plan.trains(key):
-            metadata = training_metadata(spec, _train(run, spec, key, tracking, eta), run)
+            trained = _train(run, spec, key, tracking, shown, executor)
+            metadata = training_metadata(spec, trained, run)
             reads = reads_of(partial(training_inputs, market.dataset_of(spec.name), key))
             metadata["reads"] = read_words(reads)
         elif not plan.is_pinned(key):
@@ -231,27 +234,23 @@ def _processors_hash(market: Market, dataset: Dataset) -> str | None:
         return None
 
 
-def _train(run: Run, spec: ModelSpec, key: str, tracking: Tracking, eta: TrainingEta) -> Trained:
-    seeds, plan = seeds_of(run.market, spec), run.market.plan_of(spec.name)
-    later_anchors = sum(plan.trains(later) for later in run.keys if later > key)
-
-    def on_epoch(seed: int, report: EpochReport) -> None:
-        seed_text = f" seed {seed}" if len(seeds) > 1 else ""
-        progress().note(
-            run.stage.name,
-            f"{key}{seed_text} epoch {report.epoch + 1}/{report.n_epochs} "
-            f"valid {report.valid_score:.5f} best {report.best_epoch + 1}",
-            eta.after(report, (seeds[-1] - seed) + later_anchors * len(seeds)),
-        )
-        tracked.epoch(seed, report)
-
+def _train(
+    run: Run,
+    spec: ModelSpec,
+    key: str,
+    tracking: Tracking,
+    shown: TrainingProgress,
+    executor: Executor,
+) -> Trained:
     with tracking.training(spec, key) as tracked:
+        shown.begin(key, tracked.epoch)
         trained = ensure_trained(
             run.market,
             spec,
             key,
             log=run.log.info,
-            on_epoch=on_epoch,
+            on_epoch=shown.on_epoch,
+            executor=executor,
             is_history=key in run.history,
             anew=run.retrains,
         )
@@ -295,6 +294,7 @@ def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, 
         if len(best_scores) > 1:
             metadata["best_valid_score_std"] = float(np.std(best_scores, ddof=1))
     if results:
+        metadata["units"] = ", ".join(unit.key[:12] for unit in trained.units)
         seconds = sum(result.seconds for result in results)
         metadata["training_seconds"] = round(seconds, 3)
         rates = [result.samples_per_second for result in results]

@@ -194,6 +194,7 @@ class Run:
         stays: the keys whose partition stays as it was served.
         retrains: True if a current bundle is trained anew.
         history: the keys whose bundle stays, even if its training data changed.
+        beside: the stages that this process makes in the same run, this one among them.
     """
 
     market: Market
@@ -205,6 +206,7 @@ class Run:
     stays: frozenset[str] = field(default_factory=frozenset)
     retrains: bool = False
     history: frozenset[str] = field(default_factory=frozenset)
+    beside: frozenset[str] = field(default_factory=frozenset)
 
     def served(self, model: str) -> set[str]:
         """The sessions whose predictions of a model were made in time to be traded on."""

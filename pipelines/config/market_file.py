@@ -31,6 +31,7 @@ from pipelines.config.calendar import (
 from pipelines.config.checks import ChecksConfig
 from pipelines.config.cron import is_cron
 from pipelines.config.dataset_sections import DatasetSpec, NamedDatasetConfig, inherited
+from pipelines.config.executor import ExecutorConfig, TrainingExecutor
 from pipelines.config.extra_columns import KEY, ExtraColumn
 from pipelines.config.features import FeaturesConfig
 from pipelines.config.models import model_spec
@@ -117,6 +118,7 @@ class TrainingConfig(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     threads: PositiveInt | None = None
+    executor: TrainingExecutor = ExecutorConfig()
 
 
 class EvaluationSettings(Section):

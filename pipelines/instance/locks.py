@@ -3,6 +3,7 @@
 Dagster's pools keep order inside what one daemon launches, but on SQLite two processes can be
 granted the same slot, and a command of a person asks no daemon.
 
+`unit_lock`      a training unit is trained once, whoever plans it.
 `training_lock`  one training at a time on a device, across all markets of the data root. On the
                  CPU trainings may overlap: nothing is excluded.
 `writer_lock`    two runs never write the same asset of a market at the same time. A run holds the
@@ -10,9 +11,9 @@ granted the same slot, and a command of a person asks no daemon.
                  of other sessions may pass between two of its assets; it sees whole partitions,
                  each moved into place in one step, and reads them verified.
 
-Order: a writer lock first, a training lock inside it, never the other way; so two runs cannot wait
-for each other. The locks hold on one machine: a warehouse behind a URL, written from two machines,
-is not guarded.
+Order: a writer lock first, a unit's inside it, a training lock innermost, never the other way; so
+two runs cannot wait for each other. The locks hold on one machine: a warehouse behind a URL,
+written from two machines, is not guarded.
 """
 
 from __future__ import annotations
@@ -94,6 +95,36 @@ def only_writer(market: Market, assets: Iterable[str]) -> Iterator[None]:
 def _lock_file(market: Market, asset: str) -> Path:
     root = market.paths.root
     return root.parent / FOLDER / root.name / f"{asset}.lock"
+
+
+@contextmanager
+def unit_lock(
+    market: Market, key: str, *, on_wait: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Be the only one that trains a unit inside the block.
+
+    Args:
+        market: the market.
+        key: of the unit.
+        on_wait: told the holder that is waited for, once each; the progress display always is.
+
+    Raises:
+        WarehouseError: the lock file cannot be made.
+    """
+    holder = _at_work.get() or {"pid": os.getpid()}
+    tell = _tell_once(f"the training unit {key[:12]}", holder.get("asset"), on_wait)
+    with file_lock(_unit_file(market, key), holder, tell):
+        yield
+
+
+def forget_units(market: Market, keys: Iterable[str]) -> None:
+    """Remove the lock files of units that are joined; who waits for one takes a new file."""
+    for key in keys:
+        _unit_file(market, key).unlink(missing_ok=True)
+
+
+def _unit_file(market: Market, key: str) -> Path:
+    return _lock_file(market, f"units/{key}")
 
 
 @contextmanager

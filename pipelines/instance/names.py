@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MARKET_TAG = "rnn/market"  # of assets, and of the runs of jobs and commands: a filter of the UI
 RUN_TAG = "rnn/run"  # a run in words: market, command and range, for the list of runs
 DAILY, REPORTS, REFIT = "daily", "reports", "refit"
+TRAIN_UNITS = "train_units"
 SCHEDULE = "daily_retraining"
 REPORTS_SENSOR, FILES_SENSOR, FAILURES_SENSOR = "reports_after_daily", "new_files", "failed_runs"
 
@@ -64,4 +65,4 @@ def is_backfill_of(market: Market, backfill: PartitionBackfill) -> bool:
 
 
 def _jobs(market: Market) -> set[str]:
-    return {own_name(market, job) for job in (DAILY, REPORTS, REFIT)}
+    return {own_name(market, job) for job in (DAILY, REPORTS, REFIT, TRAIN_UNITS)}

@@ -13,6 +13,8 @@ import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
+from pipelines.instance.orphaned_runs import ONE_PROCESS_EXECUTORS
+
 
 def execute_here(
     job: dg.JobDefinition,
@@ -42,3 +44,11 @@ def execute_here(
         asset_selection=keys,
     )
     return execute_run(InMemoryJob(job), run, instance)
+
+
+def made_here(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
+    """The assets of the run that this process makes: all of them, or that of its step alone."""
+    job = context.get_step_execution_context().job_def
+    if job.executor_def.name in ONE_PROCESS_EXECUTORS:
+        return frozenset(job.asset_layer.selected_asset_keys)
+    return frozenset({context.asset_key})

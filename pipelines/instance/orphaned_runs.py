@@ -35,7 +35,7 @@ LIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 ONE_PROCESS = "in_process"  # the name of the executor that runs all steps in one process
-_ONE_PROCESS = {ONE_PROCESS, "execute_in_process_executor"}
+ONE_PROCESS_EXECUTORS = {ONE_PROCESS, "execute_in_process_executor"}
 _claimed: dict[str, str] = {}
 
 
@@ -82,7 +82,7 @@ def claim_run(context: dg.AssetExecutionContext) -> None:
     """
     executor = context.get_step_execution_context().job_def.executor_def.name
     run, mine = context.run, owner()
-    if executor in _ONE_PROCESS and _claimed.get(run.run_id) != mine:
+    if executor in ONE_PROCESS_EXECUTORS and _claimed.get(run.run_id) != mine:
         _claimed.clear()  # a process executes one run at a time
         _claimed[run.run_id] = mine
         if run.tags.get(OWNER_TAG) != mine:

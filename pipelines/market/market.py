@@ -42,6 +42,7 @@ class Market:
         source: a source of bars that replaces the configured one.
         named: the configuration as a command names it; None for the default one.
         read_only: keep nothing, not even a calendar that is derived from the data.
+        sessions: its sessions as another process has found them; None to find them here.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Market:
         source: BarSource | None = None,
         named: str | None = None,
         read_only: bool = False,
+        sessions: Sessions | None = None,
     ) -> None:
         self.config = config
         self._read_only = read_only
@@ -59,7 +61,7 @@ class Market:
         self.paths = Paths((root or data_root() / config.name).absolute())
         training = config.training
         self._source = source
-        self.sessions = self._sessions()
+        self.sessions = sessions or self._sessions()
         self.plan = TrainingPlan(
             self.sessions,
             self.sessions.at_or_after(training.first_trained),

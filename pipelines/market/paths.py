@@ -33,6 +33,7 @@ class Paths:
         warehouse: Parquet, one file a table and session.
         catalog: the DuckDB file of views that people open.
         models: model bundles, `MODEL/SESSION/`.
+        units: trainings of single seeds that no bundle has joined yet.
         reports: tables and plots of the reports.
         page: the report as one page, beside those of the other markets of the data root.
         served_page: what is served today, beside it.
@@ -48,6 +49,7 @@ class Paths:
         self.warehouse = root / "warehouse"
         self.catalog = root / "warehouse.duckdb"
         self.models = root / "models"
+        self.units = root / "units"
         self.reports = root / "reports"
         self.page = root.parent / "reports" / f"{root.name}.html"
         self.served_page = self.page.with_suffix(".served.html")

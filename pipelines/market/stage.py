@@ -151,6 +151,10 @@ class Run(Protocol):
         """The keys whose bundle stays, even if its training data changed."""
 
     @property
+    def beside(self) -> frozenset[str]:
+        """The stages that this process makes in the same run, this one among them."""
+
+    @property
     def log(self) -> Log:
         """The log of the run."""
 

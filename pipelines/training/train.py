@@ -1,50 +1,116 @@
-"""Train a model as of a session, and put its bundle in place."""
+"""Train a model as of a session: have its units trained, and join them to a bundle in place."""
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pipelines.config.models import ModelSpec
-from pipelines.instance.locks import training_lock
+from pipelines.errors import PipelineError
+from pipelines.instance.locks import forget_units, training_lock
 from pipelines.market.extra_table import stored_versions
 from pipelines.market.input_versions import learning_window
 from pipelines.market.market import LABEL_NAME, Market
+from pipelines.training.executor import Executor, Inline
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
 from pipelines.training.registry import (
     bundle_identity,
     bundle_path,
     find_bundle,
-    seeds_of,
     training_config,
 )
-from pipelines.training.windows import TrainingData, training_data, training_fingerprint
+from pipelines.training.train_unit import FIGURES, anchor_data
+from pipelines.training.unit_store import HISTORY, UnitStore
+from pipelines.training.units import (
+    OnEpoch,
+    Unit,
+    UnitFailedError,
+    library_versions,
+    units_of,
+)
+from pipelines.training.windows import TrainingData, training_fingerprint
 from pipelines.warehouse.partition_file import fingerprint
 
 if TYPE_CHECKING:
-    from rnn_core.models import EstimatorFamily
-    from rnn_core.training import Bundle, EpochReport, EstimatorFit, FitResult
+    from rnn_core.training import Bundle, Member
+
+
+@dataclass(frozen=True)
+class TrainedUnit:
+    """The training of one seed.
+
+    Attributes:
+        member: the network or estimator.
+        history: a row a step.
+        record: the facts for the bundle's manifest.
+        seconds: of the training; of one that was interrupted those since its last checkpoint.
+        samples_per_second: training rows per second of training.
+        peak_memory: bytes.
+    """
+
+    member: Member
+    history: pd.DataFrame
+    record: Mapping[str, Any]
+    seconds: float
+    samples_per_second: float
+    peak_memory: int
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A bundle in place, and the results of its training.
+    """A bundle in place, and the trainings that it joins.
 
     Attributes:
-        results: results of the trainings, one a seed; empty if a bundle of the same fingerprints
-            was kept.
+        units: keys of the trainings by seed; empty if a bundle of the same fingerprints was kept.
+        results: the trainings, one a seed; empty likewise.
     """
 
     bundle: Bundle
-    results: tuple[FitResult | EstimatorFit, ...] = ()
+    units: tuple[Unit, ...] = ()
+    results: tuple[TrainedUnit, ...] = ()
+
+
+def missing_units(
+    market: Market,
+    spec: ModelSpec,
+    keys: Sequence[str],
+    *,
+    history: Collection[str] = (),
+    anew: bool = False,
+) -> list[Unit]:
+    """Plan the units of a range that have to be trained, in the order of sessions and seeds.
+
+    The plan ends before the first session whose data is not there: who trains that session is told.
+
+    Args:
+        market: the market.
+        spec: the model.
+        keys: sessions, in order; those that train nothing are passed over.
+        history: those that keep a bundle of the present configuration whatever its data.
+        anew: plan sessions whose bundle is up to date, too.
+    """
+    store, plan, units = UnitStore(market.paths.units), market.plan_of(spec.name), list[Unit]()
+    for as_of in filter(plan.trains, keys):
+        config = training_config(market, spec)
+        try:
+            if not anew and _kept(market, spec, as_of, config, _silent, as_of in history):
+                continue
+            units += units_of(market, spec, as_of, _data_now(market, spec, as_of))
+        except PipelineError:
+            break
+    return [unit for unit in units if store.load(unit.key) is None]
+
+
+def _silent(line: str) -> None:
+    """Pass over a line: it is said when the session is trained."""
 
 
 def ensure_trained(
@@ -53,7 +119,8 @@ def ensure_trained(
     as_of: str,
     *,
     log: Callable[[str], None],
-    on_epoch: Callable[[int, EpochReport], None],
+    on_epoch: OnEpoch,
+    executor: Executor | None = None,
     is_history: bool = False,
     anew: bool = False,
 ) -> Trained:
@@ -64,7 +131,9 @@ def ensure_trained(
         spec: the model.
         as_of: the anchor session.
         log: takes a line on the progress.
-        on_epoch: called after every epoch with the seed.
+        on_epoch: called after every epoch of a unit, also of one of a later session that is
+            trained beside.
+        executor: trains the units; None for one after the other in this process.
         is_history: the model has served: keep a bundle of the present configuration whatever its
             data.
         anew: train in any case.
@@ -72,6 +141,7 @@ def ensure_trained(
     Raises:
         MissingSessionsError: a session of the training window is not in the warehouse.
         TrainingDivergedError: a score, weight or input was not finite.
+        UnitFailedError: a worker could not train a unit.
     """
     # A bundle of the same configuration and data needs no training.
     config = training_config(market, spec)
@@ -79,33 +149,55 @@ def ensure_trained(
     if present is not None:
         log(f"{spec.name} as of {as_of}: the bundle is up to date, not trained again")
         return Trained(present)
-    estimator = spec.estimator
-    data = training_data(
-        market,
-        market.dataset_of(spec.name),
-        as_of,
-        f"{spec.name}_model",
-        missing_values=estimator is not None and estimator.missing_values,
-    )
-    window = data.window
-    log(
-        f"{spec.name} as of {as_of}: {len(data.train)} samples {' … '.join(window.train)}, "
-        f"validated on {len(data.valid)} of {' … '.join(window.valid)}"
-    )
-    if estimator is not None:
-        fits = _fit_estimators(market, spec, estimator, data)
-        return Trained(_publish(market, spec, data, config, as_of, fits), tuple(fits))
-    # An interrupted training goes on from the checkpoints of its seeds.
-    checkpoints = market.paths.models / ".checkpoints" / spec.name / as_of
-    identity = fingerprint([config, data.fingerprint])
+
+    @cache
+    def load_data() -> TrainingData:
+        data = anchor_data(market, spec, as_of)
+        window = data.window
+        log(
+            f"{spec.name} as of {as_of}: {len(data.train)} samples {' … '.join(window.train)}, "
+            f"validated on {len(data.valid)} of {' … '.join(window.valid)}"
+        )
+        return data
+
+    # Units of an interrupted training are there already, or go on from their checkpoints.
+    units = units_of(market, spec, as_of, load_data().fingerprint)
+    store = UnitStore(market.paths.units)
+    store.plan(units)
+    executor = Inline(market) if executor is None else executor
+    executor.finish(units, load_data=load_data, on_epoch=on_epoch, log=log)
     with training_lock(market, market.config.training.device, on_wait=log):
-        results = [
-            _train(market, spec, data, seed, checkpoints / f"seed-{seed}", identity, on_epoch)
-            for seed in seeds_of(market, spec)
-        ]
-        bundle = _publish(market, spec, data, config, as_of, results)
-    shutil.rmtree(checkpoints, ignore_errors=True)  # the bundle is in place: no longer needed
-    return Trained(bundle, tuple(results))
+        results = [_trained(market, spec, store, unit) for unit in units]
+        bundle = _publish(market, spec, load_data(), config, as_of, units, results)
+    # The bundle is in place: its units are no longer needed, nor checkpoints of earlier releases.
+    forget_units(market, store.remove(spec.name, as_of))
+    shutil.rmtree(market.paths.models / ".checkpoints" / spec.name / as_of, ignore_errors=True)
+    return Trained(bundle, units, tuple(results))
+
+
+def _trained(market: Market, spec: ModelSpec, store: UnitStore, unit: Unit) -> TrainedUnit:
+    """The training of a finished unit.
+
+    Raises:
+        UnitFailedError: it is not there.
+    """
+    from rnn_core.models.families import family_of
+    from rnn_core.training.member_files import member_of
+
+    stored = store.load(unit.key)
+    if stored is None:
+        raise UnitFailedError(
+            f"{unit} was trained, and its files are gone or damaged; run the same again to train "
+            f"it again, the other units are kept"
+        )
+    n_columns = len(market.dataset_of(spec.name).window_columns)
+    hyper = family_of(spec.family).resolve(spec.hyper)
+    return TrainedUnit(
+        member_of(spec.family, n_columns, hyper, stored.contents),
+        pd.read_parquet(BytesIO(stored.contents[HISTORY])),
+        stored.record["seed"],
+        **{name: stored.record[name] for name in FIGURES},
+    )
 
 
 def _kept(
@@ -134,70 +226,27 @@ def _kept(
     moves = dataset.fit_plan is not None
     if is_history and (moves or bundle.manifest["processors"] == load_state(market, dataset).hash):
         return bundle
+    return bundle if bundle.manifest.get("data") == _data_now(market, spec, as_of) else None
+
+
+def _data_now(market: Market, spec: ModelSpec, as_of: str) -> str:
+    """The digest over all partitions that a training of a session would read.
+
+    Raises:
+        MissingSessionsError: one of them is not in the warehouse.
+    """
+    dataset = market.dataset_of(spec.name)
     window, needed_by = learning_window(dataset, as_of), f"{spec.name}_model"
     keys_by_table = {dataset.features_read: window.context, dataset.labels_read: window.learn}
-    if moves:
+    if dataset.fit_plan is not None:
         keys_by_table[dataset.processors] = (as_of,)
     now = {
         table: market.warehouse.digests(table, keys, needed_by=needed_by)
         for table, keys in keys_by_table.items()
     }
-    if moves:
+    if dataset.fit_plan is not None:
         now |= stored_versions(market, dataset.processor_columns, window.context, needed_by)
-    data = training_fingerprint(dataset, as_of, now)
-    return bundle if bundle.manifest.get("data") == data else None
-
-
-def _train(
-    market: Market,
-    spec: ModelSpec,
-    data: TrainingData,
-    seed: int,
-    checkpoints: Path,
-    identity: str,
-    on_epoch: Callable[[int, EpochReport], None],
-) -> FitResult:
-    """Train the network of one seed."""
-    import torch
-
-    from rnn_core.models import build_network
-    from rnn_core.training import Trainer, TrainerConfig, seeded_network
-
-    training, dataset = market.config.training, market.dataset_of(spec.name)
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)
-    trainer_config = TrainerConfig(
-        **spec.training, seed=seed, device=training.device, precision=training.precision
-    )
-    network = seeded_network(
-        lambda: build_network(spec.family, len(dataset.window_columns), spec.hyper),
-        seed,
-    )
-    return Trainer(trainer_config, callback=partial(on_epoch, seed)).fit(
-        network,
-        data.train,
-        data.valid,
-        weights=data.weights,
-        checkpoint_dir=checkpoints,
-        keep_checkpoint=True,
-        data_fingerprint=identity,
-    )
-
-
-def _fit_estimators(
-    market: Market, spec: ModelSpec, family: EstimatorFamily, data: TrainingData
-) -> list[EstimatorFit]:
-    """Fit an estimator of every seed; each takes seconds, so there are no checkpoints."""
-    from rnn_core.training import fit_estimator, samples_of
-
-    columns = market.dataset_of(spec.name).window_columns
-    train = samples_of(data.train, columns, has_label=True, weights=data.weights)
-    valid = samples_of(data.valid, columns, has_label=True)
-    threads = market.config.training.threads
-    return [
-        fit_estimator(family, spec.hyper, train, valid, seed=seed, threads=threads)
-        for seed in seeds_of(market, spec)
-    ]
+    return training_fingerprint(dataset, as_of, now)
 
 
 def _publish(
@@ -206,22 +255,31 @@ def _publish(
     data: TrainingData,
     config: dict[str, Any],
     as_of: str,
-    results: Sequence[FitResult | EstimatorFit],
+    units: Sequence[Unit],
+    results: Sequence[TrainedUnit],
 ) -> Bundle:
-    """Put the bundle in place, with the facts of its validation."""
+    """Join the units and put the bundle in place, with the facts of its validation."""
+    from torch import nn
+
     from rnn_core.models import MeanEnsemble
-    from rnn_core.training import EstimatorFit, FitResult, save_bundle, validation_facts
+    from rnn_core.training import resolve_device, save_bundle, validation_facts
 
     # The validation facts are those of the members together, as they will serve.
-    seeds, dataset = seeds_of(market, spec), market.dataset_of(spec.name)
-    networks = [result.member for result in results if isinstance(result, FitResult)]
-    estimators = [result.member for result in results if isinstance(result, EstimatorFit)]
+    dataset, device = market.dataset_of(spec.name), market.config.training.device
+    members = [result.member for result in results]
+    networks = [member for member in members if isinstance(member, nn.Module)]
+    estimators = [member for member in members if not isinstance(member, nn.Module)]
     facts = validation_facts(
-        [*networks, *estimators],
+        members,
         data.valid,
         metric=spec.training.get("metric", "loss"),
         train_mean=data.label_mean,
-        device=market.config.training.device,
+        device=device,
+    )
+    computed_on = (
+        {"device": str(resolve_device(device).device), "precision": units[0].precision}
+        if networks
+        else {"device": "cpu"}
     )
     manifest = {
         "model": spec.name,
@@ -235,10 +293,8 @@ def _publish(
         "config_hash": fingerprint(config),
         "data": data.fingerprint,
         "processors": data.processors.hash,
-        **results[0].computed_on,
-        "seeds": [
-            {"seed": seed, **result.record} for seed, result in zip(seeds, results, strict=True)
-        ],
+        **computed_on,
+        "seeds": [dict(result.record) for result in results],
         "valid_score": facts.score,
         "constant_score": facts.constant_score,
         "score_spread": facts.spread,
@@ -248,7 +304,7 @@ def _publish(
     # The verdict of today's thresholds is kept for people; serving asks for it anew.
     verdict = model_verdict(market.config.checks.model, manifest)
     history = pd.concat(
-        [r.history.assign(seed=seed) for seed, r in zip(seeds, results, strict=True)],
+        [r.history.assign(seed=unit.seed) for unit, r in zip(units, results, strict=True)],
         ignore_index=True,
     )
     path = bundle_path(market, spec.name, as_of)
@@ -263,17 +319,10 @@ def _publish(
         processors_json=data.processors.to_json(),
         manifest={**manifest, "reasons": [*verdict.blocking, *verdict.warnings]},
         identity=bundle_identity(market, spec.name, as_of).to_dict(),
+        units=[unit.key for unit in units],
         replace=True,
     )
     bundle = find_bundle(market, spec.name, as_of)
     if bundle is None:
         raise AssertionError(f"{path} was written and is not there")
     return bundle
-
-
-def library_versions(spec: ModelSpec) -> dict[str, str]:
-    """The versions of the libraries that decide a model's bits."""
-    from importlib.metadata import version
-
-    own = [spec.estimator.package] if spec.estimator and spec.estimator.package else []
-    return {name: version(name) for name in ("numpy", "torch", "rnn-signal-factory", *own)}

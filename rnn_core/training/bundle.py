@@ -7,9 +7,10 @@
     processors.json       fitted state of the processors the features went through
     manifest.json         the caller's record, a digest of each file above, and the fingerprint
     identity.json         the place that the bundle belongs to, if the caller names one
+    units.json            keys of the trainings that were joined, one a member, if there are some
 
-The fingerprint is the SHA-256 of the manifest without that key, hence of all files but the
-identity, which the caller compares itself: the same training elsewhere has the same fingerprint.
+The fingerprint is the SHA-256 of the manifest without that key, hence of all files but the last
+two, which the caller reads itself: the same training elsewhere has the same fingerprint.
 Loading verifies the fingerprint and can run no code: there is no pickle, and YAML is read as plain
 data. The files do not depend on when, where or how fast they were written; neither may `config` and
 `manifest`.
@@ -32,16 +33,13 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-import safetensors
-import safetensors.torch
 import torch
 from torch import nn
 
 from rnn_core.atomic import atomic_write, temporary_path
-from rnn_core.models.ensemble import MeanEnsemble, members_of
+from rnn_core.models.ensemble import members_of
 from rnn_core.models.estimator_protocol import EstimatorFamily, EstimatorModel
-from rnn_core.models.families import build_network, family_of
-from rnn_core.models.input_checks import require_sizes
+from rnn_core.models.families import family_of
 from rnn_core.training.atomic_dirs import move_into_place
 from rnn_core.training.bundle_files import (
     FILES,
@@ -50,6 +48,7 @@ from rnn_core.training.bundle_files import (
     MANIFEST,
     RESERVED,
     STATE,
+    UNITS,
     BundleError,
     checked_json,
     digest,
@@ -60,6 +59,7 @@ from rnn_core.training.bundle_files import (
     yaml_bytes,
 )
 from rnn_core.training.estimator_state import restored, state_files
+from rnn_core.training.member_files import WEIGHTS, built, network_of, weights_bytes
 from rnn_core.training.members import Member
 
 _ATTEMPTS, _PAUSE_SECONDS = 10, 0.02
@@ -111,6 +111,7 @@ def save_bundle(
     processors_json: str,
     manifest: Mapping[str, Any],
     identity: Mapping[str, Any] | None = None,
+    units: Sequence[str] = (),
     replace: bool = False,
 ) -> str:
     """Write a bundle, all of it or nothing.
@@ -127,6 +128,7 @@ def save_bundle(
         processors_json: JSON text, as `ProcessorChain.to_json()`.
         manifest: JSON-able record; the keys `fingerprint`, `files` and `format` are reserved.
         identity: JSON-able values that name the place which the bundle belongs to.
+        units: keys of the trainings that were joined, one a member.
         replace: True if a different bundle at `path` may be replaced. A bundle with the same
             fingerprint is kept as it is.
 
@@ -143,7 +145,7 @@ def save_bundle(
     members: Sequence[Member]
     if isinstance(network, nn.Module):
         _require_network(network, family, hyper, columns)
-        members, state = members_of(network), {"weights.safetensors": _weights_bytes(network)}
+        members, state = members_of(network), {WEIGHTS: weights_bytes(network)}
     else:
         members, state = network, state_files(network)
     # Equal trainings give equal bytes, so nothing else may enter the files.
@@ -174,18 +176,20 @@ def save_bundle(
     contents[MANIFEST] = json_bytes({**record, "fingerprint": fingerprint})
 
     # An equal bundle stays; any other is built beside the target and moved into place.
-    if identity is not None:
-        contents[IDENTITY] = json_bytes(dict(identity))
+    beside = {
+        **({IDENTITY: json_bytes(dict(identity))} if identity is not None else {}),
+        **({UNITS: json_bytes({"units": list(units)})} if units else {}),
+    }
     if target.exists() and _may_keep(target, fingerprint, replace):
-        if identity is not None:
-            atomic_write(target / IDENTITY, contents[IDENTITY])
+        for name, data in beside.items():
+            atomic_write(target / name, data)
         return fingerprint
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(target)
     temporary.mkdir()
     try:
         temporary.chmod(0o755)
-        for name, data in contents.items():
+        for name, data in (contents | beside).items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_bytes(data)
         move_into_place(temporary, target)
@@ -245,7 +249,13 @@ def _load_verified(folder: Path) -> Bundle:
         if isinstance(family, EstimatorFamily):
             estimators = restored(family, settings["hyper"], contents)
         else:
-            network = _network(settings, len(columns), contents["weights.safetensors"])
+            network = network_of(
+                settings["family"],
+                len(columns),
+                settings["hyper"],
+                contents[WEIGHTS],
+                settings.get("members", 1),
+            )
     except Exception as error:  # its digests are right, so whoever wrote it wrote something else
         raise BundleError(
             f"bundle {folder} holds a model that this version cannot build: "
@@ -265,36 +275,12 @@ def _load_verified(folder: Path) -> Bundle:
     )
 
 
-def _network(settings: Mapping[str, Any], n_features: int, weights: bytes) -> nn.Module:
-    """Build the network of a bundle with its weights, in eval mode.
-
-    Raises:
-        ValueError: the settings describe another network than the weights.
-    """
-    stored = safetensors.torch.load(weights)
-    n_members = settings.get("members", 1)
-    require_sizes(max(len(stored), 1), members=n_members)  # each has a tensor at least
-    with torch.device("meta"):  # no memory, no random numbers: the weights come from the file
-        network = _built(settings["family"], n_features, settings["hyper"], n_members)
-    expected = {name: value.shape for name, value in network.state_dict().items()}
-    if expected != {name: value.shape for name, value in stored.items()}:
-        raise ValueError("its weights are not those of the network that config.yaml describes")
-    network.to_empty(device="cpu").load_state_dict(stored)
-    return network.eval()
-
-
-def _built(family: str, n_features: int, hyper: Mapping[str, Any], n_members: int) -> nn.Module:
-    """Build the network of a bundle: a single one, or an ensemble of `n_members`."""
-    members = [build_network(family, n_features, hyper) for _ in range(n_members)]
-    return members[0] if n_members == 1 else MeanEnsemble(members)
-
-
 def _may_keep(target: Path, fingerprint: str, replace: bool) -> bool:
     """True if `target` is this bundle already; raises if `target` may not be replaced."""
     if not target.is_dir():
         raise BundleError(f"{target} is a file, expected a folder or nothing; move it away")
     strangers = sorted(
-        {item.name for item in target.iterdir()} - {MANIFEST, IDENTITY, STATE, *FILES}
+        {item.name for item in target.iterdir()} - {MANIFEST, IDENTITY, UNITS, STATE, *FILES}
     )
     if strangers:
         raise BundleError(
@@ -323,7 +309,7 @@ def _require_network(
     """Refuse another network than `load_bundle` will build, or weights that are not finite."""
     with torch.device("meta"):
         n_members = len(members_of(network))
-        expected = _built(family, len(columns), hyper, n_members).state_dict()
+        expected = built(family, len(columns), hyper, n_members).state_dict()
     weights = network.state_dict()
     if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
         raise ValueError(
@@ -333,9 +319,3 @@ def _require_network(
     bad = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
     if bad:
         raise ValueError(f"weights {', '.join(bad)} are not finite; such a model is not saved")
-
-
-def _weights_bytes(network: nn.Module) -> bytes:
-    """Serialise the state dict, which safetensors orders by type and name."""
-    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in network.state_dict().items()}
-    return safetensors.torch.save(tensors)

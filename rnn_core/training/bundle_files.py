@@ -32,6 +32,7 @@ STATE = "state"  # folder of an estimator's files, `state/MEMBER/NAME`, in place
 _STATE_FILE = re.compile(rf"{STATE}/\d+/\w[\w.-]*")
 RESERVED = ("fingerprint", "files", "format")
 IDENTITY = "identity.json"  # who the bundle is, for its owner; no part of the fingerprint
+UNITS = "units.json"  # keys of the trainings that it joins; no part of the fingerprint
 
 
 class BundleError(RuntimeError):
