@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 OPTIONAL = frozenset(
     {"torch", "safetensors", "numba", "matplotlib", "PIL", "exchange_calendars", "sqlalchemy"}
     | {"yfinance", "baostock", "bokeh_sampledata", "lightgbm", "mlflow", "polars", "resource"}
+    | {"dagster_postgres"}
 )
 """Libraries that take seconds to import, or that an installation may lack: a function may import
 one, or a module that loads one. `resource` is absent on Windows."""
