@@ -1,9 +1,10 @@
 """Atomic writes: a reader sees the old content of a file or the new, never a part.
 
 Content is written under a temporary name in the same folder and renamed. The name holds the
-writer's process, so the leftovers of a killed process differ from files that are being written:
+writer's host and process, so the leftovers of a killed process differ from files that are being
+written:
 
-    .NAME.PID.HEX.tmp
+    .NAME.HOST-PID.HEX.tmp
 """
 
 from __future__ import annotations
@@ -11,21 +12,39 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 import uuid
 from pathlib import Path
 
-_TEMPORARY = re.compile(r"^\..*\.(\d+)\.[0-9a-f]{8}\.tmp$")
+from rnn_core.host import host_id, is_running
+
+_TEMPORARY = re.compile(r"^\..*\.(?:([0-9a-f]{8})-)?(\d+)\.[0-9a-f]{8}\.tmp$")
+_LONGEST_WRITE_SECONDS = 7 * 86_400.0  # far above any: whole bundles are written within minutes
 
 
 def temporary_path(path: Path) -> Path:
     """A name in the folder of `path` that no other writer uses, for a file or a folder."""
-    return path.parent / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+    unique = uuid.uuid4().hex[:8]
+    return path.parent / f".{path.name}.{host_id()}-{os.getpid()}.{unique}.tmp"
 
 
-def writer_of(path: Path) -> int | None:
-    """The process that a temporary name belongs to; None of any other name."""
+def is_leftover(path: Path) -> bool:
+    """True of a temporary file or folder that nobody writes any more.
+
+    The writer's process tells, if it is one of this host. What another host writes, an earlier boot
+    of this one included, is a leftover once nothing has touched it for a week. A name without a
+    host, as earlier releases made them, is taken for one of this host.
+    """
     found = _TEMPORARY.match(path.name)
-    return int(found.group(1)) if found else None
+    if found is None:
+        return False
+    host, pid = found.groups()
+    if host is None or host == host_id():
+        return not is_running(int(pid))
+    try:
+        return time.time() - path.stat().st_mtime > _LONGEST_WRITE_SECONDS
+    except OSError:  # it is in place by now
+        return False
 
 
 def atomic_write(path: Path, data: bytes, *, times: tuple[int, int] | None = None) -> None:

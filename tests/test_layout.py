@@ -30,6 +30,7 @@ OPTIONAL = frozenset(
         "sqlalchemy",
     }
     | {"yfinance", "baostock", "bokeh_sampledata", "lightgbm", "mlflow", "polars", "resource"}
+    | {"dagster_postgres"}
 )
 """Libraries that take seconds to import, or that an installation may lack: a function may import
 one, or a module that loads one. `resource` is absent on Windows."""

@@ -32,7 +32,7 @@ from pipelines.instance.locks import writer_lock
 from pipelines.instance.materializations import forget, made_by_run
 from pipelines.instance.names import MARKET_TAG, asset_key, stage_of
 from pipelines.instance.one_process import made_here
-from pipelines.instance.orphaned_runs import ONE_PROCESS, claim_run
+from pipelines.instance.orphaned_runs import ONE_PROCESS, claimed_run
 from pipelines.instance.progress import progress
 from pipelines.instance.run_history import WAITING
 from pipelines.instance.waiting import is_last_wait, note_waiting
@@ -199,8 +199,8 @@ def _at_work(context: dg.AssetExecutionContext, run: Run) -> Iterator[None]:
     name = run.stage.name
     progress().start(name, len(run.keys) or 1)
     try:
-        claim_run(context)
-        yield
+        with claimed_run(context):
+            yield
     except BaseException as error:  # an interruption too: written sessions count
         run.results.record_done()
         _raise_as_failure(context, name, error)

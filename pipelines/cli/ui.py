@@ -23,6 +23,7 @@ ARGUMENTS: Arguments = {
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from pipelines.instance.home import complete_home, open_home, prepare_workspace
+    from pipelines.instance.locks import only_daemon
     from pipelines.instance.orphaned_runs import sweep_orphans
     from pipelines.instance.ui_lock import HOST, claim_ui, require_port
     from pipelines.instance.ui_process import supervise
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     markets, notes = _markets([*args.markets, *([args.config] if args.config else [])])
     require_port(args.port)
     home = dagster_home(data_root())
-    with claim_ui(home, args.port) as claim:
+    with claim_ui(home, args.port) as claim, only_daemon(home):
         for line in [*notes, *complete_home(home)]:
             console.print(line, soft_wrap=True, highlight=False)
         with open_home(home) as instance:

@@ -12,15 +12,20 @@ granted the same slot, and a command of a person asks no daemon.
                  each moved into place in one step, and reads them verified.
 
 Order: a writer lock first, a unit's inside it, a training lock innermost, never the other way; so
-two runs cannot wait for each other. The locks hold on one machine: a warehouse behind a URL,
-written from two machines, is not guarded.
+two runs cannot wait for each other.
+
+Where the home of the data root has its record in Postgres, writers' and units' locks are locks of
+that server and hold between all hosts that share the record (`record_lock.py`); otherwise they are
+files, and hold on one machine (`file_lock.py`). A device is one of its machine, so its lock is
+always a file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +33,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import PipelineError
 from pipelines.instance.file_lock import file_lock
 from pipelines.instance.progress import progress
+from pipelines.instance.record_lock import lock_server, record_locks
+from pipelines.market.paths import dagster_home
 
 if TYPE_CHECKING:
     from pipelines.market.market import Market
@@ -55,12 +62,12 @@ def writer_lock(
         on_wait: told the holder that is waited for, once each; the progress display always is.
 
     Raises:
-        WarehouseError: the lock file cannot be made.
+        WarehouseError: the lock cannot be made.
     """
-    holder = {"pid": os.getpid(), "run_id": run_id, "asset": asset}
+    holder = {**_this_process(), "run_id": run_id, "asset": asset}
     named = _at_work.set(holder)
     try:
-        with file_lock(_lock_file(market, asset), holder, _tell_once(asset, asset, on_wait)):
+        with _locks(market, [asset], holder, _tell_once(asset, asset, on_wait)):
             yield
     finally:
         _at_work.reset(named)
@@ -76,7 +83,7 @@ def only_writer(market: Market, assets: Iterable[str]) -> Iterator[None]:
 
     Raises:
         PipelineError: another process writes one; the message names it.
-        WarehouseError: a lock file cannot be made.
+        WarehouseError: a lock cannot be made.
     """
 
     def refuse(holder: dict[str, Any]) -> None:
@@ -85,16 +92,63 @@ def only_writer(market: Market, assets: Iterable[str]) -> Iterator[None]:
             f"deleted"
         )
 
-    with ExitStack() as locks:
-        for asset in assets:
-            path = _lock_file(market, asset)
-            locks.enter_context(file_lock(path, {"pid": os.getpid(), "asset": asset}, refuse))
+    with _locks(market, list(assets), _this_process(), refuse):
         yield
 
 
-def _lock_file(market: Market, asset: str) -> Path:
+@contextmanager
+def only_daemon(home: Path) -> Iterator[None]:
+    """Be the only UI, with its daemon, over a record in Postgres inside the block.
+
+    A record in local files is guarded by `claim_ui`, on the one machine that has it.
+
+    Args:
+        home: DAGSTER_HOME.
+
+    Raises:
+        PipelineError: a UI of another data root or host runs; the message names it.
+        WarehouseError: the server cannot be asked.
+    """
+
+    def refuse(holder: dict[str, Any]) -> None:
+        raise PipelineError(
+            f"a UI over the record of {home} runs already: {_name(holder)}; a second daemon would "
+            f"run its schedules twice. Open that one, or end it first"
+        )
+
+    server = lock_server(home)
+    with record_locks(server, ["ui"], _this_process(), refuse) if server else nullcontext():
+        yield
+
+
+@contextmanager
+def _locks(
+    market: Market,
+    assets: Sequence[str],
+    holder: dict[str, Any],
+    on_busy: Callable[[dict[str, Any]], None],
+) -> Iterator[None]:
+    """Hold the locks of some assets of a market."""
     root = market.paths.root
-    return root.parent / FOLDER / root.name / f"{asset}.lock"
+    server = lock_server(dagster_home(root.parent))
+    with ExitStack() as locks:
+        if server is not None:
+            names = [f"{root.name}/{asset}" for asset in assets]
+            locks.enter_context(record_locks(server, names, holder, on_busy))
+        else:
+            for asset in assets:
+                path = _lock_file(market, asset)
+                locks.enter_context(file_lock(path, {"asset": asset, **holder}, on_busy))
+        yield
+
+
+def _lock_file(market: Market, name: str) -> Path:
+    root = market.paths.root
+    return root.parent / FOLDER / root.name / f"{name}.lock"
+
+
+def _this_process() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname()}
 
 
 @contextmanager
@@ -111,20 +165,16 @@ def unit_lock(
     Raises:
         WarehouseError: the lock file cannot be made.
     """
-    holder = _at_work.get() or {"pid": os.getpid()}
+    holder = _at_work.get() or _this_process()
     tell = _tell_once(f"the training unit {key[:12]}", holder.get("asset"), on_wait)
-    with file_lock(_unit_file(market, key), holder, tell):
+    with _locks(market, [f"units/{key}"], dict(holder), tell):
         yield
 
 
 def forget_units(market: Market, keys: Iterable[str]) -> None:
     """Remove the lock files of units that are joined; who waits for one takes a new file."""
     for key in keys:
-        _unit_file(market, key).unlink(missing_ok=True)
-
-
-def _unit_file(market: Market, key: str) -> Path:
-    return _lock_file(market, f"units/{key}")
+        _lock_file(market, f"units/{key}").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -146,7 +196,7 @@ def training_lock(
     if accelerator is None:
         yield
         return
-    holder = _at_work.get() or {"pid": os.getpid()}
+    holder = _at_work.get() or _this_process()
     path = market.paths.root.parent / FOLDER / f"gpu-{accelerator}.lock"
     tell = _tell_once(f"the accelerator {device}", holder.get("asset"), on_wait)
     with file_lock(path, holder, tell):
@@ -189,5 +239,10 @@ def _tell_once(
 
 
 def _name(holder: dict[str, Any]) -> str:
+    if "pid" not in holder:
+        return "another process"
+    # A name may be cut off at the length that Postgres keeps.
+    is_here = socket.gethostname().startswith(holder.get("host", socket.gethostname()))
+    host = "" if is_here else f" on {holder['host']}"
     run = f" (run {holder['run_id'][:8]}, {holder['asset']})" if holder.get("run_id") else ""
-    return f"process {holder['pid']}{run}" if "pid" in holder else "another process"
+    return f"process {holder['pid']}{host}{run}"

@@ -43,6 +43,7 @@ _OLD_MODULE, _MODULE, _CLASS = (
     "pipelines.instance.event_log",
     "LocalEventLogStorage",
 )
+_POSTGRES_CLASS = "module pipelines.instance.postgres_record and class PostgresRecord"
 _STORAGES = {"storage", "run_storage", "event_log_storage", "schedule_storage"}
 _UNBATCHED = {"SqliteEventLogStorage", "ConsolidatedSqliteEventLogStorage"}
 
@@ -93,6 +94,17 @@ def parse_yaml(path: Path, content: bytes) -> dict[str, Any]:
     if not isinstance(keys, dict):
         raise ConfigError(f"{path}: it holds a {type(keys).__name__}; expected `key: value` lines")
     return keys
+
+
+def record_is_postgres(home: Path) -> bool:
+    """True if the settings of a home name Postgres for the record.
+
+    Raises:
+        ConfigError: the owner's file is no such YAML.
+        OSError: the file cannot be read.
+    """
+    _, settings = read_settings(home)
+    return any("postgres" in str(settings.get(key, "")).lower() for key in _STORAGES)
 
 
 def keep_settings(home: Path) -> None:
@@ -216,7 +228,13 @@ def broken_promises(home: Path, settings: Mapping[str, Any]) -> Iterator[str]:
         name = log.get("class") or "storage: sqlite"
         yield (
             f"{path}: {name} stores one event at a time, and a backfill takes many times as "
-            f"long; use event_log_storage with {ours}, or Postgres"
+            f"long; use event_log_storage with {ours}, or Postgres ({_POSTGRES_CLASS})"
+        )
+    if log.get("class") == "PostgresEventLogStorage" or "postgres" in _section(settings, "storage"):
+        name = log.get("class") or "storage: postgres"
+        yield (
+            f"{path}: {name} stores one event at a time, and plans a check for every session; use "
+            f"storage: custom with {_POSTGRES_CLASS} and the same config, see docs/deploy.md"
         )
     folder = _section(log, "config").get("base_dir")
     is_path = log.get("class") == _CLASS and isinstance(folder, str)

@@ -27,8 +27,7 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.served import served_sessions
 from pipelines.warehouse import revisions
-from pipelines.warehouse.store import is_running
-from rnn_core.atomic import atomic_write, temporary_path, writer_of
+from rnn_core.atomic import atomic_write, is_leftover, temporary_path
 
 
 def empty_market(
@@ -81,8 +80,7 @@ def complete_deletion(market: Market, console: Console) -> None:
     """
     folder = market.paths.root.resolve()
     for path in folder.parent.glob(f".{folder.name}.*.tmp"):
-        writer = writer_of(path)
-        if writer is not None and not is_running(writer):
+        if is_leftover(path):
             _delete(market, path, console)
 
 

@@ -16,20 +16,19 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from rnn_core.atomic import atomic_write, writer_of
+from rnn_core.atomic import atomic_write, is_leftover
 
-__all__ = ["PART", "Store", "atomic_write", "is_running", "remove_leftovers"]
+__all__ = ["PART", "Store", "atomic_write", "remove_leftovers"]
 
 _PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})$")
 PART = "part-0.parquet"
 
 
 def remove_leftovers(root: Path) -> int:
-    """Remove temporary files and folders of processes that were killed, and return their number."""
+    """Remove temporary files and folders of writers that were killed, and return their number."""
     removed = 0
     for path in list(root.glob("**/.*.tmp")):
-        writer = writer_of(path)
-        if writer is None or is_running(writer):
+        if not is_leftover(path):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -37,17 +36,6 @@ def remove_leftovers(root: Path) -> int:
             path.unlink(missing_ok=True)
         removed += 1
     return removed
-
-
-def is_running(pid: int) -> bool:
-    """True if a process of this machine lives."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class Store:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
@@ -27,6 +24,7 @@ from pipelines.operations.runs import run_assets
 from tests.pipelines.built_once import copy_built_once
 from tests.pipelines.drawn_once import drawn_once
 from tests.pipelines.own_parts_package import own_parts  # noqa: F401 - a fixture of all rooms
+from tests.pipelines.records import open_record, own_record, record_kind  # noqa: F401
 
 DATA_ASSETS = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn")
 DATA_STAGE = ("ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn")
@@ -153,47 +151,6 @@ class ChangedBars:
     def fetch(self, keys: Sequence[str]) -> pd.DataFrame:
         """The changed bars."""
         return self._change(self._source.fetch(keys).copy())
-
-
-def open_record(folder: Path) -> dg.DagsterInstance:
-    """A Dagster record in a folder, its events stored as the shipped `dagster.yaml` has it.
-
-    It stores the events of a range in one batch: a record in memory takes 13 ms for each.
-    """
-    if not any(folder.glob("*")):
-        shutil.copytree(_empty_record().name, folder, dirs_exist_ok=True)
-    return _open(folder)
-
-
-def _open(folder: Path) -> dg.DagsterInstance:
-    overrides = {
-        "event_log_storage": {
-            "module": "pipelines.instance.event_log",
-            "class": "LocalEventLogStorage",
-            "config": {"base_dir": str(folder / "events")},
-        },
-        "compute_logs": {
-            "module": "dagster._core.storage.noop_compute_log_manager",
-            "class": "NoOpComputeLogManager",
-            "config": {},
-        },
-    }
-    return dg.DagsterInstance.local_temp(str(folder), overrides=overrides)
-
-
-@cache
-def _empty_record() -> TemporaryDirectory[str]:
-    """The databases of an empty record, made once a process; records begin as copies of them."""
-    folder = TemporaryDirectory(prefix="empty-record-")
-    with _open(Path(folder.name)):
-        return folder
-
-
-@contextmanager
-def own_record() -> Iterator[dg.DagsterInstance]:
-    """A Dagster record of its own, gone with the block."""
-    with TemporaryDirectory(prefix="record-") as folder, open_record(Path(folder)) as record:
-        yield record
 
 
 @pytest.fixture(scope="session", autouse=True)

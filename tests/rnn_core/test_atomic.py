@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from rnn_core.atomic import atomic_write, temporary_path, writer_of
+from rnn_core.atomic import atomic_write, is_leftover, temporary_path
+from rnn_core.host import host_id
 
 
 def test_a_failed_rename_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -30,9 +34,60 @@ def test_a_temporary_name_says_whose_it_is(tmp_path):
     one, other = (temporary_path(tmp_path / "a.png") for _ in range(2))
     assert one != other
     assert one.parent == tmp_path
-    assert writer_of(one) == os.getpid()
-    assert writer_of(tmp_path / ".a.png.12.tmp") is None
-    assert writer_of(tmp_path / "a.png") is None
+    assert one.name.split(".")[-3] == f"{host_id()}-{os.getpid()}"
+
+
+def gone_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize(
+    ("host", "of_a_living", "days", "expected"),
+    [
+        ("here", True, 30, False),
+        ("here", False, 0, True),
+        ("", True, 0, False),  # as earlier releases named them
+        ("", False, 0, True),
+        ("elsewhere", False, 0, False),
+        ("elsewhere", False, 6, False),
+        ("elsewhere", True, 8, True),
+    ],
+)
+def test_a_leftover_is_told_by_its_writer_or_elsewhere_by_its_age(
+    tmp_path, host, of_a_living, days, expected
+):
+    prefix = {"here": f"{host_id()}-", "elsewhere": "0123abcd-", "": ""}[host]
+    pid = os.getpid() if of_a_living else gone_process()
+    path = tmp_path / f".a.png.{prefix}{pid}.89abcdef.tmp"
+    path.touch()
+    then = time.time() - days * 86_400
+    os.utime(path, (then, then))
+    assert is_leftover(path) == expected
+
+
+def test_other_names_are_no_leftovers(tmp_path):
+    for name in (".a.png.12.tmp", "a.png", ".a.png.0123abcg-12.89abcdef.tmp"):
+        (tmp_path / name).touch()
+        assert not is_leftover(tmp_path / name)
+    assert not is_leftover(tmp_path / ".a.png.0123abcd-1.89abcdef.tmp")  # in place by now
+
+
+@pytest.mark.parametrize("differs", ["name", "boot", "namespace"])
+def test_hosts_of_one_name_are_told_apart(tmp_path, monkeypatch, differs):
+    """Machines made from one image, and containers of one machine."""
+    before = host_id()
+    if differs == "name":
+        monkeypatch.setattr("socket.gethostname", lambda: "another")
+    elif differs == "boot":
+        (tmp_path / "boot").write_text("5e063ef0-4931-4787-aa7e-1a1a02048442")
+        monkeypatch.setattr("rnn_core.host._BOOT", tmp_path / "boot")
+    else:
+        (tmp_path / "pid").symlink_to("pid:[4026539999]")
+        monkeypatch.setattr("rnn_core.host._NAMESPACE", tmp_path / "pid")
+    assert host_id() != before
+    assert len(host_id()) == 8
 
 
 def write_checkpoint(folder):
@@ -98,4 +153,6 @@ def test_every_writer_leaves_names_that_can_be_swept(tmp_path, monkeypatch, writ
         patch.setattr("shutil.rmtree", lambda *_args, **_kwargs: None)
         write(tmp_path)
     (left,) = tmp_path.iterdir()
-    assert writer_of(left) == os.getpid()
+    assert not is_leftover(left)  # its writer lives
+    left = left.rename(left.with_name(left.name.replace(str(os.getpid()), str(gone_process()))))
+    assert is_leftover(left)

@@ -27,6 +27,7 @@ from pipelines.instance.orphaned_runs import OWNER_TAG, owner
 from pipelines.instance.run_history import PARTITION, RANGE_END, RANGE_START
 from pipelines.market.market import Market
 from tests.pipelines.conftest import TINY, key_of, make_market, merged, open_record, partition_bytes
+from tests.pipelines.records import on_both_records
 from tests.pipelines.ticks import (
     CRON,
     NEW_YORK,
@@ -37,6 +38,8 @@ from tests.pipelines.ticks import (
     mark_done,
     tick,
 )
+
+pytestmark = on_both_records
 
 
 @pytest.fixture

@@ -23,7 +23,10 @@ from tests.pipelines.automation.sensors import (  # noqa: F401
     sensor_of,
 )
 from tests.pipelines.conftest import make_market
+from tests.pipelines.records import on_both_records
 from tests.pipelines.ticks import CRON, add_run, defs_of, mark_done, switched
+
+pytestmark = on_both_records
 
 SUCCESS = dg.DagsterRunStatus.SUCCESS
 

@@ -1,10 +1,14 @@
-"""Locks between processes. The oracle is the kernel: every holder here is a process of its own."""
+"""Locks between processes, in files and in Postgres.
+
+The oracle is the kernel: every holder here is a process of its own.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,19 +16,24 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.build import build_definitions
 from pipelines.errors import WarehouseError
-from pipelines.instance import file_lock, locks
+from pipelines.instance import file_lock, locks, record_lock
 from pipelines.instance.locks import training_lock, writer_lock
 from pipelines.operations.runs import run_assets
 from tests.pipelines.conftest import key_of, make_market
+from tests.pipelines.records import POSTGRES, on_both_records, postgres_storage
+
+pytestmark = on_both_records
 
 PREAMBLE = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from pipelines.instance import file_lock, locks
+from pipelines.instance import file_lock, locks, record_lock
+record_lock.POLL_SECONDS = 0.01
 market = SimpleNamespace(paths=SimpleNamespace(root=Path(sys.argv[1])))
 file_lock.POLL_SECONDS = 0.005
 locks.accelerator_id = lambda device: "GPU-0"
@@ -67,10 +76,20 @@ def process(script: str, *arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.fixture(autouse=True)
+def settings(tmp_path, record_kind):
+    """Those of the data root: they say in which kind of record its locks are."""
+    if record_kind == POSTGRES:
+        (tmp_path / "dagster").mkdir()
+        storage = yaml.safe_dump({"storage": postgres_storage(tmp_path)})
+        (tmp_path / "dagster" / "dagster.yaml").write_text(storage)
+
+
 @pytest.fixture
 def holding(tmp_path, monkeypatch):
     """Starts a process and comes back once it holds its lock; what lives on is killed."""
-    monkeypatch.setattr(file_lock, "POLL_SECONDS", 0.01)
+    for room in (file_lock, record_lock):
+        monkeypatch.setattr(room, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(locks, "accelerator_id", lambda device: "GPU-0")
     started: list[subprocess.Popen[str]] = []
 
@@ -156,7 +175,8 @@ def test_who_waits_is_told_for_whom(holding, market, monkeypatch):
     )
     assert told == [text]
     assert noted == [("gru_model", text)]
-    assert mine == {"pid": os.getpid(), "run_id": "run2", "asset": "gru_model"}
+    me = {"pid": os.getpid(), "host": socket.gethostname()}
+    assert mine == {**me, "run_id": "run2", "asset": "gru_model"}
 
 
 def test_waiting_can_be_interrupted(holding, market):
@@ -221,7 +241,9 @@ def test_a_run_waits_for_the_writer_of_its_asset(holding, market, instance, monk
     assert instance.get_materialized_partitions(key_of("ohlcv")) == {key}
 
 
-def test_a_folder_that_cannot_hold_locks_is_named(market):
+def test_a_folder_that_cannot_hold_locks_is_named(market, record_kind):
+    if record_kind == POSTGRES:
+        (market.paths.dagster / "dagster.yaml").unlink()
     (market.paths.root.parent / locks.FOLDER).write_text("a file in the way")
     message = r"cannot make the lock .*ohlcv\.lock.*RNN_DATA_DIR"
     with pytest.raises(WarehouseError, match=message), writer_lock(market, "ohlcv"):
@@ -247,7 +269,8 @@ def test_an_accelerator_is_told_by_its_uuid(monkeypatch):
 
 def test_the_lock_of_a_process_that_ends_is_taken_at_the_next_look(holding, market, monkeypatch):
     holder = holding(HOLD_WRITER, "ohlcv")
-    monkeypatch.setattr(file_lock, "POLL_SECONDS", 1.0)  # far beyond what a busy machine dawdles
+    for room in (file_lock, record_lock):
+        monkeypatch.setattr(room, "POLL_SECONDS", 1.0)  # far beyond what a busy machine dawdles
     ended: list[float] = []
 
     def release(text: str) -> None:

@@ -14,24 +14,31 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from dagster._serdes import serialize_value
 from rich.console import Console
 
 from pipelines.build import build_definitions
 from pipelines.instance.orphaned_runs import (
     OWNER_TAG,
     _started,
-    claim_run,
+    claimed_run,
     owner,
     sweep,
     sweep_orphans,
 )
 from pipelines.operations.runs import run_assets
+from rnn_core.host import host_id
 from tests.pipelines.conftest import key_of, make_market
+from tests.pipelines.records import on_both_records
+
+pytestmark = on_both_records
 
 LAUNCHED = """
 import sys, time
 from pathlib import Path
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+from dagster._serdes import deserialize_value
 from pipelines.build import build_definitions
 from tests.pipelines.conftest import ChangedBars, make_market
 
@@ -39,32 +46,19 @@ def at_work(bars):
     print("at work", flush=True)
     time.sleep(60)
 
-root, record = map(Path, sys.argv[1:])
+root, record = Path(sys.argv[1]), deserialize_value(sys.argv[2], InstanceRef)
 source = ChangedBars(make_market(root).source, at_work)
 market = make_market(root, source=source)
 job = build_definitions(market).resolve_job_def("tiny_daily")
-with dg.DagsterInstance.local_temp(str(record)) as instance:
+with dg.DagsterInstance.from_ref(record) as instance:
     job.execute_in_process(instance=instance, partition_key=market.sessions.first)
 """
 
 
-@pytest.fixture
-def record(tmp_path):
-    folder = tmp_path / "record"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def instance(record):
-    """A Dagster record that two processes share."""
-    with dg.DagsterInstance.local_temp(str(record)) as stored:
-        yield stored
-
-
-def test_a_run_that_nobody_tagged_is_swept_once_its_process_is_killed(market, record, instance):
+def test_a_run_that_nobody_tagged_is_swept_once_its_process_is_killed(market, instance):
+    ref = serialize_value(instance.get_ref())
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", LAUNCHED, str(market.paths.root), str(record)],
+        [sys.executable, "-W", "ignore", "-c", LAUNCHED, str(market.paths.root), ref],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -158,13 +152,17 @@ def test_a_step_in_a_process_of_its_own_claims_nothing(market, instance, executo
     run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     step = SimpleNamespace(job_def=SimpleNamespace(executor_def=SimpleNamespace(name=executor)))
     context = SimpleNamespace(get_step_execution_context=lambda: step, run=run, instance=instance)
-    claim_run(context)
+    with claimed_run(context):
+        pass
     assert (OWNER_TAG in instance.get_run_by_id(run.run_id).tags) == claims
 
 
 @pytest.mark.parametrize("place", ["below the root", "elsewhere"])
 def test_what_killed_writers_left_is_removed_wherever_the_warehouse_lies(tmp_path, instance, place):
-    """Once for any number of runs; a writer that lives keeps its file, and so does a partition."""
+    """Once for any number of runs; a writer that lives keeps its file, and so does a partition.
+
+    So does every writer of another host, and names of earlier releases, without a host, count.
+    """
     changes = {} if place == "below the root" else {"warehouse": str(tmp_path / "elsewhere")}
     market = make_market(tmp_path / "tiny", changes)
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -177,8 +175,15 @@ def test_what_killed_writers_left_is_removed_wherever_the_warehouse_lies(tmp_pat
     folder = Path(market.warehouse.store.path("label", "date=2020-01-02"))
     bundle = market.paths.models / "gru" / "2020-04-01"
     other = tmp_path / "other" / "warehouse"  # of another market, whose runs are swept, too
-    left = [f / f".part-0.parquet.{gone.pid}.0123abcd.tmp" for f in (folder, bundle, other)]
-    kept = [folder / "part-0.parquet", folder / f".part-0.parquet.{os.getpid()}.0123abcd.tmp"]
+    here = host_id()
+    names = (f"{here}-{gone.pid}", f"{gone.pid}", f"{here}-{gone.pid}")
+    left = [
+        place / f".part-0.parquet.{writer}.0123abcd.tmp"
+        for place, writer in zip((folder, bundle, other), names, strict=True)
+    ]
+    writers = (f"{here}-{os.getpid()}", f"{os.getpid()}", f"0123abcd-{gone.pid}")
+    kept = [folder / f".part-0.parquet.{writer}.0123abcd.tmp" for writer in writers]
+    kept.append(folder / "part-0.parquet")
     for file in (*left, *kept):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()

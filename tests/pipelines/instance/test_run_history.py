@@ -28,7 +28,10 @@ from pipelines.instance.waiting import LAST_TAG
 from pipelines.training.train import ensure_trained
 from tests.pipelines.conftest import ChangedBars, key_of, make_market, open_record
 from tests.pipelines.finished_markets import copy_of
+from tests.pipelines.records import on_both_records
 from tests.pipelines.ticks import CRON, LAST, add_run, defs_of, keys_of, mark_done, tick
+
+pytestmark = on_both_records
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_an_unchanged_file_is_not_written_again(home):
         ("", KEYS),
         ("# nothing but a comment", KEYS),
         ("---\ntelemetry: {enabled: true}  # no line ends here", KEYS - {"telemetry"}),
-        ("storage:\n  postgres:\n    postgres_url: p\n", KEYS - {"event_log_storage"}),
+        ("storage:\n  custom:\n    module: m\n    class: C\n", KEYS - {"event_log_storage"}),
         ("run_queue: {max_concurrent_runs: 4}\n", KEYS - {"concurrency"}),
         (
             "run_coordinator:\n  module: dagster.core.run_coordinator\n"
@@ -160,6 +160,10 @@ def test_a_file_that_cannot_be_read_is_an_error_and_stays(home, text, said):
     assert path.read_bytes() == before
 
 
+POSTGRES = (
+    "storage:\n  custom:\n    module: pipelines.instance.postgres_record\n"
+    "    class: PostgresRecord\n    config: {postgres_url: p}\n"
+)
 LOG = "event_log_storage: {{module: {}, class: {}, config: {{base_dir: {}}}}}\n"
 
 
@@ -174,6 +178,11 @@ LOG = "event_log_storage: {{module: {}, class: {}, config: {{base_dir: {}}}}}\n"
         (
             LOG.format("dagster._core.storage.event_log", "SqliteEventLogStorage", "x"),
             "SqliteEventLogStorage stores one event at a time",
+        ),
+        (
+            "storage: {postgres: {postgres_url: p}}\n",
+            "storage: postgres stores one event at a time, and plans a check for every session; "
+            "use storage: custom with module pipelines.instance.postgres_record",
         ),
         ("storage: {sqlite: {base_dir: x}}\n", "storage: sqlite stores one event at a time"),
         (
@@ -203,7 +212,7 @@ def test_a_setting_that_breaks_a_promise_is_named_each_time_and_never_replaced(h
 @pytest.mark.parametrize(
     "text",
     [
-        "storage: {postgres: {postgres_url: p}}\n",
+        POSTGRES,
         "storage: {custom: {module: mine, class: Mine, config: {}}}\n",
         LOG.format("mine", "Mine", "x"),
         LOG.format("pipelines.instance.event_log", "LocalEventLogStorage", "{env: HOME}"),

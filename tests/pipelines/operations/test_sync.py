@@ -12,6 +12,9 @@ from pipelines.instance.home import dagster_instance
 from pipelines.operations.sync import sync_record
 from tests.pipelines.conftest import DATA_ASSETS, key_of, model_assets
 from tests.pipelines.finished_markets import copy_of, stamps
+from tests.pipelines.records import lose_record, on_both_records
+
+pytestmark = on_both_records
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def test_a_lost_record_is_rebuilt_from_the_files(copy):
     before = stamps(copy)
     with dagster_instance(copy) as instance:
         first = sync_record(copy, stages(copy), instance)
-    shutil.rmtree(copy.paths.dagster)
+    lose_record(copy.paths.dagster)
     with dagster_instance(copy) as instance:
         again = sync_record(copy, stages(copy), instance)
         assert again == first

@@ -17,6 +17,9 @@ from pipelines.staleness.status_report import status_report
 from pipelines.staleness.survey import survey
 from tests.pipelines.conftest import DATA_STAGE, REPORTS, TINY, make_market, model_assets
 from tests.pipelines.finished_markets import copy_of, made_on_the_evening, put_on_record, restated
+from tests.pipelines.records import on_both_records
+
+pytestmark = on_both_records
 
 
 @pytest.fixture

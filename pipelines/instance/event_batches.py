@@ -1,0 +1,100 @@
+"""Store the events of a range run in batches, in any of Dagster's event logs in SQL.
+
+A range run writes two events for every asset and session. Dagster stores them one by one, each in
+transactions of its own; the log, not the work, then bounds a backfill. Here the events that Dagster
+hands over together (all sessions of an asset) are stored in one transaction, and a check is planned
+once a run. `event_log.py` does so in SQLite, `postgres_record.py` in Postgres. Figures are in
+`benchmarks/RESULTS.md`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import groupby
+from typing import Any
+
+from dagster import DagsterEventType, EventLogEntry
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationPlanned,
+)
+from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
+from sqlalchemy.engine import Connection
+
+_BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"  # Dagster's variable; unset, it hands over one by one
+_BATCH_EVENTS = 1000  # bounds what waits in memory, a few kB an event
+_BATCHED = {
+    DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+    DagsterEventType.ASSET_MATERIALIZATION,
+}
+Row = dict[str, Any]
+
+
+class BatchedEvents(SqlEventLogStorage):
+    """The part of an event log that stores batches; a base class beside one of Dagster's logs."""
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events as `store_event` does, neighbours of one kind in one transaction.
+
+        The plan of a run is one batch: the partitions of each asset, then its checks, which are
+        stored one by one.
+
+        Args:
+            events: in order.
+        """
+        for (_, batched), some in groupby(events, lambda e: (e.run_id, _kind(e) in _BATCHED)):
+            if batched:
+                self._store_together(list(some))
+            else:
+                for event in some:
+                    self.store_event(event)
+
+    def _store_together(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events of one run in one transaction."""
+        rows: list[Row] = [self._event_to_row(event) for event in events]
+        # The context entered last is left, and commits, first.
+        with self.index_transaction() as index, self._run_log(rows):
+            ids = self._insert(index, rows)
+            self._store_asset_event_tags(index, events, ids)
+            # The row of an asset says what happened to it last: earlier events would be replaced.
+            newest = {(r["asset_key"], r["dagster_event_type"]): at for at, r in enumerate(rows)}
+            for at in newest.values():
+                self._store_asset_event(index, events[at], ids[at])
+
+    def _run_log(self, rows: Sequence[Row]) -> AbstractContextManager[None]:
+        """A transaction that stores rows in the log of their run, if it is a database apart."""
+        return nullcontext()
+
+    def _insert(self, index: Connection, rows: Sequence[Row]) -> list[int]:
+        """Insert rows, and return the numbers that the database gives them, in their order."""
+        insert = SqlEventLogStorageTable.insert()
+        keys = [index.execute(insert, row).inserted_primary_key for row in rows]
+        return [int(key[0]) for key in keys if key is not None]
+
+    def _store_asset_check_evaluation_planned(
+        self, event: EventLogEntry, event_id: int | None
+    ) -> None:
+        """One row a planned check, where Dagster writes one a session and never completes them.
+
+        A check of a range run is evaluated once, without a partition; the rows that Dagster plans
+        for every session of the range would stay planned for good, at 5 ms each.
+        """
+        planned = event.get_dagster_event()
+        data = planned.event_specific_data
+        if isinstance(data, AssetCheckEvaluationPlanned) and data.partitions_subset is not None:
+            of_run = AssetCheckEvaluationPlanned(
+                asset_key=data.asset_key, check_name=data.check_name
+            )
+            whole = planned._replace(event_specific_data=of_run)
+            event = event._replace(dagster_event=whole)
+        super()._store_asset_check_evaluation_planned(event, event_id)
+
+
+def ask_for_batches() -> None:
+    """Have Dagster hand events over in batches in this process, unless its owner said otherwise."""
+    os.environ.setdefault(_BATCH_SIZE, str(_BATCH_EVENTS))
+
+
+def _kind(event: EventLogEntry) -> DagsterEventType | None:
+    return event.dagster_event_type if event.is_dagster_event else None

@@ -1,0 +1,139 @@
+"""Dagster's record in Postgres with its connections kept open and its events in batches.
+
+For several machines, or several people. The owner of a home chooses it in `dagster.yaml`; the extra
+`postgres` brings Dagster's storages, of which these are subclasses:
+
+    storage:
+      custom:
+        module: pipelines.instance.postgres_record
+        class: PostgresRecord
+        config:
+          postgres_url: {env: RNN_RECORD_URL}
+
+`config` has the keys of Dagster's own `storage: postgres`. As shipped, that opens a connection for
+every question and commits an event up to three times; here an event is one transaction and so is a
+batch of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as db
+from dagster import EventLogEntry
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
+from dagster._core.storage.event_log import EventLogStorage, SqlEventLogStorageTable
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from dagster_postgres.utils import (
+    create_pg_engine,
+    get_token_provider_from_config,
+    pg_url_from_config,
+)
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DisconnectionError
+
+from pipelines.instance.event_batches import BatchedEvents, Row, ask_for_batches
+
+_DRIVER = "postgresql+psycopg2://"  # the one that dagster-postgres needs; SQLAlchemy has another
+_OVERFLOW = 10  # connections of a process beside the one that stays open, as of parallel questions
+
+
+class PostgresEventLog(BatchedEvents, PostgresEventLogStorage):
+    """The event log in Postgres; `event_log_storage` of a `dagster.yaml` may name it by itself."""
+
+    def __init__(self, postgres_url: str, *args: Any, **options: Any) -> None:
+        super().__init__(with_driver(postgres_url), *args, **options)
+        self._engine = _lasting_engine(self.postgres_url, self._token_provider)
+        ask_for_batches()
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> PostgresEventLog:
+        """Build from `dagster.yaml`."""
+        return cls(inst_data=inst_data, **_options(config_value))
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event in one transaction, and none for listeners, which no Dagster has now."""
+        with self.index_transaction() as index:
+            (event_id,) = self._insert(index, [self._event_to_row(event)])
+            if event.is_dagster_event and event.dagster_event_type in ASSET_EVENTS:
+                self._store_asset_event_tags(index, [event], [event_id])
+                self._store_asset_event(index, event, event_id)
+        if event.is_dagster_event and event.dagster_event_type in ASSET_CHECK_EVENTS:
+            self.store_asset_check_event(event, event_id)
+
+    def _insert(self, index: Connection, rows: Sequence[Row]) -> list[int]:
+        """Insert rows by one statement, and return their numbers in their order."""
+        log = SqlEventLogStorageTable
+        insert = db.insert(log).returning(log.c.id, sort_by_parameter_order=True)
+        return list(index.execute(insert, list(rows)).scalars())
+
+    def dispose(self) -> None:
+        """Close the connections."""
+        super().dispose()
+        self._engine.dispose()
+
+
+class PostgresRecord(DagsterPostgresStorage):
+    """Runs, events and schedules in one Postgres database; `storage: custom` names it."""
+
+    def __init__(self, postgres_url: str, *args: Any, **options: Any) -> None:
+        super().__init__(with_driver(postgres_url), *args, **options)
+        plain = self._event_log_storage
+        self._batched = PostgresEventLog(
+            plain.postgres_url, plain.should_autocreate_tables, token_provider=plain._token_provider
+        )
+        for storage in (self._run_storage, self._schedule_storage):
+            storage._engine = _lasting_engine(storage.postgres_url, plain._token_provider)
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Any
+    ) -> PostgresRecord:
+        """Build from `dagster.yaml`."""
+        return cls(inst_data=inst_data, **_options(config_value))
+
+    @property
+    def event_log_storage(self) -> EventLogStorage:
+        """The event log."""
+        return self._batched
+
+
+def with_driver(url: str) -> str:
+    """A URL of Postgres that names the driver which is installed with the extra `postgres`."""
+    scheme, separator, rest = url.partition("://")
+    return _DRIVER + rest if separator and scheme in ("postgres", "postgresql") else url
+
+
+def _options(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "postgres_url": pg_url_from_config(config),
+        "should_autocreate_tables": config.get("should_autocreate_tables", True),
+        "token_provider": get_token_provider_from_config(config),
+    }
+
+
+def _lasting_engine(url: str, token_provider: Any) -> Engine:
+    """An engine that keeps a connection open, asks whether it still lives, and shares none."""
+    engine = create_pg_engine(
+        url,
+        token_provider,
+        isolation_level="AUTOCOMMIT",
+        pool_size=1,
+        max_overflow=_OVERFLOW,
+        pool_pre_ping=True,
+    )
+    # A forked child must not talk on its parent's connection (SQLAlchemy's recipe).
+    db.event.listen(engine, "connect", lambda _, record: record.info.update(pid=os.getpid()))
+    db.event.listen(engine, "checkout", _require_own)
+    return engine
+
+
+def _require_own(_connection: Any, record: Any, proxy: Any) -> None:
+    if record.info["pid"] != os.getpid():
+        record.dbapi_connection = proxy.dbapi_connection = None
+        raise DisconnectionError("the connection belongs to the parent process")
