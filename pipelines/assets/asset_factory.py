@@ -42,6 +42,7 @@ from pipelines.market.stage import WHOLE, Kind, Stage, by_model
 from pipelines.sources.transient import is_transient
 from pipelines.staleness.served import Served
 from pipelines.warehouse.catalog import refresh_catalog
+from pipelines.warehouse.fetched import fetched_once
 from pipelines.warehouse.schemas import Table
 
 # The design rests on single-run backfills, whose parameter is still in beta.
@@ -100,11 +101,12 @@ def asset_of(
         run = Run(market, stage, keys, context.log, results, served)
         stop = None
         # From here on an error still records the sessions that were finished.
-        with _at_work(context, run):
+        with fetched_once(), _at_work(context, run):
             _require_closed(run)
             with writer_lock(
                 market, stage.name, run_id=context.run.run_id, on_wait=context.log.info
             ):
+                _look_again(run)
                 if stage.tables:
                     stop = _materialize(context, run, stages)
                 else:
@@ -117,7 +119,7 @@ def asset_of(
         if stage.tables:
             try:
                 # The partitions are in place: an old catalog is no reason to fail the run.
-                update_catalog(market, stages)
+                update_catalog(market, stages, stage if results.head else None)
             except (duckdb.Error, OSError) as error:
                 context.log.warning(
                     f"the catalog {market.paths.catalog} was not refreshed: {error}"
@@ -235,8 +237,22 @@ def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseE
         raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
 
 
-def update_catalog(market: Market, stages: Sequence[Stage]) -> None:
+def _look_again(run: Run) -> None:
+    """Forget what was fetched of the stage's own files before it had the lock on them."""
+    for table in run.stage.tables:
+        run.market.tables.forget(table.name)
+    if run.stage.model is not None:
+        run.market.bundles.forget(run.stage.model)
+
+
+def update_catalog(market: Market, stages: Sequence[Stage], made: Stage | None = None) -> None:
     """Show tables in the catalog that have appeared since the catalog was built.
+
+    Args:
+        market: the market.
+        stages: its stages.
+        made: the stage whose tables alone may have appeared, if a remote store is not to be listed
+            for others.
 
     Raises:
         duckdb.Error: the catalog cannot be built.
@@ -248,7 +264,13 @@ def update_catalog(market: Market, stages: Sequence[Stage]) -> None:
         predictions={m: s.name for m, s in by_model(stages, Kind.PREDICTION).items()},
         evaluations={m: s.name for m, s in by_model(stages, Kind.EVALUATION).items()},
         books=tuple(book_stages(stages)),
+        made=None if made is None or market.tables.is_local else _views_of(made),
     )
+
+
+def _views_of(stage: Stage) -> list[str]:
+    """The views that show the partitions of a stage; columns of their own may have none."""
+    return [table.name for table in stage.tables if not table.origins]
 
 
 def _schema_metadata(stage: Stage) -> dict[str, dg.TableSchema]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -20,14 +18,15 @@ from pipelines.market.market import LABEL_NAME, Market
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
 from pipelines.training.registry import (
+    bundle_folder,
     bundle_identity,
-    bundle_path,
     find_bundle,
     seeds_of,
     training_config,
 )
 from pipelines.training.windows import TrainingData, training_data, training_fingerprint
 from pipelines.warehouse.partition_file import fingerprint
+from pipelines.warehouse.store import Store
 
 if TYPE_CHECKING:
     from rnn_core.models import EstimatorFamily
@@ -96,15 +95,15 @@ def ensure_trained(
         fits = _fit_estimators(market, spec, estimator, data)
         return Trained(_publish(market, spec, data, config, as_of, fits), tuple(fits))
     # An interrupted training goes on from the checkpoints of its seeds.
-    checkpoints = market.paths.models / ".checkpoints" / spec.name / as_of
+    checkpoints = market.bundles.below(".checkpoints", spec.name, as_of)
     identity = fingerprint([config, data.fingerprint])
     with training_lock(market, market.config.training.device, on_wait=log):
         results = [
-            _train(market, spec, data, seed, checkpoints / f"seed-{seed}", identity, on_epoch)
+            _train(market, spec, data, seed, checkpoints.below(f"seed-{seed}"), identity, on_epoch)
             for seed in seeds_of(market, spec)
         ]
         bundle = _publish(market, spec, data, config, as_of, results)
-    shutil.rmtree(checkpoints, ignore_errors=True)  # the bundle is in place: no longer needed
+    checkpoints.remove_all()  # the bundle is in place: no longer needed
     return Trained(bundle, tuple(results))
 
 
@@ -153,7 +152,7 @@ def _train(
     spec: ModelSpec,
     data: TrainingData,
     seed: int,
-    checkpoints: Path,
+    checkpoints: Store,
     identity: str,
     on_epoch: Callable[[int, EpochReport], None],
 ) -> FitResult:
@@ -251,9 +250,9 @@ def _publish(
         [r.history.assign(seed=seed) for seed, r in zip(seeds, results, strict=True)],
         ignore_index=True,
     )
-    path = bundle_path(market, spec.name, as_of)
+    folder = bundle_folder(market, spec.name, as_of)
     save_bundle(
-        path,
+        folder,
         estimators or (networks[0] if len(networks) == 1 else MeanEnsemble(networks)),
         family=spec.family,
         hyper=dict(spec.hyper),
@@ -267,7 +266,7 @@ def _publish(
     )
     bundle = find_bundle(market, spec.name, as_of)
     if bundle is None:
-        raise AssertionError(f"{path} was written and is not there")
+        raise AssertionError(f"{folder} was written and is not there")
     return bundle
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import duckdb
 
 from pipelines.warehouse import revisions
+from pipelines.warehouse.engine_files import give_files
 from pipelines.warehouse.schemas import EXTRA
 from pipelines.warehouse.store import PART, Store
 
@@ -117,6 +118,8 @@ def refresh_catalog(
     predictions: Mapping[str, str],
     evaluations: Mapping[str, str],
     books: Sequence[str] = (),
+    *,
+    made: Collection[str] | None = None,
 ) -> bool:
     """Rebuild the catalog if the warehouse has tables that it does not show.
 
@@ -126,21 +129,24 @@ def refresh_catalog(
         predictions: model name -> its prediction table.
         evaluations: model name -> its evaluation table.
         books: the models that have the tables of a portfolio.
+        made: the views that may be new; None for any, which lists every table.
 
     Returns:
         True if the catalog was rebuilt.
     """
+    recorded = _recorded(path, _stamp(path)) if path.is_file() else None
+    if recorded is not None and made is not None and recorded.keys() >= set(made):
+        return False
     tables = [t for t in store.tables() if t.isidentifier() and store.has_partitions(t)]
     views = _views(store, tables, predictions, evaluations)
     views |= _book_views(views, books)
-    if path.is_file() and _recorded(path, _stamp(path)) == views:
+    if recorded == views:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
         with contextlib.closing(duckdb.connect(str(temporary))) as connection:
-            if not store.is_local:
-                connection.register_filesystem(store.fs)
+            give_files(connection, store)
             for name, sql in views.items():
                 connection.execute(f'CREATE VIEW "{name}" AS {sql}')
             connection.execute("CREATE TABLE _views (name VARCHAR, sql VARCHAR)")

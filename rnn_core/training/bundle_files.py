@@ -13,13 +13,14 @@ import hashlib
 import json
 import re
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+
+from rnn_core.training.file_folder import Folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -35,7 +36,7 @@ class BundleError(RuntimeError):
     """A bundle is absent, damaged, in the way, or of a format that this version does not read."""
 
 
-def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+def read_verified(folder: Folder) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Read the manifest and the bytes of the other files, and verify all of them.
 
     Args:
@@ -47,20 +48,23 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     Raises:
         BundleError: no bundle there, a file missing or damaged, a manifest that was changed, or
             another format.
+        ConnectionError: a remote folder does not answer.
     """
     advice = "train it again, or restore the folder from a copy"
-    if not folder.is_dir():
-        raise BundleError(f"no bundle at {folder}; {advice}")
 
-    def read(name: str) -> bytes:
+    def read(name: str, manifest: bytes | None = None) -> bytes:
         try:
-            return (folder / name).read_bytes()
+            return folder.read(name) if manifest is None else folder.published(name, manifest)
+        except (ConnectionError, TimeoutError):  # of a remote folder: no word on the bundle
+            raise
         except OSError:
+            if manifest is None and not _is_there(folder):
+                raise BundleError(f"no bundle at {folder}; {advice}") from None
             raise BundleError(f"bundle {folder} has no readable {name}; {advice}") from None
 
     raw = read(MANIFEST)
     # In one go, so that a replacement rarely comes in between.
-    contents = {name: read(name) for name in _listed(raw)}
+    contents = {name: read(name, raw) for name in _listed(raw)}
     # The manifest must be the bytes that were written, with the fingerprint of its own content.
     try:
         record = json.loads(raw)
@@ -86,6 +90,14 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
                 f"{name} of bundle {folder} is damaged: its digest is not the manifest's; {advice}"
             )
     return record, contents
+
+
+def _is_there(folder: Folder) -> bool:
+    """True if a folder has anything in it, damaged or not."""
+    try:
+        return bool(folder.names())
+    except NotADirectoryError:
+        return False
 
 
 def _listed(manifest: bytes) -> tuple[str, ...]:
