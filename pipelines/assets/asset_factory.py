@@ -116,17 +116,18 @@ def asset_of(
                 handed_over: Sequence[Any] = [results.hand_over(_lineage(market, stage))]
             else:
                 handed_over = results.check_results(stops=False)
-        if stage.tables:
+        if stage.tables and market.tables.is_local:  # `sql` makes that of a remote store
             try:
                 # The partitions are in place: an old catalog is no reason to fail the run.
-                update_catalog(market, stages, stage if results.head else None)
+                update_catalog(market, stages)
             except (duckdb.Error, OSError) as error:
                 context.log.warning(
                     f"the catalog {market.paths.catalog} was not refreshed: {error}"
                 )
         yield from handed_over
         if stage.kind in (Kind.PREDICTION, Kind.EVALUATION):  # the first may have been cut off
-            tell_signal(market, stages, context.run, context.log)
+            with fetched_once():
+                tell_signal(market, stages, context.run, context.log)
         if stop is not None:
             raise stop
 
@@ -245,14 +246,8 @@ def _look_again(run: Run) -> None:
         run.market.bundles.forget(run.stage.model)
 
 
-def update_catalog(market: Market, stages: Sequence[Stage], made: Stage | None = None) -> None:
+def update_catalog(market: Market, stages: Sequence[Stage]) -> None:
     """Show tables in the catalog that have appeared since the catalog was built.
-
-    Args:
-        market: the market.
-        stages: its stages.
-        made: the stage whose tables alone may have appeared, if a remote store is not to be listed
-            for others.
 
     Raises:
         duckdb.Error: the catalog cannot be built.
@@ -264,13 +259,7 @@ def update_catalog(market: Market, stages: Sequence[Stage], made: Stage | None =
         predictions={m: s.name for m, s in by_model(stages, Kind.PREDICTION).items()},
         evaluations={m: s.name for m, s in by_model(stages, Kind.EVALUATION).items()},
         books=tuple(book_stages(stages)),
-        made=None if made is None or market.tables.is_local else _views_of(made),
     )
-
-
-def _views_of(stage: Stage) -> list[str]:
-    """The views that show the partitions of a stage; columns of their own may have none."""
-    return [table.name for table in stage.tables if not table.origins]
 
 
 def _schema_metadata(stage: Stage) -> dict[str, dg.TableSchema]:

@@ -118,8 +118,6 @@ def refresh_catalog(
     predictions: Mapping[str, str],
     evaluations: Mapping[str, str],
     books: Sequence[str] = (),
-    *,
-    made: Collection[str] | None = None,
 ) -> bool:
     """Rebuild the catalog if the warehouse has tables that it does not show.
 
@@ -129,18 +127,14 @@ def refresh_catalog(
         predictions: model name -> its prediction table.
         evaluations: model name -> its evaluation table.
         books: the models that have the tables of a portfolio.
-        made: the views that may be new; None for any, which lists every table.
 
     Returns:
         True if the catalog was rebuilt.
     """
-    recorded = _recorded(path, _stamp(path)) if path.is_file() else None
-    if recorded is not None and made is not None and recorded.keys() >= set(made):
-        return False
     tables = [t for t in store.tables() if t.isidentifier() and store.has_partitions(t)]
     views = _views(store, tables, predictions, evaluations)
     views |= _book_views(views, books)
-    if recorded == views:
+    if path.is_file() and _recorded(path, _stamp(path)) == views:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")

@@ -21,9 +21,14 @@ _LARGEST = 32 * 2**20  # bytes of a file
 
 
 class Fetched:
-    """Contents by URL, and listings by the URL of their folder: path below it -> time written."""
+    """Contents by URL, and listings by the URL of their folder: path below it -> time written.
+
+    Attributes:
+        copied: folders whose files were published on a disk and copied, so that they lie plain.
+    """
 
     def __init__(self) -> None:
+        self.copied: set[str] = set()
         self._lock = threading.Lock()
         self._contents: OrderedDict[str, bytes] = OrderedDict()
         self._listings: dict[str, dict[str, float]] = {}
@@ -89,6 +94,7 @@ class Fetched:
             around = [f for f in self._listings if f"{folder}/".startswith(f"{f}/")]
             for listed in {*around, *(f for f in self._listings if f.startswith(f"{folder}/"))}:
                 del self._listings[listed]
+            self.copied -= {f for f in self.copied if f"{f}/".startswith(f"{folder}/")}
             for url in [url for url in self._contents if url.startswith(f"{folder}/")]:
                 self._drop(url)
 

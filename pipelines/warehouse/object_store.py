@@ -201,10 +201,16 @@ class ObjectStore(Store):
 
     def published(self, name: str, last: bytes, /) -> bytes:
         """Read a file that was published with another; see `Store`."""
-        try:
-            return self.read(version_of(last), name)
-        except FileNotFoundError:
-            return self.read(name)  # copied from a disk
+        kept = present()
+        if kept is None or self.url() not in kept.copied:
+            try:
+                return self.read(version_of(last), name)
+            except FileNotFoundError:
+                pass
+        data = self.read(name)  # copied from a disk, as the others of the folder
+        if kept is not None:
+            kept.copied.add(self.url())
+        return data
 
 
 @contextmanager
