@@ -43,6 +43,7 @@ from pipelines.market.stage import WHOLE, Kind, Stage, by_model
 from pipelines.sources.transient import is_transient
 from pipelines.staleness.served import Served
 from pipelines.warehouse.catalog import refresh_catalog
+from pipelines.warehouse.fetched import fetched_once
 from pipelines.warehouse.schemas import Table
 
 # The design rests on single-run backfills, whose parameter is still in beta.
@@ -102,11 +103,12 @@ def asset_of(
         run = Run(market, stage, keys, context.log, results, served, beside=beside)
         stop = None
         # From here on an error still records the sessions that were finished.
-        with _at_work(context, run):
+        with fetched_once(), _at_work(context, run):
             _require_closed(run)
             with writer_lock(
                 market, stage.name, run_id=context.run.run_id, on_wait=context.log.info
             ):
+                _look_again(run)
                 if stage.tables:
                     stop = _materialize(context, run, stages)
                 else:
@@ -116,7 +118,7 @@ def asset_of(
                 handed_over: Sequence[Any] = [results.hand_over(_lineage(market, stage))]
             else:
                 handed_over = results.check_results(stops=False)
-        if stage.tables:
+        if stage.tables and market.tables.is_local:  # `sql` makes that of a remote store
             try:
                 # The partitions are in place: an old catalog is no reason to fail the run.
                 update_catalog(market, stages)
@@ -126,7 +128,8 @@ def asset_of(
                 )
         yield from handed_over
         if stage.kind in (Kind.PREDICTION, Kind.EVALUATION):  # the first may have been cut off
-            tell_signal(market, stages, context.run, context.log)
+            with fetched_once():
+                tell_signal(market, stages, context.run, context.log)
         if stop is not None:
             raise stop
 
@@ -235,6 +238,14 @@ def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseE
         raise retry_later(context) from error
     if isinstance(error, PipelineError):
         raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
+
+
+def _look_again(run: Run) -> None:
+    """Forget what was fetched of the stage's own files before it had the lock on them."""
+    for table in run.stage.tables:
+        run.market.tables.forget(table.name)
+    if run.stage.model is not None:
+        run.market.bundles.forget(run.stage.model)
 
 
 def update_catalog(market: Market, stages: Sequence[Stage]) -> None:

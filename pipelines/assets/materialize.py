@@ -113,7 +113,7 @@ def _replaces_served_bundle(run: Run, key: str) -> bool:
 @contextmanager
 def _revisions_kept(run: Run, keys: Sequence[str], bundles: Sequence[str]) -> Iterator[None]:
     """Keep revisions of the served partitions and bundles that the block replaces."""
-    store, models = run.market.warehouse.store, run.market.paths.models
+    store, models = run.market.warehouse.store, run.market.bundles
     tables = [table.name for table in run.stage.tables]
     for key in keys:
         for table in tables:

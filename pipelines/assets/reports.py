@@ -145,7 +145,7 @@ def _report_stage(
             tables[shown_as] = dg.MetadataValue.md(
                 shown_table(file, table, report.remarks.get(file, ()))
             )
-        folder = dg.MetadataValue.path(run.market.paths.reports)
+        folder = dg.MetadataValue.path(run.market.reports.url())
         pictures = picture_metadata(report.pictures)
         run.publish(record.digest, status=status, **tables, **pictures, folder=folder)
 

@@ -17,7 +17,6 @@ IC of the newest 60 sessions. A market without evaluations has empty ones.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -177,16 +176,21 @@ def _claim(market: Market, scored: ScoredSession) -> bool:
         OSError: the mark cannot be written.
         WarehouseError: the lock cannot be made.
     """
-    path = market.paths.reports / SIGNALS
     with writer_lock(market, "on_signal"):
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        market.reports.forget(SIGNALS)
+        lines = _lines(market)
         if scored.session in {_session_in(line) for line in lines}:
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as file:
-            file.write((json.dumps(asdict(scored), ensure_ascii=False) + "\n").encode())
-            os.fsync(file.fileno())
+        line = json.dumps(asdict(scored), ensure_ascii=False) + "\n"
+        market.reports.append(line.encode(), SIGNALS)
     return True
+
+
+def _lines(market: Market) -> list[str]:
+    try:
+        return market.reports.read(SIGNALS).decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _session_in(line: str) -> str | None:

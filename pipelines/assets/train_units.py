@@ -40,7 +40,7 @@ def train_units_job(market: Market, wanted: ExecutorConfig) -> dg.JobDefinition:
     Raises:
         ConfigError: there is no such executor.
     """
-    store = UnitStore(market.paths.units)
+    store = UnitStore(market.state)
 
     @dg.op(
         out=dg.DynamicOut(dg.Nothing),
@@ -134,7 +134,7 @@ class UnitRuns:
                 f"{data_root()}, and the state of {market.config.name} is in {market.paths.root}; "
                 f"set RNN_DATA_DIR to {market.paths.root.parent}"
             )
-        self._market, self._store = market, UnitStore(market.paths.units)
+        self._market, self._store = market, UnitStore(market.state)
         self._failure = ""
 
     def submit(self, units: Sequence[Unit]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
-from pipelines.training.registry import bundle_path
+from pipelines.training.registry import has_bundle
 
 _ENOUGH = 2  # sessions of the others: with one, a market's first session has failed for a model
 
@@ -110,4 +110,4 @@ def _is_served(market: Market, model: str, key: str) -> bool:
     anchor = plan.anchor(key)
     if plan.trains(key) or anchor is None:
         return True
-    return (bundle_path(market, model, anchor) / "manifest.json").is_file()
+    return has_bundle(market, model, anchor)

@@ -31,6 +31,7 @@ from pipelines.cli import (
 from pipelines.cli.arguments import Once
 from pipelines.errors import PipelineError, did_you_mean
 from pipelines.operations.streams import lasting_streams
+from pipelines.warehouse.fetched import fetched_once
 from rnn_core import __version__
 
 COMMANDS = {
@@ -44,7 +45,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    with lasting_streams():
+    with lasting_streams(), fetched_once():
         args = parse(sys.argv[1:] if argv is None else argv)
         try:
             status_code: int = COMMANDS[args.command].run(args)

@@ -22,9 +22,16 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     import duckdb
 
+    from pipelines.warehouse.engine_files import give_files
+
     if not args.query.strip():
         raise PipelineError("the query is empty; write one, as 'SHOW TABLES'")
     market = market_of(args, read_only=True)
+    if not market.tables.is_local:  # other machines make tables, too
+        from pipelines.assets.asset_factory import update_catalog
+        from pipelines.assets.stages import stages
+
+        update_catalog(market, stages(market))
     if not market.paths.catalog.is_file():
         raise PipelineError(
             f"there is no catalog at {market.paths.catalog} yet; `{market.command('demo')}` makes "
@@ -32,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
         )
     try:
         with duckdb.connect(str(market.paths.catalog), read_only=True) as catalog:
+            give_files(catalog, market.tables)
             answer: Any = catalog.sql(args.query)
             if answer is None:  # a statement that gives no rows
                 return 0

@@ -135,8 +135,9 @@ def _anchored(raw: Any, folder: Path) -> Any:
     """The mapping, with every relative path made absolute from the folder of the YAML."""
     sections = raw if isinstance(raw, dict) else {}
     anchor_paths(sections.get("market"), folder)
-    if isinstance(sections.get("warehouse"), str):
-        sections["warehouse"] = anchored(sections["warehouse"], folder)
+    for place in ("warehouse", "state"):
+        if isinstance(sections.get(place), str):
+            sections[place] = anchored(sections[place], folder)
     datasets = sections.get("datasets")
     for section in (sections, *(datasets.values() if isinstance(datasets, dict) else ())):
         features = section.get("features") if isinstance(section, dict) else None
@@ -173,7 +174,8 @@ def _describe(error: Any, lines: dict[tuple[Any, ...], int]) -> str:
     expected = str(context.get("expected_tags") or context.get("expected"))
     message += near_matches(context.get("tag", value), re.findall("'(.+?)'", expected))
     plain = isinstance(value, str | int | float | bool | dt.date) and "\n" not in message
-    plain = plain and loc[:1] != ("tracking",)  # an address there may hold a token
+    # An address there may hold a token or a password.
+    plain = plain and loc[:1] not in (("tracking",), ("state",), ("storage_options",))
     shown = repr(value) if isinstance(value, str | float) else str(value)
     suffix = f" (given: {shown})" if plain else ""
     return f"{place}: {message}{suffix}"

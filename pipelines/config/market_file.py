@@ -39,6 +39,7 @@ from pipelines.config.portfolio_section import PortfolioSettings
 from pipelines.config.processors import DatasetConfig
 from pipelines.config.quarantine import QuarantineConfig
 from pipelines.config.sources import QlibBinSource, SourceConfig
+from pipelines.config.storage import StateUrl, StorageOptions
 from pipelines.config.tracking import Tracking
 from pipelines.config.types import How, PositiveInt, Section, SessionCount
 from pipelines.errors import did_you_mean
@@ -250,6 +251,8 @@ class FactoryConfig(Section):
 
     name: _Name
     warehouse: str | None = None
+    state: StateUrl = None
+    storage_options: StorageOptions = Field(default_factory=dict)
     market: MarketConfig
     features: FeaturesConfig = Field(default_factory=FeaturesConfig)
     dataset: DatasetConfig | None = None

@@ -169,9 +169,10 @@ def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> Non
         console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
     if not swept:
         return
-    root, store = market.paths.root, market.warehouse.store
+    root = market.paths.root
     # The record is that of all markets, and so are the runs.
     for name in {root.name, *markets_of(root.parent)}:
         remove_leftovers(root.parent / name)
-    if store.is_local and not store.is_below(root):
-        remove_leftovers(Path(store.root))
+    for store in (market.state, market.tables):
+        if store.is_local and not store.is_below(root):
+            remove_leftovers(Path(store.root))

@@ -13,7 +13,6 @@ import datetime as dt
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,6 +23,7 @@ from pipelines.config.market_file import MarketConfig
 from pipelines.errors import SourceError
 from pipelines.market.calendar_ledger import read_ledger, write_ledger
 from pipelines.sources.base import BarSource, DatedSource
+from pipelines.warehouse.store import StateFile
 
 DAYS_AHEAD = 366
 SOON_SESSIONS = 60
@@ -36,7 +36,7 @@ def extended_sessions(
     calendar: ExchangeCalendar,
     base: Sessions,
     market: MarketConfig,
-    ledger: Path,
+    ledger: StateFile,
     source: Callable[[], BarSource],
     begun: Callable[[], bool],
     today: dt.date,

@@ -10,17 +10,16 @@ import datetime as dt
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pipelines.errors import ConfigError, SourceError, name_sessions
-from pipelines.warehouse.store import atomic_write
+from pipelines.warehouse.store import StateFile
 
 logger = logging.getLogger(__name__)
 
 
 def merged(
-    known: Sequence[str], days: Sequence[str], declared: set[str], ledger: Path
+    known: Sequence[str], days: Sequence[str], declared: set[str], ledger: StateFile
 ) -> list[str]:
     """The known sessions, and the later ones among the days with bars.
 
@@ -48,7 +47,7 @@ def merged(
     return [*known, *(key for key in days if key > newest)]
 
 
-def read_ledger(ledger: Path) -> dict[str, Any]:
+def read_ledger(ledger: StateFile) -> dict[str, Any]:
     """Read the ledger's `fingerprint` and `sessions`; None and no session if it is absent.
 
     `after` is there besides where the sessions follow the end of an exchange's calendar.
@@ -57,7 +56,7 @@ def read_ledger(ledger: Path) -> dict[str, Any]:
         ConfigError: the file is damaged.
     """
     try:
-        content = json.loads(ledger.read_text(encoding="utf-8"))
+        content = json.loads(ledger.read())
         sessions = [str(dt.date.fromisoformat(key)) for key in content["sessions"]]
         if sessions != sorted(set(sessions)):
             raise ValueError("the sessions do not ascend")
@@ -71,11 +70,18 @@ def read_ledger(ledger: Path) -> dict[str, Any]:
         ) from error
 
 
-def write_ledger(ledger: Path, content: dict[str, Any]) -> None:
+def write_ledger(ledger: StateFile, content: dict[str, Any]) -> None:
     """Keep a derived calendar, if that is possible."""
-    text = json.dumps(content, indent=0) + "\n"
+    data = (json.dumps(content, indent=0) + "\n").encode()
     try:
-        if not ledger.is_file() or ledger.read_text(encoding="utf-8") != text:
-            atomic_write(ledger, text.encode())
+        if not _has(ledger, data):
+            ledger.write(data)
     except OSError as error:
         logger.warning("the calendar derived from the data was not kept in %s: %s", ledger, error)
+
+
+def _has(ledger: StateFile, data: bytes) -> bool:
+    try:
+        return ledger.read() == data
+    except FileNotFoundError:
+        return False

@@ -31,6 +31,7 @@ from pipelines.market.calendar_ledger import merged, read_ledger, write_ledger
 from pipelines.sources.base import BarSource, DatedSource, FingerprintedSource
 from pipelines.sources.table_file import read_table
 from pipelines.warehouse.partition_file import fingerprint
+from pipelines.warehouse.store import StateFile
 
 WEEKS_SEEN = 8
 """A weekday with bars in more than half of these weeks is a usual session day."""
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 def market_sessions(
     market: MarketConfig,
-    ledger: Path,
+    ledger: StateFile,
     source: Callable[[], BarSource],
     begun: Callable[[], bool] = lambda: True,
     today: dt.date | None = None,
@@ -148,7 +149,7 @@ def _column_sessions(path: Path, column: str) -> list[str]:
 def _known(
     calendar: DataCalendar,
     market: MarketConfig,
-    ledger: Path,
+    ledger: StateFile,
     source: Callable[[], BarSource],
     begun: Callable[[], bool],
     today: dt.date,

@@ -23,10 +23,11 @@ from pipelines.market.calendar_end import calendar_end
 from pipelines.market.calendars import market_sessions
 from pipelines.market.dataset import Dataset, datasets_of
 from pipelines.market.membership import read_universe
-from pipelines.market.paths import Paths, data_root
+from pipelines.market.paths import Paths, data_root, state_root
 from pipelines.sources.base import BarSource
 from pipelines.sources.factory import make_source
-from pipelines.warehouse.store import Store
+from pipelines.warehouse.store import StateFile, Store
+from pipelines.warehouse.stores import open_store
 from pipelines.warehouse.warehouse import Warehouse
 
 LABEL_NAME = "LABEL0"
@@ -43,6 +44,11 @@ class Market:
         named: the configuration as a command names it; None for the default one.
         read_only: keep nothing, not even a calendar that is derived from the data.
         sessions: its sessions as another process has found them; None to find them here.
+
+    Attributes:
+        paths: the folders of this machine.
+        state: the market's state, wherever it lies; `tables`, `bundles`, `reports` are its folders.
+        pages: the pages of all markets' reports, beside the states.
     """
 
     def __init__(
@@ -59,6 +65,13 @@ class Market:
         self._read_only = read_only
         self._named = named
         self.paths = Paths((root or data_root() / config.name).absolute())
+        options = config.storage_options
+        place = str(state_root(config.state, config.name, self.paths.root))
+        self.state: Store = open_store(place, options)
+        self.bundles, self.reports = self.state.below("models"), self.state.below("reports")
+        self.pages: Store = open_store(f"{place.rpartition('/')[0]}/reports", options)
+        tables = self.state.below("warehouse")
+        self.tables: Store = open_store(config.warehouse, options) if config.warehouse else tables
         training = config.training
         self._source = source
         self.sessions = sessions or self._sessions()
@@ -69,7 +82,7 @@ class Market:
             self._pin(),
         )
         self.warehouse = Warehouse(
-            config.warehouse or self.paths.warehouse,
+            self.tables,
             self._identity(),
             as_now=identity_now,
             upgrade=self.command("upgrade"),
@@ -77,6 +90,16 @@ class Market:
         self.models: tuple[ModelSpec, ...] = tuple(
             model_spec(name, entry) for name, entry in config.models.items()
         )
+
+    @property
+    def page(self) -> StateFile:
+        """The report as one page, beside those of the other markets."""
+        return self.pages.file(self.paths.page.name)
+
+    @property
+    def served_page(self) -> StateFile:
+        """What is served today, a page beside it."""
+        return self.pages.file(self.paths.served_page.name)
 
     def command(self, words: str) -> str:
         """A command of `rnn-pipelines` for this market, ready to be pasted."""
@@ -139,7 +162,7 @@ class Market:
 
     def _sessions(self) -> Sessions:
         """The market's sessions; a calendar derived from the data looks at its source."""
-        market, where = self.config.market, self.config.warehouse or self.paths.warehouse
+        market = self.config.market
         exchange = exchange_of(market.calendar)
 
         def source() -> BarSource:
@@ -148,9 +171,9 @@ class Market:
 
         return market_sessions(
             market,
-            self.paths.calendar,
+            self.state.file("calendar.json"),
             source,
-            lambda: Store(where).has_partitions("ohlcv"),
+            lambda: self.tables.has_partitions("ohlcv"),
             keep=not self._read_only,
         )
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 ENV_DATA = "RNN_DATA_DIR"
+ENV_STATE = "RNN_STATE"
 
 
 def data_root() -> Path:
@@ -23,8 +24,23 @@ def dagster_home(data: Path) -> Path:
     return data / "dagster"
 
 
+def state_root(state: str | None, name: str, root: Path) -> str | Path:
+    """The place of a market's state: below the YAML's `state`, else `$RNN_STATE`, else its folder.
+
+    Args:
+        state: the key of the YAML, which stands for the folder of all markets' state.
+        name: the market's name.
+        root: its folder on this machine.
+    """
+    everywhere = state or os.environ.get(ENV_STATE)
+    return f"{everywhere.rstrip('/')}/{name}" if everywhere else root
+
+
 class Paths:
     """The folders and files of a market, all but the home and the page below one folder.
+
+    `warehouse`, `models`, `reports`, `page` and `calendar` lie here unless `state` names another
+    place, where they have the same names; the others are this machine's own.
 
     Attributes:
         dagster: DAGSTER_HOME, shared by all markets of the data root.

@@ -32,6 +32,7 @@ from pipelines.operations.serving_notice import make_served_page
 from pipelines.operations.warm_up import mark_warm_up
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
 from pipelines.staleness.survey import Work, pending
+from pipelines.warehouse.store import StateFile, Store
 
 
 def run_demo(
@@ -60,7 +61,7 @@ def run_demo(
     everything = market.sessions.between(market.sessions.first, last)
     console.print(
         f"[bold]{market.config.name}[/]: {len(everything)} sessions {everything[0]} … {last}, "
-        f"models from {market.plan.first_trained} on, state in {_short(market.paths.root)}"
+        f"models from {market.plan.first_trained} on, state in {_shown(market.state)}"
     )
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
@@ -143,9 +144,9 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
     console.print(results_table(signal, portfolio))
     if market.config.market.source.kind == "bokeh_sample":
         console.print("Three to five names a day: these scores show the machinery, nothing more.")
-    console.print(f"\nreport     {_short(market.paths.page)}")
-    console.print(f"served     {_short(market.paths.served_page)}")
-    console.print(f"pictures   {_short(market.paths.reports)}/*.png")
+    console.print(f"\nreport     {_shown(market.page)}")
+    console.print(f"served     {_shown(market.served_page)}")
+    console.print(f"pictures   {_shown(market.reports)}/*.png")
     console.print(f"orders     {market.command('orders')}")
     query = market.command("sql 'FROM latest_signal'")
     console.print(f"SQL        {query}   (or duckdb {_short(market.paths.catalog)})")
@@ -155,6 +156,12 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
     if shutil.which("rnn-pipelines") is None:
         console.print("first      source .venv/bin/activate   (rnn-pipelines and dg are in there)")
     console.print(f"[dim]{seconds:.0f} s[/]")
+
+
+def _shown(place: Store | StateFile) -> str:
+    """A place of the state, from the working directory if it lies below it."""
+    text = str(place)
+    return text if "://" in text else _short(Path(text))
 
 
 def _short(path: Path) -> str:

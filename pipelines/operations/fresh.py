@@ -47,10 +47,11 @@ def empty_market(
             cannot be moved.
     """
     root = market.paths.root
-    if market.config.warehouse is not None and not market.warehouse.store.is_below(root):
+    elsewhere = [s for s in (market.state, market.tables) if not s.is_below(root)]
+    if elsewhere:
         raise PipelineError(
-            f"--fresh deletes {root}, and the warehouse of {market.config.name} lies elsewhere: "
-            f"{market.config.warehouse}; nothing was deleted. Remove both yourself, or leave out "
+            f"--fresh deletes {root}, and the state of {market.config.name} lies elsewhere: "
+            f"{elsewhere[0]}; nothing was deleted. Remove both yourself, or leave out "
             f"--fresh: what is stale is made again in any case"
         )
     if root.exists():

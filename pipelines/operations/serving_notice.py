@@ -20,4 +20,4 @@ def make_served_page(
     try:
         serve_and_check(market, stages, instance)
     except PipelineError as error:
-        console.print(f"{market.paths.served_page.name} stays as it was: {error}", soft_wrap=True)
+        console.print(f"{market.served_page.name} stays as it was: {error}", soft_wrap=True)

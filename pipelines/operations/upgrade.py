@@ -41,12 +41,11 @@ from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.places import Place, Places, bundles_of, places_of
 from pipelines.staleness.status_report import status_report
 from pipelines.training.processors import ProcessorState, signed_state, state_file, stored_state
-from pipelines.training.registry import bundle_identity, bundle_path
+from pipelines.training.registry import bundle_folder, bundle_identity
 from pipelines.warehouse import revisions
 from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.partition_file import read_info, sign, verify
 from pipelines.warehouse.store import PART
-from rnn_core.atomic import atomic_write
 from rnn_core.training.bundle_files import IDENTITY, json_bytes
 
 _LOOK = "confirm places"
@@ -240,7 +239,7 @@ def _sign_place(market: Market, stage: Stage, place: Place, places: Places) -> d
     if name != stage.name:
         model = str(stage.model)
         identity = bundle_identity(market, model, key).to_dict()
-        atomic_write(bundle_path(market, model, key) / IDENTITY, json_bytes(identity))
+        bundle_folder(market, model, key).write(json_bytes(identity), IDENTITY)
         return {name: True}
     if not stage.tables:
         dataset = next(d for d in market.datasets if d.processors == name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from pipelines.market.market import Market
 from pipelines.warehouse.identity import DamagedFileError
@@ -19,7 +18,7 @@ from pipelines.warehouse.partition_file import (
     canonical_json,
     fingerprint,
 )
-from pipelines.warehouse.store import atomic_write
+from pipelines.warehouse.store import Store
 
 _COMPARED = (".csv", ".html")  # two reports draw the same pictures: those need only be there
 
@@ -35,15 +34,15 @@ def write_record(market: Market, provenance: Provenance, files: Iterable[str]) -
     Returns:
         The record as `read_record` gives it.
     """
-    folder, name = market.paths.reports, provenance.asset
-    of_others = {file for other in folder.glob("*.json") if other.stem != name
-                 for file in _files(other)}  # fmt: skip
-    digests = {file: _digest(folder / file) for file in sorted(files)}
-    for file in _files(folder / f"{name}.json").keys() - digests.keys() - of_others:
-        (folder / file).unlink(missing_ok=True)
+    folder, own = market.reports, f"{provenance.asset}.json"
+    others = (other for other in folder.names() if other.endswith(".json") and other != own)
+    of_others = {file for other in others for file in _files(folder, other)}
+    digests = {file: _digest(folder, file) for file in sorted(files)}
+    for file in _files(folder, own).keys() - digests.keys() - of_others:
+        folder.remove(file)
     content = {"provenance": json.loads(provenance.to_json()), "files": digests}
     record = {**content, "digest": fingerprint(content)}
-    atomic_write(folder / f"{name}.json", canonical_json(record).encode())
+    folder.write(canonical_json(record).encode(), own)
     return PartitionInfo(0, record["digest"], provenance)
 
 
@@ -53,33 +52,33 @@ def read_record(market: Market, name: str) -> PartitionInfo | None:
     Raises:
         DamagedFileError: the record or a file is not as the report wrote it.
     """
-    path = market.paths.reports / f"{name}.json"
+    folder, place = market.reports, market.reports.url(f"{name}.json")
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(folder.read(f"{name}.json"))
         digest = record.pop("digest")
         provenance, files = Provenance(**record["provenance"]), dict(record["files"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedFileError(f"{path} cannot be read: {error}") from error
+        raise DamagedFileError(f"{place} cannot be read: {error}") from error
     if digest != fingerprint(record):
-        raise DamagedFileError(f"{path} does not have the digest that it names")
+        raise DamagedFileError(f"{place} does not have the digest that it names")
+    if not folder.names() >= files.keys():
+        return None
     for file, was in files.items():
-        if not (path.parent / file).is_file():
-            return None
-        if _digest(path.parent / file) != was:
-            raise DamagedFileError(f"{path.parent / file} is not as {name} wrote it")
+        if _digest(folder, file) != was:
+            raise DamagedFileError(f"{folder.url(file)} is not as {name} wrote it")
     return PartitionInfo(0, digest, provenance)
 
 
-def _files(record: Path) -> dict[str, str]:
+def _files(folder: Store, record: str) -> dict[str, str]:
     """The files that a record names; none if there is no record that can be read."""
     try:
-        return dict(json.loads(record.read_bytes())["files"])
+        return dict(json.loads(folder.read(record))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def _digest(path: Path) -> str:
+def _digest(folder: Store, file: str) -> str:
     """SHA-256 of a table or page; empty for a picture."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.suffix in _COMPARED else ""
+    return hashlib.sha256(folder.read(file)).hexdigest() if file.endswith(_COMPARED) else ""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 
 import pandas as pd
 
 from pipelines.market.market import Market
-from pipelines.warehouse.store import atomic_write
 
 SIGNAL_TABLE = "signal.csv"
 PORTFOLIO_TABLE = "portfolio.csv"
@@ -176,14 +176,15 @@ def publish(
     market: Market, tables: Mapping[str, pd.DataFrame], pictures: Mapping[str, bytes]
 ) -> None:
     """Put the files of a report in place, each in one step."""
-    folder = market.paths.reports
     for name, table in tables.items():
-        atomic_write(folder / name, table.to_csv().encode())
+        market.reports.write(table.to_csv().encode(), name)
     for picture, png in pictures.items():
-        atomic_write(folder / f"{picture}.png", png)
+        market.reports.write(png, f"{picture}.png")
 
 
 def read_table(market: Market, name: str) -> pd.DataFrame | None:
     """A report's table from disk; None if it was not made yet."""
-    path = market.paths.reports / name
-    return pd.read_csv(path, index_col="model") if path.is_file() else None
+    try:
+        return pd.read_csv(BytesIO(market.reports.read(name)), index_col="model")
+    except FileNotFoundError:
+        return None

@@ -38,7 +38,6 @@ from pipelines.training.registry import find_bundle, histories_of
 from pipelines.warehouse import revisions
 from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.partition_file import fingerprint
-from pipelines.warehouse.store import atomic_write
 
 if TYPE_CHECKING:
     from rnn_core.evaluation import SignalAnalysis
@@ -171,8 +170,8 @@ def signal_report(
         csv_tables[REFERENCES_TABLE] = against(comparison, references)
     # The page comes last, so that the files beside it are never older.
     publish(market, csv_tables, pictures)
-    for path in (market.paths.reports / PAGE, market.paths.page):
-        atomic_write(path, page.encode())
+    for file in (market.reports.file(PAGE), market.page):
+        file.write(page.encode())
     days = {name: int(table.loc[name, "days"]) for name in table.index}
     remarks = {
         SIGNAL_TABLE: _remarks(table, analyses),

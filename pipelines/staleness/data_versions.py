@@ -37,7 +37,8 @@ from pipelines.market.stage import WHOLE, Absent, External, Kind, Outdated, Stag
 from pipelines.staleness.served import Served
 from pipelines.training.registry import (
     Candidate,
-    bundle_path,
+    bundle_folder,
+    has_bundle,
     misfit,
     newest_good,
     require_identity,
@@ -333,13 +334,13 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         from rnn_core.training.bundle_files import BundleError, read_verified, settings_of
 
         market, named = self.market, f"the {model} bundle of {anchor}"
-        path = bundle_path(market, model, anchor)
-        if not (path / "manifest.json").is_file():
+        if not has_bundle(market, model, anchor):
             return BundleState({}, "is not there", f"{named} is not there")
         try:
             require_identity(market, model, anchor)
-            manifest, files = read_verified(path)
-            config = settings_of(path, files)["config"]
+            folder = bundle_folder(market, model, anchor)
+            manifest, files = read_verified(folder)
+            config = settings_of(folder, files)["config"]
         except BundleError:
             return BundleState({}, "is damaged", f"{named} is damaged or of another place")
         dataset = market.dataset_of(model)

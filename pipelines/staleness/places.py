@@ -24,8 +24,11 @@ from pipelines.market.input_versions import training_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage, Version
 from pipelines.staleness.data_versions import StoredVersions, TableVersions
-from pipelines.training.registry import bundle_path
+from pipelines.training import registry
+from pipelines.training.registry import bundle_folder
 from pipelines.warehouse.partition_file import PartitionInfo
+from pipelines.warehouse.store import Store
+from rnn_core.training.bundle_files import IDENTITY, MANIFEST
 
 Place: TypeAlias = tuple[str, str]  # a stage, or a model's bundles (`bundles_of`), and a session
 RecordedDigests: TypeAlias = Callable[[str, Sequence[str]], Mapping[str, set[str]]]
@@ -183,16 +186,14 @@ class Evidence:
 
     def look_at_bundles(self, model: str) -> None:
         """Read the bundles of a model, after the pointers to them."""
-        from rnn_core.training.bundle_files import IDENTITY
-
-        name, folder = bundles_of(model), self._market.paths.models / model
-        for as_of in sorted(path.parent.name for path in folder.glob("[0-9]*/manifest.json")):
+        name = bundles_of(model)
+        for as_of in registry.bundles_of(self._market, model):
             manifest = self._now.bundle(model, as_of).manifest
             if not manifest or as_of not in self._market.sessions:
                 continue
             place = (name, as_of)
             self.digests[place] = str(manifest["fingerprint"])
-            if (bundle_path(self._market, model, as_of) / IDENTITY).is_file():
+            if _is_signed(bundle_folder(self._market, model, as_of)):
                 self.confirmed.add(place)
             else:
                 self.unsigned.add(place)
@@ -235,6 +236,15 @@ class Evidence:
                 elif agrees or quoted & alone & self.confirmed:
                     self.confirmed.add(place)
             self.confirmed -= self.foreign
+
+
+def _is_signed(bundle: Store) -> bool:
+    """True if a bundle says where it belongs."""
+    try:
+        bundle.published(IDENTITY, bundle.read(MANIFEST))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 class _Traced(dict[str, Mapping[str, Version]]):

@@ -34,7 +34,7 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model, last_stages
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import StatusReport
-from pipelines.training.registry import Candidate, bundle_path, newest_good
+from pipelines.training.registry import Candidate, bundle_folder, newest_good
 
 FEWEST_NAMES = 100  # of a session, below which its distribution says little
 _BACK = 120  # sessions looked back for the begin of a model's service
@@ -207,8 +207,8 @@ def _passed_over(market: Market, model: str, key: str) -> tuple[str, ...]:
 
     def look(as_of: str) -> Candidate:
         try:
-            text = (bundle_path(market, model, as_of) / "manifest.json").read_bytes()
-            return Candidate(json.loads(text))
+            manifest = bundle_folder(market, model, as_of).read("manifest.json")
+            return Candidate(json.loads(manifest))
         except (OSError, ValueError) as error:
             return Candidate({}, f"its bundle cannot be read: {error}")
 

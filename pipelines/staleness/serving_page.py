@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 from pipelines.market.market import Market
 from pipelines.staleness.serving import FEWEST_NAMES, ModelState, Service, Shift
-from pipelines.warehouse.store import atomic_write
 
 _HEADER = ("model", "newest scores", "trained at the close of", "in force since", "age",
            "names scored", "drift of scores")  # fmt: skip
@@ -38,7 +37,7 @@ if (Date.now() > due) document.getElementById("old").hidden = false;
 
 def publish_page(market: Market, service: Service) -> None:
     """Put the page in place, beside the report's."""
-    atomic_write(market.paths.served_page, serving_html(market, service).encode())
+    market.served_page.write(serving_html(market, service).encode())
 
 
 def serving_markdown(market: Market, service: Service) -> str:
@@ -46,7 +45,7 @@ def serving_markdown(market: Market, service: Service) -> str:
     lines = [_lead(service), "", _row(_HEADER), _row(["---"] * len(_HEADER))]
     lines += [_row(_cells(state)) for state in service.models]
     lines += ["", *(f"- {point}" for point in _points(market, service))]
-    lines += ["", f"The page of the same is `reports/{market.paths.served_page.name}`."]
+    lines += ["", f"The page of the same is `reports/{market.served_page.name}`."]
     return "\n".join(lines)
 
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config.models import ModelSpec
@@ -15,6 +14,7 @@ from pipelines.market.dataset import Dataset
 from pipelines.market.market import Market
 from pipelines.training.promotion import model_verdict
 from pipelines.warehouse.identity import DamagedFileError, Identity
+from pipelines.warehouse.store import Store
 from rnn_core.models.families import family_of
 from rnn_core.training.own_metric import is_own_metric, own_metric
 
@@ -102,33 +102,46 @@ def require_identity(market: Market, model: str, as_of: str) -> None:
         BundleError: it is the bundle of another market, model or session, or has no identity.
         NewerStateError: a newer release made it.
     """
-    from rnn_core.training.bundle_files import IDENTITY, BundleError
+    from rnn_core.training.bundle_files import IDENTITY, MANIFEST, BundleError
 
-    path = bundle_path(market, model, as_of)
+    folder = bundle_folder(market, model, as_of)
     try:
-        found = json.loads((path / IDENTITY).read_bytes())
+        found = json.loads(folder.published(IDENTITY, folder.read(MANIFEST)))
     except FileNotFoundError:
         found = None
+    except (ConnectionError, TimeoutError):
+        raise
     except (OSError, ValueError) as error:
-        raise BundleError(f"{IDENTITY} of bundle {path} cannot be read: {error}") from error
+        raise BundleError(f"{IDENTITY} of bundle {folder} cannot be read: {error}") from error
     if found is None and market.warehouse.reads_unsigned:
         return
     try:
         bundle_identity(market, model, as_of).require(found)
     except DamagedFileError as error:
-        raise BundleError(f"bundle {path} is none of this place: {error}") from error
+        raise BundleError(f"bundle {folder} is none of this place: {error}") from error
 
 
-def bundle_path(market: Market, model: str, as_of: str) -> Path:
+def bundle_folder(market: Market, model: str, as_of: str) -> Store:
     """The folder of the bundle that the session `as_of` trains."""
-    return market.paths.models / bundle_name(model, as_of)
+    return market.bundles.below(bundle_name(model, as_of))
+
+
+def has_bundle(market: Market, model: str, as_of: str) -> bool:
+    """True if there is a bundle of a session: its manifest, which is put in place last."""
+    return bundle_folder(market, model, as_of).exists("manifest.json")
+
+
+def bundles_of(market: Market, model: str) -> list[str]:
+    """The sessions of a model that have a bundle, in order."""
+    parts = (name.split("/") for name in market.bundles.files(model))
+    return sorted(p[0] for p in parts if len(p) == 2 and p[1] == "manifest.json" and p[0][0] != ".")
 
 
 @lru_cache(maxsize=16)
-def _load(path: Path, stamp: int) -> Bundle:
+def _load(folder: Store, manifest: bytes) -> Bundle:
     from rnn_core.training import load_bundle
 
-    return load_bundle(path)
+    return load_bundle(folder)
 
 
 def find_bundle(market: Market, model: str, as_of: str) -> Bundle | None:
@@ -138,12 +151,13 @@ def find_bundle(market: Market, model: str, as_of: str) -> Bundle | None:
         BundleError: its files are damaged, or it is the bundle of another place.
         NewerStateError: a newer release made it.
     """
-    path = bundle_path(market, model, as_of)
-    manifest = path / "manifest.json"
-    if not manifest.is_file():
+    folder = bundle_folder(market, model, as_of)
+    try:
+        manifest = folder.read("manifest.json")
+    except (FileNotFoundError, NotADirectoryError):
         return None
     require_identity(market, model, as_of)
-    return _load(path, manifest.stat().st_mtime_ns)
+    return _load(folder, manifest)
 
 
 def require_bundle(market: Market, model: str, as_of: str, needed_by: str) -> Bundle:
@@ -165,7 +179,7 @@ def require_bundle(market: Market, model: str, as_of: str, needed_by: str) -> Bu
     if bundle is None:
         raise ModelNotTrainedError(
             f"{needed_by} serves the {model} model of {as_of}, and there is none in "
-            f"{bundle_path(market, model, as_of)}; materialize {model}_model of {as_of} first"
+            f"{bundle_folder(market, model, as_of)}; materialize {model}_model of {as_of} first"
         )
     return bundle
 
@@ -291,11 +305,8 @@ def newest_good(
 def _older(market: Market, model: str, anchor: str) -> Iterator[str]:
     """Sessions before an anchor that have a bundle, newest first."""
     first = market.plan.first_trained
-    folder = market.paths.models / model
-    names = {path.parent.name for path in folder.glob("[0-9]*/manifest.json")}
-    yield from sorted(
-        (n for n in names if first <= n < anchor and n in market.sessions), reverse=True
-    )
+    names = bundles_of(market, model)
+    yield from (n for n in reversed(names) if first <= n < anchor and n in market.sessions)
 
 
 def in_force(

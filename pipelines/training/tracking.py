@@ -30,7 +30,7 @@ from pipelines.config.models import ModelSpec
 from pipelines.config.tracking import logger_class
 from pipelines.market.market import Market
 from pipelines.market.stage import Log
-from pipelines.training.registry import bundle_path, seeds_of, training_config
+from pipelines.training.registry import bundle_folder, seeds_of, training_config
 from pipelines.training.train import Trained
 
 LOG_FILE = "tracking.log"
@@ -252,7 +252,7 @@ class TrackedTraining:
         }
         self._tracking.tell("end", {
             "status": "finished",
-            "bundle": str(bundle_path(self._market, spec.name, self._as_of)),
+            "bundle": str(bundle_folder(self._market, spec.name, self._as_of)),
             "fingerprint": trained.bundle.fingerprint,
             "train": manifest["train"],
             "valid": manifest["valid"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,8 +21,8 @@ from pipelines.training.executor import Executor, Inline
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
 from pipelines.training.registry import (
+    bundle_folder,
     bundle_identity,
-    bundle_path,
     find_bundle,
     training_config,
 )
@@ -97,7 +96,7 @@ def missing_units(
         history: those that keep a bundle of the present configuration whatever its data.
         anew: plan sessions whose bundle is up to date, too.
     """
-    store, plan, units = UnitStore(market.paths.units), market.plan_of(spec.name), list[Unit]()
+    store, plan, units = UnitStore(market.state), market.plan_of(spec.name), list[Unit]()
     for as_of in filter(plan.trains, keys):
         config = training_config(market, spec)
         try:
@@ -162,7 +161,7 @@ def ensure_trained(
 
     # Units of an interrupted training are there already, or go on from their checkpoints.
     units = units_of(market, spec, as_of, load_data().fingerprint)
-    store = UnitStore(market.paths.units)
+    store = UnitStore(market.state)
     store.plan(units)
     executor = Inline(market) if executor is None else executor
     executor.finish(units, load_data=load_data, on_epoch=on_epoch, log=log)
@@ -171,7 +170,7 @@ def ensure_trained(
         bundle = _publish(market, spec, load_data(), config, as_of, units, results)
     # The bundle is in place: its units are no longer needed, nor checkpoints of earlier releases.
     forget_units(market, store.remove(spec.name, as_of))
-    shutil.rmtree(market.paths.models / ".checkpoints" / spec.name / as_of, ignore_errors=True)
+    market.bundles.below(".checkpoints", spec.name, as_of).remove_all()
     return Trained(bundle, units, tuple(results))
 
 
@@ -307,9 +306,9 @@ def _publish(
         [r.history.assign(seed=unit.seed) for unit, r in zip(units, results, strict=True)],
         ignore_index=True,
     )
-    path = bundle_path(market, spec.name, as_of)
+    folder = bundle_folder(market, spec.name, as_of)
     save_bundle(
-        path,
+        folder,
         estimators or (networks[0] if len(networks) == 1 else MeanEnsemble(networks)),
         family=spec.family,
         hyper=dict(spec.hyper),
@@ -324,5 +323,5 @@ def _publish(
     )
     bundle = find_bundle(market, spec.name, as_of)
     if bundle is None:
-        raise AssertionError(f"{path} was written and is not there")
+        raise AssertionError(f"{folder} was written and is not there")
     return bundle

@@ -47,7 +47,7 @@ def train_unit(
         MissingSessionsError: a session of the training window is not in the warehouse.
         TrainingDivergedError: a score, weight or input was not finite.
     """
-    store = UnitStore(market.paths.units)
+    store = UnitStore(market.state)
     spec = spec_of(market, unit.model)
     require_same(market, spec, unit)
     parent = store.planned(unit.parent) if unit.parent else None

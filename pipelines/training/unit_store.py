@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines.training.units import Unit
-from pipelines.warehouse.store import atomic_write
+from pipelines.warehouse.store import Store
 from rnn_core.training.bundle_files import digest, json_bytes
 
 _LOG = logging.getLogger(__name__)
@@ -47,23 +45,21 @@ class UnitStore:
     """The units of a market; the only code that touches their files.
 
     Args:
-        folder: where they are.
+        state: the market's state.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, state: Store) -> None:
+        self._store = state.below("units")
 
     def plan(self, units: Iterable[Unit]) -> None:
         """Write the plans of units, for whoever trains them."""
         for unit in units:
-            path = self._folder / unit.key / _PLAN
-            if not path.is_file():
-                atomic_write(path, json_bytes(unit.to_dict()))
+            self._store.create(json_bytes(unit.to_dict()), unit.key, _PLAN)
 
     def planned(self, key: str) -> Unit | None:
         """The plan of a unit; None if it is gone, as after the join, or is none."""
         try:
-            unit = Unit.of(json.loads((self._folder / key / _PLAN).read_bytes()))
+            unit = Unit.of(json.loads(self._store.read(key, _PLAN)))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
@@ -71,35 +67,33 @@ class UnitStore:
             return None
         return unit if unit.key == key else None
 
-    def checkpoint(self, key: str) -> Path:
+    def checkpoint(self, key: str) -> Store:
         """The folder of a unit's checkpoint."""
-        return self._folder / key / _CHECKPOINT
+        return self._store.below(key, _CHECKPOINT)
 
     def save(self, key: str, contents: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
         """Write a finished unit, its manifest last."""
-        folder = self._folder / key
         for name, data in contents.items():
-            atomic_write(folder / name, data)
+            self._store.write(data, key, name)
         manifest = {"record": record, "files": {n: digest(d) for n, d in contents.items()}}
         sealed = {**manifest, "digest": digest(json_bytes(manifest))}
-        atomic_write(folder / _MANIFEST, json_bytes(sealed))
-        shutil.rmtree(self.checkpoint(key), ignore_errors=True)
+        self._store.write(json_bytes(sealed), key, _MANIFEST)
+        self.checkpoint(key).remove_all()
 
     def load(self, key: str) -> StoredUnit | None:
         """Read and verify a finished unit; None if it is not finished or is damaged."""
-        folder = self._folder / key
         try:
-            manifest = json.loads((folder / _MANIFEST).read_bytes())
+            raw = self._store.read(key, _MANIFEST)
+        except FileNotFoundError:
+            return None
+        try:
+            manifest = json.loads(raw)
             seal = manifest.pop("digest")
-            contents = {name: (folder / name).read_bytes() for name in manifest["files"]}
+            contents = {name: self._store.read(key, name) for name in manifest["files"]}
             found = {name: digest(data) for name, data in contents.items()}
             if found == manifest["files"] and digest(json_bytes(manifest)) == seal:
                 return StoredUnit(manifest["record"], contents)
             fault = "its digests are others"
-        except FileNotFoundError as error:
-            if Path(str(error.filename)).name == _MANIFEST:
-                return None
-            fault = str(error)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             fault = str(error)
         _LOG.warning("unit %s is damaged (%s) and is trained again", key[:12], fault)
@@ -108,10 +102,10 @@ class UnitStore:
     def remove(self, model: str, as_of: str) -> list[str]:
         """Remove the units of a model and session, and return their keys."""
         removed = []
-        for path in self._folder.glob(f"*/{_PLAN}"):
-            unit = self.planned(path.parent.name)
+        for key in sorted(self._store.names()):
+            unit = self.planned(key)
             if unit is not None and (unit.model, unit.as_of) != (model, as_of):
                 continue
-            shutil.rmtree(path.parent, ignore_errors=True)
-            removed.append(path.parent.name)
+            self._store.below(key).remove_all()
+            removed.append(key)
         return removed

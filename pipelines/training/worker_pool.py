@@ -117,7 +117,7 @@ class WorkerPool:
 
     def __init__(self, market: Market, slots: Sequence[Slot]) -> None:
         self._opening = opening(market)
-        self._store = UnitStore(market.paths.units)
+        self._store = UnitStore(market.state)
         self._slots = list(slots)
         self._n_cpu = sum(slot.kind == _ON_CPU for slot in slots)
         self._state = threading.Condition()

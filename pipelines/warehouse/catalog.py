@@ -22,6 +22,7 @@ from pathlib import Path
 import duckdb
 
 from pipelines.warehouse import revisions
+from pipelines.warehouse.engine_files import give_files
 from pipelines.warehouse.schemas import EXTRA
 from pipelines.warehouse.store import PART, Store
 
@@ -139,8 +140,7 @@ def refresh_catalog(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
         with contextlib.closing(duckdb.connect(str(temporary))) as connection:
-            if not store.is_local:
-                connection.register_filesystem(store.fs)
+            give_files(connection, store)
             for name, sql in views.items():
                 connection.execute(f'CREATE VIEW "{name}" AS {sql}')
             connection.execute("CREATE TABLE _views (name VARCHAR, sql VARCHAR)")

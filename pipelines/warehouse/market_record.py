@@ -58,8 +58,8 @@ class MarketRecord:
         if self._claimed:
             return
         try:
-            if not self._store.exists(FILE):
-                self.write()
+            if self._read() is None:
+                self._store.create(self._content(), FILE)  # another market may come first
             self.require_same_market()
         except OSError as error:
             raise WarehouseError(
@@ -75,9 +75,11 @@ class MarketRecord:
         Raises:
             OSError: the record cannot be written.
         """
-        record = {"format": FORMAT, **self._identity}
-        self._store.write(canonical_json(record).encode(), FILE)
+        self._store.write(self._content(), FILE)
         self._known = True
+
+    def _content(self) -> bytes:
+        return canonical_json({"format": FORMAT, **self._identity}).encode()
 
     def format(self) -> int | None:
         """The recorded format; None if nothing was recorded yet.

@@ -13,11 +13,9 @@ the scores of a revision name the fingerprint of the model that gave them.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import suppress
 
 import pandas as pd
 import pyarrow as pa
@@ -28,6 +26,8 @@ from pipelines.warehouse.partition_file import Provenance, encode, verify
 from pipelines.warehouse.schemas import Table
 from pipelines.warehouse.store import PART, Store
 from pipelines.warehouse.warehouse import Warehouse
+from rnn_core.training.bundle_files import IDENTITY as _IDENTITY
+from rnn_core.training.bundle_files import MANIFEST as _MANIFEST
 
 FOLDER = ".revisions"
 _REVISION = re.compile(r"rev-(\d+)\.parquet$")
@@ -53,9 +53,8 @@ def keep(store: Store, table: str, key: str) -> int | None:
     if number is None:
         return None
     store.write(data, *part(table, key, number))
-    if store.is_local:  # when it was made: `sync` tells by that what was served
-        stat = Path(store.path(table, f"date={key}", PART)).stat()
-        os.utime(store.path(*part(table, key, number)), ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    # When it was made: `sync` tells by that what was served.
+    store.copy_times((table, f"date={key}", PART), part(table, key, number))
     return number
 
 
@@ -97,7 +96,7 @@ def _next_number(store: Store, table: str, key: str, data: bytes) -> int | None:
 def drop_unchanged(store: Store, table: str, keys: Iterable[str]) -> list[str]:
     """Remove newest revisions whose bytes are still or again in place; returns their sessions.
 
-    The file in place gets the time of the revision: both are the same file.
+    The file in place gets the time of the revision where files keep times: both are the same file.
     """
     dropped = []
     for key in keys:
@@ -107,12 +106,10 @@ def drop_unchanged(store: Store, table: str, keys: Iterable[str]) -> list[str]:
         except FileNotFoundError:
             continue
         if revisions and store.read(*part(table, key, revisions[-1])) == current:
-            revision = store.path(*part(table, key, revisions[-1]))
+            revision = part(table, key, revisions[-1])
             if store.is_local:
-                stat = Path(revision).stat()
-                in_place = store.path(table, f"date={key}", PART)
-                os.utime(in_place, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-            store.fs.rm(revision)
+                store.copy_times(revision, (table, f"date={key}", PART))
+            store.remove(*revision)
             dropped.append(key)
     return dropped
 
@@ -138,39 +135,38 @@ def first_written(store: Store, table: str, key: str) -> float:
         FileNotFoundError: there is no such partition.
     """
     revisions = numbers(store, table, key)
-    parts = part(table, key, revisions[0]) if revisions else (table, f"date={key}", PART)
-    if store.is_local:
-        return Path(store.path(*parts)).stat().st_mtime
-    when: float = store.fs.modified(store.path(*parts)).timestamp()
-    return when
+    if revisions:
+        return store.written(*part(table, key, revisions[0]))
+    store.has_partitions(table)  # a remote store lists all of them at once
+    return store.written(table, f"date={key}", PART)
 
 
 def numbers(store: Store, table: str, key: str) -> list[int]:
     """The revisions of a partition, oldest first."""
-    folder = store.path(FOLDER, table, f"date={key}")
-    if not store.fs.exists(folder):
-        return []
-    matches = (_REVISION.search(str(path)) for path in store.fs.ls(folder, detail=False))
+    files = _files(store, table, f"date={key}")
+    matches = (_REVISION.search(name) for name in files)
     return sorted(int(match.group(1)) for match in matches if match)
 
 
 def tables(store: Store) -> list[str]:
     """The tables that have a revision."""
-    return sorted({path.rsplit("/", 3)[-3] for path in _files(store, "*")})
+    return sorted({name.split("/")[0] for name in _files(store)})
 
 
 def sessions(store: Store, table: str) -> list[str]:
     """The sessions of a table that have a revision, in order."""
-    folders = {path.rsplit("/", 2)[-2] for path in _files(store, table)}
+    folders = {name.split("/")[0] for name in _files(store, table)}
     return sorted(folder.removeprefix("date=") for folder in folders)
 
 
-def _files(store: Store, table: str) -> list[str]:
-    """The revisions of a table, or of all (`*`)."""
-    pattern = f"{table}/date=*/rev-*.parquet"
-    if store.is_local:  # a bracket in the path of the warehouse is no pattern
-        return [path.as_posix() for path in Path(store.path(FOLDER)).glob(pattern)]
-    return [str(path) for path in store.fs.glob(store.path(FOLDER, pattern))]
+def _files(store: Store, *parts: str) -> list[str]:
+    """The revisions below a folder, as seen from it; a remote store lists all of them at once."""
+    if store.is_local:
+        names = store.files(FOLDER, *parts)
+    else:
+        inside = "/".join((*parts, ""))
+        names = [n.removeprefix(inside) for n in store.files(FOLDER) if n.startswith(inside)]
+    return [name for name in names if _REVISION.search(name)]
 
 
 def part(table: str, key: str, number: int) -> tuple[str, ...]:
@@ -178,36 +174,42 @@ def part(table: str, key: str, number: int) -> tuple[str, ...]:
     return FOLDER, table, f"date={key}", f"rev-{number}.parquet"
 
 
-def keep_bundle(models: Path, model: str, as_of: str) -> None:
+def keep_bundle(models: Store, model: str, as_of: str) -> None:
     """Keep a bundle beside the market's models; a bundle that does not exist is passed over.
 
     Raises:
         OSError: the copy cannot be written; nothing is left behind.
     """
-    copy = _kept_bundle(models, model, as_of)
-    if copy is None or copy.exists():
+    bundle = models.below(model, as_of)
+    manifest, copy = _manifest(bundle), _kept_bundle(models, model, as_of)
+    if manifest is None or copy is None or copy.exists(_MANIFEST):
         return
-    temporary = copy.with_name(f".{copy.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        shutil.copytree(models / model / as_of, temporary)
-        temporary.rename(copy)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    contents = {_MANIFEST: manifest}
+    for name in (*json.loads(manifest)["files"], _IDENTITY):
+        with suppress(FileNotFoundError):  # a damaged bundle is kept as it is
+            contents[name] = bundle.published(name, manifest)
+    copy.publish(contents, _MANIFEST)
 
 
-def drop_unchanged_bundle(models: Path, model: str, as_of: str) -> None:
+def drop_unchanged_bundle(models: Store, model: str, as_of: str) -> None:
     """Remove the copy of a bundle that is still in force."""
     copy = _kept_bundle(models, model, as_of)
     if copy is not None:
-        shutil.rmtree(copy, ignore_errors=True)
+        copy.remove_all()
 
 
-def _kept_bundle(models: Path, model: str, as_of: str) -> Path | None:
+def _kept_bundle(models: Store, model: str, as_of: str) -> Store | None:
     """The folder of a bundle's copy; None if the bundle is absent or has no fingerprint."""
-    manifest = models / model / as_of / "manifest.json"
+    manifest = _manifest(models.below(model, as_of))
     try:
-        fingerprint = str(json.loads(manifest.read_bytes())["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
+        fingerprint = str(json.loads(manifest or b"")["fingerprint"])
+    except (ValueError, KeyError, TypeError):
         return None
-    return models / FOLDER / model / as_of / fingerprint[:16]
+    return models.below(FOLDER, model, as_of, fingerprint[:16])
+
+
+def _manifest(bundle: Store) -> bytes | None:
+    try:
+        return bundle.read(_MANIFEST)
+    except (FileNotFoundError, NotADirectoryError):
+        return None

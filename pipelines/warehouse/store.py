@@ -1,24 +1,25 @@
-"""Read and write files under a root: a local folder, or any fsspec URL.
+"""A folder of files, on this machine or in an object store: the place of all state of a market.
 
-Writes are all-or-nothing: on a local disk a temporary name is moved into place; on an object
-store a put is atomic in itself. The warehouse knows tables, the store only files.
+`Store` is what the project asks of such a place. Every write is all-or-nothing: on a disk a
+temporary name is moved into place (`local_store.py`), in an object store a put is atomic in itself
+(`object_store.py`). The warehouse knows tables, the store only files. `stores.py` opens one.
+
+A store is a `Folder` of `rnn_core` as well, so bundles and checkpoints are kept in it as they are
+on a disk.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
 from rnn_core.atomic import atomic_write, is_leftover
 
-__all__ = ["PART", "Store", "atomic_write", "remove_leftovers"]
+__all__ = ["PART", "StateFile", "Store", "atomic_write", "remove_leftovers"]
 
 _PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})$")
 PART = "part-0.parquet"
@@ -38,111 +39,202 @@ def remove_leftovers(root: Path) -> int:
     return removed
 
 
-class Store:
-    """The files `TABLE/date=…/part-0.parquet`, and a few at the root.
+class Store(ABC):
+    """A folder of files; names of a file are given as one or several parts of its path.
 
-    Args:
-        url: a local path, or a URL such as `s3://bucket/prefix` whose filesystem fsspec knows.
+    Attributes:
+        root: the folder, without the protocol of its URL.
+        is_local: True if it is one of this machine, where files have times and readers may open
+            them by their path.
     """
 
-    def __init__(self, url: str | Path) -> None:
-        self.fs, self.root = fsspec.core.url_to_fs(str(url))
-        self.is_local = isinstance(self.fs, LocalFileSystem)
-        protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
-        self.prefix = "" if self.is_local else f"{protocol}://"
+    is_local: bool
 
-    def is_below(self, folder: Path) -> bool:
-        """True if the whole store lies in a local folder."""
-        return self.is_local and Path(self.root).resolve().is_relative_to(folder.resolve())
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def __str__(self) -> str:
+        return self.url()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Store) and other.url() == self.url()
+
+    def __hash__(self) -> int:
+        return hash(self.url())
+
+    # --- names -------------------------------------------------------------------------------
 
     def path(self, *parts: str) -> str:
         """The full path of a file below the root, without the protocol."""
         return "/".join((self.root.rstrip("/"), *parts))
 
+    @abstractmethod
     def url(self, *parts: str) -> str:
-        """The path in the form that DuckDB reads."""
-        return self.prefix + self.path(*parts)
+        """The path in the form that DuckDB and people read."""
 
+    @abstractmethod
+    def below(self, *parts: str) -> Store:
+        """A folder of the store as a store of its own."""
+
+    def file(self, *parts: str) -> StateFile:
+        """A file of the store, to be handed on."""
+        return StateFile(self, parts)
+
+    def is_below(self, folder: Path) -> bool:
+        """True if the whole store lies in a local folder."""
+        return self.is_local and Path(self.root).resolve().is_relative_to(folder.resolve())
+
+    # --- files -------------------------------------------------------------------------------
+
+    @abstractmethod
     def read(self, *parts: str) -> bytes:
         """Read a file.
 
         Raises:
             FileNotFoundError: there is none.
         """
-        if self.is_local:
-            return Path(self.path(*parts)).read_bytes()
-        data: bytes = self.fs.cat_file(self.path(*parts))
-        return data
 
+    @abstractmethod
+    def tail(self, *parts: str) -> bytes:
+        """Read the end of a file, enough for a footer, or all of it.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+
+    @abstractmethod
     def write(self, data: bytes, *parts: str) -> None:
         """Put a file in place in one step.
 
         Raises:
             OSError: it cannot be written; what was there before is still there.
         """
-        if self.is_local:
-            atomic_write(Path(self.path(*parts)), data)
-        else:
-            self.fs.pipe_file(self.path(*parts), data)
+
+    @abstractmethod
+    def create(self, data: bytes, *parts: str) -> bool:
+        """Put a file in place unless there is one; False if there is, which then stays.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+
+    @abstractmethod
+    def append(self, data: bytes, *parts: str) -> None:
+        """Add to the end of a file, which is made if absent; callers take turns by a lock.
+
+        Raises:
+            OSError: it cannot be written.
+        """
 
     def rewrite(self, data: bytes, *parts: str) -> None:
-        """Replace a file in one step; on a local disk it keeps its times, killed or not.
+        """Replace a file in one step; where files keep times, it keeps its own.
 
         Raises:
             OSError: it cannot be written; what was there before is still there.
         """
-        if not self.is_local:
-            self.write(data, *parts)
-            return
-        stat = Path(self.path(*parts)).stat()
-        atomic_write(Path(self.path(*parts)), data, times=(stat.st_atime_ns, stat.st_mtime_ns))
+        self.write(data, *parts)
 
+    @abstractmethod
+    def remove(self, *parts: str) -> None:
+        """Remove a file, if there is one."""
+
+    @abstractmethod
+    def remove_all(self) -> None:
+        """Remove every file of the store, as far as that is possible."""
+
+    @abstractmethod
     def exists(self, *parts: str) -> bool:
         """True if the file exists."""
-        return bool(self.fs.exists(self.path(*parts)))
 
-    def open(self, *parts: str) -> Any:
-        """Open a file for reading bytes."""
-        return self.fs.open(self.path(*parts), "rb")
+    @abstractmethod
+    def written(self, *parts: str) -> float:
+        """The time at which a file was written, seconds since 1970.
 
+        Raises:
+            FileNotFoundError: there is none.
+        """
+
+    @abstractmethod
+    def copy_times(self, source: Sequence[str], target: Sequence[str]) -> None:
+        """Give a file the time of another, as `written` tells it."""
+
+    @abstractmethod
+    def names(self) -> set[str]:
+        """The names of the files and folders at the root, as `Folder` has it."""
+
+    @abstractmethod
+    def files(self, *parts: str) -> list[str]:
+        """The paths of all files below a folder, as seen from it, in order; none if it is absent.
+
+        Files whose name begins with a dot are being written, and left out.
+        """
+
+    @abstractmethod
+    def forget(self, *parts: str) -> None:
+        """Look again at what lies below a folder, instead of what was fetched before."""
+
+    # --- files that belong together ----------------------------------------------------------
+
+    @abstractmethod
+    def publish(self, files: Mapping[str, bytes], last: str, /) -> None:
+        """Put files in place in one step, as `Folder` has it."""
+
+    @abstractmethod
+    def published(self, name: str, last: bytes, /) -> bytes:
+        """Read a file that was published with another, as `Folder` has it."""
+
+    # --- tables ------------------------------------------------------------------------------
+
+    @abstractmethod
     def tables(self) -> list[str]:
         """The names of the folders below the root."""
-        if not self.fs.exists(self.root):
-            return []
-        entries = self.fs.ls(self.root, detail=True)
-        return sorted(
-            e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"
-        )
 
     def has_partitions(self, table: str) -> bool:
         """True if a table has a file; a killed writer may leave a folder alone."""
-        if self.is_local:
-            return next(Path(self.path(table)).glob(f"date=*/{PART}"), None) is not None
         return bool(self.partitions(table))
 
     def partitions(self, table: str) -> list[str]:
         """The session keys of a table that have a file, in order."""
-        if self.is_local:
-            folders = self._local_folders(table)
-        else:
-            self.fs.invalidate_cache()
-            found_remote = self.fs.glob(self.path(table, "date=*", PART))
-            folders = [str(p).rsplit("/", 2)[-2] for p in found_remote]
-        return sorted(m.group(1) for f in folders if (m := _PARTITION.match(f)))
-
-    def _local_folders(self, table: str) -> list[str]:
-        """The folders of a table that hold a file; every step lists some, so without `Path`."""
-        folder = self.path(table)
-        try:
-            names = os.listdir(folder)  # noqa: PTH208
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return [name for name in names if os.path.exists(f"{folder}/{name}/{PART}")]  # noqa: PTH110
+        folders = (name.removesuffix(f"/{PART}") for name in self._partition_files(table))
+        return sorted(match.group(1) for f in folders if (match := _PARTITION.match(f)))
 
     def absent(self, table: str, keys: Sequence[str]) -> list[str]:
         """Those of some session keys that have no file, by one listing or one look at each."""
-        if self.is_local:
-            folder = self.path(table)
-            return [key for key in keys if not os.path.exists(f"{folder}/date={key}/{PART}")]  # noqa: PTH110
         present = set(self.partitions(table))
         return [key for key in keys if key not in present]
+
+    def _partition_files(self, table: str) -> list[str]:
+        """`date=…/part-0.parquet` of a table, in any order."""
+        return [name for name in self.files(table) if name.endswith(f"/{PART}")]
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """One file of a store."""
+
+    store: Store
+    parts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.store.url(*self.parts)
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.parts[-1].rpartition("/")[2]
+
+    def read(self) -> bytes:
+        """Read the file.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return self.store.read(*self.parts)
+
+    def write(self, data: bytes) -> None:
+        """Put the file in place in one step.
+
+        Raises:
+            OSError: it cannot be written; what was there before is still there.
+        """
+        self.store.write(data, *self.parts)

@@ -15,15 +15,14 @@ Loading verifies the fingerprint and can run no code: there is no pickle, and YA
 data. The files do not depend on when, where or how fast they were written; neither may `config` and
 `manifest`.
 
-A bundle is written to a folder beside the target and moved into place, so a reader finds the old
-bundle, the new one or none. On Linux, which can exchange two folders, a replacement has no moment
-without a bundle; elsewhere that moment is two renames long, and `load_bundle` waits for its end.
+A bundle is published in one step (`file_folder.py`), so a reader finds the old bundle, the new one
+or none. On Linux, which can exchange two folders, a replacement has no moment without a bundle;
+elsewhere that moment is two renames long, and `load_bundle` waits for its end.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,11 +35,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from rnn_core.atomic import atomic_write, temporary_path
 from rnn_core.models.ensemble import members_of
 from rnn_core.models.estimator_protocol import EstimatorFamily, EstimatorModel
 from rnn_core.models.families import family_of
-from rnn_core.training.atomic_dirs import move_into_place
 from rnn_core.training.bundle_files import (
     FILES,
     FORMAT,
@@ -59,6 +56,7 @@ from rnn_core.training.bundle_files import (
     yaml_bytes,
 )
 from rnn_core.training.estimator_state import restored, state_files
+from rnn_core.training.file_folder import Folder, folder_at
 from rnn_core.training.member_files import WEIGHTS, built, network_of, weights_bytes
 from rnn_core.training.members import Member
 
@@ -100,7 +98,7 @@ class Bundle:
 
 
 def save_bundle(
-    path: str | Path,
+    path: str | Path | Folder,
     network: nn.Module | Sequence[EstimatorModel],
     *,
     family: str,
@@ -117,7 +115,7 @@ def save_bundle(
     """Write a bundle, all of it or nothing.
 
     Args:
-        path: the folder; its parents are made.
+        path: the folder, which is made; a `Folder` for one that is not of this machine.
         network: trained, of `family` with `hyper`, reading `len(columns)` features; or a
             `MeanEnsemble` of such networks. Or fitted estimators of `family` with `hyper`.
         family: a shipped family, or one that `own_family` has made known.
@@ -140,7 +138,7 @@ def save_bundle(
         ValueError: a network of another shape, weights that are not finite, text that is no
             JSON, values that JSON or YAML cannot hold, or a reserved key.
     """
-    target = Path(path)
+    target = folder_at(path)
     hyper = family_of(family).resolve(hyper)
     members: Sequence[Member]
     if isinstance(network, nn.Module):
@@ -176,29 +174,20 @@ def save_bundle(
     contents[MANIFEST] = json_bytes({**record, "fingerprint": fingerprint})
 
     # An equal bundle stays; any other is built beside the target and moved into place.
-    beside = {
-        **({IDENTITY: json_bytes(dict(identity))} if identity is not None else {}),
-        **({UNITS: json_bytes({"units": list(units)})} if units else {}),
-    }
-    if target.exists() and _may_keep(target, fingerprint, replace):
-        for name, data in beside.items():
-            atomic_write(target / name, data)
+    if identity is not None:
+        contents[IDENTITY] = json_bytes(dict(identity))
+    if units:
+        contents[UNITS] = json_bytes({"units": list(units)})
+    if _may_keep(target, fingerprint, replace):
+        for name in (IDENTITY, UNITS):
+            if name in contents:
+                target.write(contents[name], name)
         return fingerprint
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_path(target)
-    temporary.mkdir()
-    try:
-        temporary.chmod(0o755)
-        for name, data in (contents | beside).items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / name).write_bytes(data)
-        move_into_place(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    target.publish(contents, MANIFEST)
     return fingerprint
 
 
-def load_bundle(path: str | Path) -> Bundle:
+def load_bundle(path: str | Path | Folder) -> Bundle:
     """Read a bundle and verify every byte of it.
 
     Args:
@@ -211,7 +200,7 @@ def load_bundle(path: str | Path) -> Bundle:
         BundleError: no bundle there, a file missing or damaged (the message names it), a
             manifest that was changed, or a bundle of another format.
     """
-    folder = Path(path)
+    folder = folder_at(path)
     for _ in range(_ATTEMPTS - 1):
         try:
             return _load_verified(folder)
@@ -220,7 +209,7 @@ def load_bundle(path: str | Path) -> Bundle:
     return _load_verified(folder)
 
 
-def bundle_fingerprint(path: str | Path) -> str:
+def bundle_fingerprint(path: str | Path | Folder) -> str:
     """Verify a bundle without building its network.
 
     Args:
@@ -232,10 +221,10 @@ def bundle_fingerprint(path: str | Path) -> str:
     Raises:
         BundleError: as `load_bundle`.
     """
-    return str(read_verified(Path(path))[0]["fingerprint"])
+    return str(read_verified(folder_at(path))[0]["fingerprint"])
 
 
-def _load_verified(folder: Path) -> Bundle:
+def _load_verified(folder: Folder) -> Bundle:
     """Read and verify a bundle once."""
     record, contents = read_verified(folder)
     settings = settings_of(folder, contents)
@@ -275,13 +264,17 @@ def _load_verified(folder: Path) -> Bundle:
     )
 
 
-def _may_keep(target: Path, fingerprint: str, replace: bool) -> bool:
+def _may_keep(target: Folder, fingerprint: str, replace: bool) -> bool:
     """True if `target` is this bundle already; raises if `target` may not be replaced."""
-    if not target.is_dir():
-        raise BundleError(f"{target} is a file, expected a folder or nothing; move it away")
-    strangers = sorted(
-        {item.name for item in target.iterdir()} - {MANIFEST, IDENTITY, UNITS, STATE, *FILES}
-    )
+    try:
+        names = {name for name in target.names() if not name.startswith(".")}
+    except NotADirectoryError:
+        raise BundleError(
+            f"{target} is a file, expected a folder or nothing; move it away"
+        ) from None
+    if not names:
+        return False
+    strangers = sorted(names - {MANIFEST, IDENTITY, UNITS, STATE, *FILES})
     if strangers:
         raise BundleError(
             f"{target} holds files of no bundle ({', '.join(strangers[:3])}); it is not replaced, "

@@ -14,7 +14,6 @@ import json
 import re
 from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from rnn_core.training.file_folder import Folder
 from rnn_core.yaml_text import load_yaml
 
 FORMAT = 1
@@ -39,7 +39,7 @@ class BundleError(RuntimeError):
     """A bundle is absent, damaged, in the way, or of a format that this version does not read."""
 
 
-def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+def read_verified(folder: Folder) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Read the manifest and the bytes of the other files, and verify all of them.
 
     Args:
@@ -51,20 +51,23 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     Raises:
         BundleError: no bundle there, a file missing or damaged, a manifest that was changed, or
             another format.
+        ConnectionError: a remote folder does not answer.
     """
     advice = "train it again, or restore the folder from a copy"
-    if not folder.is_dir():
-        raise BundleError(f"no bundle at {folder}; {advice}")
 
-    def read(name: str) -> bytes:
+    def read(name: str, manifest: bytes | None = None) -> bytes:
         try:
-            return (folder / name).read_bytes()
+            return folder.read(name) if manifest is None else folder.published(name, manifest)
+        except (ConnectionError, TimeoutError):  # of a remote folder: no word on the bundle
+            raise
         except OSError:
+            if manifest is None and not _is_there(folder):
+                raise BundleError(f"no bundle at {folder}; {advice}") from None
             raise BundleError(f"bundle {folder} has no readable {name}; {advice}") from None
 
     raw = read(MANIFEST)
     # In one go, so that a replacement rarely comes in between.
-    contents = {name: read(name) for name in _listed(raw)}
+    contents = {name: read(name, raw) for name in _listed(raw)}
     # The manifest must be the bytes that were written, with the fingerprint of its own content.
     try:
         record = json.loads(raw)
@@ -92,7 +95,7 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     return record, contents
 
 
-def settings_of(folder: Path, contents: Mapping[str, bytes]) -> dict[str, Any]:
+def settings_of(folder: Folder, contents: Mapping[str, bytes]) -> dict[str, Any]:
     """Read the settings of a bundle whose files are verified.
 
     Args:
@@ -121,6 +124,14 @@ def settings_of(folder: Path, contents: Mapping[str, bytes]) -> dict[str, Any]:
     if not all(isinstance(column, str) for column in settings["columns"]):
         raise BundleError(f"config.yaml of bundle {folder} has columns that are no names")
     return dict(settings)
+
+
+def _is_there(folder: Folder) -> bool:
+    """True if a folder has anything in it, damaged or not."""
+    try:
+        return bool(folder.names())
+    except NotADirectoryError:
+        return False
 
 
 def _listed(manifest: bytes) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -25,7 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from rnn_core.atomic import atomic_write
+from rnn_core.training.file_folder import Folder
 
 _LOG = logging.getLogger(__name__)
 _NAME = "checkpoint.safetensors"
@@ -134,7 +133,7 @@ def training_identity(
     }
 
 
-def save_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]) -> None:
+def save_checkpoint(folder: Folder, state: TrainingState, identity: dict[str, Any]) -> None:
     """Write or replace the checkpoint.
 
     Args:
@@ -151,10 +150,10 @@ def save_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]
         {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()},
         metadata={"training": json.dumps(header)},
     )
-    atomic_write(folder / _NAME, data)
+    folder.write(data, _NAME)
 
 
-def load_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]) -> bool:
+def load_checkpoint(folder: Folder, state: TrainingState, identity: dict[str, Any]) -> bool:
     """Resume a fresh state from the checkpoint, if there is one of this training.
 
     Args:
@@ -165,14 +164,15 @@ def load_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]
     Returns:
         True if `state` was changed.
     """
-    path = folder / _NAME
-    if not path.exists():
+    try:
+        data = folder.read(_NAME)
+    except FileNotFoundError:
         return False
+    path = f"{folder}/{_NAME}"
     # A checkpoint that is damaged or of another training costs time, never correctness.
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads(file.metadata()["training"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(_metadata(data)["training"])
+        tensors = safetensors.torch.load(data)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         _LOG.warning("checkpoint %s cannot be read (%s); training starts afresh", path, error)
         return False
@@ -206,10 +206,17 @@ def load_checkpoint(folder: Path, state: TrainingState, identity: dict[str, Any]
     return True
 
 
-def remove_checkpoint(folder: Path) -> None:
+def _metadata(data: bytes) -> dict[str, str]:
+    """The texts in the header of a file in safetensors format; `load` gives the tensors alone."""
+    size = int.from_bytes(data[:8], "little")
+    texts: dict[str, str] = json.loads(data[8 : 8 + size])["__metadata__"]
+    return texts
+
+
+def remove_checkpoint(folder: Folder) -> None:
     """Remove the checkpoint of a finished training, if there is one.
 
     Args:
         folder: where it was saved; kept.
     """
-    (folder / _NAME).unlink(missing_ok=True)
+    folder.remove(_NAME)

@@ -47,6 +47,7 @@ from rnn_core.training.checkpoint import (
 )
 from rnn_core.training.device import PeakMemory, repeatable, resolve_device
 from rnn_core.training.divergence import StepMonitor, TrainingDivergedError, all_finite
+from rnn_core.training.file_folder import Folder, folder_at
 from rnn_core.training.gradients import LossFunction, batch_gradient, trainable, weight_tensor
 from rnn_core.training.precision import effective_precision, product_precision
 from rnn_core.training.scoring import MetricFunction, Validator, split_label
@@ -161,7 +162,7 @@ class Trainer:
         *,
         weights: ArrayLike | None = None,
         data_fingerprint: str = "",
-        checkpoint_dir: str | Path | None = None,
+        checkpoint_dir: str | Path | Folder | None = None,
         keep_checkpoint: bool = False,
         optimizer: torch.optim.Optimizer | None = None,
     ) -> FitResult:
@@ -215,7 +216,7 @@ class Trainer:
         )
         state = TrainingState(network, optimizer, precision=precision)
         state.row_weights = weight_tensor(weights, len(train), device)
-        folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
+        folder = None if checkpoint_dir is None else folder_at(checkpoint_dir)
         identity = training_identity(
             dataclasses.asdict(config), data_fingerprint, network, device, state.row_weights
         )

@@ -92,10 +92,11 @@ def test_hosts_of_one_name_are_told_apart(tmp_path, monkeypatch, differs):
 
 def write_checkpoint(folder):
     from rnn_core.training.checkpoint import TrainingState, save_checkpoint
+    from rnn_core.training.file_folder import LocalFolder
 
     network = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    save_checkpoint(folder, TrainingState(network, optimizer), {})
+    save_checkpoint(LocalFolder(folder), TrainingState(network, optimizer), {})
 
 
 def write_picture(folder):

@@ -34,6 +34,8 @@ from pipelines.operations.backfill import run_backfill
 from pipelines.sources.fetch import fetch_bars, fetch_sessions
 from pipelines.staleness.status_report import status_report
 from pipelines.staleness.survey import pending
+from pipelines.warehouse.local_store import LocalStore
+from pipelines.warehouse.store import StateFile
 from tests.pipelines.conftest import TINY, make_market, materialize, merged, open_record
 from tests.pipelines.ticks import mark_done, tick
 
@@ -84,9 +86,13 @@ def config(calendar: Any, **changes: Any) -> MarketConfig:
     return MarketConfig.model_validate(market)
 
 
+def kept_in(ledger: Path) -> StateFile:
+    return LocalStore(ledger.parent).file(ledger.name)
+
+
 def derive(ledger: Path, today: str, days=REAL, begun=True, calendar=None, **changes: Any):
     return market_sessions(
-        config({**BEYOND, **(calendar or {})}, **changes), ledger, lambda: Dated(days),
+        config({**BEYOND, **(calendar or {})}, **changes), kept_in(ledger), lambda: Dated(days),
         lambda: begun, dt.date.fromisoformat(today),
     )  # fmt: skip
 
@@ -103,7 +109,8 @@ TRADED = [day for day in WEEKDAYS if day != "2020-04-10"]
 
 
 def test_without_a_word_the_sessions_end(ends, tmp_path):
-    sessions = market_sessions(config("XNYS"), tmp_path / "x", lambda: pytest.fail("not asked"))
+    ledger = kept_in(tmp_path / "x")
+    sessions = market_sessions(config("XNYS"), ledger, lambda: pytest.fail("not asked"))
     assert (sessions.keys[-1], sessions.known_to, sessions.provisional) == (END, END, None)
 
 
@@ -243,7 +250,7 @@ def test_the_schedule_passes_over_a_holiday(ends, tmp_path, monkeypatch):
 
 def test_the_end_is_said_sixty_sessions_ahead(ends, tmp_path):
     market = config("XNYS")
-    sessions = market_sessions(market, tmp_path / "x", lambda: pytest.fail("not asked"))
+    sessions = market_sessions(market, kept_in(tmp_path / "x"), lambda: pytest.fail("not asked"))
     keys = sessions.keys
     soon, early = keys[-1 - SOON_SESSIONS], keys[-2 - SOON_SESSIONS]
     assert SOON_SESSIONS == 60

@@ -18,6 +18,8 @@ from pipelines.config.market_file import MarketConfig
 from pipelines.errors import ConfigError, SourceError
 from pipelines.market.calendars import ahead, market_sessions, usual_weekdays
 from pipelines.market.market import Market
+from pipelines.warehouse.local_store import LocalStore
+from pipelines.warehouse.store import StateFile
 from tests.pipelines.conftest import TINY, make_market, merged, open_record
 from tests.pipelines.ticks import mark_done
 
@@ -58,9 +60,13 @@ def weekdays(first: str, last: str, *without: str) -> list[str]:
     return [d for d in pd.bdate_range(first, last).strftime("%Y-%m-%d") if d not in without]
 
 
+def kept_in(ledger: Path) -> StateFile:
+    return LocalStore(ledger.parent).file(ledger.name)
+
+
 def derive(source: Dated, ledger: Path, today=TODAY, begun=True, **changes: Any):
     market = config(calendar=FROM_DATA, **changes)
-    return market_sessions(market, ledger, lambda: source, lambda: begun, today)
+    return market_sessions(market, kept_in(ledger), lambda: source, lambda: begun, today)
 
 
 # --- exceptions and files ----------------------------------------------------------------------
@@ -70,7 +76,7 @@ def test_declared_exceptions_of_an_exchange(tmp_path):
     """A hurricane closes the exchange; a special session is held on a Saturday."""
     market = config(calendar="XNYS", closed=["2024-01-03"], extra_sessions=["2024-01-06"],
                     end="2024-01-09")  # fmt: skip
-    sessions = market_sessions(market, tmp_path / "x", lambda: pytest.fail("not asked"))
+    sessions = market_sessions(market, kept_in(tmp_path / "x"), lambda: pytest.fail("not asked"))
     wanted = ("2024-01-02", "2024-01-04", "2024-01-05", "2024-01-06", "2024-01-08", "2024-01-09")
     assert sessions.keys == wanted
     assert tuple(partitions_definition(sessions, closed=True).get_partition_keys()) == wanted
@@ -90,7 +96,8 @@ def test_sessions_of_a_file(form, tmp_path):
         given["column"] = "session"
     else:
         pd.DataFrame({"date": pd.to_datetime(days)}).to_parquet(path)
-    sessions = market_sessions(config(calendar=given), tmp_path / "x", lambda: pytest.fail("no"))
+    ledger = kept_in(tmp_path / "x")
+    sessions = market_sessions(config(calendar=given), ledger, lambda: pytest.fail("no"))
     assert sessions.keys == ("2024-01-02", "2024-01-03", "2024-01-05")
     assert sessions.timezone == "Asia/Shanghai"
     assert sessions.opens == "09:30"
@@ -110,7 +117,7 @@ def test_a_wrong_file_is_named(content, message, tmp_path):
     if content is not None:
         path.write_text(content)
     with pytest.raises(ConfigError, match=message):
-        market_sessions(config(calendar={"file": str(path)}), tmp_path / "x", lambda: None)
+        market_sessions(config(calendar={"file": str(path)}), kept_in(tmp_path / "x"), lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +169,7 @@ def test_the_running_day_and_the_future_are_not_known_sessions(tmp_path):
 def test_a_stray_row_is_no_session_where_more_are_asked_for(tmp_path):
     market = config(calendar={**FROM_DATA, "min_instruments": 4})
     with pytest.raises(ConfigError, match=r"no day with 4 instruments from 2024-01-01 on"):
-        market_sessions(market, tmp_path / "l", lambda: Dated(["2024-01-02"]), today=TODAY)
+        market_sessions(market, kept_in(tmp_path / "l"), lambda: Dated(["2024-01-02"]), today=TODAY)
 
 
 def test_what_was_seen_stays(tmp_path):

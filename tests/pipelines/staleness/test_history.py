@@ -28,12 +28,15 @@ from pipelines.staleness.served import served_sessions
 from pipelines.staleness.status_report import status_report
 from pipelines.training import registry
 from pipelines.training.promotion import Verdict
-from pipelines.training.registry import bundle_path
 from pipelines.warehouse.store import PART
 from tests.pipelines.conftest import key_of, make_market
 from tests.pipelines.finished_markets import backfill, copy_of, made_on_the_evening, restated
 
 MODELS = ("lstm", "gru", "krnn")
+
+
+def bundle_path(market, model, as_of):
+    return market.paths.models / model / as_of
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def units(market, name="lstm", as_of=ANCHOR):
     spec = spec_of(market, name)
     data = train_unit_module.anchor_data(market, spec, as_of).fingerprint
     planned = units_of(market, spec, as_of, data)
-    UnitStore(market.paths.units).plan(planned)
+    UnitStore(market.state).plan(planned)
     return planned
 
 
@@ -119,7 +119,7 @@ def test_a_bundle_quotes_its_units_and_its_fingerprint_does_not(serial):
 
 def test_units_are_scratch_that_the_join_removes(serial, untrained):
     stale = replace(units(untrained)[0], config="another configuration")
-    UnitStore(untrained.paths.units).plan([stale])
+    UnitStore(untrained.state).plan([stale])
     trained(untrained, "lstm")
     assert list(untrained.paths.units.iterdir()) == []
     assert not list((untrained.paths.root.parent / ".locks").rglob("units/*"))
@@ -202,7 +202,7 @@ def test_a_damaged_unit_is_trained_again(untrained, name, caplog):
     path = untrained.paths.units / unit.key / name
     good = path.read_bytes()
     path.write_bytes(good[:-3] + b"   ")
-    store = UnitStore(untrained.paths.units)
+    store = UnitStore(untrained.state)
     with caplog.at_level(logging.WARNING):
         assert store.load(unit.key) is None
     assert "is damaged" in caplog.text
@@ -243,7 +243,7 @@ def test_a_unit_of_other_data_is_refused(untrained):
 def test_a_chain_is_trained_in_its_order(untrained):
     parent, other = units(untrained)
     child = replace(other, parent=parent.key)
-    UnitStore(untrained.paths.units).plan([child])
+    UnitStore(untrained.state).plan([child])
     order = []
     train(untrained, child, on_epoch=lambda unit, report: order.append((unit.seed, report.epoch)))
     assert order == [(0, 0), (0, 1), (1, 0), (1, 1)]

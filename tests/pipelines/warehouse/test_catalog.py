@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.warehouse import catalog, revisions
 from pipelines.warehouse.catalog import latest_orders_sql, refresh_catalog
-from pipelines.warehouse.store import Store
+from pipelines.warehouse.local_store import LocalStore
 
 TABLES = {model: f"{model}_prediction" for model in ("lstm", "gru", "krnn")}
 
@@ -158,7 +158,7 @@ def test_an_empty_table_and_an_odd_path_stop_nothing(finished, tmp_path):
     shutil.copytree(finished.paths.warehouse / "label", odd / "label")
     (odd / "alpha158" / "date=2020-01-02").mkdir(parents=True)
     path = tmp_path / "odd.duckdb"
-    assert refresh_catalog(path, Store(odd), {}, {})
+    assert refresh_catalog(path, LocalStore(odd), {}, {})
     with duckdb.connect(str(path), read_only=True) as connection:
         assert connection.execute("SELECT count(DISTINCT date) FROM label").fetchone()[0] > 80
         views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal")
@@ -169,7 +169,7 @@ def test_revisions_have_a_view_of_their_own(finished, tmp_path):
     """Two earlier versions of a session; the main view and its globs show neither."""
     odd = tmp_path / "it's [my] data"
     shutil.copytree(finished.paths.warehouse / "label", odd / "label")
-    store, keys = Store(odd), finished.sessions.keys[-3:]
+    store, keys = LocalStore(odd), finished.sessions.keys[-3:]
     path = tmp_path / "odd.duckdb"
     assert refresh_catalog(path, store, {}, {})
     assert revisions.keep(store, "label", keys[0]) == 1

@@ -22,6 +22,7 @@ from pipelines.warehouse.partition_file import (
 )
 from pipelines.warehouse.schemas import LABEL, feature_table
 from pipelines.warehouse.store import remove_leftovers
+from pipelines.warehouse.verified_reads import LocalReads
 from pipelines.warehouse.warehouse import _IN_FLIGHT, Warehouse
 
 TABLE = feature_table("features", "", {"A": "a", "B": "b"})
@@ -264,14 +265,14 @@ def test_a_file_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
     """Rows are those of the digest that is returned, also if another process writes meanwhile."""
     warehouse, other = Warehouse(tmp_path, {}), Warehouse(tmp_path, {})
     warehouse.write(TABLE, "features", KEYS[0], rows(0), MADE)
-    original, writes = Warehouse._read_verified, []
+    original, writes = LocalReads._rows, []
 
     def interfering(self, *args):
         if not writes:
             writes.append(other.write(TABLE, "features", KEYS[0], rows(1), MADE))
         return original(self, *args)
 
-    monkeypatch.setattr(Warehouse, "_read_verified", interfering)
+    monkeypatch.setattr(LocalReads, "_rows", interfering)
     parts = warehouse.read("features", KEYS[:1], needed_by="test")
     assert parts.digests[KEYS[0]] == writes[0].digest
     np.testing.assert_array_equal(parts.frame["A"], rows(1).sort_values("instrument")["A"])

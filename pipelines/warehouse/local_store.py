@@ -1,0 +1,141 @@
+"""A store that is a folder of this machine, or of a disk that several machines share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipelines.warehouse.store import PART, Store
+from rnn_core.atomic import atomic_write, temporary_path
+from rnn_core.training.file_folder import LocalFolder
+
+
+class LocalStore(Store):
+    """The files below a local folder, which need not exist yet."""
+
+    is_local = True
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(Path(root).absolute().as_posix())
+
+    def url(self, *parts: str) -> str:
+        """The path."""
+        return self.path(*parts)
+
+    def below(self, *parts: str) -> LocalStore:
+        """A folder of the store as a store of its own."""
+        return LocalStore(self.path(*parts))
+
+    def read(self, *parts: str) -> bytes:
+        """Read a file; see `Store`."""
+        return Path(self.path(*parts)).read_bytes()
+
+    def tail(self, *parts: str) -> bytes:
+        """Read a file; see `Store`."""
+        return self.read(*parts)
+
+    def write(self, data: bytes, *parts: str) -> None:
+        """Put a file in place in one step; see `Store`."""
+        atomic_write(Path(self.path(*parts)), data)
+
+    def create(self, data: bytes, *parts: str) -> bool:
+        """Put a file in place unless there is one; see `Store`."""
+        path = Path(self.path(*parts))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_path(path)
+        try:
+            temporary.write_bytes(data)
+            path.hardlink_to(temporary)  # which fails where a rename would replace
+        except FileExistsError:
+            return False
+        except OSError:  # a disk without links
+            if path.exists():
+                return False
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def append(self, data: bytes, *parts: str) -> None:
+        """Add to the end of a file, on the disk before this returns; see `Store`."""
+        path = Path(self.path(*parts))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            file.write(data)
+            os.fsync(file.fileno())
+
+    def rewrite(self, data: bytes, *parts: str) -> None:
+        """Replace a file in one step; it keeps its times, killed or not."""
+        stat = Path(self.path(*parts)).stat()
+        atomic_write(Path(self.path(*parts)), data, times=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    def remove(self, *parts: str) -> None:
+        """Remove a file, if there is one."""
+        Path(self.path(*parts)).unlink(missing_ok=True)
+
+    def remove_all(self) -> None:
+        """Remove the folder, as far as that is possible."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def exists(self, *parts: str) -> bool:
+        """True if the file exists."""
+        return Path(self.path(*parts)).exists()
+
+    def written(self, *parts: str) -> float:
+        """The time at which a file was written; see `Store`."""
+        return Path(self.path(*parts)).stat().st_mtime
+
+    def copy_times(self, source: Sequence[str], target: Sequence[str]) -> None:
+        """Give a file the times of another."""
+        stat = Path(self.path(*source)).stat()
+        os.utime(self.path(*target), ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    def names(self) -> set[str]:
+        """The names of the files and folders at the root; see `Store`."""
+        return LocalFolder(self.root).names()
+
+    def files(self, *parts: str) -> list[str]:
+        """The paths of all files below a folder; see `Store`."""
+        folder = Path(self.path(*parts))
+        below = (path for path in folder.rglob("*") if path.is_file())
+        paths = (path.relative_to(folder) for path in below if not path.name.startswith("."))
+        return sorted(path.as_posix() for path in paths)
+
+    def forget(self, *parts: str) -> None:
+        """Do nothing: nothing is fetched before it is asked for."""
+
+    def publish(self, files: Mapping[str, bytes], last: str, /) -> None:
+        """Build the folder beside its place, and move it there; see `Store`."""
+        LocalFolder(self.root).publish(files, last)
+
+    def published(self, name: str, last: bytes, /) -> bytes:
+        """Read a file that was published with another; see `Store`."""
+        return self.read(name)
+
+    def tables(self) -> list[str]:
+        """The names of the folders below the root."""
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(path.name for path in Path(self.root).iterdir() if path.is_dir())
+        return []
+
+    def has_partitions(self, table: str) -> bool:
+        """True if a table has a file; a killed writer may leave a folder alone."""
+        return next(Path(self.path(table)).glob(f"date=*/{PART}"), None) is not None
+
+    def absent(self, table: str, keys: Sequence[str]) -> list[str]:
+        """Those of some session keys that have no file, by one look at each."""
+        folder = self.path(table)
+        return [key for key in keys if not os.path.exists(f"{folder}/date={key}/{PART}")]  # noqa: PTH110
+
+    def _partition_files(self, table: str) -> list[str]:
+        """The partitions of a table; every step lists some, so without `Path`."""
+        folder = self.path(table)
+        try:
+            names = os.listdir(folder)  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = [f"{name}/{PART}" for name in names]
+        return [name for name in names if os.path.exists(f"{folder}/{name}")]  # noqa: PTH110

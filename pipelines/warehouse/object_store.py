@@ -1,0 +1,248 @@
+"""A store in an object store: S3, Google's, or any other file system that fsspec knows.
+
+A put is atomic, and there are no renames, no folders and no times but that of the last put. So
+files that belong together lie below `.VERSION/` until the one that names them is put, last; a file
+that nobody may replace is put on condition that there is none. A listing is one request a thousand
+files, whatever the depth; everything else asks for a named file with one request.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from pipelines.warehouse.fetched import present
+from pipelines.warehouse.store import Store
+from rnn_core.training.file_folder import version_of
+
+_TAIL = 64 * 1024  # bytes; a footer of some hundred columns is shorter
+_TIME = ".written"  # ending of the file that holds the time of the file beside it
+_AT_ONCE = 8
+_CLIENTS = {"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "requests", "urllib3"}
+
+
+class ObjectStore(Store):
+    """The files below a prefix of an object store.
+
+    Args:
+        files: fsspec's file system.
+        root: the prefix, as the file system names it.
+    """
+
+    is_local = False
+
+    def __init__(self, files: Any, root: str) -> None:
+        super().__init__(root.rstrip("/"))
+        self._fs = files
+        names = files.protocol
+        self.protocol: str = names if isinstance(names, str) else names[0]
+
+    def url(self, *parts: str) -> str:
+        """The URL."""
+        return f"{self.protocol}://{self.path(*parts)}"
+
+    def below(self, *parts: str) -> ObjectStore:
+        """A folder of the store as a store of its own."""
+        return ObjectStore(self._fs, self.path(*parts))
+
+    # --- files -------------------------------------------------------------------------------
+
+    def read(self, *parts: str) -> bytes:
+        """Read a file in one request; see `Store`."""
+        kept, url = present(), self.url(*parts)
+        if kept is not None and (content := kept.content(url)) is not None:
+            return content
+        with _asking(url):
+            data = bytes(self._fs.cat_file(self.path(*parts)))
+        if kept is not None:
+            kept.keep(url, data)
+        return data
+
+    def tail(self, *parts: str) -> bytes:
+        """Read the end of a file in one request; see `Store`."""
+        kept, url = present(), self.url(*parts)
+        if kept is not None and (content := kept.content(url)) is not None:
+            return content
+        with _asking(url):
+            return bytes(self._fs.cat_file(self.path(*parts), start=-_TAIL))
+
+    def write(self, data: bytes, *parts: str) -> None:
+        """Put a file in place in one step; see `Store`."""
+        with _asking(self.url(*parts)):
+            self._fs.pipe_file(self.path(*parts), data)
+        self._note(data, *parts)
+
+    def create(self, data: bytes, *parts: str) -> bool:
+        """Put a file in place unless there is one, by a conditional put; see `Store`."""
+        with _asking(self.url(*parts)):
+            try:
+                self._fs.pipe_file(self.path(*parts), data, mode="create")
+            except FileExistsError:
+                return False
+        self._note(data, *parts)
+        return True
+
+    def _note(self, data: bytes, *parts: str) -> None:
+        if (kept := present()) is not None:
+            kept.written(self.url(*parts), data)
+
+    def append(self, data: bytes, *parts: str) -> None:
+        """Add to the end of a file by putting it whole; see `Store`."""
+        self.forget(*parts)  # another machine may have added to it
+        try:
+            before = self.read(*parts)
+        except FileNotFoundError:
+            before = b""
+        self.write(before + data, *parts)
+
+    def remove(self, *parts: str) -> None:
+        """Remove a file, if there is one."""
+        with _asking(self.url(*parts)):
+            try:
+                self._fs.rm_file(self.path(*parts))
+            except FileNotFoundError:
+                return
+        if (kept := present()) is not None:
+            kept.removed(self.url(*parts))
+
+    def remove_all(self) -> None:
+        """Remove every file of the store, as far as that is possible."""
+        self.forget()
+        try:
+            for name in self._listing():
+                self.remove(name)
+        except OSError:
+            return
+
+    def exists(self, *parts: str) -> bool:
+        """True if the file exists."""
+        kept = present()
+        if kept is not None and kept.content(self.url(*parts)) is not None:
+            return True
+        with _asking(self.url(*parts)):
+            return bool(self._fs.isfile(self.path(*parts)))
+
+    def written(self, *parts: str) -> float:
+        """The time at which a file was put; see `Store`."""
+        *folder, name = parts
+        listed = self._listing(*folder)
+        if name not in listed:
+            raise FileNotFoundError(f"there is no {self.url(*parts)}")
+        if f"{name}{_TIME}" in listed:
+            return float(self.read(*folder, f"{name}{_TIME}"))
+        return listed[name]
+
+    def copy_times(self, source: Sequence[str], target: Sequence[str]) -> None:
+        """Keep the time of another file in a file beside; for files that are put once."""
+        *folder, name = target
+        self.write(repr(self.written(*source)).encode(), *folder, f"{name}{_TIME}")
+
+    def names(self) -> set[str]:
+        """The names of the files and folders at the root, but for versions; see `Store`."""
+        names = {name.partition("/")[0] for name in self._listing()}
+        return {name for name in names if not name.startswith(".")}
+
+    def files(self, *parts: str) -> list[str]:
+        """The paths of all files below a folder, from one listing; see `Store`."""
+        return sorted(self._listing(*parts))
+
+    def forget(self, *parts: str) -> None:
+        """Fetch what lies below a folder, or a file, anew."""
+        if (kept := present()) is not None:
+            kept.forget(self.url(*parts))
+            kept.removed(self.url(*parts))
+
+    def tables(self) -> list[str]:
+        """The names of the folders below the root."""
+        with _asking(self.url()):
+            try:
+                entries = self._fs.ls(self.root, detail=True)
+            except FileNotFoundError:
+                return []
+        folders = (e["name"].rstrip("/") for e in entries if e["type"] == "directory")
+        return sorted(name.rpartition("/")[2] for name in folders)
+
+    def _listing(self, *parts: str) -> Mapping[str, float]:
+        """The files below a folder, and when they were put."""
+        kept, url = present(), self.url(*parts)
+        if kept is not None and (listed := kept.listing(url)) is not None:
+            return listed
+        prefix = self.path(*parts)
+        with _asking(url):
+            found = self._fs.find(prefix, detail=True)
+        files = {
+            path[len(prefix) + 1 :]: _written(entry)
+            for path, entry in found.items()
+            if path.startswith(f"{prefix}/")
+        }
+        if kept is not None:
+            kept.keep_listing(url, files)
+        return files
+
+    # --- files that belong together ----------------------------------------------------------
+
+    def publish(self, files: Mapping[str, bytes], last: str, /) -> None:
+        """Put the other files, then the last one, then remove those of earlier versions.
+
+        A reader of the earlier last file may find that its files are gone, and reads it anew.
+        """
+        version = version_of(files[last])
+        others = {f"{version}/{name}": data for name, data in files.items() if name != last}
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(self.write, others.values(), others))
+        if not self.create(files[last], last):
+            self.write(files[last], last)
+        self.forget()
+        for name in self._listing().keys() - {*others, last}:
+            self.remove(name)
+
+    def published(self, name: str, last: bytes, /) -> bytes:
+        """Read a file that was published with another; see `Store`."""
+        kept = present()
+        if kept is None or self.url() not in kept.copied:
+            try:
+                return self.read(version_of(last), name)
+            except FileNotFoundError:
+                pass
+        data = self.read(name)  # copied from a disk, as the others of the folder
+        if kept is not None:
+            kept.copied.add(self.url())
+        return data
+
+
+@contextmanager
+def _asking(url: str) -> Iterator[None]:
+    """Turn what clients raise into errors that the pipeline knows.
+
+    Raises:
+        PermissionError: there are no credentials.
+        ConnectionError: the store does not answer; the next try may succeed.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        kind = type(error)
+        if kind.__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        if "Credentials" in kind.__name__:
+            raise PermissionError(
+                f"no credentials for {url}: {error}; set them in the environment, for S3 "
+                f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for Google "
+                f"GOOGLE_APPLICATION_CREDENTIALS"
+            ) from error
+        raise ConnectionError(f"{url} cannot be reached: {error}") from error
+
+
+def _written(entry: Mapping[str, Any]) -> float:
+    """The time of an entry of a listing, seconds since 1970; each file system has its own key."""
+    when = next(
+        (entry[k] for k in ("LastModified", "mtime", "updated", "created") if k in entry), 0
+    )
+    if isinstance(when, str):
+        when = dt.datetime.fromisoformat(when)
+    return when.timestamp() if isinstance(when, dt.datetime) else float(when)

@@ -1,0 +1,119 @@
+"""A market whose whole state lies in S3; the oracle is the same market on the local disk."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from pipelines.cli.main import main
+from pipelines.market.market import Market
+from pipelines.training.registry import bundle_folder, bundles_of
+from rnn_core.training.bundle_files import IDENTITY, MANIFEST, read_verified
+from tests.cluster.s3_state import (
+    BUCKET,
+    built,
+    configuration,
+    opened,
+    own_record,
+    server,  # noqa: F401 - a fixture
+    status,
+)
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    return built(opened(tmp_path_factory.mktemp("local") / "tiny", None))
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory, server):  # noqa: F811
+    return built(opened(tmp_path_factory.mktemp("remote") / "tiny", server))
+
+
+def contents(market: Market) -> dict[str, bytes]:
+    """Every file of the state by its path, those of a bundle as its readers find them."""
+    found = {f"warehouse/{name}": market.tables.read(name) for name in market.tables.files()}
+    for name in ("signal_analysis.csv", "portfolio_analysis.csv"):
+        if name in market.reports.names():
+            found[f"reports/{name}"] = market.reports.read(name)
+    for model in (spec.name for spec in market.models):
+        for as_of in bundles_of(market, model):
+            folder = bundle_folder(market, model, as_of)
+            manifest, files = read_verified(folder)
+            raw = folder.read(MANIFEST)
+            files = {**files, MANIFEST: raw, IDENTITY: folder.published(IDENTITY, raw)}
+            found |= {f"models/{model}/{as_of}/{name}": data for name, data in files.items()}
+            assert manifest["model"] == model
+    return found
+
+
+def test_every_file_has_the_bytes_of_a_local_one(local, remote):
+    here, there = contents(local), contents(remote)
+    assert sorted(here) == sorted(there)
+    assert sum("part-0.parquet" in name for name in here) > 300
+    assert sum(name.endswith(MANIFEST) for name in here) >= 4
+    assert [name for name in here if here[name] != there[name]] == []
+    assert set(local.reports.names()) == set(remote.reports.names())
+    assert local.pages.names() == remote.pages.names() == {"tiny.html"}
+
+
+def test_nothing_of_the_state_lies_on_the_machine(remote):
+    left = {path.name for path in remote.paths.root.iterdir()} if remote.paths.root.exists() else {}
+    assert not {"warehouse", "models", "reports", "calendar.json", "warehouse.duckdb"} & set(left)
+
+
+def test_a_second_machine_finds_everything_current(remote, server, tmp_path):  # noqa: F811
+    """Its folder is empty and so is its record: what it knows it has from the store."""
+    with own_record() as record:
+        report = status(opened(tmp_path / "tiny", server), record)
+    assert report.is_current
+    assert {a.asset for a in report.assets} >= {"gru_model", "linear_prediction", "signal_report"}
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_plain_copy_moves_the_state(local, remote, server, tmp_path, way):  # noqa: F811
+    """As by `aws s3 sync`, in both directions."""
+    if way == "up":
+        server.upload(local.paths.root, "copied/tiny")
+        market = opened(tmp_path / "tiny", server, "copied")
+    else:
+        for name in remote.state.files():
+            path = tmp_path / "tiny" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(remote.state.read(name))
+        market = opened(tmp_path / "tiny", None)
+    with own_record() as record:
+        assert status(market, record).is_current
+
+
+def test_sql_asks_the_store_and_loads_no_extension(remote, server, tmp_path, capsys, monkeypatch):  # noqa: F811
+    """On a machine without a catalog: it is made for the question."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(configuration(server)))
+    monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))  # where DuckDB would keep what it downloads
+    count = "(SELECT count(*) FROM duckdb_extensions() WHERE loaded AND extension_name = 'httpfs')"
+    query = f"SELECT count(DISTINCT date) AS days, {count} AS loaded FROM label"  # noqa: S608
+    server.asked.clear()
+    assert main(["sql", query, "--csv", "--config", str(path)]) == 0
+    assert capsys.readouterr().out.split() == ["days,loaded", f"{len(remote.sessions.keys)},0"]
+    assert not (tmp_path / ".duckdb").exists()
+    listings = [query for _, _, query in server.asked if "list-type" in query]
+    tables = [q for q in listings if "delimiter=&" in q]
+    assert len(tables) == len(set(tables))
+    files = [path for method, path, _ in server.asked if method == "GET" and "label/date" in path]
+    assert len(files) == len(set(files))
+    assert main(["sql", "FROM latest_signal", "--csv", "--config", str(path)]) == 0
+    assert "linear" in capsys.readouterr().out
+    assert main(["sql", f"FROM read_text('s3://{BUCKET}/elsewhere')", "--config", str(path)]) == 1
+    assert "does not lie below" in capsys.readouterr().err
+
+
+def test_signed_bundles_are_those_of_their_place(remote):
+    folder = bundle_folder(remote, "gru", bundles_of(remote, "gru")[0])
+    signed = json.loads(folder.published(IDENTITY, folder.read(MANIFEST)))
+    assert signed["model"] == "gru"
