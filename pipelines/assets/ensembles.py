@@ -112,7 +112,9 @@ def make_ensemble(run: Run, models: tuple[str, ...]) -> None:
     tables = {model: f"{model}_prediction" for model in models}
     for keys in chunks(run.keys):
         parts = {m: warehouse.read(t, keys, needed_by=table.name) for m, t in tables.items()}
-        versions = {tables[model]: part.digests for model, part in parts.items()}
+        versions: dict[str, Mapping[str, Version]] = {
+            tables[model]: part.digests for model, part in parts.items()
+        }
         weighing = _Weights.read(run, models, keys) if len(run.stage.tables) > 1 else None
         if weighing is not None:
             versions |= weighing.versions
