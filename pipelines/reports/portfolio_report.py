@@ -11,7 +11,7 @@ from pipelines.errors import NothingToReportError
 from pipelines.market.books import book_stages
 from pipelines.market.market import ENSEMBLE, Market
 from pipelines.market.stage import Stage
-from pipelines.reports.capacity import bars_looking_back, capacity_curves, capacity_words
+from pipelines.reports.capacity_table import bars_looking_back, capacity_curves, capacity_words
 from pipelines.reports.report_data import ReportData
 from pipelines.reports.report_tables import CAPACITY_TABLE, PORTFOLIO_TABLE, Report, publish
 from pipelines.reports.stored_books import BENCHMARK, stored_book

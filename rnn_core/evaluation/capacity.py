@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from rnn_core.evaluation.account import Market
-from rnn_core.evaluation.align import FloatArray
+from rnn_core.evaluation.align import FloatArray, IntArray
 from rnn_core.evaluation.execution import SALES
 from rnn_core.evaluation.impact import Impact
 from rnn_core.evaluation.portfolio import PortfolioResult
@@ -142,6 +142,5 @@ def _liquidity(
     return [one for one, _ in figures], [one for _, one in figures]
 
 
-def _by_session(values: FloatArray, row: np.ndarray, sessions: int) -> FloatArray:
-    total: FloatArray = np.bincount(row, weights=values, minlength=sessions)
-    return total
+def _by_session(values: FloatArray, row: IntArray, sessions: int) -> FloatArray:
+    return np.bincount(row, weights=values, minlength=sessions).astype(np.float64)

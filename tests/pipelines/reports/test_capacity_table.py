@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.assets.stages import stages
-from pipelines.reports.capacity import bars_looking_back
+from pipelines.reports.capacity_table import bars_looking_back
 from pipelines.reports.portfolio_report import portfolio_report, portfolios
 from pipelines.reports.report_data import ReportData
 from pipelines.reports.report_tables import CAPACITY_TABLE, read_table, shown_table
