@@ -23,7 +23,7 @@ def bars_looking_back(data: ReportData) -> pd.DataFrame:
     start = market.sessions.window(f"{data.first:%Y-%m-%d}", 2)[0]
     window = market.sessions.window(start, max(settings.window_sessions, 1))
     keys = [key for key in market.warehouse.sessions("ohlcv") if key >= window[0]]
-    bars, parts = load_bars(market, keys, "portfolio_report", settings.needs.columns)
+    bars, parts = load_bars(market, keys, "portfolio_report", settings.columns)
     bars["factor"] = parts.frame["adj_factor"].to_numpy()
     bars["amount"] = traded_value(parts.frame)
     return bars.set_index(["date", "instrument"]).rename_axis(["datetime", "instrument"])

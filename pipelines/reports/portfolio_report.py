@@ -111,7 +111,7 @@ def portfolios(data: ReportData, stages: Sequence[Stage]) -> dict[str, Portfolio
         benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
         benchmark = benchmark.rename(BENCHMARK)
         rule, config = settings.rule(), settings.backtest
-        if settings.window_sessions or settings.needs.columns:
+        if settings.window_sessions or settings.columns:
             bars = bars_looking_back(data)
         for name, signal in signals_left.items():
             results[name] = backtest(signal, bars, rule, config, benchmark=benchmark)
