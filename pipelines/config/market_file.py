@@ -29,7 +29,7 @@ from pipelines.config.calendar import (
 from pipelines.config.checks import ChecksConfig
 from pipelines.config.cron import is_cron
 from pipelines.config.dataset_sections import DatasetSpec, NamedDatasetConfig, inherited
-from pipelines.config.ensemble import EnsembleSettings
+from pipelines.config.ensemble_section import EnsembleSettings
 from pipelines.config.extra_columns import KEY, ExtraColumn
 from pipelines.config.features import FeaturesConfig
 from pipelines.config.models import model_spec
