@@ -27,7 +27,7 @@ EXAMPLES = {
     "a feature": {"KBAR"},
     "a check": {"max_nan_rise", "nan_rise"},
     "a figure of a report": {"plot_coverage"},
-    "a strategy": {"TopkDropout"},
+    "a strategy": {"LongShort"},
     "an asset": {"label_stage"},
     "a command": {"run_refit", "cli.refit"},
 }

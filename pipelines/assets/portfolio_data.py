@@ -85,7 +85,7 @@ def session_data(
     from rnn_core.evaluation.portfolio_figures import mean_return
 
     settings = market.config.portfolio
-    config, needs = settings.backtest, settings.needs
+    config, beside = settings.backtest, settings.columns
     window = market.sessions.window(span[0], max(settings.window_sessions, 1))
     keys = (*window[:-1], *span)
     read, parts = load_bars(market, keys, needed_by)
@@ -115,10 +115,10 @@ def session_data(
     data = SessionData(prices, np.array(bench), {"ohlcv": parts.digests})
     if settings.window_sessions:
         data = _looking_back(data, read, keys, market)
-    if needs.columns:
-        extra = read_columns(market, needs.columns, span, needed_by)
+    if beside:
+        extra = read_columns(market, beside, span, needed_by)
         assert extra is not None  # noqa: S101, there is a column
-        tables = columns_of(extra.frame, needs.columns, prices)
+        tables = columns_of(extra.frame, beside, prices)
         data = replace(data, columns=tables, versions={**data.versions, **extra.columns})
     return data
 

@@ -47,7 +47,7 @@ def stage_of_model(market: Market, model: str, dataset: str | None) -> Stage:
     if settings.first is not None:
         first = max(first, market.sessions.at_or_after(settings.first))
     name, prediction = tables[0].name, f"{model}_prediction"
-    columns = settings.needs.columns
+    columns = settings.columns
     bars = tuple(ColumnRef("ohlcv", column) for column in ("close", "adj_factor"))
     score = ColumnRef(prediction, "score")
     return Stage(

@@ -15,10 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     Field,
-    SerializerFunctionWrapHandler,
     WithJsonSchema,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -31,6 +29,7 @@ from pipelines.config.calendar import (
 from pipelines.config.checks import ChecksConfig
 from pipelines.config.cron import is_cron
 from pipelines.config.dataset_sections import DatasetSpec, NamedDatasetConfig, inherited
+from pipelines.config.ensemble_section import EnsembleSettings
 from pipelines.config.executor import ExecutorConfig, TrainingExecutor
 from pipelines.config.extra_columns import KEY, ExtraColumn
 from pipelines.config.features import FeaturesConfig
@@ -132,46 +131,6 @@ class EvaluationSettings(Section):
 
     quantiles: Annotated[int, Field(ge=2, le=1000)] = 5
     by_group: Annotated[str | None, How] = None
-
-
-class EnsembleSettings(Section):
-    """The rank average of the models of the default label, as assets of its own.
-
-    Attributes:
-        method: of the average.
-        weights: `equal`, or `trailing_ic`: the mean rank IC of the last `sessions` evaluations of
-            each model that had matured, never below 0; equal while there are too few.
-        sessions: of `trailing_ic`.
-        min_sessions: the fewest evaluations that decide weights.
-    """
-
-    method: Literal["rank_average"] = "rank_average"
-    weights: Literal["equal", "trailing_ic"] = "equal"
-    sessions: PositiveInt = 60
-    min_sessions: PositiveInt = 20
-
-    @model_validator(mode="after")
-    def _of_trailing_ic(self) -> EnsembleSettings:
-        ignored = sorted(self.model_fields_set & {"sessions", "min_sessions"})
-        if ignored and self.weights == "equal":
-            raise ValueError(
-                f"{', '.join(ignored)}: of weights trailing_ic only, and weights is equal; leave "
-                f"it out, or set weights: trailing_ic"
-            )
-        if self.min_sessions > self.sessions:
-            raise ValueError(
-                f"min_sessions {self.min_sessions} exceeds sessions {self.sessions}, so the "
-                f"weights would be equal for ever; lower it"
-            )
-        return self
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Keys of later releases say nothing at their default."""
-        dumped: dict[str, Any] = dump(self)
-        if self.weights == "equal":
-            return {"method": dumped["method"]}
-        return dumped
 
 
 class ScheduleConfig(Section):
@@ -357,7 +316,7 @@ class FactoryConfig(Section):
                 f"evaluation.by_group: {group!r} is no category of market.source.{KEY}; {hint}"
             )
         names = [one.name for one in self.market.extra]
-        for column in self.portfolio.needs.columns:
+        for column in self.portfolio.columns:
             if column not in names:
                 hint = did_you_mean(column, names) if names else "the market lists none"
                 raise ValueError(

@@ -139,11 +139,17 @@ class PortfolioSettings(Section):
         return Needs() if self.strategy == TOPK_DROPOUT else Needs.of(self.rule())
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns beside the bars that the strategy reads."""
+        return () if self.strategy == TOPK_DROPOUT else self.needs.columns
+
+    @property
     def window_sessions(self) -> int:
         """The sessions of bars up to its own that a partition reads, if they are more than two."""
         # The cost of a trade knows the sessions before it, a strategy the one that decides, too.
         of_impact = self.impact.sessions + 2 if self.impact else 0
-        return max(of_impact, self.needs.look_back + 1 if self.needs.look_back else 0)
+        look_back = 0 if self.strategy == TOPK_DROPOUT else self.needs.look_back
+        return max(of_impact, look_back + 1 if look_back else 0)
 
     @property
     def words(self) -> str:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pipelines.bars.adjustment import load_bars, traded_value
 from pipelines.errors import NothingToReportError
 from pipelines.market.books import book_stages
 from pipelines.market.market import ENSEMBLE, Market
 from pipelines.market.stage import Stage
+from pipelines.reports.capacity_table import bars_looking_back, capacity_curves, capacity_words
 from pipelines.reports.report_data import ReportData
-from pipelines.reports.report_tables import PORTFOLIO_TABLE, Report, publish
+from pipelines.reports.report_tables import CAPACITY_TABLE, PORTFOLIO_TABLE, Report, publish
 from pipelines.reports.stored_books import BENCHMARK, stored_book
 
 if TYPE_CHECKING:
@@ -30,7 +30,13 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
     Raises:
         NothingToReportError: no session has predictions yet.
     """
-    from rnn_core.evaluation import plot_concentration, plot_portfolio, png_bytes, portfolio_summary
+    from rnn_core.evaluation import (
+        plot_capacity,
+        plot_concentration,
+        plot_portfolio,
+        png_bytes,
+        portfolio_summary,
+    )
     from rnn_core.evaluation.portfolio_figures import YEAR_SESSIONS, yearly_note
 
     data = ReportData(market, stages, "portfolio_report")
@@ -54,7 +60,12 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
         "portfolio": png_bytes(plot_portfolio(results)),
         "concentration": png_bytes(plot_concentration(results)),
     }
-    tables = {PORTFOLIO_TABLE: table}
+    tables, more_remarks = {PORTFOLIO_TABLE: table}, {}
+    if settings.impact is not None:
+        curves = capacity_curves(data, results)
+        tables[CAPACITY_TABLE] = pd.concat(curves, names=["model"]).reset_index("account")
+        pictures["capacity"] = png_bytes(plot_capacity(curves))
+        more_remarks[CAPACITY_TABLE] = [capacity_words(curves)]
     publish(market, tables, pictures)
     sessions, names = int(table["sessions"].max()), int(table["names"].max())
     remarks = [f"{sessions} sessions, {names} names held in all"]
@@ -63,7 +74,7 @@ def portfolio_report(market: Market, stages: Sequence[Stage]) -> Report:
     notes = [f"portfolio_report: {sessions} sessions, {settings.words}"]
     notes += data.gaps
     notes += [f"{name}: {note}" for name, result in results.items() for note in result.notes]
-    return Report(tables, pictures, notes, {PORTFOLIO_TABLE: remarks})
+    return Report(tables, pictures, notes, {PORTFOLIO_TABLE: remarks, **more_remarks})
 
 
 def portfolios(data: ReportData, stages: Sequence[Stage]) -> dict[str, PortfolioResult]:
@@ -100,29 +111,11 @@ def portfolios(data: ReportData, stages: Sequence[Stage]) -> dict[str, Portfolio
         benchmark = equal_weight_benchmark(members).reindex(sessions_of(bars), fill_value=0.0)
         benchmark = benchmark.rename(BENCHMARK)
         rule, config = settings.rule(), settings.backtest
-        bars = (
-            _more_bars(data, bars) if settings.window_sessions or settings.needs.columns else bars
-        )
+        if settings.window_sessions or settings.columns:
+            bars = bars_looking_back(data)
         for name, signal in signals_left.items():
             results[name] = backtest(signal, bars, rule, config, benchmark=benchmark)
     return {name: results[name] for name in signals}
-
-
-def _more_bars(data: ReportData, bars: pd.DataFrame) -> pd.DataFrame:
-    """The bars with the sessions and columns that the strategy and its costs read besides.
-
-    Args:
-        data: the market's data.
-        bars: from the session before the first score on.
-    """
-    market, settings = data.market, data.market.config.portfolio
-    start = f"{bars.index[0][0]:%Y-%m-%d}"
-    window = market.sessions.window(start, max(settings.window_sessions, 1))
-    keys = [key for key in market.warehouse.sessions("ohlcv") if key >= window[0]]
-    more, parts = load_bars(market, keys, "portfolio_report", settings.needs.columns)
-    more["factor"] = parts.frame["adj_factor"].to_numpy()
-    more["amount"] = traded_value(parts.frame)
-    return more.set_index(["date", "instrument"]).rename_axis(["datetime", "instrument"])
 
 
 def sessions_of(bars: pd.DataFrame) -> pd.DatetimeIndex:

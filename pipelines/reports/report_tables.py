@@ -22,6 +22,7 @@ COMPARISON_TABLE = "comparison.csv"
 DIFFERENCES_TABLE = "differences.csv"
 GROUPS_TABLE = "groups.csv"
 REFERENCES_TABLE = "references.csv"
+CAPACITY_TABLE = "capacity.csv"
 
 SHOWN: Mapping[str, Mapping[str, str]] = {
     SIGNAL_TABLE: {
@@ -70,6 +71,14 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
         "p_nw": "p",
         "p_holm": "p (Holm)",
     },
+    CAPACITY_TABLE: {
+        "account": "account",
+        "sharpe": "Sharpe",
+        "annualized_return": "return a year",
+        "annualized_excess_return": "excess, net",
+        "annualized_cost": "costs",
+        "median_share": "median trade ÷ usual volume",
+    },
     PORTFOLIO_TABLE: {
         "annualized_return": "return a year",
         "benchmark_return": "benchmark",
@@ -93,7 +102,9 @@ BASIS: Mapping[str, str] = {
     "in at the decision",
     REFERENCES_TABLE: "Does a model beat a linear one and boosted trees on the same rows? Paired "
     "daily differences, only on rows that every signal has",
-    PORTFOLIO_TABLE: "TopkDropout after costs; returns add up; the benchmark is the members at "
+    CAPACITY_TABLE: "The same orders scaled with the account, after fees, spread and market impact "
+    "(portfolio.impact)",
+    PORTFOLIO_TABLE: "After costs; returns add up; the benchmark is the members at "
     "equal weight, without costs",
 }
 """The rows behind the figures of each table, and their benchmark."""

@@ -46,7 +46,7 @@ def stored_book(data: ReportData, stage: Stage, score: pd.Series, prices: Prices
         prices: the bars that the report reads.
     """
     from rnn_core.evaluation import PortfolioResult
-    from rnn_core.evaluation.portfolio import REPORT_COLUMNS
+    from rnn_core.evaluation.portfolio import REPORT_COLUMNS, TRADE_COLUMNS
     from rnn_core.evaluation.portfolio_notes import Refusals, portfolio_notes
 
     market = data.market
@@ -60,13 +60,15 @@ def stored_book(data: ReportData, stage: Stage, score: pd.Series, prices: Prices
             None,
             (f"{stage.name} lacks {gap}: the figures are of a backtest; `{way}` makes them",),
         )
-    holdings, book, _, _ = portfolio_tables(str(stage.model))
+    holdings, book, trades, _ = portfolio_tables(str(stage.model))
     read = market.warehouse.read
     rows = read(book.name, keys, needed_by="portfolio_report").frame.set_index("date")
     daily = rows[list(REPORT_COLUMNS)].rename_axis("datetime")
     positions = read(holdings.name, keys, needed_by="portfolio_report").frame
     columns = ["datetime", "instrument", "amount", "price", "weight", "suspended"]
     positions = positions.rename(columns={"date": "datetime"})[columns]
+    traded = read(trades.name, keys, needed_by="portfolio_report").frame
+    traded = traded.rename(columns={"date": "datetime"})[list(TRADE_COLUMNS)]
     at = prices.sessions.get_indexer(daily.index)
     silent = [int(t) for t, n in zip(at[:-1], rows["scored"], strict=False) if not n]
     counts = rows[["refused_purchases", "refused_sales", "filled_at_close"]].sum()
@@ -80,7 +82,7 @@ def stored_book(data: ReportData, stage: Stage, score: pd.Series, prices: Prices
             f"of the YAML, and stay as they were served",
         )
     config = market.config.portfolio.backtest
-    return StoredBook(PortfolioResult(config, daily, positions, notes, BENCHMARK))
+    return StoredBook(PortfolioResult(config, daily, positions, notes, BENCHMARK, traded))
 
 
 def _span(market: Market, stage: Stage, score: pd.Series, prices: Prices) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from rnn_core.evaluation.account_figures import (
 )
 from rnn_core.evaluation.analysis import SignalAnalysis, signal_analysis
 from rnn_core.evaluation.baselines import momentum, reversal, ridge_scores
+from rnn_core.evaluation.capacity import capacity_curve, edge_gone_at
 from rnn_core.evaluation.comparison import (
     Comparison,
     against,
@@ -30,6 +31,7 @@ from rnn_core.evaluation.impact import Impact
 from rnn_core.evaluation.inference import bootstrap_interval, holm, mean_test, newey_west_error
 from rnn_core.evaluation.mean_variance import MeanVariance
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
+from rnn_core.evaluation.plots_capacity import plot_capacity
 from rnn_core.evaluation.plots_compare import plot_comparison
 from rnn_core.evaluation.plots_coverage import plot_coverage
 from rnn_core.evaluation.plots_portfolio import plot_concentration, plot_portfolio
@@ -85,9 +87,11 @@ __all__ = [
     "bootstrap_interval",
     "calc_ic",
     "calc_long_short_return",
+    "capacity_curve",
     "compare_signals",
     "concentration",
     "decide",
+    "edge_gone_at",
     "equal_weight_benchmark",
     "evaluate_session",
     "execute",
@@ -103,6 +107,7 @@ __all__ = [
     "newey_west_error",
     "orders_towards",
     "performance",
+    "plot_capacity",
     "plot_comparison",
     "plot_concentration",
     "plot_coverage",

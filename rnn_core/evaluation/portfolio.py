@@ -34,7 +34,7 @@ Shapes: `T` sessions of the bars, `N` instruments.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -47,7 +47,7 @@ from rnn_core.evaluation.align import (
     session_axis,
     to_table,
 )
-from rnn_core.evaluation.execution import BookState, Order, execute
+from rnn_core.evaluation.execution import BookState, Order, Trade, execute
 from rnn_core.evaluation.impact import simple_returns
 from rnn_core.evaluation.portfolio_config import PortfolioConfig
 from rnn_core.evaluation.portfolio_notes import Refusals, portfolio_notes
@@ -59,6 +59,9 @@ from rnn_core.panel.session_labels import session_labels
 REPORT_COLUMNS = (
     "account", "return", "total_turnover", "turnover", "total_cost", "cost", "value", "cash",
     "bench",
+)  # fmt: skip
+TRADE_COLUMNS = (
+    "datetime", "instrument", "side", "reason", "amount", "price", "value", "cost", "refusal",
 )  # fmt: skip
 
 
@@ -77,6 +80,8 @@ class PortfolioResult:
             session; the price is its last).
         notes: sentences about undefined figures, refused orders and stale prices.
         benchmark: the name of the benchmark's Series, empty without a benchmark.
+        trades: one row per order and session that it was for: datetime, instrument, side, reason,
+            amount (adjusted shares), price, value, cost, refusal (empty if it was filled).
     """
 
     config: PortfolioConfig
@@ -84,6 +89,7 @@ class PortfolioResult:
     positions: pd.DataFrame
     notes: tuple[str, ...] = ()
     benchmark: str = ""
+    trades: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(TRADE_COLUMNS)))
 
     def _facts(self) -> dict[str, str]:
         return {
@@ -198,6 +204,7 @@ def backtest(
     state = BookState.opened(config.account)
     daily: list[tuple[float, ...]] = []
     holdings: list[BookState] = []
+    traded: list[tuple[object, ...]] = []
     silent, refused = [], Refusals()
     for number, row in enumerate(rows, start=1):
         t = int(row)
@@ -217,6 +224,7 @@ def backtest(
         done = execute(state, orders, prices, config)
         state = done.state
         refused.count(done.trades)
+        traded += (_row(market.sessions[t], trade) for trade in done.trades)
         daily.append((*astuple(done.figures), bench[number - 1]))
         holdings.append(state)
         if progress is not None:
@@ -228,7 +236,17 @@ def backtest(
         market, rows, positions, silent, refused, benchmark=benchmark is not None
     )
     name = "" if benchmark is None else str(one_column(benchmark, "benchmark").name or "unnamed")
-    return PortfolioResult(config, report, positions, notes, name)
+    trades = pd.DataFrame(traded, columns=list(TRADE_COLUMNS))
+    return PortfolioResult(config, report, positions, notes, name, trades)
+
+
+def _row(session: pd.Timestamp, trade: Trade) -> tuple[object, ...]:
+    """The row of a trade, in the order of `TRADE_COLUMNS`."""
+    order = trade.order
+    return (
+        session, order.instrument, order.side, order.reason, trade.amount, trade.price,
+        trade.value, trade.cost, trade.refusal,
+    )  # fmt: skip
 
 
 def _session_rows(

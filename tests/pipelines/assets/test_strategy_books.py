@@ -14,9 +14,15 @@ import pytest
 
 from pipelines.assets.stages import stages
 from pipelines.bars.adjustment import load_bars, traded_value
+from pipelines.config.loader import parse_config
 from pipelines.errors import PipelineError
+from pipelines.instance.home import dagster_instance
+from pipelines.market.market import Market
+from pipelines.operations.sync import sync_record
+from pipelines.staleness.status_report import status_report
 from rnn_core.evaluation import backtest, equal_weight_benchmark
-from tests.pipelines.conftest import partition_bytes
+from tests.pipelines.conftest import REPORTS, TINY, materialize, partition_bytes
+from tests.pipelines.finished_markets import copy_of
 from tests.pipelines.hand_made import (
     SECTORS,
     hand_made,
@@ -287,3 +293,31 @@ def test_borrowing_is_paid_every_session(tmp_path):
 def test_an_account_that_is_lost_is_an_error_that_names_the_session(tmp_path):
     with pytest.raises(PipelineError, match=r"lstm_portfolio of .*: the account is worth -"):
         both_sides(tmp_path, [{"A": {"close": 10.0}, "B": {"close": 50.0}}])
+
+
+def test_books_of_another_strategy_are_made_by_dagster_and_are_current(
+    finished, tmp_path, instance
+):
+    """Changed settings make books stale, and nothing else but reports; one run makes them again."""
+    copy_of(finished, tmp_path / "tiny")
+    options = {"sessions": 20, "cap": 0.4, "long_only": False, "gross": 1.2}
+    config = parse_config(
+        {**TINY, "portfolio": {"strategy": "mean_variance", "options": options, "impact": {}}}
+    )
+    market = Market(config, root=tmp_path / "tiny")
+    table, books = stages(market), [f"{spec.name}_portfolio" for spec in market.models]
+    with dagster_instance(market) as record:
+        sync_record(market, table, record)
+        before = status_report(market, table, record)
+    stale = {asset.asset for asset in before.assets if asset.findings}
+    assert stale == {*books, *REPORTS}
+    keys = market.sessions.between(market.plan.first_trained, market.sessions.keys[-1])
+    materialize(market, books, keys[0], keys[-1], instance)
+    with dagster_instance(market) as record:
+        sync_record(market, table, record)
+        after = status_report(market, table, record)
+    assert {asset.asset for asset in after.assets if asset.findings} == set(REPORTS)
+    made = market.warehouse.info("gru_portfolio", keys[-1]).provenance.inputs
+    assert set(made) == {"ohlcv", "prediction", "previous", "window"}
+    sides = market.warehouse.read("gru_orders", keys, needed_by="test").frame["side"]
+    assert set(sides) == {"buy", "sell", "short", "cover"}
