@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from pipelines.instance.market_list import markets_of
+from pipelines.instance.names import HIDDEN, hidden_tag
 from pipelines.warehouse.store import remove_leftovers
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from pipelines.market.market import Market
 
-OWNER_TAG = "rnn/owner"
+OWNER_TAG = f"{HIDDEN}owner"
 LIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -71,7 +72,7 @@ def _is_alive(tag: str) -> bool:
 def _is_inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, tag: str) -> bool:
     """True if the tag was copied from the run that this run executes again."""
     parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
-    return parent is not None and parent.tags.get(OWNER_TAG) == tag
+    return parent is not None and hidden_tag(parent.tags, OWNER_TAG) == tag
 
 
 def claim_run(context: dg.AssetExecutionContext) -> None:
@@ -91,7 +92,7 @@ def claim_run(context: dg.AssetExecutionContext) -> None:
 
 def is_orphan(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """True if the process that owns a run is gone."""
-    tag = run.tags.get(OWNER_TAG)
+    tag = hidden_tag(run.tags, OWNER_TAG)
     return tag is not None and not _is_inherited(instance, run, tag) and not _is_alive(tag)
 
 
@@ -100,7 +101,7 @@ def sweep_orphans(instance: dg.DagsterInstance) -> list[str]:
     live = instance.get_runs(dg.RunsFilter(statuses=LIVE))
     orphans = [run for run in live if is_orphan(instance, run)]
     for run in orphans:
-        gone = f"the process that ran it ({run.tags[OWNER_TAG]}) is gone"
+        gone = f"the process that ran it ({hidden_tag(run.tags, OWNER_TAG)}) is gone"
         instance.report_run_failed(run, gone)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return [run.run_id for run in orphans]
