@@ -46,6 +46,11 @@ def run_words(market: str, command: str, sessions: tuple[str, str] | None) -> st
     return " ".join([market, command, *([first] if first == last else [first, "…", last])]).strip()
 
 
+def is_command(market: Market, run: dg.DagsterRun) -> bool:
+    """True if a command runs it in its own process: the UI launches the job without these words."""
+    return run.job_name == own_name(market, BACKFILL) and RUN_TAG in run.tags
+
+
 def hidden_tag(tags: Mapping[str, str], tag: str) -> str | None:
     """The value of a tag of the machinery; runs of earlier releases have it as `rnn/…`."""
     return tags.get(tag, tags.get(tag.replace(HIDDEN, "rnn/", 1)))

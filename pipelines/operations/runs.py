@@ -72,7 +72,9 @@ def run_assets(
         run_tags |= {RANGE_START: sessions[0], RANGE_END: sessions[1]}
     # The live display has the console; the event log keeps every message.
     logger_config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    result = execute_here(job, instance, chosen, tags=run_tags, run_config=logger_config)
+    result = execute_here(
+        job, instance, chosen, tags=run_tags, run_config=logger_config, location=name
+    )
     if not result.success:
         # Dagster turns Ctrl-C into a failed step: the command must end as interrupted.
         if _interrupted(result):

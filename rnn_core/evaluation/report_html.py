@@ -50,7 +50,7 @@ summary { cursor: pointer; color: #0072B2; }
   body { padding: .8rem; }
   figure .still, figure:not(.chart) { overflow-x: auto; }
   figure img { max-width: none; width: 640px; }
-  tbody th { white-space: normal; max-width: 8.5rem; overflow-wrap: anywhere; }
+  tbody th { white-space: normal; max-width: 8.5rem; overflow-wrap: break-word; }
 }
 """
 
