@@ -14,7 +14,15 @@ from pipelines.assets.train_units import train_units_job
 from pipelines.automation.schedule import daily_retraining
 from pipelines.automation.sensors import failed_runs, new_files, reports_after_daily
 from pipelines.config.executor import executor_config
-from pipelines.instance.names import DAILY, MARKET_TAG, REFIT, REPORTS, asset_key, own_name
+from pipelines.instance.names import (
+    BACKFILL,
+    DAILY,
+    MARKET_TAG,
+    REFIT,
+    REPORTS,
+    asset_key,
+    own_name,
+)
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.up_to_date_check import up_to_date_check
@@ -48,6 +56,13 @@ def build_definitions(market: Market, stages: Sequence[Stage] | None = None) -> 
         "Fit the processors again on the configured window. The datasets and models made with "
         "another state are refused until they are made again.",
     )
+    # A command runs assets of several kinds at once, and its runs have a job to stand behind them.
+    anything = _job(
+        market,
+        BACKFILL,
+        stages,
+        "Any assets over any range of sessions, as demo, backfill and refresh run them.",
+    )
     sensors = (
         reports_after_daily(market, stages, daily, reports),
         new_files(market, stages, daily),
@@ -58,7 +73,7 @@ def build_definitions(market: Market, stages: Sequence[Stage] | None = None) -> 
     return dg.Definitions(
         assets=[asset_of(market, stage, stages, days) for stage in stages],
         asset_checks=[up_to_date_check(market, stages, report)],
-        jobs=[daily, reports, refit, *_unit_jobs(market)],
+        jobs=[daily, reports, refit, anything, *_unit_jobs(market)],
         schedules=[daily_retraining(market, stages, daily)],
         sensors=[sensor for sensor in sensors if sensor is not None],
         executor=EXECUTOR,

@@ -39,15 +39,15 @@ from pipelines.instance.materializations import (
     put_on_record,
     recorded_metadata,
 )
-from pipelines.instance.names import asset_key
+from pipelines.instance.names import HIDDEN, asset_key, hidden_tag
 from pipelines.market.reads import stored_reads
 from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.causes import why_not_current
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.warehouse import revisions
 
-CURRENT_TAG = "rnn/current"
-SERVED_TAG = "rnn/served"
+CURRENT_TAG = f"{HIDDEN}current"
+SERVED_TAG = f"{HIDDEN}served"
 KEEP, ASK, REMAKE, RETRAIN = "keep", "ask", "remake", "retrain"
 
 
@@ -63,14 +63,15 @@ def materialize(
         tags: tags of the Dagster run.
     """
     stage, served = run.stage, run.predictions_served
-    now = StoredVersions(run.market, stages, served if tags.get(SERVED_TAG) == KEEP else None)
+    keeps_served = hidden_tag(tags, SERVED_TAG) == KEEP
+    now = StoredVersions(run.market, stages, served if keeps_served else None)
     now.load(stage, run.keys)
     stored_keys = {key for key in run.keys if now.is_intact(stage, key)}
     # A file without identity may be the one that was served: it is kept, and stays on record.
     unsigned_keys = {key for key in run.keys if now.is_unsigned(stage, key)}
     # The record decides what was served, so it is mended before anything is compared.
     _mend_record(run, instance, now, stored_keys, unsigned_keys)
-    if stage.is_source and tags.get(CURRENT_TAG) == KEEP:
+    if stage.is_source and hidden_tag(tags, CURRENT_TAG) == KEEP:
         now.load_bars(run.keys)
 
     kept_keys: set[str] = set()
@@ -94,7 +95,7 @@ def materialize(
     work = replace(
         run,
         stays=pointer_keys,
-        retrains=is_model and tags.get(CURRENT_TAG) == RETRAIN,
+        retrains=is_model and hidden_tag(tags, CURRENT_TAG) == RETRAIN,
         history=frozenset(key for key in keys_to_make if now.is_history(stage, key)),
     )
     bundles = [key for key in keys_to_make if is_model and _replaces_served_bundle(run, key)]
@@ -151,10 +152,10 @@ def _mend_record(
 def _is_kept(run: Run, key: str, tags: Mapping[str, str], now: StoredVersions) -> bool:
     """True if a stored partition stays as it is."""
     stage = run.stage
-    if tags.get(SERVED_TAG) == KEEP and run.predictions_served.holds(stage, key):
+    if hidden_tag(tags, SERVED_TAG) == KEEP and run.predictions_served.holds(stage, key):
         return True
-    asks_source = stage.is_source and tags.get(CURRENT_TAG) != KEEP
-    if asks_source or tags.get(CURRENT_TAG) in (REMAKE, RETRAIN):
+    asks_source = stage.is_source and hidden_tag(tags, CURRENT_TAG) != KEEP
+    if asks_source or hidden_tag(tags, CURRENT_TAG) in (REMAKE, RETRAIN):
         return False
     return why_not_current(stage, key, now) is None
 

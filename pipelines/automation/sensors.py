@@ -25,6 +25,7 @@ from pipelines.instance.names import (
     FAILURES_SENSOR,
     FILES_SENSOR,
     REPORTS_SENSOR,
+    is_command,
     own_name,
 )
 from pipelines.instance.run_history import PARTITION, newest_run, runs_since, work_in_progress
@@ -220,6 +221,8 @@ def failed_runs(market: Market, daily: Any) -> dg.SensorDefinition:
         description=f"Adds every failed run to {market.paths.reports / 'failures.jsonl'}{alert}.",
     )
     def sensor(context: dg.RunFailureSensorContext) -> None:
+        if is_command(market, context.dagster_run):
+            return  # a person sits before the terminal that says it
         is_on = schedule_is_on(context.instance, market)
         failure = describe(
             market, context.instance, context.dagster_run, daily.name, schedule_on=is_on

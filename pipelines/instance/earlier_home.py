@@ -16,6 +16,7 @@ import dagster as dg
 
 from pipelines.errors import ConfigError, PipelineError
 from pipelines.instance.home import WORKSPACE, open_home, prepare_home, writing_to
+from pipelines.instance.names import hidden_tag
 from pipelines.instance.orphaned_runs import LIVE, OWNER_TAG, is_orphan
 from pipelines.instance.record_copy import copy_record, copy_switches
 from pipelines.instance.settings import SETTINGS, is_released, merge_settings, parse_yaml
@@ -122,7 +123,7 @@ def _require_idle(record: dg.DagsterInstance) -> None:
         PipelineError: one does.
     """
     for run in record.get_runs(dg.RunsFilter(statuses=LIVE)):
-        if OWNER_TAG in run.tags and not is_orphan(record, run):
+        if hidden_tag(run.tags, OWNER_TAG) and not is_orphan(record, run):
             raise PipelineError(
                 f"run {run.run_id[:8]} is working: wait for its end, or end it, before its record "
                 f"is moved; nothing was moved"

@@ -7,6 +7,7 @@ market, a table and a session.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 MARKET_TAG = "rnn/market"  # of assets, and of the runs of jobs and commands: a filter of the UI
 RUN_TAG = "rnn/run"  # a run in words: market, command and range, for the list of runs
+HIDDEN = ".dagster/rnn_"  # prefix of the machinery's tags: the UI does not show `.dagster/…`
 DAILY, REPORTS, REFIT = "daily", "reports", "refit"
 TRAIN_UNITS = "train_units"
+BACKFILL = "backfill"  # the job behind the runs of commands
 SCHEDULE = "daily_retraining"
 REPORTS_SENSOR, FILES_SENSOR, FAILURES_SENSOR = "reports_after_daily", "new_files", "failed_runs"
 
@@ -44,6 +47,16 @@ def run_words(market: str, command: str, sessions: tuple[str, str] | None) -> st
     return " ".join([market, command, *([first] if first == last else [first, "…", last])]).strip()
 
 
+def is_command(market: Market, run: dg.DagsterRun) -> bool:
+    """True if a command runs it in its own process: the UI launches the job without these words."""
+    return run.job_name == own_name(market, BACKFILL) and RUN_TAG in run.tags
+
+
+def hidden_tag(tags: Mapping[str, str], tag: str) -> str | None:
+    """The value of a tag of the machinery; runs of earlier releases have it as `rnn/…`."""
+    return tags.get(tag, tags.get(tag.replace(HIDDEN, "rnn/", 1)))
+
+
 def without_market(market: Market, name: str) -> str:
     """The name of a job, schedule or sensor within its market; others stay as they are."""
     return name.removeprefix(f"{market.config.name}_")
@@ -65,4 +78,4 @@ def is_backfill_of(market: Market, backfill: PartitionBackfill) -> bool:
 
 
 def _jobs(market: Market) -> set[str]:
-    return {own_name(market, job) for job in (DAILY, REPORTS, REFIT, TRAIN_UNITS)}
+    return {own_name(market, job) for job in (DAILY, REPORTS, REFIT, BACKFILL, TRAIN_UNITS)}

@@ -11,7 +11,13 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 
 from pipelines.instance.orphaned_runs import ONE_PROCESS_EXECUTORS
 
@@ -23,6 +29,7 @@ def execute_here(
     *,
     tags: Mapping[str, str],
     run_config: Mapping[str, Any],
+    location: str,
 ) -> dg.JobExecutionResult:
     """Run some assets of a job in this process.
 
@@ -32,16 +39,21 @@ def execute_here(
         assets: keys of the assets.
         tags: tags of the run.
         run_config: configuration of the run.
+        location: the code location that has the job: the UI shows the run on its timeline.
 
     Returns:
         Dagster's result; a failed step does not raise.
     """
     keys = frozenset(assets)
+    repository = RemoteRepositoryOrigin(
+        RegisteredCodeLocationOrigin(location), SINGLETON_REPOSITORY_NAME
+    )
     run = instance.create_run_for_job(
         job_def=job.get_subset(asset_selection=keys),
         run_config=run_config,
         tags={**job.run_tags, **tags},
         asset_selection=keys,
+        remote_job_origin=RemoteJobOrigin(repository, job.name),
     )
     return execute_run(InMemoryJob(job), run, instance)
 

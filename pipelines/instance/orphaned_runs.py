@@ -28,6 +28,7 @@ import dagster as dg
 
 from pipelines.instance.heartbeat import beating, end_leases, expired_leases
 from pipelines.instance.market_list import markets_of
+from pipelines.instance.names import HIDDEN, hidden_tag
 from pipelines.warehouse.store import remove_leftovers
 from rnn_core.host import host_id, is_running
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from pipelines.market.market import Market
 
-OWNER_TAG = "rnn/owner"
+OWNER_TAG = f"{HIDDEN}owner"
 SECOND_LOOK_SECONDS = 5.0
 LIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -81,7 +82,7 @@ def _has_ended(tag: str) -> bool:
 def _is_inherited(instance: dg.DagsterInstance, run: dg.DagsterRun, tag: str) -> bool:
     """True if the tag was copied from the run that this run executes again."""
     parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
-    return parent is not None and parent.tags.get(OWNER_TAG) == tag
+    return parent is not None and hidden_tag(parent.tags, OWNER_TAG) == tag
 
 
 @contextmanager
@@ -115,7 +116,7 @@ def is_orphan(
         run: a run that has not ended.
         expired: the runs whose lease has run out, if the caller knows them.
     """
-    tag = run.tags.get(OWNER_TAG)
+    tag = hidden_tag(run.tags, OWNER_TAG)
     if tag is None or _is_inherited(instance, run, tag):
         return False
     if _is_of_this_host(tag):
@@ -139,7 +140,7 @@ def sweep_orphans(instance: dg.DagsterInstance) -> list[str]:
     database itself was away, leases ran out of runs that live, and these renew them at once.
     """
     orphans, ended = _orphans(instance)
-    if any(not _is_of_this_host(run.tags[OWNER_TAG]) for run in orphans):
+    if any(not _is_of_this_host(hidden_tag(run.tags, OWNER_TAG) or "") for run in orphans):
         time.sleep(SECOND_LOOK_SECONDS)
         orphans, ended = _orphans(instance)
     swept = []
@@ -147,7 +148,7 @@ def sweep_orphans(instance: dg.DagsterInstance) -> list[str]:
         now = instance.get_run_by_id(run.run_id)
         if now is None or now.status not in LIVE:  # it ended by itself just now
             continue
-        gone = f"the process that ran it ({run.tags[OWNER_TAG]}) is gone"
+        gone = f"the process that ran it ({hidden_tag(run.tags, OWNER_TAG)}) is gone"
         instance.report_run_failed(now, gone)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         swept.append(run.run_id)

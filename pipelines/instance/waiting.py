@@ -14,9 +14,10 @@ import sqlalchemy as db
 from dagster._core.storage.event_log import SqlEventLogStorageTable
 
 from pipelines.instance.materializations import sql_storage
+from pipelines.instance.names import HIDDEN, hidden_tag
 from pipelines.instance.run_history import WAITING, waits_for_bars_tag
 
-LAST_TAG = "rnn/last_wait"  # a run that finds no bars again has failed
+LAST_TAG = f"{HIDDEN}last_wait"  # a run that finds no bars again has failed
 
 
 def note_waiting(context: dg.AssetExecutionContext, key: str, reason: str) -> None:
@@ -40,7 +41,7 @@ def note_waiting(context: dg.AssetExecutionContext, key: str, reason: str) -> No
 
 def is_last_wait(run: dg.DagsterRun) -> bool:
     """True if the schedule does not ask for the session of a run again."""
-    return LAST_TAG in run.tags
+    return hidden_tag(run.tags, LAST_TAG) is not None
 
 
 def waiting_since(

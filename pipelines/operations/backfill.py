@@ -16,6 +16,7 @@ Served partitions stay as they are unless `republish` is given, even under `forc
 from __future__ import annotations
 
 import re
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -115,7 +116,7 @@ def run_backfill(
             tags = {CURRENT_TAG: RETRAIN if force else KEEP, RUN_TAG: "backfill"} | (
                 {} if republish else {SERVED_TAG: KEEP}
             )
-            runs = Runs(market, stages, defs, instance, tags)
+            runs, started = Runs(market, stages, defs, instance, tags), time.time()
             with LiveProgress(console).shown():
                 # A run has one range, so stages that begin later have a run of their own.
                 for part in _runs(selection, work):
@@ -125,7 +126,7 @@ def run_backfill(
                 lines += stale_reports_line(market, stages)
             for line in lines:
                 console.print(line, soft_wrap=True, highlight=False)
-            make_served_page(market, stages, instance, console)
+            make_served_page(market, stages, instance, console, since=started)
             runs.finish()
     return work
 

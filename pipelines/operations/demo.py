@@ -51,7 +51,7 @@ def run_demo(
             without `fresh`.
         RunFailedError: a step failed; sessions that were finished before it are kept.
     """
-    began = time.monotonic()
+    began, started = time.monotonic(), time.time()
     complete_deletion(market, console)
     if fresh:
         market = empty_market(market, stages_of(market), console, discard_served=discard_served)
@@ -69,7 +69,7 @@ def run_demo(
         try:
             _run_stages(market, instance, console, everything)
         finally:
-            make_served_page(market, stages_of(market), instance, console)
+            make_served_page(market, stages_of(market), instance, console, since=started)
     _show_results(market, console, time.monotonic() - began)
 
 

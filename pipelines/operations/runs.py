@@ -15,7 +15,7 @@ import dagster as dg
 
 from pipelines.assets.materialize import CURRENT_TAG, REMAKE
 from pipelines.errors import PipelineError
-from pipelines.instance.names import MARKET_TAG, RUN_TAG, run_words, stage_of
+from pipelines.instance.names import BACKFILL, MARKET_TAG, RUN_TAG, run_words, stage_of
 from pipelines.instance.one_process import execute_here
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner
 from pipelines.instance.run_history import (
@@ -60,10 +60,11 @@ def run_assets(
         RunFailedError: a step failed.
         KeyboardInterrupt: the run was interrupted; finished sessions are recorded.
     """
-    job = defs.resolve_implicit_global_asset_job_def()
     keys = keys_by_stage(defs)
     chosen = [keys[name] for name in assets]
-    run_tags = {OWNER_TAG: owner(), MARKET_TAG: chosen[0].path[0], CURRENT_TAG: REMAKE}
+    name = chosen[0].path[0]
+    job = defs.resolve_job_def(f"{name}_{BACKFILL}")
+    run_tags = {OWNER_TAG: owner(), MARKET_TAG: name, CURRENT_TAG: REMAKE}
     run_tags |= tags or {}
     command = run_tags.get(RUN_TAG, "run")
     run_tags[RUN_TAG] = run_words(run_tags[MARKET_TAG], command, sessions)
@@ -71,7 +72,9 @@ def run_assets(
         run_tags |= {RANGE_START: sessions[0], RANGE_END: sessions[1]}
     # The live display has the console; the event log keeps every message.
     logger_config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    result = execute_here(job, instance, chosen, tags=run_tags, run_config=logger_config)
+    result = execute_here(
+        job, instance, chosen, tags=run_tags, run_config=logger_config, location=name
+    )
     if not result.success:
         # Dagster turns Ctrl-C into a failed step: the command must end as interrupted.
         if _interrupted(result):

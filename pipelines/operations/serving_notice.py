@@ -14,9 +14,26 @@ from pipelines.staleness.up_to_date_check import serve_and_check
 
 
 def make_served_page(
-    market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance, console: Console
+    market: Market,
+    stages: Sequence[Stage],
+    instance: dg.DagsterInstance,
+    console: Console,
+    *,
+    since: float,
 ) -> None:
-    """Make the page, or say why it stays as it was: the work of the command stands either way."""
+    """Make the page, or say why it stays as it was: the work of the command stands either way.
+
+    Args:
+        market: the market.
+        stages: its stages.
+        instance: its Dagster record.
+        console: is told why.
+        since: when the command began, in seconds since 1970; a run that ended with the check
+            `up_to_date` has made the page since then.
+    """
+    page = market.paths.served_page
+    if page.is_file() and page.stat().st_mtime >= since:
+        return
     try:
         serve_and_check(market, stages, instance)
     except PipelineError as error:

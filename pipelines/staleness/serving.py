@@ -123,6 +123,8 @@ def service(
     instance: dg.DagsterInstance,
     status: StatusReport,
     now: dt.datetime | None = None,
+    *,
+    own_run: str = "",
 ) -> Service:
     """Look at what a market serves.
 
@@ -132,6 +134,7 @@ def service(
         instance: its Dagster record.
         status: the comparison with what would be made now.
         now: the moment, with a time zone (default now).
+        own_run: id of the run that asks, which is no work to wait for.
     """
     moment = now or dt.datetime.now(dt.UTC)
     predictions, pointers = by_model(stages, Kind.PREDICTION), by_model(stages, Kind.MODEL)
@@ -148,7 +151,7 @@ def service(
         shifts=tuple(_shift(market, dataset) for dataset in market.datasets),
         next_tick=tick,
         schedule=words,
-        open_points=tuple(_open_points(market, stages, instance, status)),
+        open_points=tuple(_open_points(market, stages, instance, status, own_run)),
     )
 
 
@@ -281,7 +284,11 @@ def _schedule(market: Market, moment: dt.datetime) -> tuple[dt.datetime | None, 
 
 
 def _open_points(
-    market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance, status: StatusReport
+    market: Market,
+    stages: Sequence[Stage],
+    instance: dg.DagsterInstance,
+    status: StatusReport,
+    own_run: str,
 ) -> list[str]:
     """Name what is not as it should be, worst first."""
     points = []
@@ -306,5 +313,6 @@ def _open_points(
         for finding in asset.findings
         if finding.is_stale
     ]
-    points += [status.busy] if status.busy else []
+    if status.busy and not (own_run and own_run[:8] in status.busy):
+        points.append(status.busy)
     return points + ([status.calendar] if status.calendar else [])

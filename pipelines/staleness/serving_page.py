@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from pipelines.market.market import Market
 from pipelines.staleness.serving import FEWEST_NAMES, ModelState, Service, Shift
 
-_HEADER = ("model", "newest scores", "trained at the close of", "in force since", "age",
+_HEADER = ("model", "newest scores", "trained at\nthe close of", "in force\nsince", "age",
            "names scored", "drift of scores")  # fmt: skip
 _CLIPPED = 3.0  # where a norm that clips ends
 _WORDS = {
@@ -42,7 +42,12 @@ def publish_page(market: Market, service: Service) -> None:
 
 def serving_markdown(market: Market, service: Service) -> str:
     """Write the state of service for a page of the UI."""
-    lines = [_lead(service), "", _row(_HEADER), _row(["---"] * len(_HEADER))]
+    lines = [
+        _lead(service),
+        "",
+        _row([title.replace("\n", " ") for title in _HEADER]),
+        _row(["---"] * len(_HEADER)),
+    ]
     lines += [_row(_cells(state)) for state in service.models]
     lines += ["", *(f"- {point}" for point in _points(market, service))]
     lines += ["", f"The page of the same is `reports/{market.served_page.name}`."]
@@ -136,7 +141,7 @@ def _points(market: Market, service: Service) -> list[str]:
 
 def _features(shift: Shift) -> str:
     """Name the features of a dataset; the default one has no name."""
-    return f"features of {shift.dataset}" if shift.dataset else "features"
+    return f"drift of features of {shift.dataset}" if shift.dataset else "drift of features"
 
 
 def _shift_words(market: Market, shift: Shift) -> str:

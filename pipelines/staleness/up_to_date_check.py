@@ -48,13 +48,13 @@ def up_to_date_check(
         ),
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        return serve_and_check(market, stages, context.instance)
+        return serve_and_check(market, stages, context.instance, own_run=context.run.run_id)
 
     return check
 
 
 def serve_and_check(
-    market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance
+    market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance, *, own_run: str = ""
 ) -> dg.AssetCheckResult:
     """Compare the newest sessions, and say on a page and in the result what is served.
 
@@ -62,9 +62,10 @@ def serve_and_check(
         market: the market.
         stages: its stages.
         instance: its Dagster record.
+        own_run: id of the run that asks, if one does.
     """
     report = status_report(market, stages, instance, recent=RECENT)
-    state = service(market, stages, instance, report)
+    state = service(market, stages, instance, report, own_run=own_run)
     publish_page(market, state)
     return status_result(report, serving_markdown(market, state))
 

@@ -156,15 +156,15 @@ def _portfolio_panels(results: Mapping[str, PortfolioResult]) -> list[_Panel]:
         common = pd.concat(bench, axis=1).bfill(axis=1).iloc[:, 0].cumsum()
         equity[f"benchmark ({named})" if named else "benchmark"] = common
     excess = {n: (net[n] - bench.get(n, 0.0)).cumsum() for n in net}
-    over = ", in excess of the benchmark" if bench else ""
+    subject = "excess" if bench else "sum"
     falls = {name: total - total.cummax() for name, total in excess.items()}
     panels = [
-        _Panel("Sum of returns, after costs (solid) and before them (dashed)", "%", equity,
+        _Panel("Sum of returns (dashed: before costs)", "%", equity,
                also={"before costs": before}),
     ]  # fmt: skip
     if bench:
-        panels.append(_Panel(f"Sum of returns after costs{over}", "%", excess))
-    return [*panels, _Panel(f"Drawdown of the sum after costs{over}", "% below its peak", falls)]
+        panels.append(_Panel("Sum of excess returns after costs", "%", excess))
+    return [*panels, _Panel(f"Drawdown of the {subject} after costs", "% below its peak", falls)]
 
 
 def _holdings(results: Mapping[str, PortfolioResult]) -> list[_Panel]:
@@ -178,7 +178,7 @@ def _holdings(results: Mapping[str, PortfolioResult]) -> list[_Panel]:
     ]  # fmt: skip
     if any((table["suspended"] > 0).any() for table in tables.values()):
         weights = {n: t["suspended_weight"] * 100 for n, t in tables.items()}
-        title = "Weight of holdings without a bar (suspended or delisted, at their last close)"
+        title = "Weight of holdings without a bar"
         panels.append(_Panel(title, "% of the account", weights))
     return panels
 

@@ -50,14 +50,15 @@ summary { cursor: pointer; color: #0072B2; }
   body { padding: .8rem; }
   figure .still, figure:not(.chart) { overflow-x: auto; }
   figure img { max-width: none; width: 640px; }
-  tbody th { white-space: normal; max-width: 8.5rem; overflow-wrap: anywhere; }
+  tbody th { white-space: normal; min-width: 5.5rem; max-width: 8.5rem;
+    overflow-wrap: break-word; }
 }
 """
 
 
 _HINT = (
-    "Point at a session for its values, drag across to zoom, press a name to hide its curves; the "
-    "arrow in a circle shows everything again."
+    "Point at a session for its values, drag across to zoom (a finger scrolls: press the button of "
+    "the box first), press a name to hide its curves; the arrow in a circle shows everything again."
 )
 # A chart that cannot be drawn leaves its picture. A finger scrolls the page, it zooms by a button.
 _CHARTS = """

@@ -33,7 +33,7 @@ def trainings_table(trainings: pd.DataFrame, colors: Mapping[str, str]) -> str:
         return ""
     columns: list[tuple[str, str, Format]] = [
         ("epochs\nor steps", "epochs", _COUNT),
-        ("best\none", "best_epoch", _COUNT),
+        ("best\n(from 0)", "best_epoch", _COUNT),
         ("validation\nrank IC", "valid_rank_ic", _IC),
         ("sessions\nin force", "sessions", _COUNT),
         ("realised\nrank IC", "rank_ic", _IC),

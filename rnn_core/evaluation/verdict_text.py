@@ -71,8 +71,8 @@ def _against_zero(p: float, t: float) -> str:
     if not math.isfinite(p):
         return "too few for a test"
     if p < LEVEL:
-        return f"{'above' if t > 0 else 'below'} zero by more than luck (t {t:.1f}, {_p(p)})"
-    return f"which luck alone explains as well (t {t:.1f}, {_p(p)})"
+        return f"{'above' if t > 0 else 'below'} zero by more than luck (t {_t(t)}, {_p(p)})"
+    return f"which luck alone explains as well (t {_t(t)}, {_p(p)})"
 
 
 def _against_baseline(comparison: Comparison, best: str, baseline: str, ranked: pd.Series) -> str:
@@ -117,7 +117,7 @@ def _earned(name: str, result: PortfolioResult, periods_per_year: float | str) -
         text += ": costs take all of it"
     elif math.isfinite(p):
         luck = "more than luck explains" if p < LEVEL else "no more than luck explains"
-        text += f", {luck} (t {test['t_nw']:.1f}, {_p(p)})"
+        text += f", {luck} (t {_t(float(test['t_nw']))}, {_p(p)})"
     return text + "."
 
 
@@ -126,3 +126,8 @@ def _p(value: float) -> str:
     if not math.isfinite(value):
         return "no test"
     return "p < 0.001" if value < 0.001 else f"p {value:.3f}"
+
+
+def _t(value: float) -> str:
+    """Write a t value, its minus as wide as the figures."""
+    return f"{value:.1f}".replace("-", "\u2212")

@@ -110,12 +110,13 @@ def test_jobs(defs):
             key.path[-1]
             for key in defs.resolve_job_def(f"tiny_{job}").asset_layer.selected_asset_keys
         }
-        for job in ("daily", "reports", "refit")
+        for job in ("daily", "reports", "refit", "backfill")
     }
     assert selected == {
         "daily": everything - UNPARTITIONED,
         "reports": {"signal_report", "portfolio_report"},
         "refit": {"processors"},
+        "backfill": everything,
     }
 
 
@@ -171,7 +172,7 @@ def test_nothing_deprecated_or_superseded_is_used():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "4"
+    assert done.stdout.strip() == "5"
 
 
 def test_importing_the_location_loads_no_torch():

@@ -127,6 +127,16 @@ def test_a_run_shows_its_steps(browser, dev, sandbox, anchor):
     browser.save("run")
 
 
+def test_the_overview_shows_the_runs_of_commands(browser, dev, sandbox, anchor):
+    """Under the job of the location, and without the tags that only the machinery reads."""
+    browser.open("/overview", "sample_backfill")
+    browser.save("overview")
+    browser.open("/runs", "sample_backfill", "rnn/run: sample demo", "View all tags")
+    assert "rnn_owner" not in browser.text()
+    (made,) = dev.made("lstm_model", [anchor])
+    browser.open(f"/runs/{made.run}", "Run of", "sample_backfill")
+
+
 def test_the_reports_show_models_side_by_side(browser, sandbox):
     for report in REPORTS:
         browser.open(
