@@ -31,7 +31,7 @@ from pipelines.errors import BarsNotArrivedError, PipelineError, SourceError, na
 from pipelines.instance.locks import writer_lock
 from pipelines.instance.materializations import forget, made_by_run
 from pipelines.instance.names import MARKET_TAG, asset_key, stage_of
-from pipelines.instance.one_process import made_here
+from pipelines.instance.one_process import left_to_make
 from pipelines.instance.orphaned_runs import ONE_PROCESS, claimed_run
 from pipelines.instance.progress import progress
 from pipelines.instance.run_history import WAITING
@@ -99,7 +99,7 @@ def asset_of(
         keys = _made_upstream(context, market, stage, asked)
         results = Results(context, stage, asked)
         served = Served(market, stages, context.instance)
-        beside = frozenset(stage_of(key) for key in made_here(context))
+        beside = frozenset(stage_of(key) for key in left_to_make(context))
         run = Run(market, stage, keys, context.log, results, served, beside=beside)
         stop = None
         # From here on an error still records the sessions that were finished.

@@ -194,7 +194,7 @@ class Run:
         stays: the keys whose partition stays as it was served.
         retrains: True if a current bundle is trained anew.
         history: the keys whose bundle stays, even if its training data changed.
-        beside: the stages that this process makes in the same run, this one among them.
+        beside: the stages that this process makes in the run from now on, this one among them.
     """
 
     market: Market

@@ -58,8 +58,8 @@ def run_units(run: Run, spec: ModelSpec) -> list[Unit]:
     market = run.market
     units = missing_units(market, spec, run.keys, history=run.history, anew=run.retrains)
     dataset = market.dataset_of(spec.name).name
-    after = market.models[market.models.index(spec) + 1 :]
-    for other in after:
-        if f"{other.name}_model" in run.beside and market.dataset_of(other.name).name == dataset:
+    for other in market.models:
+        is_beside = other != spec and f"{other.name}_model" in run.beside
+        if is_beside and market.dataset_of(other.name).name == dataset:
             units += missing_units(market, other, run.keys, history=run.keys, anew=run.retrains)
     return units

@@ -58,9 +58,20 @@ def execute_here(
     return execute_run(InMemoryJob(job), run, instance)
 
 
-def made_here(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
-    """The assets of the run that this process makes: all of them, or that of its step alone."""
+_begun: dict[str, set[dg.AssetKey]] = {}
+
+
+def left_to_make(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
+    """The assets that this process makes in the run from now on, that of the step among them.
+
+    A process of the multiprocess executor makes that of its step alone.
+    """
+    own, run_id = context.asset_key, context.run.run_id
     job = context.get_step_execution_context().job_def
-    if job.executor_def.name in ONE_PROCESS_EXECUTORS:
-        return frozenset(job.asset_layer.selected_asset_keys)
-    return frozenset({context.asset_key})
+    if job.executor_def.name not in ONE_PROCESS_EXECUTORS:
+        return frozenset({own})
+    if run_id not in _begun:
+        _begun.clear()  # a process executes one run at a time
+    begun = _begun.setdefault(run_id, set())
+    begun.add(own)
+    return frozenset((job.asset_layer.selected_asset_keys - begun) | {own})

@@ -152,7 +152,7 @@ class Run(Protocol):
 
     @property
     def beside(self) -> frozenset[str]:
-        """The stages that this process makes in the same run, this one among them."""
+        """The stages that this process makes in the run from now on, this one among them."""
 
     @property
     def log(self) -> Log:

@@ -38,3 +38,12 @@ def test_no_training_is_longer_than_its_last_epoch():
     assert eta.after(report(0, 0, most=2), later=0) == pytest.approx(5.0)
     now[0] = 10.0
     assert eta.after(report(1, 1, most=2), later=0) == 0.0
+
+
+def test_trainings_side_by_side_share_the_time():
+    now = [0.0]
+    eta = TrainingEta(early_stop=10, clock=lambda: now[0])
+    now[0] = 4.0
+    eta.after(report(0, 0), later=1, training="a")
+    # Two epochs in four seconds, ten more of each at the soonest, and one training of eleven.
+    assert eta.after(report(0, 0), later=1, training="b") == pytest.approx(2.0 * (20 + 11))
