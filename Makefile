@@ -4,6 +4,8 @@
 # make test      the tests
 # make test-browser  the UI: a real webserver and daemon, and its pages in Chromium
 #                    (apt-get install chromium chromium-driver)
+# make cluster-test  several hosts: Postgres, Redis, an S3 server, an image of deploy/Dockerfile
+#                    (apt-get install postgresql redis-server buildah debootstrap)
 # make check     what CI checks besides the tests
 # make bench-peers   .venv-peers: an environment for each peer of benchmarks/features.py
 
@@ -15,7 +17,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo ui test test-browser check bench-peers clean
+.PHONY: install demo ui test test-browser cluster-test check bench-peers clean
 
 install: $(STAMP)
 
@@ -41,6 +43,9 @@ test-browser: install
 	@$(BIN)/python -c 'import selenium' 2>/dev/null || \
 	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	RNN_UI_TESTS=1 $(BIN)/pytest $(ARGS) tests/ui
+
+cluster-test: install
+	$(BIN)/pytest -m cluster $(ARGS) tests/cluster
 
 check: install
 	$(BIN)/ruff check .

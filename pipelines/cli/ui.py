@@ -13,9 +13,19 @@ from pathlib import Path
 from pipelines.cli.arguments import Arguments
 from pipelines.errors import PipelineError
 
+_ENV_PREFIX = "DAGSTER_WEBSERVER_PATH_PREFIX"  # `dg dev` has no option for it, the webserver has
 ARGUMENTS: Arguments = {
     "markets": {"nargs": "*", "metavar": "MARKET", "help": "names of markets, or their YAMLs"},
     "--port": {"type": int, "default": 3000, "help": "of the webserver (default: 3000)"},
+    "--host": {
+        "default": "127.0.0.1",
+        "help": "address of the webserver; the UI asks nobody for a password (default: 127.0.0.1)",
+    },
+    "--path-prefix": {
+        "default": "",
+        "metavar": "/PATH",
+        "help": "where a proxy shows the UI, which it hands on (default: none)",
+    },
     "--config": {"help": "one market, as a YAML or the name of a shipped one"},
 }
 
@@ -25,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.instance.home import complete_home, open_home, prepare_workspace
     from pipelines.instance.locks import only_daemon
     from pipelines.instance.orphaned_runs import sweep_orphans
-    from pipelines.instance.ui_lock import HOST, claim_ui, require_port
+    from pipelines.instance.ui_lock import claim_ui, is_loopback, require_port
     from pipelines.instance.ui_process import supervise
     from pipelines.market.paths import dagster_home, data_root
     from pipelines.operations.console import make_console
@@ -35,16 +45,28 @@ def run(args: argparse.Namespace) -> int:
     if not program.is_file():
         raise PipelineError("the UI needs the extra `ui`: pip install 'rnn-signal-factory[ui]'")
     markets, notes = _markets([*args.markets, *([args.config] if args.config else [])])
-    require_port(args.port)
+    require_port(args.port, args.host)
+    prefix = args.path_prefix
+    if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+        raise PipelineError(f"--path-prefix {prefix}: expected /PATH, without a slash at its end")
+    if prefix:
+        os.environ[_ENV_PREFIX] = prefix
+    if not is_loopback(args.host):
+        console.print(
+            f"the UI asks nobody for a password: whoever reaches {args.host}:{args.port} can start "
+            f"and delete runs. Let only a proxy that asks reach it (docs/deploy.md)",
+            soft_wrap=True,
+            highlight=False,
+        )
     home = dagster_home(data_root())
-    with claim_ui(home, args.port) as claim, only_daemon(home):
+    with claim_ui(home, args.port, host=args.host) as claim, only_daemon(home):
         for line in [*notes, *complete_home(home)]:
             console.print(line, soft_wrap=True, highlight=False)
         with open_home(home) as instance:
             sweep_orphans(instance)
         files = [w for file in prepare_workspace(home, markets) for w in ("--workspace", str(file))]
         return supervise(
-            [str(program), "dev", *files, "--host", HOST, "--port", str(args.port)],
+            [str(program), "dev", *files, "--host", args.host, "--port", str(args.port)],
             claim,
             output=None if sys.stdout.isatty() else sys.stdout,
         )

@@ -159,6 +159,36 @@ def test_the_ui_starts_outside_the_project(tmp_path, monkeypatch):
     assert os.environ["DAGSTER_HOME"] == str(workspace.parent)
 
 
+def test_a_ui_for_others_says_that_it_asks_for_no_password(tmp_path, monkeypatch, capfd):
+    monkeypatch.delenv("DAGSTER_WEBSERVER_PATH_PREFIX", raising=False)
+    _, words = start_ui(tmp_path, monkeypatch, "--port", "3210")
+    assert words[words.index("--host") + 1] == "127.0.0.1"
+    assert "password" not in capfd.readouterr().out
+    assert "DAGSTER_WEBSERVER_PATH_PREFIX" not in os.environ
+    monkeypatch.setenv("DAGSTER_WEBSERVER_PATH_PREFIX", "")
+    _, words = start_ui(
+        tmp_path,
+        monkeypatch,
+        "--port",
+        "3210",
+        "--host",
+        "0.0.0.0",
+        "--path-prefix",
+        "/rnn",
+    )
+    assert words[words.index("--host") + 1] == "0.0.0.0"  # noqa: S104
+    assert os.environ["DAGSTER_WEBSERVER_PATH_PREFIX"] == "/rnn"
+    said = capfd.readouterr().out
+    assert "the UI asks nobody for a password: whoever reaches 0.0.0.0:3210 can start" in said
+
+
+@pytest.mark.parametrize("prefix", ["rnn", "/rnn/", "/"])
+def test_a_path_of_a_proxy_that_is_none_is_refused(tmp_path, monkeypatch, capsys, prefix):
+    monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path))
+    assert main(["ui", "--config", "simulated", "--path-prefix", prefix]) == 1
+    assert f"--path-prefix {prefix}: expected /PATH, without a slash" in capsys.readouterr().err
+
+
 def test_the_ui_loads_the_owners_locations_and_says_what_it_added(tmp_path, monkeypatch, capfd):
     home = tmp_path / "data" / "dagster"
     home.mkdir(parents=True)

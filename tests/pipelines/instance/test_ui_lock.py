@@ -12,7 +12,7 @@ import textwrap
 import pytest
 
 from pipelines.errors import PipelineError
-from pipelines.instance.ui_lock import HOST, claim_ui, require_port
+from pipelines.instance.ui_lock import HOST, claim_ui, is_loopback, require_port
 from tests.conftest import ROOT
 
 CLAIM_AND_START = textwrap.dedent(
@@ -38,6 +38,22 @@ def test_a_port_that_is_taken_or_none_is_refused():
     for port in (0, 99999):
         with pytest.raises(PipelineError, match=f"--port {port}: expected 1 to 65535"):
             require_port(port)
+
+
+def test_an_address_of_another_machine_is_refused():
+    """192.0.2.0/24 is kept for documentation: no machine has it."""
+    with pytest.raises(PipelineError, match=r"--host 192\.0\.2\.1: .*; expected an address of"):
+        require_port(3000, "192.0.2.1")
+    with pytest.raises(PipelineError, match=r"--host no host: .*; expected an address of"):
+        require_port(3000, "no host")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("::", False)],  # noqa: S104
+)
+def test_only_a_loopback_address_is_out_of_reach_of_others(host, expected):
+    assert is_loopback(host) == expected
 
 
 def test_a_second_ui_of_a_data_folder_is_refused_as_long_as_the_first_lives(market):
@@ -67,5 +83,5 @@ def test_a_second_ui_of_a_data_folder_is_refused_as_long_as_the_first_lives(mark
     first.stdout.read()  # to the end, which comes once nobody holds the pipe
     with claim_ui(market.paths.dagster, 3000):
         assert (market.paths.dagster / ".ui.lock").read_text() == (
-            f'{{"pid": {os.getpid()}, "port": 3000}}'
+            f'{{"pid": {os.getpid()}, "port": 3000, "host": "127.0.0.1"}}'
         )
