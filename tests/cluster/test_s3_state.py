@@ -13,6 +13,8 @@ from pipelines.training.registry import bundle_folder, bundles_of
 from rnn_core.training.bundle_files import IDENTITY, MANIFEST, read_verified
 from tests.cluster.s3_state import (
     BUCKET,
+    _migrations_read_once,  # noqa: F401 - a fixture
+    _pictures_drawn_once,  # noqa: F401 - a fixture
     built,
     configuration,
     opened,
