@@ -66,7 +66,7 @@ class CountingServer:
         _, port = self._server.get_host_and_port()
         self.url = f"http://127.0.0.1:{port}"
         self.files = fsspec.filesystem("s3", endpoint_url=self.url, use_listings_cache=False)
-        self.files.mkdir(BUCKET)
+        self.files.makedirs(BUCKET, exist_ok=True)  # servers of one process share their buckets
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -103,7 +103,7 @@ def credentials() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def configuration(n_sessions: int, names: int, **more: Any) -> FactoryConfig:
+def configuration(n_sessions: int, names: int) -> FactoryConfig:
     """A market of so many sessions that trains in the middle of its last sixty."""
     days = exchange_calendars.get_calendar("XNYS").sessions_window(pd.Timestamp(END), -n_sessions)
     keys = [str(day.date()) for day in days]
@@ -137,7 +137,6 @@ def configuration(n_sessions: int, names: int, **more: Any) -> FactoryConfig:
             "models": {"gru": {"hidden_size": 4, "num_layers": 1, "n_epochs": 1}},
             "checks": {"model": {"beats_constant": "warn"}, "bars": {"min_coverage": 0.3}},
             "portfolio": {"topk": 2, "n_drop": 1},
-            **more,
         }
     )
 
@@ -159,38 +158,40 @@ def built(n_sessions: int, names: int, root: Path) -> Market:
     return market
 
 
-def remote(server: CountingServer, prefix: str, n_sessions: int, names: int, root: Path) -> Market:
+def remote(server: CountingServer, local: Market, prefix: str, root: Path) -> Market:
     """The market of a state that was copied to the server, on a machine that is new to it."""
     url = f"s3://{BUCKET}/{prefix}"
     place: dict[str, Any] = {"warehouse": f"{url}/counted/warehouse"}
     if "state" in FactoryConfig.model_fields:
         place = {"state": url, "storage_options": {"endpoint_url": server.url}}
     os.environ["AWS_ENDPOINT_URL"] = server.url  # what revisions without storage_options read
-    return Market(configuration(n_sessions, names, **place), root=root)
+    return Market(local.config.model_copy(update=place), root=root)
 
 
 def requests_by_asset(
-    server: CountingServer, prefix: str, n_sessions: int, names: int, root: Path
+    server: CountingServer, local: Market, prefix: str, root: Path
 ) -> pd.DataFrame:
-    """Requests of one session, by kind and asset; `read` are GETs of files."""
+    """Requests of the newest session, by kind and asset; `read` are GETs of files.
 
-    def opened() -> Market:
-        return remote(server, prefix, n_sessions, names, root)
-
-    market = opened()
-    key = market.sessions.keys[-1]
+    Args:
+        server: the server.
+        local: the market with all of its sessions; its state is copied to the server.
+        prefix: where the copy goes.
+        root: the market's folder on the machine that works with the copy.
+    """
+    server.upload(local.paths.root, f"{prefix}/counted")
+    market, key = remote(server, local, prefix, root), local.sessions.keys[-1]
     made = [s for s in stages(market) if s.tables]
     with dagster_instance(market) as instance:
-        sync_record(market, stages(market), instance)
-    for stage in made:
-        for table in stage.tables:
-            path = f"{BUCKET}/{prefix}/counted/warehouse/{table.name}/date={key}/part-0.parquet"
-            server.files.rm_file(path)
+        sync_record(local, stages(local), instance)
+    for table in (table for stage in made for table in stage.tables):
+        path = f"{BUCKET}/{prefix}/counted/warehouse/{table.name}/date={key}/part-0.parquet"
+        server.files.rm_file(path)
     rows = {}
     for stage in made:
         if stage.kind is Kind.MODEL:
             assert not market.plan_of(str(stage.model)).trains(key)
-        defs = build_definitions(opened())
+        defs = build_definitions(remote(server, local, prefix, root))
         with dagster_instance(market) as instance:
             server.asked.clear()
             run_assets(defs, instance, [stage.name], (key, key), tags={"rnn/current": "ask"})
@@ -207,9 +208,8 @@ def main() -> None:
     with credentials(), CountingServer() as server, tempfile.TemporaryDirectory() as folder:
         for count in args.sessions:
             local = built(count, args.names, Path(folder) / f"local{count}" / "counted")
-            server.upload(local.paths.root, f"state{count}/counted")
             root = Path(folder) / f"remote{count}" / "counted"
-            table = requests_by_asset(server, f"state{count}", count, args.names, root)
+            table = requests_by_asset(server, local, f"state{count}", root)
             print(f"\n{count} sessions\n{table.to_string()}")
 
 

@@ -72,6 +72,14 @@ class BarsNotArrivedError(SourceError):
     """The sessions lie after the newest one that the source has: ask again later."""
 
 
+class StoreUnreachableError(PipelineError, ConnectionError):
+    """A remote store does not answer; the next try may succeed."""
+
+
+class StoreRefusedError(PipelineError):
+    """A remote store asks for credentials, or for others."""
+
+
 class WarehouseError(PipelineError):
     """The warehouse cannot be written, belongs to another market, or holds a damaged partition."""
 

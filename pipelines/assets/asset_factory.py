@@ -255,13 +255,16 @@ def update_catalog(market: Market, stages: Sequence[Stage]) -> None:
         duckdb.Error: the catalog cannot be built.
         OSError: the catalog cannot be written.
     """
-    refresh_catalog(
-        market.paths.catalog,
-        market.warehouse.store,
-        predictions={m: s.name for m, s in by_model(stages, Kind.PREDICTION).items()},
-        evaluations={m: s.name for m, s in by_model(stages, Kind.EVALUATION).items()},
-        books=tuple(book_stages(stages)),
-    )
+    refresh_catalog(market.paths.catalog, market.tables, **catalog_tables(stages))
+
+
+def catalog_tables(stages: Sequence[Stage]) -> dict[str, Any]:
+    """The tables by model that a catalog has views over, as `refresh_catalog` takes them."""
+    return {
+        "predictions": {m: s.name for m, s in by_model(stages, Kind.PREDICTION).items()},
+        "evaluations": {m: s.name for m, s in by_model(stages, Kind.EVALUATION).items()},
+        "books": tuple(book_stages(stages)),
+    }
 
 
 def _schema_metadata(stage: Stage) -> dict[str, dg.TableSchema]:

@@ -6,10 +6,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.cli.arguments import CONFIG, Arguments, market_of
 from pipelines.errors import PipelineError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from pipelines.market.market import Market
 
 ARGUMENTS: Arguments = {
     "query": {"help": "as in 'FROM latest_signal' or 'SHOW TABLES'"},
@@ -22,24 +27,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     import duckdb
 
-    from pipelines.warehouse.engine_files import give_files
-
     if not args.query.strip():
         raise PipelineError("the query is empty; write one, as 'SHOW TABLES'")
     market = market_of(args, read_only=True)
-    if not market.tables.is_local:  # other machines make tables, too
-        from pipelines.assets.asset_factory import update_catalog
-        from pipelines.assets.stages import stages
-
-        update_catalog(market, stages(market))
-    if not market.paths.catalog.is_file():
-        raise PipelineError(
-            f"there is no catalog at {market.paths.catalog} yet; `{market.command('demo')}` makes "
-            f"the market, and it with it"
-        )
     try:
-        with duckdb.connect(str(market.paths.catalog), read_only=True) as catalog:
-            give_files(catalog, market.tables)
+        with _catalog(market) as catalog:
             answer: Any = catalog.sql(args.query)
             if answer is None:  # a statement that gives no rows
                 return 0
@@ -48,3 +40,25 @@ def run(args: argparse.Namespace) -> int:
         raise PipelineError(f"{args.query!r}: {error}") from error
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
     return 0
+
+
+def _catalog(market: Market) -> DuckDBPyConnection:
+    """The catalog of a market: the file on this disk, or one in memory of a remote store.
+
+    Raises:
+        PipelineError: nothing was made yet.
+    """
+    import duckdb
+
+    if not market.tables.is_local:
+        from pipelines.assets.asset_factory import catalog_tables
+        from pipelines.assets.stages import stages
+        from pipelines.warehouse.catalog import remote_catalog
+
+        return remote_catalog(market.tables, **catalog_tables(stages(market)))
+    if not market.paths.catalog.is_file():
+        raise PipelineError(
+            f"there is no catalog at {market.paths.catalog} yet; `{market.command('demo')}` makes "
+            f"the market, and it with it"
+        )
+    return duckdb.connect(str(market.paths.catalog), read_only=True)

@@ -149,7 +149,8 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
     console.print(f"pictures   {_shown(market.reports)}/*.png")
     console.print(f"orders     {market.command('orders')}")
     query = market.command("sql 'FROM latest_signal'")
-    console.print(f"SQL        {query}   (or duckdb {_short(market.paths.catalog)})")
+    shell = f"   (or duckdb {_short(market.paths.catalog)})" if market.tables.is_local else ""
+    console.print(f"SQL        {query}{shell}")
     console.print(f"lineage    {market.command('ui')}   (Dagster on http://127.0.0.1:3000)")
     if market.config.market.source.kind in ("bokeh_sample", "simulated"):
         console.print("your own   rnn-pipelines init --path BARS   (docs/markets.md)")

@@ -5,8 +5,8 @@ The catalog holds only views over the Parquet files: one a table (`ohlcv` with t
 all models; `provenance` (every partition's
 inputs, from its footer) and `TABLE_revisions` for a table with revisions (`revisions.py`). No step
 of the pipeline needs the catalog. Whenever a table appears, it is rebuilt under a temporary name
-and swapped into place, so an open shell blocks nothing. Views verify no digest: SQL that people
-type reads the files as they are.
+and swapped into place, so an open shell blocks nothing. Of a remote store `sql` makes the views in
+memory. They verify no digest: SQL that people type reads the files as they are.
 """
 
 from __future__ import annotations
@@ -131,18 +131,14 @@ def refresh_catalog(
     Returns:
         True if the catalog was rebuilt.
     """
-    tables = [t for t in store.tables() if t.isidentifier() and store.has_partitions(t)]
-    views = _views(store, tables, predictions, evaluations)
-    views |= _book_views(views, books)
+    views = _all_views(store, predictions, evaluations, books)
     if path.is_file() and _recorded(path, _stamp(path)) == views:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
         with contextlib.closing(duckdb.connect(str(temporary))) as connection:
-            give_files(connection, store)
-            for name, sql in views.items():
-                connection.execute(f'CREATE VIEW "{name}" AS {sql}')
+            _create(connection, views)
             connection.execute("CREATE TABLE _views (name VARCHAR, sql VARCHAR)")
             connection.executemany("INSERT INTO _views VALUES (?, ?)", list(views.items()))
         temporary.replace(path)
@@ -150,6 +146,39 @@ def refresh_catalog(
         temporary.unlink(missing_ok=True)
         temporary.with_name(temporary.name + ".wal").unlink(missing_ok=True)
     return True
+
+
+def remote_catalog(
+    store: Store,
+    predictions: Mapping[str, str],
+    evaluations: Mapping[str, str],
+    books: Sequence[str] = (),
+) -> duckdb.DuckDBPyConnection:
+    """A catalog of a remote store, in memory: no file of this machine knows what others make.
+
+    The arguments are those of `refresh_catalog`; the caller closes the connection.
+    """
+    connection = duckdb.connect()
+    give_files(connection, store)
+    _create(connection, _all_views(store, predictions, evaluations, books))
+    return connection
+
+
+def _create(connection: duckdb.DuckDBPyConnection, views: Mapping[str, str]) -> None:
+    for name, sql in views.items():
+        connection.execute(f'CREATE VIEW "{name}" AS {sql}')
+
+
+def _all_views(
+    store: Store,
+    predictions: Mapping[str, str],
+    evaluations: Mapping[str, str],
+    books: Sequence[str],
+) -> dict[str, str]:
+    """The SQL of every view over the tables that are there, by name."""
+    tables = [t for t in store.tables() if t.isidentifier() and store.has_partitions(t)]
+    views = _views(store, tables, predictions, evaluations)
+    return views | _book_views(views, books)
 
 
 def _views(

@@ -113,7 +113,7 @@ class LocalStore(Store):
 
     def published(self, name: str, last: bytes, /) -> bytes:
         """Read a file that was published with another; see `Store`."""
-        return self.read(name)
+        return LocalFolder(self.root).published(name, last)
 
     def tables(self) -> list[str]:
         """The names of the folders below the root."""

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from pipelines.errors import StoreRefusedError, StoreUnreachableError
 from pipelines.warehouse.fetched import present
 from pipelines.warehouse.store import Store
 from rnn_core.training.file_folder import version_of
@@ -215,27 +216,31 @@ class ObjectStore(Store):
 
 @contextmanager
 def _asking(url: str) -> Iterator[None]:
-    """Turn what clients raise into errors that the pipeline knows.
+    """Turn what clients raise into errors that people see.
 
     Raises:
-        PermissionError: there are no credentials.
-        ConnectionError: the store does not answer; the next try may succeed.
+        StoreRefusedError: credentials are missing or do not suffice.
+        StoreUnreachableError: the store does not answer.
     """
     try:
         yield
-    except OSError:
+    except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError):
         raise
     except Exception as error:
         kind = type(error)
-        if kind.__module__.partition(".")[0] not in _CLIENTS:
-            raise
-        if "Credentials" in kind.__name__:
-            raise PermissionError(
-                f"no credentials for {url}: {error}; set them in the environment, for S3 "
-                f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for Google "
-                f"GOOGLE_APPLICATION_CREDENTIALS"
+        is_of_client = kind.__module__.partition(".")[0] in _CLIENTS
+        if isinstance(error, PermissionError) or (is_of_client and "Credential" in kind.__name__):
+            raise StoreRefusedError(
+                f"{url} is refused: {error}; set credentials with the right to read and write it "
+                f"in the environment, for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for "
+                f"Google's store GOOGLE_APPLICATION_CREDENTIALS"
             ) from error
-        raise ConnectionError(f"{url} cannot be reached: {error}") from error
+        if isinstance(error, OSError) or is_of_client:
+            raise StoreUnreachableError(
+                f"{url} cannot be reached: {error}; check the network, and endpoint_url under "
+                f"storage_options"
+            ) from error
+        raise
 
 
 def _written(entry: Mapping[str, Any]) -> float:

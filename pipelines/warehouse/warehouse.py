@@ -201,6 +201,9 @@ class Warehouse:
             MissingSessionsError: sessions are absent; the message names the range to run first.
         """
         missing = self.store.absent(name, keys)
+        if missing:  # another machine may have made them since a listing was kept
+            self.store.forget(name)
+            missing = self.store.absent(name, missing)
         if missing:
             raise MissingSessionsError(
                 f"{needed_by} reads {name} of {len(keys)} sessions, {keys[0]} to {keys[-1]}, and "
@@ -266,7 +269,6 @@ class Warehouse:
         try:
             yield
         except (FileNotFoundError, NotADirectoryError):
-            self.store.forget(name)
             self.require(name, keys, needed_by)
             raise
 

@@ -16,14 +16,23 @@ from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
 from pipelines.operations.sync import sync_record
 from pipelines.staleness.status_report import StatusReport, status_report
-from tests.pipelines.conftest import REPORTS, TINY, merged, own_record, run_everything
+from pipelines.warehouse.fetched import fetched_once
+from tests.pipelines.conftest import (
+    REPORTS,
+    TINY,
+    _migrations_read_once,  # noqa: F401 - a fixture
+    _pictures_drawn_once,  # noqa: F401 - a fixture
+    merged,
+    own_record,
+    run_everything,
+)
 
 pytest.importorskip("moto", reason="the S3 server of the tests: pip install 'moto[server]'")
 pytest.importorskip("s3fs", reason="pip install 'rnn-signal-factory[s3]'")
 
 from benchmarks.s3_requests import BUCKET, CountingServer, credentials
 
-MODELS = {"gru": TINY["models"]["gru"], "linear": {}}
+MODELS = {"gru": {**TINY["models"]["gru"], "n_epochs": 1}, "linear": {}}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +44,9 @@ def server() -> Iterator[CountingServer]:
 
 def configuration(server: CountingServer | None, prefix: str = "state") -> dict[str, Any]:
     """A short tiny market of a network and an estimator; its state at the server, if given."""
-    config = merged(TINY, {"market": {"end": "2020-04-21"}})
+    config = merged(TINY, {"market": {"end": "2020-04-14"}})
     config["models"] = MODELS
+    config["training"]["retrain_every"] = 5
     if server is not None:
         config["state"] = f"s3://{BUCKET}/{prefix}"
         config["storage_options"] = {"endpoint_url": server.url, "region": "us-east-1"}
@@ -58,5 +68,6 @@ def built(market: Market) -> Market:
 
 def status(market: Market, record: dg.DagsterInstance) -> StatusReport:
     """The status of a market whose partitions were put on the record of this machine."""
-    sync_record(market, stages(market), record)
-    return status_report(market, stages(market), record)
+    with fetched_once():  # as every command does
+        sync_record(market, stages(market), record)
+        return status_report(market, stages(market), record)

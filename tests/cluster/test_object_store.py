@@ -9,7 +9,13 @@ import fsspec
 import numpy as np
 import pytest
 
-from pipelines.errors import MissingSessionsError, WarehouseError
+from pipelines.errors import (
+    MissingSessionsError,
+    StoreRefusedError,
+    StoreUnreachableError,
+    WarehouseError,
+)
+from pipelines.sources.transient import is_transient
 from pipelines.warehouse import revisions
 from pipelines.warehouse.fetched import fetched_once
 from pipelines.warehouse.stores import open_store
@@ -243,7 +249,22 @@ def test_a_store_that_does_not_answer_is_no_damage(url):
         "config_kwargs": {"retries": {"max_attempts": 0}},
     }
     store = open_store(url, options)
-    with pytest.raises(ConnectionError, match=r"s3://.* cannot be reached"):
+    with pytest.raises(StoreUnreachableError, match=r"s3://.* cannot be reached") as error:
         read_verified(store)
-    with pytest.raises(ConnectionError):
+    assert is_transient(error.value)
+    with pytest.raises(StoreUnreachableError):
         Warehouse(store, {}).sessions("features")
+    with pytest.raises(WarehouseError) as error:
+        Warehouse(store, {}).write(TABLE, "features", KEYS[0], rows(), MADE)
+    assert is_transient(error.value)
+
+
+def test_a_refusal_names_the_variables(url, options, monkeypatch):
+    """No credentials: no traceback of the client, and no damaged bundle."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    store = open_store(url, {**options, "skip_instance_cache": True, "anon": False})
+    with pytest.raises(StoreRefusedError, match="AWS_SECRET_ACCESS_KEY"):
+        read_verified(store)

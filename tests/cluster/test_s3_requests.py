@@ -22,7 +22,6 @@ def test_the_budget_of_one_session(server, tmp_path):  # noqa: F811
 
     for sessions in (120, 240):
         local = built(sessions, 6, tmp_path / f"local{sessions}" / "counted")
-        server.upload(local.paths.root, f"s{sessions}/counted")
         asked = seen[sessions] = []
 
         def noted(self, asked=asked):
@@ -32,7 +31,7 @@ def test_the_budget_of_one_session(server, tmp_path):  # noqa: F811
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(CountingServer, "counts", noted)
             root = tmp_path / f"remote{sessions}" / "counted"
-            tables[sessions] = requests_by_asset(server, f"s{sessions}", sessions, 6, root)
+            tables[sessions] = requests_by_asset(server, local, f"s{sessions}", root)
     short, long = tables.values()
     assert len(short) == 9
     assert short.equals(long), f"{short}\n{long}"

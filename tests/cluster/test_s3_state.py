@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 import yaml
@@ -13,6 +14,8 @@ from pipelines.training.registry import bundle_folder, bundles_of
 from rnn_core.training.bundle_files import IDENTITY, MANIFEST, read_verified
 from tests.cluster.s3_state import (
     BUCKET,
+    _migrations_read_once,  # noqa: F401 - a fixture
+    _pictures_drawn_once,  # noqa: F401 - a fixture
     built,
     configuration,
     opened,
@@ -68,9 +71,14 @@ def test_nothing_of_the_state_lies_on_the_machine(remote):
 
 def test_a_second_machine_finds_everything_current(remote, server, tmp_path):  # noqa: F811
     """Its folder is empty and so is its record: what it knows it has from the store."""
+    server.asked.clear()
     with own_record() as record:
         report = status(opened(tmp_path / "tiny", server), record)
     assert report.is_current
+    listed = Counter(query for _, _, query in server.asked if "list-type" in query)
+    assert max(listed.values()) == 1, "one listing a table, over the whole command"
+    read = Counter(path for method, path, q in server.asked if method == "GET" and not q)
+    assert max(read.values()) == 1, "one request a file"
     assert {a.asset for a in report.assets} >= {"gru_model", "linear_prediction", "signal_report"}
 
 
