@@ -180,7 +180,7 @@ def results_table(signal: pd.DataFrame, portfolio: pd.DataFrame) -> Table:
     table.caption = (
         "IC: each model over all sessions that it was evaluated on"
         f"{'' if (signal['days'] > 0).all() else ', which need two names with score and label'}\n"
-        "* TopkDropout after costs, in excess of the members at equal weight: annualised return, "
+        "* portfolio after costs, in excess of the members at equal weight: annualised return, "
         "information ratio, maximum drawdown"
     )
     if len(portfolio) and "names" in portfolio:

@@ -67,7 +67,7 @@ def plot_portfolio(
         )
     with style():
         sessions = max(len(result.daily) for result in results.values())
-        title = f"TopkDropout portfolio after costs, {sessions} session{'s' * (sessions != 1)}"
+        title = f"Portfolio after costs, {sessions} session{'s' * (sessions != 1)}"
         fig = new_figure(7.2 if has_benchmark else 5.2, title)
         heights = [1.5, 1.3, 1] if has_benchmark else [1.5, 1]
         axes = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights)
