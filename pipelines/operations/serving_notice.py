@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import dagster as dg
@@ -31,9 +32,9 @@ def make_served_page(
         since: when the command began, in seconds since 1970; a run that ended with the check
             `up_to_date` has made the page since then.
     """
-    page = market.paths.served_page
-    if page.is_file() and page.stat().st_mtime >= since:
-        return
+    with contextlib.suppress(FileNotFoundError):
+        if market.pages.written(market.served_page.name) >= since:
+            return
     try:
         serve_and_check(market, stages, instance)
     except PipelineError as error:

@@ -34,7 +34,10 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model, last_stages
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import StatusReport
+from pipelines.training.processors import states_in_force
 from pipelines.training.registry import Candidate, bundle_folder, newest_good
+from pipelines.training.windows import features_for
+from rnn_core.data.processors.fitted import RobustZScoreNorm, ZScoreNorm
 
 FEWEST_NAMES = 100  # of a session, below which its distribution says little
 _BACK = 120  # sessions looked back for the begin of a model's service
@@ -248,10 +251,6 @@ def stability(new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
 
 def _shift(market: Market, dataset: Dataset) -> Shift:
     """Measure the newest features of a dataset in the units that its processors know."""
-    from pipelines.training.processors import states_in_force
-    from pipelines.training.windows import features_for
-    from rnn_core.data.processors.fitted import RobustZScoreNorm, ZScoreNorm
-
     needed_by = "the drift of features"
     keys = market.warehouse.sessions(dataset.features_read)
     if not keys:

@@ -21,7 +21,7 @@ from pipelines.instance.run_history import (
     waits_for_bars_tag,
 )
 from pipelines.operations.runs import run_assets
-from tests.pipelines.conftest import ChangedBars, make_market, open_record
+from tests.pipelines.conftest import ChangedBars, key_of, make_market, open_record
 from tests.pipelines.ticks import CRON, add_run, defs_of
 
 
@@ -165,11 +165,24 @@ def test_the_reason_is_that_of_the_failed_step(tmp_path, instance):
     source = make_market(tmp_path / "a").source
     market = make_market(tmp_path / "tiny", source=ChangedBars(source, lambda bars: bars[:0]))
     key = market.sessions.first
-    with pytest.raises(Exception, match="no bar at all"):
-        run_assets(build_definitions(market), instance, ["ohlcv"], (key, key))
+    job = build_definitions(market).resolve_job_def("tiny_daily")
+    job.execute_in_process(
+        instance=instance, partition_key=key, asset_selection=[key_of("ohlcv")],
+        raise_on_error=False,
+    )  # fmt: skip
     fail(market, instance, instance.get_runs()[0])
     (line,) = lines(market)
     assert line["reason"].startswith(f"ohlcv: ChangedBars has no bar at all for {key}: the data")
+
+
+def test_a_failed_command_is_told_by_its_terminal_alone(tmp_path, instance):
+    source = make_market(tmp_path / "a").source
+    market = make_market(tmp_path / "tiny", source=ChangedBars(source, lambda bars: bars[:0]))
+    key = market.sessions.first
+    with pytest.raises(Exception, match="no bar at all"):
+        run_assets(build_definitions(market), instance, ["ohlcv"], (key, key))
+    fail(market, instance, instance.get_runs()[0])
+    assert not (market.paths.reports / "failures.jsonl").exists()
 
 
 def a_failure(**changes):
