@@ -172,7 +172,7 @@ def test_a_ui_for_others_says_that_it_asks_for_no_password(tmp_path, monkeypatch
         "--port",
         "3210",
         "--host",
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104
         "--path-prefix",
         "/rnn",
     )
