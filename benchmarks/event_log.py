@@ -1,9 +1,10 @@
 """Dagster's own cost per asset partition of a range run: the event log as shipped and as here.
 
-    python benchmarks/event_log.py [--partitions 200] [--assets 4]
+    python benchmarks/event_log.py [--partitions 200] [--assets 4] [--postgres URL]
 
 Runs assets that do nothing over a range, on a fresh SQLite home on the disk of the system's
-temporary folder (`TMPDIR` chooses another), each storage once a round, rounds alternating.
+temporary folder (`TMPDIR` chooses another), each storage once a round, rounds alternating. With the
+URL of an empty database the same in Postgres, and its commits that changed something.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import warnings
 from pathlib import Path
 
 import dagster as dg
+import sqlalchemy as db
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
@@ -30,6 +32,24 @@ SETTINGS = {
         "  config: {base_dir: HOME/history/runs}\n"
     ),
 }
+IN_POSTGRES = {
+    "Postgres as shipped": "storage: {postgres: {postgres_url: URL}}\n",
+    "PostgresRecord": (
+        "storage:\n"
+        "  custom:\n"
+        "    module: pipelines.instance.postgres_record\n"
+        "    class: PostgresRecord\n"
+        "    config: {postgres_url: URL}\n"
+    ),
+}
+_BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"  # our storages set it for their process
+
+
+def commits(url: str) -> int:
+    """The number that Postgres gives to the next transaction that changes something."""
+    engine = db.create_engine(url)
+    with engine.connect() as connection:
+        return int(connection.exec_driver_sql("SELECT txid_current()").scalar_one())
 
 
 def make_asset(
@@ -55,6 +75,7 @@ def one_run(settings: str, n_assets: int, n_partitions: int) -> float:
     assets: list[dg.AssetsDefinition] = []
     for i in range(n_assets):
         assets.append(make_asset(f"asset_{i}", assets[-1:], days))
+    os.environ.pop(_BATCH_SIZE, None)
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / "dagster.yaml").write_text(settings.replace("HOME", home))
         os.environ["DAGSTER_HOME"] = home
@@ -81,6 +102,7 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=200)
     parser.add_argument("--assets", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--postgres", metavar="URL", help="postgresql+psycopg2://…")
     args = parser.parse_args()
     times: dict[str, list[float]] = {name: [] for name in SETTINGS}
     for _ in range(args.rounds):
@@ -91,6 +113,14 @@ def main() -> None:
         print(f"{name:<22} {statistics.median(values):6.1f} ms per asset partition ({shown})")
     shipped, ours = (statistics.median(times[name]) for name in SETTINGS)
     print(f"ratio {shipped / ours:.1f}")
+    for name, settings in IN_POSTGRES.items() if args.postgres else ():
+        shown, before = [], commits(args.postgres)
+        for _ in range(args.rounds):
+            text = settings.replace("URL", f'"{args.postgres}"')
+            shown.append(one_run(text, args.assets, args.partitions))
+        made = (commits(args.postgres) - before) / (args.rounds * args.assets * args.partitions)
+        figures = ", ".join(f"{v:.1f}" for v in shown)
+        print(f"{name:<22} {statistics.median(shown):6.1f} ms ({figures}), {made:.2f} commits")
 
 
 if __name__ == "__main__":

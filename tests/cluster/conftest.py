@@ -104,6 +104,6 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 
 def ended(process: subprocess.Popen[str]) -> str:
     """The output of a process that ends well."""
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     return output
