@@ -137,7 +137,8 @@ def first_written(store: Store, table: str, key: str) -> float:
     revisions = numbers(store, table, key)
     if revisions:
         return store.written(*part(table, key, revisions[0]))
-    store.has_partitions(table)  # a remote store lists all of them at once
+    if not store.is_local:
+        store.partitions(table)  # so that all of them are listed at once
     return store.written(table, f"date={key}", PART)
 
 
