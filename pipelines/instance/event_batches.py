@@ -9,6 +9,7 @@ once a run. `event_log.py` does so in SQLite, `postgres_record.py` in Postgres. 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +22,8 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
 from sqlalchemy.engine import Connection
+
+from pipelines.instance.progress import progress
 
 _BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE"  # Dagster's variable; unset, it hands over one by one
 _BATCH_EVENTS = 1000  # bounds what waits in memory, a few kB an event
@@ -49,6 +52,16 @@ class BatchedEvents(SqlEventLogStorage):
             else:
                 for event in some:
                     self.store_event(event)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event; a warning of a step is shown to whoever watches the run, too.
+
+        Args:
+            event: the event.
+        """
+        super().store_event(event)
+        if event.level == logging.WARNING and not event.is_dagster_event:
+            progress().warn(event.user_message)
 
     def _store_together(self, events: Sequence[EventLogEntry]) -> None:
         """Store events of one run in one transaction."""

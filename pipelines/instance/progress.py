@@ -27,6 +27,9 @@ class ProgressSink(Protocol):
     def finish(self, asset: str) -> None:
         """An asset is done."""
 
+    def warn(self, text: str) -> None:
+        """A step has warned of something."""
+
 
 class _Silent:
     """The sink of runs that nobody watches on a terminal."""
@@ -35,6 +38,7 @@ class _Silent:
     def advance(self, asset: str, key: str, rows: int | None = None) -> None: ...
     def note(self, asset: str, text: str, left: float | None = None) -> None: ...
     def finish(self, asset: str) -> None: ...
+    def warn(self, text: str) -> None: ...
 
 
 _current: ProgressSink = _Silent()

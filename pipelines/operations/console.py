@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_WARNINGS = 20  # shown
 _LINE_EVERY = 60.0  # seconds between lines about one asset where there is no terminal
 
 
@@ -55,6 +56,7 @@ class LiveProgress:
         self._done: dict[str, int] = {}
         self._empty: dict[str, int] = {}
         self._estimates: dict[str, float] = {}
+        self._warnings: set[str] = set()
         self._said = clock()
 
     def start(self, asset: str, total: int) -> None:
@@ -113,6 +115,14 @@ class LiveProgress:
                 f"  {asset:<26} {count} partitions {took:7.1f} s{f', {empty}' if empty else ''}"
             )
 
+    def warn(self, text: str) -> None:
+        """Print a warning of a step, once; of many the rest is counted at the end."""
+        if text in self._warnings:
+            return
+        self._warnings.add(text)
+        if len(self._warnings) <= _WARNINGS:
+            self._console.print(f"warning: {text}", soft_wrap=True, highlight=False, markup=False)
+
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Draw while the block runs."""
@@ -122,6 +132,9 @@ class LiveProgress:
                     yield
             else:
                 yield
+        more = len(self._warnings) - _WARNINGS
+        if more > 0:
+            self._console.print(f"{more} more warnings are in the log of the run, in the UI")
 
 
 def time_words(seconds: float) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from pipelines.assets.check_results import shown_figures
 from pipelines.build import build_definitions
 from pipelines.market.market import Market
+from pipelines.operations.console import LiveProgress
 from pipelines.operations.runs import RunFailedError
 from tests.pipelines.conftest import (
     ChangedBars,
@@ -63,6 +66,7 @@ def test_a_partial_arrival_is_not_published(tmp_path: Path) -> None:
 
 
 def test_a_warning_is_recorded_and_lets_the_session_pass(tmp_path: Path) -> None:
+    """Whoever watches the run is told it, too."""
     plain = make_market(tmp_path)
     keys = plain.sessions.keys
     market = make_market(
@@ -70,8 +74,10 @@ def test_a_warning_is_recorded_and_lets_the_session_pass(tmp_path: Path) -> None
         {"checks": {"bars": {"min_coverage": 0.8, "coverage": "warn"}}},
         source=_missing(plain, keys[4], 0.5),
     )
-    with own_record() as instance:
+    out = io.StringIO()
+    with own_record() as instance, LiveProgress(Console(file=out, width=200)).shown():
         materialize(market, ["ohlcv"], keys[0], keys[9], instance)
+        assert f"warning: ohlcv {keys[4]}: " in out.getvalue()
         assert market.warehouse.sessions("ohlcv") == list(keys[:10])
         found = _records(instance, "ohlcv", "coverage")
         assert not any(record.passed for record in found)

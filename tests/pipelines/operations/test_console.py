@@ -102,3 +102,16 @@ def test_partitions_without_rows_are_counted() -> None:
     display.finish("lstm_evaluation")
     line = "  lstm_evaluation                3 partitions     0.0 s, 2 without rows\n"
     assert out.getvalue() == line
+
+
+def test_a_warning_is_shown_once_and_many_are_counted() -> None:
+    out = io.StringIO()
+    live = LiveProgress(Console(file=out, width=120))
+    with live.shown():
+        for n in range(30):
+            live.warn(f"bars of [{n}]")
+            live.warn("bars of [0]")
+    lines = out.getvalue().splitlines()
+    assert lines[:2] == ["warning: bars of [0]", "warning: bars of [1]"]
+    assert len(lines) == 21
+    assert lines[-1] == "10 more warnings are in the log of the run, in the UI"
