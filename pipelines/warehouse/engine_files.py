@@ -46,7 +46,10 @@ class StoreFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
     def glob(self, path: str, **kwargs: Any) -> list[str]:
         """The URLs of the files that match a pattern below the store."""
         literal = re.split(r"[*?]|\[(?![*?[]\])", path, maxsplit=1)[0].rpartition("/")[0]
-        folder = self._parts(re.sub(r"\[([*?[])\]", r"\1", literal))
+        try:
+            folder = self._parts(re.sub(r"\[([*?[])\]", r"\1", literal))
+        except FileNotFoundError:
+            return []  # DuckDB says it in its own words
         urls = (self._store.url(*folder, name) for name in self._store.files(*folder))
         return [url for url in urls if fnmatchcase(url, path)]
 

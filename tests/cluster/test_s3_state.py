@@ -105,7 +105,7 @@ def test_sql_asks_the_store_and_loads_no_extension(remote, server, tmp_path, cap
     monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("HOME", str(tmp_path))  # where DuckDB would keep what it downloads
     count = "(SELECT count(*) FROM duckdb_extensions() WHERE loaded AND extension_name = 'httpfs')"
-    query = f"SELECT count(DISTINCT date) AS days, {count} AS loaded FROM label"  # noqa: S608
+    query = f"SELECT count(DISTINCT date) AS days, {count} AS loaded FROM ohlcv"  # noqa: S608
     server.asked.clear()
     assert main(["sql", query, "--csv", "--config", str(path)]) == 0
     assert capsys.readouterr().out.split() == ["days,loaded", f"{len(remote.sessions.keys)},0"]
@@ -113,12 +113,12 @@ def test_sql_asks_the_store_and_loads_no_extension(remote, server, tmp_path, cap
     listings = [query for _, _, query in server.asked if "list-type" in query]
     tables = [q for q in listings if "delimiter=&" in q]
     assert len(tables) == len(set(tables))
-    files = [path for method, path, _ in server.asked if method == "GET" and "label/date" in path]
+    files = [path for method, path, _ in server.asked if method == "GET" and "ohlcv/date" in path]
     assert len(files) == len(set(files))
     assert main(["sql", "FROM latest_signal", "--csv", "--config", str(path)]) == 0
     assert "linear" in capsys.readouterr().out
     assert main(["sql", f"FROM read_text('s3://{BUCKET}/elsewhere')", "--config", str(path)]) == 1
-    assert "does not lie below" in capsys.readouterr().err
+    assert "No files found" in capsys.readouterr().err
 
 
 def test_signed_bundles_are_those_of_their_place(remote):
