@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 import pytest
@@ -101,8 +102,8 @@ def test_two_hosts_backfill_one_range_at_once_and_make_nothing_twice(two):
     both = [
         two.command(name, "backfill", "--start", first, "--end", last) for name in ("east", "west")
     ]
-    for process in both:
-        ended(process)
+    with ThreadPoolExecutor() as threads:  # neither waits for a reader of its output
+        list(threads.map(ended, both))
     again = materializations(two, market) - before
     assert {key for _, key in again} == set(market.sessions.between(first, last))
     assert {name for name, _ in again} >= {"dataset_infer", *model_assets(market)[6:]}
@@ -119,17 +120,21 @@ def test_a_host_killed_with_its_run_is_swept_and_the_schedule_goes_on(two, monke
     monkeypatch.setattr(orphaned_runs, "SECOND_LOOK_SECONDS", 0.1)
     market = market_on(two, "west")
     keys = [key for key in market.sessions.keys if key >= TINY["training"]["first_trained"]]
-    processes = {}
-    for name, key in zip(("east", "north"), keys[:2], strict=True):
-        if name == "north":
-            two.add("north")
-        processes[name] = two.start(name, SHORT + DAILY, two.folder / name / "tiny", key)
-        assert processes[name].stdout.readline() == "at work\n"
+    two.add("north")
     with open_home(two.folder / "west" / "dagster") as instance:
 
         def runs() -> dict[str, dg.DagsterRunStatus]:
             tagged = [run for run in instance.get_runs() if OWNER_TAG in run.tags]
             return {run.tags[OWNER_TAG].split("@")[0]: run.status for run in tagged}
+
+        processes = {}
+        for name, key in zip(("east", "north"), keys[:2], strict=True):
+            processes[name] = two.start(name, SHORT + DAILY, two.folder / name / "tiny", key)
+            until = time.monotonic() + 300
+            while name not in runs() and time.monotonic() < until:
+                time.sleep(0.1)
+        # North is at work, too: it waits for the lock of the bars, until east is gone.
+        assert processes["east"].stdout.readline() == "at work\n"
 
         def tick_until_swept(name: str) -> float:
             """Kill a host, and return the seconds until a tick on the third has failed its run."""
@@ -143,6 +148,7 @@ def test_a_host_killed_with_its_run_is_swept_and_the_schedule_goes_on(two, monke
         assert isinstance(tick(market, instance, CRON), dg.SkipReason)  # both are at work
         limit = 2 * heartbeat.HEARTBEAT_SECONDS + 10  # and a tick of a busy machine
         assert tick_until_swept("east") < limit
+        assert processes["north"].stdout.readline() == "at work\n"
         assert runs() == {
             "east": dg.DagsterRunStatus.FAILURE,
             "north": dg.DagsterRunStatus.STARTED,

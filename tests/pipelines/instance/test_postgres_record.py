@@ -76,7 +76,7 @@ def test_it_keeps_what_dagsters_own_keeps(tmp_path, monkeypatch):
 
 
 def test_a_partition_of_a_range_takes_less_than_a_commit_and_a_check_one_row(tmp_path):
-    """Dagster's own takes twelve as shipped; all of the run counts: plan, steps, checks."""
+    """Dagster's own takes six as shipped; all of the run counts: plan, steps, checks."""
     market = make_market(tmp_path / "tiny")
     first, last = market.sessions.first, market.sessions.keys[39]
     with open_record(tmp_path / "record") as record:
