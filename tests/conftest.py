@@ -11,6 +11,10 @@ import pytest
 hypothesis.settings.register_profile("shared machine", deadline=None)  # a busy one is no failure
 hypothesis.settings.load_profile("shared machine")
 
+# Trainings of tests last seconds: workers of their own, as a machine of many cores has them, would
+# take longer to start. Tests of the executors say which one they want.
+os.environ.setdefault("RNN_TRAINING_EXECUTOR", "inline")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

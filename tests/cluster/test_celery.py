@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.config.executor import ENV_EXECUTOR
 from pipelines.config.loader import load_config
 from pipelines.instance.home import dagster_instance
 from pipelines.instance.market_list import keep_config
@@ -79,6 +80,7 @@ def market(tmp_path: Path, redis: str, monkeypatch: pytest.MonkeyPatch) -> Marke
         "training": {"seeds": 3, "device": "cpu", "executor": executor},
         "models": {"lstm": lstm},
     }
+    monkeypatch.delenv(ENV_EXECUTOR, raising=False)
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(merged(TINY, changes)))
     for name, value in (

@@ -33,6 +33,11 @@ MODELS = ("lstm_model", "gru_model", "krnn_model")
 LAST = "2020-05-15"
 
 
+@pytest.fixture(autouse=True)
+def _no_executor_of_the_host(monkeypatch):
+    monkeypatch.delenv(ENV_EXECUTOR, raising=False)
+
+
 def bundles_of(market: Market) -> dict[str, bytes]:
     root = market.paths.models
     return {

@@ -25,6 +25,7 @@ from pipelines.training.unit_store import UnitStore
 from pipelines.training.units import Unit, UnitFailedError, UnitRefusedError, units_of
 from pipelines.training.worker_pool import Slot, WorkerPool
 from tests.pipelines.conftest import make_market, own_record, run_data
+from tests.rnn_core.test_own_parts import package  # noqa: F401 - a fixture
 
 ANCHOR, LATER = "2020-04-01", "2020-04-20"
 CHANGES = {
@@ -174,6 +175,32 @@ def test_the_error_of_a_worker_is_that_of_the_pipeline(untrained, pool):
     (unit, _) = units_of(untrained, spec_of(untrained, "lstm"), ANCHOR, "data of yesterday")
     with pytest.raises(MissingSessionsError, match="2020-03-02"):
         pool.finish([unit], load_data=lambda: None, on_epoch=silent, log=silent)
+
+
+def test_the_warnings_of_a_worker_are_those_of_its_owner(untrained, pool, caplog):
+    """A checkpoint that cannot be read is told, and the unit is trained from its beginning."""
+    unit = units(untrained)[0]
+    folder = UnitStore(untrained.paths.units).checkpoint(unit.key)
+    folder.mkdir()
+    (folder / "checkpoint.safetensors").write_bytes(b"nothing of the kind")
+    with caplog.at_level(logging.WARNING):
+        pool.finish([unit], load_data=lambda: None, on_epoch=silent, log=silent)
+    assert "cannot be read" in caplog.text
+    assert UnitStore(untrained.paths.units).load(unit.key) is not None
+
+
+@pytest.mark.usefixtures("package")
+def test_a_worker_imports_the_parts_of_other_packages(untrained):
+    """A network of another package, which the YAML names; oracle: the same in this process."""
+    tiny = {"family": "mypkg.nets:Tiny", "width": 2, "n_epochs": 2, "batch_size": 64}
+    market = make_market(untrained.paths.root, {**CHANGES, "models": {"tiny": tiny}})
+    trained(market, "tiny")
+    inline = bundle_bytes(market)
+    shutil.rmtree(market.paths.models)
+    workers = WorkerPool(market, PLACES)
+    trained(market, "tiny", executor=workers)
+    workers.close()
+    assert bundle_bytes(market) == inline
 
 
 def test_an_interrupted_training_goes_on_seed_by_seed(serial, untrained):
