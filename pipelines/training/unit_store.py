@@ -59,9 +59,19 @@ class UnitStore:
     def planned(self, key: str) -> Unit | None:
         """The plan of a unit; None if it is gone, as after the join, or is none."""
         try:
-            unit = Unit.of(json.loads(self._store.read(key, _PLAN)))
+            return self._plan(key)
         except FileNotFoundError:
             return None
+
+    def _plan(self, key: str) -> Unit | None:
+        """The plan of a unit; None if it is none.
+
+        Raises:
+            FileNotFoundError: there is none, any more or yet.
+        """
+        raw = self._store.read(key, _PLAN)
+        try:
+            unit = Unit.of(json.loads(raw))
         except (ValueError, KeyError, TypeError) as error:
             _LOG.warning("the plan of unit %s is passed over: %s", key[:12], error)
             return None
@@ -103,7 +113,10 @@ class UnitStore:
         """Remove the units of a model and session, and return their keys."""
         removed = []
         for key in sorted(self._store.names()):
-            unit = self.planned(key)
+            try:
+                unit = self._plan(key)
+            except FileNotFoundError:  # another process is about to write it, or removes it
+                continue
             if unit is not None and (unit.model, unit.as_of) != (model, as_of):
                 continue
             self._store.below(key).remove_all()
