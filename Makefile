@@ -4,8 +4,9 @@
 # make test      the tests
 # make test-browser  the UI: a real webserver and daemon, and its pages in Chromium
 #                    (apt-get install chromium chromium-driver)
-# make cluster-test  several hosts: Postgres, Redis, an S3 server, an image of deploy/Dockerfile
-#                    (apt-get install postgresql redis-server buildah debootstrap)
+# make cluster-test  several hosts: Postgres, Redis, an S3 server
+#                    (apt-get install postgresql redis-server)
+# make image-test    the image of deploy/Dockerfile (apt-get install buildah debootstrap; as root)
 # make check     what CI checks besides the tests
 # make bench-peers   .venv-peers: an environment for each peer of benchmarks/features.py
 
@@ -17,7 +18,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo ui test test-browser cluster-test check bench-peers clean
+.PHONY: install demo ui test test-browser cluster-test image-test check bench-peers clean
 
 install: $(STAMP)
 
@@ -46,6 +47,9 @@ test-browser: install
 
 cluster-test: install
 	$(BIN)/pytest -m cluster $(ARGS) tests/cluster
+
+image-test: install
+	RNN_IMAGE_TEST=1 $(BIN)/pytest -m cluster $(ARGS) tests/cluster/test_image.py
 
 check: install
 	$(BIN)/ruff check .

@@ -1,7 +1,8 @@
 """The image of `deploy/Dockerfile`, built without a registry or a daemon. Oracle: buildah.
 
-The base is a minimal Debian of the mirror that this machine installs from; the packages come by the
-settings of this machine's pip. Both are kept out of the image.
+It takes ten minutes and more, so it runs where it is asked for: `make image-test`. The base is a
+minimal Debian of the mirror that this machine installs from; the packages come by the settings of
+this machine's pip. Both are kept out of the image.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def buildah(*words: str | Path) -> str:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Debian with Python, made once a machine."""
+    if os.environ.get("RNN_IMAGE_TEST") != "1":
+        pytest.skip("it builds an image for ten minutes and more: make image-test runs it")
     for program in ("buildah", "debootstrap"):
         if shutil.which(program) is None or os.geteuid() != 0:
             pytest.skip(f"no {program} here, or not root: apt-get install buildah debootstrap")
