@@ -157,7 +157,7 @@ def _portfolios_table(
     return (
         table(
             ["portfolio", *(text for text, _, _ in columns)], rows, colors=colors,
-            caption=f"after costs; returns add up, {against}",
+            caption=f"Portfolios after costs; returns add up, {against}",
         )
         + remarks([note] if note else [])
     )  # fmt: skip

@@ -56,7 +56,7 @@ def verdict(
         if picked_from > 1
         else f"The signal {best} has {mean}"
     )
-    sentence += f", {_against_zero(p, t)}"
+    sentence += f", {_against_zero(p, t, picked_from)}"
     baselines = [str(name) for name in ranked.index if kinds[name] == "baseline"]
     if baselines:
         sentence += f"; {_against_baseline(comparison, best, baselines[0], ranked)}"
@@ -66,13 +66,14 @@ def verdict(
     return tuple(sentences)
 
 
-def _against_zero(p: float, t: float) -> str:
-    """Say whether a mean is told apart from zero."""
+def _against_zero(p: float, t: float, picked_from: int) -> str:
+    """Say whether a mean is told apart from zero; `p` allows for the choice of the best."""
     if not math.isfinite(p):
         return "too few for a test"
+    test = f"(t {_t(t)}, {_p(p)}{f' as the best of {picked_from}' if picked_from > 1 else ''})"
     if p < LEVEL:
-        return f"{'above' if t > 0 else 'below'} zero by more than luck (t {_t(t)}, {_p(p)})"
-    return f"which luck alone explains as well (t {_t(t)}, {_p(p)})"
+        return f"{'above' if t > 0 else 'below'} zero by more than luck {test}"
+    return f"which luck alone explains as well {test}"
 
 
 def _against_baseline(comparison: Comparison, best: str, baseline: str, ranked: pd.Series) -> str:
@@ -89,9 +90,9 @@ def _against_baseline(comparison: Comparison, best: str, baseline: str, ranked: 
     test = pair.iloc[0]
     p = float(test["p_holm"])
     if not (math.isfinite(p) and p < LEVEL):
-        return f"{words}, and the difference is no more than luck ({_p(p)})"
+        return f"{words}, and the difference is no more than luck ({_p(p)} by Holm)"
     ahead = ranked[best] > ranked[baseline]
-    return f"{words}, {'less' if ahead else 'more'} by more than luck ({_p(p)})"
+    return f"{words}, {'less' if ahead else 'more'} by more than luck ({_p(p)} by Holm)"
 
 
 def _earned(name: str, result: PortfolioResult, periods_per_year: float | str) -> str:
