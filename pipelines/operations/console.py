@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_WARNINGS = 20  # shown
+_WARNINGS = 20  # kinds of them that are shown
 _LINE_EVERY = 60.0  # seconds between lines about one asset where there is no terminal
 
 
@@ -56,7 +58,7 @@ class LiveProgress:
         self._done: dict[str, int] = {}
         self._empty: dict[str, int] = {}
         self._estimates: dict[str, float] = {}
-        self._warnings: set[str] = set()
+        self._warnings: Counter[str] = Counter()
         self._said = clock()
 
     def start(self, asset: str, total: int) -> None:
@@ -116,11 +118,10 @@ class LiveProgress:
             )
 
     def warn(self, text: str) -> None:
-        """Print a warning of a step, once; of many the rest is counted at the end."""
-        if text in self._warnings:
-            return
-        self._warnings.add(text)
-        if len(self._warnings) <= _WARNINGS:
+        """Print a warning of a step; those that differ in figures alone are counted at the end."""
+        kind = re.sub(r"[\d.,-]+", "0", text)
+        self._warnings[kind] += 1
+        if self._warnings[kind] == 1 and len(self._warnings) <= _WARNINGS:
             self._console.print(f"warning: {text}", soft_wrap=True, highlight=False, markup=False)
 
     @contextmanager
@@ -132,9 +133,10 @@ class LiveProgress:
                     yield
             else:
                 yield
-        more = len(self._warnings) - _WARNINGS
+        more = self._warnings.total() - min(len(self._warnings), _WARNINGS)
         if more > 0:
-            self._console.print(f"{more} more warnings are in the log of the run, in the UI")
+            like = " like these" if len(self._warnings) <= _WARNINGS else ""
+            self._console.print(f"{more} more warnings{like} are in the log of the run, in the UI")
 
 
 def time_words(seconds: float) -> str:

@@ -104,14 +104,27 @@ def test_partitions_without_rows_are_counted() -> None:
     assert out.getvalue() == line
 
 
-def test_a_warning_is_shown_once_and_many_are_counted() -> None:
+def test_warnings_of_a_kind_are_shown_once_and_counted() -> None:
     out = io.StringIO()
     live = LiveProgress(Console(file=out, width=120))
     with live.shown():
-        for n in range(30):
-            live.warn(f"bars of [{n}]")
-            live.warn("bars of [0]")
+        for n in range(10):
+            live.warn(f"bars of 2024-01-{n + 10}: [{n}] names")
+            live.warn(f"gru as of 2024-01-{n + 10}: worse than {n / 7:.3f}")
     lines = out.getvalue().splitlines()
-    assert lines[:2] == ["warning: bars of [0]", "warning: bars of [1]"]
-    assert len(lines) == 21
-    assert lines[-1] == "10 more warnings are in the log of the run, in the UI"
+    assert lines == [
+        "warning: bars of 2024-01-10: [0] names",
+        "warning: gru as of 2024-01-10: worse than 0.000",
+        "18 more warnings like these are in the log of the run, in the UI",
+    ]
+
+
+def test_of_many_kinds_the_first_are_shown() -> None:
+    out = io.StringIO()
+    live = LiveProgress(Console(file=out, width=120))
+    with live.shown():
+        for letter in "abcdefghijklmnopqrstuvwxyz":
+            live.warn(letter)
+    lines = out.getvalue().splitlines()
+    assert lines[:20] == [f"warning: {letter}" for letter in "abcdefghijklmnopqrst"]
+    assert lines[20:] == ["6 more warnings are in the log of the run, in the UI"]
