@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dagster._core.instance.ref import InstanceRef
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from pipelines.errors import ConfigError, WarehouseError
+from pipelines.instance.file_lock import FOLDER, file_lock
 from pipelines.instance.read_only import read_only
 from pipelines.instance.settings import (
     SETTINGS,
@@ -202,7 +203,8 @@ def open_home(home: Path, *, writes: bool = True) -> Iterator[dg.DagsterInstance
             # A reader takes this release's settings where a file of an earlier one lies.
             Path(folder, SETTINGS).write_text(text, encoding="utf-8")
             ref = InstanceRef.from_dir(str(home), config_dir=folder, overrides=overrides)
-        opened = dg.DagsterInstance.from_ref(ref if writes else read_only(ref))
+        with _only_opener(home) if writes else nullcontext():
+            opened = dg.DagsterInstance.from_ref(ref if writes else read_only(ref))
     except (dg.DagsterError, CheckError, SQLAlchemyError, ImportError, OSError) as error:
         if type(error) is DatabaseError:
             raise _damaged(home, error) from error
@@ -219,6 +221,18 @@ def open_home(home: Path, *, writes: bool = True) -> Iterator[dg.DagsterInstance
         if type(error) is not DatabaseError:  # as of a lock or a full disk: the record is whole
             raise
         raise _damaged(home, error) from error
+
+
+@contextmanager
+def _only_opener(home: Path) -> Iterator[None]:
+    """Be the only process of this machine that opens the record for writing inside the block.
+
+    Dagster makes the tables of a new record as it opens it and records their revision. Two
+    processes at once record it twice, and no later one can open such a record.
+    """
+    path = home.parent / FOLDER / f"{home.name}.lock"
+    with file_lock(path, {"pid": os.getpid()}, lambda _: None):
+        yield
 
 
 def _damaged(home: Path, error: DatabaseError) -> WarehouseError:
