@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from alembic.util import CommandError
 from dagster._check import CheckError
 from dagster._core.instance.ref import InstanceRef
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
@@ -205,6 +206,8 @@ def open_home(home: Path, *, writes: bool = True) -> Iterator[dg.DagsterInstance
             ref = InstanceRef.from_dir(str(home), config_dir=folder, overrides=overrides)
         with _only_opener(home) if writes else nullcontext():
             opened = dg.DagsterInstance.from_ref(ref if writes else read_only(ref))
+    except CommandError as error:  # its tables are of two revisions
+        raise _damaged(home, error) from error
     except (dg.DagsterError, CheckError, SQLAlchemyError, ImportError, OSError) as error:
         if type(error) is DatabaseError:
             raise _damaged(home, error) from error
@@ -235,8 +238,9 @@ def _only_opener(home: Path) -> Iterator[None]:
         yield
 
 
-def _damaged(home: Path, error: DatabaseError) -> WarehouseError:
+def _damaged(home: Path, error: DatabaseError | CommandError) -> WarehouseError:
+    why = error.orig if isinstance(error, DatabaseError) else error
     return WarehouseError(
-        f"Dagster's record in {home} is damaged: {error.orig}; move the folder away, put your own "
+        f"Dagster's record in {home} is damaged: {why}; move the folder away, put your own "
         f"dagster.yaml back, if any, and `rnn-pipelines sync` rebuilds the record"
     )

@@ -16,6 +16,7 @@ from pipelines.cli.main import main
 from pipelines.errors import ConfigError, WarehouseError
 from pipelines.instance.home import (
     dagster_instance,
+    open_home,
     prepare_home,
     prepare_workspace,
     reading_instance,
@@ -224,3 +225,13 @@ def test_commands_that_open_a_new_record_at_once_leave_it_whole(market):
     for file in home.rglob("*.db"):
         with sqlite3.connect(file) as record:
             assert len(record.execute("SELECT * FROM alembic_version").fetchall()) == 1, file
+
+
+def test_a_record_of_two_revisions_is_named_with_the_way_out(market):
+    home = prepare_home(market.paths.dagster)
+    with open_home(home):
+        pass
+    with sqlite3.connect(home / "schedules" / "schedules.db") as record:
+        record.execute("INSERT INTO alembic_version VALUES ('5771160a95ad')")
+    with pytest.raises(WarehouseError, match=r"is damaged: .*more than one.*sync"), open_home(home):
+        pytest.fail("it cannot be opened")
