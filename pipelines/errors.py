@@ -108,11 +108,15 @@ class ModelNotTrainedError(PipelineError):
     """The bundle of the anchor session in force is absent, damaged or of another configuration."""
 
 
+_CHOICES = 20  # names of a hint at most: a market has thousands
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """A hint that names the nearest of `choices`, or all of them if none is near."""
+    """A hint that names the nearest of `choices`, or some of them if none is near."""
     names = sorted(choices)
     near = near_matches(word, names).removeprefix("; ")
-    return near or f"one of: {', '.join(names)}"
+    more = f" … ({len(names)} in all)" if len(names) > _CHOICES else ""
+    return near or f"one of: {', '.join(names[:_CHOICES])}{more}"
 
 
 def name_sessions(keys: Iterable[str], limit: int = 5, *, unit: str = "sessions") -> str:

@@ -21,7 +21,6 @@ import pandas as pd
 from pipelines.assets.evaluation import stage_of_evaluation
 from pipelines.assets.partitions import chunks
 from pipelines.assets.portfolios import stage_of_model
-from pipelines.errors import ConfigError
 from pipelines.market.input_versions import combined
 from pipelines.market.market import ENSEMBLE, Market
 from pipelines.market.stage import ColumnRef, DataVersions, Kind, Run, Stage, Version
@@ -39,12 +38,7 @@ def ensemble_stages(market: Market) -> tuple[Stage, ...]:
     """
     if market.config.ensemble is None:
         return ()
-    models, default = market.ensemble_models, market.datasets[0]
-    if len(models) < 2:
-        raise ConfigError(
-            f"ensemble: {', '.join(models) or 'no model'} learns the default label; expected two "
-            f"models or more, or no section `ensemble`"
-        )
+    models, default = market.require_ensemble(), market.datasets[0]
     return (
         _prediction_stage(market, models),
         stage_of_evaluation(market, ENSEMBLE, f"{ENSEMBLE}_evaluation", default),

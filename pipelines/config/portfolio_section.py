@@ -34,9 +34,9 @@ class ImpactSettings(Section):
         sessions: sessions of the volatility and of the median traded value.
     """
 
-    half_spread_bps: Annotated[float, Field(ge=0)] = 0.0
+    half_spread_bps: Annotated[float, Field(ge=0, lt=10_000)] = 0.0
     coefficient: Annotated[float, Field(ge=0)] = 1.0
-    sessions: Annotated[int, Field(ge=2)] = 20
+    sessions: Annotated[SessionCount, Field(ge=2)] = 20
 
 
 class PortfolioSettings(Section):
@@ -65,7 +65,7 @@ class PortfolioSettings(Section):
     open_cost: Share = 0.0005
     close_cost: Share = 0.0015
     min_cost: Annotated[float, Field(ge=0)] = 5.0
-    borrow_rate: Annotated[float, Field(ge=0)] = 0.0
+    borrow_rate: Share = 0.0
     max_gross: Annotated[float, Field(ge=1)] = 2.0
     impact: ImpactSettings | None = None
     limit_threshold: Annotated[float, Field(gt=0)] | None = None
@@ -116,6 +116,12 @@ class PortfolioSettings(Section):
             raise ValueError(
                 f"{', '.join(ignored)}: of short positions only, and {self.strategy} holds none; "
                 f"leave it out (a strategy of your own says `sells_short = True`)"
+            )
+        gross = getattr(self.rule(), "gross", None) if self.strategy in WEIGHTS else None
+        if self.needs.sells_short and gross is not None and gross > self.max_gross:
+            raise ValueError(
+                f"options: gross {gross} exceeds max_gross {self.max_gross}, beyond which no order "
+                f"is filled; lower gross, or raise max_gross"
             )
         return self
 

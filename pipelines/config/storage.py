@@ -24,6 +24,7 @@ _VARIABLES = (
     ("token", "AWS_SESSION_TOKEN, or GOOGLE_APPLICATION_CREDENTIALS for Google's"),
     ("credential", "GOOGLE_APPLICATION_CREDENTIALS"),
 )
+_BROKEN = re.compile(r"^[a-z][a-z0-9+]+:(?!//[^/])")  # s3:/bucket, s3:bucket, s3://
 _USER = re.compile(r"^[a-z0-9+]+://[^/]*@")
 
 
@@ -63,10 +64,22 @@ def without_user(url: str) -> str:
     return url
 
 
+def _whole(url: str) -> str:
+    """The URL, which must have both slashes and a name behind them; a folder is taken as it is.
+
+    Raises:
+        ValueError: it would be taken for a folder of that name, or names no bucket.
+    """
+    if _BROKEN.match(url):
+        scheme = url.split(":")[0]
+        raise ValueError(f"no URL and no folder; write {scheme}://BUCKET/PREFIX")
+    return url
+
+
 # Neither is dumped: the place decides no byte, so no fingerprint and no page may hold it.
 StateUrl = Annotated[
     str | None,
-    AfterValidator(lambda url: None if url is None else without_user(url)),
+    AfterValidator(lambda url: None if url is None else _whole(without_user(url))),
     Field(exclude=True),
 ]
 StorageOptions = Annotated[

@@ -19,6 +19,8 @@ from filelock import UnixFileLock
 from pipelines.errors import WarehouseError
 
 POLL_SECONDS = 0.2
+FOLDER = ".locks"
+"""The folder of the locks of a data root, beside its markets."""
 
 
 @contextmanager

@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from alembic.util import CommandError
 from dagster._check import CheckError
 from dagster._core.instance.ref import InstanceRef
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from pipelines.errors import ConfigError, WarehouseError
+from pipelines.instance.file_lock import FOLDER, file_lock
 from pipelines.instance.read_only import read_only
 from pipelines.instance.settings import (
     SETTINGS,
@@ -202,7 +204,10 @@ def open_home(home: Path, *, writes: bool = True) -> Iterator[dg.DagsterInstance
             # A reader takes this release's settings where a file of an earlier one lies.
             Path(folder, SETTINGS).write_text(text, encoding="utf-8")
             ref = InstanceRef.from_dir(str(home), config_dir=folder, overrides=overrides)
-        opened = dg.DagsterInstance.from_ref(ref if writes else read_only(ref))
+        with _only_opener(home) if writes else nullcontext():
+            opened = dg.DagsterInstance.from_ref(ref if writes else read_only(ref))
+    except CommandError as error:  # its tables are of two revisions
+        raise _damaged(home, error) from error
     except (dg.DagsterError, CheckError, SQLAlchemyError, ImportError, OSError) as error:
         if type(error) is DatabaseError:
             raise _damaged(home, error) from error
@@ -221,8 +226,21 @@ def open_home(home: Path, *, writes: bool = True) -> Iterator[dg.DagsterInstance
         raise _damaged(home, error) from error
 
 
-def _damaged(home: Path, error: DatabaseError) -> WarehouseError:
+@contextmanager
+def _only_opener(home: Path) -> Iterator[None]:
+    """Be the only process of this machine that opens the record for writing inside the block.
+
+    Dagster makes the tables of a new record as it opens it and records their revision. Two
+    processes at once record it twice, and no later one can open such a record.
+    """
+    path = home.parent / FOLDER / f"{home.name}.lock"
+    with file_lock(path, {"pid": os.getpid()}, lambda _: None):
+        yield
+
+
+def _damaged(home: Path, error: DatabaseError | CommandError) -> WarehouseError:
+    why = error.orig if isinstance(error, DatabaseError) else error
     return WarehouseError(
-        f"Dagster's record in {home} is damaged: {error.orig}; move the folder away, put your own "
+        f"Dagster's record in {home} is damaged: {why}; move the folder away, put your own "
         f"dagster.yaml back, if any, and `rnn-pipelines sync` rebuilds the record"
     )

@@ -31,16 +31,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PipelineError
-from pipelines.instance.file_lock import file_lock
+from pipelines.instance.file_lock import FOLDER, file_lock
 from pipelines.instance.progress import progress
 from pipelines.instance.record_lock import lock_server, record_locks
 from pipelines.market.paths import dagster_home
 
 if TYPE_CHECKING:
     from pipelines.market.market import Market
-
-FOLDER = ".locks"
-
 
 _at_work: ContextVar[dict[str, Any] | None] = ContextVar("holder", default=None)
 

@@ -226,6 +226,23 @@ class Market:
         others = [n for n in self.comparable_models if n not in self.reference_models]
         return tuple(others) or self.comparable_models
 
+    def require_ensemble(self) -> tuple[str, ...]:
+        """Confirm that the section `ensemble` has models to average, and return them.
+
+        Raises:
+            ConfigError: fewer than two.
+        """
+        models = self.ensemble_models
+        if len(models) < 2:
+            aside = [n for n in self.reference_models if n in self.comparable_models]
+            less = [name for name in aside if name not in models]
+            beside = f", beside {' and '.join(less)}, the references" if less else ""
+            raise ConfigError(
+                f"ensemble: {', '.join(models) or 'no model'} learns the default label{beside}; "
+                f"expected two models or more, or no section `ensemble`"
+            )
+        return models
+
     def decision_of(self, dataset: str | None, key: str) -> str | None:
         """The decision whose labels of a dataset, by its name, mature at a session."""
         own = next((one for one in self.datasets if one.name == dataset), self.datasets[0])

@@ -57,7 +57,7 @@ def problems_of(market: Market, today: str | None = None) -> Findings:
     end = calendar_end(market.config.market, market.sessions, now)
     if end is not None:
         findings.remarks.append(end)
-    for question in (_spans, _windows, _universe, _functions):
+    for question in (_spans, _windows, _universe, _functions, _ensemble, _books, _returns):
         _ask(findings, question, market)
     if isinstance(market.config.market.source, NetworkSource | OwnSource):
         findings.remarks.append(
@@ -153,6 +153,32 @@ def _functions(market: Market) -> Iterator[str]:
     for dataset in market.datasets:
         for problem in reach_problems(dataset.feature_set):
             yield f"{dataset.spec.path[0]}.set: {problem}"
+
+
+def _ensemble(market: Market) -> Iterator[str]:
+    if market.config.ensemble is not None:
+        market.require_ensemble()  # raises where it has too few models
+    yield from ()
+
+
+def _books(market: Market) -> Iterator[str]:
+    first, end = market.config.portfolio.first, market.config.market.end
+    if first is not None and end is not None and first > end:
+        yield (
+            f"portfolio.first: {first} is given, and the market ends with {end}, so no book would "
+            f"open; choose an earlier day"
+        )
+
+
+def _returns(market: Market) -> Iterator[str]:
+    """A look-back of mean_variance of which the market never knows the half."""
+    settings, known = market.config.portfolio, len(market.sessions.keys) - 1
+    if settings.strategy == "mean_variance" and settings.needs.look_back > 2 * known:
+        yield (
+            f"portfolio.options.sessions: {settings.needs.look_back} is given, and the market has "
+            f"{known} sessions with a return: no name ever has half of them, so nothing would be "
+            f"held; lower it"
+        )
 
 
 # --- the data --------------------------------------------------------------------------------

@@ -157,6 +157,7 @@ def signal_report(
         ],
         periods_per_year=market.config.portfolio.periods_per_year,
         figures=pictures,
+        strategy=market.config.portfolio.words,
     )
     csv_tables = {
         SIGNAL_TABLE: table,

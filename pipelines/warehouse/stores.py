@@ -50,6 +50,8 @@ def open_store(url: str | Path, options: Mapping[str, Any] | None = None) -> Sto
         raise ConfigError(
             f"{url} cannot be opened with storage_options {sorted(options or {})}: {error}"
         ) from error
+    except OSError as error:  # clients of some protocols connect at once
+        raise ConfigError(f"{url} cannot be reached: {error}; check the host's name") from error
     if isinstance(files, LocalFileSystem):
         return LocalStore(root)
     return ObjectStore(files, root)

@@ -138,21 +138,23 @@ def _extent(sessions: float, names: float) -> str:
 def concentration(result: PortfolioResult) -> pd.DataFrame:
     """Measure the concentration of a portfolio at each close.
 
-    With v_i the value of position i: herfindahl = Σ (v_i / Σ v)², 1 for a single name and 1 / n for
-    n equal ones (Hirschman 1945, Herfindahl 1950); effective = 1 / herfindahl.
+    With v_i the value of position i, above 0 of a short one, too: herfindahl = Σ (v_i / Σ v)², 1
+    for a single name and 1 / n for n equal ones (Hirschman 1945, Herfindahl 1950); effective =
+    1 / herfindahl.
 
     Args:
         result: of `topk_dropout`.
 
     Returns:
         One row a session of the report: held (names); herfindahl and effective, NaN where nothing
-        is held; top_weight (largest position) and invested (all of them), shares of the account;
+        is held; top_weight (largest position) and invested (all of them, the gross exposure),
+        shares of the account;
         suspended (names without a bar that session) and suspended_weight, their share.
     """
     days = pd.DatetimeIndex(result.daily.index)
     positions = result.positions
     row = days.get_indexer(pd.DatetimeIndex(positions["datetime"]))
-    weight = positions["weight"].to_numpy(dtype=np.float64)
+    weight = np.abs(positions["weight"].to_numpy(dtype=np.float64))
     idle = positions["suspended"].to_numpy(dtype=bool)
     count = len(days)
     held = np.bincount(row, minlength=count)

@@ -42,7 +42,7 @@ from rnn_core.evaluation.render import (
     png_bytes,
 )
 from rnn_core.evaluation.report_comparison import comparison_tables
-from rnn_core.evaluation.report_html import bullets, facts, folded, page, picture
+from rnn_core.evaluation.report_html import bullets, facts, folded, page, picture, remarks
 from rnn_core.evaluation.report_portfolio import portfolio_tables
 from rnn_core.evaluation.report_signals import (
     WORDS,
@@ -145,6 +145,7 @@ def html_report(
     notes: Sequence[str] = (),
     periods_per_year: float | str = 238,
     figures: Mapping[str, bytes] | None = None,
+    strategy: str = "",
     interactive: bool = True,
 ) -> str:
     """Write a self-contained page: a verdict, headlines, pictures, comparison, notes, provenance.
@@ -164,6 +165,7 @@ def html_report(
         periods_per_year: to annualise, a number, "qlib_day" (238) or "us" (252).
         figures: of `report_figures`, if they were made already; with `coverage`, of
             `plot_coverage`, the page has a section on the data.
+        strategy: the strategy of the portfolios in words, which opens their section.
         interactive: where scripts run, show IC, portfolio and holdings as charts with hover and
             zoom. It needs Bokeh, without which a note says that the page has pictures only.
 
@@ -196,9 +198,10 @@ def html_report(
             pictures[heading] = pictures.get(heading, "") + shown
     colors = {} if many else colors  # swatches of one colour would say nothing
     if portfolios:
-        pictures["Portfolio"] = pictures.get("Portfolio", "") + portfolio_tables(
+        named = remarks([f"strategy: {strategy}"]) if strategy else ""
+        pictures["Portfolio"] = named + pictures.get("Portfolio", "") + portfolio_tables(
             portfolios, periods_per_year=periods_per_year, colors=colors
-        )
+        )  # fmt: skip
     if trainings is not None:
         pictures["Training"] = trainings_table(trainings, colors) + pictures.get("Training", "")
     sections = [

@@ -103,31 +103,65 @@ def holdings_table(result: PortfolioResult) -> str:
         result: of a backtest.
 
     Returns:
-        HTML text: names by weight; `new` since the session before, or their change of weight.
+        HTML text: names by weight, short ones last, with the trade since the session before; of a
+        book with short positions also its exposure, long, short, gross and net.
     """
     days = result.daily.index
     positions = result.positions.set_index("instrument")
-    now = positions[positions["datetime"] == days[-1]].sort_values(
-        "weight", ascending=False, kind="stable"
-    )
+    now = positions[positions["datetime"] == days[-1]]
     before = (
         positions[positions["datetime"] == days[-2]] if len(days) > 1 else positions.iloc[:0]
-    )["amount"]
-    rows = []
-    for name, r in now.head(_HOLDINGS).iterrows():
-        held = name in before.index
-        same = held and float(before[name]) == float(r["amount"])
-        change = "" if same else "changed" if held else "bought"
-        rows.append([str(name), _SHARE(float(r["weight"])), change,
-                     "no bar, last price" if r["suspended"] else ""])  # fmt: skip
+    )["amount"].to_dict()
+    order = now["weight"].abs().sort_values(ascending=False, kind="stable").index
+    shown = now.loc[order[:_HOLDINGS]].sort_values("weight", ascending=False, kind="stable")
+    rows = [
+        [str(name), _SHARE(float(r["weight"])), _trade(before.get(name, 0.0), float(r["amount"])),
+         "no bar, last price" if r["suspended"] else ""]
+        for name, r in shown.iterrows()
+    ]  # fmt: skip
     cash = float(result.daily["cash"].iloc[-1] / result.daily["account"].iloc[-1])
     rows.append(["cash", _SHARE(cash), "", ""])
-    sold = [str(name) for name in before.index if name not in now.index]
-    notes = [f"sold on the session: {', '.join(sold[:_HOLDINGS])}"] if sold else []
+    notes = _exposure(result)
+    gone = {name: amount for name, amount in before.items() if name not in now.index}
+    for word, names in (
+        ("sold", [str(name) for name, amount in gone.items() if amount > 0]),
+        ("covered", [str(name) for name, amount in gone.items() if amount < 0]),
+    ):
+        if names:
+            more = f" and {len(names) - _HOLDINGS} more" if len(names) > _HOLDINGS else ""
+            notes.append(f"{word} on the session: {', '.join(names[:_HOLDINGS])}{more}")
     if len(now) > _HOLDINGS:
         notes.append(f"{len(now) - _HOLDINGS} smaller positions are left out")
     caption = f"Positions at the close of {_day(days[-1], '')}"
     return table(["name", "weight", "trade", "remark"], rows, caption=caption) + remarks(notes)
+
+
+def _trade(before: float, now: float) -> str:
+    """Name the trade that led from one amount to another, which is not 0."""
+    if before == now:
+        return ""
+    if before * now > 0:
+        return "changed"
+    opened = "bought" if now > 0 else "sold short"
+    return opened if not before else f"{'covered' if now > 0 else 'sold'}, {opened}"
+
+
+def _exposure(result: PortfolioResult) -> list[str]:
+    """Say how long and how short the account is, at the newest close and on average."""
+    weight = result.positions.set_index("datetime")["weight"]
+    if not (weight < 0).any():
+        return []
+    by_day = weight.groupby(level=0)
+    sums = pd.DataFrame({"gross": weight.abs().groupby(level=0).sum(), "net": by_day.sum()})
+    sums = sums.reindex(result.daily.index, fill_value=0.0)
+    newest, mean = sums.iloc[-1], sums.mean()
+    longs, shorts = (newest["gross"] + newest["net"]) / 2, (newest["gross"] - newest["net"]) / 2
+    return [
+        f"of the account: long {_SHARE(longs)}, short {_SHARE(shorts)}, gross "
+        f"{_SHARE(newest['gross'])}, net {_PERCENT(newest['net'])}; on average of all sessions "
+        f"gross {_SHARE(mean['gross'])}, net {_PERCENT(mean['net'])}; cash holds the proceeds of "
+        f"short sales"
+    ]
 
 
 def _day(value: object, otherwise: str) -> str:

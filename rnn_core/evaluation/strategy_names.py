@@ -8,8 +8,9 @@ settings of a backtest (`TopkDropout.of`).
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from rnn_core.evaluation.mean_variance import MeanVariance
 from rnn_core.evaluation.strategies import Needs, Strategy
@@ -72,9 +73,33 @@ def make_strategy(name: str, options: Mapping[str, Any]) -> Strategy:
             f"(options: {', '.join(parameters)})"
         )
     try:
+        if name in SHIPPED:
+            _check_types(get_type_hints(make), options)
         inspect.signature(make).bind(**options)
         strategy: Strategy = make(**options)
         Needs.of(strategy)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} does not take the options {dict(options)}: {error}") from error
     return strategy
+
+
+def _check_types(hints: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Confirm the types of options, so that no text counts as true and no `yes` as 1.
+
+    Raises:
+        ValueError: a value has another type than its argument; the message names it.
+    """
+    for key, value in options.items():
+        wanted = get_args(hints[key]) or (hints[key],)
+        if value is None and type(None) in wanted:
+            continue
+        if bool in wanted:
+            ok, expected = isinstance(value, bool), "true or false"
+        elif int in wanted:
+            ok, expected = type(value) is int, "a whole number"
+        elif float in wanted:
+            ok, expected = type(value) in (int, float) and math.isfinite(value), "a number"
+        else:
+            ok, expected = isinstance(value, str), "a text"
+        if not ok:
+            raise ValueError(f"{key}={value!r}: expected {expected}")

@@ -41,6 +41,13 @@ def test_a_user_in_the_url_is_refused():
     assert "hidden" not in str(error.value)
 
 
+@pytest.mark.parametrize("url", ["s3:/bucket/prefix", "s3:bucket", "s3://", "gs:///prefix"])
+def test_a_url_without_a_slash_or_a_bucket_is_refused(url):
+    """It would be taken for a folder of that name."""
+    with pytest.raises(ConfigError, match=rf"state.*write {url[:2]}://BUCKET/PREFIX"):
+        parse_config({**TINY, "state": url})
+
+
 def test_options_of_the_client_are_taken():
     options = {"endpoint_url": "http://x:1", "region": "eu-central-1", "client_kwargs": {"a": 1}}
     config = parse_config(merged(TINY, {"state": "s3://b/p", "storage_options": options}))
@@ -75,3 +82,9 @@ def test_a_path_is_seen_from_the_yaml(tmp_path):
 def test_an_unknown_client_is_named():
     with pytest.raises(ConfigError, match="nothing://x cannot be opened"):
         open_store("nothing://x")
+
+
+def test_a_host_that_cannot_be_reached_is_named():
+    """The client of FTP connects as it is made; nothing listens on port 1."""
+    with pytest.raises(ConfigError, match=r"ftp://127.0.0.1:1/p cannot be reached: .*check the"):
+        open_store("ftp://127.0.0.1:1/p")

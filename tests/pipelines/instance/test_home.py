@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +16,7 @@ from pipelines.cli.main import main
 from pipelines.errors import ConfigError, WarehouseError
 from pipelines.instance.home import (
     dagster_instance,
+    open_home,
     prepare_home,
     prepare_workspace,
     reading_instance,
@@ -201,3 +205,33 @@ def test_the_ui_loads_the_owners_locations_and_says_what_it_added(tmp_path, monk
     assert f"dagster.yaml: added {added}; every other key" in capfd.readouterr().out
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert instance.run_retries_max_retries == 2
+
+
+def test_commands_that_open_a_new_record_at_once_leave_it_whole(market):
+    """Oracle: Dagster's tables have one revision; two would keep every later command out."""
+    home = market.paths.dagster
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from pipelines.instance.home import open_home, prepare_home\n"
+        "home = prepare_home(Path(sys.argv[1])); print('ready', flush=True); sys.stdin.read(1)\n"
+        "with open_home(home) as instance: print(len(instance.get_runs()))\n"
+    )
+    command = [sys.executable, "-c", code, str(home)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    assert [process.communicate("go")[0] for process in processes] == ["0\n"] * 4
+    for file in home.rglob("*.db"):
+        with sqlite3.connect(file) as record:
+            assert len(record.execute("SELECT * FROM alembic_version").fetchall()) == 1, file
+
+
+def test_a_record_of_two_revisions_is_named_with_the_way_out(market):
+    home = prepare_home(market.paths.dagster)
+    with open_home(home):
+        pass
+    with sqlite3.connect(home / "schedules" / "schedules.db") as record:
+        record.execute("INSERT INTO alembic_version VALUES ('5771160a95ad')")
+    with pytest.raises(WarehouseError, match=r"is damaged: .*more than one.*sync"), open_home(home):
+        pytest.fail("it cannot be opened")

@@ -75,6 +75,9 @@ def test_a_market_without_fault_has_no_problem(file, bars):
         ({"training": {"first_trained": KEYS[200], "valid_sessions": 149, "window_sessions": 150}},
          "training: no session to train on as of"),
         ({"portfolio": {"topk": 50}}, "portfolio.topk: 50 is given, and a usual session has 10"),
+        ({"ensemble": {}, "models": {"linear": {}}}, "gru learns the default label, beside linear, "
+                                                     "the references; expected two models"),
+        ({"portfolio": {"first": "2030-01-01"}}, "portfolio.first: 2030-01-01 is given, and the"),
         ({"market": {"universe": {"spans": "u.csv"}}}, "6 of its 10 names have no bar, 60.0% (X0"),
         ({"market": {"universe": {"spans": "late.txt"}}}, "no member has a bar on 2018-03-29"),
         ({"market": {"universe": {"spans": "gone.txt"}}}, "market.universe.spans: cannot read"),
@@ -93,6 +96,13 @@ def test_each_problem_is_named(file, bars, changes, problem):
     result = found(file, changes)
     assert any(problem in line for line in result.problems), result.problems
     assert all("\n" not in line for line in result.problems)
+
+
+def test_a_look_back_that_no_name_ever_has_half_of_is_named(file):
+    raw = valid(file)
+    raw["portfolio"] = {"strategy": "mean_variance", "options": {"sessions": 1000}}
+    (problem,) = problems_of(Market(parse_config(raw), root=file.parent / "state")).problems
+    assert problem.startswith("portfolio.options.sessions: 1000 is given, and the market has 418 ")
 
 
 def test_members_without_bars_are_a_remark_unless_most_are(file, bars):
