@@ -11,6 +11,8 @@ import json
 import os
 import random
 import shutil
+import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -110,6 +112,26 @@ def state(market):
         for path in root.rglob("*")
         if path.is_file() and ".locks" not in path.parts
     }
+
+
+@contextmanager
+def held(lock):
+    """Another thread holds a lock: one that a thread holds already is an error of the program."""
+    holds, done = threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            holds.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holds.wait(60)
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def trained_at(market, model="lstm"):
@@ -295,7 +317,7 @@ def test_units_checkpoints_and_leftovers_go_by_age(copied):
         path.write_text("{}")
         if "new" not in path.parts:
             os.utime(path, (1e9, 1e9))
-    with unit_lock(market, "old"), pytest.raises(PipelineError, match="is at work"):
+    with held(unit_lock(market, "old")), pytest.raises(PipelineError, match="is at work"):
         run(market)
     run(market)
     assert [path.name for path in units.iterdir()] == ["new"]
@@ -333,6 +355,6 @@ def test_who_works_on_the_market_is_waited_for(copied):
     market = copied({"bundles": 1})
     before = state(market)
     at_work = pytest.raises(PipelineError, match="at work on tiny: wait for its end")
-    with writer_lock(market, "lstm_prediction", run_id="1a2b3c"), at_work:
+    with held(writer_lock(market, "lstm_prediction", run_id="1a2b3c")), at_work:
         run(market)
     assert state(market) == before
