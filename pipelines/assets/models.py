@@ -211,7 +211,8 @@ def _point(
 
 def _require_same_configuration(run: Run, spec: ModelSpec, anchor: str, key: str) -> None:
     """Require that the anchor of a session between anchors has the present configuration."""
-    bundle = require_bundle(run.market, spec.name, anchor, f"{run.stage.name} of {key}")
+    needed_by = f"{run.stage.name} of {key}"
+    bundle = require_bundle(run.market, spec.name, anchor, needed_by, weights=False)
     if bundle.manifest.get("config_hash") != fingerprint(training_config(run.market, spec)):
         raise ModelNotTrainedError(
             f"{run.stage.name} of {key} serves the {spec.name} model of {anchor}, which was "

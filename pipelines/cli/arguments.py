@@ -74,13 +74,13 @@ def day(text: str) -> str:
 
 
 def count(text: str) -> int:
-    """Parse a number of rows.
+    """Parse a number of things.
 
     Raises:
         ArgumentTypeError: the text is no whole number above zero.
     """
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows; write 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above zero; write 1 or more")
     return int(text)
 
 

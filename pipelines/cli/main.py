@@ -17,6 +17,7 @@ from pipelines.cli import (
     demo,
     init,
     orders,
+    prune,
     qrun,
     refit,
     refresh,
@@ -38,7 +39,7 @@ COMMANDS = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, orders,
-        compare, ui, upgrade,
+        compare, prune, ui, upgrade,
     )
 }  # fmt: skip
 
@@ -74,6 +75,7 @@ def _stopped(args: argparse.Namespace) -> str:
         "demo": "run the same command again to go on from here",
         "backfill": "run the same command again to go on from here",
         "refresh": "what was made is kept; run the same command again to complete it",
+        "prune": "what was removed leaves nothing stale; run the same command again to complete it",
         "sync": "what was put on record stays there; run the same command again to complete it",
         "qrun": "nothing of the run was kept, the same command starts anew",
     }.get(args.command)

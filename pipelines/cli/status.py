@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipelines.cli.arguments import (
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.assets.stages import stages
     from pipelines.instance.home import reading_instance
     from pipelines.operations.console import make_console
+    from pipelines.staleness.state_bytes import state_bytes
     from pipelines.staleness.status_report import status_report
 
     reports: list[StatusReport] = []
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         market = market_of(args, read_only=True)
         with reading_instance(market) as instance:
             report = status_report(market, stages(market), instance, check_source=args.check_source)
+            report = replace(report, bytes=state_bytes(market, instance))
         reports.append(report)
         if not args.json:
             console = make_console()
@@ -98,6 +101,7 @@ def status_lines(market: Market, report: StatusReport) -> list[str]:
     """The lines below the table: what was served, what is at work, and the command to give."""
     from pipelines.market.stage import WHOLE
     from pipelines.staleness.causes import Cause
+    from pipelines.staleness.state_bytes import bytes_in_words
 
     lines = [
         f"{model}: predictions of {n['served']} sessions were served, of {n['backfilled']} "
@@ -108,6 +112,9 @@ def status_lines(market: Market, report: StatusReport) -> list[str]:
         f"{table}: earlier versions of {n} sessions are kept, see the view {table}_revisions"
         for table, n in report.revisions.items()
     ]
+    if report.bytes is not None:
+        sizes = (f"{kind} {bytes_in_words(n)}" for kind, n in report.bytes.items())
+        lines.append(f"state: {', '.join(sizes)}")
     if report.restated:
         lines.append(
             f"the source restated {len(report.restated)} sessions from {report.restated[0]} on; "

@@ -37,6 +37,7 @@ from pipelines.config.models import model_spec
 from pipelines.config.portfolio_section import PortfolioSettings
 from pipelines.config.processors import DatasetConfig
 from pipelines.config.quarantine import QuarantineConfig
+from pipelines.config.retention import RetentionConfig
 from pipelines.config.sources import QlibBinSource, SourceConfig
 from pipelines.config.storage import StateUrl, StorageOptions
 from pipelines.config.tracking import Tracking
@@ -225,6 +226,8 @@ class FactoryConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     alerts: AlertsConfig = AlertsConfig()
     tracking: Tracking = Field(default_factory=dict)
+    # Left out of dumps, as it decides no byte: fingerprints of pages are those of before.
+    retention: Annotated[RetentionConfig, Field(exclude=True)] = RetentionConfig()
 
     @field_validator("name")
     @classmethod

@@ -96,6 +96,11 @@ class LocalEventLogStorage(BatchedEvents, SqliteEventLogStorage):
         self._engines.move_to_end(shard)
         return engine
 
+    def close_log(self, run_id: str) -> None:
+        """Close the database of a run, whose files are about to be removed."""
+        with self._db_lock:
+            self._close(run_id)
+
     def _close(self, shard: str) -> None:
         engine = self._engines.pop(shard, None)
         if engine is not None:

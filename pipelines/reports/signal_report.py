@@ -203,6 +203,8 @@ def _newest_histories(
     market: Market, evaluations: Mapping[str, pd.DataFrame]
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Loss curves of each model's newest evaluated training, and why some are left out."""
+    from rnn_core.models.estimator_protocol import EstimatorFamily
+    from rnn_core.models.families import family_of
     from rnn_core.training import BundleError
 
     histories: dict[str, pd.DataFrame] = {}
@@ -210,14 +212,14 @@ def _newest_histories(
     for name, rows in evaluations.items():
         newest = f"{rows['as_of'].max():%Y-%m-%d}"
         try:
-            bundle = find_bundle(market, name, newest)
+            bundle = find_bundle(market, name, newest, weights=False)
         except BundleError as error:
             notes.append(
                 f"the loss curve of {name} of {newest} is left out: {error}; materialize "
                 f"{name}_model of {newest} to train it again"
             )
             continue
-        if bundle is not None and bundle.network is not None:
+        if bundle is not None and not isinstance(family_of(bundle.family), EstimatorFamily):
             histories |= histories_of(f"{name} {newest}", bundle)
     return histories, notes
 

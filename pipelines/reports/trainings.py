@@ -46,7 +46,7 @@ def trainings(
             )
         for as_of in anchors[-MOST:]:
             try:
-                bundle = find_bundle(market, name, as_of)
+                bundle = find_bundle(market, name, as_of, weights=False)
             except BundleError:
                 continue  # the loss curves of the page say what is damaged
             if bundle is None:

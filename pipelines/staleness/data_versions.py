@@ -325,7 +325,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         return self._served.gave(stage.model, anchor)
 
     def bundle(self, model: str, anchor: str) -> BundleState:
-        """The bundle of a session, every byte verified."""
+        """The bundle of a session, every byte verified; one that was pruned is no other."""
         if (model, anchor) not in self._bundles:
             self._bundles[model, anchor] = self._bundle(model, anchor)
         return self._bundles[model, anchor]
@@ -339,7 +339,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         try:
             require_identity(market, model, anchor)
             folder = bundle_folder(market, model, anchor)
-            manifest, files = read_verified(folder)
+            manifest, files = read_verified(folder, weights=False)
             config = settings_of(folder, files)["config"]
         except BundleError:
             return BundleState({}, "is damaged", f"{named} is damaged or of another place")

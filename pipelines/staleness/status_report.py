@@ -82,6 +82,7 @@ class StatusReport:
         restated: sessions whose bars the source now gives differently; None if not compared.
         busy: the run or backfill that is at work on the market, in words; None if none is.
         calendar: a remark on the end of what the calendar knows; None if it is far.
+        bytes: of the state by kind; None if they were not summed up.
     """
 
     market: str
@@ -92,6 +93,7 @@ class StatusReport:
     restated: tuple[str, ...] | None
     busy: str | None = None
     calendar: str | None = None
+    bytes: dict[str, int] | None = None
 
     @property
     def is_current(self) -> bool:
@@ -127,6 +129,7 @@ class StatusReport:
             "restated": None if self.restated is None else list(self.restated),
             "busy": self.busy,
             "calendar": self.calendar,
+            "bytes": self.bytes,
         }
 
 

@@ -144,10 +144,17 @@ def _load(folder: Store, manifest: bytes) -> Bundle:
     return load_bundle(folder)
 
 
-def find_bundle(market: Market, model: str, as_of: str) -> Bundle | None:
+def find_bundle(market: Market, model: str, as_of: str, *, weights: bool = True) -> Bundle | None:
     """Load and verify the bundle of a session; None if no model was trained.
 
+    Args:
+        market: the market.
+        model: its name.
+        as_of: the session.
+        weights: False for a reader that does with the record of a pruned bundle.
+
     Raises:
+        PrunedBundleError: its weights were pruned, and they are asked for.
         BundleError: its files are damaged, or it is the bundle of another place.
         NewerStateError: a newer release made it.
     """
@@ -157,20 +164,42 @@ def find_bundle(market: Market, model: str, as_of: str) -> Bundle | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     require_identity(market, model, as_of)
-    return _load(folder, manifest)
-
-
-def require_bundle(market: Market, model: str, as_of: str, needed_by: str) -> Bundle:
-    """Load and verify the bundle of a session.
-
-    Raises:
-        ModelNotTrainedError: no model was trained or its files are damaged; the message names the
-            key to run.
-    """
-    from rnn_core.training import BundleError
+    from rnn_core.training import PrunedBundleError, load_bundle
 
     try:
-        bundle = find_bundle(market, model, as_of)
+        return _load(folder, manifest)
+    except PrunedBundleError:
+        if weights:
+            raise
+        return load_bundle(folder, weights=False)
+
+
+def require_bundle(
+    market: Market, model: str, as_of: str, needed_by: str, *, weights: bool = True
+) -> Bundle:
+    """Load and verify the bundle of a session.
+
+    Args:
+        market: the market.
+        model: its name.
+        as_of: the session.
+        needed_by: the reader, for the error.
+        weights: False for a reader that does with the record of a pruned bundle.
+
+    Raises:
+        ModelNotTrainedError: no model was trained, its weights were pruned, or its files are
+            damaged; the message names the key to run.
+    """
+    from rnn_core.training import BundleError, PrunedBundleError
+
+    try:
+        bundle = find_bundle(market, model, as_of, weights=weights)
+    except PrunedBundleError as error:
+        again = f"backfill --start {as_of} --end {as_of} --select {model}_model --force"
+        raise ModelNotTrainedError(
+            f"{needed_by} serves the {model} model of {as_of}: {error}; "
+            f"`{market.command(again)}` trains it again"
+        ) from error
     except BundleError as error:
         raise ModelNotTrainedError(
             f"{needed_by} serves the {model} model of {as_of}: {error}; materialize "
@@ -198,7 +227,7 @@ class InForce:
 
     Attributes:
         as_of: the session whose partition trained it.
-        bundle: its bundle.
+        bundle: its bundle, maybe without weights.
         passed_over: reasons against the models of newer sessions, newest first.
     """
 
@@ -314,6 +343,8 @@ def in_force(
 ) -> InForce | NoneInForce:
     """Load the newest model at or before a session that passes its blocking checks.
 
+    A bundle that was pruned is as good as another: the pointer to it needs no weights.
+
     Args:
         market: the market.
         model: its name.
@@ -335,7 +366,7 @@ def in_force(
         older = None if as_of == anchor else _readable(market, model, as_of)
         if as_of != anchor and older is None:
             return Candidate({}, "is damaged")
-        bundle = older or require_bundle(market, model, as_of, needed_by)
+        bundle = older or require_bundle(market, model, as_of, needed_by, weights=False)
         bundles[as_of] = bundle
         reason = misfit(
             market.dataset_of(model), family, bundle.config, bundle.manifest, processors
@@ -358,10 +389,10 @@ def in_force(
 
 
 def _readable(market: Market, model: str, as_of: str) -> Bundle | None:
-    """The bundle of a session; None if it is damaged or absent."""
+    """The bundle of a session, maybe without weights; None if it is damaged or absent."""
     from rnn_core.training import BundleError
 
     try:
-        return find_bundle(market, model, as_of)
+        return find_bundle(market, model, as_of, weights=False)
     except BundleError:
         return None

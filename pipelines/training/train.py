@@ -215,7 +215,7 @@ def _kept(
     from rnn_core.training import BundleError
 
     try:
-        bundle = find_bundle(market, spec.name, as_of)
+        bundle = find_bundle(market, spec.name, as_of, weights=False)
     except BundleError as error:
         log(f"{spec.name} as of {as_of}: {error}; it is trained again")
         return None

@@ -99,10 +99,16 @@ class LocalStore(Store):
 
     def files(self, *parts: str) -> list[str]:
         """The paths of all files below a folder; see `Store`."""
-        folder = Path(self.path(*parts))
-        below = (path for path in folder.rglob("*") if path.is_file())
-        paths = (path.relative_to(folder) for path in below if not path.name.startswith("."))
-        return sorted(path.as_posix() for path in paths)
+        return sorted(self.sizes(*parts))
+
+    def sizes(self, *parts: str) -> dict[str, int]:
+        """The bytes of all files below a folder; see `Store`."""
+        folder, sizes = Path(self.path(*parts)), {}
+        for path in folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                if path.is_file() and not path.name.startswith("."):
+                    sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
+        return sizes
 
     def forget(self, *parts: str) -> None:
         """Do nothing: nothing is fetched before it is asked for."""

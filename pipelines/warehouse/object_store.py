@@ -153,6 +153,14 @@ class ObjectStore(Store):
         """The paths of all files below a folder, from one listing; see `Store`."""
         return sorted(self._listing(*parts))
 
+    def sizes(self, *parts: str) -> dict[str, int]:
+        """The bytes of all files below a folder, from one listing; see `Store`."""
+        prefix = self.path(*parts)
+        with _asking(self.url(*parts)):
+            found = self._fs.find(prefix, detail=True)
+        inside = (path for path in found if path.startswith(f"{prefix}/"))
+        return {path[len(prefix) + 1 :]: int(found[path]["size"]) for path in inside}
+
     def forget(self, *parts: str) -> None:
         """Fetch what lies below a folder, or a file, anew."""
         if (kept := present()) is not None:

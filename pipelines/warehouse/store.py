@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rnn_core.atomic import atomic_write, is_leftover
 
-__all__ = ["PART", "StateFile", "Store", "atomic_write", "remove_leftovers"]
+__all__ = ["PART", "StateFile", "Store", "atomic_write", "leftovers", "remove_leftovers"]
 
 _PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})$")
 PART = "part-0.parquet"
@@ -27,16 +27,18 @@ PART = "part-0.parquet"
 
 def remove_leftovers(root: Path) -> int:
     """Remove temporary files and folders of writers that were killed, and return their number."""
-    removed = 0
-    for path in list(root.glob("**/.*.tmp")):
-        if not is_leftover(path):
-            continue
+    paths = leftovers(root)
+    for path in paths:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-        removed += 1
-    return removed
+    return len(paths)
+
+
+def leftovers(root: Path) -> list[Path]:
+    """The temporary files and folders below a folder that nobody writes any more."""
+    return [path for path in root.glob("**/.*.tmp") if is_leftover(path)]
 
 
 class Store(ABC):
@@ -168,6 +170,10 @@ class Store(ABC):
 
         Files whose name begins with a dot are being written, and left out.
         """
+
+    @abstractmethod
+    def sizes(self, *parts: str) -> dict[str, int]:
+        """The bytes of each of the `files` below a folder, by its path as seen from it."""
 
     @abstractmethod
     def forget(self, *parts: str) -> None:

@@ -3,6 +3,7 @@ from rnn_core.training.bundle import bundle_fingerprint as bundle_fingerprint
 from rnn_core.training.bundle import load_bundle as load_bundle
 from rnn_core.training.bundle import save_bundle as save_bundle
 from rnn_core.training.bundle_files import BundleError as BundleError
+from rnn_core.training.bundle_files import PrunedBundleError as PrunedBundleError
 from rnn_core.training.checkpoint import EpochRow as EpochRow
 from rnn_core.training.device import DeviceChoice as DeviceChoice
 from rnn_core.training.device import resolve_device as resolve_device

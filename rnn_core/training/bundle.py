@@ -8,9 +8,10 @@
     manifest.json         the caller's record, a digest of each file above, and the fingerprint
     identity.json         the place that the bundle belongs to, if the caller names one
     units.json            keys of the trainings that were joined, one a member, if there are some
+    pruned.json           names of files that were removed on purpose, see `prune_bundle`
 
 The fingerprint is the SHA-256 of the manifest without that key, hence of all files but the last
-two, which the caller reads itself: the same training elsewhere has the same fingerprint.
+three, which the caller reads itself: the same training elsewhere has the same fingerprint.
 Loading verifies the fingerprint and can run no code: there is no pickle, and YAML is read as plain
 data. The files do not depend on when, where or how fast they were written; neither may `config` and
 `manifest`.
@@ -43,10 +44,12 @@ from rnn_core.training.bundle_files import (
     FORMAT,
     IDENTITY,
     MANIFEST,
+    PRUNED,
     RESERVED,
     STATE,
     UNITS,
     BundleError,
+    PrunedBundleError,
     checked_json,
     digest,
     json_bytes,
@@ -68,14 +71,15 @@ class Bundle:
     """A loaded bundle.
 
     Args:
-        network: on the CPU, in eval mode; an ensemble if several were saved. None of estimators.
-        estimators: of a family of estimators, one or more; else none.
+        network: on the CPU, in eval mode; an ensemble if several were saved. None of estimators,
+            and where no weights were asked for.
+        estimators: of a family of estimators, one or more; else none, likewise.
         family: a shipped family, or one of another package.
         hyper: all hyper-parameters.
         columns: the F feature columns, in the order of the windows.
         config: as given to `save_bundle`.
         history: one row an epoch.
-        processors_json: as given to `save_bundle`.
+        processors_json: as given to `save_bundle`; empty where no weights were asked for.
         manifest: as given to `save_bundle`.
         fingerprint: SHA-256 in hex over all files.
     """
@@ -187,26 +191,31 @@ def save_bundle(
     return fingerprint
 
 
-def load_bundle(path: str | Path | Folder) -> Bundle:
+def load_bundle(path: str | Path | Folder, *, weights: bool = True) -> Bundle:
     """Read a bundle and verify every byte of it.
 
     Args:
         path: the folder.
+        weights: False for the record alone, without members and processors, which a bundle still
+            has after `prune_bundle`.
 
     Returns:
         The network with its weights, and everything that was saved with it.
 
     Raises:
+        PrunedBundleError: the weights were removed on purpose.
         BundleError: no bundle there, a file missing or damaged (the message names it), a
             manifest that was changed, or a bundle of another format.
     """
     folder = folder_at(path)
     for _ in range(_ATTEMPTS - 1):
         try:
-            return _load_verified(folder)
+            return _load_verified(folder, weights)
+        except PrunedBundleError:
+            raise
         except BundleError:  # a replacement between two reads looks like damage once
             time.sleep(_PAUSE_SECONDS)
-    return _load_verified(folder)
+    return _load_verified(folder, weights)
 
 
 def bundle_fingerprint(path: str | Path | Folder) -> str:
@@ -224,20 +233,21 @@ def bundle_fingerprint(path: str | Path | Folder) -> str:
     return str(read_verified(folder_at(path))[0]["fingerprint"])
 
 
-def _load_verified(folder: Folder) -> Bundle:
+def _load_verified(folder: Folder, weights: bool) -> Bundle:
     """Read and verify a bundle once."""
-    record, contents = read_verified(folder)
+    record, contents = read_verified(folder, weights=weights)
     settings = settings_of(folder, contents)
     columns = tuple(settings["columns"])
     network: nn.Module | None = None
     estimators: tuple[EstimatorModel, ...] = ()
     try:
         history = pq.read_table(BytesIO(contents["history.parquet"])).to_pandas()
-        json.loads(contents["processors.json"])
         family = family_of(settings["family"])
-        if isinstance(family, EstimatorFamily):
+        if weights:
+            json.loads(contents["processors.json"])
+        if weights and isinstance(family, EstimatorFamily):
             estimators = restored(family, settings["hyper"], contents)
-        else:
+        elif weights:
             network = network_of(
                 settings["family"],
                 len(columns),
@@ -258,7 +268,7 @@ def _load_verified(folder: Folder) -> Bundle:
         columns=columns,
         config=settings["config"],
         history=history,
-        processors_json=contents["processors.json"].decode(),
+        processors_json=contents["processors.json"].decode() if weights else "",
         manifest={name: value for name, value in record.items() if name not in RESERVED},
         fingerprint=record["fingerprint"],
     )
@@ -274,7 +284,7 @@ def _may_keep(target: Folder, fingerprint: str, replace: bool) -> bool:
         ) from None
     if not names:
         return False
-    strangers = sorted(names - {MANIFEST, IDENTITY, UNITS, STATE, *FILES})
+    strangers = sorted(names - {MANIFEST, IDENTITY, UNITS, PRUNED, STATE, *FILES})
     if strangers:
         raise BundleError(
             f"{target} holds files of no bundle ({', '.join(strangers[:3])}); it is not replaced, "

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from rnn_core.training.file_folder import Folder
+from rnn_core.training.file_folder import Folder, version_of
 from rnn_core.yaml_text import load_yaml
 
 FORMAT = 1
@@ -33,22 +33,32 @@ _STATE_FILE = re.compile(rf"{STATE}/\d+/\w[\w.-]*")
 RESERVED = ("fingerprint", "files", "format")
 IDENTITY = "identity.json"  # who the bundle is, for its owner; no part of the fingerprint
 UNITS = "units.json"  # keys of the trainings that it joins; no part of the fingerprint
+PRUNED = "pruned.json"  # the files that were removed on purpose; no part of the fingerprint
+KEPT = ("config.yaml", "history.parquet")  # of a pruned bundle, beside its manifest
 
 
 class BundleError(RuntimeError):
     """A bundle is absent, damaged, in the way, or of a format that this version does not read."""
 
 
-def read_verified(folder: Folder) -> tuple[dict[str, Any], dict[str, bytes]]:
+class PrunedBundleError(BundleError):
+    """The weights of a bundle were removed on purpose; its manifest is intact."""
+
+
+def read_verified(
+    folder: Folder, *, weights: bool = True
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Read the manifest and the bytes of the other files, and verify all of them.
 
     Args:
         folder: the bundle.
+        weights: False for a reader that does without the files of which a pruned bundle has none.
 
     Returns:
-        (manifest, name to bytes of each other file).
+        (manifest, name to bytes of each other file that is there).
 
     Raises:
+        PrunedBundleError: files were removed by `prune_bundle`, and `weights` are asked for.
         BundleError: no bundle there, a file missing or damaged, a manifest that was changed, or
             another format.
         ConnectionError: a remote folder does not answer.
@@ -67,7 +77,15 @@ def read_verified(folder: Folder) -> tuple[dict[str, Any], dict[str, bytes]]:
 
     raw = read(MANIFEST)
     # In one go, so that a replacement rarely comes in between.
-    contents = {name: read(name, raw) for name in _listed(raw)}
+    names, contents = _listed(raw), dict[str, bytes]()
+    for name in names:
+        try:
+            contents[name] = read(name, raw)
+        except BundleError:
+            if name not in _pruned(folder, raw):
+                raise
+            if weights:
+                raise PrunedBundleError(f"the weights of bundle {folder} were pruned") from None
     # The manifest must be the bytes that were written, with the fingerprint of its own content.
     try:
         record = json.loads(raw)
@@ -82,7 +100,7 @@ def read_verified(folder: Folder) -> tuple[dict[str, Any], dict[str, bytes]]:
             f"bundle {folder} has format {found_format!r}, this version reads {FORMAT}; "
             f"use the version that wrote it, or train it again"
         )
-    if not intact or set(digests) != set(contents):
+    if not intact or set(digests) != set(names):
         raise BundleError(
             f"{MANIFEST} of bundle {folder} was changed after it was written; {advice}"
         )
@@ -93,6 +111,43 @@ def read_verified(folder: Folder) -> tuple[dict[str, Any], dict[str, bytes]]:
                 f"{name} of bundle {folder} is damaged: its digest is not the manifest's; {advice}"
             )
     return record, contents
+
+
+def prune_bundle(folder: Folder) -> None:
+    """Remove the weights and processors of a bundle; whoever needs its record alone goes on.
+
+    The manifest, the configuration and the history stay. A note of what goes is written first, and
+    excuses the absence of those files, so a removal that is cut off leaves a bundle that is whole
+    or pruned, and another call completes it.
+
+    Args:
+        folder: the bundle, verified.
+    """
+    raw = folder.read(MANIFEST)
+    names = sorted(set(json.loads(raw)["files"]) - set(KEPT))
+    folder.write(json_bytes({"manifest": digest(raw), "files": names}), PRUNED)
+    for name in names:
+        folder.remove(name)
+        folder.remove(f"{version_of(raw)}/{name}")
+
+
+def prunable_files(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Select the files of a bundle that `prune_bundle` removes, if they are there.
+
+    Args:
+        sizes: the bytes of all files of its folder by name, `.VERSION/` before it or not.
+    """
+    stay = {MANIFEST, IDENTITY, UNITS, PRUNED, *KEPT}
+    return {name: n for name, n in sizes.items() if re.sub(r"^\.[^/]+/", "", name) not in stay}
+
+
+def _pruned(folder: Folder, manifest: bytes) -> tuple[str, ...]:
+    """The files that were removed of the bundle with this manifest, not of one before it."""
+    try:
+        note = json.loads(folder.read(PRUNED))
+        return tuple(note["files"]) if note["manifest"] == digest(manifest) else ()
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def settings_of(folder: Folder, contents: Mapping[str, bytes]) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from contextlib import nullcontext
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from pipelines.errors import (
     MissingSessionsError,
@@ -21,13 +23,39 @@ from pipelines.warehouse.fetched import fetched_once
 from pipelines.warehouse.stores import open_store
 from pipelines.warehouse.verified_reads import RemoteReads
 from pipelines.warehouse.warehouse import Warehouse
-from rnn_core.training.bundle_files import BundleError, read_verified
+from rnn_core.models import build_network
+from rnn_core.training import save_bundle
+from rnn_core.training.bundle_files import (
+    PRUNED,
+    BundleError,
+    PrunedBundleError,
+    prunable_files,
+    prune_bundle,
+    read_verified,
+)
 from tests.cluster.s3_state import BUCKET, server  # noqa: F401 - a fixture
 from tests.pipelines.processes import start_python
 from tests.pipelines.warehouse.test_warehouse import KEYS, MADE, TABLE, rows
 
 pytestmark = pytest.mark.cluster
 PART = "part-0.parquet"
+
+
+def save(folder):
+    network = build_network("lstm", 3, {"hidden_size": 5})
+    network.load_state_dict({k: torch.zeros_like(v) for k, v in network.state_dict().items()})
+    save_bundle(
+        folder,
+        network,
+        family="lstm",
+        hyper={"hidden_size": 5},
+        columns=["KLEN", "ROC60", "CORR5"],
+        config={},
+        history=pd.DataFrame({"epoch": [0]}),
+        processors_json="{}",
+        manifest={},
+        replace=True,
+    )
 
 
 @pytest.fixture
@@ -69,6 +97,7 @@ def test_files(store, once):
         assert (store.read("a", "b"), store.read("c"), store.read("d")) == (
             b"one", b"two-three", b"four")  # fmt: skip
         assert store.files() == ["a/b", "c", "d"]
+        assert store.sizes() == {"a/b": 3, "c": 9, "d": 4}
         assert store.below("a").files() == ["b"]
         assert (store.names(), store.tables()) == ({"a", "c", "d"}, ["a"])
         store.remove("c")
@@ -76,6 +105,26 @@ def test_files(store, once):
         assert (store.files(), store.exists("c")) == (["a/b", "d"], False)
         store.below("a").remove_all()
         assert store.files() == ["d"]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_a_bundle_is_pruned_wherever_it_lies(store, once):
+    folder = store.below("lstm", "2020-04-01")
+    with fetched_once() if once else nullcontext():
+        save(folder)
+        before, files = prunable_files(folder.sizes()), read_verified(folder)[0]
+        assert {name.split("/")[-1] for name in before} == {
+            "weights.safetensors",
+            "processors.json",
+        }
+        prune_bundle(folder)
+        assert prunable_files(folder.sizes()) == {}
+        assert read_verified(folder, weights=False)[0] == files
+        with pytest.raises(PrunedBundleError):
+            read_verified(folder)
+        save(folder)
+        assert read_verified(folder)[0] == files
+        assert not folder.exists(PRUNED)
 
 
 def test_a_revision_has_the_time_of_the_file_that_was_served(store):

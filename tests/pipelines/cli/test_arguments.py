@@ -22,6 +22,8 @@ VALUES = {
     "--semantics": "strict",
     "--vwap": "typical",
     "--header": "none",
+    "--bundles": "3",
+    "--days": "30",
 }
 REQUIRED = {
     "backfill": ["--start", "2020-05-11", "--end", "2020-05-12"],

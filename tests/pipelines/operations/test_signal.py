@@ -79,7 +79,7 @@ def test_json_and_top_have_the_same_rows(market, capsys):
     assert "--csv and --json exclude each other" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["signal", "--top", "0"])
-    assert "'0' is no number of rows" in capsys.readouterr().err
+    assert "'0' is no whole number above zero" in capsys.readouterr().err
 
 
 def test_the_text_says_what_the_ensemble_is(market, capsys):

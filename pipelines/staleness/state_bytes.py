@@ -1,0 +1,47 @@
+"""The bytes of a market's state by kind, for `status` and `prune`."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pipelines.instance.record_size import record_bytes
+from pipelines.market.market import Market
+from pipelines.warehouse.revisions import FOLDER as REVISIONS
+
+
+def state_bytes(market: Market, instance: dg.DagsterInstance) -> dict[str, int]:
+    """Sum up the bytes of a market's state.
+
+    Args:
+        market: the market.
+        instance: its Dagster record.
+
+    Returns:
+        `warehouse`, `models`, `units`, `revisions`, `reports`, and `record`, which all markets of
+        the data folder share.
+    """
+    tables, bundles = market.tables.sizes(), market.bundles.sizes()
+    units = market.state.below("units").sizes()
+    return {
+        "warehouse": _sum(tables, revisions=False),
+        "models": _sum(bundles, revisions=False),
+        "units": sum(units.values()),
+        "revisions": _sum(tables, revisions=True) + _sum(bundles, revisions=True),
+        "reports": sum(market.reports.sizes().values()),
+        "record": record_bytes(market.paths.dagster, instance),
+    }
+
+
+def _sum(sizes: dict[str, int], *, revisions: bool) -> int:
+    """The bytes of the revisions among some files, or of the others."""
+    return sum(n for name, n in sizes.items() if name.startswith(f"{REVISIONS}/") is revisions)
+
+
+def bytes_in_words(count: int) -> str:
+    """`12.3 MB`: thousands, as disks are sold."""
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
