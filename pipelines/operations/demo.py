@@ -66,17 +66,22 @@ def run_demo(
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
         mark_warm_up(market, stages_of(market), instance)
+        worked = True
         try:
-            _run_stages(market, instance, console, everything)
+            worked = _run_stages(market, instance, console, everything)
         finally:
-            make_served_page(market, stages_of(market), instance, console, since=started)
+            if worked or not market.pages.exists(market.served_page.name):
+                make_served_page(market, stages_of(market), instance, console, since=started)
     _show_results(market, console, time.monotonic() - began)
 
 
 def _run_stages(
     market: Market, instance: dg.DagsterInstance, console: Console, everything: tuple[str, ...]
-) -> None:
+) -> bool:
     """Run the missing and stale sessions of every stage, the reports last.
+
+    Returns:
+        True if anything was run.
 
     Raises:
         RunFailedError: a step failed; the sessions before the one that it failed at are made.
@@ -110,6 +115,7 @@ def _run_stages(
         console.print(
             f"already there: {_counted(compared, everything)}; nothing to do (FRESH=1 starts over)"
         )
+    return worked
 
 
 def _by_first(stages: Sequence[Stage]) -> dict[str | None, list[Stage]]:
