@@ -12,8 +12,10 @@ is never indefinite and needs no N x N matrix.
 
 Constraints: a cap a name and a group; long only with a sum of at most `gross`, or a sum of |w| of
 at most `gross` with a net sum of at most `net`; at most `turnover_limit` of |w - w0|_1. A position
-that has drifted beyond a cap need not be cut at once: its cap is what is held, so that the
-present weights are always allowed.
+that has drifted beyond its cap need not be cut: its cap is what is held. Sums (gross, net, groups)
+that have drifted are brought back at once, or by the turnover that is allowed: a limit is then
+what w0 has once all of it is scaled down by that turnover, so that weights always exist. The net
+sum of names that did not trade is balanced by others where the objective gains by it, not by force.
 
 A name can be held if it has a score, a close and returns of half the sessions; a missing return
 counts as the name's mean. Others that are held are closed, beside the limit of the turnover; one
@@ -165,15 +167,17 @@ class MeanVariance:
     def _limits(
         self, cp: Any, at: Situation, names: NDArray[np.intp], weight: Any, now: FloatArray
     ) -> list[Any]:
-        """The constraints; each allows what is held."""
-        idle = at.weight[stuck(at)]
-        gross = max(self.gross - float(np.abs(idle).sum()), float(np.abs(now).sum()), 0.0)
+        """The constraints; together they allow what is held, scaled down by the turnover."""
+        idle, held = at.weight[stuck(at)], float(np.abs(now).sum())
+        limit = self.turnover_limit
+        left = 0.0 if limit is None or held <= limit else 1.0 - limit / held  # of what is held
+        gross = max(self.gross - float(np.abs(idle).sum()), left * held)
         cap = np.maximum(self.cap, np.abs(now))
         limits = [weight <= cap]
         if self.long_only:
             limits += [weight >= 0, cp.sum(weight) <= gross]
         else:
-            net, tilt = float(idle.sum()), float(now.sum())
+            net, tilt = float(idle.sum()), left * float(now.sum())
             limits += [
                 weight >= -cap,
                 cp.norm1(weight) <= gross,
@@ -184,7 +188,7 @@ class MeanVariance:
             labels = np.array(groups_of(at, self.group, names))
             for group in sorted(set(labels.tolist())):
                 own = np.flatnonzero(labels == group)
-                most = max(float(self.group_cap or 1.0), abs(float(now[own].sum())))
+                most = max(float(self.group_cap or 1.0), left * abs(float(now[own].sum())))
                 limits.append(cp.abs(cp.sum(weight[own])) <= most)
         return limits
 

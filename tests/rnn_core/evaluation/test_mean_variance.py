@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,11 +89,10 @@ def test_it_is_the_optimum_under_the_limits(at, options):
         value = alpha @ w - rule.risk_aversion / 2 * w @ covariance @ w
         return 1e4 * (rule.turnover_cost * x.sum() - value)
 
-    net = max(rule.net, now.sum()) if short else None
     limits = [lambda x: 0.25 - weight(x), lambda x: weight(x) + (0.25 if short else 0)]
     limits.append(lambda x: rule.gross - (x.sum() if short else weight(x).sum()))
     if short:
-        limits.append(lambda x: np.array([net - weight(x).sum(), weight(x).sum()]))
+        limits.append(lambda x: rule.net + np.array([-1, 1]) * weight(x).sum())
     if rule.turnover_limit:
         limits.append(lambda x: rule.turnover_limit - x.sum())
     if rule.group:
@@ -123,6 +123,32 @@ def test_a_position_beyond_its_cap_is_allowed_to_stay(at):
     got = aims(MeanVariance(L, cap=0.1, turnover_limit=0.01, turnover_cost=0.0), at)
     assert np.abs(got - at.weight).sum() <= 0.01 + 1e-5
     assert got.max() <= 0.2
+
+
+@pytest.mark.parametrize("turnover", [None, 0.2, 5.0])
+@pytest.mark.parametrize("long_only", [True, False])
+def test_sums_that_have_drifted_are_brought_back(at, long_only, turnover):
+    """Gross, net and a group are above their limits: they are kept at once, or by the turnover."""
+    signs = np.ones(N) if long_only else np.array([1, 1, 1, -1, 1, -1, 1, 1])
+    now = signs * np.array([0.3, 0.25, 0.2, 0.2, 0.1, 0.1, 0.1, 0.05])
+    rule = MeanVariance(
+        L, risk_aversion=0.01, turnover_cost=0, cap=0.4, long_only=long_only,
+        gross=0.9, net=0 if long_only else 0.1, group="sector", group_cap=0.4,
+        turnover_limit=turnover,
+    )  # fmt: skip
+    drifted = replace(at, weight=now, held=now != 0, age=np.ones(N, dtype=int))
+    found, sector = aims(rule, drifted), at.columns["sector"]
+    left = 1 - turnover / np.abs(now).sum() if turnover == 0.2 else 0.0
+    tiny = 2e-6 * N
+    assert np.abs(found).sum() <= max(0.9, left * np.abs(now).sum()) + tiny
+    if not long_only:
+        assert abs(found.sum()) <= max(0.1, left * abs(now.sum())) + tiny
+    for name in "xy":
+        own = sector == name
+        assert abs(found[own].sum()) <= max(0.4, left * abs(now[own].sum())) + tiny
+    if turnover is not None:
+        assert np.abs(found - now).sum() <= turnover + tiny
+    assert np.abs(found - now).sum() > 0.1
 
 
 def test_cost_keeps_the_book_where_it_is(at):
