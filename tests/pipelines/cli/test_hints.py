@@ -11,7 +11,7 @@ from pipelines.cli.main import main
 from pipelines.config.loader import parse_config
 from pipelines.errors import PipelineError
 from pipelines.market.market import Market
-from pipelines.training import train
+from pipelines.training import train_unit
 from tests.pipelines.conftest import TINY
 from tests.pipelines.finished_markets import backfill, recorded_copy_of
 
@@ -101,13 +101,13 @@ def test_a_backfill_begins_with_models_where_they_begin(market):
 
 def test_force_trains_anew(market, monkeypatch):
     anchor, trained = market.plan.first_trained, []
-    original = train._train
+    original = train_unit._fit_network
 
     def counted(market, spec, *rest):
         trained.append(spec.name)
         return original(market, spec, *rest)
 
-    monkeypatch.setattr(train, "_train", counted)
+    monkeypatch.setattr(train_unit, "_fit_network", counted)
     manifest = market.paths.models / "gru" / anchor / "manifest.json"
     before = manifest.read_bytes()
     backfill(market, start=anchor, end=anchor, select="gru_model")

@@ -248,7 +248,7 @@ def test_few_sessions_give_no_figure_of_a_year(sessions: int, yearly: bool) -> N
     assert f"{sessions} sessions, 1 name a session" in text
     # The IC is a dash, and its reason stands before the next table.
     assert signal[2] == "–"
-    assert text.index("fewer than 2 names with score and label") < text.index("TopkDropout after")
+    assert text.index("fewer than 2 names with score and label") < text.index("Portfolios after")
     short = portfolio_summary(result, periods_per_year="us", least_sessions=60)
     assert math.isnan(short["annualized_return"]) is not yearly
     assert portfolio_summary(result, periods_per_year="us")["annualized_return"] > 1
@@ -276,7 +276,7 @@ def test_pictures_name_sessions_and_benchmark(
 ) -> None:
     figure = plot_portfolio(portfolios)
     count = len(portfolios["gru"].daily)
-    assert figure.get_suptitle() == f"TopkDropout portfolio after costs, {count} sessions"
+    assert figure.get_suptitle() == f"Portfolio after costs, {count} sessions"
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert any(text.startswith("benchmark (all names at equal weight) ") for text in legend)
     days = int(comparison.summary["days"].max())
