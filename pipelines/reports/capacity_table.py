@@ -49,3 +49,15 @@ def capacity_words(curves: Mapping[str, pd.DataFrame]) -> str:
 
     words = (f"{name} {gone_words(edge_gone_at(curve))}" for name, curve in curves.items())
     return f"The account at which the excess after costs is gone: {', '.join(words)}"
+
+
+def capacity_on_page(
+    data: ReportData, results: Mapping[str, PortfolioResult]
+) -> tuple[dict[str, bytes], list[str]]:
+    """The picture of the curves by its name on the page, and their answer; none without impact."""
+    from rnn_core.evaluation import plot_capacity, png_bytes
+
+    if data.market.config.portfolio.impact is None or not results:
+        return {}, []
+    curves = capacity_curves(data, results)
+    return {"capacity": png_bytes(plot_capacity(curves))}, [capacity_words(curves)]

@@ -22,6 +22,7 @@ from pipelines.config.features import identity
 from pipelines.errors import NothingToReportError
 from pipelines.market.market import ENSEMBLE, Market
 from pipelines.market.stage import Kind, Stage, by_model
+from pipelines.reports.capacity_table import capacity_on_page
 from pipelines.reports.portfolio_report import portfolios
 from pipelines.reports.report_data import ReportData
 from pipelines.reports.report_tables import (
@@ -139,6 +140,7 @@ def signal_report(
         analyses, portfolios=results, comparison=comparison, histories=histories
     )
     pictures["coverage"] = png_bytes(plot_coverage(data.coverage))
+    sized, capacity = capacity_on_page(data, results)
     page = html_report(
         analyses,
         title=f"{market.config.name}: signals and portfolios",
@@ -154,9 +156,10 @@ def signal_report(
             *damaged,
             *left_out,
             *data.gaps,
+            *capacity,
         ],
         periods_per_year=market.config.portfolio.periods_per_year,
-        figures=pictures,
+        figures=pictures | sized,
         strategy=market.config.portfolio.words,
     )
     csv_tables = {

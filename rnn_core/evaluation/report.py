@@ -72,6 +72,7 @@ _PICTURES = {
     "decay": ("Decay and turnover", "IC over holding periods"),
     "turnover": ("Decay and turnover", "turnover and autocorrelation of the scores"),
     "portfolio": ("Portfolio", "equity with benchmark, excess and drawdown"),
+    "capacity": ("Portfolio", "figures after costs against the size of the account"),
     "concentration": ("Portfolio", "names held, effective number, largest position"),
     "loss_curves": ("Training", "loss and validation score by epoch"),
     "coverage": ("Data", "names with a bar, by session"),
@@ -164,7 +165,8 @@ def html_report(
         notes: sentences to add to those of the results.
         periods_per_year: to annualise, a number, "qlib_day" (238) or "us" (252).
         figures: of `report_figures`, if they were made already; with `coverage`, of
-            `plot_coverage`, the page has a section on the data.
+            `plot_coverage`, the page has a section on the data; with `capacity`, of
+            `plot_capacity`, the portfolios' section has that curve.
         strategy: the strategy of the portfolios in words, which opens their section.
         interactive: where scripts run, show IC, portfolio and holdings as charts with hover and
             zoom. It needs Bokeh, without which a note says that the page has pictures only.

@@ -9,6 +9,7 @@ from pipelines.reports.capacity_table import bars_looking_back
 from pipelines.reports.portfolio_report import portfolio_report, portfolios
 from pipelines.reports.report_data import ReportData
 from pipelines.reports.report_tables import CAPACITY_TABLE, read_table, shown_table
+from pipelines.reports.signal_report import signal_report
 from rnn_core.evaluation import capacity_curve
 from tests.pipelines.conftest import make_market
 from tests.pipelines.finished_markets import copy_of
@@ -36,6 +37,10 @@ def test_the_report_answers_at_what_account_the_edge_is_gone(finished, tmp_path)
         CAPACITY_TABLE, report.tables[CAPACITY_TABLE], report.remarks[CAPACITY_TABLE]
     )
     assert "median trade ÷ usual volume" in text
+    signal_report(market, table)
+    page = market.page.read().decode()
+    assert 'alt="figures after costs against the size of the account' in page
+    assert words in page
 
 
 def test_without_costs_of_impact_there_is_no_curve(finished, tmp_path):
