@@ -12,9 +12,8 @@ memory. They verify no digest: SQL that people type reads the files as they are.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import uuid
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipelines.warehouse import revisions
 from pipelines.warehouse.engine_files import give_files
 from pipelines.warehouse.schemas import EXTRA
 from pipelines.warehouse.store import PART, Store
+from rnn_core.atomic import temporary_path
 
 BARS = "ohlcv"
 
@@ -134,8 +134,9 @@ def refresh_catalog(
     views = _all_views(store, predictions, evaluations, books)
     if path.is_file() and _recorded(path, _stamp(path)) == views:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    folder = temporary_path(path)  # of DuckDB's file and of its log, swept if this is killed
+    folder.mkdir(parents=True)
+    temporary = folder / path.name
     try:
         with contextlib.closing(duckdb.connect(str(temporary))) as connection:
             _create(connection, views)
@@ -143,8 +144,7 @@ def refresh_catalog(
             connection.executemany("INSERT INTO _views VALUES (?, ?)", list(views.items()))
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
-        temporary.with_name(temporary.name + ".wal").unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
     return True
 
 

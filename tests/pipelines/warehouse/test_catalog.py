@@ -12,6 +12,8 @@ import pytest
 from pipelines.warehouse import catalog, revisions
 from pipelines.warehouse.catalog import latest_orders_sql, refresh_catalog
 from pipelines.warehouse.local_store import LocalStore
+from pipelines.warehouse.store import remove_leftovers
+from tests.pipelines.processes import start_python
 
 TABLES = {model: f"{model}_prediction" for model in ("lstm", "gru", "krnn")}
 
@@ -119,6 +121,27 @@ def test_a_damaged_catalog_is_replaced(finished, tmp_path):
     assert refresh_catalog(path, finished.warehouse.store, TABLES, {})
     with duckdb.connect(str(path), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM ohlcv").fetchone()[0] > 0
+
+
+def test_what_a_killed_rebuild_leaves_is_swept(finished, tmp_path):
+    script = """
+import os, sys
+from pathlib import Path
+from pipelines.warehouse.catalog import refresh_catalog
+from pipelines.warehouse.local_store import LocalStore
+from pipelines.warehouse.store import remove_leftovers
+from tests.pipelines.processes import start_python
+Path.replace = lambda *_: os._exit(9)
+refresh_catalog(Path(sys.argv[1]), LocalStore(sys.argv[2]), {}, {})
+"""
+    path, store = tmp_path / "warehouse.duckdb", finished.warehouse.store
+    process = start_python(script, path, store.root)
+    assert process.wait(120) == 9, process.communicate()[1].decode()
+    assert list(tmp_path.iterdir()) != []
+    assert remove_leftovers(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert refresh_catalog(path, store, TABLES, {})
+    assert [item.name for item in tmp_path.iterdir()] == ["warehouse.duckdb"]
 
 
 def test_a_catalog_is_opened_again_once_its_file_changed(finished, tmp_path, monkeypatch):
