@@ -46,7 +46,7 @@ test-browser: install
 	RNN_UI_TESTS=1 $(BIN)/pytest $(ARGS) tests/ui
 
 cluster-test: install
-	$(BIN)/pytest -m cluster $(ARGS) tests/cluster
+	$(BIN)/pytest -m cluster $(ARGS) tests
 
 image-test: install
 	RNN_IMAGE_TEST=1 $(BIN)/pytest -m cluster $(ARGS) tests/cluster/test_image.py

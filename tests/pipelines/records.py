@@ -1,6 +1,7 @@
 """Dagster records of tests, in SQLite or in a Postgres server of the tests' own.
 
-A module whose tests hold for both kinds says `pytestmark = on_both_records`. The server is started
+A module whose tests hold for both kinds says `pytestmark = on_both_records`; those of Postgres are
+run by `make cluster-test`. The server is started
 once a process, from Debian's binaries, as an ordinary user and on a Unix socket; where there are
 none its tests are skipped.
 """
@@ -31,7 +32,9 @@ from pipelines.instance import settings
 SQLITE, POSTGRES = "sqlite", "postgres"
 on_both_records = [
     pytest.mark.usefixtures("record_kind"),
-    pytest.mark.parametrize("record_kind", [SQLITE, POSTGRES], indirect=True),
+    pytest.mark.parametrize(
+        "record_kind", [SQLITE, pytest.param(POSTGRES, marks=pytest.mark.cluster)], indirect=True
+    ),
 ]
 _ORDINARY = "nobody"  # Postgres refuses to run as root
 _QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

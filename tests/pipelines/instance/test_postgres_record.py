@@ -21,6 +21,7 @@ from tests.pipelines.instance.test_event_log import ASSET_ROWS, DAYS, TAGS, fill
 from tests.pipelines.records import POSTGRES, open_record, postgres_server
 
 pytestmark = [
+    pytest.mark.cluster,
     pytest.mark.usefixtures("record_kind"),
     pytest.mark.parametrize("record_kind", [POSTGRES], indirect=True),
 ]

@@ -15,6 +15,7 @@ from tests.pipelines.conftest import make_market
 from tests.pipelines.records import POSTGRES, postgres_server, postgres_storage
 
 pytestmark = [
+    pytest.mark.cluster,
     pytest.mark.usefixtures("record_kind"),
     pytest.mark.parametrize("record_kind", [POSTGRES], indirect=True),
 ]
