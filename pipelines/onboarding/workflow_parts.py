@@ -271,6 +271,9 @@ def _training(spec: WorkflowSpec, estimator: Any, remainder: dict[str, str]) -> 
     }  # fmt: skip
 
 
+_NOT_QLIBS = {"sizing", "trade_unit", "borrow_rate", "max_gross", "impact", "periods_per_year"}
+
+
 def _portfolio(
     spec: WorkflowSpec, problems: Problems, remainder: dict[str, str]
 ) -> dict[str, Any] | None:
@@ -296,8 +299,8 @@ def _portfolio(
         remainder[setting_key(spec, "only_tradable, forbid_all_trade_at_limit")] = (
             "the first is false and the second true, and neither is a setting"
         )
-    # qlib has no other sizing, and lots are reported above.
-    own = set(PortfolioSettings.model_fields) - {"sizing", "trade_unit"}
+    # qlib has no other sizing, no short positions and no such costs; lots are reported above.
+    own = set(PortfolioSettings.model_fields) - _NOT_QLIBS
     own &= {field.name for field in fields(config)}
     settings = {name: value for name, value in asdict(config).items() if name in own}
     if settings["risk_degree"] == PortfolioSettings.model_fields["risk_degree"].default:

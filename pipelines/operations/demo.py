@@ -70,7 +70,7 @@ def run_demo(
         try:
             worked = _run_stages(market, instance, console, everything)
         finally:
-            if worked or not market.pages.exists(market.served_page.name):
+            if worked:
                 make_served_page(market, stages_of(market), instance, console, since=started)
     _show_results(market, console, time.monotonic() - began)
 

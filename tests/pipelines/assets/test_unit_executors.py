@@ -29,6 +29,8 @@ from pipelines.training.worker_pool import Slot, WorkerPool
 from tests.pipelines.conftest import TINY, materialize, merged, partition_bytes
 from tests.pipelines.finished_markets import copy_of, put_on_record
 
+pytestmark = pytest.mark.cluster  # processes side by side: minutes on two cores
+
 MODELS = ("lstm_model", "gru_model", "krnn_model")
 LAST = "2020-05-15"
 

@@ -34,6 +34,7 @@ COMMANDS = [
     (["ui"], 0),
     (["refit"], 0),
     (["upgrade"], 0),
+    (["prune"], 0),
     (["demo", "--fresh"], 0),  # last: it leaves nothing to read
 ]
 OF_A_MARKET = {
@@ -47,6 +48,7 @@ OF_A_MARKET = {
     "signal",
     "orders",
     "compare",
+    "prune",
     "ui",
     "upgrade",
 }

@@ -18,8 +18,9 @@ from pipelines.operations.upgrade import run_upgrade
 from pipelines.staleness.served import served_sessions
 from pipelines.staleness.status_report import status_report
 from pipelines.warehouse import revisions
+from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.partition_file import _without_identity, sign
-from pipelines.warehouse.store import PART, Store
+from pipelines.warehouse.store import PART
 from tests.pipelines.conftest import (
     TINY,
     key_of,
@@ -131,14 +132,14 @@ def test_it_goes_on_where_it_was_killed(old, finished, monkeypatch, after, chang
     """Half of the files are signed: commands still ask for the upgrade, which does the rest."""
     written = []
 
-    def dies(self, data, *parts, _rewrite=Store.rewrite):
+    def dies(self, data, *parts, _rewrite=LocalStore.rewrite):
         if len(written) == after:
             raise KeyboardInterrupt
         written.append(parts)
         _rewrite(self, data, *parts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "rewrite", dies)
+        patch.setattr(LocalStore, "rewrite", dies)
         with pytest.raises(KeyboardInterrupt):
             upgrade(old, changes)
     with pytest.raises(OlderStateError):
@@ -311,7 +312,7 @@ def test_a_disk_that_cannot_be_written_is_named(old, finished, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "rewrite", full)
+        patch.setattr(LocalStore, "rewrite", full)
         with pytest.raises(WarehouseError, match=r"No space left.*the same command goes on"):
             upgrade(old)
     upgrade(old)

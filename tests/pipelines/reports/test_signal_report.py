@@ -11,6 +11,7 @@ from pipelines.assets.stages import stages
 from pipelines.reports.report_data import ReportData
 from pipelines.reports.report_tables import (
     BASIS,
+    CAPACITY_TABLE,
     GROUPS_TABLE,
     REFERENCES_TABLE,
     SHOWN,
@@ -21,8 +22,10 @@ from tests.pipelines.conftest import make_market
 from tests.pipelines.finished_markets import copy_of
 
 
-# The market of the fixture has neither groups nor models that others are held against.
-@pytest.mark.parametrize("name", sorted(SHOWN.keys() - {GROUPS_TABLE, REFERENCES_TABLE}))
+# The market of the fixture has no groups, no models that others are held against, and no impact.
+@pytest.mark.parametrize(
+    "name", sorted(SHOWN.keys() - {CAPACITY_TABLE, GROUPS_TABLE, REFERENCES_TABLE})
+)
 def test_a_table_of_the_ui_is_no_wider_than_a_page(finished, name):
     """Six to eight columns; all that are named are columns of the file."""
     table = pd.read_csv(finished.paths.reports / name, index_col=0)

@@ -180,13 +180,12 @@ def test_the_error_of_a_worker_is_that_of_the_pipeline(untrained, pool):
 def test_the_warnings_of_a_worker_are_those_of_its_owner(untrained, pool, caplog):
     """A checkpoint that cannot be read is told, and the unit is trained from its beginning."""
     unit = units(untrained)[0]
-    folder = UnitStore(untrained.paths.units).checkpoint(unit.key)
-    folder.mkdir()
-    (folder / "checkpoint.safetensors").write_bytes(b"nothing of the kind")
+    folder = UnitStore(untrained.state).checkpoint(unit.key)
+    folder.write(b"nothing of the kind", "checkpoint.safetensors")
     with caplog.at_level(logging.WARNING):
         pool.finish([unit], load_data=lambda: None, on_epoch=silent, log=silent)
     assert "cannot be read" in caplog.text
-    assert UnitStore(untrained.paths.units).load(unit.key) is not None
+    assert UnitStore(untrained.state).load(unit.key) is not None
 
 
 @pytest.mark.usefixtures("package")

@@ -13,6 +13,8 @@ import pytest
 from tests.pipelines.conftest import make_market, own_record, run_data
 from tests.pipelines.processes import start_python, wait_until
 
+pytestmark = pytest.mark.cluster  # processes side by side: minutes on two cores
+
 LONG = {
     "training": {"seeds": 2, "device": "cpu"},
     "models": {"lstm": {"hidden_size": 16, "n_epochs": 5000, "early_stop": 5000}},
