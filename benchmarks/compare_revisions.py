@@ -77,27 +77,20 @@ sys.exit(getattr(importlib.import_module(module), function)())
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Revision:
     """A revision and the folder of what belongs to it.
 
     Attributes:
         label: how it is named to a person.
-        folder: its code is in `code/`, its state in `data/MARKET/`, its logs beside them.
+        folder: its code, as git has it, is in `code/`, its state in `data/MARKET/`, logs beside.
     """
 
     label: str
     folder: Path
 
-    @property
-    def code(self) -> Path:
-        """Its files, as git has them."""
-        return self.folder / "code"
-
-    @property
-    def data(self) -> Path:
-        """Its RNN_DATA_DIR."""
-        return self.folder / "data"
+    def __post_init__(self) -> None:
+        self.code, self.data = self.folder / "code", self.folder / "data"
 
 
 def git(*words: str) -> bytes:
@@ -157,17 +150,14 @@ def small_market(code: Path) -> str:
     return yaml.safe_dump(raw, sort_keys=False)
 
 
-def run(revision: Revision, words: list[str], data: Path, log: Path) -> tuple[int, float]:
-    """A command of a revision's `rnn-pipelines`.
+def run(revision: Revision, words: list[str], data: Path, log: Path) -> int:
+    """Run a command of a revision's `rnn-pipelines`, and return its exit status.
 
     Args:
         revision: whose code runs.
         words: the command and its arguments.
         data: the RNN_DATA_DIR.
         log: where its output goes.
-
-    Returns:
-        Its exit status and the seconds it took.
     """
     project = tomllib.loads((revision.code / "pyproject.toml").read_text(encoding="utf-8"))
     module, _, function = project["project"]["scripts"]["rnn-pipelines"].partition(":")
@@ -175,7 +165,6 @@ def run(revision: Revision, words: list[str], data: Path, log: Path) -> tuple[in
     unset = ("RNN_CONFIG", "DAGSTER_HOME", "PYTHONSAFEPATH")
     env = {name: value for name, value in os.environ.items() if name not in unset}
     env |= {"PYTHONPATH": code, "RNN_DATA_DIR": str(data)}
-    began = time.perf_counter()
     with log.open("wb") as output:
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-c", ENTRY, code, module, function, *words],
@@ -184,7 +173,7 @@ def run(revision: Revision, words: list[str], data: Path, log: Path) -> tuple[in
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    return done.returncode, time.perf_counter() - began
+    return done.returncode
 
 
 def tail(log: Path) -> str:
@@ -208,12 +197,12 @@ def make(revision: Revision, market: str, config: str, made_from: dict[str, Any]
     seal.unlink(missing_ok=True)
     shutil.rmtree(revision.data / market, ignore_errors=True)
     revision.data.mkdir(parents=True, exist_ok=True)
-    log = revision.folder / f"{market}.demo.log"
-    status, seconds = run(revision, ["demo", "--config", config], revision.data, log)
+    log, began = revision.folder / f"{market}.demo.log", time.perf_counter()
+    status = run(revision, ["demo", "--config", config], revision.data, log)
     if status != 0:
         sys.exit(f"{market} of {revision.label}: `demo` ended with {status}:\n{tail(log)}")
     seal.write_text(wanted, encoding="utf-8")
-    print(f"{market} of {revision.label}: made in {seconds:.0f} s")
+    print(f"{market} of {revision.label}: made in {time.perf_counter() - began:.0f} s")
 
 
 def files_of(root: Path) -> dict[str, Path]:
@@ -316,26 +305,22 @@ def stays_current(
     shutil.copytree(old.data / market, copied / market)
     log = new.folder / f"{market}.status.log"
     words = ["status", "--config", config]
-    ever = ["--start", "1900-01-01", "--end", "2999-12-31"]
-    reports = ["backfill", *ever, "--select", "signal_report,portfolio_report"]
-    seconds = 0.0
+    backfill = ["backfill", "--start", "1900-01-01", "--end", "2999-12-31"]
+    if not assets_may_be_added:
+        backfill += ["--select", "signal_report,portfolio_report"]
     for command in ("sync", "upgrade"):
-        _, more = run(new, words, copied, log)
-        seconds += more
+        run(new, words, copied, log)
         if f"rnn-pipelines {command}" in log.read_text(encoding="utf-8", errors="replace"):
-            _, more = run(new, [command, "--config", config], copied, log)
-            seconds += more
-    if assets_may_be_added:
-        reports = ["backfill", *ever]
-    run(new, [*reports, "--config", config], copied, new.folder / f"{market}.reports.log")
+            run(new, [command, "--config", config], copied, log)
+    run(new, [*backfill, "--config", config], copied, new.folder / f"{market}.reports.log")
     if assets_may_be_added and not compare(old.data / market, copied / market, False, True):
         return False
-    status, again = run(new, words, copied, log)
-    seconds += again
+    began = time.perf_counter()
+    status = run(new, words, copied, log)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     is_current = status == 0 and "everything is current" in lines
     found = "current" if is_current else f"NOT current (exit status {status}):\n{tail(log)}"
-    print(f"  OLD's state under NEW, looked at in {seconds:.0f} s: {found}")
+    print(f"  OLD's state under NEW, looked at in {time.perf_counter() - began:.0f} s: {found}")
     return is_current
 
 

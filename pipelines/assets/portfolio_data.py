@@ -45,7 +45,7 @@ class SessionData:
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def known(self, t: int, look_back: int) -> Known:
-        """What a strategy may know at the close of a session.
+        """Collect everything that a strategy may know at the close of a session.
 
         Args:
             t: its row.

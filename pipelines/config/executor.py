@@ -21,7 +21,7 @@ MULTIPROCESS = "dagster:multiprocess_executor"
 
 
 class ExecutorConfig(Section):
-    """Who trains units.
+    """The section `training.executor`: it names who trains units.
 
     Attributes:
         kind: `inline`, one after the other in this process; `processes`, side by side in processes

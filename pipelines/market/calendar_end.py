@@ -129,7 +129,7 @@ def calendar_end(market: MarketConfig, sessions: Sessions, today: str) -> str | 
 
 
 def way_on(calendar: Any) -> str:
-    """How a market goes on after the end of what its calendar knows, by the kind of calendar."""
+    """Say how a market goes on after the end of its calendar, by the kind of calendar."""
     exchange = exchange_of(calendar)
     if exchange is not None:
         return (

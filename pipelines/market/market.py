@@ -98,7 +98,7 @@ class Market:
 
     @property
     def served_page(self) -> StateFile:
-        """What is served today, a page beside it."""
+        """The page of the scores and models that are served today, beside it."""
         return self.pages.file(self.paths.served_page.name)
 
     def command(self, words: str) -> str:

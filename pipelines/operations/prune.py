@@ -49,7 +49,7 @@ from pipelines.warehouse.store import leftovers, remove_leftovers
 
 @dataclass(frozen=True)
 class Share:
-    """What goes of one kind of state.
+    """The part of one kind of state that goes.
 
     Attributes:
         kind: of state.

@@ -78,7 +78,7 @@ class ModelState:
 
 @dataclass(frozen=True)
 class Shift:
-    """How far the features of a dataset stand from the centres that its processors know.
+    """The distance of the features of a dataset from the centres that its processors know.
 
     Attributes:
         dataset: its name.

@@ -128,7 +128,7 @@ def _cells(state: ModelState) -> list[str]:
 
 
 def _points(market: Market, service: Service) -> list[str]:
-    """What is worth a line beside the table, in order."""
+    """Write the points that are worth a line beside the table, in order."""
     points = [
         f"{state.model} passed over the model of {why}"
         for state in service.models

@@ -107,7 +107,7 @@ _work: list[Fetched] = []  # one for each block that is open; all but the first 
 
 
 def present() -> Fetched | None:
-    """What the piece of work that is going on has fetched; None outside of one."""
+    """The files that the present piece of work has fetched; None outside of one."""
     return _work[-1] if _work else None
 
 

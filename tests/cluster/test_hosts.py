@@ -63,7 +63,7 @@ def market_on(hosts: Hosts, name: str) -> Market:
 
 
 def materializations(hosts: Hosts, market: Market) -> Counter[tuple[str, str]]:
-    """How often each partition was made by a run, as the record that the hosts share has it.
+    """Count how often a run made each partition, as the record that the hosts share has it.
 
     A run that keeps what another wrote says so, `kept`; where the other has not put it on record
     yet it does, `recorded_by`.

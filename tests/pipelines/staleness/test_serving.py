@@ -1,4 +1,4 @@
-"""What is served today. Oracles: the partitions of the market, and what was changed by hand."""
+"""The page of what is served today. Oracles: the market's partitions, and changes by hand."""
 
 from __future__ import annotations
 
