@@ -19,6 +19,7 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import OHLCV, PREDICTION
+from rnn_core.evaluation import PortfolioResult
 from tests.pipelines.conftest import TINY
 
 MADE = Provenance("by hand", "1", "")
@@ -188,3 +189,15 @@ def trade(market: Market, keys: Sequence[str]) -> None:
 def rows_of(market: Market, kind: str, keys: Sequence[str]) -> pd.DataFrame:
     """The rows of a table of the portfolio: `portfolio`, `book`, `trades` or `orders`."""
     return market.warehouse.read(f"lstm_{kind}", keys, needed_by="test").frame
+
+
+def same_as(
+    whole: PortfolioResult, market: Market, keys: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Confirm that stored books are a backtest to the last bit; returns their book and holdings."""
+    book = rows_of(market, "book", keys).set_index("date")
+    assert np.array_equal(book[list(whole.daily)].to_numpy(), whole.daily.to_numpy())
+    held = rows_of(market, "portfolio", keys)
+    columns = ["instrument", "amount", "price", "weight", "suspended"]
+    assert held[columns].to_numpy().tolist() == whole.positions[columns].to_numpy().tolist()
+    return book, held

@@ -38,6 +38,7 @@ from tests.pipelines.hand_made import (
     planted,
     prices_of_day,
     rows_of,
+    same_as,
     trade,
     write_bars,
     write_scores,
@@ -72,11 +73,7 @@ def test_the_partitions_are_the_backtest_bit_by_bit(tmp_path, more):
     whole = backtest(
         signal, bars, settings.rule(), settings.backtest, benchmark=equal_weight_benchmark(bars)
     )
-    book = rows_of(market, "book", keys[1:]).set_index("date")
-    assert np.array_equal(book[list(whole.daily)].to_numpy(), whole.daily.to_numpy())
-    columns = ["instrument", "amount", "price", "weight", "suspended"]
-    held = rows_of(market, "portfolio", keys[1:])
-    assert held[columns].to_numpy().tolist() == whole.positions[columns].to_numpy().tolist()
+    book, held = same_as(whole, market, keys[1:])
     assert book["refused_purchases"].sum() + book["refused_sales"].sum() > 3, "too easy a market"
     assert (held["share_ratio"] > 1.5).any(), "no name was held through a split"
 

@@ -30,6 +30,7 @@ from tests.pipelines.hand_made import (
     planted,
     prices_of_day,
     rows_of,
+    same_as,
     trade,
     write_bars,
     write_scores,
@@ -92,11 +93,7 @@ def test_the_partitions_are_the_backtest_bit_by_bit(tmp_path, rule):
         signal, bars, settings.rule(), settings.backtest,
         benchmark=equal_weight_benchmark(bars).reindex(days, fill_value=0.0),
     )  # fmt: skip
-    book = rows_of(market, "book", keys[1:]).set_index("date")
-    assert np.array_equal(book[list(whole.daily)].to_numpy(), whole.daily.to_numpy())
-    held = rows_of(market, "portfolio", keys[1:])
-    columns = ["instrument", "amount", "price", "weight", "suspended"]
-    assert held[columns].to_numpy().tolist() == whole.positions[columns].to_numpy().tolist()
+    _, held = same_as(whole, market, keys[1:])
     assert (held["share_ratio"] > 1.5).any(), "no name was held through a split"
     trades = rows_of(market, "trades", keys[1:])
     fees = trades["value"] * settings.close_cost + settings.min_cost
