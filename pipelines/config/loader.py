@@ -25,6 +25,7 @@ from pipelines.config.calendar import (
 from pipelines.config.dataset_sections import is_inherited
 from pipelines.config.market_file import FactoryConfig
 from pipelines.config.own_source import OwnSource
+from pipelines.config.secrets_in_text import remember
 from pipelines.config.sources import OWN, SOURCES, anchor_paths, anchored
 from pipelines.config.text_files import read_text
 from pipelines.config.types import Section
@@ -125,7 +126,9 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
         lines = line_numbers(text) if text else {}
         raise _not_valid(where, [f"{_place(loc, lines)}: {fault}" for loc, fault in hidden])
     try:
-        return FactoryConfig.model_validate(raw)
+        config = FactoryConfig.model_validate(raw)
+        remember({"source": dict(config.market.source), "tracking": config.tracking})
+        return config
     except ValidationError as error:
         lines = line_numbers(text) if text else {}
         # What the section `features` has wrong is wrong in every dataset that takes it over.
