@@ -8,6 +8,8 @@
 #                    (apt-get install postgresql redis-server)
 # make image-test    the image of deploy/Dockerfile (apt-get install buildah debootstrap; as root)
 # make check     what CI checks besides the tests
+# make fuzz      random input for every reader (MINUTES=10 in all; ARGS="--examples 1000000",
+#                or ARGS=--atheris after pip install atheris, on Linux)
 # make bench-peers   .venv-peers: an environment for each peer of benchmarks/features.py
 
 PYTHON ?= python3
@@ -18,7 +20,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo ui test test-browser cluster-test image-test check bench-peers clean
+.PHONY: install demo ui test test-browser cluster-test image-test fuzz check bench-peers clean
 
 install: $(STAMP)
 
@@ -50,6 +52,9 @@ cluster-test: install
 
 image-test: install
 	RNN_IMAGE_TEST=1 $(BIN)/pytest -m cluster $(ARGS) tests/cluster/test_image.py
+
+fuzz: install
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)
 
 check: install
 	$(BIN)/ruff check .

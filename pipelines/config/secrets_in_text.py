@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import unquote
 
 _SECRET = re.compile(
-    r"token|passw|secret|credential|api_?key|access_?key|authorization|(^|_)(pwd|auth|key)(_|$)", re.I
+    r"token|passw|secret|credential|api_?key|access_?key|authorization|(^|_)(pwd|auth|key)(_|$)",
+    re.I,
 )
 _USER_PART = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
 _QUERY = re.compile(r"([?&;][^=&\s]*(?:token|password|secret|key|sig)[^=&\s]*=)[^&\s'\"]+", re.I)

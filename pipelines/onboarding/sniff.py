@@ -131,7 +131,11 @@ def _head(bars: FilesBars, source: FilesSource, path: str, ref: FileRef) -> _Hea
                 batches = pq.ParquetFile(file).iter_batches(batch_size=ROWS)
                 batch = next(batches, None)
                 schema = pq.ParquetFile(file).schema_arrow
-                head = schema.empty_table() if batch is None else validated(pa.Table.from_batches([batch]))
+                head = (
+                    schema.empty_table()
+                    if batch is None
+                    else validated(pa.Table.from_batches([batch]))
+                )
             else:
                 head = read_feather(file).slice(0, ROWS)
     except UNREADABLE as error:

@@ -13,7 +13,6 @@ import pandas as pd
 
 from pipelines.config.own_source import OwnSource
 from pipelines.config.portfolio_section import TOPK_DROPOUT
-from pipelines.config.secrets_in_text import scrubbed
 from pipelines.config.sources import NetworkSource
 from pipelines.errors import ConfigError, PipelineError, name_sessions
 from pipelines.market.calendar_end import calendar_end, way_on
@@ -70,7 +69,7 @@ def problems_of(market: Market, today: str | None = None) -> Findings:
         findings.profile = profile_market(market, today)
     except PipelineError as error:
         if str(error) not in findings.problems:  # as of a universe that cannot be read
-            findings.problems.append(scrubbed(f"market.source: {error}"))
+            findings.problems.append(f"market.source: {error}")
         return findings
     for question_of_data in (misdated, _sessions, _coverage, _members, _amounts, _portfolio):
         _ask(findings, question_of_data, market, findings.profile)

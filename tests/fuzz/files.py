@@ -40,7 +40,11 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
     data = bytearray(whole)
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, PLACES)) * max(0, len(data) - 1) // PLACES
-        how = draw(st.sampled_from(["flip", "flip", "flip", "byte", "word", "cut", "zeros", "more", "swap"]))
+        how = draw(
+            st.sampled_from(
+                ["flip", "flip", "flip", "byte", "word", "cut", "zeros", "more", "swap"]
+            )
+        )
         if how == "flip" and data:
             data[at] ^= 1 << draw(st.integers(0, 7))
         elif how == "byte" and data:
@@ -97,7 +101,9 @@ def _read_bars(data: bytes, folder: Path, name: str) -> None:
     (folder / name).write_bytes(data)
     source = {"kind": "files", "path": str(folder / name), "basis": {"preclose": "preclose"}}
     with refusal(SourceError):
-        frame = fetch_bars(FilesBars(FilesSource.model_validate(source), needs_amount=False), DAYS[2:])
+        frame = fetch_bars(
+            FilesBars(FilesSource.model_validate(source), needs_amount=False), DAYS[2:]
+        )
         assert set(RAW_COLUMNS) <= set(frame.columns)
         assert set(frame["date"]) == set(DAYS[2:])
         assert all(frame[name].dtype == np.float64 for name in RAW_COLUMNS[2:])
@@ -108,8 +114,25 @@ def _csvs() -> Inputs:
     plain = frame.to_csv(index=False)
     others = [frame.to_csv(index=False, sep=";", decimal=","), frame.to_csv(), f"# made\n{plain}"]
     one = st.sampled_from([plain, plain, *others])
-    pieces = (",", ";", "\t", '"', "\n", "\r\n", "\0", "1e999", "-", "NaN", "１", "1,234.5", "$5", "\ufeff")
-    texts = one.flatmap(lambda text: edited(text, (*pieces, "2024-13-01", "01/02/2024", "1e308", "inf")))
+    pieces = (
+        ",",
+        ";",
+        "\t",
+        '"',
+        "\n",
+        "\r\n",
+        "\0",
+        "1e999",
+        "-",
+        "NaN",
+        "１",
+        "1,234.5",
+        "$5",
+        "\ufeff",
+    )
+    texts = one.flatmap(
+        lambda text: edited(text, (*pieces, "2024-13-01", "01/02/2024", "1e308", "inf"))
+    )
     encoded = st.tuples(texts, st.sampled_from(["utf-8", "utf-8", "utf-16", "latin-1", "gbk"]))
     return encoded.map(lambda given: given[0].encode(given[1], "replace")) | one.flatmap(
         lambda text: damaged(text.encode())
@@ -122,7 +145,10 @@ def _files(form: str) -> Callable[[], Inputs]:
 
 # --- a qlib folder ---------------------------------------------------------------------------
 
-_CODES, _FIELDS = ("sh600000", "sz000001"), ("open", "high", "low", "close", "volume", "factor", "vwap")
+_CODES, _FIELDS = (
+    ("sh600000", "sz000001"),
+    ("open", "high", "low", "close", "volume", "factor", "vwap"),
+)
 
 
 @cache
@@ -130,7 +156,9 @@ def _provider() -> dict[str, bytes]:
     """The files of a right folder, by their place."""
     rng = np.random.default_rng(0)
     files = {"calendars/day.txt": "\n".join(DAYS).encode()}
-    files["instruments/all.txt"] = b"".join(f"{c}\t{DAYS[0]}\t{DAYS[-1]}\n".encode() for c in _CODES)
+    files["instruments/all.txt"] = b"".join(
+        f"{c}\t{DAYS[0]}\t{DAYS[-1]}\n".encode() for c in _CODES
+    )
     for code in _CODES:
         for name in _FIELDS:
             values = np.r_[0.0, rng.lognormal(size=len(DAYS))].astype("<f4")
@@ -141,7 +169,9 @@ def _provider() -> dict[str, bytes]:
 def _folders() -> Inputs:
     files = _provider()
     return st.sampled_from(sorted(files)).flatmap(
-        lambda name: st.tuples(st.just(name), damaged(files[name]) | st.binary(max_size=40) | st.none())
+        lambda name: st.tuples(
+            st.just(name), damaged(files[name]) | st.binary(max_size=40) | st.none()
+        )
     )
 
 
@@ -207,7 +237,9 @@ def _bundles() -> Inputs:
             ways += [changed(text).map(lambda t: json.dumps(tree_of(t), default=str).encode())]
         if name.endswith(".safetensors"):
             ways += [_tensors(files[name])] * 2
-        data = st.one_of(ways).map(lambda d: d.encode("utf-8", "replace") if isinstance(d, str) else d)
+        data = st.one_of(ways).map(
+            lambda d: d.encode("utf-8", "replace") if isinstance(d, str) else d
+        )
         return st.tuples(st.just(name), data, st.sampled_from([True, True, True, False]))
 
     return st.sampled_from([*files, "config.yaml", "weights.safetensors"]).flatmap(content)
@@ -247,9 +279,33 @@ def _read_bundle(given: tuple[str, bytes, bool], folder: Path) -> None:
 
 
 TARGETS = (
-    Target("CSV", _csvs, lambda d, f: _read_bars(d, f, "bars.csv"), traded().to_csv(index=False).encode(), True),
-    Target("Parquet", _files("parquet"), lambda d, f: _read_bars(d, f, "bars.parquet"), _tables("parquet")[0], True),
-    Target("Feather", _files("feather"), lambda d, f: _read_bars(d, f, "bars.feather"), _tables("feather")[0], True),
-    Target("qlib folder", _folders, _read_folder, ("calendars/day.txt", _provider()["calendars/day.txt"]), True),
+    Target(
+        "CSV",
+        _csvs,
+        lambda d, f: _read_bars(d, f, "bars.csv"),
+        traded().to_csv(index=False).encode(),
+        True,
+    ),
+    Target(
+        "Parquet",
+        _files("parquet"),
+        lambda d, f: _read_bars(d, f, "bars.parquet"),
+        _tables("parquet")[0],
+        True,
+    ),
+    Target(
+        "Feather",
+        _files("feather"),
+        lambda d, f: _read_bars(d, f, "bars.feather"),
+        _tables("feather")[0],
+        True,
+    ),
+    Target(
+        "qlib folder",
+        _folders,
+        _read_folder,
+        ("calendars/day.txt", _provider()["calendars/day.txt"]),
+        True,
+    ),
     Target("bundles", _bundles, _read_bundle, ("processors.json", b"{}", True), True),
 )

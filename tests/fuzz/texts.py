@@ -40,8 +40,34 @@ ODD = (
     *([], {}, [[]], {"a": 1}, {"class": "Fillna"}, [None], ["Fillna"], {"kwargs": {}}, {1: 2}),
 )
 """Values that somebody may write where another is expected."""
-_PIECES = ("&a ", "*a", "<<: *a", "- ", "? ", ": ", "{", "}", "[", "]", "|", ">", "'", '"', "!!int ")
-_PIECES = (*_PIECES, "!!python/name:os.system ", "\n", "\t", "---\n", "%YAML 1.1\n", "\0", "\ufeff", "#")
+_PIECES = (
+    "&a ",
+    "*a",
+    "<<: *a",
+    "- ",
+    "? ",
+    ": ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "|",
+    ">",
+    "'",
+    '"',
+    "!!int ",
+)
+_PIECES = (
+    *_PIECES,
+    "!!python/name:os.system ",
+    "\n",
+    "\t",
+    "---\n",
+    "%YAML 1.1\n",
+    "\0",
+    "\ufeff",
+    "#",
+)
 
 
 @st.composite
@@ -56,7 +82,13 @@ def edited(draw: st.DrawFn, base: str, pieces: tuple[str, ...] = _PIECES) -> str
 
 
 def _paths(tree: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else ()
+    )
     for key, value in items:
         yield (*at, key)
         yield from _paths(value, (*at, key))
@@ -83,12 +115,16 @@ def changed(draw: st.DrawFn, text: str) -> str:
         place = tree
         for key in path[:-1]:
             place = place[key]
-        value = copy.deepcopy(draw(st.sampled_from(ODD) | st.integers() | st.floats() | st.text(max_size=8)))
+        value = copy.deepcopy(
+            draw(st.sampled_from(ODD) | st.integers() | st.floats() | st.text(max_size=8))
+        )
         how = draw(st.sampled_from(["exchange", "exchange", "exchange", "remove", "add", "wrap"]))
         if how == "remove":
             del place[path[-1]]
         elif how == "add" and isinstance(place, dict):
-            place[draw(st.text(max_size=8) | st.sampled_from([1, None, True, "extra", "kwargs"]))] = value
+            place[
+                draw(st.text(max_size=8) | st.sampled_from([1, None, True, "extra", "kwargs"]))
+            ] = value
         else:
             place[path[-1]] = [place[path[-1]]] if how == "wrap" else value
     options = {"sort_keys": False, "allow_unicode": draw(st.booleans())}
@@ -101,9 +137,29 @@ def changed(draw: st.DrawFn, text: str) -> str:
 # --- expressions -----------------------------------------------------------------------------
 
 _WORDS = (*OPERATORS, "$close", "$volume", "$a", "1", "0", "-3", "5", "0.5", "1e400", "10", "60")
-_WORDS = (*_WORDS, "(", ")", ",", "+", "-", "*", "/", "**", "&", "|", ">", "==", "'A'", " ", "\n", "$$a")
+_WORDS = (
+    *_WORDS,
+    "(",
+    ")",
+    ",",
+    "+",
+    "-",
+    "*",
+    "/",
+    "**",
+    "&",
+    "|",
+    ">",
+    "==",
+    "'A'",
+    " ",
+    "\n",
+    "$$a",
+)
 _FIELD = st.sampled_from(["$close", "$volume", "$open"])
-_NUMBER = st.sampled_from(["1", "0", "2", "5", "20", "-1", "-2", "0.5", "1e-12", "100000", "1e9", "1e308"])
+_NUMBER = st.sampled_from(
+    ["1", "0", "2", "5", "20", "-1", "-2", "0.5", "1e-12", "100000", "1e9", "1e308"]
+)
 
 
 def _calls(below: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -115,7 +171,9 @@ def _calls(below: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         return st.tuples(*parts).map(lambda given: f"{name}({', '.join(given)})")
 
     infix = st.tuples(below, st.sampled_from(["+", "-", "*", "/", "**", ">", "&"]), below | _NUMBER)
-    return st.sampled_from(sorted(OPERATORS)).flatmap(call) | infix.map("({0[0]} {0[1]} {0[2]})".format)
+    return st.sampled_from(sorted(OPERATORS)).flatmap(call) | infix.map(
+        "({0[0]} {0[1]} {0[2]})".format
+    )
 
 
 _FITTING = {kind: _NUMBER for kind in ("sessions", "window", "decay")}
@@ -125,14 +183,22 @@ _FITTING |= {"share": st.sampled_from(["0", "0.2", "1", "2"]), "instrument": st.
 def _expressions() -> Inputs:
     whole = st.recursive(_FIELD, _calls, max_leaves=8)
     words = st.lists(st.sampled_from(_WORDS), max_size=30).map("".join)
-    return whole | whole | words | st.text(max_size=40) | whole.flatmap(lambda text: edited(text, _WORDS))
+    return (
+        whole
+        | whole
+        | words
+        | st.text(max_size=40)
+        | whole.flatmap(lambda text: edited(text, _WORDS))
+    )
 
 
 @cache
 def _panel() -> Panel:
     rng, shape = np.random.default_rng(0), (3, 40)
     present = rng.random(shape) > 0.1
-    fields = {n: np.where(present, rng.lognormal(size=shape), np.nan) for n in ("open", "close", "volume")}
+    fields = {
+        n: np.where(present, rng.lognormal(size=shape), np.nan) for n in ("open", "close", "volume")
+    }
     days = pd.bdate_range("2020-01-01", periods=40, name="datetime")
     return Panel(days, pd.Index(list("ABC"), name="instrument"), fields, present)
 
@@ -162,7 +228,9 @@ def _check_expression(text: str, _folder: Path) -> None:
             np.ascontiguousarray(whole.present[:, :last]),
         )
         part = evaluate_frame(head, [node], ["X"])["X"]
-        known = part[part.index.get_level_values(0) < whole.sessions[max(0, last - node.look_ahead)]]
+        known = part[
+            part.index.get_level_values(0) < whole.sessions[max(0, last - node.look_ahead)]
+        ]
         pd.testing.assert_series_equal(known, values.reindex(known.index), check_exact=True)
 
 
@@ -233,13 +301,19 @@ def _check_settings(text: str, folder: Path) -> None:
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with refusal(ConfigError, naming="dagster.yaml"):
         complete_settings(folder)
-        assert path.read_bytes().startswith(text.encode("utf-8", "surrogatepass")), "a key was changed"
+        assert path.read_bytes().startswith(text.encode("utf-8", "surrogatepass")), (
+            "a key was changed"
+        )
 
 
 # --- arguments -------------------------------------------------------------------------------
 
-_SOME = st.sampled_from([*ODD, "float64", "float16", "object", np.float32, np.nan, pd.NaT, pd.Timestamp(0)])
-_DAYS = st.sampled_from([None, "2020-01-03", "2020", "20200106", pd.Timestamp("2020-01-08"), dt.date(2020, 1, 7)])
+_SOME = st.sampled_from(
+    [*ODD, "float64", "float16", "object", np.float32, np.nan, pd.NaT, pd.Timestamp(0)]
+)
+_DAYS = st.sampled_from(
+    [None, "2020-01-03", "2020", "20200106", pd.Timestamp("2020-01-08"), dt.date(2020, 1, 7)]
+)
 
 
 def _arguments() -> Inputs:
@@ -255,7 +329,14 @@ def _arguments() -> Inputs:
     ).flatmap(lambda given: st.tuples(st.just(given), st.integers(-3, 40) | _SOME, _DAYS | _SOME))
 
 
-_GOOD = {"start": None, "end": None, "step_len": 3, "fillna_type": "ffill", "dtype": None, "flt_data": None}
+_GOOD = {
+    "start": None,
+    "end": None,
+    "step_len": 3,
+    "fillna_type": "ffill",
+    "dtype": None,
+    "flt_data": None,
+}
 
 
 def _frame() -> pd.DataFrame:
@@ -268,7 +349,12 @@ def _check_arguments(given: tuple[dict[str, Any], Any, Any], _folder: Path) -> N
     arguments, number, day = given
     frame = _frame()
     flags = pd.Series(True, index=frame.index)
-    masks = {"none": None, "all": flags, "some": flags.where(frame["x"] > 4, False), "other": flags[:0]}
+    masks = {
+        "none": None,
+        "all": flags,
+        "some": flags.where(frame["x"] > 4, False),
+        "other": flags[:0],
+    }
     mask = arguments["flt_data"]
     arguments = {**arguments, "flt_data": masks.get(mask, mask) if isinstance(mask, str) else mask}
     try:

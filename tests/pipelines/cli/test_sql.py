@@ -48,22 +48,42 @@ READS = (
     *("FROM read_csv('{here}/hush.csv')", "FROM '{here}/hush.csv'", "FROM 'hush.csv'"),
     *("FROM '{here}/hush.parquet'", "FROM parquet_metadata('{here}/hush.parquet')"),
     *("FROM read_json('{here}/hush.txt')", "FROM sniff_csv('{here}/hush.csv')"),
-    *("FROM read_text('{inside}/../../../../../../../../{here}/hush.txt')", "FROM glob('{here}/*')"),
-    *("FROM read_csv('/etc/passwd')", "FROM read_text('/proc/self/environ')", "FROM glob('/etc/*')"),
+    *(
+        "FROM read_text('{inside}/../../../../../../../../{here}/hush.txt')",
+        "FROM glob('{here}/*')",
+    ),
+    *(
+        "FROM read_csv('/etc/passwd')",
+        "FROM read_text('/proc/self/environ')",
+        "FROM glob('/etc/*')",
+    ),
     *("FROM read_text('{inside}_beside/x')", "FROM query('FROM read_text(''{here}/hush.txt'')')"),
     *("SELECT * FROM ohlcv, read_text('{here}/hush.txt')", "FROM 'https://example.com/x.csv'"),
-    *("EXPLAIN FROM read_csv('{here}/hush.csv')", "FROM duckdb_secrets()", "FROM args", "FROM market"),
+    *(
+        "EXPLAIN FROM read_csv('{here}/hush.csv')",
+        "FROM duckdb_secrets()",
+        "FROM args",
+        "FROM market",
+    ),
 )
 WRITES = (
     *("COPY (SELECT 1) TO '{here}/new.csv'", "COPY ohlcv TO '{inside}/new.parquet'"),
     *("EXPORT DATABASE '{here}/new'", "IMPORT DATABASE '{here}'", "CREATE TABLE new AS SELECT 1"),
-    *("ATTACH '{here}/other.duckdb'", "ATTACH '{here}/new.duckdb'", "INSTALL httpfs", "LOAD httpfs"),
+    *(
+        "ATTACH '{here}/other.duckdb'",
+        "ATTACH '{here}/new.duckdb'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+    ),
     *("SET enable_external_access = true", "RESET lock_configuration", "SET threads = 1"),
     *("PRAGMA enable_profiling", "PRAGMA profiling_output='{here}/new'", "CALL force_checkpoint()"),
     *("EXPLAIN ANALYZE COPY (SELECT 1) TO '{inside}/new.csv'", "DROP VIEW ohlcv", "CHECKPOINT"),
     *("explain analyse COPY (SELECT 1) TO '{inside}/new.csv'", "VACUUM", "USE memory"),
     *("SELECT 1; COPY (SELECT 1) TO '{here}/new.csv'", "CREATE SECRET s (TYPE s3)"),
-    *("PREPARE p AS COPY (SELECT 1) TO '{here}/new.csv'", "/* */ COPY (SELECT 1) TO '{here}/new.csv'"),
+    *(
+        "PREPARE p AS COPY (SELECT 1) TO '{here}/new.csv'",
+        "/* */ COPY (SELECT 1) TO '{here}/new.csv'",
+    ),
     *("INSERT INTO _views VALUES ('a', 'b')", "DELETE FROM _views", "ALTER VIEW ohlcv RENAME TO o"),
 )
 

@@ -168,7 +168,10 @@ def test_wrong_values_are_named(changes, message):
         ({"name": "ti\0ny"}, r"name: the text holds U\+0000"),
         ({"models": {"ls\u202etm": {}}}, r"models: the name 'ls\\u202etm' holds U\+202E RIGHT-TO"),
         ({"datasets": {"a\u200b": {}}}, r"datasets: the name 'a\\u200b' holds U\+200B ZERO WIDTH"),
-        ({"features": {"set": {"features": {"X\x1b": "$close"}}}}, r"features.set.features: .*U\+001B"),
+        (
+            {"features": {"set": {"features": {"X\x1b": "$close"}}}},
+            r"features.set.features: .*U\+001B",
+        ),
         ({"market": {"source": {"columns": {"close": "C\u2067"}}}}, r"columns.close: .*U\+2067"),
         ({"market": {"source": {"columns": {"extra": ["p\0e"]}}}}, r"columns.extra.0: .*U\+0000"),
         ({"state": "s3://b/hush\0"}, r"state: the text holds U\+0000"),
