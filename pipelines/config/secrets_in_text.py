@@ -87,4 +87,4 @@ def _secrets(values: Mapping[str, Any]) -> set[str]:
             for user in _USER_PART.findall(os.path.expandvars(value)):
                 secrets |= {user, *user.split(":", 1)[1:]}
     secrets |= {unquote(secret) for secret in secrets}
-    return {secret for secret in secrets if len(secret) >= _SHORTEST and "/" != secret[0]}
+    return {secret for secret in secrets if len(secret) >= _SHORTEST and secret[0] != "/"}

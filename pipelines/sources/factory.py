@@ -74,6 +74,7 @@ def _own_source(source: OwnSource, sessions: Sessions | None) -> BarSource:
         made: BarSource = cls(**given, **source.options, **source.access)
     except Exception as error:  # whatever foreign code raises
         raise SourceError(
-            f"the source {source.kind} cannot be made: {type(error).__name__}: {scrubbed(str(error))}"
+            f"the source {source.kind} cannot be made: {type(error).__name__}: "
+            f"{scrubbed(str(error))}"
         ) from error
     return made

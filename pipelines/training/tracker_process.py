@@ -18,7 +18,6 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 

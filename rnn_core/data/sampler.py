@@ -64,8 +64,8 @@ class TSDataSampler:
     Raises:
         ValueError: an empty frame, repeated rows, a wrong index, a `flt_data` that shares no row
             with it, step_len out of bounds, or an unknown fillna_type.
-        TypeError: a column, `dtype` or step_len is not numeric, `flt_data` has several columns, or a
-            subclass overrides what is never called.
+        TypeError: a column, `dtype` or step_len is not numeric, `flt_data` has several columns, or
+            a subclass overrides what is never called.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The long form: `python -m tests.fuzz --minutes 10`, `--examples 1000000`, or some targets by name.
+"""The long form: `python -m tests.fuzz --minutes 10`, `--examples 1000000`, or targets by name.
 
 Every target has a process of its own, so that one which ends it is a finding like another. Inputs
 are those of hypothesis; where atheris is installed (`pip install atheris`, Python 3.11 to 3.13 on

@@ -36,7 +36,7 @@ ODD = (
     *("", " ", "yes", "1", "1e-3", "x" * 5_000, "\0", "a\u202eb", "\x1b[2J", "\ud7ff", "~", "a:b"),
     *("../../etc/passwd", "/", "no.such.module:Name", "${HOME}", "$close", "Ref($close, -1)"),
     *("Mean($close, 1000000000)", "2024-13-01", "2024-01-02", "LSTM", "strict", "*", "s3://b/k"),
-    *(dt.date(1, 1, 1), dt.date(9999, 12, 31), dt.date(2012, 2, 29), dt.datetime(2012, 1, 1)),  # noqa: DTZ001 - as YAML gives it
+    *(dt.date(1, 1, 1), dt.date(9999, 12, 31), dt.date(2012, 2, 29), dt.datetime(2012, 1, 1)),
     *([], {}, [[]], {"a": 1}, {"class": "Fillna"}, [None], ["Fillna"], {"kwargs": {}}, {1: 2}),
 )
 """Values that somebody may write where another is expected."""
@@ -176,7 +176,7 @@ def _calls(below: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-_FITTING = {kind: _NUMBER for kind in ("sessions", "window", "decay")}
+_FITTING = dict.fromkeys(("sessions", "window", "decay"), _NUMBER)
 _FITTING |= {"share": st.sampled_from(["0", "0.2", "1", "2"]), "instrument": st.just("'A'")}
 
 

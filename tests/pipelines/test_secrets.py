@@ -5,6 +5,7 @@ Oracle: every byte of the data folder, packed tables and records unpacked, and e
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import sqlite3
@@ -72,10 +73,8 @@ def unpacked(path: Path) -> Iterator[bytes]:
                         if not isinstance(raw, bytes):
                             continue
                         yield raw
-                        try:
+                        with contextlib.suppress(zlib.error):
                             yield zlib.decompress(raw)
-                        except zlib.error:
-                            pass
 
 
 def found(text: bytes) -> list[str]:
@@ -158,8 +157,11 @@ def test_the_search_finds_what_is_planted(tmp_path):
 def test_an_address_of_a_database_is_not_quoted(given, said, planted, capsys):
     raw = merged(TINY, {})
     raw["market"]["source"] = {
-        "kind": "sql", "url": given.format(**SECRETS), "query": "SELECT :start, :end", "basis": "adjusted",
-    }  # fmt: skip
+        "kind": "sql",
+        "url": given.format(**SECRETS),
+        "query": "SELECT :start, :end",
+        "basis": "adjusted",
+    }
     planted.write_text(yaml.safe_dump(raw))
     assert main(["validate", str(planted)]) == 1
     shown = "".join(capsys.readouterr())
