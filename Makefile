@@ -60,7 +60,7 @@ fuzz: install
 # The constraints are the pinned list; pip-audit asks about exactly these, and needs the network.
 audit: install
 	@$(BIN)/python -m pip_audit --version >/dev/null 2>&1 || $(BIN)/pip install --quiet pip-audit
-	$(BIN)/python -m pip_audit --no-deps --disable-pip -r constraints.txt
+	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip -r constraints.txt
 
 check: install
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """DuckDB's way to the files of a store, and to no others.
 
-For the URL of a remote store DuckDB would load an extension, from the network. Instead it is given a
-file system of fsspec that asks the store's own client: a pattern costs the one listing of its table,
-a file one request.
+For the URL of a remote store DuckDB would load an extension, from the network. Instead it is given
+a file system of fsspec that asks the store's own client: a pattern costs the one listing of its
+table, a file one request.
 """
 
 from __future__ import annotations

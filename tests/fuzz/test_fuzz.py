@@ -43,7 +43,7 @@ def _target(check) -> Target:
 
 
 def test_a_finding_is_found(tmp_path: Path) -> None:
-    """Another exception, a message without the name, a refusal without a word, each with its input."""
+    """Another exception, a message without the name, a refusal without a word."""
 
     def raising(error: Exception | None):
         def check(given: int, _folder: Path) -> None:
