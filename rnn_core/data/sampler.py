@@ -82,7 +82,9 @@ class TSDataSampler:
         if isinstance(step_len, bool) or not isinstance(step_len, (int, np.integer)):
             raise TypeError(f"step_len is {step_len!r:.60}, expected a whole number of sessions")
         if not 1 <= step_len <= MOST_STEPS:
-            raise ValueError(f"step_len is {step_len}, expected 1 to {MOST_STEPS:,} sessions")
+            raise ValueError(
+                f"step_len is {step_len}, expected 1 or more sessions, and at most {MOST_STEPS:,}"
+            )
         self.config(fillna_type=fillna_type)
         data = as_frame(data)
         self._store = SampleStore.from_frame(data, step_len, dtype or np.float32, flt_data)

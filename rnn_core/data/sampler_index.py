@@ -108,7 +108,7 @@ class SampleStore:
         # The frame has an index, numbers and at least one cell.
         if _kind_of(dtype) != "f":
             raise TypeError(
-                f"dtype {dtype!r:.60} holds no NaN, expected a float type such as float32"
+                f"dtype {dtype!s:.60} holds no NaN, expected a float type such as float32"
             )
         if not len(data) or not data.shape[1]:
             raise ValueError(
