@@ -8,6 +8,9 @@
 #                    (apt-get install postgresql redis-server)
 # make image-test    the image of deploy/Dockerfile (apt-get install buildah debootstrap; as root)
 # make check     what CI checks besides the tests
+# make fuzz      random input for every reader (MINUTES=10 in all; ARGS="--examples 1000000",
+#                or ARGS=--atheris after pip install atheris, on Linux)
+# make audit     known weaknesses of the pinned packages (needs the network)
 # make bench-peers   .venv-peers: an environment for each peer of benchmarks/features.py
 
 PYTHON ?= python3
@@ -18,7 +21,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo ui test test-browser cluster-test image-test check bench-peers clean
+.PHONY: install demo ui test test-browser cluster-test image-test fuzz audit check bench-peers clean
 
 install: $(STAMP)
 
@@ -50,6 +53,14 @@ cluster-test: install
 
 image-test: install
 	RNN_IMAGE_TEST=1 $(BIN)/pytest -m cluster $(ARGS) tests/cluster/test_image.py
+
+fuzz: install
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)
+
+# The constraints are the pinned list; pip-audit asks about exactly these, and needs the network.
+audit: install
+	@$(BIN)/python -m pip_audit --version >/dev/null 2>&1 || $(BIN)/pip install --quiet pip-audit
+	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip -r constraints.txt
 
 check: install
 	$(BIN)/ruff check .

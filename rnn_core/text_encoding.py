@@ -1,8 +1,9 @@
-"""Decode the text files that people write, whichever editor wrote them."""
+"""Decode the text files that people write, and find characters in names that nobody sees."""
 
 from __future__ import annotations
 
 import codecs
+import unicodedata
 from pathlib import Path
 
 _MARKS = (
@@ -12,6 +13,34 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+_JOINERS = "\u200c\u200d"  # Persian and Indic scripts are written with them
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_LINES = "\t\n\r"
+
+
+def hidden_character(text: str, *, lines: bool = False) -> str | None:
+    """The first character of a text that shows as nothing, or turns the order of what is shown.
+
+    Names with one look like other names, or end a text early: NUL, controls such as ESC, marks of
+    direction, spaces of no width, half surrogates.
+
+    Args:
+        text: a name.
+        lines: True for a text that may have tabs and line ends.
+
+    Returns:
+        Its code point and name, as in `U+202E RIGHT-TO-LEFT OVERRIDE`; None for a plain text.
+    """
+    if text.isprintable():
+        return None
+    for character in text:
+        is_fine = character in _JOINERS or (lines and character in _LINES)
+        if unicodedata.category(character) in _HIDDEN and not is_fine:
+            name = unicodedata.name(character, "a control character")
+            return f"U+{ord(character):04X} {name}"
+    return None
 
 
 def marked_encoding(content: bytes) -> str | None:

@@ -7,9 +7,12 @@ parsed, before any value is built.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
+
+from rnn_core.text_encoding import hidden_character
 
 MAX_NODES = 200_000
 """Values and keys of a document, with every alias counted as what it stands for."""
@@ -85,6 +88,36 @@ def load_yaml(text: str | bytes, *, loader: type[BoundedLoader] = UniqueKeyLoade
         ValueError: what looks like a date is none.
     """
     return yaml.load(text, Loader=loader)  # noqa: S506 - a SafeLoader
+
+
+def hidden_characters(
+    values: Any, at: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Find texts of a document with a character that nobody sees; see `hidden_character`.
+
+    Keys are names. A value may have tabs and line ends, as a query has, and is not quoted, since it
+    may be a secret.
+
+    Args:
+        values: the document.
+        at: the place of the values.
+
+    Yields:
+        The place of each, and the fault in words.
+    """
+    if isinstance(values, dict):
+        for key, value in values.items():
+            found = hidden_character(key) if isinstance(key, str) else None
+            if found is not None:
+                yield at, f"the name {key!r:.80} holds {found}; write it without"
+            yield from hidden_characters(value, (*at, key))
+    elif isinstance(values, list):
+        for position, value in enumerate(values):
+            yield from hidden_characters(value, (*at, position))
+    elif isinstance(values, str):
+        found = hidden_character(values, lines=True)
+        if found is not None:
+            yield at, f"the text holds {found}; write it without"
 
 
 def _constructor_error(problem: str, node: yaml.Node) -> yaml.YAMLError:

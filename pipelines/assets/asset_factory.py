@@ -27,6 +27,7 @@ from pipelines.assets.partitions import check_sessions
 from pipelines.assets.retries import retry_later
 from pipelines.assets.run import Results, Run
 from pipelines.assets.signal_alert import tell_signal
+from pipelines.config.secrets_in_text import without_secrets
 from pipelines.errors import BarsNotArrivedError, PipelineError, SourceError, name_sessions
 from pipelines.instance.locks import writer_lock
 from pipelines.instance.materializations import forget, made_by_run
@@ -157,6 +158,7 @@ def _materialize(
     try:
         materialize(run, stages, context.instance, context.run.tags)
     except PipelineError as error:
+        without_secrets(error)
         head, name = run.results.head, run.stage.name
         left = run.keys[len(head) :]
         waits = _waits(context, run, error)
@@ -207,6 +209,8 @@ def _at_work(context: dg.AssetExecutionContext, run: Run) -> Iterator[None]:
     except BaseException as error:  # an interruption too: written sessions count
         run.results.record_done()
         _raise_as_failure(context, name, error)
+        if (clean := without_secrets(error)) is not error:
+            raise clean from None
         raise
     finally:
         progress().finish(name)
@@ -234,10 +238,11 @@ def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseE
         RetryRequested: the network or the file system failed, and retries are left.
         Failure: the pipeline raised the error on purpose; a retry would fail the same way.
     """
+    clean = without_secrets(error)  # what is raised here is kept in the record
     if is_transient(error):
-        raise retry_later(context) from error
+        raise retry_later(context) from clean
     if isinstance(error, PipelineError):
-        raise dg.Failure(description=f"{name}: {error}", allow_retries=False) from error
+        raise dg.Failure(description=f"{name}: {clean}", allow_retries=False) from clean
 
 
 def _look_again(run: Run) -> None:

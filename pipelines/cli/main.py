@@ -30,6 +30,7 @@ from pipelines.cli import (
     validate,
 )
 from pipelines.cli.arguments import Once
+from pipelines.config.secrets_in_text import scrubbed
 from pipelines.errors import PipelineError, did_you_mean
 from pipelines.operations.streams import lasting_streams
 from pipelines.warehouse.fetched import fetched_once
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             status_code: int = COMMANDS[args.command].run(args)
             sys.stdout.flush()
         except PipelineError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {scrubbed(str(error))}", file=sys.stderr)
             return 1
         except ModuleNotFoundError as error:
             if str(error.name).startswith(("pipelines", "rnn_core")):

@@ -1,6 +1,8 @@
 """`rnn-pipelines sql`: print the answer to a query over the market's catalog.
 
-DuckDB's own command line is not needed."""
+DuckDB's own command line is not needed. A query asks, and reads the market's files alone, so that
+one that somebody else wrote can be run; `--unsafe` takes whatever DuckDB takes.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +21,43 @@ if TYPE_CHECKING:
 ARGUMENTS: Arguments = {
     "query": {"help": "as in 'FROM latest_signal' or 'SHOW TABLES'"},
     "--csv": {"action": "store_true", "help": "as CSV, all rows"},
+    "--unsafe": {
+        "action": "store_true",
+        "help": "let the query read and write any file, load extensions and change settings",
+    },
     **CONFIG,
 }
+
+
+_ALLOWED = (
+    "; a query asks, and reads the market's files alone: give --unsafe for a query of your own "
+    "that shall do more"
+)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     import duckdb
 
+    from pipelines.warehouse.engine_files import confine, require_question
+
     if not args.query.strip():
         raise PipelineError("the query is empty; write one, as 'SHOW TABLES'")
     market = market_of(args, read_only=True)
     try:
+        if not args.unsafe:
+            require_question(args.query)
         with _catalog(market) as catalog:
+            if not args.unsafe:
+                confine(catalog, market.tables)
             answer: Any = catalog.sql(args.query)
             if answer is None:  # a statement that gives no rows
                 return 0
             text = answer.df().to_csv(index=False) if args.csv else str(answer)
+    except duckdb.PermissionException as error:
+        raise PipelineError(f"{args.query!r}: {error}{_ALLOWED}") from error
+    except ValueError as error:
+        raise PipelineError(f"{error}{_ALLOWED}") from error
     except duckdb.Error as error:
         raise PipelineError(f"{args.query!r}: {error}") from error
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")

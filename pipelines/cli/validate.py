@@ -47,10 +47,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(path: str, problems: list[str], remarks: list[str]) -> int:
+    from pipelines.config.secrets_in_text import scrubbed
+
     for remark in remarks:
         sys.stdout.write(f"remark: {remark}\n")
     for problem in problems:
-        sys.stdout.write(f"problem: {problem}\n")
+        sys.stdout.write(f"problem: {scrubbed(problem)}\n")
     count_text = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
     sys.stdout.write(f"{path}: {count_text if problems else 'valid'}\n")
     return 1 if problems else 0

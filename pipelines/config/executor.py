@@ -11,10 +11,11 @@ import os
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from pipelines.config.types import PositiveInt, Section
 from pipelines.errors import ConfigError
+from rnn_core.yaml_text import load_yaml
 
 ENV_EXECUTOR = "RNN_TRAINING_EXECUTOR"
 MULTIPROCESS = "dagster:multiprocess_executor"
@@ -79,8 +80,8 @@ def executor_config(configured: ExecutorConfig) -> ExecutorConfig:
     if not text:
         return configured
     try:
-        return ExecutorConfig.model_validate(_named(yaml.safe_load(text)))
-    except (ValidationError, yaml.YAMLError) as error:
+        return ExecutorConfig.model_validate(_named(load_yaml(text)))
+    except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(
             f"{ENV_EXECUTOR} is {text!r}, expected inline, processes, dagster or auto, or a "
             f"mapping as {{kind: processes, workers: 4}}: {error}"

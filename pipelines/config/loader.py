@@ -25,17 +25,20 @@ from pipelines.config.calendar import (
 from pipelines.config.dataset_sections import is_inherited
 from pipelines.config.market_file import FactoryConfig
 from pipelines.config.own_source import OwnSource
+from pipelines.config.secrets_in_text import remember
 from pipelines.config.sources import OWN, SOURCES, anchor_paths, anchored
 from pipelines.config.text_files import read_text
 from pipelines.config.types import Section
 from pipelines.errors import ConfigError, did_you_mean
 from rnn_core.features.set_file import ENDINGS
 from rnn_core.suggestions import near_matches
-from rnn_core.yaml_text import BoundedLoader, load_yaml
+from rnn_core.yaml_text import BoundedLoader, hidden_characters, load_yaml
 
 CONFIGS = Path(__file__).parent / "shipped"
 DEFAULT_CONFIG = "sample"
 ENV_CONFIG = "RNN_CONFIG"
+_SEPARATORS = {("market", "source", "delimiter")}
+"""Texts that may hold a character that nobody sees: Hive writes U+0001 between columns."""
 _DAY = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b")
 TAGGED: dict[str, type[Section] | None] = {
     **SOURCES,
@@ -118,17 +121,33 @@ def parse_config(raw: Any, *, where: str = "config", text: str | None = None) ->
     """
     if not isinstance(raw, dict):
         raise ConfigError(f"{where}: expected a mapping of sections, got {type(raw).__name__}")
+    hidden = [found for found in hidden_characters(raw) if found[0] not in _SEPARATORS]
+    if hidden:
+        lines = line_numbers(text) if text else {}
+        raise _not_valid(where, [f"{_place(loc, lines)}: {fault}" for loc, fault in hidden])
     try:
-        return FactoryConfig.model_validate(raw)
+        config = FactoryConfig.model_validate(raw)
+        remember({"source": dict(config.market.source), "tracking": config.tracking})
+        return config
     except ValidationError as error:
         lines = line_numbers(text) if text else {}
         # What the section `features` has wrong is wrong in every dataset that takes it over.
         found = [e for e in error.errors() if not is_inherited(raw, e["loc"])]
-        problems = tuple(_describe(e, lines) for e in found)
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise ConfigError(
-            f"{where} is not a valid configuration:\n{listed}", problems=problems
-        ) from None
+        raise _not_valid(where, [_describe(e, lines) for e in found]) from None
+
+
+def _not_valid(where: str, problems: list[str]) -> ConfigError:
+    """One error for all problems."""
+    listed = "\n".join(f"  {problem}" for problem in problems)
+    text = f"{where} is not a valid configuration:\n{listed}"
+    return ConfigError(text, problems=tuple(problems))
+
+
+def _place(loc: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> str:
+    """The place of a problem in words: `models.lstm (line 40)`."""
+    known = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
+    name = ".".join(str(part) for part in loc) or "(top)"
+    return name if known is None else f"{name} (line {known})"
 
 
 def _anchored(raw: Any, folder: Path) -> Any:

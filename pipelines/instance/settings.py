@@ -18,6 +18,7 @@ import yaml
 
 from pipelines.errors import ConfigError
 from pipelines.warehouse.store import atomic_write
+from rnn_core.yaml_text import BoundedLoader, load_yaml
 
 SETTINGS = "dagster.yaml"
 _SHIPPED = Path(__file__).parent / SETTINGS
@@ -83,14 +84,16 @@ def parse_yaml(path: Path, content: bytes) -> dict[str, Any]:
         ConfigError: it is none, naming file and line.
     """
     try:
-        keys = yaml.safe_load(content.decode()) or {}
-    except yaml.YAMLError as error:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: {error}; expected UTF-8 text") from error
+    try:
+        keys = load_yaml(text, loader=BoundedLoader) or {}
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         why = getattr(error, "problem", None) or error
         raise ConfigError(f"{path}{line}: {why}; nothing was written, correct the file") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: {error}; expected UTF-8 text") from error
     if not isinstance(keys, dict):
         raise ConfigError(f"{path}: it holds a {type(keys).__name__}; expected `key: value` lines")
     return keys
@@ -224,7 +227,7 @@ def broken_promises(home: Path, settings: Mapping[str, Any]) -> Iterator[str]:
             f"{path}: event_log_storage names the module {_OLD_MODULE}, which has moved; "
             f"write {ours}"
         )
-    if log.get("class") in _UNBATCHED or "sqlite" in _section(settings, "storage"):
+    if str(log.get("class")) in _UNBATCHED or "sqlite" in _section(settings, "storage"):
         name = log.get("class") or "storage: sqlite"
         yield (
             f"{path}: {name} stores one event at a time, and a backfill takes many times as "

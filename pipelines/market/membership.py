@@ -25,6 +25,7 @@ from pipelines.errors import ConfigError, SourceError
 from pipelines.sources.table_file import TABLE_ENDINGS, column_names, read_table
 from rnn_core.data.bin_files import ProviderError
 from rnn_core.data.qlib_bins import QlibProvider
+from rnn_core.text_encoding import hidden_character
 
 FOREVER = "9999-12-31"
 _WHAT = "market.universe.spans"
@@ -36,6 +37,18 @@ def read_universe(market: MarketConfig) -> Any:
     Raises:
         ConfigError: a file is absent, or wrong.
     """
+    spans = _members(market)
+    names = [] if isinstance(spans, str) else spans["instrument"].unique()
+    for name in names:
+        hidden = hidden_character(name)
+        if hidden is not None:
+            raise ConfigError(
+                f"market.universe: the instrument {name!r} holds {hidden}; write it without"
+            )
+    return spans
+
+
+def _members(market: MarketConfig) -> Any:
     universe = market.universe
     if isinstance(universe, UniverseOfProvider):
         assert isinstance(market.source, QlibBinSource)  # noqa: S101 - check_universe says so

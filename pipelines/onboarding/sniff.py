@@ -32,7 +32,7 @@ from pipelines.sources.csv_lines import (
     skip_hint,
     split_lines,
 )
-from pipelines.sources.file_formats import content_of, read_feather
+from pipelines.sources.file_formats import UNREADABLE, content_of, read_feather, validated
 from pipelines.sources.files import FileRef, FilesBars
 from rnn_core.text_encoding import marked_encoding
 
@@ -131,10 +131,14 @@ def _head(bars: FilesBars, source: FilesSource, path: str, ref: FileRef) -> _Hea
                 batches = pq.ParquetFile(file).iter_batches(batch_size=ROWS)
                 batch = next(batches, None)
                 schema = pq.ParquetFile(file).schema_arrow
-                head = schema.empty_table() if batch is None else pa.Table.from_batches([batch])
+                head = (
+                    schema.empty_table()
+                    if batch is None
+                    else validated(pa.Table.from_batches([batch]))
+                )
             else:
                 head = read_feather(file).slice(0, ROWS)
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise SourceError(f"{ref.path} cannot be read as {ref.form}: {error}") from error
     return head, CsvStyle(), ()
 
@@ -151,7 +155,7 @@ def whole_column(sample: Peek, path: str, column: str) -> Peek:
         return replace(sample, head=_texts(table), lines=tuple(table[LINE].to_pylist()))
     with fs.open(sample.path, "rb") as file:
         if sample.form == "parquet":
-            return replace(sample, head=pq.read_table(file, columns=[column]))
+            return replace(sample, head=validated(pq.read_table(file, columns=[column])))
         return replace(sample, head=read_feather(file))
 
 

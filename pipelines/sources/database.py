@@ -22,6 +22,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from pipelines.config.secrets_in_text import scrubbed
 from pipelines.config.sources import SqlSource
 from pipelines.config.types import EPOCHS
 from pipelines.errors import MissingPackageError, SourceError
@@ -118,7 +119,7 @@ def _ask_sqlalchemy(url: str, query: str, bound: dict[str, Any]) -> pa.Table:
         engine = sqlalchemy.create_engine(url)
     except (sqlalchemy.exc.ArgumentError, ImportError) as error:
         raise SourceError(
-            f"source.url cannot be used: {error}; expected one such as "
+            f"source.url cannot be used: {scrubbed(str(error))}; expected one such as "
             f"postgresql+psycopg://user:$PASSWORD@host/database, with its driver installed"
         ) from error
     try:
@@ -160,4 +161,4 @@ def _column(values: list[Any]) -> pa.Array:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    return scrubbed(str(error).splitlines()[0])

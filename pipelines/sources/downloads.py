@@ -28,6 +28,7 @@ from pipelines.config.sources import NetworkSource
 from pipelines.config.text_files import read_text
 from pipelines.errors import MissingPackageError, SourceError
 from pipelines.sources.base import RAW_COLUMNS
+from pipelines.sources.file_formats import UNREADABLE, validated
 from pipelines.sources.network import Asker, Pace, VendorBusyError, may_pass
 from pipelines.warehouse.store import atomic_write
 
@@ -191,10 +192,10 @@ class DownloadedBars:
         if not path.is_file():
             return Held(_nothing())
         try:
-            table = pq.read_table(path)
+            table = validated(pq.read_table(path))
             marks = table.schema.metadata
             return Held(table.to_pandas(), marks[b"first"].decode(), marks[b"until"].decode())
-        except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+        except (*UNREADABLE, KeyError, TypeError) as error:
             logger.warning("%s is damaged and asked for again: %s", path, error)
             return Held(_nothing())
 

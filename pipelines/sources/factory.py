@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.calendar.sessions import Sessions
 from pipelines.config.market_file import MarketConfig
 from pipelines.config.own_source import OwnSource
+from pipelines.config.secrets_in_text import scrubbed
 from pipelines.config.sources import (
     BaostockSource,
     BokehSampleSource,
@@ -73,6 +74,7 @@ def _own_source(source: OwnSource, sessions: Sessions | None) -> BarSource:
         made: BarSource = cls(**given, **source.options, **source.access)
     except Exception as error:  # whatever foreign code raises
         raise SourceError(
-            f"the source {source.kind} cannot be made: {type(error).__name__}: {error}"
+            f"the source {source.kind} cannot be made: {type(error).__name__}: "
+            f"{scrubbed(str(error))}"
         ) from error
     return made

@@ -20,6 +20,7 @@ from pipelines.sources.base import (
     require_extra,
 )
 from pipelines.sources.columns import categories
+from rnn_core.text_encoding import hidden_character
 
 
 def fetch_bars(
@@ -123,6 +124,13 @@ def _columns_of(
             raise SourceError(
                 f"{type(source).__name__} gave {column} as {frame[column].dtype}, expected texts"
                 + (" as 2024-01-31" if column == "date" else "")
+            )
+    for name in frame["instrument"].unique():
+        hidden = hidden_character(name) if isinstance(name, str) else None
+        if hidden is not None:
+            raise SourceError(
+                f"{type(source).__name__} gave the instrument {name!r}, which holds {hidden}; "
+                f"correct the data, as nobody could tell it from another"
             )
     for column in RAW_COLUMNS[2:]:
         if not pd.api.types.is_numeric_dtype(frame[column]):

@@ -14,7 +14,6 @@ import csv
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -46,6 +45,9 @@ FORMATS = {
     ".feather": "feather",
     ".arrow": "feather",
 }
+UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError)
+"""The errors of a file that is not of its format, or is damaged."""
+
 _HEADER_BYTES = 1 << 18
 _BLOCK_BYTES = 1 << 24
 _LINES_BYTES = 1 << 28  # a larger file takes too much memory line by line
@@ -112,17 +114,32 @@ def _opened(filesystem: Any, path: str, form: str) -> tuple[pa.Schema, Callable[
     """
     if form == "parquet":
         fragment = ds.ParquetFileFormat().make_fragment(path, filesystem=filesystem)
-        return fragment.physical_schema, partial(fragment.to_table, schema=fragment.physical_schema)
+        schema = fragment.physical_schema
+
+        def rows(**chosen: Any) -> pa.Table:
+            return validated(fragment.to_table(schema=schema, **chosen))
+
+        return schema, rows
     with filesystem.open_input_file(path) as file:
         table = read_feather(file)
     return table.schema, ds.InMemoryDataset(table).to_table
 
 
-def read_feather(file: Any) -> pa.Table:
-    """Read a Feather file as a whole, with every offset and length in it confirmed.
+def validated(table: pa.Table) -> pa.Table:
+    """Confirm every offset, length and text of a table that came from outside.
 
-    Arrow's kernels trust them: without this, one flipped bit in eight ends the process with a
-    segmentation fault.
+    Arrow's kernels trust them: without this, one flipped bit in eight of a Feather file ends the
+    process with a segmentation fault, and a text that is no UTF-8 fails wherever it is shown.
+
+    Raises:
+        pyarrow.ArrowInvalid: the table is damaged.
+    """
+    table.validate(full=True)
+    return table
+
+
+def read_feather(file: Any) -> pa.Table:
+    """Read a Feather file as a whole, `validated`.
 
     Args:
         file: opened for reading bytes.
@@ -130,9 +147,7 @@ def read_feather(file: Any) -> pa.Table:
     Raises:
         pyarrow.ArrowInvalid: the file is damaged.
     """
-    table = ipc.open_file(file).read_all()
-    table.validate(full=True)
-    return table
+    return validated(ipc.open_file(file).read_all())
 
 
 def _read_csv(filesystem: Any, path: str, style: CsvStyle, selection: Wanted) -> pa.Table:
@@ -142,7 +157,7 @@ def _read_csv(filesystem: Any, path: str, style: CsvStyle, selection: Wanted) ->
         if is_large or not style.by_line:
             try:
                 return _read_plain_csv(filesystem, path, style, selection)
-            except (SourceError, pa.ArrowInvalid):
+            except (SourceError, pa.ArrowInvalid, UnicodeDecodeError):
                 if is_large:
                     raise
         # Line by line it can be read after all, or the line that cannot is known.

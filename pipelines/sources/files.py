@@ -27,7 +27,7 @@ from pipelines.config.sources import FilesSource
 from pipelines.errors import SourceError
 from pipelines.sources.columns import Columns
 from pipelines.sources.csv_lines import CsvStyle
-from pipelines.sources.file_formats import FORMATS, Wanted, columns_of, read_file
+from pipelines.sources.file_formats import FORMATS, UNREADABLE, Wanted, columns_of, read_file
 from pipelines.sources.session_dates import session_keys
 from pipelines.sources.table_file import read_events
 from pipelines.sources.tabular import TableBars
@@ -140,7 +140,7 @@ class FilesBars(TableBars):
                 columns_of(arrow, ref.path, ref.form, self._style, self._choose(ref, None))
             except SourceError as error:
                 found[fs.unstrip_protocol(ref.path)] = str(error)
-            except (OSError, pa.ArrowException) as error:
+            except UNREADABLE as error:
                 raise _unreadable(ref, error) from error
 
         with ThreadPoolExecutor(_READERS) as pool:
@@ -243,7 +243,7 @@ class FilesBars(TableBars):
                 if ref.form != "csv":
                     raise
                 return bars(replace(self._style, by_line=True))  # the error with its line
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             raise _unreadable(ref, error) from error
 
     # --- which files -------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pipelines.config.secrets_in_text import scrubbed
 from pipelines.sources.transient import is_transient
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -108,7 +109,7 @@ class Asker:
                 if not may_pass(error) or failures == self._pace.attempts:
                     raise
                 seconds = self._pace.wait(failures, error, self._chance())
-                logger.info("%s: %s; again in %.1f s", what, error, seconds)
+                logger.info("%s: %s; again in %.1f s", what, scrubbed(str(error)), seconds)
                 self._sleep(seconds)
         raise AssertionError("the last attempt returned or raised")
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pipelines.config.price_basis import Basis
 from pipelines.errors import SourceError, did_you_mean
+from pipelines.sources.file_formats import UNREADABLE, validated
 from pipelines.sources.session_dates import session_keys
 from rnn_core.text_encoding import marked_encoding
 
@@ -106,7 +107,7 @@ def _load(path: Path, what: str, dates: Sequence[str] = DATES) -> pa.Table:
         )
     try:
         if ending == ".parquet":
-            return pq.read_table(path)
+            return validated(pq.read_table(path))
         texts = {name: pa.string() for name in (*dates, "instrument")}
         options = pcsv.ConvertOptions(
             column_types=texts, null_values=[""], strings_can_be_null=True
@@ -115,5 +116,5 @@ def _load(path: Path, what: str, dates: Sequence[str] = DATES) -> pa.Table:
             encoding = marked_encoding(file.read(4)) or "utf-8"
         read = pcsv.ReadOptions(encoding="utf-8" if encoding == "utf-8-sig" else encoding)
         return pcsv.read_csv(path, read_options=read, convert_options=options)
-    except (OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise SourceError(f"{what}: cannot read {path}: {error}") from error

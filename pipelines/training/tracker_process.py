@@ -5,8 +5,7 @@ answer on standard output is `done` for each event, and a line for each trouble,
 to the file of troubles. At the end of its input the process deals with what it has read, for a
 minute at most.
 
-A trouble is scrubbed of secrets: the user part of addresses, values of options and of environment
-variables whose names speak of a token, key, password or secret.
+A trouble is scrubbed of secrets (`pipelines/config/secrets_in_text.py`).
 """
 
 from __future__ import annotations
@@ -17,41 +16,15 @@ import importlib
 import json
 import os
 import queue
-import re
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.config.secrets_in_text import scrubbed
+
 GRACE_SECONDS = 60.0
 _AHEAD = 10_000  # events read and not dealt with
-_SECRET = re.compile(r"token|password|passwd|secret|credential|api_?key|access_?key", re.I)
-_USER_PART = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
-_QUERY = re.compile(r"([?&;][^=&\s]*(?:token|password|secret|key|sig)[^=&\s]*=)[^&\s'\"]+", re.I)
-_BEARER = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.I)
-_SHORTEST = 4  # characters of a value that is looked for: a shorter one stands in any text
-
-
-def scrubbed(text: str, options: Mapping[str, Any]) -> str:
-    """A text without the secrets of a logger's options and of the environment."""
-    for value in sorted(_secrets(options) | _secrets(os.environ), key=len, reverse=True):
-        text = text.replace(value, "***")
-    text = _USER_PART.sub("***", text)
-    return _BEARER.sub(r"\1 ***", _QUERY.sub(r"\1***", text))
-
-
-def _secrets(values: Mapping[str, Any]) -> set[str]:
-    """The values whose names speak of a secret, and the user parts of addresses."""
-    secrets: set[str] = set()
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            secrets |= _secrets(value)
-        elif isinstance(value, str):
-            secrets |= {value} if _SECRET.search(str(name)) else set()
-            for user in _USER_PART.findall(value):
-                secrets |= {user, *user.split(":")[1:]}
-    return {secret for secret in secrets if len(secret) >= _SHORTEST}
 
 
 class Worker:

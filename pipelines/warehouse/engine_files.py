@@ -1,7 +1,8 @@
-"""DuckDB's way to the files of a remote store: the store's own client, and no extension.
+"""DuckDB's way to the files of a store, and to no others.
 
-DuckDB would load an extension for a URL, from the network. Instead it is given a file system of
-fsspec that asks the store: a pattern costs the one listing of its table, a file one request.
+For the URL of a remote store DuckDB would load an extension, from the network. Instead it is given
+a file system of fsspec that asks the store's own client: a pattern costs the one listing of its
+table, a file one request.
 """
 
 from __future__ import annotations
@@ -23,6 +24,39 @@ def give_files(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
     """Let a connection read the files of a store; a local one needs nothing."""
     if isinstance(store, ObjectStore):
         connection.register_filesystem(StoreFiles(store))
+
+
+def confine(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Let a connection read the files of a store and nothing else, from now on.
+
+    Other files, the network, extensions, variables of this process and settings are out of its
+    reach. It could still write below the store, which `require_question` refuses.
+    """
+    folder = store.url().rstrip("/").replace("'", "''")
+    for setting in (
+        "python_enable_replacements = false",
+        f"allowed_directories = ['{folder}/']",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
+        connection.execute(f"SET {setting}")
+
+
+def require_question(query: str) -> None:
+    """Refuse SQL that does more than ask: whatever writes, attaches, installs or sets something.
+
+    Raises:
+        duckdb.Error: the text is no SQL.
+        ValueError: a statement is no question; the message names it.
+    """
+    for statement in duckdb.extract_statements(query):
+        kind, text = statement.type.name, statement.query.strip()
+        runs = kind == "EXPLAIN" and re.search("analy[sz]e", text, re.I)  # with what it explains
+        if kind not in ("SELECT", "EXPLAIN") or runs:
+            raise ValueError(
+                f"{text!r:.80} is {'a statement that runs' if runs else kind}, expected a question "
+                f"(SELECT, FROM, SHOW, DESCRIBE, EXPLAIN)"
+            )
 
 
 class StoreFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]

@@ -49,7 +49,13 @@ def read_calendar(root: Path) -> pd.DatetimeIndex:
             f"no calendar {path}, {folder} holds: {content or 'nothing'}. Only daily data "
             f"(day.txt) is read"
         )
-    rows = [line.strip() for line in read_text(path).splitlines()]
+    try:
+        text = read_text(path)
+    except UnicodeDecodeError as error:
+        raise ProviderError(f"{path} is no UTF-8 text, expected one session a line: {error}") from (
+            error
+        )
+    rows = [line.strip() for line in text.splitlines()]
     numbered = [(n, text) for n, text in enumerate(rows, start=1) if text]
     if not numbered:
         raise ProviderError(f"{path} is empty, expected one session a line")

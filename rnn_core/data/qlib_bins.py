@@ -92,12 +92,15 @@ class QlibProvider:
             The spans of `instruments/MARKET.txt`.
 
         Raises:
-            ProviderError: the file does not exist; the message lists the existing ones.
-            ValueError: see `Universe.from_file`.
+            ProviderError: the file does not exist (the message lists the existing ones), or is
+                wrong: see `Universe.from_file`.
         """
         for path in sorted((self.root / "instruments").glob("*.txt")):
             if path.stem.lower() == market.lower():
-                return Universe.from_file(path)
+                try:
+                    return Universe.from_file(path)
+                except ValueError as error:
+                    raise ProviderError(f"{path}: {error}") from error
         known = ", ".join(self.markets) or "none"
         raise ProviderError(
             f"no universe {market!r} in {self.root / 'instruments'}, there are: {known}"

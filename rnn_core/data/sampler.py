@@ -41,6 +41,9 @@ from rnn_core.suggestions import near_matches
 if TYPE_CHECKING:
     import torch
 
+MOST_STEPS = 100_000
+"""The longest window, in sessions: the index has as many places for each instrument."""
+
 Indices = int | slice | Sequence[int] | NDArray[np.integer[Any]]
 
 
@@ -60,9 +63,9 @@ class TSDataSampler:
 
     Raises:
         ValueError: an empty frame, repeated rows, a wrong index, a `flt_data` that shares no row
-            with it, step_len < 1, or an unknown fillna_type.
-        TypeError: a column or `dtype` is not numeric, `flt_data` has several columns, or a
-            subclass overrides what is never called.
+            with it, step_len out of bounds, or an unknown fillna_type.
+        TypeError: a column, `dtype` or step_len is not numeric, `flt_data` has several columns, or
+            a subclass overrides what is never called.
     """
 
     def __init__(
@@ -76,8 +79,12 @@ class TSDataSampler:
         flt_data: pd.Series[Any] | pd.DataFrame | None = None,
     ) -> None:
         refuse_overrides(self, TSDataSampler, SAMPLER_HOOKS)
-        if step_len < 1:
-            raise ValueError(f"step_len is {step_len}, expected 1 or more sessions")
+        if isinstance(step_len, bool) or not isinstance(step_len, (int, np.integer)):
+            raise TypeError(f"step_len is {step_len!r:.60}, expected a whole number of sessions")
+        if not 1 <= step_len <= MOST_STEPS:
+            raise ValueError(
+                f"step_len is {step_len}, expected 1 or more sessions, and at most {MOST_STEPS:,}"
+            )
         self.config(fillna_type=fillna_type)
         data = as_frame(data)
         self._store = SampleStore.from_frame(data, step_len, dtype or np.float32, flt_data)

@@ -106,8 +106,10 @@ class SampleStore:
             TypeError: a column is not numeric, or `dtype` holds no NaN.
         """
         # The frame has an index, numbers and at least one cell.
-        if np.dtype(dtype).kind != "f":
-            raise TypeError(f"dtype {dtype} holds no NaN, expected a float type such as float32")
+        if _kind_of(dtype) != "f":
+            raise TypeError(
+                f"dtype {dtype!s:.60} holds no NaN, expected a float type such as float32"
+            )
         if not len(data) or not data.shape[1]:
             raise ValueError(
                 f"expected rows and columns, was given a frame of shape {data.shape}: check the "
@@ -197,6 +199,14 @@ class SampleStore:
         if last - first + 1 == self.step_len:
             return self.matrix[first : last + 1].copy()
         return np.asarray(self.matrix[self.rows(np.array([offset]), fill)[0]])
+
+
+def _kind_of(dtype: DTypeLike) -> str:
+    """Return the letter of numpy for a kind of type; empty for what is no type."""
+    try:
+        return np.dtype(dtype).kind
+    except (TypeError, ValueError):
+        return ""
 
 
 def _slots(

@@ -24,7 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rnn_core.panel.session_labels import DateLike, session_bound, session_day, session_labels
-from rnn_core.text_encoding import read_text
+from rnn_core.text_encoding import hidden_character, read_text
 
 COLUMNS = ("instrument", "start", "end")
 
@@ -145,6 +145,13 @@ def _checked(spans: pd.DataFrame, name: str, places: list[str]) -> pd.DataFrame:
         raise ValueError(
             f"{name}, {places[k]}: the code is {spans['instrument'].iloc[k]}, expected text"
         )
+    for code in pd.unique(spans["instrument"]):
+        hidden = hidden_character(code)
+        if hidden is not None:
+            k = int(np.argmax(spans["instrument"] == code))
+            raise ValueError(
+                f"{name}, {places[k]}: the code {code!r} holds {hidden}; write it without"
+            )
     out: dict[str, Any] = {"instrument": spans["instrument"]}
     for column, unbounded in (("start", "1700-01-01"), ("end", "2262-01-01")):
         code, distinct = pd.factorize(spans[column])

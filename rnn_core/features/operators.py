@@ -25,6 +25,9 @@ Argument = Literal[
 UNBOUNDED = 1 << 30
 """Look-back of an expression that reads all of history, in sessions: more than any market has."""
 
+MOST_SESSIONS = 100_000
+"""The longest window or shift, in sessions: four centuries of them."""
+
 LISTED = 60
 """Sessions before its own that tell a young name from a suspended one, in strict semantics.
 

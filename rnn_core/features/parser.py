@@ -15,7 +15,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from rnn_core.features.expression import Call, Expression, Field, Number, Text
-from rnn_core.features.operators import OPERATORS, Argument
+from rnn_core.features.operators import MOST_SESSIONS, OPERATORS, Argument, decay_of
 from rnn_core.features.tokens import ExpressionError, Token, tokenize
 
 COMPARISON, UNARY = 1, 6
@@ -133,6 +133,8 @@ class _Parser:
                 raise self.error(f"{a} {symbol.text} {b} has no value", symbol.at) from cause
             if isinstance(value, complex):
                 raise self.error(f"{a} {symbol.text} {b} is not a real number", symbol.at)
+            if not math.isfinite(value):
+                raise self.error(f"{a} {symbol.text} {b} has no value", symbol.at)
             return self.shared(Number(value), symbol.at)
         return self.call(name, symbol, [left, right])
 
@@ -140,7 +142,10 @@ class _Parser:
         """Read a number, a field, a call, a parenthesis or a signed operand."""
         token = self.take()
         if token.kind == "number":
-            return self.shared(Number(float(token.text)), token.at)
+            value = float(token.text)
+            if not math.isfinite(value):
+                raise self.error(f"{token.text} is too large for a number", token.at)
+            return self.shared(Number(value), token.at)
         if token.kind == "text":
             return self.shared(Text(token.text[1:-1]), token.at)
         if token.kind == "field":
@@ -223,6 +228,8 @@ def _misfit(argument: Expression, kind: Argument, least: int) -> str:
     """Describe the fault of an argument; empty if there is none."""
     number = argument.value if isinstance(argument, Number) else math.nan
     whole = number.is_integer()
+    if kind in ("sessions", "window", "decay") and abs(number) > MOST_SESSIONS:
+        return f"needs {MOST_SESSIONS:,} sessions at most here"
     if kind == "sessions" and not whole:
         return "needs a whole number of sessions here (0: the first session of all)"
     if kind in ("window", "decay"):
@@ -232,6 +239,8 @@ def _misfit(argument: Expression, kind: Argument, least: int) -> str:
                 " exponential weighting, whatever the operator: write EMA)"
             )
         fits = (whole and (number == 0 or number >= least)) or 0 < number < 1
+        if fits and 0 < number < decay_of(MOST_SESSIONS):
+            return f"needs an alpha of {decay_of(MOST_SESSIONS):.0e} or more here"
         if not fits:
             decay = ", or 0 < alpha < 1 for exponential weighting" * (kind == "decay")
             return (

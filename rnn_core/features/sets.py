@@ -22,6 +22,7 @@ from rnn_core.features.tokens import ExpressionError
 from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import Panel
 from rnn_core.suggestions import near_matches
+from rnn_core.text_encoding import hidden_character
 
 
 class FeatureSet(Mapping[str, str]):
@@ -61,6 +62,9 @@ class FeatureSet(Mapping[str, str]):
                     f"{name}: {feature!r} is no name of a feature, expected text: put it in"
                     " quotation marks"
                 )
+            hidden = hidden_character(feature)
+            if hidden is not None:
+                raise ValueError(f"{name}: the name {feature!r} holds {hidden}; write it without")
             if feature in self._texts:
                 raise ValueError(f"{name}: {feature} is given twice: every column needs its own")
             if not isinstance(text, str):

@@ -24,7 +24,7 @@ import yaml
 from rnn_core.suggestions import near_matches
 from rnn_core.text_encoding import read_text
 from rnn_core.workflow.problems import Keys, WorkflowError
-from rnn_core.yaml_text import BoundedLoader
+from rnn_core.yaml_text import BoundedLoader, hidden_characters
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
@@ -133,6 +133,9 @@ def load_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
         anchored = frozenset(_anchored(text))
     except (yaml.YAMLError, RecursionError) as error:
         raise WorkflowError(f"{path} is not valid YAML: {error}") from error
+    for at, fault in hidden_characters(values):
+        place = ".".join(map(str, at)) or "the top"
+        raise WorkflowError(f"{path}: {place}: {fault}")
     return Document(path, text, values, lines, anchored, tuple(overrides))
 
 

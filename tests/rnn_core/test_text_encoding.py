@@ -8,7 +8,7 @@ import pytest
 from rnn_core.data import Universe
 from rnn_core.data.bin_files import read_calendar
 from rnn_core.features.set_file import load_feature_set
-from rnn_core.text_encoding import read_text
+from rnn_core.text_encoding import hidden_character, read_text
 from rnn_core.workflow.yaml_document import load_document
 
 MARKED = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]  # all but the first write a mark
@@ -47,3 +47,35 @@ def test_yaml_files_are_read(tmp_path, encoding):
     work.write_text("qlib_init: {region: cn}\n", encoding)
     document = load_document(work)
     assert document.values["qlib_init"] == {"region": "cn"}  # noqa: PD011 - no frame
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("AAPL\0", "U+0000 a control character"),
+        ("\x1b[2J", "U+001B a control character"),
+        ("A\u202eB", "U+202E RIGHT-TO-LEFT OVERRIDE"),
+        ("A\u2066B", "U+2066 LEFT-TO-RIGHT ISOLATE"),
+        ("A\u200b", "U+200B ZERO WIDTH SPACE"),
+        ("\ufeffA", "U+FEFF ZERO WIDTH NO-BREAK SPACE"),
+        ("A\u2028", "U+2028 LINE SEPARATOR"),
+        ("A\x85", "U+0085 a control character"),
+        ("\udcff", "U+DCFF a control character"),
+        ("A\nB", "U+000A a control character"),
+    ],
+)
+def test_characters_that_nobody_sees(text: str, said: str) -> None:
+    assert hidden_character(text) == said
+
+
+@pytest.mark.parametrize(
+    "text", ["AAPL", "BRK B", "贵州茅台", "Ünï", "נקסט", "می\u200cخواهم", "1\xa0000", ""]
+)
+def test_characters_of_names(text: str) -> None:
+    """Whatever script a name is written in, and the spaces of numbers."""
+    assert hidden_character(text) is None
+
+
+def test_a_text_of_several_lines() -> None:
+    assert hidden_character("SELECT *\n\tFROM x\r\n", lines=True) is None
+    assert hidden_character("SELECT 1\0", lines=True) == "U+0000 a control character"

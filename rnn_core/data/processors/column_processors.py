@@ -8,7 +8,7 @@ written to the caller's frame or to `col_list`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,14 @@ def _known(names: Sequence[str], existing: pd.Index, owner: str, where: str) -> 
 
 
 def _name_list(col_list: Sequence[str], owner: str) -> tuple[str, ...]:
-    """Return `col_list` as a tuple; a lone string or an empty list is an error."""
-    if isinstance(col_list, str) or not len(col_list):
+    """Return `col_list` as a tuple; a lone string, an empty list or another value is an error."""
+    names = () if isinstance(col_list, str) or not isinstance(col_list, Iterable) else [*col_list]
+    if not names or not all(isinstance(name, str) for name in names):
         raise ValueError(
-            f"{owner} was given col_list={col_list!r}, expected a list of one column name or more"
+            f"{owner} was given col_list={col_list!r:.200}, expected a list of one column name or "
+            f"more"
         )
-    return tuple(col_list)
+    return tuple(names)
 
 
 class FilterCol(Processor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from pipelines.calendar.sessions import Sessions
 from pipelines.calendar.training_plan import TrainingPlan, training_window
 from pipelines.errors import ConfigError
+from rnn_core.features import compute_features
+from tests.pipelines.conftest import make_market
 
 XNYS = Sessions.of("XNYS", dt.date(2012, 1, 2), dt.date(2013, 3, 1))
 
@@ -70,3 +73,34 @@ def test_too_little_history_is_an_error():
         training_window(
             XNYS, "2012-01-12", window_sessions=50, valid_sessions=6, label_lag=2, step_len=5
         )
+
+
+@pytest.mark.parametrize("horizon", [1, 5, 20])
+def test_purge_and_embargo_by_the_prices_that_labels_read(tmp_path, horizon):
+    """No label of training reads a price of the validation's time, none of either a later one.
+
+    Oracle: the labels themselves, computed on bars that end where the rule says they must.
+    """
+    label = f"Ref($close, -{horizon + 1})/Ref($close, -1) - 1"
+    market = make_market(tmp_path, {"features": {"label": label}, "market": {"end": "2020-12-31"}})
+    keys, lag = market.sessions.keys, market.datasets[0].label_lag
+    assert lag == horizon + 1
+    bars = market.source.fetch(keys).assign(date=lambda rows: pd.to_datetime(rows["date"]))
+    as_of = keys[150]
+    sizes = {"window_sessions": 90, "valid_sessions": 20, "step_len": 5}
+    window = training_window(market.sessions, as_of, label_lag=lag, **sizes)
+    last = {"train": keys[keys.index(window.valid[0]) - 1], "valid": as_of}
+
+    def decisions(until: str) -> pd.Index:
+        """The decisions whose label is known from the bars up to a session."""
+        known = compute_features(bars[bars["date"] <= until], {"Y": label})["Y"].dropna()
+        return known.index.get_level_values(0).unique().strftime("%Y-%m-%d")
+
+    for part, (first, final) in (("train", window.train), ("valid", window.valid)):
+        known = decisions(last[part])
+        assert first in known
+        assert final == known.max(), (
+            "the next decision would read a later price; none is given away"
+        )
+    purged = keys.index(window.valid[0]) - keys.index(window.train[1]) - 1
+    assert purged == lag, "as many decisions lie between, whose labels reach into the validation"

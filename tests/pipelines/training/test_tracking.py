@@ -18,6 +18,7 @@ from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.config import tracking as section
 from pipelines.config.loader import load_config, parse_config
+from pipelines.config.secrets_in_text import scrubbed
 from pipelines.errors import ConfigError
 from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
@@ -25,7 +26,6 @@ from pipelines.reports.signal_report import _provenance
 from pipelines.staleness.status_report import status_report
 from pipelines.training import tracking
 from pipelines.training.registry import find_bundle
-from pipelines.training.tracker_process import scrubbed
 from pipelines.training.tracking import LOG_FILE, TrackerProcess
 from tests.pipelines.conftest import TINY, make_market, market_of, materialize, merged
 from tests.pipelines.finished_markets import copy_of, put_on_record

@@ -1,0 +1,152 @@
+"""`rnn-pipelines sql` asks, and reads the market alone.
+
+Oracle: a text outside the market that nobody sees, and the files of the machine before and after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import duckdb
+import fsspec
+import pytest
+
+from pipelines.cli.main import main
+from pipelines.warehouse.catalog import remote_catalog
+from pipelines.warehouse.engine_files import confine
+from pipelines.warehouse.store import PART
+from pipelines.warehouse.stores import open_store
+from tests.pipelines.conftest import partition_bytes
+
+HUSH = "f3a9c1 is for nobody"
+
+
+@pytest.fixture(scope="module")
+def untouched(finished):
+    """The market, every byte of which is as it was once all have asked."""
+    before = partition_bytes(finished), finished.paths.catalog.read_bytes()
+    yield finished
+    assert (partition_bytes(finished), finished.paths.catalog.read_bytes()) == before
+
+
+@pytest.fixture
+def outside(untouched, tmp_path, monkeypatch) -> Path:
+    """A folder with a text, a table and a database, beside the market that is asked."""
+    monkeypatch.setattr("pipelines.cli.sql.market_of", lambda *_, **__: untouched)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hush.txt").write_text(HUSH)
+    (tmp_path / "hush.csv").write_text(f"a\n{HUSH}\n")
+    duckdb.sql(f"COPY (SELECT '{HUSH}' AS a) TO '{tmp_path}/hush.parquet'")
+    with duckdb.connect(str(tmp_path / "other.duckdb")) as other:
+        other.execute(f"CREATE TABLE hush AS SELECT '{HUSH}' AS a")
+    return tmp_path
+
+
+READS = (
+    *("FROM read_text('{here}/hush.txt')", "FROM read_blob('{here}/hush.txt')"),
+    *("FROM read_csv('{here}/hush.csv')", "FROM '{here}/hush.csv'", "FROM 'hush.csv'"),
+    *("FROM '{here}/hush.parquet'", "FROM parquet_metadata('{here}/hush.parquet')"),
+    *("FROM read_json('{here}/hush.txt')", "FROM sniff_csv('{here}/hush.csv')"),
+    *(
+        "FROM read_text('{inside}/../../../../../../../../{here}/hush.txt')",
+        "FROM glob('{here}/*')",
+    ),
+    *(
+        "FROM read_csv('/etc/passwd')",
+        "FROM read_text('/proc/self/environ')",
+        "FROM glob('/etc/*')",
+    ),
+    *("FROM read_text('{inside}_beside/x')", "FROM query('FROM read_text(''{here}/hush.txt'')')"),
+    *("SELECT * FROM ohlcv, read_text('{here}/hush.txt')", "FROM 'https://example.com/x.csv'"),
+    *(
+        "EXPLAIN FROM read_csv('{here}/hush.csv')",
+        "FROM duckdb_secrets()",
+        "FROM args",
+        "FROM market",
+    ),
+)
+WRITES = (
+    *("COPY (SELECT 1) TO '{here}/new.csv'", "COPY ohlcv TO '{inside}/new.parquet'"),
+    *("EXPORT DATABASE '{here}/new'", "IMPORT DATABASE '{here}'", "CREATE TABLE new AS SELECT 1"),
+    *(
+        "ATTACH '{here}/other.duckdb'",
+        "ATTACH '{here}/new.duckdb'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+    ),
+    *("SET enable_external_access = true", "RESET lock_configuration", "SET threads = 1"),
+    *("PRAGMA enable_profiling", "PRAGMA profiling_output='{here}/new'", "CALL force_checkpoint()"),
+    *("EXPLAIN ANALYZE COPY (SELECT 1) TO '{inside}/new.csv'", "DROP VIEW ohlcv", "CHECKPOINT"),
+    *("explain analyse COPY (SELECT 1) TO '{inside}/new.csv'", "VACUUM", "USE memory"),
+    *("SELECT 1; COPY (SELECT 1) TO '{here}/new.csv'", "CREATE SECRET s (TYPE s3)"),
+    *(
+        "PREPARE p AS COPY (SELECT 1) TO '{here}/new.csv'",
+        "/* */ COPY (SELECT 1) TO '{here}/new.csv'",
+    ),
+    *("INSERT INTO _views VALUES ('a', 'b')", "DELETE FROM _views", "ALTER VIEW ohlcv RENAME TO o"),
+)
+
+
+@pytest.mark.parametrize("query", [*READS, *WRITES])
+def test_a_query_neither_writes_nor_reads_outside_the_market(query, finished, outside, capsys):
+    folders = (outside, finished.paths.root, finished.paths.warehouse)
+    before = [sorted(folder.iterdir()) for folder in folders]
+    given = query.format(here=outside, inside=finished.paths.warehouse)
+    assert main(["sql", given, "--csv"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert HUSH not in said.err
+    assert "root:" not in said.err
+    if query in WRITES:
+        assert "--unsafe" in said.err
+    assert [sorted(folder.iterdir()) for folder in folders] == before
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "FROM latest_signal", "SHOW TABLES", "DESCRIBE ohlcv", "SUMMARIZE label", "FROM provenance",
+        "WITH a AS (FROM ohlcv) SELECT count(*) AS n FROM a", "EXPLAIN FROM ohlcv", "VALUES (1)",
+        "FROM (PIVOT label ON instrument IN ('A', 'B') USING avg(label))", "-- text\nFROM label",
+        "SELECT model, max(ic) FROM evaluations GROUP BY ALL; ", "FROM latest_orders",
+    ],
+)  # fmt: skip
+def test_questions_are_answered(query, outside, capsys):
+    assert main(["sql", query, "--csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 2
+
+
+def test_a_remote_market_is_confined_too(finished, tmp_path):
+    """Its views ask the store, and a path beside the store is no part of it."""
+    store = open_store(f"memory://{tmp_path.name}/warehouse", {})
+    for key in (keys := finished.warehouse.sessions("label")[-3:]):
+        data = finished.warehouse.store.read("label", f"date={key}", PART)
+        store.write(data, "label", f"date={key}", PART)
+    fsspec.filesystem("memory").pipe(f"/{tmp_path.name}/hush.txt", HUSH.encode())
+    with contextlib.closing(remote_catalog(store, {}, {})) as catalog:
+        confine(catalog, store)
+        days = catalog.sql("SELECT DISTINCT date::VARCHAR FROM label ORDER BY 1").fetchall()
+        assert days == [(key,) for key in keys]
+        for query in (
+            f"FROM read_text('memory://{tmp_path.name}/hush.txt')",
+            f"FROM read_text('memory://{tmp_path.name}/warehouse/../hush.txt')",
+            "FROM read_csv('/etc/passwd')",
+            f"COPY (SELECT 1) TO 'memory://{tmp_path.name}/new.csv'",
+            f"COPY (SELECT 1) TO 'memory://{tmp_path.name}/warehouse/new.csv'",
+        ):
+            with pytest.raises((duckdb.Error, OSError)):
+                catalog.sql(query).fetchall()
+    assert fsspec.filesystem("memory").ls(f"/{tmp_path.name}", detail=False) == [
+        f"/{tmp_path.name}/hush.txt",
+        f"/{tmp_path.name}/warehouse",
+    ]
+
+
+def test_unsafe_takes_what_duckdb_takes(outside, capsys):
+    assert main(["sql", f"FROM read_text('{outside}/hush.txt')", "--csv", "--unsafe"]) == 0
+    assert HUSH in capsys.readouterr().out
+    assert main(["sql", f"COPY (SELECT 1) TO '{outside}/new.csv'", "--unsafe"]) == 0
+    assert (outside / "new.csv").read_text() == "1\n1\n"
+    assert main(["sql", "DROP VIEW ohlcv", "--unsafe"]) == 1, "the catalog stays read-only"
