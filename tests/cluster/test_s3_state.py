@@ -61,7 +61,7 @@ def test_every_file_has_the_bytes_of_a_local_one(local, remote):
     assert sum(name.endswith(MANIFEST) for name in here) >= 4
     assert [name for name in here if here[name] != there[name]] == []
     assert set(local.reports.names()) == set(remote.reports.names())
-    assert local.pages.names() == remote.pages.names() == {"tiny.html"}
+    assert local.pages.names() == remote.pages.names() == {"tiny.html", "tiny.served.html"}
 
 
 def test_nothing_of_the_state_lies_on_the_machine(remote):
@@ -117,7 +117,8 @@ def test_sql_asks_the_store_and_loads_no_extension(remote, server, tmp_path, cap
     assert len(files) == len(set(files))
     assert main(["sql", "FROM latest_signal", "--csv", "--config", str(path)]) == 0
     assert "linear" in capsys.readouterr().out
-    assert main(["sql", f"FROM read_text('s3://{BUCKET}/elsewhere')", "--config", str(path)]) == 1
+    elsewhere = f"FROM read_parquet('s3://{BUCKET}/elsewhere.parquet')"
+    assert main(["sql", elsewhere, "--config", str(path)]) == 1
     assert "No files found" in capsys.readouterr().err
 
 
