@@ -57,7 +57,7 @@ def built(market: Market) -> Market:
 @pytest.fixture(scope="session")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Market:
     """The market on the local disk with its whole graph run; not to be written to."""
-    market = short_market(tmp_path_factory.mktemp("short") / "tiny")
+    market = short_market(tmp_path_factory.mktemp("short") / "data" / "tiny")
     where = shared_folder(tmp_path_factory) / "short"
     # The reports lie beside the root, for all markets: so a data folder is built.
     copy_built_once(
