@@ -18,7 +18,6 @@ from pipelines.instance.home import open_home
 from pipelines.instance.locks import writer_lock
 from pipelines.instance.orphaned_runs import OWNER_TAG
 from pipelines.market.market import Market
-from pipelines.operations.sync import sync_record
 from tests.cluster.conftest import Hosts, ended
 from tests.cluster.short_market import short_market
 from tests.pipelines.conftest import DATA_STAGE, TINY, key_of, model_assets
@@ -82,12 +81,6 @@ def materializations(hosts: Hosts, market: Market) -> Counter[tuple[str, str]]:
     return made
 
 
-def put_on_record(hosts: Hosts, market: Market) -> None:
-    """Have the record say what lies in the state."""
-    with open_home(hosts.folder / "east" / "dagster") as instance:
-        sync_record(market, stages(market), instance)
-
-
 @pytest.fixture
 def two(hosts, short) -> Hosts:
     """East and west; the state is that of the finished market, and the record is empty."""
@@ -99,14 +92,14 @@ def two(hosts, short) -> Hosts:
 
 def test_two_hosts_backfill_one_range_at_once_and_make_nothing_twice(two):
     """Both are current afterwards, and every partition was made once, by one of them."""
+    ended(two.command("east", "sync"))
     market = market_on(two, "east")
-    put_on_record(two, market)
     first, last = market.sessions.keys[-5], market.sessions.keys[-1]
     tables = [t.name for s in stages(market) for t in s.tables if s.model or "dataset" in s.name]
     for table in tables:
         for key in market.sessions.between(first, last):
             shutil.rmtree(two.state / "warehouse" / table / f"date={key}", ignore_errors=True)
-    put_on_record(two, market)
+    ended(two.command("east", "sync"))  # the record follows
     before = materializations(two, market)
     both = [
         two.command(name, "backfill", "--start", first, "--end", last) for name in ("east", "west")
@@ -117,9 +110,8 @@ def test_two_hosts_backfill_one_range_at_once_and_make_nothing_twice(two):
     assert {key for _, key in again} == set(market.sessions.between(first, last))
     assert {name for name, _ in again} >= {"dataset_infer", *model_assets(market)[4:]}
     assert set(again.values()) == {1}, [each for each, times in again.items() if times > 1]
-    words = ["status", "--config", str(two.yaml), "--json"]
-    for said in [two.command(name, *words) for name in ("east", "west")]:
-        report = json.loads(ended(said))
+    for name in ("east", "west"):
+        report = json.loads(ended(two.command(name, "status", "--config", str(two.yaml), "--json")))
         stale = {asset["name"]: asset for asset in report["assets"] if not asset.get("current")}
         assert report["current"], stale
 
