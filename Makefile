@@ -49,6 +49,8 @@ test-browser: install
 	RNN_UI_TESTS=1 $(BIN)/pytest $(ARGS) tests/ui
 
 cluster-test: install
+	@$(BIN)/python -c 'import dagster_celery' 2>/dev/null || \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,celery]'
 	$(BIN)/pytest -m cluster $(ARGS) tests
 
 image-test: install

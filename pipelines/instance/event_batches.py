@@ -20,6 +20,7 @@ from dagster import DagsterEventType, EventLogEntry
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationPlanned,
 )
+from dagster._core.events import ASSET_EVENTS
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
 from sqlalchemy.engine import Connection
 
@@ -46,7 +47,7 @@ class BatchedEvents(SqlEventLogStorage):
         Args:
             events: in order.
         """
-        for (_, batched), some in groupby(events, lambda e: (e.run_id, _kind(e) in _BATCHED)):
+        for (_, batched), some in groupby(events, lambda e: (e.run_id, kind_of(e) in _BATCHED)):
             if batched:
                 self._store_together(list(some))
             else:
@@ -60,20 +61,29 @@ class BatchedEvents(SqlEventLogStorage):
             event: the event.
         """
         super().store_event(event)
-        if event.level == logging.WARNING and not event.is_dagster_event:
-            progress().warn(event.user_message)
+        show_warning(event)
 
-    def _store_together(self, events: Sequence[EventLogEntry]) -> None:
-        """Store events of one run in one transaction."""
+    def _store_together(self, events: Sequence[EventLogEntry]) -> list[int]:
+        """Store events of one run in one transaction, and return their numbers."""
         rows: list[Row] = [self._event_to_row(event) for event in events]
         # The context entered last is left, and commits, first.
         with self.index_transaction() as index, self._run_log(rows):
             ids = self._insert(index, rows)
-            self._store_asset_event_tags(index, events, ids)
+            of_assets = [
+                at
+                for at, event in enumerate(events)
+                if kind_of(event) in ASSET_EVENTS and rows[at]["asset_key"] is not None
+            ]
+            self._store_asset_event_tags(
+                index, [events[at] for at in of_assets], [ids[at] for at in of_assets]
+            )
             # The row of an asset says what happened to it last: earlier events would be replaced.
-            newest = {(r["asset_key"], r["dagster_event_type"]): at for at, r in enumerate(rows)}
+            newest = {
+                (rows[at]["asset_key"], rows[at]["dagster_event_type"]): at for at in of_assets
+            }
             for at in newest.values():
                 self._store_asset_event(index, events[at], ids[at])
+        return ids
 
     def _run_log(self, rows: Sequence[Row]) -> AbstractContextManager[None]:
         """A transaction that stores rows in the log of their run, if it is a database apart."""
@@ -109,5 +119,12 @@ def ask_for_batches() -> None:
     os.environ.setdefault(_BATCH_SIZE, str(_BATCH_EVENTS))
 
 
-def _kind(event: EventLogEntry) -> DagsterEventType | None:
+def show_warning(event: EventLogEntry) -> None:
+    """Show a warning of a step to whoever watches the run; any other event is passed over."""
+    if event.level == logging.WARNING and not event.is_dagster_event:
+        progress().warn(event.user_message)
+
+
+def kind_of(event: EventLogEntry) -> DagsterEventType | None:
+    """The type of an event of Dagster's own; None for a message."""
     return event.dagster_event_type if event.is_dagster_event else None

@@ -11,19 +11,22 @@ For several machines, or several people. The owner of a home chooses it in `dags
           postgres_url: {env: RNN_RECORD_URL}
 
 `config` has the keys of Dagster's own `storage: postgres`. As shipped, that opens a connection for
-every question and commits an event up to three times; here an event is one transaction and so is a
-batch of them.
+every question and commits an event up to three times. Here what a step did and found is one
+transaction with the events before it (`held_events.py`), and so is a batch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import sqlalchemy as db
-from dagster import EventLogEntry
-from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
+from dagster import AssetKey, EventLogEntry
+from dagster._core.events import ASSET_CHECK_EVENTS
 from dagster._core.storage.event_log import EventLogStorage, SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
@@ -35,7 +38,14 @@ from dagster_postgres.utils import (
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DisconnectionError
 
-from pipelines.instance.event_batches import BatchedEvents, Row, ask_for_batches
+from pipelines.instance.event_batches import (
+    BatchedEvents,
+    Row,
+    ask_for_batches,
+    kind_of,
+    show_warning,
+)
+from pipelines.instance.held_events import HeldEvents
 
 _DRIVER = "postgresql+psycopg2://"  # the one that dagster-postgres needs; SQLAlchemy has another
 _OVERFLOW = 10  # connections of a process beside the one that stays open, as of parallel questions
@@ -45,6 +55,7 @@ class PostgresEventLog(BatchedEvents, PostgresEventLogStorage):
     """The event log in Postgres; `event_log_storage` of a `dagster.yaml` may name it by itself."""
 
     def __init__(self, postgres_url: str, *args: Any, **options: Any) -> None:
+        self._held, self._open = HeldEvents(self._store_together), threading.local()
         super().__init__(with_driver(postgres_url), *args, **options)
         self._engine = _lasting_engine(self.postgres_url, self._token_provider)
         ask_for_batches()
@@ -57,14 +68,58 @@ class PostgresEventLog(BatchedEvents, PostgresEventLogStorage):
         return cls(inst_data=inst_data, **_options(config_value))
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event in one transaction, and none for listeners, which no Dagster has now."""
-        with self.index_transaction() as index:
-            (event_id,) = self._insert(index, [self._event_to_row(event)])
-            if event.is_dagster_event and event.dagster_event_type in ASSET_EVENTS:
-                self._store_asset_event_tags(index, [event], [event_id])
-                self._store_asset_event(index, event, event_id)
-        if event.is_dagster_event and event.dagster_event_type in ASSET_CHECK_EVENTS:
-            self.store_asset_check_event(event, event_id)
+        """Store an event at once or, if it only tells progress, with those that follow.
+
+        Args:
+            event: the event.
+        """
+        self._held.add([event])
+        show_warning(event)
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events in one transaction, with those that are held.
+
+        Args:
+            events: in order.
+        """
+        self._held.add(events)
+
+    def _store_together(self, events: Sequence[EventLogEntry]) -> list[int]:
+        """Store events in one transaction, with the results of checks, and return their numbers."""
+        with self._all_on(self.index_transaction()):
+            ids = super()._store_together(events)
+            for event, event_id in zip(events, ids, strict=True):
+                if kind_of(event) in ASSET_CHECK_EVENTS:
+                    self.store_asset_check_event(event, event_id)
+            return ids
+
+    def run_connection(self, run_id: str | None = None) -> AbstractContextManager[Connection]:
+        """A connection to the events of a run, what is held in this process among them."""
+        if not self._is_open():
+            self._held.store()
+        return super().run_connection(run_id)
+
+    def get_asset_partitions_for_run(
+        self, run_id: str, of_type: Any = None
+    ) -> Mapping[AssetKey, AbstractSet[str | None]]:
+        """The partitions that events of a run name; none of those is held, and every step asks."""
+        with self._all_on(self.index_connection()):
+            return super().get_asset_partitions_for_run(run_id, of_type)
+
+    @contextmanager
+    def _all_on(self, connection: AbstractContextManager[Connection]) -> Iterator[None]:
+        """Give one connection to whatever asks for one in this thread."""
+        with connection as self._open.connection:
+            try:
+                yield
+            finally:
+                self._open.connection = None
+
+    def _is_open(self) -> bool:
+        return getattr(self._open, "connection", None) is not None
+
+    def _connect(self) -> AbstractContextManager[Connection]:
+        return nullcontext(self._open.connection) if self._is_open() else super()._connect()
 
     def _insert(self, index: Connection, rows: Sequence[Row]) -> list[int]:
         """Insert rows by one statement, and return their numbers in their order."""
@@ -73,7 +128,8 @@ class PostgresEventLog(BatchedEvents, PostgresEventLogStorage):
         return list(index.execute(insert, list(rows)).scalars())
 
     def dispose(self) -> None:
-        """Close the connections."""
+        """Store what is held, and close the connections."""
+        self._held.store()
         super().dispose()
         self._engine.dispose()
 

@@ -15,12 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipelines.conftest import (  # noqa: F401 - fixtures
-    TINY,
-    _migrations_read_once,
-    _pictures_drawn_once,
-    finished,
-)
+from tests.cluster.short_market import configuration, short  # noqa: F401 - a fixture
+from tests.pipelines.conftest import _migrations_read_once, _pictures_drawn_once  # noqa: F401
 from tests.pipelines.records import postgres_storage
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Hosts:
-    """Data roots of hosts that share one record in Postgres and the state of the tiny market.
+    """Data roots of hosts that share one record in Postgres and the state of the short market.
 
     Args:
         folder: holds `NAME/`, the data root of each host, and `state/`, as a shared disk.
@@ -50,7 +46,7 @@ class Hosts:
         self.folder = folder
         self.state = folder / "state" / "tiny"
         self.yaml = folder / "tiny.yaml"
-        self.yaml.write_text(yaml.safe_dump(TINY))
+        self.yaml.write_text(yaml.safe_dump(configuration()))
         self._processes: list[subprocess.Popen[str]] = []
 
     def add(self, name: str) -> Path:

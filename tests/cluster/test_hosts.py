@@ -19,7 +19,8 @@ from pipelines.instance.locks import writer_lock
 from pipelines.instance.orphaned_runs import OWNER_TAG
 from pipelines.market.market import Market
 from tests.cluster.conftest import Hosts, ended
-from tests.pipelines.conftest import DATA_STAGE, TINY, key_of, make_market, model_assets
+from tests.cluster.short_market import short_market
+from tests.pipelines.conftest import DATA_STAGE, TINY, key_of, model_assets
 from tests.pipelines.ticks import CRON, NEW_YORK, keys_of, tick
 
 SHORT = """
@@ -32,14 +33,15 @@ import dagster as dg
 from pathlib import Path
 from pipelines.build import build_definitions
 from pipelines.instance.home import open_home
-from tests.pipelines.conftest import ChangedBars, make_market
+from tests.cluster.short_market import short_market
+from tests.pipelines.conftest import ChangedBars
 
 def at_work(bars):
     print("at work", flush=True)
     time.sleep(300)
 
 root, key = Path(sys.argv[1]), sys.argv[2]
-market = make_market(root, source=ChangedBars(make_market(root).source, at_work))
+market = short_market(root, source=ChangedBars(short_market(root).source, at_work))
 job = build_definitions(market).resolve_job_def("tiny_daily")
 logs = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 with open_home(market.paths.dagster) as instance:
@@ -51,15 +53,15 @@ HOLD = """
 import time
 from pathlib import Path
 from pipelines.instance.locks import writer_lock
-from tests.pipelines.conftest import make_market
-with writer_lock(make_market(Path(sys.argv[1])), "lstm_model", run_id="0123456789"):
+from tests.cluster.short_market import short_market
+with writer_lock(short_market(Path(sys.argv[1])), "gru_model", run_id="0123456789"):
     print("held", flush=True)
     time.sleep(300)
 """
 
 
 def market_on(hosts: Hosts, name: str) -> Market:
-    return make_market(hosts.folder / name / "tiny")
+    return short_market(hosts.folder / name / "tiny")
 
 
 def materializations(hosts: Hosts, market: Market) -> Counter[tuple[str, str]]:
@@ -80,9 +82,9 @@ def materializations(hosts: Hosts, market: Market) -> Counter[tuple[str, str]]:
 
 
 @pytest.fixture
-def two(hosts, finished) -> Hosts:
-    """East and west; the state holds all but the last five sessions of evaluations on."""
-    shutil.copytree(finished.paths.root, hosts.state)
+def two(hosts, short) -> Hosts:
+    """East and west; the state is that of the finished market, and the record is empty."""
+    shutil.copytree(short.paths.root, hosts.state)
     for name in ("east", "west"):
         hosts.add(name)
     return hosts
@@ -106,7 +108,7 @@ def test_two_hosts_backfill_one_range_at_once_and_make_nothing_twice(two):
         list(threads.map(ended, both))
     again = materializations(two, market) - before
     assert {key for _, key in again} == set(market.sessions.between(first, last))
-    assert {name for name, _ in again} >= {"dataset_infer", *model_assets(market)[6:]}
+    assert {name for name, _ in again} >= {"dataset_infer", *model_assets(market)[4:]}
     assert set(again.values()) == {1}, [each for each, times in again.items() if times > 1]
     for name in ("east", "west"):
         report = json.loads(ended(two.command(name, "status", "--config", str(two.yaml), "--json")))
@@ -169,9 +171,9 @@ def test_a_writer_killed_on_another_host_lets_go_of_its_lock(two, monkeypatch):
         holder.kill()
 
     began = time.monotonic()
-    with writer_lock(market_on(two, "west"), "lstm_model", on_wait=kill):
+    with writer_lock(market_on(two, "west"), "gru_model", on_wait=kill):
         assert time.monotonic() - began < 10
     assert told == [
-        f"waiting for lstm_model: process {holder.pid} on east (run 01234567, lstm_model) is at "
+        f"waiting for gru_model: process {holder.pid} on east (run 01234567, gru_model) is at "
         f"work on it"
     ]

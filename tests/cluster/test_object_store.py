@@ -153,20 +153,47 @@ KILLED = """
 import os, signal, sys
 from pipelines.warehouse.object_store import ObjectStore
 from pipelines.warehouse.stores import open_store
-url, endpoint, puts = sys.argv[1:]
-left = [int(puts)]
-def counted(name):
-    put = getattr(ObjectStore, name)
-    def put_or_die(self, data, *parts):
-        if not left[0]:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left[0] -= 1
-        return put(self, data, *parts)
-    setattr(ObjectStore, name, put_or_die)
-counted("write"), counted("create")
 from tests.cluster.test_object_store import published
-published(open_store(url, {"endpoint_url": endpoint}), "new")
+
+def publish(url, puts):
+    left = [int(puts)]
+    def counted(name):
+        put = getattr(ObjectStore, name)
+        def put_or_die(self, data, *parts):
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            return put(self, data, *parts)
+        setattr(ObjectStore, name, put_or_die)
+    counted("write"), counted("create")
+    published(open_store(url, {"endpoint_url": endpoint}), "new")
+    os._exit(0)
+
+endpoint, *cases = sys.argv[1:]
+for url, puts in zip(cases[::2], cases[1::2]):  # without threads of a client it may fork
+    child = os.fork() or publish(url, puts)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+PUTS = (0, 2, 5)
+
+
+@pytest.fixture(scope="module")
+def killed(server):  # noqa: F811
+    """Bundles, new ones and replaced ones, whose publication was killed before one of its puts."""
+    url, options = f"s3://{BUCKET}/killed", {"endpoint_url": server.url}
+    stores = {
+        (before, puts): open_store(f"{url}/{before}{puts}", options).below("m", "2024-01-02")
+        for before in (False, True)
+        for puts in PUTS
+    }
+    for (before, _), store in stores.items():
+        if before:
+            published(store, "old")
+    cases = [word for (_, puts), store in stores.items() for word in (store.url(), str(puts))]
+    process = start_python(KILLED, server.url, *cases)
+    said, errors = process.communicate(timeout=300)
+    assert said.split() == [b"%d" % -signal.SIGKILL] * len(stores), errors.decode()
+    return stores
 
 
 def published(store, text):
@@ -186,15 +213,11 @@ def published(store, text):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("puts", [0, 2, 5])
+@pytest.mark.parametrize("puts", PUTS)
 @pytest.mark.parametrize("before", [False, True], ids=["new", "replaced"])
-def test_a_killed_publication_leaves_nothing_visible(server, url, options, puts, before):  # noqa: F811
+def test_a_killed_publication_leaves_nothing_visible(killed, puts, before):
     """Killed before its first, a middle and its last put: the earlier bundle is whole, or none."""
-    store = open_store(url, options).below("m", "2024-01-02")
-    if before:
-        published(store, "old")
-    process = start_python(KILLED, store.url(), server.url, str(puts))
-    assert process.wait(120) == -signal.SIGKILL, process.communicate()[1].decode()
+    store = killed[before, puts]
     if before:
         assert read_verified(store)[0]["text"] == "old"
     else:

@@ -14,22 +14,13 @@ from pipelines.training.registry import bundle_folder, bundles_of
 from rnn_core.training.bundle_files import IDENTITY, MANIFEST, read_verified
 from tests.cluster.s3_state import (
     BUCKET,
-    _migrations_read_once,  # noqa: F401 - a fixture
-    _pictures_drawn_once,  # noqa: F401 - a fixture
-    built,
     configuration,
     opened,
-    own_record,
     server,  # noqa: F401 - a fixture
     status,
 )
-
-pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory):
-    return built(opened(tmp_path_factory.mktemp("local") / "tiny", None))
+from tests.cluster.short_market import built, short_market
+from tests.pipelines.conftest import own_record
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +45,14 @@ def contents(market: Market) -> dict[str, bytes]:
     return found
 
 
-def test_every_file_has_the_bytes_of_a_local_one(local, remote):
-    here, there = contents(local), contents(remote)
+def test_every_file_has_the_bytes_of_a_local_one(short, remote):
+    here, there = contents(short), contents(remote)
     assert sorted(here) == sorted(there)
     assert sum("part-0.parquet" in name for name in here) > 300
     assert sum(name.endswith(MANIFEST) for name in here) >= 4
     assert [name for name in here if here[name] != there[name]] == []
-    assert set(local.reports.names()) == set(remote.reports.names())
-    assert local.pages.names() == remote.pages.names() == {"tiny.html"}
+    assert set(short.reports.names()) == set(remote.reports.names())
+    assert short.pages.names() == remote.pages.names() == {"tiny.html", "tiny.served.html"}
 
 
 def test_nothing_of_the_state_lies_on_the_machine(remote):
@@ -83,17 +74,17 @@ def test_a_second_machine_finds_everything_current(remote, server, tmp_path):  #
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
-def test_a_plain_copy_moves_the_state(local, remote, server, tmp_path, way):  # noqa: F811
+def test_a_plain_copy_moves_the_state(short, remote, server, tmp_path, way):  # noqa: F811
     """As by `aws s3 sync`, in both directions."""
     if way == "up":
-        server.upload(local.paths.root, "copied/tiny")
+        server.upload(short.paths.root, "copied/tiny")
         market = opened(tmp_path / "tiny", server, "copied")
     else:
         for name in remote.state.files():
             path = tmp_path / "tiny" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(remote.state.read(name))
-        market = opened(tmp_path / "tiny", None)
+        market = short_market(tmp_path / "tiny")
     with own_record() as record:
         assert status(market, record).is_current
 
@@ -117,7 +108,8 @@ def test_sql_asks_the_store_and_loads_no_extension(remote, server, tmp_path, cap
     assert len(files) == len(set(files))
     assert main(["sql", "FROM latest_signal", "--csv", "--config", str(path)]) == 0
     assert "linear" in capsys.readouterr().out
-    assert main(["sql", f"FROM read_text('s3://{BUCKET}/elsewhere')", "--config", str(path)]) == 1
+    elsewhere = f"FROM read_parquet('s3://{BUCKET}/elsewhere.parquet')"
+    assert main(["sql", elsewhere, "--config", str(path)]) == 1
     assert "No files found" in capsys.readouterr().err
 
 

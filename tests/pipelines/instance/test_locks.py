@@ -218,7 +218,7 @@ def test_nothing_is_lost_between_processes_that_write(tmp_path):
     counter = tmp_path / "counter"
     counter.write_text("0")
     several = [process(COUNT, tmp_path / "tiny", counter) for _ in range(3)]
-    assert [one.wait(60) for one in several] == [0, 0, 0]
+    assert [one.wait(300) for one in several] == [0, 0, 0]  # a busy machine takes a minute
     assert counter.read_text() == "75"
 
 

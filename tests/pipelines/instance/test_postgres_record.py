@@ -6,6 +6,8 @@ Oracle: the numbers that the server gives to transactions.
 from __future__ import annotations
 
 import os
+import signal
+import time
 
 import dagster as dg
 import pytest
@@ -13,10 +15,18 @@ import sqlalchemy as db
 import yaml
 
 from pipelines.errors import ConfigError
+from pipelines.instance.held_events import HOLD_SECONDS
 from pipelines.instance.home import complete_home, open_home, prepare_home
 from pipelines.instance.postgres_record import PostgresEventLog, with_driver
 from pipelines.instance.run_history import RANGE_END, RANGE_START
-from tests.pipelines.conftest import DATA_ASSETS, make_market, materialize
+from tests.pipelines.conftest import (
+    DATA_ASSETS,
+    DATA_STAGE,
+    make_market,
+    materialize,
+    model_assets,
+)
+from tests.pipelines.finished_markets import copy_of, put_on_record
 from tests.pipelines.instance.test_event_log import ASSET_ROWS, DAYS, TAGS, filled, table
 from tests.pipelines.records import POSTGRES, open_record, postgres_server
 
@@ -50,13 +60,15 @@ def rows(instance: dg.DagsterInstance) -> list[object]:
         return kept + connection.exec_driver_sql(TAGS).all()
 
 
-def transactions(folder) -> int:
-    """The number that Postgres gives to the next transaction that changes something."""
+def commits(folder) -> int:
+    """The number that Postgres gives to the next transaction that changes something.
+
+    One that only reads has none, and so has this question.
+    """
     engine = db.create_engine(with_driver(postgres_server().database(folder)))
     with engine.connect() as connection:
-        number = connection.exec_driver_sql("SELECT txid_current()").scalar_one()
-    engine.dispose()
-    return number
+        number = connection.exec_driver_sql("SELECT txid_snapshot_xmax(txid_current_snapshot())")
+        return int(number.scalar_one())
 
 
 def test_it_keeps_what_dagsters_own_keeps(tmp_path, monkeypatch):
@@ -81,15 +93,60 @@ def test_a_partition_of_a_range_takes_less_than_a_commit_and_a_check_one_row(tmp
     market = make_market(tmp_path / "tiny")
     first, last = market.sessions.first, market.sessions.keys[39]
     with open_record(tmp_path / "record") as record:
-        before = transactions(tmp_path / "record")
+        before = commits(tmp_path / "record")
         materialize(market, DATA_ASSETS[:3], first, last, record)
-        per_partition = (transactions(tmp_path / "record") - before) / (3 * 40)
+        per_partition = (commits(tmp_path / "record") - before) / (3 * 40)
         with record.event_log_storage.index_connection() as connection:
             planned = connection.exec_driver_sql(
                 "SELECT count(*) FROM asset_check_executions WHERE execution_status = 'PLANNED'"
             ).scalar_one()
     assert planned == 0
     assert per_partition < 1
+
+
+def test_a_run_of_one_session_takes_six_commits_an_asset_at_most(finished, tmp_path):
+    """Dagster's own takes more than twenty; all of the run counts, however long a step takes."""
+    market = copy_of(finished, tmp_path / "tiny")
+    last, assets = market.sessions.keys[-1], [*DATA_STAGE, *model_assets(market)]
+    with open_record(tmp_path / "record") as record:
+        put_on_record(market, record)
+        before = commits(tmp_path / "record")
+        materialize(market, assets, last, last, record)
+        per_partition = (commits(tmp_path / "record") - before) / len(assets)
+    assert per_partition <= 6
+
+
+@dg.asset
+def made(context) -> None:
+    context.log.info("made soon")
+
+
+@dg.asset(deps=[made])
+def endless(context) -> None:
+    context.log.info("at work")
+    time.sleep(300)
+
+
+def test_others_see_a_run_at_work_and_all_that_it_made_before_it_was_killed(tmp_path):
+    """What one process holds back is there for another within a second or two."""
+    with open_record(tmp_path / "record") as record:
+        child = os.fork()
+        if child == 0:
+            dg.materialize([made, endless], instance=record)
+        until = time.monotonic() + 60
+        said: list[str] = []
+        while "at work" not in said and time.monotonic() < until:
+            said = [e.user_message for id_ in record.get_run_ids() for e in record.all_logs(id_)]
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        entries = record.all_logs(record.get_run_ids()[0])
+        assert said == [entry.user_message for entry in entries]
+        delay = time.time() - next(e.timestamp for e in entries if e.user_message == "at work")
+        assert record.get_latest_materialization_event(dg.AssetKey("made")) is not None
+    kinds = [entry.dagster_event_type for entry in entries]
+    assert kinds.index(dg.DagsterEventType.RUN_START) < said.index("made soon")
+    assert said.index("made soon") < kinds.index(dg.DagsterEventType.ASSET_MATERIALIZATION)
+    assert delay < HOLD_SECONDS + 4
 
 
 def test_a_connection_that_the_server_closed_is_opened_again(tmp_path):

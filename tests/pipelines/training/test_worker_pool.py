@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.conftest import make_market, own_record, run_data
 from tests.pipelines.processes import start_python, wait_until
 
 pytestmark = pytest.mark.cluster  # processes side by side: minutes on two cores
@@ -42,15 +41,6 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """The data of the market, made once."""
-    market = make_market(tmp_path_factory.mktemp("data") / "tiny", LONG)
-    with own_record() as record:
-        run_data(market, record)
-    return market.paths.root
-
-
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
@@ -59,8 +49,9 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_end_of_the_owner_is_the_end_of_its_workers(data, tmp_path, number):
-    shutil.copytree(data, tmp_path / "tiny")
+def test_the_end_of_the_owner_is_the_end_of_its_workers(finished, tmp_path, number):
+    """The owner trains the networks of another configuration than the market's."""
+    shutil.copytree(finished.paths.root, tmp_path / "tiny")
     told = tmp_path / "pids"
     owner = start_python(OWNER, tmp_path / "tiny", told)
     wait_until(owner, "two workers at work", lambda: len(pids(told)) == 2)
