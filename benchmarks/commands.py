@@ -27,8 +27,8 @@ def commands(config: str, start: str, end: str, folder: str) -> dict[str, list[s
     """The arguments of every command that is timed, by the name in the table."""
     market = ["--config", config]
     return {
-        "--help": ["--help"],
-        "ui --help": ["ui", "--help"],
+        "help": ["--help"],
+        "ui, help": ["ui", "--help"],
         "sql": ["sql", "FROM latest_signal", *market],
         "signal": ["signal", *market],
         "orders": ["orders", *market],
@@ -45,7 +45,7 @@ def seconds_of(code: Path, arguments: list[str], data: Path) -> tuple[float, int
     environment = {**os.environ, "PYTHONPATH": str(code), "RNN_DATA_DIR": str(data)}
     before = os.times()
     done = subprocess.run(  # noqa: S603 - the project's own command
-        [sys.executable, "-c", _MAIN, *arguments],
+        [sys.executable, "-P", "-c", _MAIN, *arguments],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
