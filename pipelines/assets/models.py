@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 
 from pipelines.assets.checks import in_force_finding, model_age
-from pipelines.assets.pictures import inline_picture
+from pipelines.assets.pictures import inline_picture, table_metadata
 from pipelines.assets.training_progress import TrainingProgress
 from pipelines.assets.unit_executors import executor_of
 from pipelines.config.models import ModelSpec, engine_of
@@ -318,20 +317,18 @@ def importance_metadata(bundle: Bundle) -> dict[str, Any]:
     mean = sum(table.loc[tables[0].index] for table in tables) / len(tables)
     top = mean.sort_values(mean.columns[0], ascending=False, kind="stable").head(MOST_FEATURES)
     records = [
-        dg.TableRecord({"feature": str(name), **{str(k): float(v) for k, v in row.items()}})
+        {"feature": str(name), **{str(k): float(v) for k, v in row.items()}}
         for name, row in top.iterrows()
     ]
     return {
-        "importance": dg.MetadataValue.table(records),
+        "importance": table_metadata(records),
         "importance_picture": inline_picture(png_bytes(plot_importance(top)), "importance"),
     }
 
 
-def _seed_table(seeds: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+def _seed_table(seeds: Sequence[Mapping[str, Any]]) -> Any:
     """Each seed's best epoch and score."""
-    return dg.MetadataValue.table(
-        [dg.TableRecord({k: s[k] for k in ("seed", "best_epoch", "best_score")}) for s in seeds]
-    )
+    return table_metadata({k: s[k] for k in ("seed", "best_epoch", "best_score")} for s in seeds)
 
 
 def loss_picture(spec: ModelSpec, bundle: Bundle) -> Any:

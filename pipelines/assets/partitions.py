@@ -7,11 +7,14 @@ mapping; an asset reads its look-back from the warehouse, by the arithmetic of `
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import dagster as dg
 import pandas as pd
 
 from pipelines.calendar.sessions import Sessions
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 SESSIONS_AT_ONCE = 120
 
@@ -29,6 +32,8 @@ def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartit
             go on appearing day by day, and reloading the code location extends the known
             future holidays.
     """
+    import dagster as dg
+
     days = pd.date_range(sessions.keys[0], sessions.keys[-1])
     trading = set(sessions.keys)
     open_weekdays = {d.day_of_week for d in days if d.strftime("%Y-%m-%d") in trading}

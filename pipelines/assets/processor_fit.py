@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-import dagster as dg
 import numpy as np
 import pandas as pd
 
 from pipelines.assets.checks import drift
+from pipelines.assets.pictures import markdown, table_metadata
 from pipelines.calendar.training_plan import TrainingPlan
 from pipelines.config.processors import build_chain, input_columns
 from pipelines.errors import PipelineError, ProcessorStateError
@@ -129,7 +130,7 @@ def roll_processors(run: Run, dataset: Dataset, plan: TrainingPlan) -> None:
 
 def _fit_figures(
     run: Run, dataset: Dataset, key: str, state: ProcessorState, raw: pd.DataFrame
-) -> dict[str, dg.MetadataValue]:
+) -> dict[str, Any]:
     """Figures of every normalised column, and its shift since the fit before, checked."""
     norm = _first_norm(state.infer)
     if norm is None:
@@ -142,10 +143,8 @@ def _fit_figures(
         run.check(key, drift(shifts, run.market.config.checks.dataset.max_drift))
     # As texts: a number that is missing has no JSON, and six digits fit the page.
     shown = table.map(lambda value: "–" if np.isnan(value) else f"{value:.6g}").reset_index()
-    records = [
-        dg.TableRecord({str(k): str(v) for k, v in row.items()}) for row in shown.to_dict("records")
-    ]
-    return {"columns": dg.MetadataValue.table(records)}
+    records = [{str(k): str(v) for k, v in row.items()} for row in shown.to_dict("records")]
+    return {"columns": table_metadata(records)}
 
 
 def _norm_before(run: Run, dataset: Dataset, key: str) -> FittedNorm | None:
@@ -214,7 +213,7 @@ def fit_processors(run: Run, dataset: Dataset) -> None:
         state.hash,
         hash=state.hash,
         fit_window=f"{keys[0]} … {keys[-1]}",
-        state=dg.MetadataValue.md(_state_table(state)),
+        state=markdown(_state_table(state)),
         path=market.warehouse.store.path(state_file(dataset)),
     )
 

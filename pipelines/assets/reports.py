@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import dagster as dg
-
-from pipelines.assets.pictures import picture_metadata
+from pipelines.assets.pictures import markdown, path_metadata, picture_metadata
 from pipelines.errors import NothingToReportError
 from pipelines.market.books import book_stages
 from pipelines.market.extra_table import stored_versions
@@ -142,10 +140,8 @@ def _report_stage(
         for file, table in report.tables.items():
             title = titles.get(file, file.removesuffix(".csv"))
             shown_as = f"{title}_table" if title in report.pictures else title
-            tables[shown_as] = dg.MetadataValue.md(
-                shown_table(file, table, report.remarks.get(file, ()))
-            )
-        folder = dg.MetadataValue.path(run.market.reports.url())
+            tables[shown_as] = markdown(shown_table(file, table, report.remarks.get(file, ())))
+        folder = path_metadata(run.market.reports.url())
         pictures = picture_metadata(report.pictures)
         run.publish(record.digest, status=status, **tables, **pictures, folder=folder)
 

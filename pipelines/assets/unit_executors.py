@@ -8,7 +8,6 @@ stage then joins what is ready.
 
 from __future__ import annotations
 
-from pipelines.assets.train_units import UnitRuns
 from pipelines.config.executor import executor_config
 from pipelines.config.models import ModelSpec
 from pipelines.market.stage import Run
@@ -41,6 +40,8 @@ def executor_of(run: Run, spec: ModelSpec) -> Executor:
     if wanted.kind == "auto" and len(units) < 2:
         return Inline(market)
     if wanted.kind == "dagster":
+        from pipelines.assets.train_units import UnitRuns
+
         runs = UnitRuns(market)
         runs.submit(units)
         return runs

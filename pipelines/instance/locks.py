@@ -25,18 +25,21 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PipelineError
 from pipelines.instance.file_lock import FOLDER, file_lock
 from pipelines.instance.progress import progress
-from pipelines.instance.record_lock import lock_server, record_locks
+from pipelines.instance.settings import SETTINGS, record_is_postgres
 from pipelines.market.paths import dagster_home
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
     from pipelines.market.market import Market
 
 _at_work: ContextVar[dict[str, Any] | None] = ContextVar("holder", default=None)
@@ -114,8 +117,29 @@ def only_daemon(home: Path) -> Iterator[None]:
         )
 
     server = lock_server(home)
-    with record_locks(server, ["ui"], _this_process(), refuse) if server else nullcontext():
+    with _of_record(server, ["ui"], _this_process(), refuse) if server else nullcontext():
         yield
+
+
+def lock_server(home: Path) -> Engine | None:
+    """The Postgres server that holds the record of a home; None if the record is a local file.
+
+    Raises:
+        ConfigError: Dagster refuses the owner's settings.
+    """
+    with suppress(OSError):
+        stat = (home / SETTINGS).stat()
+        return _server(home, stat.st_mtime_ns, stat.st_size)
+    return None
+
+
+@lru_cache(maxsize=16)
+def _server(home: Path, _changed: int, _size: int) -> Engine | None:
+    if not record_is_postgres(home):
+        return None
+    from pipelines.instance.record_lock import record_server
+
+    return record_server(home)
 
 
 @contextmanager
@@ -131,12 +155,24 @@ def _locks(
     with ExitStack() as locks:
         if server is not None:
             names = [f"{root.name}/{asset}" for asset in assets]
-            locks.enter_context(record_locks(server, names, holder, on_busy))
+            locks.enter_context(_of_record(server, names, holder, on_busy))
         else:
             for asset in assets:
                 path = _lock_file(market, asset)
                 locks.enter_context(file_lock(path, {"asset": asset, **holder}, on_busy))
         yield
+
+
+def _of_record(
+    server: Engine,
+    names: Sequence[str],
+    holder: dict[str, Any],
+    on_busy: Callable[[dict[str, Any]], None],
+) -> AbstractContextManager[None]:
+    """Locks of the record's server; files need no library of databases."""
+    from pipelines.instance.record_lock import record_locks
+
+    return record_locks(server, names, holder, on_busy)
 
 
 def _lock_file(market: Market, name: str) -> Path:

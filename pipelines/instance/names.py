@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import dagster as dg
-from dagster._core.execution.backfill import PartitionBackfill
-
 if TYPE_CHECKING:
+    import dagster as dg
+    from dagster._core.execution.backfill import PartitionBackfill
+
     from pipelines.market.market import Market
 
 MARKET_TAG = "rnn/market"  # of assets, and of the runs of jobs and commands: a filter of the UI
@@ -28,6 +28,8 @@ REPORTS_SENSOR, FILES_SENSOR, FAILURES_SENSOR = "reports_after_daily", "new_file
 
 def asset_key(market: Market, stage: str) -> dg.AssetKey:
     """The key of a stage's asset."""
+    import dagster as dg
+
     return dg.AssetKey([market.config.name, stage])
 
 

@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from sqlalchemy.pool import NullPool
 
 from pipelines.errors import WarehouseError
 from pipelines.instance.home import open_home
-from pipelines.instance.settings import SETTINGS, record_is_postgres
 
 POLL_SECONDS = 0.5
 _KEEPALIVE = {"tcp_keepalives_idle": 20, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 4}
@@ -43,22 +41,12 @@ _held: set[tuple[str, int]] = set()  # names of locks, by thread
 _sockets: set[int] = set()
 
 
-def lock_server(home: Path) -> Engine | None:
-    """The Postgres server that holds the record of a home; None if the record is a local file.
+def record_server(home: Path) -> Engine | None:
+    """The Postgres server that holds the record of a home; None if it is no such record.
 
     Raises:
         ConfigError: Dagster refuses the owner's settings.
     """
-    with suppress(OSError):
-        stat = (home / SETTINGS).stat()
-        return _server(home, stat.st_mtime_ns, stat.st_size)
-    return None
-
-
-@lru_cache(maxsize=16)
-def _server(home: Path, _changed: int, _size: int) -> Engine | None:
-    if not record_is_postgres(home):
-        return None
     from dagster_postgres import PostgresEventLogStorage
     from dagster_postgres.utils import create_pg_engine
 
@@ -86,7 +74,7 @@ def record_locks(
     """Hold some locks inside the block; waiting can be interrupted.
 
     Args:
-        server: from `lock_server`.
+        server: from `record_server`.
         names: of the locks, `MARKET/ASSET`, taken in this order.
         holder: the process that takes them, `pid` and perhaps `run_id`, for those who wait.
         on_busy: called with the holder at each look that finds a lock taken; to give up it raises.

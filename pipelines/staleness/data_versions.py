@@ -112,9 +112,11 @@ class TableVersions(Mapping[str, Version]):
 
     def load(self, keys: Sequence[str]) -> None:
         """Read the files of several sessions at once."""
-        candidates = keys if len(keys) <= _FEW else [key for key in keys if key in self.stored]
-        with ThreadPoolExecutor(_READERS) as pool:
-            list(pool.map(self.info, candidates))
+        wanted = keys if len(keys) <= _FEW else [key for key in keys if key in self.stored]
+        unread = [key for key in wanted if key not in self._infos]
+        if unread:  # a task a reader: thousands of small ones would cost more than the files
+            with ThreadPoolExecutor(_READERS) as pool:
+                list(pool.map(self.infos, (unread[i::_READERS] for i in range(_READERS))))
 
     def mark_outdated(self, keys: Iterable[str]) -> None:
         """Note that sessions will be made again: nothing stored was made from their new files."""
@@ -229,7 +231,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         self._served = served
         self._bundles: dict[tuple[str, str], BundleState] = {}
         self._training: dict[tuple[Dataset, str], Version] = {}
-        self._models: dict[tuple[str, str], ModelState] = {}
+        self._models: dict[tuple[str, str | None, bool], ModelState] = {}
         self._bars: dict[str, dict[str, str]] = {}
         self._unchained: str | None = None
         self._source = next((stage for stage in stages if stage.is_source), None)
@@ -288,9 +290,12 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
 
         A pinned model is served whatever the checks say and whatever it was trained on.
         """
-        if (model, key) not in self._models:
-            self._models[model, key] = self._model(model, key)
-        return self._models[model, key]
+        plan = self.market.plan_of(model)
+        # All sessions of an anchor have the same model, but for the pinned ones.
+        case = (model, plan.anchor(key), plan.is_pinned(key))
+        if case not in self._models:
+            self._models[case] = self._model(model, key)
+        return self._models[case]
 
     def _model(self, model: str, key: str) -> ModelState:
         plan = self.market.plan_of(model)

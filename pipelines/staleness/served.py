@@ -18,16 +18,18 @@ not keep modification times turn served sessions into backfilled ones, never the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import dagster as dg
 import pandas as pd
 
 from pipelines.calendar.trading_times import served_until
-from pipelines.instance.materializations import first_made
 from pipelines.instance.names import asset_key
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.warehouse import revisions
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 _HISTORY = (Kind.MODEL, Kind.PREDICTION, Kind.PORTFOLIO, Kind.EVALUATION)
 _LONGEST_CLOSE = pd.Timedelta(days=45)  # no exchange stays closed so long
@@ -44,6 +46,8 @@ def served_sessions(market: Market, instance: dg.DagsterInstance, table: str) ->
     Returns:
         Session keys.
     """
+    from pipelines.instance.materializations import first_made
+
     store = market.warehouse.store
     times = first_made(instance, asset_key(market, table))
     for key in set(store.partitions(table)) - times.keys():

@@ -103,11 +103,21 @@ class LocalStore(Store):
 
     def sizes(self, *parts: str) -> dict[str, int]:
         """The bytes of all files below a folder; see `Store`."""
-        folder, sizes = Path(self.path(*parts)), {}
-        for path in folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
-                if path.is_file() and not path.name.startswith("."):
-                    sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
+        sizes: dict[str, int] = {}
+        todo = [("", self.path(*parts))]
+        while todo:  # a state has ten thousands of files: without `Path`
+            below, folder = todo.pop()
+            # A file or folder that was removed since it was listed has no size.
+            with (
+                contextlib.suppress(FileNotFoundError, NotADirectoryError),
+                os.scandir(folder) as at,
+            ):
+                for entry in at:
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append((f"{below}{entry.name}/", entry.path))
+                    elif entry.is_file() and not entry.name.startswith("."):
+                        with contextlib.suppress(FileNotFoundError):
+                            sizes[f"{below}{entry.name}"] = entry.stat().st_size
         return sizes
 
     def forget(self, *parts: str) -> None:

@@ -22,7 +22,6 @@ from rnn_core.features.sets import FeatureSet
 from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import KEYS, Panel
-from rnn_core.panel.spread import spread
 
 Bars = pd.DataFrame | Panel | str | Path
 
@@ -117,6 +116,8 @@ def compute_rows(
         One row per such cell, sorted by (datetime, instrument); float32 columns (group, name),
         in one block.
     """
+    from rnn_core.panel.spread import spread
+
     nodes = [node for features in sets.values() for node in features.nodes]
     names = [(group, name) for group, features in sets.items() for name in features]
     places, index = panel.long_rows(rows=rows)

@@ -5,7 +5,7 @@ pool of threads. A chunk knows nothing of other instruments and its kernels rele
 interpreter's lock, so the result depends neither on the number of threads nor on the chunks,
 several callers may run at once, and memory beyond the result is a constant. (numba's own
 `parallel=True` was the alternative; its default layer aborts the process when two threads enter
-it.)
+it.) Both engines load numba, so each is imported when it is first used.
 
 Semantics. `strict` (`strict.engine`): float64, an infinity is missing as soon as it arises, windows
 and references see no value on a session without a row, every window is computed afresh. `qlib`
@@ -27,11 +27,8 @@ from numpy.typing import NDArray
 from rnn_core.features.expression import Expression
 from rnn_core.features.own_features import OwnFeature, node_of, own_values
 from rnn_core.features.parser import parse
-from rnn_core.features.qlib import interpreter
-from rnn_core.features.strict import engine as strict
 from rnn_core.panel.frames import Semantics
 from rnn_core.panel.panel import Panel
-from rnn_core.panel.spread import spread
 
 Array = NDArray[Any]
 
@@ -108,6 +105,8 @@ def evaluate_frame(
     Raises:
         ValueError: as `evaluate`.
     """
+    from rnn_core.panel.spread import spread
+
     run = _prepare(panel, nodes, semantics, min_periods, False)
     places, index = panel.long_rows()
     block = np.empty((len(nodes), len(index)), dtype=np.float32)  # [F, R]
@@ -231,9 +230,13 @@ def _prepare(
     plain = tuple(node for node in nodes if not isinstance(node, OwnFeature))
     run: Run
     if semantics == "qlib":
+        from rnn_core.features.qlib import interpreter
+
         run = partial(interpreter.evaluate, panel, plain)
     else:
-        run = strict.prepare(panel, plain, min_periods, everywhere)
+        from rnn_core.features.strict import engine
+
+        run = engine.prepare(panel, plain, min_periods, everywhere)
     if not functions:
         return run
     values = {k: own_values(panel, node) for k, node in functions.items()}  # [N, T] each

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.session_labels import LEVELS, session_codes, session_index, session_labels
-from rnn_core.panel.spread import spread
 
 KEYS = ("date", "instrument")
 
@@ -156,6 +155,8 @@ class Panel:
                 f"`values` is {values.shape}, expected {expected}: {len(names)} names,"
                 f" {self.shape[0]} instruments, {self.shape[1]} sessions"
             )
+        from rnn_core.panel.spread import spread
+
         places, index = self.long_rows(rows=rows, sessions=sessions)
         block = np.empty((len(names), len(index)), dtype=values.dtype)  # [F, R]
         spread(np.ascontiguousarray(values), places, block)

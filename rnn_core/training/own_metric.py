@@ -13,6 +13,7 @@ from rnn_core.own_parts import OwnPart, is_own, load_part
 
 ENTRY_POINTS = "rnn_core.metrics"
 """The group of entry points of metrics."""
+SHIPPED = ("loss", "ic")
 
 
 class Metric(Protocol):
@@ -37,7 +38,8 @@ class Metric(Protocol):
 
 def is_own_metric(name: str) -> bool:
     """True if a metric is that of another package."""
-    return is_own(name, ENTRY_POINTS)
+    # A look at the entry points reads a file of every installed package.
+    return name not in ("", *SHIPPED) and is_own(name, ENTRY_POINTS)
 
 
 def own_metric(name: str) -> OwnPart:

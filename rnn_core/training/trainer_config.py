@@ -19,11 +19,11 @@ from typing import Any
 from rnn_core.models.estimator_protocol import require_type
 from rnn_core.models.families import model_family
 from rnn_core.suggestions import near_matches
-from rnn_core.training.own_metric import is_own_metric, own_metric
+from rnn_core.training.own_metric import SHIPPED, is_own_metric, own_metric
 
 _CHOICES = {
     "loss": ("mse",),
-    "metric": ("loss", "ic"),
+    "metric": SHIPPED,
     "optimizer": ("adam", "gd"),
     "precision": ("float32", "tf32", "bfloat16"),
 }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from zoneinfo import ZoneInfo
 
+import dagster as dg
 import pytest
 
-from pipelines.config.cron import is_cron, last_tick, next_tick
+from pipelines.config.cron import _windows, is_cron, last_tick, next_tick
 
 
 def at(text: str, zone: str, fold: int = 0) -> dt.datetime:
@@ -64,3 +65,19 @@ def test_cron_strings(text):
 )
 def test_texts_that_are_no_cron_string(text):
     assert not is_cron(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("59 23 * * 1-5", "00 09 * * 0", "5 4 * * 6", "60 0 * * *", "0 24 * * *"),
+        *("0 0 * * 8", "0 0 * * 5-1", "\u0663 0 * * *", "0 0 * * *\n"),
+    ],
+)
+def test_a_string_that_dagster_is_not_asked_about_is_judged_as_dagster_would(text):
+    try:
+        _windows(text, "UTC")
+        accepted = True
+    except dg.DagsterInvalidDefinitionError:
+        accepted = False
+    assert is_cron(text) is accepted

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipelines.errors import PipelineError, WarehouseError
-from pipelines.instance import record_lock
+from pipelines.instance import locks, record_lock
 from pipelines.instance.locks import only_daemon, only_writer, writer_lock
 from pipelines.sources.transient import is_transient
 from tests.pipelines.conftest import make_market
@@ -104,7 +104,7 @@ def test_a_server_that_cannot_be_asked_is_named_and_tried_again(roots, tmp_path,
     (east, _) = roots
     with writer_lock(east, "ohlcv"):
         pass
-    server = record_lock.lock_server(east.paths.dagster)
+    server = locks.lock_server(east.paths.dagster)
     gone = server.url.update_query_dict({"host": "/nowhere"})
     monkeypatch.setattr(
         "pipelines.instance.locks.lock_server",
@@ -131,9 +131,9 @@ def test_one_daemon_a_record(roots, monkeypatch):
 
 def test_a_record_in_local_files_asks_no_server(tmp_path):
     market = make_market(tmp_path / "tiny")
-    assert record_lock.lock_server(market.paths.dagster) is None
+    assert locks.lock_server(market.paths.dagster) is None
     market.paths.dagster.mkdir()
     (market.paths.dagster / "dagster.yaml").write_text("run_monitoring: {enabled: true}\n")
-    assert record_lock.lock_server(market.paths.dagster) is None
+    assert locks.lock_server(market.paths.dagster) is None
     with only_daemon(market.paths.dagster):
         pass

@@ -1,0 +1,67 @@
+"""Libraries that commands load. Oracle: sys.modules of one process that runs them in turn."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.pipelines.conftest import TINY
+
+MODELS = {"torch", "numba", "lightgbm"}
+PICTURES = {"matplotlib", "bokeh"}
+RECORD = {"dagster", "sqlalchemy", "alembic"}
+TABLES = {"numpy", "pandas", "pyarrow", "duckdb", "pydantic", "exchange_calendars"}
+SPARED = {
+    "--help": MODELS | PICTURES | RECORD | TABLES,
+    "sql": MODELS | PICTURES | RECORD,
+    "signal": MODELS | PICTURES | RECORD,
+    "status": MODELS | PICTURES,
+}
+"""What each command does without, in the order in which the process runs them."""
+
+PROGRAM = """
+import json, sys
+from pipelines.cli.main import main
+
+for words in json.loads(sys.argv[1]):
+    try:
+        status = main(words)
+    except SystemExit as end:
+        status = end.code
+    print(json.dumps([status or 0, sorted(sys.modules)]), file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def ended(finished, tmp_path_factory):
+    """By command its exit status and the modules that are loaded when it ends."""
+    config = tmp_path_factory.mktemp("start_up") / "tiny.yaml"
+    config.write_text(yaml.safe_dump(TINY))
+    words = [["--help"], ["sql", "FROM evaluations"], ["signal"], ["status"]]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "RNN_DATA_DIR": str(finished.paths.root.parent),
+            "RNN_CONFIG": str(config),
+        },
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("[")]
+    assert len(lines) == len(words), done.stderr
+    return {name: json.loads(line) for name, line in zip(SPARED, lines, strict=True)}
+
+
+@pytest.mark.parametrize("command", SPARED)
+def test_a_command_loads_no_library_that_it_does_without(ended, command):
+    status, modules = ended[command]
+    # `status` finds partitions that are on no record.
+    assert status == 0 or (command, status) == ("status", 3)
+    assert SPARED[command].intersection(modules) == set()
