@@ -24,7 +24,6 @@ import pyarrow.compute as pc
 from pyarrow import feather
 
 from pipelines.assets.checks import coverage, quarantined
-from pipelines.assets.partitions import chunks
 from pipelines.bars.adjustment_state import CARRIED, Carry, last_rows
 from pipelines.bars.bar_versions import (
     bar_inputs,
@@ -43,6 +42,7 @@ from pipelines.errors import (
     SourceError,
     WarehouseError,
 )
+from pipelines.market.chunks import chunks
 from pipelines.market.extra_table import extra_table
 from pipelines.market.input_versions import ohlcv_inputs
 from pipelines.market.market import Market
@@ -53,7 +53,9 @@ from pipelines.warehouse.partition_file import Provenance, fingerprint
 from pipelines.warehouse.schemas import OHLCV, OHLCV_QUARANTINE, Table
 
 CODE_VERSION = "3"
-_STRETCH = 500  # sessions in memory at once
+_STRETCH = 500  # sessions in memory at once, and at most
+_STRETCH_ROWS = 1_500_000  # bars
+_UNKNOWN = 50  # sessions of a stretch while nobody knows how many bars one has
 _CHUNK = 50  # sessions written between two reports of progress
 _SAME = 1e-9  # relative; sources give factors of floats, whose last digits may differ
 
@@ -119,9 +121,10 @@ def make_ohlcv(run: Run) -> None:
     earlier = market.sessions.keys[: market.sessions.position(run.keys[0])]
     if earlier:
         market.warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
-    stretches, carry = chunks(run.keys, _STRETCH), Carry(market.warehouse, earlier)
-    stored_keys = market.warehouse.sessions("ohlcv")
-    if len(stretches) == 1 or not any(key > stretches[0][-1] for key in stored_keys):
+    carry, stored_keys = Carry(market.warehouse, earlier), market.warehouse.sessions("ohlcv")
+    stretches = _Stretches(run.keys, _bars_of_a_session(market, run.keys, earlier))
+    last = stretches.at(0)[-1]
+    if last == run.keys[-1] or not any(key > last for key in stored_keys):
         for bars, keys in _sound(run, earlier, stretches, carry):
             _write(run, bars, keys)
         return
@@ -143,8 +146,46 @@ def make_ohlcv(run: Run) -> None:
             raise stop
 
 
+class _Stretches:
+    """The stretches of a range: the bars of those that were fetched say how long the next may be.
+
+    Args:
+        keys: the sessions of the range.
+        widest: the bars of a session, as far as known; 0 for unknown.
+    """
+
+    def __init__(self, keys: Sequence[str], widest: int) -> None:
+        self._keys, self._widest = keys, widest
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        start = 0
+        while start < len(self._keys):
+            stretch = self.at(start)
+            yield stretch
+            start += len(stretch)
+
+    def at(self, start: int) -> tuple[str, ...]:
+        """The stretch that begins at a position of the range."""
+        fits = _STRETCH_ROWS // self._widest if self._widest else _UNKNOWN
+        return tuple(self._keys[start : start + max(1, min(_STRETCH, fits))])
+
+    def held(self, rows: int, stretch: Sequence[str]) -> None:
+        """Take note of the bars of a stretch."""
+        self._widest = max(self._widest, -(-rows // len(stretch)))
+
+
+def _bars_of_a_session(market: Market, keys: Sequence[str], earlier: Sequence[str]) -> int:
+    """The most bars that a stored session at the ends of a range has; 0 if none is stored."""
+    ends = {keys[-1], *earlier[-1:]} if len(keys) > _UNKNOWN else set()
+    try:
+        infos = [market.warehouse.info("ohlcv", key) for key in ends]
+    except WarehouseError:  # a damaged file of the range is about to be replaced
+        return 0
+    return max((info.rows for info in infos if info is not None), default=0)
+
+
 def _sound(
-    run: Run, earlier: Sequence[str], stretches: Sequence[tuple[str, ...]], carry: Carry
+    run: Run, earlier: Sequence[str], stretches: _Stretches, carry: Carry
 ) -> Iterator[tuple[pd.DataFrame, tuple[str, ...]]]:
     """Yield each stretch that may be written: its judged bars in order, and its sessions.
 
@@ -159,6 +200,7 @@ def _sound(
     history = deque((info.rows for info in before if info), maxlen=checks.history_sessions)
     for stretch in stretches:
         rows, keys, stop = _fetched(market, stretch)
+        stretches.held(len(rows), stretch)
         bars = judged(market, in_order(rows), carry)
         try:
             _check(run, bars, keys, list(history))

@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 
+from rnn_core.data.row_stack import RowStack
 from rnn_core.data.sampler_device import gather, resident
 from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
 from rnn_core.notebook import fact_table, span_of
@@ -82,6 +83,40 @@ class TSDataSampler:
         data = as_frame(data)
         self._store = SampleStore.from_frame(data, step_len, dtype or np.float32, flt_data)
         self._choose(start, end)
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: RowStack,
+        start: DateLike | None,
+        end: DateLike | None,
+        step_len: int,
+        fillna_type: Fill = "none",
+        samples: NDArray[np.bool_] | None = None,
+    ) -> TSDataSampler:
+        """Make a sampler that takes over the array of stacked rows, so that they are held once.
+
+        Args:
+            rows: as `data` of the constructor, in any order; empty afterwards.
+            start: first session with samples, or None.
+            end: last session with samples, included, or None.
+            step_len: L, in sessions.
+            fillna_type: "none", "ffill" or "ffill+bfill".
+            samples: [R], True for the rows that are samples; None for all.
+
+        Returns:
+            The sampler that the constructor makes of the same rows as a frame.
+
+        Raises:
+            ValueError: no row, repeated rows, step_len < 1, or an unknown fillna_type.
+        """
+        if step_len < 1:
+            raise ValueError(f"step_len is {step_len}, expected 1 or more sessions")
+        sampler = cls.__new__(cls)
+        sampler.config(fillna_type=fillna_type)
+        sampler._store = SampleStore.from_rows(rows, step_len, samples)
+        sampler._choose(start, end)
+        return sampler
 
     def _choose(self, start: DateLike | None, end: DateLike | None) -> None:
         """Select the samples."""

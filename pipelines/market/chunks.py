@@ -1,0 +1,45 @@
+"""Cut a range of sessions into chunks that are made one after the other.
+
+A stage holds the rows of one chunk at a time, so its memory depends on the market's breadth at most
+and never on the length of the range. A chunk has so many rows (names × sessions) as the work on it
+can hold, counted from what is stored of the range's ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipelines.warehouse.warehouse import Warehouse
+
+SESSIONS_AT_ONCE = 120
+ROWS_AT_ONCE = 600_000
+"""Rows of a few columns, or of all features in one array: 380 MB of 158 float32 columns."""
+FRAME_ROWS_AT_ONCE = 150_000
+"""Rows of all features in frames, of which processors and joins hold several copies at a time."""
+_FEW = 10  # sessions whose rows are not counted, whatever the market's breadth
+
+
+def chunks(keys: Sequence[str], size: int = SESSIONS_AT_ONCE) -> list[tuple[str, ...]]:
+    """Split keys into chunks of so many sessions."""
+    return [tuple(keys[i : i + size]) for i in range(0, len(keys), size)]
+
+
+def chunks_of_rows(
+    warehouse: Warehouse, table: str, keys: Sequence[str], rows: int = ROWS_AT_ONCE
+) -> list[tuple[str, ...]]:
+    """Split sessions into chunks of at most so many rows of a table.
+
+    Args:
+        warehouse: the market's warehouse.
+        table: the table that is read; the first and the last session tell how many rows one has.
+        keys: the sessions, in order.
+        rows: of a chunk; a session that has more is a chunk of its own.
+
+    Raises:
+        WarehouseError: the file of one of the two sessions is damaged.
+    """
+    if len(keys) <= _FEW:
+        return [tuple(keys)] if keys else []
+    ends = [warehouse.info(table, key) for key in (keys[0], keys[-1])]
+    widest = max((info.rows for info in ends if info is not None), default=0)
+    return chunks(keys, max(1, min(SESSIONS_AT_ONCE, rows // max(widest, 1))))
