@@ -3,14 +3,17 @@
     python benchmarks/scale.py --names 500 --sessions 500 --folder /tmp/scale    # about 2 minutes
     python benchmarks/scale.py --names 5000 --sessions 2500 --folder /tmp/scale  # once
     python benchmarks/scale.py --names 500 --sessions 500 --folder … --assets alpha158 --again
+    python benchmarks/scale.py --names 1000 --sessions 840 --first 820 --folder … \
+        --assets ohlcv alpha158 label processors loading
 
 Bars are simulated (`rnn_core.data.simulate`) and put into a folder of Parquet files, one for about
 250 sessions, as a vendor would deliver them. Then every asset is made over all sessions by a run of
 Dagster in a process of its own, so that its CPU seconds (user and system, of all threads) and its
 peak of resident memory are its own; `start` is a process that loads the same and makes nothing.
 All 158 features are kept; the processors are fitted and the model trained once, at the middle
-session, on the newest 750 sessions or fewer, and the later half of the sessions is normalised,
-scored, evaluated and traded.
+session (or that of `--first`), on the newest 750 sessions or fewer, and the sessions from there on
+are normalised, scored, evaluated and traded. `loading` reads the rows of that training as every
+model does, and trains nothing.
 
 The market stays in the folder: a second call makes only what is not there, and `--again` all that
 `--assets` names. Figures of every asset are kept in `scale.json` beside the market.
@@ -21,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,7 +35,7 @@ from typing import Any
 END = "2023-12-29"
 DATA = ("ohlcv", "alpha158", "label", "processors", "dataset_infer", "dataset_learn")
 MODEL = ("linear_model", "linear_prediction", "linear_evaluation", "linear_portfolio")
-START = "start"
+START, LOADING = "start", "loading"
 BARS_IN_A_FILE = 250  # sessions
 
 
@@ -66,10 +70,9 @@ def session_keys(n_sessions: int) -> list[str]:
     return [f"{day:%Y-%m-%d}" for day in days]
 
 
-def configuration(folder: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """The market's YAML: all features, one fit and one training, at the middle session."""
-    middle = len(keys) // 2
-    window = min(750, middle - 10)
+def configuration(folder: Path, keys: Sequence[str], first: int) -> dict[str, Any]:
+    """The market's YAML: all features, one fit and one training, at the session of a number."""
+    window = min(750, first - 10)
     return {
         "name": "scale",
         "market": {
@@ -91,7 +94,7 @@ def configuration(folder: Path, keys: Sequence[str]) -> dict[str, Any]:
             "learn_processors": ["DropnaLabel", "CSRankNorm"],
         },
         "training": {
-            "first_trained": keys[middle],
+            "first_trained": keys[first],
             "window_sessions": window,
             "valid_sessions": window // 6,
             "retrain_every": len(keys),
@@ -101,12 +104,12 @@ def configuration(folder: Path, keys: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def market_of(folder: Path, names: int, sessions: int) -> Any:
+def market_of(folder: Path, sessions: int, first: int) -> Any:
     """The market of a folder."""
     from pipelines.config.loader import parse_config
     from pipelines.market.market import Market
 
-    raw = configuration(folder, session_keys(sessions))
+    raw = configuration(folder, session_keys(sessions), first)
     return Market(parse_config(raw), root=folder / "market")
 
 
@@ -125,7 +128,22 @@ def simulate(folder: Path, names: int, sessions: int) -> None:
         bars[inside].to_parquet(folder / "bars" / f"{part[0]:%Y-%m-%d}.parquet", index=False)
 
 
-def make(folder: Path, names: int, sessions: int, asset: str) -> None:
+def load(market: Any) -> None:
+    """Read the rows of the first training, and say how large they are."""
+    from pipelines.training.windows import training_data
+
+    dataset, began = market.datasets[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    data = training_data(market, dataset, market.plan.first_trained, LOADING)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    rows, width = data.train.data_arr.shape
+    print(
+        f"{len(data.train):,} and {len(data.valid):,} samples over {rows - 1:,} rows of {width} "
+        f"columns, {4 * rows * width / 1e9:.3f} GB as float32; the process held {began / 1e9:.3f} "
+        f"GB before and {peak / 1e9:.3f} GB at most"
+    )
+
+
+def make(folder: Path, names: int, sessions: int, first: int, asset: str) -> None:
     """Make one asset over all sessions; the work of a process of its own."""
     if asset == "bars":
         simulate(folder, names, sessions)
@@ -135,19 +153,22 @@ def make(folder: Path, names: int, sessions: int, asset: str) -> None:
     from pipelines.operations.runs import run_assets
     from rnn_core.warm import warm
 
-    market = market_of(folder, names, sessions)
+    market = market_of(folder, sessions, first)
     definitions, keys = build_definitions(market), market.sessions.keys
     if asset == START:
         warm()
+        return
+    if asset == LOADING:
+        load(market)
         return
     with dagster_instance(market) as instance:
         run_assets(definitions, instance, [asset], (keys[0], keys[-1]))
 
 
-def cost_of(folder: Path, names: int, sessions: int, asset: str) -> Cost:
+def cost_of(folder: Path, names: int, sessions: int, first: int, asset: str) -> Cost:
     """Make an asset in a process of its own, and measure it."""
     command = [sys.executable, __file__, "--names", str(names), "--sessions", str(sessions)]
-    command += ["--folder", str(folder), "--make", asset]
+    command += ["--first", str(first), "--folder", str(folder), "--make", asset]
     process = subprocess.Popen(command)  # noqa: S603 - this very file
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -200,14 +221,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--names", type=int, default=500)
     parser.add_argument("--sessions", type=int, default=500)
+    parser.add_argument("--first", type=int, help="number of the first trained session")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--assets", nargs="+", default=[*DATA, *MODEL])
     parser.add_argument("--again", action="store_true", help="make what --assets names anew")
     parser.add_argument("--make", help=argparse.SUPPRESS)
     args = parser.parse_args()
     size = (args.names, args.sessions)
+    first = args.first or args.sessions // 2
     if args.make:
-        make(args.folder, *size, args.make)
+        make(args.folder, *size, first, args.make)
         return
     folder = args.folder / f"{args.names}x{args.sessions}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -215,7 +238,7 @@ def main() -> None:
     costs = {k: Cost(**v) for k, v in json.loads(kept.read_text()).items()} if kept.exists() else {}
     for asset in ("bars", START, *args.assets):
         if asset not in costs or (args.again and asset in args.assets):
-            costs[asset] = cost_of(folder, *size, asset)
+            costs[asset] = cost_of(folder, *size, first, asset)
             kept.write_text(json.dumps({name: asdict(cost) for name, cost in costs.items()}))
             print(f"{asset}: {costs[asset]}", flush=True)
     print(table({name: cost for name, cost in costs.items() if name != "bars"}, *size))

@@ -308,10 +308,15 @@ class TSDataSampler:
         offsets = self._offsets_on[key].index_select(0, numbers.to(home))  # [B]
         return gather(store, offsets, self.step_len, self.fillna_type, device)
 
-    def newest(self) -> NDArray[Any]:
-        """Return the newest session of every window, which is the sample's own row, [S, F]."""
+    def newest(self, first: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Return the newest session of windows, which is the sample's own row, [B, F].
+
+        Args:
+            first: the first sample.
+            stop: the sample after the last; None for all.
+        """
         store = self._store
-        return np.asarray(store.matrix[store.rows(self._offsets, self.fillna_type)[:, -1]])
+        return np.asarray(store.matrix[store.table[self._offsets[first:stop] + self.step_len]])
 
     def _numbers(self, idx: Indices) -> NDArray[np.intp]:
         """Check sample numbers and return them as an array."""
