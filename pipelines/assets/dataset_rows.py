@@ -3,7 +3,7 @@
 Learning and serving see the same rows: `dataset_infer` holds every bar, `dataset_learn` only adds
 a processed label to the rows of members with a known label. If the fit window of the processors
 moves, the datasets of a session are made with its own state and are there to be looked at: models
-normalise their whole windows with the state of their bundle (`training/windows.py`).
+normalise their whole windows with the state of their bundle (`training/learning_data.py`).
 """
 
 from __future__ import annotations

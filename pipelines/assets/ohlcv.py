@@ -42,7 +42,7 @@ from pipelines.errors import (
     SourceError,
     WarehouseError,
 )
-from pipelines.market.chunks import chunks
+from pipelines.market.chunks import chunks, widest_session
 from pipelines.market.extra_table import extra_table
 from pipelines.market.input_versions import ohlcv_inputs
 from pipelines.market.market import Market
@@ -122,7 +122,9 @@ def make_ohlcv(run: Run) -> None:
     if earlier:
         market.warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
     carry, stored_keys = Carry(market.warehouse, earlier), market.warehouse.sessions("ohlcv")
-    stretches = _Stretches(run.keys, _bars_of_a_session(market, run.keys, earlier))
+    # The ends of a long range, and the session before it, say how many bars a session has.
+    ends = {*earlier[-1:], run.keys[-1]} if len(run.keys) > _UNKNOWN else set()
+    stretches = _Stretches(run.keys, widest_session(market.warehouse, "ohlcv", ends))
     last = stretches.at(0)[-1]
     if last == run.keys[-1] or not any(key > last for key in stored_keys):
         for bars, keys in _sound(run, earlier, stretches, carry):
@@ -172,16 +174,6 @@ class _Stretches:
     def held(self, rows: int, stretch: Sequence[str]) -> None:
         """Take note of the bars of a stretch."""
         self._widest = max(self._widest, -(-rows // len(stretch)))
-
-
-def _bars_of_a_session(market: Market, keys: Sequence[str], earlier: Sequence[str]) -> int:
-    """The most bars that a stored session at the ends of a range has; 0 if none is stored."""
-    ends = {keys[-1], *earlier[-1:]} if len(keys) > _UNKNOWN else set()
-    try:
-        infos = [market.warehouse.info("ohlcv", key) for key in ends]
-    except WarehouseError:  # a damaged file of the range is about to be replaced
-        return 0
-    return max((info.rows for info in infos if info is not None), default=0)
 
 
 def _sound(

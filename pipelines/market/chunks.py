@@ -7,8 +7,9 @@ can hold, counted from what is stored of the range's ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from pipelines.errors import WarehouseError
 from pipelines.warehouse.warehouse import Warehouse
 
 SESSIONS_AT_ONCE = 120
@@ -34,12 +35,23 @@ def chunks_of_rows(
         table: the table that is read; the first and the last session tell how many rows one has.
         keys: the sessions, in order.
         rows: of a chunk; a session that has more is a chunk of its own.
-
-    Raises:
-        WarehouseError: the file of one of the two sessions is damaged.
     """
     if len(keys) <= _FEW:
         return [tuple(keys)] if keys else []
-    ends = [warehouse.info(table, key) for key in (keys[0], keys[-1])]
-    widest = max((info.rows for info in ends if info is not None), default=0)
+    widest = widest_session(warehouse, table, (keys[0], keys[-1]))
     return chunks(keys, max(1, min(SESSIONS_AT_ONCE, rows // max(widest, 1))))
+
+
+def widest_session(warehouse: Warehouse, table: str, keys: Iterable[str]) -> int:
+    """The most rows that one of some sessions has in a table; 0 if none of them can be read.
+
+    A damaged file is no error here: who reads its rows says so, or it is about to be replaced.
+    """
+    widest = 0
+    for key in keys:
+        try:
+            info = warehouse.info(table, key)
+        except WarehouseError:
+            continue
+        widest = max(widest, 0 if info is None else info.rows)
+    return widest

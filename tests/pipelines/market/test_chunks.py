@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from pipelines.errors import WarehouseError
 from pipelines.market import chunks as module
 from pipelines.market.chunks import chunks, chunks_of_rows
 from pipelines.warehouse.warehouse import Warehouse
@@ -83,3 +84,13 @@ def test_what_a_stage_reads_at_once_does_not_grow_with_the_range(tmp_path, monke
     }
     assert too_long == {}
     assert {"processors", "gru_model", "dataset_infer", "dataset_learn"} <= set(at_once)
+
+
+def test_a_damaged_end_is_left_to_who_reads_it():
+    class Damaged(Stored):
+        def info(self, table, key):
+            if key == KEYS[-1]:
+                raise WarehouseError("damaged")
+            return super().info(table, key)
+
+    assert len(chunks_of_rows(Damaged(lambda key: 5_000), "ohlcv", KEYS, 150_000)[0]) == 30
