@@ -71,14 +71,15 @@ class RowStack:
         for start in range(0, len(part), CHUNK_ROWS):
             rows = plain.iloc[start : start + CHUNK_ROWS].to_numpy()
             self._matrix[first + start : first + start + len(rows)] = rows
-        levels, codes = zip(*(index_level(part, name) for name in LEVELS), strict=True)
-        self._levels.append(levels)
-        self._codes.append(tuple(code.astype(np.int32) for code in codes))  # type: ignore[arg-type]
+        days, names = (index_level(part, name) for name in LEVELS)
+        self._levels.append((days[0], names[0]))
+        self._codes.append((days[1].astype(np.int32), names[1].astype(np.int32)))
         return self._matrix[first:]
 
     def index(self) -> pd.MultiIndex:
         """Return (datetime, instrument) of every row."""
-        levels, codes = [], []
+        levels: list[Any] = []
+        codes: list[Any] = []
         for k in range(len(LEVELS)):
             parts = [level[k] for level in self._levels]
             union = parts[0].append(parts[1:]).unique().sort_values() if parts else pd.Index([])
