@@ -19,7 +19,7 @@ from pipelines.assets.checks import drift
 from pipelines.calendar.training_plan import TrainingPlan
 from pipelines.config.processors import build_chain, input_columns
 from pipelines.errors import PipelineError, ProcessorStateError
-from pipelines.market.chunks import FRAME_ROWS_AT_ONCE, chunks_of_rows
+from pipelines.market.chunks import PART_ROWS_AT_ONCE, chunks_of_rows
 from pipelines.market.dataset import Dataset
 from pipelines.market.extra_table import bars_read, read_columns, versions_of
 from pipelines.market.input_versions import processors_inputs
@@ -304,7 +304,7 @@ def _members(
     warehouse, stack, digests = run.market.warehouse, RowStack(), dict[str, str]()
     if warehouse.store.is_local:  # an error names all that is absent, not only of a part
         warehouse.require(dataset.features, keys, run.stage.name)
-    for part in chunks_of_rows(warehouse, dataset.features, keys, FRAME_ROWS_AT_ONCE):
+    for part in chunks_of_rows(warehouse, dataset.features, keys, PART_ROWS_AT_ONCE):
         read = warehouse.read(
             dataset.features,
             part,

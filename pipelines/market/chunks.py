@@ -17,6 +17,8 @@ ROWS_AT_ONCE = 600_000
 """Rows of a few columns, or of all features in one array: 380 MB of 158 float32 columns."""
 FRAME_ROWS_AT_ONCE = 150_000
 """Rows of all features in frames, of which processors and joins hold several copies at a time."""
+PART_ROWS_AT_ONCE = 50_000
+"""The same of a part that is put below others, beside which the whole is held."""
 _FEW = 10  # sessions whose rows are not counted, whatever the market's breadth
 
 

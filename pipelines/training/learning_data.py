@@ -19,7 +19,7 @@ import pandas as pd
 from pipelines.config.processors import input_columns
 from pipelines.errors import ProcessorStateError
 from pipelines.market import input_versions
-from pipelines.market.chunks import FRAME_ROWS_AT_ONCE, chunks_of_rows
+from pipelines.market.chunks import PART_ROWS_AT_ONCE, chunks_of_rows
 from pipelines.market.dataset import Dataset
 from pipelines.market.extra_table import read_columns, versions_of
 from pipelines.market.market import LABEL_NAME, Market
@@ -113,7 +113,7 @@ class LearningRows:
         dataset, window, warehouse = self._dataset, self.window, self._market.warehouse
         table = dataset.features_read
         matured = {dataset.decision_of(key): key for key in window.learn}
-        for keys in chunks_of_rows(warehouse, table, window.context, FRAME_ROWS_AT_ONCE):
+        for keys in chunks_of_rows(warehouse, table, window.context, PART_ROWS_AT_ONCE):
             features = _features(self._market, dataset, keys, self.state, self._needed_by)
             self._features |= features.digests
             self._note(features)
