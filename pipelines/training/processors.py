@@ -57,7 +57,7 @@ def with_fields(frame: pd.DataFrame, fields: pd.DataFrame | None) -> pd.DataFram
     if fields is None:
         return frame
     on = ["date", "instrument"]
-    rows = frame.index.to_frame(index=False, name=on)
+    rows = frame.index.set_names(on).to_frame(index=False)
     own = rows.merge(fields, on=on, how="left").drop(columns=on).set_axis(frame.index, axis=0)
     own.columns = pd.MultiIndex.from_product([[FIELDS], list(own.columns)])
     return pd.concat([frame, own], axis=1)

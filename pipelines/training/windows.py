@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,9 @@ from pipelines.warehouse.warehouse import Partitions
 from rnn_core.data import ColumnSteps, RowStack, TSDataSampler, require_finite
 
 Windows: TypeAlias = TSDataSampler | ColumnSteps
-FILL = "ffill+bfill"  # how qlib's models fill sessions on which a name has no row
+FILL: Literal["ffill+bfill"] = (
+    "ffill+bfill"  # how qlib's models fill sessions on which a name has no row
+)
 
 
 @dataclass(frozen=True)

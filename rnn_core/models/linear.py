@@ -113,8 +113,7 @@ class LinearModel:
 
     def predict(self, samples: Samples) -> FloatArray:
         """Return scores [S], float64."""
-        (scores,) = self._scores(samples, self._weights[None])
-        return scores
+        return np.asarray(self._scores(samples, self._weights[None])[0])
 
     def save(self, folder: Path) -> None:
         """Write the weights as JSON, which holds every double to its last bit."""
