@@ -29,8 +29,6 @@ from rnn_core.data import ColumnSteps, RowStack, TSDataSampler, require_finite
 
 Windows: TypeAlias = TSDataSampler | ColumnSteps
 FILL: Literal["ffill+bfill"] = "ffill+bfill"  # as qlib's models fill sessions without a row
-    "ffill+bfill"  # how qlib's models fill sessions on which a name has no row
-)
 
 
 @dataclass(frozen=True)
