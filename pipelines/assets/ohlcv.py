@@ -42,7 +42,7 @@ from pipelines.errors import (
     SourceError,
     WarehouseError,
 )
-from pipelines.market.chunks import chunks, widest_session
+from pipelines.market.chunks import UNKNOWN, Stretches, chunks, widest_session
 from pipelines.market.extra_table import extra_table
 from pipelines.market.input_versions import ohlcv_inputs
 from pipelines.market.market import Market
@@ -55,7 +55,6 @@ from pipelines.warehouse.schemas import OHLCV, OHLCV_QUARANTINE, Table
 CODE_VERSION = "3"
 _STRETCH = 500  # sessions in memory at once, and at most
 _STRETCH_ROWS = 1_500_000  # bars
-_UNKNOWN = 50  # sessions of a stretch while nobody knows how many bars one has
 _CHUNK = 50  # sessions written between two reports of progress
 _SAME = 1e-9  # relative; sources give factors of floats, whose last digits may differ
 
@@ -123,8 +122,10 @@ def make_ohlcv(run: Run) -> None:
         market.warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
     carry, stored_keys = Carry(market.warehouse, earlier), market.warehouse.sessions("ohlcv")
     # The ends of a long range, and the session before it, say how many bars a session has.
-    ends = {*earlier[-1:], run.keys[-1]} if len(run.keys) > _UNKNOWN else set()
-    stretches = _Stretches(run.keys, widest_session(market.warehouse, "ohlcv", ends))
+    ends = {*earlier[-1:], run.keys[-1]} if len(run.keys) > UNKNOWN else set()
+    stretches = Stretches(
+        run.keys, widest_session(market.warehouse, "ohlcv", ends), _STRETCH, _STRETCH_ROWS
+    )
     last = stretches.at(0)[-1]
     if last == run.keys[-1] or not any(key > last for key in stored_keys):
         for bars, keys in _sound(run, earlier, stretches, carry):
@@ -148,36 +149,8 @@ def make_ohlcv(run: Run) -> None:
             raise stop
 
 
-class _Stretches:
-    """The stretches of a range: the bars of those that were fetched say how long the next may be.
-
-    Args:
-        keys: the sessions of the range.
-        widest: the bars of a session, as far as known; 0 for unknown.
-    """
-
-    def __init__(self, keys: Sequence[str], widest: int) -> None:
-        self._keys, self._widest = keys, widest
-
-    def __iter__(self) -> Iterator[tuple[str, ...]]:
-        start = 0
-        while start < len(self._keys):
-            stretch = self.at(start)
-            yield stretch
-            start += len(stretch)
-
-    def at(self, start: int) -> tuple[str, ...]:
-        """The stretch that begins at a position of the range."""
-        fits = _STRETCH_ROWS // self._widest if self._widest else _UNKNOWN
-        return tuple(self._keys[start : start + max(1, min(_STRETCH, fits))])
-
-    def held(self, rows: int, stretch: Sequence[str]) -> None:
-        """Take note of the bars of a stretch."""
-        self._widest = max(self._widest, -(-rows // len(stretch)))
-
-
 def _sound(
-    run: Run, earlier: Sequence[str], stretches: _Stretches, carry: Carry
+    run: Run, earlier: Sequence[str], stretches: Stretches, carry: Carry
 ) -> Iterator[tuple[pd.DataFrame, tuple[str, ...]]]:
     """Yield each stretch that may be written: its judged bars in order, and its sessions.
 

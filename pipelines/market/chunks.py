@@ -7,7 +7,7 @@ can hold, counted from what is stored of the range's ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pipelines.errors import WarehouseError
 from pipelines.warehouse.warehouse import Warehouse
@@ -19,6 +19,7 @@ FRAME_ROWS_AT_ONCE = 150_000
 """Rows of all features in frames, of which processors and joins hold several copies at a time."""
 PART_ROWS_AT_ONCE = 50_000
 """The same of a part that is put below others, beside which the whole is held."""
+UNKNOWN = 50  # sessions of a stretch while nobody knows how many rows one has
 _FEW = 10  # sessions whose rows are not counted, whatever the market's breadth
 
 
@@ -57,3 +58,33 @@ def widest_session(warehouse: Warehouse, table: str, keys: Iterable[str]) -> int
             continue
         widest = max(widest, 0 if info is None else info.rows)
     return widest
+
+
+class Stretches:
+    """The stretches of a range: the rows of those that were made say how long the next may be.
+
+    Args:
+        keys: the sessions of the range.
+        widest: the rows of a session, as far as known; 0 for unknown.
+        most: sessions of a stretch.
+        rows: of a stretch.
+    """
+
+    def __init__(self, keys: Sequence[str], widest: int, most: int, rows: int) -> None:
+        self._keys, self._widest, self._most, self._rows = keys, widest, most, rows
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        start = 0
+        while start < len(self._keys):
+            stretch = self.at(start)
+            yield stretch
+            start += len(stretch)
+
+    def at(self, start: int) -> tuple[str, ...]:
+        """The stretch that begins at a position of the range."""
+        fits = self._rows // self._widest if self._widest else UNKNOWN
+        return tuple(self._keys[start : start + max(1, min(self._most, fits))])
+
+    def held(self, rows: int, stretch: Sequence[str]) -> None:
+        """Take note of the rows of a stretch."""
+        self._widest = max(self._widest, -(-rows // len(stretch)))

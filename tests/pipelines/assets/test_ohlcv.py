@@ -13,6 +13,7 @@ from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.config.loader import CONFIGS, parse_config
 from pipelines.errors import SourceError
+from pipelines.market.chunks import Stretches
 from pipelines.market.market import Market
 from pipelines.operations.runs import RunFailedError, run_assets
 from pipelines.sources.fetch import fetch_sessions
@@ -337,7 +338,7 @@ def test_the_dirt_of_a_real_market_lands_where_it_should(market_dir, tmp_path):
 )
 def test_a_stretch_has_so_many_bars(bars, known, lengths):
     keys = [f"{k:04d}" for k in range(1_000)]
-    stretches = market_asset._Stretches(keys, known)
+    stretches = Stretches(keys, known, market_asset._STRETCH, market_asset._STRETCH_ROWS)
     made = []
     for stretch in stretches:
         stretches.held(bars * len(stretch), stretch)
