@@ -3,7 +3,7 @@
 Learning and serving see the same rows: `dataset_infer` holds every bar, `dataset_learn` only adds
 a processed label to the rows of members with a known label. If the fit window of the processors
 moves, the datasets of a session are made with its own state and are there to be looked at: models
-normalise their whole windows with the state of their bundle (`training/windows.py`).
+normalise their whole windows with the state of their bundle (`training/learning_data.py`).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import pandas as pd
 from pipelines.assets.checks import cross_section
 from pipelines.assets.column_lineage import infer_lineage, learn_lineage
 from pipelines.assets.features import no_label_yet
-from pipelines.assets.partitions import chunks
 from pipelines.assets.processor_fit import write_warm_up
+from pipelines.market.chunks import FRAME_ROWS_AT_ONCE, chunks_of_rows
 from pipelines.market.dataset import Dataset
 from pipelines.market.extra_table import bars_read, read_columns, versions_of
 from pipelines.market.input_versions import infer_inputs, learn_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage, Version
+from pipelines.training.learning_data import features_for, learning_rows, normalised
 from pipelines.training.processors import ProcessorState, states_in_force
-from pipelines.training.windows import features_for, learning_rows, normalised
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import DATASET_LEARN, feature_table
 
@@ -104,10 +104,10 @@ def _by_state(
 ) -> Iterator[tuple[tuple[str, ...], ProcessorState | None, Mapping[str, Version]]]:
     """The sessions of a run in chunks of one processor state, and the version of the state.
 
-    Before the first fit of a moving window there is none. Chunks are small enough that memory does
-    not grow with the range.
+    Before the first fit of a moving window there is none.
     """
-    for chunk in chunks(run.keys):
+    warehouse = run.market.warehouse
+    for chunk in chunks_of_rows(warehouse, dataset.features, run.keys, FRAME_ROWS_AT_ONCE):
         states = states_in_force(run.market, dataset, chunk, run.stage.name)
         for state, keys in groupby(chunk, key=states.by_session.__getitem__):
             yield tuple(keys), state, states.versions

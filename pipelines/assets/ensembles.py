@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipelines.assets.evaluation import stage_of_evaluation
-from pipelines.assets.partitions import chunks
 from pipelines.assets.portfolios import stage_of_model
+from pipelines.market.chunks import chunks_of_rows
 from pipelines.market.input_versions import combined
 from pipelines.market.market import ENSEMBLE, Market
 from pipelines.market.stage import ColumnRef, DataVersions, Kind, Run, Stage, Version
@@ -104,7 +104,7 @@ def make_ensemble(run: Run, models: tuple[str, ...]) -> None:
 
     warehouse, table = run.market.warehouse, run.stage.tables[0]
     tables = {model: f"{model}_prediction" for model in models}
-    for keys in chunks(run.keys):
+    for keys in chunks_of_rows(warehouse, tables[models[0]], run.keys):
         parts = {m: warehouse.read(t, keys, needed_by=table.name) for m, t in tables.items()}
         versions: dict[str, Mapping[str, Version]] = {
             tables[model]: part.digests for model, part in parts.items()

@@ -19,8 +19,8 @@ import pandas as pd
 
 from pipelines.assets.checks import ic_decay
 from pipelines.assets.column_lineage import evaluation_lineage
-from pipelines.assets.partitions import chunks
 from pipelines.config.models import ModelSpec
+from pipelines.market.chunks import chunks_of_rows
 from pipelines.market.dataset import Dataset
 from pipelines.market.input_versions import evaluation_inputs
 from pipelines.market.market import Market
@@ -52,7 +52,7 @@ def stage_of_evaluation(market: Market, model: str, name: str, dataset: Dataset)
 
     def make(run: Run) -> None:
         with Tracking(market, run.log) as tracking:
-            for keys in chunks(run.keys):
+            for keys in chunks_of_rows(market.warehouse, dataset.label, run.keys):
                 _evaluate(run, model, dataset, keys, tracking)
         _check_decay(run)
 

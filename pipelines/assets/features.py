@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from pipelines.assets.checks import finite, nan_rise
 from pipelines.assets.column_lineage import feature_lineage, label_lineage
-from pipelines.assets.partitions import chunks
 from pipelines.bars.adjustment import load_bars
 from pipelines.config.features import identity
 from pipelines.errors import SourceError, WarehouseError
+from pipelines.market.chunks import chunks_of_rows
 from pipelines.market.dataset import Dataset, features_settings, label_settings
 from pipelines.market.input_versions import (
     feature_window,
@@ -54,7 +54,7 @@ def features_stage(market: Market, dataset: Dataset) -> Stage:
         history = _recent_shares(run, dataset)
         parts = (
             part
-            for keys in chunks(run.keys)
+            for keys in chunks_of_rows(market.warehouse, "ohlcv", run.keys)
             for part in feature_partitions(run, dataset, keys, shares, history)
         )
         # The parts are a generator: each chunk is computed when its first session is written.
@@ -247,7 +247,11 @@ def label_stage(market: Market, dataset: Dataset) -> Stage:
 def write_labels(run: Run, dataset: Dataset) -> None:
     """Compute and write the labels that matured at the sessions of a run."""
     table = run.stage.tables[0]
-    parts = (part for keys in chunks(run.keys) for part in label_partitions(run, dataset, keys))
+    parts = (
+        part
+        for keys in chunks_of_rows(run.market.warehouse, "ohlcv", run.keys)
+        for part in label_partitions(run, dataset, keys)
+    )
     for key, info in run.market.warehouse.write_each(table, table.name, parts):
         run.done(key, info, decision_date=dataset.decision_of(key) or "none")
 

@@ -24,7 +24,6 @@ import pyarrow.compute as pc
 from pyarrow import feather
 
 from pipelines.assets.checks import coverage, quarantined
-from pipelines.assets.partitions import chunks
 from pipelines.bars.adjustment_state import CARRIED, Carry, last_rows
 from pipelines.bars.bar_versions import (
     bar_inputs,
@@ -43,6 +42,7 @@ from pipelines.errors import (
     SourceError,
     WarehouseError,
 )
+from pipelines.market.chunks import UNKNOWN, Stretches, chunks, widest_session
 from pipelines.market.extra_table import extra_table
 from pipelines.market.input_versions import ohlcv_inputs
 from pipelines.market.market import Market
@@ -53,7 +53,8 @@ from pipelines.warehouse.partition_file import Provenance, fingerprint
 from pipelines.warehouse.schemas import OHLCV, OHLCV_QUARANTINE, Table
 
 CODE_VERSION = "3"
-_STRETCH = 500  # sessions in memory at once
+_STRETCH = 500  # sessions in memory at once, and at most
+_STRETCH_ROWS = 1_500_000  # bars
 _CHUNK = 50  # sessions written between two reports of progress
 _SAME = 1e-9  # relative; sources give factors of floats, whose last digits may differ
 
@@ -119,9 +120,14 @@ def make_ohlcv(run: Run) -> None:
     earlier = market.sessions.keys[: market.sessions.position(run.keys[0])]
     if earlier:
         market.warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
-    stretches, carry = chunks(run.keys, _STRETCH), Carry(market.warehouse, earlier)
-    stored_keys = market.warehouse.sessions("ohlcv")
-    if len(stretches) == 1 or not any(key > stretches[0][-1] for key in stored_keys):
+    carry, stored_keys = Carry(market.warehouse, earlier), market.warehouse.sessions("ohlcv")
+    # The ends of a long range, and the session before it, say how many bars a session has.
+    ends = {*earlier[-1:], run.keys[-1]} if len(run.keys) > UNKNOWN else set()
+    stretches = Stretches(
+        run.keys, widest_session(market.warehouse, "ohlcv", ends), _STRETCH, _STRETCH_ROWS
+    )
+    last = stretches.at(0)[-1]
+    if last == run.keys[-1] or not any(key > last for key in stored_keys):
         for bars, keys in _sound(run, earlier, stretches, carry):
             _write(run, bars, keys)
         return
@@ -144,7 +150,7 @@ def make_ohlcv(run: Run) -> None:
 
 
 def _sound(
-    run: Run, earlier: Sequence[str], stretches: Sequence[tuple[str, ...]], carry: Carry
+    run: Run, earlier: Sequence[str], stretches: Stretches, carry: Carry
 ) -> Iterator[tuple[pd.DataFrame, tuple[str, ...]]]:
     """Yield each stretch that may be written: its judged bars in order, and its sessions.
 
@@ -159,6 +165,7 @@ def _sound(
     history = deque((info.rows for info in before if info), maxlen=checks.history_sessions)
     for stretch in stretches:
         rows, keys, stop = _fetched(market, stretch)
+        stretches.held(len(rows), stretch)
         bars = judged(market, in_order(rows), carry)
         try:
             _check(run, bars, keys, list(history))

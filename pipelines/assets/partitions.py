@@ -16,8 +16,6 @@ from pipelines.calendar.sessions import Sessions
 if TYPE_CHECKING:
     import dagster as dg
 
-SESSIONS_AT_ONCE = 120
-
 
 def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartitionsDefinition:
     """Build the partitions definition of a market's sessions.
@@ -56,8 +54,3 @@ def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartit
 def check_sessions(keys: Sequence[str], sessions: Sessions) -> tuple[str, ...]:
     """Sort the partition keys of a run, and confirm that each is a session."""
     return tuple(sorted(keys, key=sessions.position))
-
-
-def chunks(keys: Sequence[str], size: int = SESSIONS_AT_ONCE) -> list[tuple[str, ...]]:
-    """Split keys into chunks, so that a long range needs no more memory than a short one."""
-    return [tuple(keys[i : i + size]) for i in range(0, len(keys), size)]

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.assets.partitions import chunks
 from pipelines.assets.portfolio_data import session_data
 from pipelines.config.models import ModelSpec
 from pipelines.errors import MissingSessionsError, PipelineError
 from pipelines.market.books import Carried, Close, book_rows, opened_book, read_book
+from pipelines.market.chunks import chunks_of_rows
 from pipelines.market.extra_table import bars_read
 from pipelines.market.input_versions import portfolio_inputs
 from pipelines.market.market import Market
@@ -109,7 +109,7 @@ def make_portfolio(run: Run, model: str) -> None:
                 f"warehouse; `{_way(run, before)}` makes it, or portfolio.first: {due_keys[0]} "
                 f"opens the books there"
             ) from error
-    for keys in chunks(due_keys):
+    for keys in chunks_of_rows(run.market.warehouse, "ohlcv", due_keys):
         carried = _simulate(run, model, keys, carried, digests)
 
 

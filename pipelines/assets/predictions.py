@@ -11,17 +11,18 @@ import pandas as pd
 
 from pipelines.assets.checks import look_ahead, score_coverage, score_spread
 from pipelines.assets.column_lineage import prediction_lineage
-from pipelines.assets.partitions import chunks
 from pipelines.config.models import ModelSpec, engine_of
 from pipelines.errors import ProcessorStateError
+from pipelines.market.chunks import FRAME_ROWS_AT_ONCE, chunks_of_rows
 from pipelines.market.dataset import Dataset
 from pipelines.market.extra_table import bars_read, stored_versions, versions_of
 from pipelines.market.input_versions import prediction_inputs, serving_window
 from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage, Version
+from pipelines.training.learning_data import features_for
 from pipelines.training.processors import ProcessorState, load_state
 from pipelines.training.registry import require_bundle
-from pipelines.training.windows import Windows, features_for, serving_windows
+from pipelines.training.windows import Windows, serving_windows
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import PREDICTION
 
@@ -73,7 +74,8 @@ def prediction_stage(market: Market, spec: ModelSpec) -> Stage:
 
 def make_predictions(run: Run, spec: ModelSpec) -> None:
     """Score the members of every session of a run."""
-    for keys in chunks(run.keys):
+    warehouse, table = run.market.warehouse, run.market.dataset_of(spec.name).features_read
+    for keys in chunks_of_rows(warehouse, table, run.keys, FRAME_ROWS_AT_ONCE):
         _score(run, spec, keys)
 
 

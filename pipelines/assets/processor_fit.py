@@ -20,6 +20,7 @@ from pipelines.assets.pictures import markdown, table_metadata
 from pipelines.calendar.training_plan import TrainingPlan
 from pipelines.config.processors import build_chain, input_columns
 from pipelines.errors import PipelineError, ProcessorStateError
+from pipelines.market.chunks import PART_ROWS_AT_ONCE, chunks_of_rows
 from pipelines.market.dataset import Dataset
 from pipelines.market.extra_table import bars_read, read_columns, versions_of
 from pipelines.market.input_versions import processors_inputs
@@ -33,11 +34,13 @@ from pipelines.training.processors import (
     states_in_force,
     stored_state,
     to_qlib,
+    with_fields,
 )
 from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.partition_file import PartitionInfo, Provenance
 from pipelines.warehouse.schemas import PROCESSOR_STATE
-from rnn_core.data import ProcessorChain
+from rnn_core.data import ProcessorChain, RowStack
+from rnn_core.data.processors.chain import learns
 from rnn_core.data.processors.fitted import CLIP, FittedNorm
 
 CODE_VERSION = "1"
@@ -181,11 +184,13 @@ def figures_of_fit(norm: FittedNorm, raw: pd.DataFrame, before: FittedNorm | Non
     columns = list(norm.columns or [])
     names = [name for _, name in columns]
     table = pd.DataFrame({"centre": norm.centre, "scale": norm.scale}, index=names, dtype="float64")
-    values = raw[columns].to_numpy(dtype="float64")  # [R, G]
-    with np.errstate(invalid="ignore"):
-        beyond = np.abs(values - table["centre"].to_numpy()) > CLIP * table["scale"].to_numpy()
-    table["beyond_3_scales"] = beyond.mean(axis=0)
-    table["missing"] = np.isnan(values).mean(axis=0)
+    shares = []
+    for column, centre, scale in zip(columns, table["centre"], table["scale"], strict=True):
+        values = raw[column].to_numpy(dtype="float64")  # [R], a column at a time
+        with np.errstate(invalid="ignore"):
+            beyond = np.abs(values - centre) > CLIP * scale
+        shares.append((beyond.mean(), np.isnan(values).mean()))
+    table[["beyond_3_scales", "missing"]] = np.array(shares).reshape(-1, 2)
     table["shift"] = np.nan
     if before is not None:
         old = pd.DataFrame(
@@ -258,32 +263,56 @@ def fit_state(
     window = config.any_window if anchor is None else (keys[0], keys[-1])
     infer = build_chain(config.infer_processors, window, group="feature")
     names = input_columns(infer, list(dataset.feature_formulas))
-    features = warehouse.read(
-        dataset.features, keys, needed_by=name, columns=["instrument", "member", *names]
-    )
-    members = features.frame[features.frame["member"]]
+    members, digests = _members(run, dataset, keys, names)
     extra = read_columns(run.market, dataset.processor_columns, keys, name)
     fields = None if extra is None else extra.frame
-    raw = to_qlib(members, "feature", names, fields)
-    infer.fit(raw)
+    raw = with_fields(members.frame(), fields)
+    infer.learn(raw)
 
-    labels = warehouse.read(dataset.label, keys, needed_by=name)
-    rows = labels.frame.drop(columns="date").rename(
-        columns={"decision_date": "date", "label": LABEL_NAME}
-    )
-    rows["date"] = pd.to_datetime(rows["date"])
-    rows = rows[rows["date"] >= pd.Timestamp(keys[0])]
-    rows = rows.merge(members[["date", "instrument"]], on=["date", "instrument"])
     learn = build_chain(config.learn_processors, window, group="label")
-    learn.fit(to_qlib(rows, "label", [LABEL_NAME], fields))
+    if any(map(learns, learn)):
+        labels = warehouse.read(dataset.label, keys, needed_by=name)
+        rows = labels.frame.drop(columns="date").rename(
+            columns={"decision_date": "date", "label": LABEL_NAME}
+        )
+        rows["date"] = pd.to_datetime(rows["date"])
+        rows = rows[rows["date"] >= pd.Timestamp(keys[0])]
+        on = {"datetime": "date"}
+        rows = rows.merge(raw.index.to_frame(index=False).rename(columns=on))
+        learn.learn(to_qlib(rows, "label", [LABEL_NAME], fields))
     versions = {
-        dataset.features: features.digests,
-        dataset.label: labels.digests,
+        dataset.features: digests,
+        dataset.label: warehouse.digests(dataset.label, keys, needed_by=name),
         **versions_of(extra),
     }
     provenance = run.provenance(anchor or WHOLE, versions)
     state = ProcessorState(infer, learn, provenance.config, dict(provenance.inputs))
     return state, raw, provenance
+
+
+def _members(
+    run: Run, dataset: Dataset, keys: Sequence[str], names: Sequence[str]
+) -> tuple[RowStack, dict[str, str]]:
+    """The raw features of members in some sessions, read in parts and held once, and the digests.
+
+    Columns are (group, name).
+
+    Raises:
+        MissingSessionsError: a session is not in the warehouse.
+    """
+    warehouse, stack, digests = run.market.warehouse, RowStack(), dict[str, str]()
+    if warehouse.store.is_local:  # an error names all that is absent, not only of a part
+        warehouse.require(dataset.features, keys, run.stage.name)
+    for part in chunks_of_rows(warehouse, dataset.features, keys, PART_ROWS_AT_ONCE):
+        read = warehouse.read(
+            dataset.features,
+            part,
+            needed_by=run.stage.name,
+            columns=["instrument", "member", *names],
+        )
+        digests |= read.digests
+        stack.add(to_qlib(read.frame[read.frame["member"]], "feature", names))
+    return stack, digests
 
 
 def _state_table(state: ProcessorState) -> str:

@@ -23,8 +23,8 @@ from pipelines.market.extra_table import read_columns
 from pipelines.market.input_versions import learning_window
 from pipelines.market.market import ENSEMBLE, LABEL_NAME, Market
 from pipelines.market.stage import Kind, Stage, by_model
+from pipelines.training.learning_data import features_for, learning_data
 from pipelines.training.processors import to_index
-from pipelines.training.windows import features_for, learning_data
 from pipelines.warehouse.schemas import EXTRA
 
 _MOST_FITS = 12  # of the ridge regression, spread evenly over the trained sessions

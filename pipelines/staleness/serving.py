@@ -34,9 +34,9 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model, last_stages
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import StatusReport
+from pipelines.training.learning_data import features_for
 from pipelines.training.processors import states_in_force
 from pipelines.training.registry import Candidate, bundle_folder, newest_good
-from pipelines.training.windows import features_for
 from rnn_core.data.processors.fitted import RobustZScoreNorm, ZScoreNorm
 
 FEWEST_NAMES = 100  # of a session, below which its distribution says little

@@ -49,10 +49,16 @@ def to_qlib(
     """
     frame = to_index(rows, columns)
     frame.columns = pd.MultiIndex.from_product([[group], list(columns)])
+    return with_fields(frame, fields)
+
+
+def with_fields(frame: pd.DataFrame, fields: pd.DataFrame | None) -> pd.DataFrame:
+    """Add to qlib's rows the columns beside them, as the group `FIELDS`; see `to_qlib`."""
     if fields is None:
         return frame
     on = ["date", "instrument"]
-    own = rows[on].merge(fields, on=on, how="left").drop(columns=on).set_axis(frame.index, axis=0)
+    rows = frame.index.set_names(on).to_frame(index=False)
+    own = rows.merge(fields, on=on, how="left").drop(columns=on).set_axis(frame.index, axis=0)
     own.columns = pd.MultiIndex.from_product([[FIELDS], list(own.columns)])
     return pd.concat([frame, own], axis=1)
 

@@ -17,6 +17,7 @@ from rnn_core.data.loaders import Alpha158DL as Alpha158DL
 from rnn_core.data.loaders import Alpha360DL as Alpha360DL
 from rnn_core.data.processors import *
 from rnn_core.data.qlib_bins import QlibProvider as QlibProvider
+from rnn_core.data.row_stack import RowStack as RowStack
 from rnn_core.data.sampler import TSDataSampler as TSDataSampler
 from rnn_core.data.simulate import planted_score as planted_score
 from rnn_core.data.simulate import simulate_market as simulate_market

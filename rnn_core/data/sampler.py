@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 
+from rnn_core.data.row_stack import RowStack
 from rnn_core.data.sampler_device import gather, resident
 from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
 from rnn_core.notebook import fact_table, span_of
@@ -89,6 +90,40 @@ class TSDataSampler:
         data = as_frame(data)
         self._store = SampleStore.from_frame(data, step_len, dtype or np.float32, flt_data)
         self._choose(start, end)
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: RowStack,
+        start: DateLike | None,
+        end: DateLike | None,
+        step_len: int,
+        fillna_type: Fill = "none",
+        samples: NDArray[np.bool_] | None = None,
+    ) -> TSDataSampler:
+        """Make a sampler that takes over the array of stacked rows, so that they are held once.
+
+        Args:
+            rows: as `data` of the constructor, in any order; empty afterwards.
+            start: first session with samples, or None.
+            end: last session with samples, included, or None.
+            step_len: L, in sessions.
+            fillna_type: "none", "ffill" or "ffill+bfill".
+            samples: [R], True for the rows that are samples; None for all.
+
+        Returns:
+            The sampler that the constructor makes of the same rows as a frame.
+
+        Raises:
+            ValueError: no row, repeated rows, step_len < 1, or an unknown fillna_type.
+        """
+        if step_len < 1:
+            raise ValueError(f"step_len is {step_len}, expected 1 or more sessions")
+        sampler = cls.__new__(cls)
+        sampler.config(fillna_type=fillna_type)
+        sampler._store = SampleStore.from_rows(rows, step_len, samples)
+        sampler._choose(start, end)
+        return sampler
 
     def _choose(self, start: DateLike | None, end: DateLike | None) -> None:
         """Select the samples."""
@@ -280,10 +315,15 @@ class TSDataSampler:
         offsets = self._offsets_on[key].index_select(0, numbers.to(home))  # [B]
         return gather(store, offsets, self.step_len, self.fillna_type, device)
 
-    def newest(self) -> NDArray[Any]:
-        """Return the newest session of every window, which is the sample's own row, [S, F]."""
+    def newest(self, first: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Return the newest session of windows, which is the sample's own row, [B, F].
+
+        Args:
+            first: the first sample.
+            stop: the sample after the last; None for all.
+        """
         store = self._store
-        return np.asarray(store.matrix[store.rows(self._offsets, self.fillna_type)[:, -1]])
+        return np.asarray(store.matrix[store.table[self._offsets[first:stop] + self.step_len]])
 
     def _numbers(self, idx: Indices) -> NDArray[np.intp]:
         """Check sample numbers and return them as an array."""

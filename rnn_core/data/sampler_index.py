@@ -27,6 +27,7 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
+from rnn_core.data.row_stack import CHUNK_ROWS, RowStack, arrange
 from rnn_core.panel.frames import index_level, one_column
 from rnn_core.panel.session_labels import session_index, session_range
 
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 
 Fill = Literal["none", "ffill", "ffill+bfill"]
 FILLS: tuple[Fill, ...] = ("none", "ffill", "ffill+bfill")
-
-CHUNK_ROWS = 8_192
-"""Rows copied at a time while the store is filled: 20 float32 columns of a chunk are 640 kB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +118,49 @@ class SampleStore:
                 "expected an index (datetime, instrument), was given (instrument, datetime): call "
                 "data.swaplevel() first"
             )
-        sessions, instruments, slot = _slots(data, step_len)
+        store, place = cls._indexed(data, step_len)
         for name, kind in data.dtypes.items():
             if not isinstance(kind, np.dtype) or kind.kind not in "fiub":
                 raise TypeError(f"column {name} is {kind}, expected a number: convert or drop it")
+        if flt_data is not None:
+            store._choose(place, _eligible(flt_data, data.index))
+        store.matrix = _scatter(data, place, np.dtype(dtype))
+        return store
+
+    @classmethod
+    def from_rows(
+        cls, rows: RowStack, step_len: int, eligible: NDArray[np.bool_] | None
+    ) -> SampleStore:
+        """Index stacked rows, and take over their array.
+
+        Args:
+            rows: one row or more; empty afterwards.
+            step_len: L.
+            eligible: [R], True for the rows that may be samples; None for all.
+
+        Returns:
+            The store.
+
+        Raises:
+            ValueError: there is no row, or one is repeated.
+        """
+        if not len(rows):
+            raise ValueError("expected rows, was given none: check the dates of the range")
+        index = pd.DataFrame(index=rows.index(), columns=rows.columns[:0])
+        store, place = cls._indexed(index, step_len)
+        if eligible is not None:
+            store._choose(place, eligible)
+        store.columns, matrix = rows.columns, rows.release()
+        arrange(matrix, place)
+        matrix.resize((len(matrix) + 1, matrix.shape[1]), refcheck=False)  # nobody has a view
+        matrix[-1] = np.nan
+        store.matrix = matrix
+        return store
+
+    @classmethod
+    def _indexed(cls, data: pd.DataFrame, step_len: int) -> tuple[SampleStore, NDArray[np.intp]]:
+        """Return a store without its rows, and the place in it of each row of a frame, [R]."""
+        sessions, instruments, slot = _slots(data, step_len)
         # The window table counts existing rows; a repeated row is missing from the count.
         present = np.zeros(len(instruments) * (len(sessions) + step_len), dtype=bool)
         present[slot] = True
@@ -137,21 +174,22 @@ class SampleStore:
             )
         # The rows of the store are the rows of the frame in the order of the table.
         place = table[slot].astype(np.intp)  # [R] the row of the store for each of the frame
-        del slot
-        eligible = None
-        if flt_data is not None:
-            eligible = np.empty(len(data), dtype=bool)
-            eligible[place] = _eligible(flt_data, data.index)
-        return cls(
-            matrix=_scatter(data, place, np.dtype(dtype)),
+        store = cls(
+            matrix=np.empty((0, 0)),
             table=table,
             offsets=np.flatnonzero(present).astype(np.int64, copy=False) - step_len,
-            eligible=eligible,
+            eligible=None,
             sessions=sessions,
             instruments=instruments,
             columns=data.columns,
             step_len=step_len,
         )
+        return store, place
+
+    def _choose(self, place: NDArray[np.intp], flags: NDArray[np.bool_]) -> None:
+        """Let only some rows be samples; `flags` in the order of the frame, [R]."""
+        self.eligible = np.empty(len(place), dtype=bool)
+        self.eligible[place] = flags
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out tensors, which workers make for themselves."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _FILE = "model.txt"
 _CELLS_OF_A_THREAD = 1 << 19
+_ROWS_AT_ONCE = 1 << 16  # whose infinities are looked for
 _NO_IC = -1.0  # the score of a round without a rank IC: worse than any other
 _RANGES: dict[str, tuple[float, float]] = {
     "num_leaves": (2, 131072),
@@ -128,7 +129,9 @@ class LightGBMModel:
             raise ValueError(f"none of the {len(train)} training rows has a label")
         mask = np.isfinite(train.label)
         label = train.label[mask]
-        learned = train.rows(self.flatten)[mask]
+        learned = train.rows(self.flatten)
+        if not mask.all():
+            learned = learned[mask]
         parameters = {
             **self._parameters,
             "objective": "regression",
@@ -147,6 +150,7 @@ class LightGBMModel:
             params=parameters,
             free_raw_data=True,
         )
+        del learned  # LightGBM lets go of the rows once it has their bins
         callbacks, watched, record = [], [learn], dict[str, Any]()
         if valid is not None:
             # The label of the validation rows is not read: `rank_ic` has those that are finite.
@@ -215,5 +219,7 @@ class LightGBMModel:
 
 def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Turn infinities into NaN, which LightGBM takes for missing, in place."""
-    rows[np.isinf(rows)] = np.nan
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        part = rows[first : first + _ROWS_AT_ONCE]
+        part[np.isinf(part)] = np.nan
     return rows

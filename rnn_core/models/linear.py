@@ -23,6 +23,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -88,9 +89,9 @@ class LinearModel:
         del seed, threads
         if train.label is None or not np.isfinite(train.label).any():
             raise ValueError(f"none of the {len(train)} training rows has a label")
-        mask = np.isfinite(train.label)
-        x, y = train.rows(self.flatten)[mask], train.label[mask].astype(np.float64)
-        weights = np.ones(len(y)) if train.weights is None else train.weights[mask]
+        labelled = np.flatnonzero(np.isfinite(train.label))
+        x, y = _Rows(train, self.flatten, labelled), train.label[labelled].astype(np.float64)
+        weights = np.ones(len(y)) if train.weights is None else train.weights[labelled]
         if not weights.sum() > 0:
             raise ValueError("the sample weights add up to 0, expected some above it")
         choose = self.alpha is None and valid is not None
@@ -102,8 +103,7 @@ class LinearModel:
             paths = _solved(self._moments(x, y, weights), penalties)  # [P, F]
         scores = [math.nan] * len(penalties)
         if valid is not None:
-            rows = valid.rows(self.flatten)
-            scores = [valid.rank_ic(self._score(rows, w)) for w in paths]
+            scores = [valid.rank_ic(values) for values in self._scores(valid, paths)]
         best = int(np.nanargmax(scores)) if not np.isnan(scores).all() else 0
         if choose and np.isnan(scores).all():
             best = penalties.index(_DEFAULT_ALPHA)
@@ -113,7 +113,7 @@ class LinearModel:
 
     def predict(self, samples: Samples) -> FloatArray:
         """Return scores [S], float64."""
-        return self._score(samples.rows(self.flatten), self._weights)
+        return np.asarray(self._scores(samples, self._weights[None])[0])
 
     def save(self, folder: Path) -> None:
         """Write the weights as JSON, which holds every double to its last bit."""
@@ -151,21 +151,27 @@ class LinearModel:
         )
         return table.sort_values("weight", ascending=False, kind="stable")
 
-    def _moments(
-        self, x: NDArray[np.float32], y: FloatArray, weights: FloatArray
-    ) -> tuple[Any, Any]:
+    def _moments(self, x: _Rows, y: FloatArray, weights: FloatArray) -> tuple[Any, Any]:
         """Z'WZ / Σw and Z'W(y - ȳ) / Σw, as float64 tensors [F, F] and [F]."""
         import torch
 
-        gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
-        moment = torch.zeros(x.shape[1], dtype=torch.float64)
-        for part in _chunks(x):
-            z = torch.from_numpy(_scaled(x[part], self._centre, self._scale))  # [B, F]
+        gram = torch.zeros(x.width, x.width, dtype=torch.float64)
+        moment = torch.zeros(x.width, dtype=torch.float64)
+        for part, rows in x:
+            z = torch.from_numpy(_scaled(rows, self._centre, self._scale))  # [B, F]
             w = torch.from_numpy(weights[part])
             weighted = z * w[:, None]
             gram += weighted.T @ z
             moment += weighted.T @ torch.from_numpy(y[part] - self._intercept)
         return gram / float(weights.sum()), moment / float(weights.sum())
+
+    def _scores(self, samples: Samples, paths: FloatArray) -> FloatArray:
+        """The scores of all samples for every row of weights, [P, S]."""
+        scores = np.empty((len(paths), len(samples)))
+        for part, rows in _Rows(samples, self.flatten, np.arange(len(samples))):
+            for p, weights in enumerate(paths):
+                scores[p, part] = self._score(rows, weights)
+        return scores
 
     def _score(self, rows: NDArray[np.float32], weights: FloatArray) -> FloatArray:
         """Add up the features of each row, one feature after the other, [S]."""
@@ -177,27 +183,45 @@ class LinearModel:
         return scores
 
 
-def _chunks(x: NDArray[Any]) -> Iterator[slice]:
-    """Slices of rows that have so many cells."""
-    size = max(_CHUNK_CELLS // max(x.shape[1], 1), 1)
-    return (slice(first, first + size) for first in range(0, len(x), size))
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of samples that are gathered anew, some at a time, whenever they are gone through.
+
+    Attributes:
+        samples: the samples.
+        flatten: their rows.
+        numbers: of those that count.
+    """
+
+    samples: Samples
+    flatten: str
+    numbers: NDArray[np.intp]
+
+    @property
+    def width(self) -> int:
+        """Columns of a row."""
+        return self.samples.width(self.flatten)
+
+    def __iter__(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        size = max(_CHUNK_CELLS // max(self.width, 1), 1)
+        return self.samples.chunks(self.numbers, size, self.flatten)
 
 
-def _standard(x: NDArray[np.float32], weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _standard(x: _Rows, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Weighted mean and deviation of each column over its finite values, [F] each.
 
     A column that does not vary, or has no value, gets an infinite deviation, hence no weight.
     """
-    total, mass = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-    for part in _chunks(x):
-        values = x[part].astype(np.float64)
+    total, mass = np.zeros(x.width), np.zeros(x.width)
+    for part, rows in x:
+        values = rows.astype(np.float64)
         finite, w = np.isfinite(values), weights[part][:, None]
         total += np.where(finite, values * w, 0.0).sum(axis=0)
         mass += np.where(finite, w, 0.0).sum(axis=0)
     centre = total / np.where(mass > 0, mass, 1.0)
-    squares = np.zeros(x.shape[1])
-    for part in _chunks(x):
-        values = x[part].astype(np.float64)
+    squares = np.zeros(x.width)
+    for part, rows in x:
+        values = rows.astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
             deviations = (values - centre) ** 2 * weights[part][:, None]
         squares += np.where(np.isfinite(values), deviations, 0.0).sum(axis=0)

@@ -10,7 +10,7 @@ Shapes: `S` samples, `L` window length in sessions, `F` features of a session, `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -31,7 +31,8 @@ class Samples:
         index: (datetime, instrument) of every sample.
         columns: the names of the F features.
         steps: L.
-        newest: gives the rows [S, F] of the newest sessions, where that is cheaper than windows.
+        newest: gathers the rows [B, F] of the newest sessions of the samples `first` to `stop`,
+            where that is cheaper than their windows.
         label: [S] float32, NaN for a sample without one; None where there are no labels.
         weights: [S] float64, 0 or more; None for ones.
     """
@@ -43,7 +44,7 @@ class Samples:
         columns: Sequence[str],
         *,
         steps: int,
-        newest: Callable[[], NDArray[np.float32]] | None = None,
+        newest: Callable[[int, int], NDArray[np.float32]] | None = None,
         label: NDArray[np.float32] | None = None,
         weights: NDArray[np.float64] | None = None,
     ) -> None:
@@ -73,16 +74,42 @@ class Samples:
         Raises:
             ValueError: another word.
         """
-        if require_flatten(flatten) == "last" and self._newest is not None:
-            return np.array(self._newest(), dtype=np.float32, order="C")
-        steps, width = (1 if flatten == "last" else self.steps), len(self.columns)
-        rows = np.empty((len(self), steps * width), dtype=np.float32)
-        size = max(_CHUNK_BYTES // max(4 * self.steps * width, 1), 1)
+        rows = np.empty((len(self), self.width(flatten)), dtype=np.float32)
+        size = max(_CHUNK_BYTES // max(4 * self.steps * len(self.columns), 1), 1)
         for first in range(0, len(self), size):
             stop = min(first + size, len(self))
-            part = self._windows(first, stop)[:, -steps:]  # [B, 1 or L, F]
-            rows[first:stop] = part.reshape(stop - first, -1)
+            rows[first:stop] = self._rows(first, stop, flatten)
         return rows
+
+    def width(self, flatten: str = "last") -> int:
+        """Return the columns of a row: F, or L * F."""
+        return len(self.columns) * (1 if require_flatten(flatten) == "last" else self.steps)
+
+    def chunks(
+        self, numbers: NDArray[np.intp], size: int, flatten: str = "last"
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield the rows of some samples a chunk at a time, so that they are never held together.
+
+        Args:
+            numbers: of the samples, in ascending order.
+            size: samples of a chunk.
+            flatten: as of `rows`.
+
+        Yields:
+            The place of a chunk among `numbers`, and its rows.
+        """
+        for start in range(0, len(numbers), size):
+            chosen = numbers[start : start + size]
+            first, stop = int(chosen[0]), int(chosen[-1]) + 1
+            rows = self._rows(first, stop, flatten)
+            yield slice(start, start + len(chosen)), rows[chosen - first]
+
+    def _rows(self, first: int, stop: int, flatten: str) -> NDArray[np.float32]:
+        """The rows of the samples `first` to `stop`."""
+        if flatten == "last" and self._newest is not None:
+            return np.asarray(self._newest(first, stop), dtype=np.float32)
+        steps = 1 if flatten == "last" else self.steps
+        return self._windows(first, stop)[:, -steps:].reshape(stop - first, -1)
 
     def part(self, first: int, stop: int) -> Samples:
         """Return the samples `first` to `stop`, as slices count."""
@@ -92,7 +119,7 @@ class Samples:
             self.index[first:stop],
             self.columns,
             steps=self.steps,
-            newest=None if newest is None else lambda: newest()[first:stop],
+            newest=None if newest is None else lambda a, b: newest(first + a, first + b),
             label=None if self.label is None else self.label[first:stop],
             weights=None if self.weights is None else self.weights[first:stop],
         )

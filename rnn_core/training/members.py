@@ -8,6 +8,7 @@ Shapes: `S` samples, `K` members, `L` window length in sessions, `F` features.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -48,25 +49,29 @@ def samples_of(
         cells: NDArray[np.float32] = batch[..., :-1] if has_label else batch
         return cells
 
+    def newest(first: int, stop: int) -> NDArray[np.float32]:
+        if not isinstance(source, NewestSource):
+            return windows(first, stop)[:, -1]
+        rows: NDArray[np.float32] = source.newest(first, stop)  # [B, F (+ 1)]
+        return rows[:, :-1] if has_label else rows
+
+    def labels(first: int, stop: int) -> NDArray[np.float32]:
+        if isinstance(source, NewestSource):
+            return np.array(source.newest(first, stop)[:, -1], dtype=np.float32)
+        return source.batch(torch.arange(first, stop), _CPU)[:, -1, -1].numpy().copy()
+
     steps, width = source.batch(torch.zeros(1, dtype=torch.int64), _CPU).shape[1:]
-    newest = label = None
-    if isinstance(source, NewestSource):
-        rows = source.newest()  # [S, F (+ 1)]
-        label = rows[:, -1] if has_label else None
-        newest = rows[:, :-1] if has_label else rows
-    elif has_label:
-        parts = [
-            source.batch(torch.arange(first, min(first + 4096, len(source))), _CPU)[:, -1, -1]
-            for first in range(0, len(source), 4096)
-        ]
-        label = torch.cat(parts).numpy()
+    label = None
+    if has_label:
+        cuts = [*range(0, len(source), 4096), len(source)]
+        label = np.concatenate([labels(*span) for span in pairwise(cuts)])
     return Samples(
         windows,
         source.get_index(),
         columns or [str(k) for k in range(width - has_label)],
         steps=steps,
-        newest=None if newest is None else lambda: newest,
-        label=None if label is None else np.array(label, dtype=np.float32),
+        newest=newest,
+        label=label,
         weights=None if weights is None else np.asarray(weights, dtype=np.float64),
     )
 

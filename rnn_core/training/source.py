@@ -41,5 +41,5 @@ class SessionSource(WindowSource, Protocol):
 class NewestSource(SessionSource, Protocol):
     """A source that has the newest session of every window at hand, without its windows."""
 
-    def newest(self) -> NDArray[Any]:
-        """Return the newest session of every window, [S, F], in the order of the samples."""
+    def newest(self, first: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Return the newest session of the windows `first` to `stop` (None for all), [B, F]."""

@@ -188,6 +188,22 @@ class ProcessorChain:
         """
         return self._run(df, fit=True)
 
+    def learn(self, df: pd.DataFrame) -> None:
+        """Fit each processor as `fit` does, and compute nothing that no fit reads.
+
+        Steps after the last that learns are not run. So a chain that only normalises and fills
+        makes no copy of its frame.
+
+        Args:
+            df: a long frame with two-level columns; it is not changed.
+        """
+        learners = [k for k, step in enumerate(self.processors) if learns(step)]
+        if not learners:
+            return
+        last = self.processors[learners[-1]]
+        before = ProcessorChain(self.processors[: learners[-1]]).fit(df)
+        last.fit(before.copy(deep=False))
+
     def transform(self, df: pd.DataFrame) -> pd.DataFrame:
         """Apply the fitted processors in order.
 
@@ -276,6 +292,11 @@ class ProcessorChain:
 
     def __repr__(self) -> str:
         return f"ProcessorChain([{', '.join(map(repr, self.processors))}])"
+
+
+def learns(processor: Processor) -> bool:
+    """True if the class of a processor has a fit of its own."""
+    return type(processor).fit is not Processor.fit
 
 
 def _shared_runs(processors: tuple[Processor, ...]) -> list[list[Processor]]:

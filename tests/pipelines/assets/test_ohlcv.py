@@ -13,6 +13,7 @@ from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.config.loader import CONFIGS, parse_config
 from pipelines.errors import SourceError
+from pipelines.market.chunks import Stretches
 from pipelines.market.market import Market
 from pipelines.operations.runs import RunFailedError, run_assets
 from pipelines.sources.fetch import fetch_sessions
@@ -323,3 +324,24 @@ def test_the_dirt_of_a_real_market_lands_where_it_should(market_dir, tmp_path):
     assert ("LNT", "2016-05-20") not in jumps, "back from the bad tick"
     assert len(found) == len(rows) == 11 + 1 + 11 + len(jumps)
     assert len(stored(market, "ohlcv")) == 619_040 - len(rows)
+
+
+@pytest.mark.parametrize(
+    ("bars", "known", "lengths"),
+    [
+        (500, 0, [50, 500, 450]),  # unknown at first, then as many sessions as are allowed at all
+        (5_000, 0, [50, 300, 300, 300, 50]),  # 1.5 million bars
+        (50_000, 0, [50, *[30] * 31, 20]),
+        (5_000, 5_000, [300, 300, 300, 100]),
+        (3_000_000, 3_000_000, [1] * 1_000),
+    ],
+)
+def test_a_stretch_has_so_many_bars(bars, known, lengths):
+    keys = [f"{k:04d}" for k in range(1_000)]
+    stretches = Stretches(keys, known, market_asset._STRETCH, market_asset._STRETCH_ROWS)
+    made = []
+    for stretch in stretches:
+        stretches.held(bars * len(stretch), stretch)
+        made.append(stretch)
+    assert [len(stretch) for stretch in made] == lengths
+    assert [key for stretch in made for key in stretch] == keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -55,6 +56,50 @@ def test_each_is_fitted_on_the_output_of_the_one_before(frame):
     mean = before.to_numpy(dtype=np.float64).mean()
     assert state["centre"]["values"][0] == np.float32(mean)
     assert len(want) < len(frame)  # rows without a label are gone
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [RobustZScoreNorm(*FIT, "feature"), Fillna("feature")],
+        [FilterCol("feature", ["NORMAL", "HOLES"]), ZScoreNorm(*FIT, "feature")],
+        [
+            Fillna("feature"),
+            MinMaxNorm(*FIT, "feature"),
+            ZScoreNorm(*FIT, "feature"),
+            Fillna("label"),
+        ],
+        [Fillna("feature"), CSRankNorm("label")],
+        [],
+    ],
+)
+def test_learning_fits_alike_without_the_output(steps, frame):
+    stored = ProcessorChain(steps).to_dict()["processors"]
+    one, two = (
+        ProcessorChain(make_processor(step["class"], step["kwargs"]) for step in stored)
+        for _ in range(2)
+    )
+    before = frame.copy()
+    one.fit(frame)
+    two.learn(frame)
+    assert two.to_json() == one.to_json()
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_learning_a_norm_copies_a_column_at_a_time():
+    days, names = pd.bdate_range("2020-01-10", periods=25), [f"n{k:03d}" for k in range(400)]
+    index = pd.MultiIndex.from_product([days, names], names=["datetime", "instrument"])
+    cells = np.random.default_rng(0).standard_normal((len(index), 80)).astype(np.float32)
+    columns = pd.MultiIndex.from_product([["feature"], [f"c{k}" for k in range(80)]])
+    frame = pd.DataFrame(cells, index, columns, copy=False)
+    norm = ProcessorChain([RobustZScoreNorm(*FIT, "feature"), Fillna("feature")])
+    tracemalloc.start()
+    try:
+        norm.learn(frame)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.3 * cells.nbytes
 
 
 def test_json_round_trip_processes_to_the_same_bits(frame):

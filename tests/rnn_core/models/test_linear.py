@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
 from rnn_core.models import LinearModel
 from rnn_core.models.linear import ALPHAS
+from rnn_core.models.samples import Samples
 from tests.rnn_core.models.estimator_samples import COLUMNS, make_samples
 
 
@@ -111,6 +114,24 @@ def test_a_score_depends_on_no_other_row_and_on_no_number_of_threads(tmp_path):
     rows = test.rows()
     alone = [model._score(rows[k : k + 1], model._weights)[0] for k in range(50)]
     assert np.array_equal(alone, model.predict(test)[:50])
+
+
+def test_rows_are_gathered_in_chunks_and_never_held_together(monkeypatch):
+    """The peak of a fit and a scoring, beside the windows that the samples are gathered from."""
+    monkeypatch.setattr("rnn_core.models.linear._CHUNK_CELLS", 20_000)
+    few = make_samples(sessions=100, names=60)
+    cells = np.random.default_rng(0).standard_normal((len(few), 3, 100)).astype(np.float32)
+    columns = [f"c{k}" for k in range(100)]
+    samples = Samples(
+        lambda first, stop: cells[first:stop], few.index, columns, steps=3, label=few.label
+    )
+    tracemalloc.start()
+    try:
+        fitted(LinearModel(alpha=1.0, flatten="window"), samples).predict(samples)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.5 * cells.nbytes
 
 
 def test_a_saved_model_scores_to_the_same_bits(tmp_path):
