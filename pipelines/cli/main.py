@@ -28,6 +28,7 @@ from pipelines.cli import (
     ui,
     upgrade,
     validate,
+    verify,
 )
 from pipelines.cli.arguments import Once
 from pipelines.errors import PipelineError, did_you_mean
@@ -39,7 +40,7 @@ COMMANDS = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, orders,
-        compare, prune, ui, upgrade,
+        compare, prune, verify, ui, upgrade,
     )
 }  # fmt: skip
 

@@ -35,15 +35,8 @@ from pipelines.market.input_versions import (
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Absent, External, Kind, Outdated, Stage, Version
 from pipelines.staleness.served import Served
-from pipelines.training.registry import (
-    Candidate,
-    bundle_folder,
-    has_bundle,
-    misfit,
-    newest_good,
-    require_identity,
-    training_config,
-)
+from pipelines.training import registry
+from pipelines.training.registry import Candidate, bundle_folder, has_bundle, newest_good
 from pipelines.warehouse.identity import DamagedFileError, UnsignedFileError
 from pipelines.warehouse.partition_file import PartitionInfo, fingerprint, read_info, verify
 from pipelines.warehouse.store import PART
@@ -112,7 +105,10 @@ class TableVersions(Mapping[str, Version]):
 
     def load(self, keys: Sequence[str]) -> None:
         """Read the files of several sessions at once."""
-        candidates = keys if len(keys) <= _FEW else [key for key in keys if key in self.stored]
+        candidates = keys
+        if len(keys) > _FEW:
+            candidates = [key for key in keys if key in self.stored]
+            self._infos |= {key: None for key in keys if key not in self.stored}
         with ThreadPoolExecutor(_READERS) as pool:
             list(pool.map(self.info, candidates))
 
@@ -189,10 +185,12 @@ class BundleState(Candidate):
     Attributes:
         reason: why it would be trained again; empty if it is current.
         usable: True if it could serve sessions of now, though on other training data.
+        damage: why its files are not those that were written there, if so.
     """
 
     reason: str = ""
     usable: bool = False
+    damage: str = ""
 
 
 @dataclass(frozen=True)
@@ -337,20 +335,21 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         if not has_bundle(market, model, anchor):
             return BundleState({}, "is not there", f"{named} is not there")
         try:
-            require_identity(market, model, anchor)
+            registry.require_identity(market, model, anchor)
             folder = bundle_folder(market, model, anchor)
             manifest, files = read_verified(folder, weights=False)
             config = settings_of(folder, files)["config"]
-        except BundleError:
-            return BundleState({}, "is damaged", f"{named} is damaged or of another place")
+        except BundleError as error:
+            why = f"{named} is damaged or of another place"
+            return BundleState({}, "is damaged", why, damage=str(error))
         dataset = market.dataset_of(model)
         spec = next(spec for spec in market.models if spec.name == model)
         processors = self[dataset.processors]
         in_force = processors.in_force if isinstance(processors, WholeVersion) else None
-        unfit = misfit(dataset, spec.family, config, manifest, in_force)
+        unfit = registry.misfit(dataset, spec.family, config, manifest, in_force)
         if unfit:
             return BundleState(manifest, unfit, f"{named} {unfit}")
-        if manifest.get("config_hash") != fingerprint(training_config(market, spec)):
+        if manifest.get("config_hash") != fingerprint(registry.training_config(market, spec)):
             return BundleState(manifest, "", f"{named} has another configuration")
         same = manifest.get("data") == self._training_inputs(dataset, anchor)
         stays = self._served is not None and self._served.gave(model, anchor)

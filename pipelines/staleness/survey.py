@@ -82,6 +82,7 @@ def survey(
     *,
     served: Served | None,
     restated: Collection[str] = (),
+    now: StoredVersions | None = None,
 ) -> Survey:
     """Compare what is stored with what would be made now.
 
@@ -93,8 +94,10 @@ def survey(
             stand for its one version.
         served: the sessions that stay as served; None if they may be replaced.
         restated: sessions whose bars the source now gives differently.
+        now: the versions of the market as it is, with `served` in them, of which some may have been
+            read; None to read all of them here.
     """
-    now = StoredVersions(market, stages, served)
+    now = now or StoredVersions(market, stages, served)
     keys_by_asset: dict[str, tuple[str, ...]] = {}
     reasons: dict[str, dict[str, Reason]] = {}
     empty: dict[str, dict[str, Reason]] = {}
