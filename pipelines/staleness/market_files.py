@@ -7,7 +7,7 @@ page or what a vendor gave, is counted without a check, and so is what is none o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -199,16 +199,8 @@ class MarketFiles:
             if state.damage:
                 return state.damage
             listed = set(state.manifest["files"])
-        else:
-            try:
-                require_identity(market, model, key, folder)
-                listed = set(read_verified(folder, weights=False)[0]["files"])
-            except BundleError as error:
-                return str(error)
-            except FileNotFoundError:
-                return f"it has no {MANIFEST}"
-        more = {_VERSION.sub("", name) for name in names} - {*listed, MANIFEST, IDENTITY}
-        return f"it has {min(more)}, which is none of its files" if more else ""
+            return _too_many(names, listed)
+        return bundle_fault(market, folder, model, key, names)
 
     def _damaged_bundle(self, kind: str, folder: Store, why: str, model: str, key: str) -> Damage:
         stages = (s for s in self._stages if s.kind is Kind.MODEL and s.model == model)
@@ -261,3 +253,34 @@ class MarketFiles:
             return None
         why = f"it lacks {min(gone)}, a session that has bars"
         return Damage(market.state.url("calendar.json"), why, MARKET, history=True)
+
+
+def bundle_fault(market: Market, folder: Store, model: str, key: str, names: Iterable[str]) -> str:
+    """Say why a bundle or a copy of one is not what was written there; empty if it is.
+
+    Args:
+        market: the market.
+        folder: the bundle.
+        model: the model that it belongs to.
+        key: the session that trained it.
+        names: all files of the folder.
+    """
+    try:
+        require_identity(market, model, key, folder)
+        listed = set(read_verified(folder, weights=False)[0]["files"])
+    except BundleError as error:
+        return str(error)
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}"
+    return _too_many(names, listed)
+
+
+def _too_many(names: Iterable[str], listed: set[str]) -> str:
+    more = {_VERSION.sub("", name) for name in names} - {*listed, MANIFEST, IDENTITY, *_BESIDE}
+    return f"it has {min(more)}, which is none of its files" if more else ""
+
+
+def place_of(path: str) -> tuple[str, str] | None:
+    """The table and session of a partition or revision, by its path below the warehouse."""
+    match = _PARTITION.fullmatch(path) or _REVISION.fullmatch(path)
+    return (match[1], match[2]) if match else None

@@ -31,7 +31,8 @@ class LocalStore(Store):
 
     def read(self, *parts: str) -> bytes:
         """Read a file; see `Store`."""
-        return Path(self.path(*parts)).read_bytes()
+        with open(self.path(*parts), "rb") as file:  # noqa: PTH123 - a third of the time
+            return file.read()
 
     def tail(self, *parts: str) -> bytes:
         """Read a file; see `Store`."""
@@ -46,8 +47,16 @@ class LocalStore(Store):
 
     def write_as_of(self, data: bytes, source: Sequence[str], *parts: str) -> None:
         """Put a file in place with the times of another; see `Store`."""
-        path, stat = Path(self.path(*parts)), Path(self.path(*source)).stat()
-        atomic_write(path, data, times=(stat.st_atime_ns, stat.st_mtime_ns), durable=True)
+        stat = Path(self.path(*source)).stat()
+        self._write_dated(data, (stat.st_atime_ns, stat.st_mtime_ns), *parts)
+
+    def write_at(self, data: bytes, written: float, *parts: str) -> None:
+        """Put a file in place with a time; see `Store`."""
+        self._write_dated(data, (round(written * 1e9),) * 2, *parts)
+
+    def _write_dated(self, data: bytes, times: tuple[int, int], *parts: str) -> None:
+        path = Path(self.path(*parts))
+        atomic_write(path, data, times=times, durable=True)
         self._sync_above(path)
 
     def _sync_above(self, path: Path) -> None:
@@ -123,11 +132,17 @@ class LocalStore(Store):
 
     def sizes(self, *parts: str) -> dict[str, int]:
         """The bytes of all files below a folder; see `Store`."""
-        folder, sizes = Path(self.path(*parts)), {}
-        for path in folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
-                if path.is_file() and not path.name.startswith("."):
-                    sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
+        sizes: dict[str, int] = {}
+        folders = [""]  # without `Path`: a market has a hundred thousand files
+        while folders:
+            below = folders.pop()
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # removed since
+                for entry in os.scandir(f"{self.path(*parts)}/{below}"):
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{below}{entry.name}/")
+                    elif entry.is_file() and not entry.name.startswith("."):
+                        with contextlib.suppress(FileNotFoundError):
+                            sizes[below + entry.name] = entry.stat().st_size
         return sizes
 
     def forget(self, *parts: str) -> None:

@@ -80,9 +80,13 @@ class ObjectStore(Store):
         self._note(data, *parts)
 
     def write_as_of(self, data: bytes, source: Sequence[str], *parts: str) -> None:
+        """Put a file in place with the time of another; see `Store`."""
+        self.write_at(data, self.written(*source), *parts)
+
+    def write_at(self, data: bytes, written: float, *parts: str) -> None:
         """Put a file in place, after one beside it that holds its time; see `Store`."""
         *folder, name = parts
-        self.write(repr(self.written(*source)).encode(), *folder, f"{name}{_TIME}")
+        self.write(repr(written).encode(), *folder, f"{name}{_TIME}")
         self.write(data, *parts)
 
     def create(self, data: bytes, *parts: str, durable: bool = False) -> bool:

@@ -127,6 +127,14 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def write_at(self, data: bytes, written: float, *parts: str) -> None:
+        """Put a durable file in place in one step, with a time, seconds since 1970.
+
+        Raises:
+            OSError: it cannot be written; what was there before is still there.
+        """
+
+    @abstractmethod
     def create(self, data: bytes, *parts: str, durable: bool = False) -> bool:
         """Put a file in place unless there is one; False if there is, which then stays.
 
