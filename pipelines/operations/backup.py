@@ -30,7 +30,7 @@ from pipelines.instance.home import WORKSPACE, reading_instance
 from pipelines.instance.market_list import kept_name
 from pipelines.instance.materializations import first_made
 from pipelines.instance.names import asset_key
-from pipelines.instance.settings import SETTINGS
+from pipelines.instance.settings import SETTINGS, is_released
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.data_versions import StoredVersions
@@ -185,7 +185,8 @@ def _kept(market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance)
         yield Kept("machine", f"downloads/{name}", "what a vendor was asked for")
     home = LocalStore(market.paths.dagster)
     for name in (SETTINGS, WORKSPACE):
-        if home.exists(name):
+        # As a release wrote it, the next command writes it again.
+        if home.exists(name) and not is_released(home.read(name).decode(errors="replace")):
             yield Kept("home", name, "settings of Dagster")
 
 

@@ -51,6 +51,7 @@ class TableVersions(Mapping[str, Version]):
     Attributes:
         name: the name of the table.
         damaged: by session, why its file cannot be read; of the files read so far.
+        known: digests of files that have not changed since they were verified.
     """
 
     def __init__(self, market: Market, name: str) -> None:
@@ -60,6 +61,7 @@ class TableVersions(Mapping[str, Version]):
         self._infos: dict[str, PartitionInfo | None] = {}
         self._outdated: set[str] = set()
         self.damaged: dict[str, DamagedFileError] = {}
+        self.known: Mapping[str, str] = {}
 
     @cached_property
     def stored(self) -> frozenset[str]:
@@ -72,8 +74,7 @@ class TableVersions(Mapping[str, Version]):
             try:
                 self._infos[key] = self._read(key)
             except DamagedFileError as error:
-                self._infos[key] = None
-                self.damaged[key] = error
+                self._infos[key], self.damaged[key] = None, error
         return self._infos[key]
 
     def _read(self, key: str) -> PartitionInfo | None:
@@ -105,9 +106,8 @@ class TableVersions(Mapping[str, Version]):
 
     def load(self, keys: Sequence[str]) -> None:
         """Read the files of several sessions at once."""
-        candidates = keys
+        candidates = keys if len(keys) <= _FEW else [key for key in keys if key in self.stored]
         if len(keys) > _FEW:
-            candidates = [key for key in keys if key in self.stored]
             self._infos |= {key: None for key in keys if key not in self.stored}
         with ThreadPoolExecutor(_READERS) as pool:
             list(pool.map(self.info, candidates))
@@ -119,11 +119,13 @@ class TableVersions(Mapping[str, Version]):
     def __getitem__(self, key: str) -> Version:
         if key in self._outdated:
             return Outdated(self.name)
+        if key in self.known:
+            return self.known[key]
         info = self.info(key)
         return Absent(self.name) if info is None else info.digest
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and (key in self._outdated or self.info(key) is not None)
+        return key in self._outdated or key in self.known or self.info(str(key)) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self.stored | self._outdated))
@@ -352,8 +354,8 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         if manifest.get("config_hash") != fingerprint(registry.training_config(market, spec)):
             return BundleState(manifest, "", f"{named} has another configuration")
         same = manifest.get("data") == self._training_inputs(dataset, anchor)
-        stays = self._served is not None and self._served.gave(model, anchor)
-        reason = "" if same or stays else f"{named} has other training data"
+        same = same or (self._served is not None and self._served.gave(model, anchor))
+        reason = "" if same else f"{named} has other training data"
         return BundleState(manifest, "", reason, usable=True)
 
     def _training_inputs(self, dataset: Dataset, anchor: str) -> Version:

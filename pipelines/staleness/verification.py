@@ -23,6 +23,7 @@ from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.market_files import Damage, FileGroup, MarketFiles
 from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey, survey
+from pipelines.staleness.verified_record import VerifiedRecord
 from pipelines.warehouse.store import PART
 
 _READERS, _FETCHERS = min(8, (os.cpu_count() or 1) + 1), 16  # hashing releases the lock
@@ -85,6 +86,7 @@ def verify_market(
     """
     market.warehouse.record.require_same_market()
     served = Served(market, stages, instance)
+    record = VerifiedRecord(market, stages, served)
     now = StoredVersions(market, stages, served)
     files = MarketFiles(market, stages, served, now)
     # A bundle is compared with the partitions that it learned from, so those are read before.
@@ -106,6 +108,7 @@ def verify_market(
     closed = market.sessions.between(market.sessions.first, market.last_closed())
     wanted = {s.name: keys for s in stages if s.is_compared and (keys := s.due(closed))}
     compared = survey(market, stages, instance, wanted, served=served, now=now)
+    record.keep(compared, now, full=True)
     for stage in (stage for stage in stages if stage.name in compared.wanted):
         reasons = compared.reasons[stage.name]
         gone = list(_missing(market, stage, instance, now, compared, files))

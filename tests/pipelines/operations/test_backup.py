@@ -86,7 +86,7 @@ def history(market: Market) -> dict[str, tuple[bytes, float]]:
     """The bytes and times of what cannot be made again."""
     root = market.paths.root
     keys = market.sessions.keys[-SERVED:]
-    kinds = ("model", "prediction", "evaluation", "portfolio", "book", "trades", "orders")
+    kinds = ("model", "prediction", "portfolio", "book", "trades", "orders")
     found = [root / "warehouse" / "market.json", *root.glob("*/.revisions/**/*")]
     found += [
         root / "warehouse" / f"{model}_{kind}" / f"date={key}" / PART
@@ -222,7 +222,7 @@ def test_a_backup_that_is_damaged_itself_says_so(copy):
 
 
 def test_what_is_not_there_is_refused_by_name(copy):
-    with pytest.raises(PipelineError, match="no backup of another; did you mean"):
+    with pytest.raises(PipelineError, match="no backup of another; one of: tiny"):
         restore(copy, market="another")
     with pytest.raises(PipelineError, match="has no tiny of 'yesterday', it has 20"):
         restore(copy, at="yesterday")
