@@ -234,7 +234,8 @@ class MarketFiles:
             if page.store.exists(*page.parts):
                 yield FileGroup("pages", (str(page),), len(page.read()))
         paths = market.paths
-        for file in (paths.config, paths.catalog, *sorted(paths.downloads.rglob("*"))):
+        kept = (paths.config, paths.catalog, paths.verified)
+        for file in (*kept, *sorted(paths.downloads.rglob("*"))):
             if file.is_file():
                 kind = "downloads" if paths.downloads in file.parents else "catalog and settings"
                 yield FileGroup(kind, (str(file),), file.stat().st_size)

@@ -24,7 +24,6 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -44,7 +43,6 @@ from rnn_core import __version__
 from rnn_core.atomic import atomic_write
 
 FORMAT = 1
-_FILE = "verified.parquet"
 _META = b"rnn.verified"
 _LASTING = (Cause.SERVED, Cause.UNRECORDED)  # found anew each time, or of the record's own facts
 
@@ -150,7 +148,7 @@ class VerifiedRecord:
 
     def __init__(self, market: Market, stages: Sequence[Stage], served: Served) -> None:
         self._market, self._stages, self._served = market, stages, served
-        self._path = market.paths.root / _FILE
+        self._path = market.paths.verified
         self._stamps = Stamps(market, stages)  # before anything is read
         self.unchanged = self._unchanged()
 
@@ -267,7 +265,7 @@ class VerifiedRecord:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="none", use_dictionary=False)
         with contextlib.suppress(OSError):  # of a folder that is read only: status hashes all
-            atomic_write(Path(self._path), sink.getvalue().to_pybytes())
+            atomic_write(self._path, sink.getvalue().to_pybytes())
 
     def _verified(self, found: Survey, before: Unchanged | None) -> Iterator[str]:
         """The sessions of a survey, from the first that is not known on, that need nothing."""
