@@ -117,6 +117,7 @@ def run_restore(
                 )
             rest = [e for e in manifest.files if e not in first and e.place not in ("home", YAML)]
             _restore(backups, opened, stages, rest, outcome, replace=replace)
+            opened.state.settle_all()
         lines = sync_lines(sync_record(opened, stages, instance))
     console.print(_table(manifest, outcome))
     for line in [*_lines(outcome), *lines]:
@@ -291,7 +292,6 @@ def _restore_bundle(
         outcome.left.append(store.url())
     else:
         store.publish(contents, MANIFEST)
-        store.settle()
         outcome.note(kind, "replaced" if names else "restored", len(entries))
 
 

@@ -96,7 +96,7 @@ class Backups:
         digest = hashlib.sha256(content).hexdigest()
         if self._sizes.get(digest) == len(content):
             return digest, False
-        self._store.write(content, _OBJECTS, digest[:2], digest, durable=True)
+        self._store.write(content, _OBJECTS, digest[:2], digest)
         self._sizes[digest] = len(content)
         return digest, True
 
@@ -109,6 +109,7 @@ class Backups:
         """
         content: dict[str, Any] = {"format": FORMAT, **asdict(manifest)}
         content["files"] = [asdict(entry) for entry in manifest.files]
+        self._store.settle_all()  # the contents count once the manifest is there
         signed = canonical_json({**content, "digest": fingerprint(content)}).encode()
         parts = (manifest.market, f"{manifest.made}.json")
         if not self._store.create(signed, *parts, durable=True):

@@ -48,16 +48,14 @@ class LocalStore(Store):
     def write_as_of(self, data: bytes, source: Sequence[str], *parts: str) -> None:
         """Put a file in place with the times of another; see `Store`."""
         stat = Path(self.path(*source)).stat()
-        self._write_dated(data, (stat.st_atime_ns, stat.st_mtime_ns), *parts)
+        path = Path(self.path(*parts))
+        atomic_write(path, data, times=(stat.st_atime_ns, stat.st_mtime_ns), durable=True)
+        self._sync_above(path)
 
     def write_at(self, data: bytes, written: float, *parts: str) -> None:
         """Put a file in place with a time; see `Store`."""
-        self._write_dated(data, (round(written * 1e9),) * 2, *parts)
-
-    def _write_dated(self, data: bytes, times: tuple[int, int], *parts: str) -> None:
-        path = Path(self.path(*parts))
-        atomic_write(path, data, times=times, durable=True)
-        self._sync_above(path)
+        moment = round(written * 1e9)
+        atomic_write(Path(self.path(*parts)), data, times=(moment, moment))
 
     def _sync_above(self, path: Path) -> None:
         """Sync the folders above that of a file: a write that synced nothing may have made them."""

@@ -10,6 +10,7 @@ on a disk.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from abc import ABC, abstractmethod
@@ -128,7 +129,7 @@ class Store(ABC):
 
     @abstractmethod
     def write_at(self, data: bytes, written: float, *parts: str) -> None:
-        """Put a durable file in place in one step, with a time, seconds since 1970.
+        """Put a file in place in one step, with a time, seconds since 1970.
 
         Raises:
             OSError: it cannot be written; what was there before is still there.
@@ -196,6 +197,11 @@ class Store(ABC):
     @abstractmethod
     def forget(self, *parts: str) -> None:
         """Look again at what lies below a folder, instead of what was fetched before."""
+
+    def settle_all(self) -> None:
+        """Put everything that was written on the disk for good, by one call for many files."""
+        if self.is_local:
+            os.sync()
 
     @abstractmethod
     def settle(self) -> None:
