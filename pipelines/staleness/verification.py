@@ -143,15 +143,18 @@ def _whole_stages(
     market: Market, stages: Sequence[Stage], now: StoredVersions, counts: dict[str, Count]
 ) -> Iterator[Damage]:
     """Check fitted states and reports, each of which its stage reads whole."""
+    counted = set[str]()  # two reports may name one file
     for stage in (stage for stage in stages if stage.is_compared and not stage.tables):
         store = market.reports if stage.kind is Kind.REPORT else market.tables
-        own = {f"{stage.name}.json"}
-        names = files_of(market, stage.name) if stage.kind is Kind.REPORT else own
+        is_report = stage.kind is Kind.REPORT
+        names = files_of(market, stage.name) if is_report else {f"{stage.name}.json"}
         sizes = store.sizes()
         there, count = names & sizes.keys(), counts[stage.name]
-        count.files, count.bytes = len(there), sum(sizes[name] for name in there)
+        own = there - counted
+        counted |= own
+        count.files, count.bytes = len(own), sum(sizes[name] for name in own)
         # Two reports draw the same pictures, and state no checksum of them.
-        count.unknown = sum(name.endswith(".png") for name in there)
+        count.unknown = sum(name.endswith(".png") for name in own)
         versions = now.table(stage.name)
         info, error = versions.info(WHOLE), versions.damaged.get(WHOLE)
         place = store.url(f"{stage.name}.json")

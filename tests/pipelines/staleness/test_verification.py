@@ -201,7 +201,8 @@ def a_served_prediction(market: Market) -> Path:
 @damage("refit")
 def the_fitted_state(market: Market) -> Path:
     path = market.paths.warehouse / "processors.json"
-    path.write_text(path.read_text().replace("1", "2", 1))
+    before, name, state = path.read_text().partition('"infer"')
+    path.write_text(before + name + state.replace("1", "2", 1))
     return path
 
 
