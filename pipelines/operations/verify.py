@@ -30,6 +30,7 @@ from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.backfill import run_backfill
 from pipelines.operations.console import time_words
 from pipelines.operations.refit import run_refit
+from pipelines.operations.upgrade import run_upgrade
 from pipelines.staleness.market_files import LEFT, Damage
 from pipelines.staleness.state_bytes import bytes_in_words
 from pipelines.staleness.verification import Count, Verification, verify_market
@@ -186,8 +187,6 @@ def repairs_of(
     by_name = {stage.name: stage for stage in stages}
     repairs = []
     if len(signed) < len(wanted):
-        from pipelines.operations.upgrade import run_upgrade
-
         words = market.command("upgrade")
         repairs.append(Repair(words, lambda: run_upgrade(market, console)))
     if any(by_name[damage.stage].kind is Kind.FITTED and damage.key == WHOLE for damage in signed):
