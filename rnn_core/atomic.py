@@ -5,15 +5,21 @@ writer's host and process, so the leftovers of a killed process differ from file
 written:
 
     .NAME.HOST-PID.HEX.tmp
+
+That is enough for killed processes. A machine that loses power may besides forget what it had not
+put on the disk yet; a write that is *durable* is there once it returns, the name in its folder
+included.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 from rnn_core.host import host_id, is_running
@@ -47,25 +53,80 @@ def is_leftover(path: Path) -> bool:
         return False
 
 
-def atomic_write(path: Path, data: bytes, *, times: tuple[int, int] | None = None) -> None:
+def atomic_write(
+    path: Path, data: bytes, *, times: tuple[int, int] | None = None, durable: bool = False
+) -> None:
     """Write a local file so that a reader sees the old content or the new, never a part.
 
     Args:
         path: the file; its folder is made if absent.
         data: the content.
         times: times of access and of modification that the file gets, ns since 1970.
+        durable: the file is on the disk when this returns, whatever happens to the machine.
 
     Raises:
         OSError: the folder cannot be made or written; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made_in = make_folder(path.parent)
     temporary = temporary_path(path)
     try:
-        temporary.write_bytes(data)
-        if times is not None:
-            os.utime(temporary, ns=times)
+        write_file(temporary, data, times=times, durable=durable)
         temporary.replace(path)
+        if durable:
+            sync_folders([path.parent, *made_in])
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write_file(
+    path: Path, data: bytes, *, times: tuple[int, int] | None = None, durable: bool = False
+) -> None:
+    """Write a file that nobody reads yet; see `atomic_write`."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        if times is not None:
+            os.utime(path, ns=times)
+        if durable:
+            os.fsync(file.fileno())
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder with those above it, and return the folders that have got a new name in them.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return [path.parent for path in absent]
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Put the names in some folders on the disk, where that can be done to a folder.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    for folder in folders:
+        with contextlib.suppress(PermissionError):  # of a folder far above, which is none of ours
+            try:
+                sync(folder)
+            except OSError as error:  # some shared disks sync names by themselves
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+                    raise
+
+
+def sync(path: Path) -> None:
+    """Put a file, or the names in a folder, on the disk.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -29,7 +29,7 @@ EXAMPLES = {
     "a figure of a report": {"plot_coverage"},
     "a strategy": {"LongShort"},
     "an asset": {"label_stage"},
-    "a command": {"run_refit", "cli.refit"},
+    "a command": {"run_prune", "cli.prune"},
 }
 """The identifiers of each row's example in the code."""
 

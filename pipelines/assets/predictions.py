@@ -21,10 +21,11 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage, Version
 from pipelines.training.learning_data import features_for
 from pipelines.training.processors import ProcessorState, load_state
-from pipelines.training.registry import require_bundle
+from pipelines.training.registry import bundle_folder, require_bundle
 from pipelines.training.windows import Windows, serving_windows
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import PREDICTION
+from pipelines.warehouse.warehouse import is_durable
 
 CODE_VERSION = "2"
 _ENDS = 5  # names of the highest and the lowest scores that the UI shows
@@ -126,6 +127,9 @@ def _score(run: Run, spec: ModelSpec, keys: tuple[str, ...]) -> None:
         digests |= features.digests
         versions = {**versions, **versions_of(features)}
         sampler = serving_windows(dataset, features, part_keys, missing_values=gaps)
+        # A bundle that serves is history from now on; one that never does is trained again.
+        for serving in {as_of[key] for key in part_keys if is_durable(PREDICTION, key)}:
+            bundle_folder(market, spec.name, serving).settle()
         for key in part_keys:
             # A session at a time: those before one that a blocking check stops are written.
             fingerprint = str(pointers[key].fingerprint)

@@ -27,6 +27,14 @@ CONFIG_OR_ALL: Arguments = {
     }
 }
 
+MARKETS: Arguments = {
+    "--market": {
+        "nargs": "+",
+        "metavar": "NAME",
+        "help": "markets of the data folder by their names, in place of --config",
+    }
+}
+
 
 class Once(argparse.Action):
     """Keep the value of an option, and refuse a second one: which of them holds would be a guess.
@@ -126,15 +134,20 @@ def for_each_market(args: argparse.Namespace, work: Callable[[argparse.Namespace
         1 if one of several markets failed, else the highest status.
 
     Raises:
-        PipelineError: the market that is named failed.
+        PipelineError: the market that is named failed, or a name is none of a market.
     """
     from pipelines.config.loader import DEFAULT_CONFIG
-    from pipelines.instance.market_list import markets_of, unknown_config
+    from pipelines.instance.market_list import config_of, markets_of, unknown_config
     from pipelines.market.paths import data_root
 
-    if names_market(args):
+    chosen = getattr(args, "market", None)
+    if chosen and args.config:
+        raise PipelineError("--market and --config both say which market: give one of them")
+    if not chosen and names_market(args):
         return work(args)
     markets = markets_of(data_root())
+    if chosen:
+        markets = {name: config_of(data_root(), name) for name in chosen}
     statuses = []
     for name, config in markets.items() or [("", DEFAULT_CONFIG)]:
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.cli import (
     backfill,
+    backup,
     compare,
     demo,
     init,
@@ -21,6 +22,7 @@ from pipelines.cli import (
     qrun,
     refit,
     refresh,
+    restore,
     signal,
     sql,
     status,
@@ -28,6 +30,7 @@ from pipelines.cli import (
     ui,
     upgrade,
     validate,
+    verify,
 )
 from pipelines.cli.arguments import Once
 from pipelines.config.secrets_in_text import scrubbed
@@ -40,7 +43,7 @@ COMMANDS = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, orders,
-        compare, prune, ui, upgrade,
+        compare, prune, verify, backup, restore, ui, upgrade,
     )
 }  # fmt: skip
 

@@ -115,6 +115,12 @@ def status_lines(market: Market, report: StatusReport) -> list[str]:
     if report.bytes is not None:
         sizes = (f"{kind} {bytes_in_words(n)}" for kind, n in report.bytes.items())
         lines.append(f"state: {', '.join(sizes)}")
+    if report.verified is not None:
+        when, files = report.verified
+        lines.append(
+            f"{files} files have the size, time and inode of the verification of {when} and were "
+            f"not hashed again; `{market.command('verify')}` hashes everything"
+        )
     if report.restated:
         lines.append(
             f"the source restated {len(report.restated)} sessions from {report.restated[0]} on; "

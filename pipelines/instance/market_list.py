@@ -29,7 +29,7 @@ def keep_config(paths: Paths, path: Path) -> str:
     Raises:
         WarehouseError: the market's folder cannot be written.
     """
-    config = path.stem if path.resolve().parent == CONFIGS.resolve() else str(path.absolute())
+    config = kept_name(path)
     if _config_in(paths.config) != config:
         try:
             paths.root.mkdir(parents=True, exist_ok=True)
@@ -40,6 +40,11 @@ def keep_config(paths: Paths, path: Path) -> str:
                 f"writable, or set RNN_DATA_DIR to a folder that is"
             ) from error
     return config
+
+
+def kept_name(path: Path) -> str:
+    """A YAML as it is kept: the name of a shipped one, else the whole path."""
+    return path.stem if path.resolve().parent == CONFIGS.resolve() else str(path.absolute())
 
 
 def markets_of(data: Path) -> dict[str, str | None]:

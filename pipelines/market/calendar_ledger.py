@@ -75,7 +75,7 @@ def write_ledger(ledger: StateFile, content: dict[str, Any]) -> None:
     data = (json.dumps(content, indent=0) + "\n").encode()
     try:
         if not _has(ledger, data):
-            ledger.write(data)
+            ledger.write(data, durable=True)
     except OSError as error:
         logger.warning("the calendar derived from the data was not kept in %s: %s", ledger, error)
 

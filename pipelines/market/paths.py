@@ -48,6 +48,7 @@ class Paths:
         config: the file that names the market's YAML.
         warehouse: Parquet, one file a table and session.
         catalog: the DuckDB file of views that people open.
+        verified: the size, time and inode of files when they were last verified.
         models: model bundles, `MODEL/SESSION/`.
         units: trainings of single seeds that no bundle has joined yet.
         reports: tables and plots of the reports.
@@ -64,6 +65,7 @@ class Paths:
         self.config = root / "config.json"
         self.warehouse = root / "warehouse"
         self.catalog = root / "warehouse.duckdb"
+        self.verified = root / "verified.parquet"
         self.models = root / "models"
         self.units = root / "units"
         self.reports = root / "reports"

@@ -71,6 +71,11 @@ def read_record(market: Market, name: str) -> PartitionInfo | None:
     return PartitionInfo(0, digest, provenance)
 
 
+def files_of(market: Market, name: str) -> set[str]:
+    """The names of the files that belong to a report: its record, and what that names."""
+    return {f"{name}.json", *_files(market.reports, f"{name}.json")}
+
+
 def _files(folder: Store, record: str) -> dict[str, str]:
     """The files that a record names; none if there is no record that can be read."""
     try:

@@ -35,15 +35,8 @@ from pipelines.market.input_versions import (
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Absent, External, Kind, Outdated, Stage, Version
 from pipelines.staleness.served import Served
-from pipelines.training.registry import (
-    Candidate,
-    bundle_folder,
-    has_bundle,
-    misfit,
-    newest_good,
-    require_identity,
-    training_config,
-)
+from pipelines.training import registry
+from pipelines.training.registry import Candidate, bundle_folder, has_bundle, newest_good
 from pipelines.warehouse.identity import DamagedFileError, UnsignedFileError
 from pipelines.warehouse.partition_file import PartitionInfo, fingerprint, read_info, verify
 from pipelines.warehouse.store import PART
@@ -58,6 +51,7 @@ class TableVersions(Mapping[str, Version]):
     Attributes:
         name: the name of the table.
         damaged: by session, why its file cannot be read; of the files read so far.
+        known: digests of files that have not changed since they were verified.
     """
 
     def __init__(self, market: Market, name: str) -> None:
@@ -67,6 +61,7 @@ class TableVersions(Mapping[str, Version]):
         self._infos: dict[str, PartitionInfo | None] = {}
         self._outdated: set[str] = set()
         self.damaged: dict[str, DamagedFileError] = {}
+        self.known: Mapping[str, str] = {}
 
     @cached_property
     def stored(self) -> frozenset[str]:
@@ -79,8 +74,7 @@ class TableVersions(Mapping[str, Version]):
             try:
                 self._infos[key] = self._read(key)
             except DamagedFileError as error:
-                self._infos[key] = None
-                self.damaged[key] = error
+                self._infos[key], self.damaged[key] = None, error
         return self._infos[key]
 
     def _read(self, key: str) -> PartitionInfo | None:
@@ -113,6 +107,8 @@ class TableVersions(Mapping[str, Version]):
     def load(self, keys: Sequence[str]) -> None:
         """Read the files of several sessions at once."""
         wanted = keys if len(keys) <= _FEW else [key for key in keys if key in self.stored]
+        if len(keys) > _FEW:
+            self._infos |= {key: None for key in keys if key not in self.stored}
         unread = [key for key in wanted if key not in self._infos]
         if unread:  # a task a reader: thousands of small ones would cost more than the files
             with ThreadPoolExecutor(_READERS) as pool:
@@ -125,11 +121,13 @@ class TableVersions(Mapping[str, Version]):
     def __getitem__(self, key: str) -> Version:
         if key in self._outdated:
             return Outdated(self.name)
+        if key in self.known:
+            return self.known[key]
         info = self.info(key)
         return Absent(self.name) if info is None else info.digest
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and (key in self._outdated or self.info(key) is not None)
+        return key in self._outdated or key in self.known or self.info(str(key)) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self.stored | self._outdated))
@@ -191,10 +189,12 @@ class BundleState(Candidate):
     Attributes:
         reason: why it would be trained again; empty if it is current.
         usable: True if it could serve sessions of now, though on other training data.
+        damage: why its files are not those that were written there, if so.
     """
 
     reason: str = ""
     usable: bool = False
+    damage: str = ""
 
 
 @dataclass(frozen=True)
@@ -342,24 +342,25 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         if not has_bundle(market, model, anchor):
             return BundleState({}, "is not there", f"{named} is not there")
         try:
-            require_identity(market, model, anchor)
+            registry.require_identity(market, model, anchor)
             folder = bundle_folder(market, model, anchor)
             manifest, files = read_verified(folder, weights=False)
             config = settings_of(folder, files)["config"]
-        except BundleError:
-            return BundleState({}, "is damaged", f"{named} is damaged or of another place")
+        except BundleError as error:
+            why = f"{named} is damaged or of another place"
+            return BundleState({}, "is damaged", why, damage=str(error))
         dataset = market.dataset_of(model)
         spec = next(spec for spec in market.models if spec.name == model)
         processors = self[dataset.processors]
         in_force = processors.in_force if isinstance(processors, WholeVersion) else None
-        unfit = misfit(dataset, spec.family, config, manifest, in_force)
+        unfit = registry.misfit(dataset, spec.family, config, manifest, in_force)
         if unfit:
             return BundleState(manifest, unfit, f"{named} {unfit}")
-        if manifest.get("config_hash") != fingerprint(training_config(market, spec)):
+        if manifest.get("config_hash") != fingerprint(registry.training_config(market, spec)):
             return BundleState(manifest, "", f"{named} has another configuration")
         same = manifest.get("data") == self._training_inputs(dataset, anchor)
-        stays = self._served is not None and self._served.gave(model, anchor)
-        reason = "" if same or stays else f"{named} has other training data"
+        same = same or (self._served is not None and self._served.gave(model, anchor))
+        reason = "" if same else f"{named} has other training data"
         return BundleState(manifest, "", reason, usable=True)
 
     def _training_inputs(self, dataset: Dataset, anchor: str) -> Version:

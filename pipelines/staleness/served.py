@@ -27,12 +27,13 @@ from pipelines.instance.names import asset_key
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.warehouse import revisions
+from pipelines.warehouse.warehouse import LONGEST_CLOSE_DAYS
 
 if TYPE_CHECKING:
     import dagster as dg
 
 _HISTORY = (Kind.MODEL, Kind.PREDICTION, Kind.PORTFOLIO, Kind.EVALUATION)
-_LONGEST_CLOSE = pd.Timedelta(days=45)  # no exchange stays closed so long
+_LONGEST_CLOSE = pd.Timedelta(days=LONGEST_CLOSE_DAYS)
 
 
 def served_sessions(market: Market, instance: dg.DagsterInstance, table: str) -> set[str]:

@@ -23,6 +23,7 @@ from pipelines.staleness.causes import Cause, Reason
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey, survey
+from pipelines.staleness.verified_record import VerifiedRecord
 from pipelines.warehouse import revisions
 
 _SHOWN_RANGES = 3
@@ -83,6 +84,8 @@ class StatusReport:
         busy: the run or backfill that is at work on the market, in words; None if none is.
         calendar: a remark on the end of what the calendar knows; None if it is far.
         bytes: of the state by kind; None if they were not summed up.
+        verified: when everything was last verified, and the number of files that have not changed
+            since and were not hashed again; None if all were.
     """
 
     market: str
@@ -94,6 +97,7 @@ class StatusReport:
     busy: str | None = None
     calendar: str | None = None
     bytes: dict[str, int] | None = None
+    verified: tuple[str, int] | None = None
 
     @property
     def is_current(self) -> bool:
@@ -130,6 +134,8 @@ class StatusReport:
             "busy": self.busy,
             "calendar": self.calendar,
             "bytes": self.bytes,
+            "verified": None if self.verified is None else self.verified[0],
+            "unchanged_files": 0 if self.verified is None else self.verified[1],
         }
 
 
@@ -140,6 +146,7 @@ def status_report(
     *,
     check_source: bool = False,
     recent: int | None = None,
+    keep_verified: bool = False,
 ) -> StatusReport:
     """Compare every partition that there should be with what would be made now.
 
@@ -151,6 +158,7 @@ def status_report(
         recent: number of newest sessions to compare; of earlier ones only those that are absent or
             not on record, which opens no file but those that reports are made from. None compares
             every session.
+        keep_verified: add what is found current to the record of the last verification.
 
     Raises:
         ConfigError: the market's first session is not over yet.
@@ -174,9 +182,21 @@ def status_report(
     )
     served = Served(market, stages, instance)
     # Served partitions are told apart from stale ones: they stay as they are.
+    record = VerifiedRecord(market, stages, served)
+    now = StoredVersions(market, stages, served)
+    unchanged = None if check_source else record.unchanged
     comparison = survey(
-        market, stages, instance, sessions, served=served, restated=restated_keys or ()
+        market,
+        stages,
+        instance,
+        sessions,
+        served=served,
+        restated=restated_keys or (),
+        now=now,
+        unchanged=unchanged,
     )
+    if keep_verified:
+        record.keep(comparison, now)
     comparison = _with_waiting(market, stages, instance, comparison)
     store = market.warehouse.store
     return StatusReport(
@@ -193,6 +213,7 @@ def status_report(
         restated=restated_keys,
         busy=work_in_progress(instance, market, market.sessions.keys),
         calendar=market.calendar_end(),
+        verified=None if unchanged is None else (unchanged.made, unchanged.files),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import dagster as dg
 
@@ -21,6 +22,26 @@ from pipelines.staleness.causes import Cause, Reason, why_not_current
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
 from pipelines.warehouse.partition_file import PartitionInfo
+
+
+class Unchanged(Protocol):
+    """Sessions that were verified and found current, and have not changed since; up to the last."""
+
+    @property
+    def last(self) -> str:
+        """The newest of them."""
+
+    @property
+    def served(self) -> Mapping[str, Collection[str]]:
+        """Those that were served and would have other inputs now, by asset."""
+
+    @property
+    def empty(self) -> Mapping[str, Mapping[str, str]]:
+        """Those without rows, and why, by asset."""
+
+    def digests(self, asset: str) -> dict[str, str]:
+        """The digests of the partitions of an asset."""
+
 
 _DATE = re.compile(r" (of|up to) \d{4}-\d{2}-\d{2}$")
 
@@ -82,6 +103,8 @@ def survey(
     *,
     served: Served | None,
     restated: Collection[str] = (),
+    now: StoredVersions | None = None,
+    unchanged: Unchanged | None = None,
 ) -> Survey:
     """Compare what is stored with what would be made now.
 
@@ -93,8 +116,11 @@ def survey(
             stand for its one version.
         served: the sessions that stay as served; None if they may be replaced.
         restated: sessions whose bars the source now gives differently.
+        now: the versions of the market as it is, with `served` in them, of which some may have been
+            read; None to read all of them here.
+        unchanged: sessions that were found current before and have not changed since.
     """
-    now = StoredVersions(market, stages, served)
+    now = now or StoredVersions(market, stages, served)
     keys_by_asset: dict[str, tuple[str, ...]] = {}
     reasons: dict[str, dict[str, Reason]] = {}
     empty: dict[str, dict[str, Reason]] = {}
@@ -105,11 +131,22 @@ def survey(
             if stage.tables
             else (WHOLE,)
         )
+        stage_reasons = reasons[stage.name] = {}
+        if unchanged is not None and stage.tables:
+            now.table(stage.name).known = unchanged.digests(stage.name)
+            lacks = unchanged.empty.get(stage.name, {})
+            for key in (key for key in keys if key <= unchanged.last):
+                if key in unchanged.served.get(stage.name, ()):
+                    stage_reasons[key] = Reason(Cause.SERVED)
+                elif key not in recorded_keys:
+                    stage_reasons[key] = Reason(Cause.UNRECORDED)
+                elif key in lacks:
+                    empty.setdefault(stage.name, {})[key] = Reason(Cause.EMPTY, lacks[key])
+            keys = tuple(key for key in keys if key > unchanged.last)
         # Files are read in threads before they are compared one by one.
         now.load(stage, keys)
-        if stage.is_source:
+        if stage.is_source and keys:
             now.load_bars(keys)
-        stage_reasons = reasons[stage.name] = {}
         for key in keys:  # in order: a session may be made from the one before it
             why = why_not_current(stage, key, now)
             # Neither restated bars nor a gap in Dagster's record shows in a stored file.

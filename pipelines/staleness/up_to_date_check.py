@@ -64,7 +64,7 @@ def serve_and_check(
         instance: its Dagster record.
         own_run: id of the run that asks, if one does.
     """
-    report = status_report(market, stages, instance, recent=RECENT)
+    report = status_report(market, stages, instance, recent=RECENT, keep_verified=True)
     state = service(market, stages, instance, report, own_run=own_run)
     publish_page(market, state)
     return status_result(report, serving_markdown(market, state))

@@ -143,7 +143,7 @@ def state_file(dataset: Dataset) -> str:
 def save_state(market: Market, dataset: Dataset, state: ProcessorState) -> None:
     """Put the state in place in one step, with its identity."""
     content = signed_state(market, dataset, state).encode()
-    market.warehouse.store.write(content, state_file(dataset))
+    market.warehouse.store.write(content, state_file(dataset), durable=True)
 
 
 def signed_state(market: Market, dataset: Dataset, state: ProcessorState) -> str:

@@ -95,8 +95,14 @@ def bundle_identity(market: Market, model: str, as_of: str) -> Identity:
     return Identity(market.warehouse.record.name, "model", model, as_of)
 
 
-def require_identity(market: Market, model: str, as_of: str) -> None:
+def require_identity(market: Market, model: str, as_of: str, folder: Store | None = None) -> None:
     """Confirm that a bundle belongs to its place.
+
+    Args:
+        market: the market.
+        model: its name.
+        as_of: the session that trained it.
+        folder: the bundle, if it is not the one at that place but a copy of it.
 
     Raises:
         BundleError: it is the bundle of another market, model or session, or has no identity.
@@ -104,7 +110,7 @@ def require_identity(market: Market, model: str, as_of: str) -> None:
     """
     from rnn_core.training.bundle_files import IDENTITY, MANIFEST, BundleError
 
-    folder = bundle_folder(market, model, as_of)
+    folder = folder or bundle_folder(market, model, as_of)
     try:
         found = json.loads(folder.published(IDENTITY, folder.read(MANIFEST)))
     except FileNotFoundError:

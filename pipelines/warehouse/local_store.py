@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.warehouse.store import PART, Store
-from rnn_core.atomic import atomic_write, temporary_path
+from rnn_core.atomic import atomic_write, sync, sync_folders, temporary_path, write_file
 from rnn_core.training.file_folder import LocalFolder
 
 
@@ -31,23 +31,43 @@ class LocalStore(Store):
 
     def read(self, *parts: str) -> bytes:
         """Read a file; see `Store`."""
-        return Path(self.path(*parts)).read_bytes()
+        with open(self.path(*parts), "rb") as file:  # noqa: PTH123 - a third of the time
+            return file.read()
 
     def tail(self, *parts: str) -> bytes:
         """Read a file; see `Store`."""
         return self.read(*parts)
 
-    def write(self, data: bytes, *parts: str) -> None:
+    def write(self, data: bytes, *parts: str, durable: bool = False) -> None:
         """Put a file in place in one step; see `Store`."""
-        atomic_write(Path(self.path(*parts)), data)
+        path = Path(self.path(*parts))
+        atomic_write(path, data, durable=durable)
+        if durable:
+            self._sync_above(path)
 
-    def create(self, data: bytes, *parts: str) -> bool:
+    def write_as_of(self, data: bytes, source: Sequence[str], *parts: str) -> None:
+        """Put a file in place with the times of another; see `Store`."""
+        stat = Path(self.path(*source)).stat()
+        path = Path(self.path(*parts))
+        atomic_write(path, data, times=(stat.st_atime_ns, stat.st_mtime_ns), durable=True)
+        self._sync_above(path)
+
+    def write_at(self, data: bytes, written: float, *parts: str) -> None:
+        """Put a file in place with a time; see `Store`."""
+        moment = round(written * 1e9)
+        atomic_write(Path(self.path(*parts)), data, times=(moment, moment))
+
+    def _sync_above(self, path: Path) -> None:
+        """Sync the folders above that of a file: a write that synced nothing may have made them."""
+        sync_folders(f for f in path.parent.parents if f.is_relative_to(self.root))
+
+    def create(self, data: bytes, *parts: str, durable: bool = False) -> bool:
         """Put a file in place unless there is one; see `Store`."""
         path = Path(self.path(*parts))
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_path(path)
         try:
-            temporary.write_bytes(data)
+            write_file(temporary, data, durable=durable)
             path.hardlink_to(temporary)  # which fails where a rename would replace
         except FileExistsError:
             return False
@@ -57,6 +77,8 @@ class LocalStore(Store):
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+        if durable:
+            _sync_all_above(path)
         return True
 
     def append(self, data: bytes, *parts: str) -> None:
@@ -88,10 +110,15 @@ class LocalStore(Store):
         """The time at which a file was written; see `Store`."""
         return Path(self.path(*parts)).stat().st_mtime
 
-    def copy_times(self, source: Sequence[str], target: Sequence[str]) -> None:
-        """Give a file the times of another."""
-        stat = Path(self.path(*source)).stat()
-        os.utime(self.path(*target), ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    def settle(self) -> None:
+        """Sync every file with its name, and the folders above; see `Store`."""
+        root = Path(self.root)
+        paths = sorted(root.rglob("*"))
+        for path in (path for path in paths if path.is_file()):
+            sync(path)
+        sync_folders(path for path in paths if path.is_dir())
+        sync_folders([root])
+        _sync_all_above(root)
 
     def names(self) -> set[str]:
         """The names of the files and folders at the root; see `Store`."""
@@ -155,3 +182,11 @@ class LocalStore(Store):
             return []
         names = [f"{name}/{PART}" for name in names]
         return [name for name in names if os.path.exists(f"{folder}/{name}")]  # noqa: PTH110
+
+
+def _sync_all_above(path: Path) -> None:
+    """Sync every folder above a path, whoever made it, up to where its disk is mounted."""
+    for folder in path.parents:
+        sync_folders([folder])
+        if folder.is_mount():
+            return

@@ -59,7 +59,9 @@ class MarketRecord:
             return
         try:
             if self._read() is None:
-                self._store.create(self._content(), FILE)  # another market may come first
+                self._store.create(
+                    self._content(), FILE, durable=True
+                )  # another market may come first
             self.require_same_market()
         except OSError as error:
             raise WarehouseError(
@@ -75,7 +77,7 @@ class MarketRecord:
         Raises:
             OSError: the record cannot be written.
         """
-        self._store.write(self._content(), FILE)
+        self._store.write(self._content(), FILE, durable=True)
         self._known = True
 
     def _content(self) -> bytes:

@@ -73,13 +73,23 @@ class ObjectStore(Store):
         with _asking(self.url(*parts)):
             return bytes(self._fs.cat_file(self.path(*parts), start=-_TAIL))
 
-    def write(self, data: bytes, *parts: str) -> None:
+    def write(self, data: bytes, *parts: str, durable: bool = False) -> None:
         """Put a file in place in one step; see `Store`."""
         with _asking(self.url(*parts)):
             self._fs.pipe_file(self.path(*parts), data)
         self._note(data, *parts)
 
-    def create(self, data: bytes, *parts: str) -> bool:
+    def write_as_of(self, data: bytes, source: Sequence[str], *parts: str) -> None:
+        """Put a file in place with the time of another; see `Store`."""
+        self.write_at(data, self.written(*source), *parts)
+
+    def write_at(self, data: bytes, written: float, *parts: str) -> None:
+        """Put a file in place, after one beside it that holds its time; see `Store`."""
+        *folder, name = parts
+        self.write(repr(written).encode(), *folder, f"{name}{_TIME}")
+        self.write(data, *parts)
+
+    def create(self, data: bytes, *parts: str, durable: bool = False) -> bool:
         """Put a file in place unless there is one, by a conditional put; see `Store`."""
         with _asking(self.url(*parts)):
             try:
@@ -139,11 +149,6 @@ class ObjectStore(Store):
             return float(self.read(*folder, f"{name}{_TIME}"))
         return listed[name]
 
-    def copy_times(self, source: Sequence[str], target: Sequence[str]) -> None:
-        """Keep the time of another file in a file beside; for files that are put once."""
-        *folder, name = target
-        self.write(repr(self.written(*source)).encode(), *folder, f"{name}{_TIME}")
-
     def names(self) -> set[str]:
         """The names of the files and folders at the root, but for versions; see `Store`."""
         names = {name.partition("/")[0] for name in self._listing()}
@@ -193,6 +198,9 @@ class ObjectStore(Store):
         if kept is not None:
             kept.keep_listing(url, files)
         return files
+
+    def settle(self) -> None:
+        """Do nothing: what was put is there for good."""
 
     # --- files that belong together ----------------------------------------------------------
 

@@ -155,12 +155,18 @@ def verify(raw: bytes, identity: Identity, *, unsigned: bool = False) -> str:
             belongs to another place or has no identity.
         NewerStateError: a newer release made the file.
     """
-    plain, found = _without_identity(raw)
-    at = _digest_position(plain)
-    digest = plain[at : at + 64]
-    actual = hashlib.sha256(plain[:at])
-    actual.update(_BLANK)
-    actual.update(plain[at + 64 :])
+    # Piece by piece, since copies of the file would cost more than its hash.
+    view, begin, end, found, counted, tail = memoryview(raw), 0, 0, None, b"", raw[-_TAIL:]
+    if (pair := _identity_pair(raw)) is not None:
+        begin, end, found = pair
+        counted, tail = bytes([raw[begin - 1] - _ONE_MORE]), _tail(raw, begin - end)
+    at = _digest_position(raw)
+    if at < end:
+        raise DamagedFileError("its digest is not where it is written: not a partition file")
+    digest = raw[at : at + 64]
+    actual = hashlib.sha256(view[: max(begin - 1, 0)])
+    for piece in (counted, view[end:at], _BLANK, view[at + 64 : -_TAIL], tail):
+        actual.update(piece)
     if digest != actual.hexdigest().encode():
         if found is not None:
             require_known(found, str(identity))  # which may take another digest
@@ -198,20 +204,26 @@ def _digest_position(raw: bytes) -> int:
 
 def _without_identity(raw: bytes) -> tuple[bytes, Any]:
     """The file as it was before its identity was put in, and the identity; None for none."""
+    if (pair := _identity_pair(raw)) is None:
+        return raw, None
+    at, end, identity = pair
+    counted = bytes([raw[at - 1] - _ONE_MORE])
+    return b"".join((raw[: at - 1], counted, raw[end:-_TAIL], _tail(raw, at - end))), identity
+
+
+def _identity_pair(raw: bytes) -> tuple[int, int, Any] | None:
+    """Where the identity of a file begins and ends, and the identity; None for none."""
     at = raw.rfind(_IDENTITY_PAIR)
     if at < 1:
-        return raw, None
+        return None
     begin, length = _length_at(raw, at + len(_IDENTITY_PAIR))
     end = begin + length + 1
     if not raw.startswith(b"\x00" + _FIRST_PAIR, end - 1) or raw[at - 1] < _ONE_MORE:
-        return raw, None
+        return None
     try:
-        identity = json.loads(raw[begin : end - 1])
+        return at, end, json.loads(raw[begin : end - 1])
     except ValueError:
-        return raw, None
-    counted = bytes([raw[at - 1] - _ONE_MORE])
-    plain = b"".join((raw[: at - 1], counted, raw[end:-_TAIL], _tail(raw, at - end)))
-    return plain, identity
+        return None
 
 
 def _tail(raw: bytes, more: int) -> bytes:

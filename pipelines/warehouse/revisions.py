@@ -52,9 +52,8 @@ def keep(store: Store, table: str, key: str) -> int | None:
     number = _next_number(store, table, key, data)
     if number is None:
         return None
-    store.write(data, *part(table, key, number))
-    # When it was made: `sync` tells by that what was served.
-    store.copy_times((table, f"date={key}", PART), part(table, key, number))
+    # It keeps the time when it was made: `sync` tells by that what was served.
+    store.write_as_of(data, (table, f"date={key}", PART), *part(table, key, number))
     return number
 
 
@@ -81,7 +80,7 @@ def add(
     number = _next_number(warehouse.store, table.name, key, data)
     if number is not None:
         warehouse.record.claim()
-        warehouse.store.write(data, *part(table.name, key, number))
+        warehouse.store.write(data, *part(table.name, key, number), durable=True)
     return number
 
 
@@ -108,7 +107,7 @@ def drop_unchanged(store: Store, table: str, keys: Iterable[str]) -> list[str]:
         if revisions and store.read(*part(table, key, revisions[-1])) == current:
             revision = part(table, key, revisions[-1])
             if store.is_local:
-                store.copy_times(revision, (table, f"date={key}", PART))
+                store.write_as_of(current, revision, table, f"date={key}", PART)
             store.remove(*revision)
             dropped.append(key)
     return dropped
@@ -190,6 +189,7 @@ def keep_bundle(models: Store, model: str, as_of: str) -> None:
         with suppress(FileNotFoundError):  # a damaged bundle is kept as it is
             contents[name] = bundle.published(name, manifest)
     copy.publish(contents, _MANIFEST)
+    copy.settle()
 
 
 def drop_unchanged_bundle(models: Store, model: str, as_of: str) -> None:

@@ -28,12 +28,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: one Parquet file a session, rows sorted by `sort_by`."""
+    """A table: one Parquet file a session, rows sorted by `sort_by`.
+
+    Attributes:
+        durable: True if a file that is made soon after its session is put on the disk for good:
+            what it says of that evening cannot be made again.
+    """
 
     name: str
     description: str
     columns: tuple[Column, ...]
     sort_by: tuple[str, ...] = ("instrument",)
+    durable: bool = False
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -92,6 +98,7 @@ OHLCV = Table(
         ),
         Column("member", _BOOL, "whether the instrument is a member of the universe this session"),
     ),
+    durable=True,
 )
 
 OHLCV_QUARANTINE = Table(
@@ -116,6 +123,7 @@ OHLCV_QUARANTINE = Table(
         Column("source", _TEXT, "kind of the source, and the file or folder"),
     ),
     sort_by=("instrument", "bar_date", "rule", "close"),
+    durable=True,
 )
 
 
@@ -135,6 +143,7 @@ def extra_bars_table(columns: Mapping[str, tuple[pa.DataType, str, str]]) -> Tab
                 for name, (kind, description, origin) in columns.items()
             ),
         ),
+        durable=True,
     )
 
 
@@ -199,6 +208,7 @@ PREDICTION = Table(
         Column("as_of", _DATE, "the session whose partition trained the model"),
         Column("fingerprint", _TEXT, "fingerprint of the model's bundle"),
     ),
+    durable=True,
 )
 
 

@@ -10,6 +10,7 @@ on a disk.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from abc import ABC, abstractmethod
@@ -105,15 +106,37 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def write(self, data: bytes, *parts: str) -> None:
+    def write(self, data: bytes, *parts: str, durable: bool = False) -> None:
         """Put a file in place in one step.
+
+        Args:
+            data: the content.
+            parts: its path.
+            durable: the file outlives a machine that loses power, once this returns. A put into an
+                object store always does.
 
         Raises:
             OSError: it cannot be written; what was there before is still there.
         """
 
     @abstractmethod
-    def create(self, data: bytes, *parts: str) -> bool:
+    def write_as_of(self, data: bytes, source: Sequence[str], *parts: str) -> None:
+        """Put a durable file in place in one step, with the time of another, as `written` tells it.
+
+        Raises:
+            OSError: it cannot be written; what was there before is still there.
+        """
+
+    @abstractmethod
+    def write_at(self, data: bytes, written: float, *parts: str) -> None:
+        """Put a file in place in one step, with a time, seconds since 1970.
+
+        Raises:
+            OSError: it cannot be written; what was there before is still there.
+        """
+
+    @abstractmethod
+    def create(self, data: bytes, *parts: str, durable: bool = False) -> bool:
         """Put a file in place unless there is one; False if there is, which then stays.
 
         Raises:
@@ -157,10 +180,6 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def copy_times(self, source: Sequence[str], target: Sequence[str]) -> None:
-        """Give a file the time of another, as `written` tells it."""
-
-    @abstractmethod
     def names(self) -> set[str]:
         """The names of the files and folders at the root, as `Folder` has it."""
 
@@ -178,6 +197,19 @@ class Store(ABC):
     @abstractmethod
     def forget(self, *parts: str) -> None:
         """Look again at what lies below a folder, instead of what was fetched before."""
+
+    def settle_all(self) -> None:
+        """Put everything that was written on the disk for good, by one call for many files."""
+        if self.is_local:
+            os.sync()
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Put everything that the folder has on the disk for good; an object store has it there.
+
+        Raises:
+            OSError: the disk refused.
+        """
 
     # --- files that belong together ----------------------------------------------------------
 
@@ -237,10 +269,10 @@ class StateFile:
         """
         return self.store.read(*self.parts)
 
-    def write(self, data: bytes) -> None:
-        """Put the file in place in one step.
+    def write(self, data: bytes, *, durable: bool = False) -> None:
+        """Put the file in place in one step, as `Store.write` does.
 
         Raises:
             OSError: it cannot be written; what was there before is still there.
         """
-        self.store.write(data, *self.parts)
+        self.store.write(data, *self.parts, durable=durable)

@@ -8,6 +8,7 @@ views (`catalog.py`), so an open shell blocks no run and a lost catalog costs no
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +45,8 @@ __all__ = ["Partitions", "Warehouse"]
 
 _WRITERS = min(4, os.cpu_count() or 1)  # encoding is work: more threads than cores get in the way
 _IN_FLIGHT = 32  # partitions made and not yet in place
+LONGEST_CLOSE_DAYS = 45
+"""No exchange stays closed so long: what is made later of a session was not served."""
 _Part = tuple[str, Rows, Provenance]
 
 
@@ -103,7 +106,7 @@ class Warehouse:
         data, digest = encode(rows, provenance, identity)
         self.record.claim()
         try:
-            self.store.write(data, name, f"date={key}", PART)
+            self.store.write(data, name, f"date={key}", PART, durable=is_durable(table, key))
         except OSError as error:
             raise WarehouseError(
                 f"cannot write {name} of {key} below {self.store.root}: {error}; check that the "
@@ -285,6 +288,16 @@ class Warehouse:
             f"{asset_of_table(name)} of {key} again to replace "
             f"{self.store.url(name, f'date={key}', PART)}"
         )
+
+
+def is_durable(table: Table, key: str) -> bool:
+    """True if a partition that is made now is put on the disk for good.
+
+    It is of a table that records an evening, and of a session whose scores may still be traded on:
+    made later, as by a backfill, it can be made again.
+    """
+    first = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=LONGEST_CLOSE_DAYS)
+    return table.durable and key >= str(first)
 
 
 def _until_error(parts: Iterable[_Part], errors: list[Exception]) -> Iterator[_Part]:

@@ -1,0 +1,347 @@
+"""`verify`, and the record by which `status` hashes only what has changed.
+
+Oracle: files that were damaged on purpose, one at a time, and the calls that read files.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from rich.console import Console
+
+from pipelines.assets.stages import stages
+from pipelines.errors import WarehouseError
+from pipelines.instance.home import dagster_instance
+from pipelines.instance.materializations import forget
+from pipelines.market.market import Market
+from pipelines.operations.sync import sync_record
+from pipelines.operations.verify import repairs_of, run_verify
+from pipelines.staleness.status_report import StatusReport, status_report
+from pipelines.staleness.verification import Verification, verify_market
+from pipelines.warehouse import revisions
+from pipelines.warehouse.local_store import LocalStore
+from pipelines.warehouse.store import PART
+from tests.pipelines.conftest import make_market
+from tests.pipelines.finished_markets import made_on_the_evening
+
+EARLY, LATE = "2020-04-15", "2020-05-14"
+
+
+@pytest.fixture(scope="module")
+def recorded(finished: Market, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
+    """A market on record, whose last sessions were served, with a revision."""
+    root = tmp_path_factory.mktemp("verified") / "tiny"
+    shutil.copytree(finished.paths.root, root)
+    market = make_market(root)
+    made_on_the_evening(market, ["gru"], market.sessions.keys[-3:])
+    revisions.keep(market.warehouse.store, "lstm_prediction", EARLY)
+    with dagster_instance(market) as instance:
+        sync_record(market, stages(market), instance)
+    yield market
+
+
+@pytest.fixture
+def market(recorded: Market) -> Iterator[Market]:
+    """That market; every file of it is put back with its time."""
+    root = recorded.paths.root
+    before = {p: (p.read_bytes(), p.stat()) for p in root.rglob("*") if p.is_file()}
+    yield make_market(root)
+    for path in [p for p in root.rglob("*") if p.is_file() and p not in before]:
+        path.unlink()
+    for path, (content, stat) in before.items():
+        if not path.is_file() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def verified(market: Market) -> Verification:
+    with dagster_instance(market) as instance:
+        return verify_market(market, stages(market), instance)
+
+
+def status(market: Market, **kwargs) -> StatusReport:
+    with dagster_instance(market) as instance:
+        return status_report(market, stages(market), instance, **kwargs)
+
+
+def words(market: Market, found: Verification) -> list[str]:
+    """The commands that repair it."""
+    made = repairs_of(market, stages(market), Console(file=io.StringIO()), found.damages)
+    return [repair.words for repair in made]
+
+
+def place(market: Market, table: str, key: str) -> Path:
+    return market.paths.warehouse / table / f"date={key}" / PART
+
+
+def flip(path: Path, at: int = -100) -> None:
+    """Change one byte, and neither size nor time."""
+    stat, raw = path.stat(), bytearray(path.read_bytes())
+    raw[at] ^= 1
+    with path.open("r+b") as file:
+        file.write(raw)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_every_file_is_counted_read_once_and_intact(market, monkeypatch):
+    read, reads = LocalStore.read, Counter[str]()
+
+    def counted(self, *parts):
+        reads[self.path(*parts)] += 1
+        return read(self, *parts)
+
+    monkeypatch.setattr(LocalStore, "read", counted)
+    found = verified(market)
+    monkeypatch.undo()
+    assert not found.damages
+    files = {p for p in market.paths.root.rglob("*") if p.is_file()} - {market.paths.verified}
+    pages = sum(Path(page.store.path(*page.parts)).is_file() for page in _pages(market))
+    assert sum(count.files for count in found.counts.values()) == len(files) + pages
+    partitions = {str(p) for p in market.paths.warehouse.rglob("*.parquet")}
+    # Rows of bars are read besides, for the state that enters each session.
+    bars = {path for path in partitions if "/ohlcv" in path}
+    assert {reads[path] for path in partitions - bars} == {1}
+    assert {reads[path] for path in bars} <= {1, 2}
+    assert found.counts["alpha158"].stale == 0
+
+
+def _pages(market: Market):
+    return market.page, market.served_page
+
+
+DAMAGES: dict[str, tuple[Callable[[Market], Path], str]] = {}
+
+
+def damage(repair: str):
+    """Register a way to damage a file; it returns the path that has to be named."""
+
+    def register(function):
+        DAMAGES[function.__name__] = (function, repair)
+        return function
+
+    return register
+
+
+@damage("backfill --start 2020-04-15 --end 2020-04-15 --select alpha158")
+def a_flipped_byte(market: Market) -> Path:
+    flip(path := place(market, "alpha158", EARLY), 40)
+    return path
+
+
+@damage("backfill --start 2020-04-15 --end 2020-04-15 --select lstm_portfolio")
+def an_empty_file(market: Market) -> Path:
+    (path := place(market, "lstm_trades", EARLY)).write_bytes(b"")
+    return path
+
+
+@damage("backfill --start 2020-04-15 --end 2020-04-15 --select label")
+def zeros(market: Market) -> Path:
+    path = place(market, "label", EARLY)
+    path.write_bytes(bytes(path.stat().st_size))
+    return path
+
+
+@damage("backfill --start 2020-04-15 --end 2020-04-15 --select ohlcv")
+def a_file_of_another_session(market: Market) -> Path:
+    shutil.copy2(place(market, "ohlcv", LATE), path := place(market, "ohlcv", EARLY))
+    return path
+
+
+@damage("backfill --start 2020-04-15 --end 2020-04-15 --select gru_prediction")
+def a_file_of_another_table(market: Market) -> Path:
+    shutil.copy2(
+        place(market, "lstm_prediction", EARLY), p := place(market, "gru_prediction", EARLY)
+    )
+    return p
+
+
+@damage("backfill --start 2020-04-15 --end 2020-04-15 --select dataset_learn")
+def a_file_that_is_gone(market: Market) -> Path:
+    (path := place(market, "dataset_learn", EARLY)).unlink()
+    return path
+
+
+@damage("backfill --start 2020-04-15 --end 2020-04-15 --select ohlcv")
+def a_table_beside_that_is_gone(market: Market) -> Path:
+    (path := place(market, "ohlcv_quarantine", EARLY)).unlink()
+    return path
+
+
+@damage("backfill --start 2020-04-20 --end 2020-04-20 --select krnn_model")
+def weights_of_a_bundle(market: Market) -> Path:
+    flip(market.paths.models / "krnn" / "2020-04-20" / "weights.safetensors")
+    return market.paths.models / "krnn" / "2020-04-20"
+
+
+@damage("backfill --start 2020-04-20 --end 2020-04-20 --select krnn_model")
+def a_file_too_many_in_a_bundle(market: Market) -> Path:
+    folder = market.paths.models / "krnn" / "2020-04-20"
+    (folder / "run.py").write_text("print()")
+    return folder
+
+
+@damage("")
+def a_revision(market: Market) -> Path:
+    (path,) = (market.paths.warehouse / ".revisions").rglob("*.parquet")
+    flip(path)
+    return path
+
+
+@damage("")
+def a_served_prediction(market: Market) -> Path:
+    flip(path := place(market, "gru_prediction", LATE))
+    return path
+
+
+@damage("refit")
+def the_fitted_state(market: Market) -> Path:
+    path = market.paths.warehouse / "processors.json"
+    before, name, state = path.read_text().partition('"infer"')
+    path.write_text(before + name + state.replace("1", "2", 1))
+    return path
+
+
+@damage("backfill --start 2020-05-15 --end 2020-05-15 --select signal_report")
+def a_table_of_a_report(market: Market) -> Path:
+    flip(market.paths.reports / "signal.csv")
+    return market.paths.reports / "signal_report.json"
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_named_with_its_path_and_its_repair(market, name):
+    make, repair = DAMAGES[name]
+    path = make(market)
+    found = verified(market)
+    assert [damage.path for damage in found.damages] == [str(path)]
+    expected = [f"rnn-pipelines {repair}"] if repair else []
+    assert words(market, found) == expected
+
+
+def test_the_commands_that_it_names_repair_it_to_the_same_bytes(market):
+    damaged = [zeros(market), a_file_that_is_gone(market), a_flipped_byte(market)]
+    report = a_table_of_a_report(market)
+    console = Console(file=io.StringIO(), width=500)
+    assert run_verify(market, console, repair=True), console.file.getvalue()
+    assert all(path.is_file() for path in [*damaged, report])
+    assert not verified(make_market(market.paths.root)).damages
+
+
+def test_what_was_served_is_named_and_left_alone(market):
+    path = a_served_prediction(market)
+    before = path.read_bytes()
+    console = Console(file=io.StringIO(), width=500)
+    assert not run_verify(market, console, repair=True)
+    said = console.file.getvalue()
+    assert path.read_bytes() == before
+    assert "`rnn-pipelines restore DIR` brings them back from a backup" in said
+    assert "--select gru_prediction` makes them anew, from then on as backfilled" in said
+
+
+def test_sessions_that_were_never_made_are_no_damage(market, tmp_path):
+    root = tmp_path / "tiny"
+    shutil.copytree(market.paths.root, root)
+    last = market.sessions.keys[-1]
+    for path in root.glob(f"warehouse/*/date={last}/{PART}"):
+        path.unlink()
+    found = verified(make_market(root))
+    assert not found.damages
+    assert found.counts["ohlcv"].stale == 1
+
+
+def partitions_read(market: Market, monkeypatch, **kwargs) -> tuple[StatusReport, set[str]]:
+    """A status, and the files of the warehouse that it has read."""
+    read, paths = LocalStore.read, set[str]()
+
+    def noted(self, *parts):
+        paths.add(self.path(*parts))
+        return read(self, *parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "read", noted)
+        report = status(market, **kwargs)
+    return report, {path for path in paths if path.endswith(PART)}
+
+
+def test_a_status_reads_no_file_that_has_not_changed(market, monkeypatch):
+    whole, read = partitions_read(market, monkeypatch)
+    assert len(read) > 1000  # nothing was verified before
+    assert whole.verified is None
+    verified(market)
+    report, read = partitions_read(market, monkeypatch)
+    assert not read
+    assert report.verified is not None
+    assert report.assets == whole.assets
+    assert (report.predictions, report.is_current) == (whole.predictions, True)
+
+
+def test_a_flip_that_keeps_the_time_is_found_by_verify_and_by_reads_only(market):
+    verified(market)
+    flip(path := place(market, "alpha158", EARLY), 40)
+    assert status(market).is_current
+    with pytest.raises(WarehouseError, match="damaged"):
+        market.warehouse.read("alpha158", [EARLY], needed_by="a test")
+    assert [damage.path for damage in verified(market).damages] == [str(path)]
+    assert not status(market).is_current  # the verification has found it
+
+
+@pytest.mark.parametrize("table", ["ohlcv", "gru_prediction", "lstm_orders"])
+def test_a_file_that_changed_is_hashed_and_what_follows_compared(market, table):
+    verified(market)
+    path = place(market, table, LATE)
+    path.write_bytes(path.read_bytes()[:-9])
+    report = status(market)
+    assert not report.is_current
+    assert any(
+        f.cause == "damaged" and f.keys == (LATE,) for a in report.assets for f in a.findings
+    )
+    assert report.verified is not None
+
+
+def test_another_configuration_is_compared_whole(market):
+    verified(market)
+    changed = make_market(market.paths.root, {"features": {"label": "Ref($close, -3)/$close - 1"}})
+    report = status(changed)
+    assert report.verified is None
+    assert {a.asset for a in report.assets if a.current == 0} >= {"label", "dataset_learn"}
+
+
+def test_a_session_taken_off_the_record_is_seen(market):
+    verified(market)
+    with dagster_instance(market) as instance:
+        forget(instance, dg.AssetKey(["tiny", "label"]), [EARLY])
+        report = status_report(market, stages(market), instance)
+        assert [(f.cause, f.keys) for a in report.assets for f in a.findings] == [
+            ("not in Dagster's record", (EARLY,))
+        ]
+        sync_record(market, stages(market), instance)
+
+
+def test_the_check_of_the_ui_adds_what_it_has_compared_and_a_status_writes_nothing(market):
+    verified(market)
+    for path in market.paths.warehouse.glob(f"*/date={LATE}/{PART}"):
+        os.utime(path)  # as after a run of the session
+    before = market.paths.verified.read_bytes()
+    first = status(market)
+    assert market.paths.verified.read_bytes() == before
+    status(market, recent=10, keep_verified=True)
+    assert market.paths.verified.read_bytes() != before
+    again = status(market)
+    assert first.verified is not None
+    assert again.verified is not None
+    assert again.verified[1] > first.verified[1]
+    assert again.verified[0] == first.verified[0]  # everything was last verified then
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1" * 20])
+def test_a_damaged_record_of_verified_files_hashes_everything(market, content):
+    verified(market)
+    market.paths.verified.write_bytes(content)
+    assert status(market).verified is None
