@@ -114,7 +114,8 @@ class Disk:
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Disk]:
+    """A disk that has the folder of the test, which is made before it is watched."""
     watched = Disk()
     watched.watch(monkeypatch)
     yield watched
