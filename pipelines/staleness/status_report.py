@@ -24,6 +24,8 @@ from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey, survey
 from pipelines.warehouse import revisions
+from pipelines.warehouse.catalog import is_usable
+from pipelines.warehouse.market_record import FILE
 
 _SHOWN_RANGES = 3
 
@@ -83,6 +85,7 @@ class StatusReport:
         busy: the run or backfill that is at work on the market, in words; None if none is.
         calendar: a remark on the end of what the calendar knows; None if it is far.
         bytes: of the state by kind; None if they were not summed up.
+        lost: files beside the partitions that are absent or damaged; `sync` makes them again.
     """
 
     market: str
@@ -94,6 +97,7 @@ class StatusReport:
     busy: str | None = None
     calendar: str | None = None
     bytes: dict[str, int] | None = None
+    lost: tuple[str, ...] = ()
 
     @property
     def is_current(self) -> bool:
@@ -130,6 +134,7 @@ class StatusReport:
             "busy": self.busy,
             "calendar": self.calendar,
             "bytes": self.bytes,
+            "lost": list(self.lost),
         }
 
 
@@ -193,7 +198,18 @@ def status_report(
         restated=restated_keys,
         busy=work_in_progress(instance, market, market.sessions.keys),
         calendar=market.calendar_end(),
+        lost=_lost_files(market),
     )
+
+
+def _lost_files(market: Market) -> tuple[str, ...]:
+    """The record of the market and the catalog, where there are partitions and not them."""
+    tables, lost = market.tables, []
+    if market.warehouse.record.is_lost():
+        lost.append(tables.path(FILE))
+    if tables.is_local and not is_usable(market.paths.catalog):
+        lost.append(str(market.paths.catalog))
+    return tuple(lost) if lost and any(map(tables.has_partitions, tables.tables())) else ()
 
 
 def _with_waiting(
