@@ -6,6 +6,7 @@ apart. A problem says the value, the expectation and the remedy; a remark stops 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -57,6 +58,7 @@ def problems_of(market: Market, today: str | None = None) -> Findings:
     end = calendar_end(market.config.market, market.sessions, now)
     if end is not None:
         findings.remarks.append(end)
+    findings.remarks += _programs(market)
     for question in (_spans, _windows, _universe, _functions, _ensemble, _books, _returns):
         _ask(findings, question, market)
     if isinstance(market.config.market.source, NetworkSource | OwnSource):
@@ -293,6 +295,17 @@ def _portfolio(market: Market, profile: Profile) -> Iterator[str]:
             f"portfolio.topk: {topk} is given, and a usual session has {usual} members; expected "
             f"fewer than these, such as {max(1, usual // 5)}"
         )
+
+
+def _programs(market: Market) -> Iterator[str]:
+    """Remark programs of `alerts` that are not found here; another host may have them."""
+    for key in ("on_failure", "on_signal"):
+        command = getattr(market.config.alerts, key)
+        if command and shutil.which(command[0]) is None:
+            yield (
+                f"alerts.{key}: no program {command[0]!r} is found here that can be run; where the "
+                f"schedule runs it must be, give its whole path"
+            )
 
 
 def _remarks(market: Market, profile: Profile) -> list[str]:

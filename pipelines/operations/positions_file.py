@@ -56,6 +56,11 @@ def read_positions(raw: bytes, where: str, *, short: bool = False) -> Held:
     except UnicodeDecodeError as error:
         raise PipelineError(f"{where}: not UTF-8 ({error}); save it as a UTF-8 CSV") from error
     rows = csv.reader(io.StringIO(text))
+    if not text.strip():
+        raise PipelineError(
+            f"{where}: the file is empty; expected a line `instrument,shares`, a row for each "
+            f"instrument held and one for `{CASH}`"
+        )
     header = [cell.strip().lower() for cell in next(rows, [])]
     missing = [name for name in _NAMES if name not in header]
     if missing:

@@ -225,11 +225,12 @@ def test_a_processor_that_returns_no_frame_is_named(package):
         chain.transform(pd.DataFrame({("feature", "A"): [1.0]}))
 
 
-def test_an_entry_point_is_a_name(package, monkeypatch):
-    point = importlib.metadata.EntryPoint("tiny_net", "mypkg.nets:Tiny", "rnn_core.models")
-
-    def entry_points(*, group, name=None):
-        return (point,) if group == "rnn_core.models" and name in (None, "tiny_net") else ()
-
-    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+def test_an_entry_point_is_a_name(package, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="no installed package has an entry point 'tiny_net'"):
+        own_family("tiny_net")
+    installed = tmp_path / "site" / "mypkg-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: mypkg\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[rnn_core.models]\ntiny_net = mypkg.nets:Tiny\n")
+    monkeypatch.syspath_prepend(installed.parent)
     assert own_family("tiny_net").network().__name__ == "Tiny"

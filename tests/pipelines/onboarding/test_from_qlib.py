@@ -136,7 +136,11 @@ def test_all_benchmarks_become_one_market(capsys):
 
 @pytest.mark.parametrize(
     ("names", "last"),
-    [(["lstm_alpha158"], 186), (["krnn_alpha360"], 183), ([*BENCHMARKS], 182)],
+    [
+        pytest.param(["lstm_alpha158"], 186, marks=pytest.mark.thorough),
+        pytest.param(["krnn_alpha360"], 183, marks=pytest.mark.thorough),
+        ([*BENCHMARKS], 182),
+    ],
     ids=["windows of sessions", "windows in columns", "all together"],
 )
 def test_a_drafted_market_runs(names, last, folder, here, capsys):

@@ -118,6 +118,14 @@ def test_members_without_bars_are_a_remark_unless_most_are(file, bars):
     )
 
 
+def test_programs_that_are_not_found_are_remarked(file):
+    alerts = {"on_failure": ["no-such-program-here", "--urgent"], "on_signal": ["sh", "-c", ":"]}
+    result = found(file, {"alerts": alerts})
+    assert result.problems == []
+    assert [line.split(":")[0] for line in result.remarks] == ["alerts.on_failure"]
+    assert "'no-such-program-here'" in result.remarks[0]
+
+
 def test_all_problems_come_at_once(file):
     changes = {
         "market": {"start": "2017-06-01"},

@@ -113,6 +113,8 @@ def test_a_list_is_kept_once_with_the_digest_of_the_file(market, tmp_path, capsy
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("", "the file is empty; expected a line `instrument,shares`"),
+        (" \n\n", "the file is empty"),
         ("name,shares\nS0001,1\n", "line 1: no column instrument among name, shares"),
         ("instrument,shares\nS0001,1\n", "no row `cash`"),
         ("instrument,shares\nS0001,1\nS0001,2\ncash,1\n", "line 3: S0001 stands in line 2 already"),

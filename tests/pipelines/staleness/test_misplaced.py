@@ -38,34 +38,36 @@ def copy(finished, tmp_path, monkeypatch):
     return recorded_copy_of(finished, tmp_path / "copy")
 
 
-def copied(market, source, target):
-    """Copy a partition over another; each is a table and a session."""
-    paths = [
-        market.paths.warehouse / table / f"date={key}" / PART for table, key in (source, target)
-    ]
-    shutil.copy(*paths)
+def copied(market, *moves):
+    """Copy partitions over others; each is a table and a session."""
+    for move in moves:
+        shutil.copy(*(market.paths.warehouse / t / f"date={key}" / PART for t, key in move))
     return make_market(market.paths.root)
 
 
-@pytest.mark.parametrize(
-    ("source", "target"),
-    [
-        (("ohlcv", 70), ("ohlcv", 73)),
-        (("ohlcv", 70), ("ohlcv_quarantine", 70)),
-        (("alpha158", 70), ("alpha158", 73)),
-        (("gru_prediction", 85), ("lstm_prediction", 85)),
-        (("gru_evaluation", 85), ("lstm_evaluation", 85)),
-    ],
-    ids=lambda place: f"{place[0]} {place[1]}",
-)
-def test_status_names_it_and_a_backfill_heals_it(copy, finished, source, target):
+def test_status_names_them_and_a_backfill_heals_them(copy, finished):
     keys = copy.sessions.keys
-    source, target = ((table, keys[at]) for table, at in (source, target))
-    market = copied(copy, source, target)
+    moves = [
+        (("ohlcv", keys[70]), ("ohlcv", keys[73])),
+        (("ohlcv", keys[71]), ("ohlcv_quarantine", keys[71])),
+        (("alpha158", keys[70]), ("alpha158", keys[72])),
+        (("gru_prediction", keys[85]), ("lstm_prediction", keys[85])),
+        (("gru_evaluation", keys[86]), ("lstm_evaluation", keys[86])),
+    ]
+    market = copied(copy, *moves)
+    with dagster_instance(market) as instance:
+        report = status_report(market, stages(market), instance)
+    damaged = {
+        (asset.asset, key)
+        for asset in report.assets
+        for finding in asset.findings
+        if finding.cause is Cause.DAMAGED
+        for key in finding.keys
+    }
+    assert damaged == {(table.removesuffix("_quarantine"), key) for _, (table, key) in moves}
     work, _ = backfill(market, start=keys[68], end=keys[-1])
-    asset = target[0].removesuffix("_quarantine")
     assert work is not None
-    assert asset in work.assets
+    assert {asset for asset, _ in damaged} <= set(work.assets)
     assert partition_bytes(market) == partition_bytes(finished)
     assert backfill(make_market(market.paths.root), start=keys[0], end=keys[-1])[0] is None
 
@@ -73,7 +75,7 @@ def test_status_names_it_and_a_backfill_heals_it(copy, finished, source, target)
 def test_the_cause_names_the_place_it_comes_from(finished, tmp_path, instance):
     market = put_on_record(copy_of(finished, tmp_path / "copy"), instance)
     keys = market.sessions.keys
-    market = copied(market, ("label", keys[70]), ("label", keys[73]))
+    market = copied(market, (("label", keys[70]), ("label", keys[73])))
     found = {a.asset: a.findings for a in status_report(market, stages(market), instance).assets}
     (finding,) = found["label"]
     assert (finding.cause, finding.keys) == (Cause.DAMAGED, (keys[73],))
