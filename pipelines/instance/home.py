@@ -35,6 +35,13 @@ from pipelines.warehouse.store import atomic_write
 
 WORKSPACE = "workspace.yaml"
 GENERATED_WORKSPACE = "generated_workspace.yaml"
+_OF_THE_DISK = (
+    "disk is full",
+    "readonly database",
+    "disk I/O error",
+    "is locked",
+    "unable to open",
+)
 _MODULES = {"pipelines.definitions", "pipelines.code_locations"}
 _HEAD = """\
 # A code location of each market, written over by `rnn-pipelines ui`. Code locations of your own
@@ -211,6 +218,8 @@ def open_home(home: Path, *, writes: bool = True) -> Iterator[dg.DagsterInstance
     except (dg.DagsterError, CheckError, SQLAlchemyError, ImportError, OSError) as error:
         if isinstance(error, DatabaseError) and _is_damage(error):
             raise _damaged(home, error) from error
+        if isinstance(error, DatabaseError) and _is_of_the_disk(error):
+            raise _unwritable(home, error) from error
         way_out = "correct the file"
         if names_moved_module(settings):
             way_out = next(broken_promises(home, settings))
@@ -221,6 +230,8 @@ def open_home(home: Path, *, writes: bool = True) -> Iterator[dg.DagsterInstance
         with opened as instance:
             yield instance
     except (DatabaseError, CommandError) as error:
+        if isinstance(error, DatabaseError) and _is_of_the_disk(error):
+            raise _unwritable(home, error) from error
         if isinstance(error, DatabaseError) and not _is_damage(error):
             raise
         raise _damaged(home, error) from error
@@ -241,6 +252,18 @@ def only_opener(home: Path) -> Iterator[None]:
 def _is_damage(error: DatabaseError) -> bool:
     """True of an error that says that the record is damaged, and not locked or on a full disk."""
     return type(error) is DatabaseError or "no such table" in str(error.orig)
+
+
+def _is_of_the_disk(error: DatabaseError) -> bool:
+    """True of SQLite's errors of a full disk, a lost permission or a lock that nobody gives up."""
+    return any(words in str(error.orig) for words in _OF_THE_DISK)
+
+
+def _unwritable(home: Path, error: DatabaseError) -> WarehouseError:
+    return WarehouseError(
+        f"Dagster's record in {home} cannot be written: {error.orig}; check that the disk is not "
+        f"full and the folder writable, then give the command again: what was made is kept"
+    )
 
 
 def _damaged(home: Path, error: DatabaseError | CommandError) -> WarehouseError:

@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -97,7 +98,9 @@ class Points:
             number = self.counts[kind, group]
             self.counts[kind, group] += 1
         fault = self._fault
-        if self._full and kind in ("write", "mkdir", "commit", "duckdb"):
+        if self._full and kind == "commit":
+            raise sqlite3.OperationalError("database or disk is full")
+        if self._full and kind in ("write", "mkdir", "duckdb"):
             self._no_space(path)
         if fault is not None and (kind, group) in fault.later:
             self._end()

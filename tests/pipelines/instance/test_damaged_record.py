@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from pipelines.errors import PipelineError, WarehouseError
 from pipelines.instance.damaged_record import put_damaged_aside
@@ -89,3 +90,13 @@ def test_a_second_damage_keeps_the_first(home):
 
 def test_a_home_without_a_record_is_whole(tmp_path):
     assert put_damaged_aside(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    "why", ["database or disk is full", "attempt to write a readonly database"]
+)
+def test_a_record_that_cannot_be_written_is_not_taken_for_damaged(home, why):
+    error = OperationalError("INSERT", {}, sqlite3.OperationalError(why))
+    words = f"cannot be written: {why}; check that the disk is not full"
+    with pytest.raises(WarehouseError, match=words), open_home(home):
+        raise error
