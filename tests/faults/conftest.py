@@ -51,7 +51,8 @@ def pytest_terminal_summary(terminalreporter) -> None:
     counts: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
-            for name, value in getattr(report, "user_properties", ()):
+            of_call = getattr(report, "when", "") == "call"
+            for name, value in report.user_properties if of_call else ():
                 if name == "fault":
                     counts[str(value).partition(": ")[0]] += 1
     if counts:
