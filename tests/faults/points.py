@@ -201,18 +201,17 @@ class _Statements:
 def at(moment: datetime) -> None:
     """Set the clock of this process, which goes on from there."""
     import datetime as module
+    from types import SimpleNamespace
 
     import pandas as pd
 
-    ahead = moment.timestamp() - time.time()
-    plain, real = module.datetime, time.time
+    from pipelines.market import market
 
-    class Shifted(plain):  # type: ignore[misc, valid-type]
-        @classmethod
-        def now(cls, tz: Any = None) -> Any:
-            return cls.fromtimestamp(real() + ahead, tz)
+    ahead, real, stamp = moment.timestamp() - time.time(), time.time, pd.Timestamp.now
 
-    module.datetime = Shifted  # type: ignore[misc]
+    def now(tz: Any = None) -> Any:
+        return module.datetime.fromtimestamp(real() + ahead, tz)
+
+    market.dt = SimpleNamespace(datetime=SimpleNamespace(now=now), UTC=module.UTC)
     time.time = lambda: real() + ahead
-    stamp = pd.Timestamp.now
     pd.Timestamp.now = lambda tz=None: stamp(tz) + pd.Timedelta(seconds=ahead)
