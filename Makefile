@@ -4,6 +4,7 @@
 # make test      the tests
 # make test-browser  the UI: a real webserver and daemon, and its pages in Chromium
 #                    (apt-get install chromium chromium-driver)
+# make test-faults   killed processes, damaged files, full disks (LONG=1 for all of them)
 # make cluster-test  several hosts: Postgres, Redis, an S3 server
 #                    (apt-get install postgresql redis-server)
 # make image-test    the image of deploy/Dockerfile (apt-get install buildah debootstrap; as root)
@@ -21,7 +22,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo ui test test-browser cluster-test image-test fuzz audit check bench-peers clean
+.PHONY: install demo ui test test-browser test-faults cluster-test image-test fuzz audit check bench-peers clean
 
 install: $(STAMP)
 
@@ -47,6 +48,9 @@ test-browser: install
 	@$(BIN)/python -c 'import selenium' 2>/dev/null || \
 	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	RNN_UI_TESTS=1 $(BIN)/pytest $(ARGS) tests/ui
+
+test-faults: install
+	RNN_FAULTS=$(if $(LONG),long,$${RNN_FAULTS:-short}) $(BIN)/pytest -m faults -n 2 $(ARGS) tests/faults
 
 cluster-test: install
 	@$(BIN)/python -c 'import dagster_celery' 2>/dev/null || \

@@ -253,14 +253,17 @@ def _look_again(run: Run) -> None:
         run.market.bundles.forget(run.stage.model)
 
 
-def update_catalog(market: Market, stages: Sequence[Stage]) -> None:
+def update_catalog(market: Market, stages: Sequence[Stage]) -> bool:
     """Show tables in the catalog that have appeared since the catalog was built.
+
+    Returns:
+        True if it was rebuilt.
 
     Raises:
         duckdb.Error: the catalog cannot be built.
         OSError: the catalog cannot be written.
     """
-    refresh_catalog(market.paths.catalog, market.tables, **catalog_tables(stages))
+    return refresh_catalog(market.paths.catalog, market.tables, **catalog_tables(stages))
 
 
 def catalog_tables(stages: Sequence[Stage]) -> dict[str, Any]:

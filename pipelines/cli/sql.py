@@ -65,22 +65,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _catalog(market: Market) -> DuckDBPyConnection:
-    """The catalog of a market: the file on this disk, or one in memory of a remote store.
+    """The catalog of a market: the file on this disk; in memory without one that can be opened.
 
     Raises:
         PipelineError: nothing was made yet.
     """
     import duckdb
 
-    if not market.tables.is_local:
-        from pipelines.assets.asset_factory import catalog_tables
-        from pipelines.assets.stages import stages
-        from pipelines.warehouse.catalog import remote_catalog
+    from pipelines.warehouse.catalog import is_usable, memory_catalog
 
-        return remote_catalog(market.tables, **catalog_tables(stages(market)))
-    if not market.paths.catalog.is_file():
+    if market.tables.is_local and is_usable(market.paths.catalog):
+        return duckdb.connect(str(market.paths.catalog), read_only=True)
+    if market.tables.is_local and not market.tables.tables():
         raise PipelineError(
-            f"there is no catalog at {market.paths.catalog} yet; `{market.command('demo')}` makes "
-            f"the market, and it with it"
+            f"there is no table in {market.tables} yet; `{market.command('demo')}` makes the market"
         )
-    return duckdb.connect(str(market.paths.catalog), read_only=True)
+    from pipelines.assets.asset_factory import catalog_tables
+    from pipelines.assets.stages import stages
+
+    return memory_catalog(market.tables, **catalog_tables(stages(market)))

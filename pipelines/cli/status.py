@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             console.print(status_table(report))
             for line in status_lines(market, report):
                 console.print(line, soft_wrap=True, highlight=False)
-        return 0 if report.is_current else STALE
+        return 0 if report.is_current and not report.lost else STALE
 
     status = for_each_market(args, one)
     if args.json:
@@ -132,10 +132,21 @@ def status_lines(market: Market, report: StatusReport) -> list[str]:
         lines.append(f"{report.busy}; what it has not made yet is shown as missing")
     if report.calendar is not None:
         lines.append(report.calendar)
+    if report.lost:
+        lines.append(
+            f"absent or damaged: {', '.join(report.lost)}; `{market.command('sync')}` makes that "
+            f"again from the partitions"
+        )
+    unfit = _unfit(market, report)
     if report.is_current:
         lines.append("everything is current")
     elif all(f.cause == Cause.UNRECORDED for a in report.assets for f in a.findings if f.is_stale):
         lines.append(f"everything is there; `{market.command('sync')}` puts it on Dagster's record")
+    elif not report.busy and unfit:
+        lines.append(
+            f"`{market.command('refit')}` fits {', '.join(unfit)} again, which a backfill does not "
+            f"do by itself; `{market.command('status')}` then says what follows from it"
+        )
     elif not report.busy:
         stale = [k for a in report.assets for f in a.findings if f.is_stale for k in f.keys]
         first = min((key for key in stale if key != WHOLE), default=report.newest)
@@ -148,3 +159,18 @@ def status_lines(market: Market, report: StatusReport) -> list[str]:
         )
         lines.append(f"`{wanted}` {does}")
     return lines
+
+
+def _unfit(market: Market, report: StatusReport) -> list[str]:
+    """Fitted processors that only `refit` makes again, once what they are fitted on is there."""
+    from pipelines.staleness.causes import Cause
+
+    fitted = {d.processors for d in market.datasets if d.fit_plan is None}
+    found = []
+    for status in report.assets:
+        causes = {finding.cause for finding in status.findings if finding.is_stale}
+        if status.asset in fitted:
+            found += [status.asset] if causes - {Cause.ABSENT} else []
+        elif causes - {Cause.UNRECORDED} and not found:
+            return []
+    return found

@@ -35,6 +35,13 @@ from pipelines.warehouse.store import atomic_write
 
 WORKSPACE = "workspace.yaml"
 GENERATED_WORKSPACE = "generated_workspace.yaml"
+_OF_THE_DISK = (
+    "disk is full",
+    "readonly database",
+    "disk I/O error",
+    "is locked",
+    "unable to open",
+)
 _MODULES = {"pipelines.definitions", "pipelines.code_locations"}
 _HEAD = """\
 # A code location of each market, written over by `rnn-pipelines ui`. Code locations of your own
@@ -204,13 +211,15 @@ def open_home(home: Path, *, writes: bool = True) -> Iterator[dg.DagsterInstance
             # A reader takes this release's settings where a file of an earlier one lies.
             Path(folder, SETTINGS).write_text(text, encoding="utf-8")
             ref = InstanceRef.from_dir(str(home), config_dir=folder, overrides=overrides)
-        with _only_opener(home) if writes else nullcontext():
+        with only_opener(home) if writes else nullcontext():
             opened = dg.DagsterInstance.from_ref(ref if writes else read_only(ref))
     except CommandError as error:  # its tables are of two revisions
         raise _damaged(home, error) from error
     except (dg.DagsterError, CheckError, SQLAlchemyError, ImportError, OSError) as error:
-        if type(error) is DatabaseError:
+        if isinstance(error, DatabaseError) and _is_damage(error):
             raise _damaged(home, error) from error
+        if isinstance(error, DatabaseError) and _is_of_the_disk(error):
+            raise _unwritable(home, error) from error
         way_out = "correct the file"
         if names_moved_module(settings):
             way_out = next(broken_promises(home, settings))
@@ -220,14 +229,16 @@ def open_home(home: Path, *, writes: bool = True) -> Iterator[dg.DagsterInstance
     try:
         with opened as instance:
             yield instance
-    except DatabaseError as error:
-        if type(error) is not DatabaseError:  # as of a lock or a full disk: the record is whole
+    except (DatabaseError, CommandError) as error:
+        if isinstance(error, DatabaseError) and _is_of_the_disk(error):
+            raise _unwritable(home, error) from error
+        if isinstance(error, DatabaseError) and not _is_damage(error):
             raise
         raise _damaged(home, error) from error
 
 
 @contextmanager
-def _only_opener(home: Path) -> Iterator[None]:
+def only_opener(home: Path) -> Iterator[None]:
     """Be the only process of this machine that opens the record for writing inside the block.
 
     Dagster makes the tables of a new record as it opens it and records their revision. Two
@@ -238,9 +249,26 @@ def _only_opener(home: Path) -> Iterator[None]:
         yield
 
 
+def _is_damage(error: DatabaseError) -> bool:
+    """True of an error that says that the record is damaged, and not locked or on a full disk."""
+    return type(error) is DatabaseError or "no such table" in str(error.orig)
+
+
+def _is_of_the_disk(error: DatabaseError) -> bool:
+    """True of SQLite's errors of a full disk, a lost permission or a lock that nobody gives up."""
+    return any(words in str(error.orig) for words in _OF_THE_DISK)
+
+
+def _unwritable(home: Path, error: DatabaseError) -> WarehouseError:
+    return WarehouseError(
+        f"Dagster's record in {home} cannot be written: {error.orig}; check that the disk is not "
+        f"full and the folder writable, then give the command again: what was made is kept"
+    )
+
+
 def _damaged(home: Path, error: DatabaseError | CommandError) -> WarehouseError:
     why = error.orig if isinstance(error, DatabaseError) else error
     return WarehouseError(
-        f"Dagster's record in {home} is damaged: {why}; move the folder away, put your own "
-        f"dagster.yaml back, if any, and `rnn-pipelines sync` rebuilds the record"
+        f"Dagster's record in {home} is damaged: {why}; `rnn-pipelines sync` puts the damaged "
+        f"files aside and rebuilds the record"
     )

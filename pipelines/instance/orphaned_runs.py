@@ -168,9 +168,12 @@ def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> Non
     swept = sweep_orphans(instance)
     for run_id in swept:
         console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
+    paths, root = market.paths, market.paths.root
+    # Outside runs a command writes only here; to look through the whole state takes seconds.
+    for folder in (paths.dagster, paths.page.parent, root, paths.warehouse, paths.reports):
+        remove_leftovers(folder, deep=False)
     if not swept:
         return
-    root = market.paths.root
     # The record is that of all markets, and so are the runs.
     for name in {root.name, *markets_of(root.parent)}:
         remove_leftovers(root.parent / name)

@@ -86,6 +86,7 @@ class Market:
             self._identity(),
             as_now=identity_now,
             upgrade=self.command("upgrade"),
+            sync=self.command("sync"),
         )
         self.models: tuple[ModelSpec, ...] = tuple(
             model_spec(name, entry) for name, entry in config.models.items()

@@ -34,6 +34,7 @@ from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.console import LiveProgress
+from pipelines.operations.mend import mend_files
 from pipelines.operations.runs import Runs, keys_by_stage, waiting_line
 from pipelines.operations.serving_notice import make_served_page
 from pipelines.operations.warm_up import mark_warm_up
@@ -95,6 +96,8 @@ def run_backfill(
     with dagster_instance(market) as instance:
         # Runs of processes that are gone would count as work in progress.
         sweep(market, instance, console)
+        for line in mend_files(market, stages):
+            console.print(line, soft_wrap=True, highlight=False)
         mark_warm_up(market, stages, instance)
         served = None if republish else Served(market, stages, instance)
         sessions_by_asset = {

@@ -27,6 +27,7 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 from pipelines.operations.console import LiveProgress, results_table
 from pipelines.operations.fresh import complete_deletion, empty_market
+from pipelines.operations.mend import mend_files
 from pipelines.operations.runs import Runs, waiting_line
 from pipelines.operations.serving_notice import make_served_page
 from pipelines.operations.warm_up import mark_warm_up
@@ -65,6 +66,8 @@ def run_demo(
     )
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
+        for line in mend_files(market, stages_of(market)):
+            console.print(line, soft_wrap=True, highlight=False)
         mark_warm_up(market, stages_of(market), instance)
         worked = True
         try:

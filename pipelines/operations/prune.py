@@ -227,8 +227,9 @@ def _remove_units(market: Market, keys: Sequence[str]) -> None:
 
 def _local_roots(market: Market) -> set[Path]:
     """The folders where killed writers may have left files; an object store has none of them."""
-    stores = (market.state, market.tables)
-    return {market.paths.root, *(Path(store.root) for store in stores if store.is_local)}
+    stores, paths = (market.state, market.tables), market.paths
+    own = {paths.root, paths.dagster, paths.page.parent}
+    return {*own, *(Path(store.root) for store in stores if store.is_local)}
 
 
 def _bytes_below(path: Path) -> int:

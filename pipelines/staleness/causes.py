@@ -75,8 +75,11 @@ def why_not_current(stage: Stage, key: str, now: StoredVersions) -> Reason | Non
     if provenance.config != stage.config_hash:
         return Reason(Cause.CONFIGURATION)
     for beside in (now.table(other.name) for other in stage.tables[1:] if not other.origins):
-        if beside.info(key) is None:
+        found = beside.info(key)
+        if found is None:
             return _lost(beside, key, beside.name)
+        if replace(found.provenance, status=provenance.status) != provenance:
+            return Reason(Cause.INPUTS, f"{beside.name} is of another version")
     expected = stage.inputs(key, now)
     absent_input = next((v for v in expected.values() if isinstance(v, Absent)), None)
     if absent_input is not None:

@@ -219,7 +219,8 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         served: the sessions that stay as served; None if all may be made again.
 
     Raises:
-        WarehouseError: the state on disk has the format of another release.
+        WarehouseError: the state on disk has the format of another release, or is that of another
+            market.
     """
 
     def __init__(
@@ -227,6 +228,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
     ) -> None:
         super().__init__()
         market.warehouse.require_format()
+        market.warehouse.record.require_same_market()
         self.market = market
         self._served = served
         self._bundles: dict[tuple[str, str], BundleState] = {}

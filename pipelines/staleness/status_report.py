@@ -25,6 +25,8 @@ from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey, survey
 from pipelines.staleness.verified_record import VerifiedRecord
 from pipelines.warehouse import revisions
+from pipelines.warehouse.catalog import is_usable
+from pipelines.warehouse.market_record import FILE
 
 _SHOWN_RANGES = 3
 
@@ -86,6 +88,7 @@ class StatusReport:
         bytes: of the state by kind; None if they were not summed up.
         verified: when everything was last verified, and the number of files that have not changed
             since and were not hashed again; None if all were.
+        lost: files beside the partitions that are absent or damaged; `sync` makes them again.
     """
 
     market: str
@@ -98,6 +101,7 @@ class StatusReport:
     calendar: str | None = None
     bytes: dict[str, int] | None = None
     verified: tuple[str, int] | None = None
+    lost: tuple[str, ...] = ()
 
     @property
     def is_current(self) -> bool:
@@ -136,6 +140,7 @@ class StatusReport:
             "bytes": self.bytes,
             "verified": None if self.verified is None else self.verified[0],
             "unchanged_files": 0 if self.verified is None else self.verified[1],
+            "lost": list(self.lost),
         }
 
 
@@ -214,7 +219,18 @@ def status_report(
         busy=work_in_progress(instance, market, market.sessions.keys),
         calendar=market.calendar_end(),
         verified=None if unchanged is None else (unchanged.made, unchanged.files),
+        lost=_lost_files(market),
     )
+
+
+def _lost_files(market: Market) -> tuple[str, ...]:
+    """The record of the market and the catalog, where there are partitions and not them."""
+    tables, lost = market.tables, []
+    if market.warehouse.record.is_lost():
+        lost.append(tables.path(FILE))
+    if tables.is_local and not is_usable(market.paths.catalog):
+        lost.append(str(market.paths.catalog))
+    return tuple(lost) if lost and any(map(tables.has_partitions, tables.tables())) else ()
 
 
 def _with_waiting(

@@ -125,12 +125,14 @@ class ProcessorState:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ProcessorStateError(
-                f"{where} cannot be read: {error}; fit it again with the job `refit`"
+                f"{where} cannot be read: {error}; fit it again with `rnn-pipelines refit` or the "
+                f"job `refit`"
             ) from error
         if state.hash != raw["hash"]:
             raise ProcessorStateError(
                 f"{where} is damaged: its content has the hash {state.hash[:12]}, it says "
-                f"{str(raw['hash'])[:12]}; fit it again with the job `refit`"
+                f"{str(raw['hash'])[:12]}; fit it again with `rnn-pipelines refit` or the job "
+                f"`refit`"
             )
         return state
 
@@ -195,8 +197,8 @@ def stored_state(market: Market, dataset: Dataset) -> ProcessorState | None:
             state_identity(market, dataset).require(state.identity)
         except DamagedFileError as error:
             raise ProcessorStateError(
-                f"{state_file(dataset)} is none of this place: {error}; fit it again with the job "
-                f"`refit`"
+                f"{state_file(dataset)} is none of this place: {error}; fit it again with "
+                f"`rnn-pipelines refit` or the job `refit`"
             ) from error
     return state
 
@@ -212,13 +214,13 @@ def load_state(market: Market, dataset: Dataset) -> ProcessorState:
     if state is None:
         raise ProcessorStateError(
             f"the {dataset.processors} were never fitted; materialize {dataset.features} and "
-            f"{dataset.label} over the fit window, then run the job `refit`"
+            f"{dataset.label} over the fit window, then run `rnn-pipelines refit`"
         )
     if state.config != fingerprint(processors_settings(dataset)):
         raise ProcessorStateError(
             f"the {dataset.processors} were fitted for another fit window or other processors than "
-            f"the configuration now has; run the job `refit`, then materialize {dataset.infer} and "
-            f"{dataset.learn} again"
+            f"the configuration now has; run `rnn-pipelines refit` or the job `refit`, then "
+            f"materialize {dataset.infer} and {dataset.learn} again"
         )
     return state
 

@@ -5,8 +5,9 @@ The catalog holds only views over the Parquet files: one a table (`ohlcv` with t
 all models; `provenance` (every partition's
 inputs, from its footer) and `TABLE_revisions` for a table with revisions (`revisions.py`). No step
 of the pipeline needs the catalog. Whenever a table appears, it is rebuilt under a temporary name
-and swapped into place, so an open shell blocks nothing. Of a remote store `sql` makes the views in
-memory. They verify no digest: SQL that people type reads the files as they are.
+and swapped into place, so an open shell blocks nothing. Of a remote store, and where the file is
+lost or damaged, `sql` makes the views in memory. They verify no digest: SQL that people type reads
+the files as they are.
 """
 
 from __future__ import annotations
@@ -148,13 +149,18 @@ def refresh_catalog(
     return True
 
 
-def remote_catalog(
+def is_usable(path: Path) -> bool:
+    """True if a catalog is there and can be opened; it may lack tables that are new."""
+    return path.is_file() and _recorded(path, _stamp(path)) is not None
+
+
+def memory_catalog(
     store: Store,
     predictions: Mapping[str, str],
     evaluations: Mapping[str, str],
     books: Sequence[str] = (),
 ) -> duckdb.DuckDBPyConnection:
-    """A catalog of a remote store, in memory: no file of this machine knows what others make.
+    """A catalog in memory, where no file of this machine is one.
 
     The arguments are those of `refresh_catalog`; the caller closes the connection.
     """

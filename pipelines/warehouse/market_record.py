@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipelines.errors import OlderStateError, WarehouseError
+from pipelines.errors import NewerStateError, OlderStateError, WarehouseError
 from pipelines.warehouse.identity import FORMAT, UNSIGNED, require_known
 from pipelines.warehouse.partition_file import canonical_json
 from pipelines.warehouse.store import Store
@@ -27,6 +27,7 @@ class MarketRecord:
         identity: the market that works with it, with its `name`.
         as_now: turns the identity that an earlier release recorded into that of this release.
         upgrade: the command that brings the state of an earlier release over.
+        sync: the command that records the market again where the record is lost or damaged.
     """
 
     def __init__(
@@ -35,11 +36,12 @@ class MarketRecord:
         identity: Mapping[str, Any],
         as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         upgrade: str,
+        sync: str,
     ) -> None:
         self._store = store
         self._identity: dict[str, Any] = json.loads(canonical_json(dict(identity)))
         self._as_now = as_now
-        self._upgrade = upgrade
+        self._upgrade, self._sync = upgrade, sync
         self._claimed = False
         self._known = False
 
@@ -79,6 +81,19 @@ class MarketRecord:
         """
         self._store.write(self._content(), FILE, durable=True)
         self._known = True
+
+    def is_lost(self) -> bool:
+        """True if there is no record, or one that cannot be read.
+
+        Raises:
+            NewerStateError: a newer release made it.
+        """
+        try:
+            return self._read() is None
+        except NewerStateError:
+            raise
+        except WarehouseError:
+            return True
 
     def _content(self) -> bytes:
         return canonical_json({"format": FORMAT, **self._identity}).encode()
@@ -130,7 +145,9 @@ class MarketRecord:
             )
             raise WarehouseError(
                 f"{self._store.root} is the warehouse of another market ({differences}); give this "
-                f"configuration another name, or delete that folder to start over"
+                f"configuration another name, or delete that folder to start over. If only "
+                f"{self._store.path(FILE)} was damaged, delete it: `{self._sync}` records the "
+                f"market again"
             )
 
     def _read(self) -> tuple[dict[str, Any], int] | None:
@@ -141,10 +158,12 @@ class MarketRecord:
             return None
         try:
             recorded = dict(json.loads(raw))
+            number = int(recorded.get("format", UNSIGNED))
         except (ValueError, TypeError) as error:
             raise WarehouseError(
                 f"{self._store.path(FILE)} cannot be read: {error}; restore it from a copy, or "
-                f"delete it: the next write records the market again"
+                f"`{self._sync}` records the market again as the YAML has it"
             ) from error
         require_known(recorded, f"the state in {self._store.root}")
-        return recorded, int(recorded.pop("format", UNSIGNED))
+        recorded.pop("format", None)
+        return recorded, number

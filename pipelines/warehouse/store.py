@@ -26,9 +26,14 @@ _PARTITION = re.compile(r"date=(\d{4}-\d{2}-\d{2})$")
 PART = "part-0.parquet"
 
 
-def remove_leftovers(root: Path) -> int:
-    """Remove temporary files and folders of writers that were killed, and return their number."""
-    paths = leftovers(root)
+def remove_leftovers(root: Path, *, deep: bool = True) -> int:
+    """Remove temporary files and folders of writers that were killed, and return their number.
+
+    Args:
+        root: the folder.
+        deep: look into the folders below it, too.
+    """
+    paths = leftovers(root, deep=deep)
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -37,9 +42,9 @@ def remove_leftovers(root: Path) -> int:
     return len(paths)
 
 
-def leftovers(root: Path) -> list[Path]:
+def leftovers(root: Path, *, deep: bool = True) -> list[Path]:
     """The temporary files and folders below a folder that nobody writes any more."""
-    return [path for path in root.glob("**/.*.tmp") if is_leftover(path)]
+    return [path for path in root.glob("**/.*.tmp" if deep else ".*.tmp") if is_leftover(path)]
 
 
 class Store(ABC):

@@ -59,6 +59,7 @@ class Warehouse:
             it, and later writes of another market are refused.
         as_now: turns the identity that an earlier release recorded into that of this release.
         upgrade: the command that brings the state of an earlier release over.
+        sync: the command that records the market again where its record is lost.
 
     Attributes:
         store: its files.
@@ -74,10 +75,11 @@ class Warehouse:
         *,
         as_now: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
         upgrade: str = "rnn-pipelines upgrade",
+        sync: str = "rnn-pipelines sync",
     ) -> None:
         self.store = place if isinstance(place, Store) else open_store(place)
         self.reads_unsigned = False
-        self.record = MarketRecord(self.store, identity, as_now, upgrade)
+        self.record = MarketRecord(self.store, identity, as_now, upgrade, sync)
         self._reads = reads_of(self.store, self._digest)
 
     # --- writing -----------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def test_processors_of_another_configuration_are_refused_and_refitted(copy, inst
         copy.sessions.first,
     )
     key = other.sessions.keys[-1]
-    with pytest.raises(RunFailedError, match="run the job `refit`"):
+    with pytest.raises(RunFailedError, match="run `rnn-pipelines refit` or the job `refit`"):
         materialize(other, ["dataset_infer"], key, key, instance)
 
 

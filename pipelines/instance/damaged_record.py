@@ -1,0 +1,81 @@
+"""Put damaged files of Dagster's record in SQLite aside, so that `sync` can rebuild it.
+
+SQLite keeps no checksums: a page that it cannot read, a file that is no database and tables of two
+revisions are found, a changed letter in a log is not. What is put aside is kept in `damaged/` of
+the home. Runs and logs that were in it are gone from the UI, partitions come back by their files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.errors import WarehouseError
+from pipelines.instance.home import only_opener
+from pipelines.instance.ui_lock import claim_ui
+
+_FOLDER = "damaged"
+_BESIDE = ("", "-wal", "-shm", "-journal")  # what belongs to a database, by the ends of their names
+_SECONDS = 60.0  # to wait for who writes
+
+
+def put_damaged_aside(home: Path) -> list[str]:
+    """Put the damaged files of the record of a home aside.
+
+    Args:
+        home: DAGSTER_HOME; it need not exist, and a record that is not in SQLite has no files.
+
+    Returns:
+        Lines for a person, one a file; none if all are whole.
+
+    Raises:
+        PipelineError: a UI works with the record.
+        WarehouseError: a file cannot be moved.
+    """
+    if not home.is_dir():
+        return []
+    with only_opener(home):  # tables that are just being made are not damaged
+        damaged = {path: why for path in _databases(home) if (why := _damage(path))}
+        if not damaged:
+            return []
+        with claim_ui(home, why_not="end it first, its record is damaged; nothing was moved"):
+            return [_moved(home, path, why) for path, why in damaged.items()]
+
+
+def _databases(home: Path) -> Iterator[Path]:
+    """The databases of a record in SQLite, that of every run among them."""
+    for folder in ("history", "history/runs", "schedules"):
+        yield from sorted((home / folder).glob("*.db"))
+
+
+def _damage(path: Path) -> str:
+    """Why a database cannot be used; empty if it can."""
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=_SECONDS)) as database:
+            (said,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+            if said != "ok":
+                return str(said)
+            revisions = database.execute("SELECT count(*) FROM alembic_version").fetchone()[0]
+    except sqlite3.Error as error:
+        return str(error)
+    return "" if revisions == 1 else f"its tables are of {revisions} revisions"
+
+
+def _moved(home: Path, path: Path, why: str) -> str:
+    """Move a database with its log, and say so."""
+    number = 1
+    while (target := home / _FOLDER / f"{number}" / path.relative_to(home)).exists():
+        number += 1
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for end in _BESIDE:
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + end).rename(target.with_name(target.name + end))
+    except OSError as error:
+        raise WarehouseError(
+            f"{path} is damaged ({why}) and cannot be moved to {target}: {error}; check that "
+            f"{home} is writable and its disk not full"
+        ) from error
+    return f"{path} was damaged ({' '.join(why.split())}) and is kept as {target}"

@@ -1,0 +1,181 @@
+"""A process that is killed at any point loses nothing. Oracle: a run that was not disturbed.
+
+A chain of kills: each ends a real process, at a point that the undisturbed run reached (the first
+or a later write, rename, commit, … of a part of the data folder: before it, after it, or with half
+of the bytes written) or at a random time, and the same command is given again. At last it runs to
+its end; then `status` says what it says of the undisturbed market, every byte is that one's, and no
+lock, temporary file or unfinished run is left.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.faults import market
+from tests.faults.commands import KILLED, Command, good, run
+from tests.faults.conftest import LONG
+from tests.faults.points import AFTER, BEFORE, HALF, KILL, Fault
+
+RANGE = ("--start", market.NEXT, "--end", market.LAST)
+POINTS, TIMES = "points", "times"
+
+
+def _sessions(states: Path, folder: Path) -> None:
+    market.put(states / "until", folder)
+
+
+def _reports(states: Path, folder: Path) -> None:
+    market.put(states / "whole", folder)
+    shutil.rmtree(folder / "data/tiny/reports")
+    shutil.rmtree(folder / "data/reports")
+
+
+def _record(states: Path, folder: Path) -> None:
+    market.put(states / "whole", folder)
+    shutil.rmtree(folder / "data/dagster")
+
+
+def _served(states: Path, folder: Path) -> None:
+    market.put(states / "whole", folder)
+    market.serve(folder)
+    good(folder, "sync")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A command that is killed.
+
+    Attributes:
+        words: the command.
+        begin: puts the state at which it begins into a folder.
+        points: chains of kills at points, and kills of each; of the short form and of the long.
+        times: likewise at random times.
+    """
+
+    words: tuple[str, ...]
+    begin: Callable[[Path, Path], None]
+    points: tuple[tuple[int, int], tuple[int, int]]
+    times: tuple[tuple[int, int], tuple[int, int]]
+
+
+WORKS = {
+    "sessions": Work(
+        market.WORDS,
+        _sessions,
+        ((1, 9), (12, 12)),
+        ((1, 3), (4, 8)),
+    ),
+    "reports": Work(
+        ("backfill", *RANGE, "--select", market.REPORTS),
+        _reports,
+        ((1, 2), (4, 4)),
+        ((0, 0), (1, 4)),
+    ),
+    "record": Work(("sync",), _record, ((1, 4), (3, 8)), ((1, 2), (1, 8))),
+    "served": Work(
+        ("backfill", *RANGE, "--force", "--republish", "--select", "gru_model,gru_prediction"),
+        _served,
+        ((1, 4), (4, 8)),
+        ((0, 0), (1, 4)),
+    ),
+}
+CASES = [
+    (name, how, chain)
+    for name, work in WORKS.items()
+    for how in (POINTS, TIMES)
+    for chain in range(getattr(work, how)[LONG][0])
+]
+
+
+@dataclass
+class Undisturbed:
+    """A run that nobody disturbed.
+
+    Attributes:
+        folder: where it ended.
+        reached: the kinds and groups of points that it reached, in this order, and their numbers.
+        seconds: it took so long.
+        status: `status` says this afterwards.
+    """
+
+    folder: Path
+    reached: dict[tuple[str, str], int]
+    seconds: float
+    status: str
+
+
+@pytest.fixture(scope="session")
+def undisturbed(states, tmp_path_factory) -> Callable[[str], Undisturbed]:
+    """The undisturbed run of each work, made when it is first asked for."""
+    made: dict[str, Undisturbed] = {}
+
+    def of(name: str) -> Undisturbed:
+        if name not in made:
+            work, folder = WORKS[name], tmp_path_factory.mktemp("undisturbed") / name
+            work.begin(states, folder)
+            began = time.monotonic()
+            command = run(folder, *work.words, trace=True)
+            seconds = time.monotonic() - began
+            assert command.status == 0, command.said()
+            made[name] = Undisturbed(folder, command.reached(), seconds, market.status(folder))
+        return made[name]
+
+    return of
+
+
+def chosen(whole: Undisturbed, seed: str, chain: int, chains: int, kills: int) -> Iterator[Fault]:
+    """The faults of a chain, in the order in which a run reaches them.
+
+    The chains of a long form share out all kinds and groups of points among them.
+    """
+    dice = random.Random(f"{seed} {chain}")
+    every = list(whole.reached)
+    own = list(range(len(every)))[chain::chains]
+    for at in sorted(dice.sample(own, min(kills, len(own)))):
+        (kind, group), count = every[at], whole.reached[every[at]]
+        later = frozenset(place for place in every[at + 1 :] if place[0] in ("write", "rename"))
+        moment = dice.choice((BEFORE, HALF, AFTER) if kind == "write" else (BEFORE, AFTER))
+        # What is done is not done again, so that a later number may not come any more.
+        number = dice.randrange(min(count, 40)) if kind == "commit" else 0
+        yield Fault(KILL, kind, group, number, moment, later)
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "chain"), CASES, ids=["-".join(map(str, c)) for c in CASES]
+)
+def test_a_killed_process_loses_nothing(states, undisturbed, tmp_path, name, how, chain, noted):
+    work, whole = WORKS[name], undisturbed(name)
+    folder = tmp_path / "killed"
+    work.begin(states, folder)
+    chains, kills = getattr(work, how)[LONG]
+    met, planned = [], kills
+    if how == POINTS:
+        faults = list(chosen(whole, name, chain, chains if LONG else 1, kills))
+        planned = len(faults)
+        for fault in faults:
+            command = run(folder, *work.words, fault=fault)
+            assert command.status in (KILLED, 0), f"{fault}: {command.said()}"
+            if command.status == KILLED:
+                met.append(str(fault))
+    else:
+        dice = random.Random(f"{name} {chain}")
+        for _ in range(kills):
+            share = dice.uniform(0.02, 0.9)
+            command = Command(folder, work.words)
+            time.sleep(share * whole.seconds)
+            command.process.kill()
+            if command.wait() == KILLED:
+                met.append(f"kill after {share:.0%} of {whole.seconds:.1f} s")
+    for what in met:
+        noted(f"{name}: {what}")
+    assert 2 * len(met) >= planned, f"too few kills were met: {met}"
+    good(folder, *work.words)
+    assert market.differences(folder, whole.folder) == [], met
+    assert market.status(folder) == whole.status, met
