@@ -30,6 +30,7 @@ CONFIG_OR_ALL: Arguments = {
 MARKETS: Arguments = {
     "--market": {
         "nargs": "+",
+        "action": "extend",
         "metavar": "NAME",
         "help": "markets of the data folder by their names, in place of --config",
     }

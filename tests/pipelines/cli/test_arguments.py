@@ -31,6 +31,8 @@ REQUIRED = {
     "sql": ["FROM latest_signal"],
     "qrun": ["some.yaml"],
     "compare": ["lstm", "gru"],
+    "backup": ["folder"],
+    "restore": ["folder"],
 }
 
 
@@ -69,8 +71,10 @@ def test_no_value_is_dropped_without_a_word(name, flag, capsys):
     words = [name, *without(REQUIRED.get(name, []), flag)]
     once = parse([*words, flag, value(flag, 1)])
     twice = [*words, flag, value(flag, 1), flag, value(flag, 2)]
-    if flag in ("--select", "--set", "--column", "--ignore", "--from-qlib"):
-        dest = COMMANDS[name].ARGUMENTS[flag].get("dest", flag[2:].replace("-", "_"))
+    settings = COMMANDS[name].ARGUMENTS[flag]
+    adds_up = flag in ("--select", "--set", "--column", "--ignore", "--from-qlib")
+    if adds_up or settings.get("nargs") == "+":
+        dest = settings.get("dest", flag[2:].replace("-", "_"))
         assert getattr(once, dest) == [value(flag, 1)]
         assert getattr(parse(twice), dest) == [value(flag, 1), value(flag, 2)]
     else:
@@ -118,8 +122,8 @@ def test_a_switch_may_be_repeated(name, flag):
     ("words", "said"),
     [
         (["statsu"], "unknown command 'statsu'; did you mean 'status'?"),
-        (["back-fill"], "unknown command 'back-fill'; did you mean 'backfill'?"),
-        (["xyz"], "unknown command 'xyz'; one of: backfill, compare, demo,"),
+        (["back-fill"], "unknown command 'back-fill'; did you mean 'backfill' or 'backup'?"),
+        (["xyz"], "unknown command 'xyz'; one of: backfill, backup, compare,"),
         (["backfill", "--strat", "2020-05-11", "--end", "x"], "--strat; did you mean '--start'"),
         (["backfill", "--sel=gru_model"], "unknown option --sel; did you mean '--select'"),
         (["demo", "--fres"], "unknown option --fres; did you mean '--fresh'"),
