@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pipelines.market.stage import Absent, External, Outdated, Stage, Version
-from pipelines.staleness.data_versions import StoredVersions, TableVersions
+from pipelines.staleness.data_versions import StoredVersions
+from pipelines.staleness.table_versions import TableVersions
 from pipelines.warehouse.schemas import Table
 
 

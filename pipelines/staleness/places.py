@@ -23,7 +23,8 @@ from typing import TypeAlias
 from pipelines.market.input_versions import training_inputs
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage, Version
-from pipelines.staleness.data_versions import StoredVersions, TableVersions
+from pipelines.staleness.data_versions import StoredVersions
+from pipelines.staleness.table_versions import TableVersions
 from pipelines.training import registry
 from pipelines.training.registry import bundle_folder
 from pipelines.warehouse.partition_file import PartitionInfo
