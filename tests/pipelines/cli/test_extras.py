@@ -35,6 +35,8 @@ REQUIRED = {
     "qrun": ["some.yaml"],
     "compare": ["a", "b"],
     "init": ["--path", "x.csv"],
+    "backup": ["folder"],
+    "restore": ["folder"],
 }
 
 

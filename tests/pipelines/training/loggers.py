@@ -38,7 +38,7 @@ class Hanging(Noting):
     """Write down its process, and never answer."""
 
     def start(self, facts):
-        self.path.write_text(str(os.getpid()))
+        self.path.write_text(f"{os.getpid()}\n")
         time.sleep(600)
 
     epoch = session = start

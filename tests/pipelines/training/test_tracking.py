@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_left_out_and_said_once(tmp_path):
     (line,) = log.lines
     assert "does not keep up: events are left out" in line
     process.close()
-    os.kill(int(wait_for(noted, "")), signal.SIGKILL)
+    os.kill(int(wait_for(noted, "\n")), signal.SIGKILL)
 
 
 def test_the_process_of_a_logger_that_hangs_ends_by_itself(tmp_path, monkeypatch):
