@@ -35,6 +35,9 @@ COMMANDS = [
     (["refit"], 0),
     (["upgrade"], 0),
     (["prune"], 0),
+    (["verify"], 0),
+    (["backup", "kept"], 0),
+    (["restore", "kept"], 0),
     (["demo", "--fresh"], 0),  # last: it leaves nothing to read
 ]
 OF_A_MARKET = {
@@ -49,6 +52,9 @@ OF_A_MARKET = {
     "orders",
     "compare",
     "prune",
+    "verify",
+    "backup",
+    "restore",
     "ui",
     "upgrade",
 }

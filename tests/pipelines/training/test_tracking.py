@@ -108,7 +108,7 @@ def test_a_logger_that_hangs_delays_nothing(finished, tmp_path, instance, monkey
     assert any(
         "has not answered for 0 s; the training does not" in w for w in warnings_of(instance)
     )
-    os.kill(int(wait_for(tmp_path / "noted.jsonl", "")), signal.SIGKILL)
+    os.kill(int(wait_for(tmp_path / "noted.jsonl", "\n")), signal.SIGKILL)
 
 
 def test_a_logger_that_raises_is_a_warning_without_its_token(finished, tmp_path, instance):
