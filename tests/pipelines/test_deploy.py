@@ -19,14 +19,8 @@ import yaml
 
 from pipelines.cli.ui import ARGUMENTS
 from pipelines.instance.home import complete_home
-from pipelines.instance.names import asset_key
 from pipelines.instance.postgres_record import PostgresEventLog
-from pipelines.market.market import Market
-from pipelines.operations.sync import sync_record
-from pipelines.staleness.served import served_sessions
 from tests.conftest import ROOT
-from tests.pipelines.conftest import own_record
-from tests.pipelines.finished_markets import copy_of, made_on_the_evening
 from tests.pipelines.records import postgres_server
 
 DEPLOY = ROOT / "deploy"
@@ -209,37 +203,3 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path):
         "KilMode"
         in subprocess.run([analyze, "verify", copy], capture_output=True, text=True).stderr
     )
-
-
-def test_the_backup_of_the_page_brings_back_what_was_served(finished, tmp_path, monkeypatch):
-    """Oracle: the sessions that count as served before the folder is lost."""
-    market = copy_of(finished, tmp_path / "data" / "tiny")
-    key = market.sessions.keys[-1]
-    made_on_the_evening(market, ["gru"], [key])
-    backup, restore = re.findall(r"(?m)^(tar .*)$", PAGE)
-    environment = {"PATH": "/usr/bin:/bin", "RNN_DATA_DIR": str(tmp_path / "data")}
-
-    def served() -> set[str]:
-        opened = Market(market.config, root=market.paths.root)
-        with own_record() as record:
-            sync_record(opened, _stages(opened), record)
-            done = record.get_materialized_partitions(asset_key(opened, "gru_prediction"))
-            assert done == set(opened.warehouse.sessions("gru_prediction"))
-            return served_sessions(opened, record, "gru_prediction")
-
-    before = served()
-    assert key in before
-
-    def shell(command: str) -> None:
-        subprocess.run(["sh", "-ec", command], cwd=tmp_path, env=environment, check=True)
-
-    shell(backup.replace("NAME", "tiny"))
-    shutil.rmtree(market.paths.root)
-    shell(restore)
-    assert served() == before
-
-
-def _stages(market: Market) -> Any:
-    from pipelines.assets.stages import stages
-
-    return stages(market)
