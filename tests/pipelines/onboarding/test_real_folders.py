@@ -17,7 +17,10 @@ from pipelines.sources.files import FilesBars
 from tests.pipelines.onboarding.real_files import PLAIN, bars, here, init, read  # noqa: F401
 
 
-@pytest.mark.parametrize("order", [["date", "symbol"], ["symbol", "date"]])
+@pytest.mark.parametrize(
+    "order",
+    [["date", "symbol"], pytest.param(["symbol", "date"], marks=pytest.mark.thorough)],
+)
 def test_folders_of_both_keys(order, bars, here):  # noqa: F811
     bars = bars[(bars["date"] > "2018-05-01") & bars["instrument"].isin(["S0001", "S0002"])]
     names = {"date": "date", "symbol": "instrument"}

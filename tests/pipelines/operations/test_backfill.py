@@ -263,7 +263,10 @@ run_backfill(market_of(Path(sys.argv[1]), "krnn"), Console(), start="2020-01-02"
 """
 
 
-@pytest.mark.parametrize(("table", "files"), [("alpha158", 30), ("dataset_infer", 1)])
+@pytest.mark.parametrize(
+    ("table", "files"),
+    [("alpha158", 30), pytest.param("dataset_infer", 1, marks=pytest.mark.thorough)],
+)
 def test_a_killed_backfill_goes_on_where_it_was(unbroken, tmp_path, monkeypatch, table, files):
     """kill -9 half-way; the same command again leaves the first half's files alone."""
     monkeypatch.setenv("DAGSTER_HOME", "")

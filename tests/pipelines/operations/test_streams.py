@@ -45,7 +45,10 @@ def run(place: Path, words: list[str], redirection: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("redirection", ["| true", "| head -n 1 >/dev/null", ">&-"])
+@pytest.mark.parametrize(
+    "redirection",
+    ["| true", pytest.param("| head -n 1 >/dev/null", marks=pytest.mark.thorough), ">&-"],
+)
 @pytest.mark.parametrize(
     ("words", "status"),
     [

@@ -126,8 +126,15 @@ def test_a_market_of_this_release_and_an_empty_one_have_nothing_to_upgrade(finis
     assert not empty.paths.warehouse.exists()
 
 
-@pytest.mark.parametrize("changes", [None, ROLLING], ids=["fixed", "moving by now"])
-@pytest.mark.parametrize("after", [0, 1, 300, 400, 700])
+@pytest.mark.parametrize(
+    ("after", "changes"),
+    [
+        (1, None),
+        (400, ROLLING),
+        *(pytest.param(n, None, marks=pytest.mark.thorough) for n in (0, 300, 400, 700)),
+        *(pytest.param(n, ROLLING, marks=pytest.mark.thorough) for n in (0, 1, 300, 700)),
+    ],
+)
 def test_it_goes_on_where_it_was_killed(old, finished, monkeypatch, after, changes):
     """Half of the files are signed: commands still ask for the upgrade, which does the rest."""
     written = []

@@ -86,36 +86,34 @@ def anchors(market):
     return sorted(path.name for path in (market.paths.models / "lstm").glob("2*"))
 
 
-@pytest.mark.parametrize("of", ["another anchor", "another model", "another market", "nobody"])
-def test_a_bundle_in_anothers_place_is_not_served(copy, finished, of):
-    """Trained again by a backfill, with the bytes that it had."""
+def test_bundles_in_others_places_are_not_served(copy, finished):
+    """Each is named, and a backfill trains all of them again, with the bytes that they had."""
     first, second, *_ = anchors(copy)
-    path = copy.paths.models / "lstm" / second
-    identity = path / "identity.json"
-    if of == "another anchor":
-        shutil.rmtree(path)
-        shutil.copytree(copy.paths.models / "lstm" / first, path)
-    elif of == "another model":
-        shutil.rmtree(path)
-        shutil.copytree(copy.paths.models / "gru" / second, path)
-    elif of == "another market":
-        identity.write_text(json.dumps(json.loads(identity.read_text()) | {"market": "other"}))
-    else:
-        identity.unlink()
+    models = copy.paths.models
+    shutil.rmtree(models / "lstm" / second)
+    shutil.copytree(models / "lstm" / first, models / "lstm" / second)
+    shutil.rmtree(models / "gru" / second)
+    shutil.copytree(models / "krnn" / second, models / "gru" / second)
+    identity = models / "krnn" / second / "identity.json"
+    identity.write_text(json.dumps(json.loads(identity.read_text()) | {"market": "other"}))
+    (models / "gru" / first / "identity.json").unlink()
     words = {
-        "another anchor": f"it says that it is a lstm bundle of {first} of the market tiny",
-        "another model": f"it says that it is a gru bundle of {second} of the market tiny",
-        "another market": f"it says that it is a lstm bundle of {second} of the market other",
-        "nobody": f"it does not say that it is a lstm bundle of {second} of the market tiny",
-    }[of]
-    with pytest.raises(ModelNotTrainedError, match=f"{words}.*materialize lstm_model of {second}"):
-        require_bundle(copy, "lstm", second, "lstm_prediction")
+        ("lstm", second): f"it says that it is a lstm bundle of {first} of the market tiny",
+        ("gru", second): f"it says that it is a krnn bundle of {second} of the market tiny",
+        ("krnn", second): f"it says that it is a krnn bundle of {second} of the market other",
+        ("gru", first): f"it does not say that it is a gru bundle of {first} of the market tiny",
+    }
+    for (model, anchor), said in words.items():
+        remedy = f"materialize {model}_model of {anchor}"
+        with pytest.raises(ModelNotTrainedError, match=f"{said}.*{remedy}"):
+            require_bundle(copy, model, anchor, f"{model}_prediction")
     keys = copy.sessions.keys
     work, _ = backfill(make_market(copy.paths.root), start=keys[0], end=keys[-1])
     assert work is not None
-    for name in ("identity.json", "manifest.json", "weights.safetensors"):
-        expected = finished.paths.models / "lstm" / second / name
-        assert (path / name).read_bytes() == expected.read_bytes()
+    for model, anchor in words:
+        for name in ("identity.json", "manifest.json", "weights.safetensors"):
+            path = models / model / anchor / name
+            assert path.read_bytes() == (finished.paths.models / model / anchor / name).read_bytes()
     assert partition_bytes(copy) == partition_bytes(finished)
 
 
