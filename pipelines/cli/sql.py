@@ -65,16 +65,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _catalog(market: Market) -> DuckDBPyConnection:
-    """The catalog of a market: the file on this disk; in memory without one that can be opened.
+    """The catalog of a market: the file on this disk, if it is one of these files; else in memory.
 
     Raises:
         PipelineError: nothing was made yet.
     """
     import duckdb
 
-    from pipelines.warehouse.catalog import is_usable, memory_catalog
+    from pipelines.warehouse.catalog import memory_catalog, reads_files_of
 
-    if market.tables.is_local and is_usable(market.paths.catalog):
+    if market.tables.is_local and reads_files_of(market.paths.catalog, market.tables):
         return duckdb.connect(str(market.paths.catalog), read_only=True)
     if market.tables.is_local and not market.tables.tables():
         raise PipelineError(

@@ -154,6 +154,12 @@ def is_usable(path: Path) -> bool:
     return path.is_file() and _recorded(path, _stamp(path)) is not None
 
 
+def reads_files_of(path: Path, store: Store) -> bool:
+    """True if a catalog can be opened and names the files of a store: a market may be moved."""
+    views = _recorded(path, _stamp(path)) if path.is_file() else None
+    return views is not None and any(f"'{_literal(store)}/" in sql for sql in views.values())
+
+
 def memory_catalog(
     store: Store,
     predictions: Mapping[str, str],

@@ -13,11 +13,12 @@ import fsspec
 import pytest
 
 from pipelines.cli.main import main
-from pipelines.warehouse.catalog import remote_catalog
+from pipelines.warehouse.catalog import memory_catalog, reads_files_of
 from pipelines.warehouse.engine_files import confine
 from pipelines.warehouse.store import PART
 from pipelines.warehouse.stores import open_store
 from tests.pipelines.conftest import partition_bytes
+from tests.pipelines.finished_markets import copy_of
 
 HUSH = "f3a9c1 is for nobody"
 
@@ -118,6 +119,16 @@ def test_questions_are_answered(query, outside, capsys):
     assert len(capsys.readouterr().out.splitlines()) >= 2
 
 
+def test_a_market_that_was_moved_is_asked_where_it_lies(finished, tmp_path, monkeypatch, capsys):
+    """Its catalog names the files of the place that it was made in."""
+    moved = copy_of(finished, tmp_path / "elsewhere")
+    assert reads_files_of(finished.paths.catalog, finished.tables)
+    assert not reads_files_of(moved.paths.catalog, moved.tables)
+    monkeypatch.setattr("pipelines.cli.sql.market_of", lambda *_, **__: moved)
+    assert main(["sql", "SELECT count(DISTINCT date) AS n FROM label", "--csv"]) == 0
+    assert int(capsys.readouterr().out.split()[1]) > 80
+
+
 def test_a_remote_market_is_confined_too(finished, tmp_path):
     """Its views ask the store, and a path beside the store is no part of it."""
     store = open_store(f"memory://{tmp_path.name}/warehouse", {})
@@ -125,7 +136,7 @@ def test_a_remote_market_is_confined_too(finished, tmp_path):
         data = finished.warehouse.store.read("label", f"date={key}", PART)
         store.write(data, "label", f"date={key}", PART)
     fsspec.filesystem("memory").pipe(f"/{tmp_path.name}/hush.txt", HUSH.encode())
-    with contextlib.closing(remote_catalog(store, {}, {})) as catalog:
+    with contextlib.closing(memory_catalog(store, {}, {})) as catalog:
         confine(catalog, store)
         days = catalog.sql("SELECT DISTINCT date::VARCHAR FROM label ORDER BY 1").fetchall()
         assert days == [(key,) for key in keys]
