@@ -24,6 +24,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pipelines.warehouse import local_store
+from rnn_core import atomic
+
 KILL, FULL = "kill", "full"
 BEFORE, HALF, AFTER = "before", "half", "after"
 _RUN_LOG = re.compile(r"[0-9a-f-]{36}\.db")
@@ -149,6 +152,16 @@ def _patch_files(points: Points) -> None:
         return result
 
     pathlib.Path.write_bytes = written  # type: ignore[method-assign, assignment]
+    write_file = atomic.write_file
+
+    def file_written(path: Path, data: bytes, **how: Any) -> None:
+        def half() -> None:
+            write_bytes(path, bytes(memoryview(data))[: len(data) // 2])
+
+        points.reach("write", path, lambda: write_file(path, data, **how), half)
+
+    for module in (atomic, local_store):
+        module.write_file = file_written  # type: ignore[attr-defined]
 
 
 def _wrap(points: Points, owner: Any, name: str, kind: str, path_of: Callable[..., Any]) -> None:
