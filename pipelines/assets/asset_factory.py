@@ -238,8 +238,9 @@ def _raise_as_failure(context: dg.AssetExecutionContext, name: str, error: BaseE
         RetryRequested: the network or the file system failed, and retries are left.
         Failure: the pipeline raised the error on purpose; a retry would fail the same way.
     """
+    passes = is_transient(error)  # asked before its causes give way to texts
     clean = without_secrets(error)  # what is raised here is kept in the record
-    if is_transient(error):
+    if passes:
         raise retry_later(context) from clean
     if isinstance(error, PipelineError):
         raise dg.Failure(description=f"{name}: {clean}", allow_retries=False) from clean

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     import duckdb
 
-    from pipelines.warehouse.engine_files import confine, require_question
+    from pipelines.warehouse.engine_files import confine, require_question, require_reading
 
     if not args.query.strip():
         raise PipelineError("the query is empty; write one, as 'SHOW TABLES'")
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         with _catalog(market) as catalog:
             if not args.unsafe:
                 confine(catalog, market.tables)
+                require_reading(catalog, args.query)
             answer: Any = catalog.sql(args.query)
             if answer is None:  # a statement that gives no rows
                 return 0

@@ -14,12 +14,14 @@ from typing import Any
 from urllib.parse import unquote
 
 _SECRET = re.compile(
-    r"token|passw|secret|credential|api_?key|access_?key|authorization|(^|_)(pwd|auth|key)(_|$)",
+    r"token|passw|secret|credential|api_?key|access_?key|authorization|(^|_)(pwd|auth|key)$",
     re.I,
 )
 _USER_PART = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
 _QUERY = re.compile(r"([?&;][^=&\s]*(?:token|password|secret|key|sig)[^=&\s]*=)[^&\s'\"]+", re.I)
-_BEARER = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.I)
+_BEARER = re.compile(  # and no ordinary words, as of the basic materials sector
+    r"\b((?i:Bearer)\s+|Basic\s+(?=\S{8})(?=\S*[\d=+/]))[\w.~+/=-]+"
+)
 _SHORTEST = 6  # characters of a value that is looked for: a shorter one stands in any text
 _remembered: set[str] = set()
 
@@ -37,9 +39,9 @@ def scrubbed(text: str, options: Mapping[str, Any] | None = None) -> str:
     """
     known = _secrets(options or {}) | _secrets(os.environ) | _remembered
     for value in sorted(known, key=len, reverse=True):
-        text = text.replace(value, "***")
+        text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "***", text)  # no part of a word
     text = _USER_PART.sub("***", text)
-    return _BEARER.sub(r"\1 ***", _QUERY.sub(r"\1***", text))
+    return _BEARER.sub(r"\1***", _QUERY.sub(r"\1***", text))
 
 
 class ScrubbedError(Exception):
@@ -57,11 +59,16 @@ def without_secrets(error: BaseException) -> BaseException:
 
 def _stand_in(error: BaseException) -> BaseException:
     error.args = tuple(scrubbed(a) if isinstance(a, str) else a for a in error.args)
+    if isinstance(error, OSError):  # which shows its parts, not its arguments
+        for part in ("strerror", "filename", "filename2"):
+            text = getattr(error, part)
+            if isinstance(text, str):
+                setattr(error, part, scrubbed(text))
     if not _holds(error):
         return error
     other = ScrubbedError(f"{type(error).__name__}: {scrubbed(str(error))}")
     other.__cause__ = error.__cause__
-    return other
+    return other.with_traceback(error.__traceback__)
 
 
 def _holds(error: BaseException) -> bool:
@@ -85,6 +92,7 @@ def _secrets(values: Mapping[str, Any]) -> set[str]:
         elif isinstance(value, str):
             secrets |= {value} if _SECRET.search(str(name)) else set()
             for user in _USER_PART.findall(os.path.expandvars(value)):
-                secrets |= {user, *user.split(":", 1)[1:]}
+                if ":" in user:  # a name alone is no secret, and often an ordinary word
+                    secrets |= {user, *user.split(":", 1)[1:]}
     secrets |= {unquote(secret) for secret in secrets}
     return {secret for secret in secrets if len(secret) >= _SHORTEST and secret[0] != "/"}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.errors import WarehouseError
-from pipelines.instance.home import only_opener
+from pipelines.instance.home import OF_THE_DISK, only_opener
 from pipelines.instance.ui_lock import claim_ui
 
 _FOLDER = "damaged"
@@ -59,6 +59,14 @@ def _damage(path: Path) -> str:
                 return str(said)
             revisions = database.execute("SELECT count(*) FROM alembic_version").fetchone()[0]
     except sqlite3.Error as error:
+        if path.stat().st_size == 0 and path.parent.name == "runs" and path.name != "index.db":
+            return ""  # of a run that begins: its tables are about to be made
+        if any(words in str(error) for words in OF_THE_DISK):
+            raise WarehouseError(
+                f"{path} could not be looked at: {error}; end the runs and the UI that use it, "
+                f"or see to the disk and its permissions, and give the command again; nothing was "
+                f"moved"
+            ) from error
         return str(error)
     return "" if revisions == 1 else f"its tables are of {revisions} revisions"
 

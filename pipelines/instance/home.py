@@ -35,7 +35,7 @@ from pipelines.warehouse.store import atomic_write
 
 WORKSPACE = "workspace.yaml"
 GENERATED_WORKSPACE = "generated_workspace.yaml"
-_OF_THE_DISK = (
+OF_THE_DISK = (
     "disk is full",
     "readonly database",
     "disk I/O error",
@@ -256,7 +256,7 @@ def _is_damage(error: DatabaseError) -> bool:
 
 def _is_of_the_disk(error: DatabaseError) -> bool:
     """True of SQLite's errors of a full disk, a lost permission or a lock that nobody gives up."""
-    return any(words in str(error.orig) for words in _OF_THE_DISK)
+    return any(words in str(error.orig) for words in OF_THE_DISK)
 
 
 def _unwritable(home: Path, error: DatabaseError) -> WarehouseError:

@@ -34,7 +34,14 @@ from pipelines.instance.settings import SETTINGS, is_released
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
 from pipelines.staleness.data_versions import StoredVersions
-from pipelines.staleness.market_files import BUNDLES, MARKET, REVISIONS, FileGroup, MarketFiles
+from pipelines.staleness.market_files import (
+    BUNDLES,
+    MARKET,
+    REVISIONS,
+    UNKNOWN,
+    FileGroup,
+    MarketFiles,
+)
 from pipelines.staleness.needed_bundles import needed_bundles
 from pipelines.staleness.served import Served
 from pipelines.staleness.state_bytes import bytes_in_words
@@ -124,6 +131,11 @@ def run_backup(market: Market, console: Console, folder: str, named: str | None)
                 entry = Entry(kept.place, kept.path, digest, len(content), written, kept.kind)
                 entries.setdefault(kept.kind, []).append(entry)
                 new[kept.kind] = new.get(kept.kind, 0) + is_new
+            gone = _gone(stores, earlier, entries)
+        for entry in gone:
+            entries.setdefault(entry.kind, []).append(entry)
+            where = stores[entry.place].url(entry.path)
+            damaged.append(f"{where}: it is not there any more; its last backup is kept")
         path = config_path(named)
         config = kept_name(path)
         digest, _ = backups.keep(path.read_bytes())
@@ -149,6 +161,27 @@ def run_backup(market: Market, console: Console, folder: str, named: str | None)
 
 def _is_inside(folder: Path, market: Market) -> bool:
     return folder.resolve().is_relative_to(market.paths.root.parent.resolve())
+
+
+def _gone(
+    stores: Mapping[str, Store],
+    earlier: Mapping[tuple[str, str], Entry],
+    entries: Mapping[str, Sequence[Entry]],
+) -> list[Entry]:
+    """What the last backup has and the market lost, as of a disk that is not mounted.
+
+    A bundle that nothing needs is pruned in order; of one that is kept every file belongs to it.
+    """
+    listed = {(entry.place, entry.path) for kind in entries.values() for entry in kind}
+    bundles = {path.rpartition("/")[0] for place, path in listed if place == "models"}
+    return [
+        entry
+        for key, entry in earlier.items()
+        if key not in listed
+        and entry.place in stores
+        and (entry.place != "models" or entry.path.rpartition("/")[0] in bundles)
+        and not stores[entry.place].exists(*entry.path.split("/"))
+    ]
 
 
 def _kept(market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance) -> Iterator[Kept]:
@@ -196,6 +229,8 @@ def _bundles(
     """The files of bundles that served, are in force or are pinned, and of all kept copies."""
     needed = {s.name: needed_bundles(market, stages, served, s.name, ()) for s in market.models}
     for group in files.of_bundles():
+        if group.kind == UNKNOWN:  # of no bundle: whoever put it there has it elsewhere
+            continue
         model, _, rest = group.names[0].partition("/")
         if group.kind == BUNDLES and model in needed:
             as_of = rest.partition("/")[0]

@@ -281,6 +281,10 @@ def _restore_bundle(
         name = entry.path[len(folder) + 1 :]
         # Of an object store the files lie in a folder of their version, which is made anew.
         contents[name.partition("/")[2] if name.startswith(".") else name] = content
+    if MANIFEST not in contents:
+        outcome.note(kind, "lost", len(entries))
+        outcome.lost.append(f"{folder}: the backup has no {MANIFEST} of it, so it is no bundle")
+        return
     there = _read(store, MANIFEST)
     names = store.files()
     *_, model, key = [part for part in folder.split("/")[:3] if part != ".revisions"][:2]

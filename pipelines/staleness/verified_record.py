@@ -20,6 +20,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,13 +107,14 @@ class Stamps:
             if not inside.startswith(prefix) or inside[0] == ".":
                 continue
             within = f"{folder}/{inside}"
-            for file in (name,) if name else sorted(_names(within)):
+            for file in (name,) if name else sorted(_files(within)):
+                place = (number << 32) + zlib.crc32(file.encode())
                 try:
                     stat = os.stat(f"{within}/{file}")  # noqa: PTH116 - of a hundred thousand files
                 except (FileNotFoundError, NotADirectoryError):
                     continue
                 values = self._stats.setdefault(inside[start:], array("q"))
-                values.extend((number, stat.st_size, stat.st_mtime_ns, stat.st_ino & (2**63 - 1)))
+                values.extend((place, stat.st_size, stat.st_mtime_ns, stat.st_ino & (2**63 - 1)))
                 self.files += 1
 
     def of(self, key: str) -> bytes:
@@ -123,6 +125,16 @@ class Stamps:
     def count(self, keys: Sequence[str]) -> int:
         """The number of files of some sessions."""
         return sum(len(self._stats.get(key, ())) // 4 for key in keys)
+
+
+def _files(folder: str) -> Iterator[str]:
+    """The files below a folder by their paths in it: states of estimators lie in folders."""
+    for name in _names(folder):
+        path = f"{folder}/{name}"
+        if os.path.isdir(path):  # noqa: PTH112 - of a hundred thousand files
+            yield from (f"{name}/{below}" for below in _files(path))
+        else:
+            yield name
 
 
 def _names(folder: str) -> list[str]:

@@ -136,9 +136,14 @@ class LearningRows:
         self, rows: pd.DataFrame, keys: Sequence[str], label_keys: Sequence[str]
     ) -> pd.DataFrame:
         """Join the labels that matured at some sessions, processed, with their decisions' rows."""
+        market, dataset = self._market, self._dataset
+        extra = None
+        if dataset.fit_plan is not None:
+            # Read of sessions without labels as well: their versions are those of the whole window.
+            extra = read_columns(market, dataset.learn_columns, keys, self._needed_by)
+            self._note(extra)
         if not label_keys:
             return rows.assign(**{LABEL_NAME: np.float32(np.nan)})
-        market, dataset = self._market, self._dataset
         read = market.warehouse.read(
             dataset.labels_read,
             label_keys,
@@ -148,8 +153,6 @@ class LearningRows:
         self._labels |= read.digests
         labels = read.frame
         if dataset.fit_plan is not None:
-            extra = read_columns(market, dataset.learn_columns, keys, self._needed_by)
-            self._note(extra)
             labels = learning_rows(labels, rows, self.state, None if extra is None else extra.frame)
         processed = labels[["decision_date", "instrument", "label"]].rename(
             columns={"decision_date": "date", "label": LABEL_NAME}

@@ -8,7 +8,9 @@ table, a file one request.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from io import BytesIO
 from typing import Any
@@ -18,6 +20,8 @@ import fsspec
 
 from pipelines.warehouse.object_store import ObjectStore
 from pipelines.warehouse.store import Store
+
+_WRITES = re.compile("COPY|INSERT|UPDATE|DELETE|MERGE|CREATE|DROP|ALTER|ATTACH|EXECUTE|EXPORT")
 
 
 def give_files(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
@@ -55,8 +59,38 @@ def require_question(query: str) -> None:
         if kind not in ("SELECT", "EXPLAIN") or runs:
             raise ValueError(
                 f"{text!r:.80} is {'a statement that runs' if runs else kind}, expected a question "
-                f"(SELECT, FROM, SHOW, DESCRIBE, EXPLAIN)"
+                f"(SELECT, FROM, SHOW, DESCRIBE, EXPLAIN; a PIVOT with its values: ON a IN ('x'))"
             )
+
+
+def require_reading(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Refuse questions whose plan writes: one may stand inside of another, `WITH a AS (COPY …)`.
+
+    Args:
+        connection: one that is confined already; nothing is run.
+        query: what `require_question` has passed.
+
+    Raises:
+        duckdb.Error: the text asks for what is not there, or not allowed.
+        ValueError: an operator of a plan does more than read; the message names it.
+    """
+    for statement in duckdb.extract_statements(query):
+        if statement.type.name != "SELECT":
+            continue
+        for _, plan in connection.execute(f"EXPLAIN (FORMAT json) {statement.query}").fetchall():
+            for name in _operators(json.loads(plan)):
+                if _WRITES.search(name):
+                    raise ValueError(f"{statement.query.strip()!r:.80} does {name}, not a question")
+
+
+def _operators(plan: Any) -> Iterator[str]:
+    """The names of the operators of a plan."""
+    if isinstance(plan, list):
+        for part in plan:
+            yield from _operators(part)
+    elif isinstance(plan, dict):
+        yield str(plan.get("name", ""))
+        yield from _operators(plan.get("children", []))
 
 
 class StoreFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]

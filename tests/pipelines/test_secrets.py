@@ -6,6 +6,7 @@ Oracle: every byte of the data folder, packed tables and records unpacked, and e
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import logging
 import sqlite3
@@ -19,8 +20,9 @@ import pytest
 import yaml
 
 from pipelines.cli.main import main
-from pipelines.config.secrets_in_text import scrubbed, without_secrets
+from pipelines.config.secrets_in_text import remember, scrubbed, without_secrets
 from pipelines.sources.network import Asker, Pace
+from pipelines.sources.transient import is_transient
 from tests.pipelines.conftest import TINY, merged
 
 SECRETS = {
@@ -222,3 +224,29 @@ def test_an_error_keeps_its_kind_and_loses_its_secrets(monkeypatch):
     assert (
         scrubbed("the password was rejected; try again") == "the password was rejected; try again"
     )
+
+
+def test_ordinary_words_are_no_secrets(monkeypatch):
+    monkeypatch.setenv("RNN_RECORD_URL", "postgresql://dagster@db/dagster")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "postgres")
+    remember({"key_column": "instrument", "sort_key_first": "ordinary"})
+    for text in (
+        "see data/dagster/dagster.yaml",
+        "the column instrument of postgresql is absent",
+        "an ordinary name of the basic materials sector, Basic Materials",
+    ):
+        assert scrubbed(text) == text
+    assert scrubbed("Authorization: Basic bWU6cGFzc3dvcmQ=") == "Authorization: Basic ***"
+    assert scrubbed("postgresql://me:postgres@db and postgres") == "postgresql://***@db and ***"
+
+
+def test_an_error_of_the_disk_stays_one():
+    secret = SECRETS["token"]
+    remember({"token": secret})
+    try:
+        raise OSError(errno.ESTALE, "Stale file handle", f"/data/{secret}/x")
+    except OSError as error:
+        kept = without_secrets(error)
+    assert isinstance(kept, OSError)
+    assert is_transient(kept)
+    assert secret not in str(kept)

@@ -85,6 +85,12 @@ WRITES = (
         "PREPARE p AS COPY (SELECT 1) TO '{here}/new.csv'",
         "/* */ COPY (SELECT 1) TO '{here}/new.csv'",
     ),
+    *(
+        "WITH a AS (COPY (SELECT 1 AS z) TO '{inside}/new.parquet') FROM a",
+        "FROM json_execute_serialized_sql(json_serialize_sql('FROM ohlcv'))",
+        "WITH a AS (COPY (FROM label) TO '{inside}/label' "
+        "(FORMAT parquet, PARTITION_BY (date), OVERWRITE true)) FROM a",
+    ),
     *("INSERT INTO _views VALUES ('a', 'b')", "DELETE FROM _views", "ALTER VIEW ohlcv RENAME TO o"),
 )
 

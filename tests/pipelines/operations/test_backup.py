@@ -196,6 +196,35 @@ def test_a_damaged_file_is_named_and_its_earlier_content_kept(copy):
     assert path.read_bytes() == before
 
 
+def test_a_lost_file_is_named_and_its_earlier_content_kept(copy):
+    """As of a disk that was not mounted: the newest backup is no poorer than the last."""
+    market = opened(copy)
+    last = market.sessions.keys[-1]
+    path = market.paths.warehouse / "krnn_prediction" / f"date={last}" / PART
+    weights = market.paths.models / "krnn" / bundle_of(market) / "weights.safetensors"
+    before = path.read_bytes(), weights.read_bytes()
+    path.unlink()
+    weights.unlink()
+    whole, said = backup(copy)
+    assert not whole
+    assert f"damaged: {path}: it is not there any more; its last backup is kept" in said
+    assert f"damaged: {weights}: it is not there any more; its last backup is kept" in said
+    whole, _ = restore(copy)
+    assert whole
+    assert (path.read_bytes(), weights.read_bytes()) == before
+
+
+def test_a_stray_file_among_bundles_is_in_nobodys_way(copy):
+    market = opened(copy)
+    for name in ("README.txt", "krnn/notes.txt"):
+        (market.paths.models / name).write_text("mine")
+    assert backup(copy)[0]
+    shutil.rmtree(market.paths.models)
+    whole, _ = restore(copy)
+    assert whole
+    assert (market.paths.models / "krnn" / bundle_of(market) / "weights.safetensors").is_file()
+
+
 def test_a_backup_that_is_damaged_itself_says_so(copy):
     market = opened(copy)
     last = market.sessions.keys[-1]

@@ -25,6 +25,7 @@ from pipelines.operations.sync import sync_record
 from pipelines.operations.verify import repairs_of, run_verify
 from pipelines.staleness.status_report import StatusReport, status_report
 from pipelines.staleness.verification import Verification, verify_market
+from pipelines.staleness.verified_record import Stamps
 from pipelines.warehouse import revisions
 from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.store import PART
@@ -280,6 +281,22 @@ def test_a_status_reads_no_file_that_has_not_changed(market, monkeypatch):
     assert report.verified is not None
     assert report.assets == whole.assets
     assert (report.predictions, report.is_current) == (whole.predictions, True)
+
+
+def test_files_in_folders_of_a_bundle_have_stamps(market):
+    """The states of estimators lie so: `state/0/w`."""
+    key = market.plan.first_trained
+    inside = market.paths.models / "lstm" / key / "state" / "0" / "w"
+    inside.parent.mkdir(parents=True)
+    inside.write_bytes(b"one")
+    before = Stamps(market, stages(market))
+    inside.write_bytes(b"longer")
+    changed = Stamps(market, stages(market))
+    inside.rename(inside.with_name("v"))
+    renamed = Stamps(market, stages(market))
+    assert len({stamps.of(key) for stamps in (before, changed, renamed)}) == 3
+    inside.with_name("v").unlink()
+    assert Stamps(market, stages(market)).files == before.files - 1
 
 
 def test_a_flip_that_keeps_the_time_is_found_by_verify_and_by_reads_only(market):
