@@ -14,10 +14,13 @@ import pytest
 from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.errors import ConfigError
+from pipelines.market.input_versions import training_inputs
 from pipelines.operations.runs import run_assets
 from pipelines.reports.report_tables import GROUPS_TABLE, shown_table
 from pipelines.staleness.status_report import status_report
-from tests.pipelines.conftest import REPORTS, own_record
+from pipelines.training import learning_data
+from pipelines.training.learning_data import LearningRows
+from tests.pipelines.conftest import REPORTS, merged, own_record, run_data
 from tests.pipelines.extra_market import EXTRA, extra_bars, extra_market
 from tests.pipelines.moving_markets import NO_BOUNDS, run_all
 
@@ -146,3 +149,22 @@ def test_a_processor_reads_columns_that_there_are(processors, told, tmp_path):
 def test_groups_are_those_of_a_category(tmp_path):
     with pytest.raises(ConfigError, match=r"evaluation.by_group.*'pe' is no category"):
         extra_market(tmp_path, EXTRA, {"evaluation": {"by_group": "pe"}})
+
+
+def test_columns_that_learning_alone_reads_are_those_of_the_whole_window(
+    bars, tmp_path, monkeypatch
+):
+    """In parts of one session, the first of which has no label."""
+    infer = [{"RobustZScoreNorm": {"clip_outlier": True}}, "Fillna"]
+    changes = merged(CHANGES, {"dataset": {"infer_processors": infer}})
+    market = extra_market(tmp_path, EXTRA, changes, bars)
+    with own_record() as record:
+        run_data(market, record)
+    dataset, as_of = market.datasets[0], market.plan.first_trained
+    whole = LearningRows(market, dataset, as_of, "a test")
+    at_once = pd.concat(whole, ignore_index=True)
+    monkeypatch.setattr(learning_data, "PART_ROWS_AT_ONCE", 1)
+    parts = LearningRows(market, dataset, as_of, "a test")
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), at_once)
+    inputs = training_inputs(dataset, as_of, parts.versions)
+    assert inputs == training_inputs(dataset, as_of, whole.versions)
