@@ -106,6 +106,7 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
     known = {table.name for stage in stages for table in stage.tables}
     upgraded.left_out += sorted(set(market.warehouse.store.tables()) - known - {revisions.FOLDER})
     if places.digests or record.format() is not None:
+        market.tables.settle_all()  # what was served is rewritten, and lies nowhere else
         record.write()  # the last step: until here it is a market of the earlier release
     lines = upgrade_lines(market, upgraded)
     if now is not market and (upgraded.signed or upgraded.unconfirmed):

@@ -151,7 +151,20 @@ def refresh_catalog(
 
 def is_usable(path: Path) -> bool:
     """True if a catalog is there and can be opened; it may lack tables that are new."""
-    return path.is_file() and _recorded(path, _stamp(path)) is not None
+    if not path.is_file():
+        return False
+    return _recorded(path, _stamp(path)) is not None or _is_open_elsewhere(path)
+
+
+def _is_open_elsewhere(path: Path) -> bool:
+    """True if another process has a catalog open for writing, as a shell of DuckDB does."""
+    try:
+        duckdb.connect(str(path), read_only=True).close()
+    except duckdb.IOException as error:
+        return "lock" in str(error)
+    except duckdb.Error:
+        return False
+    return True
 
 
 def reads_files_of(path: Path, store: Store) -> bool:
