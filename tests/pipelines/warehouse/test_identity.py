@@ -176,5 +176,5 @@ def test_a_single_newer_file_is_not_taken_for_damage(warehouse):
 
 def test_a_record_that_is_no_json_is_named(warehouse):
     warehouse.store.write(b"{", "market.json")
-    with pytest.raises(WarehouseError, match=r"market.json cannot be read.*`rnn-pipelines sync` records"):
+    with pytest.raises(WarehouseError, match=r"market.json cannot be read.*-pipelines sync"):
         opened(warehouse).read("features", KEYS, needed_by="t")
