@@ -134,6 +134,7 @@ def test_all_benchmarks_become_one_market(capsys):
     assert key in Path("table.yaml").read_text().replace("\n#    ", "")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("names", "last"),
     [

@@ -16,6 +16,8 @@ from pipelines.config.loader import load_config
 from pipelines.sources.files import FilesBars
 from tests.pipelines.onboarding.real_files import PLAIN, bars, here, init, read  # noqa: F401
 
+pytestmark = pytest.mark.thorough  # many forms of one claim
+
 
 @pytest.mark.parametrize(
     "order",

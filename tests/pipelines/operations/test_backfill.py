@@ -263,6 +263,7 @@ run_backfill(market_of(Path(sys.argv[1]), "krnn"), Console(), start="2020-01-02"
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("table", "files"),
     [("alpha158", 30), pytest.param("dataset_infer", 1, marks=pytest.mark.thorough)],

@@ -43,6 +43,8 @@ from tests.pipelines.conftest import (
 )
 from tests.pipelines.finished_markets import backfill, made_on_the_evening
 
+pytestmark = pytest.mark.thorough  # minutes in all
+
 MODELS = ("linear", "lstm")
 NETWORK = {"hidden_size": 2, "num_layers": 1, "n_epochs": 1, "batch_size": 512}
 DAILY = {"training": {"retrain_every": 1}, "checks": {"model": {"varied": "off"}}}

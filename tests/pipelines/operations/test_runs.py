@@ -251,6 +251,7 @@ def test_an_interrupted_demo_records_what_it_wrote(tmp_path, monkeypatch, at):
         assert not instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("at", [pytest.param("label", marks=pytest.mark.thorough), "lstm_model"])
 def test_a_killed_demo_goes_on_to_the_same_bytes(finished, tmp_path, monkeypatch, at):
     """kill -9 while an asset is at work; the next demo ends with the files of an unbroken one."""

@@ -133,6 +133,7 @@ def test_a_served_anchor_without_its_bundle_is_trained_again(market):
     assert causes(market, "gru_model")[1].is_current
 
 
+@pytest.mark.thorough
 def test_taking_a_pin_away_trains_the_anchors_that_passed_under_it(market):
     _, second, third = anchors(market)
     keys, last = market.sessions.keys, market.sessions.keys[-1]
@@ -168,6 +169,7 @@ def test_another_configuration_trains_a_served_anchor_for_those_that_follow(mark
     assert fingerprint_of(kept) == old, "the bundle behind what was served is still there"
 
 
+@pytest.mark.thorough
 def test_a_bundle_that_served_outlives_restated_bars(market):
     """Its anchor was backfilled, the sessions after it were served: the usual life after `demo`."""
     anchor, keys = anchors(market)[-1], market.sessions.keys
@@ -307,6 +309,7 @@ def test_a_pin_to_a_model_of_other_windows_is_refused(market):
     assert "name another session in training.pin" in why
 
 
+@pytest.mark.thorough
 def test_a_refit_reaches_a_served_anchor(market):
     """Its bundle knows another processor state and cannot score the features of now."""
     anchor, keys = anchors(market)[-1], market.sessions.keys

@@ -12,6 +12,8 @@ from tests.pipelines.conftest import materialize
 from tests.pipelines.finished_markets import copy_of
 from tests.pipelines.training.test_tracking import FIRST, LAST, retrain, wait_for, warnings_of
 
+pytestmark = pytest.mark.thorough  # the logger of another package
+
 mlflow = pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
 
 

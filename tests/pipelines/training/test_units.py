@@ -27,6 +27,8 @@ from pipelines.training.worker_pool import Slot, WorkerPool
 from tests.pipelines.conftest import make_market, own_record, run_data
 from tests.rnn_core.test_own_parts import package  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.cluster  # worker processes, which several hosts have
+
 ANCHOR, LATER = "2020-04-01", "2020-04-20"
 CHANGES = {
     "training": {"seeds": 2, "device": "cpu", "threads": 2},
