@@ -1,4 +1,4 @@
-"""What a market of N names × S sessions costs, asset by asset: CPU, memory, bytes, files.
+"""Measure the cost of a market of N names × S sessions by asset: CPU, memory, bytes, files.
 
     python benchmarks/scale.py --names 500 --sessions 500 --folder /tmp/scale    # about 2 minutes
     python benchmarks/scale.py --names 5000 --sessions 2500 --folder /tmp/scale  # once
@@ -41,7 +41,7 @@ BARS_IN_A_FILE = 250  # sessions
 
 @dataclass(frozen=True)
 class Cost:
-    """What one asset took.
+    """The cost of making one asset.
 
     Attributes:
         cpu: seconds, user and system, of all threads.

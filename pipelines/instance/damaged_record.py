@@ -51,7 +51,7 @@ def _databases(home: Path) -> Iterator[Path]:
 
 
 def _damage(path: Path) -> str:
-    """Why a database cannot be used; empty if it can."""
+    """The reason why a database cannot be used; empty if it can."""
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=_SECONDS)) as database:
             (said,) = database.execute("PRAGMA integrity_check(1)").fetchone()

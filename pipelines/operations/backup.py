@@ -168,7 +168,7 @@ def _gone(
     earlier: Mapping[tuple[str, str], Entry],
     entries: Mapping[str, Sequence[Entry]],
 ) -> list[Entry]:
-    """What the last backup has and the market lost, as of a disk that is not mounted.
+    """Find entries of the last backup whose files are gone, as if a disk were not mounted.
 
     A bundle that nothing needs is pruned in order; of one that is kept every file belongs to it.
     """
@@ -266,7 +266,7 @@ def _check(group: FileGroup) -> Callable[[], str | None]:
 def _times(
     market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance
 ) -> Mapping[str, float]:
-    """When predictions were first made by the record, by path: a file may be of a later run."""
+    """The times at which predictions were first made, by path; a file may be of a later run."""
     return {
         f"{stage.name}/date={key}/part-0.parquet": when.timestamp()
         for stage in stages

@@ -332,7 +332,7 @@ def _table(manifest: Manifest, outcome: Outcome) -> Table:
 
 
 def _lines(outcome: Outcome) -> Iterator[str]:
-    """What was left or lost, by path."""
+    """Lines that name the files that were left or lost."""
     for said, paths in (
         ("is intact and another one than in the backup, and stays", outcome.left),
         ("cannot be restored: the backup has lost its content", outcome.lost),

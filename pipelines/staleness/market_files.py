@@ -192,7 +192,7 @@ class MarketFiles:
         return check
 
     def _fault(self, kind: str, folder: Store, model: str, key: str, names: dict[str, int]) -> str:
-        """Why a bundle is not what was written at its place; empty if it is."""
+        """The reason why a bundle is not the one written at its place; empty if it is."""
         market, in_yaml = self._market, any(spec.name == model for spec in self._market.models)
         if kind == BUNDLES and in_yaml and MANIFEST in names:
             state = self._now.bundle(model, key)

@@ -234,7 +234,7 @@ def _features(
     needed_by: str,
     columns: Sequence[str] | None = None,
 ) -> Partitions:
-    """See `features_for`, which confirms the state of the partitions before."""
+    """Read features as `features_for`, which confirms the state of the partitions before."""
     if dataset.fit_plan is not None:
         return normalised(market, dataset, keys, state, needed_by)
     return market.warehouse.read(dataset.infer, keys, needed_by=needed_by, columns=columns)

@@ -212,7 +212,7 @@ def _without_identity(raw: bytes) -> tuple[bytes, Any]:
 
 
 def _identity_pair(raw: bytes) -> tuple[int, int, Any] | None:
-    """Where the identity of a file begins and ends, and the identity; None for none."""
+    """Find the start, the end and the value of a file's identity; None if it has none."""
     at = raw.rfind(_IDENTITY_PAIR)
     if at < 1:
         return None

@@ -72,7 +72,7 @@ class Command:
         return self.log.read_text(errors="replace")
 
     def reached(self) -> dict[tuple[str, str], int]:
-        """How many points of each kind and group it reached."""
+        """The number of points of each kind and group that it reached."""
         return {(kind, group): n for kind, group, n in json.loads(self.points.read_text())}
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ def run(folder: Path, *words: str, fault: Fault | None = None, **options: Any) -
 
 
 def good(folder: Path, *words: str, status: int = 0, **options: Any) -> str:
-    """What a command says that ends as it should."""
+    """Run a command that has to end with a status, and return its output."""
     command = Command(folder, words, None, options)
     ended = command.wait()
     assert ended == status, f"{command} ended with {ended}: {command.said()}"

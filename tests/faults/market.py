@@ -84,7 +84,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def differences(folder: Path, undisturbed: Path) -> list[str]:
-    """What tells a state from the undisturbed one, and what a process left behind."""
+    """List differences from the undisturbed state, and what a process left behind."""
     ours, theirs = contents(folder), contents(undisturbed)
     found = []
     for name in sorted(ours.keys() | theirs.keys()):
@@ -128,7 +128,7 @@ def _is_temporary(path: Path) -> bool:
 
 
 def status(folder: Path) -> str:
-    """What `status` says, but for the sizes of files and the path of the folder."""
+    """The output of `status` without the sizes of files and the path of the folder."""
     command = run(folder, "status")
     lines = command.said().replace(str(folder), "FOLDER").splitlines()
     return "\n".join(line.rstrip() for line in lines if not line.startswith("state: "))

@@ -147,7 +147,7 @@ def _is_named(named: Sequence[tuple[str, str, str]], table: str, key: str) -> bo
 
 
 def _bundle_cases() -> Iterator[list[tuple[str, str]]]:
-    """What is done to the files of the four bundles, a kind of file and a damage each."""
+    """Damages of the files of the four bundles, a kind of file and a damage each."""
     names = ("config.yaml", "history.parquet", "identity.json", "manifest.json")
     names += ("processors.json", "weights.safetensors")
     cases = list(itertools.product(names, damages.DAMAGES))

@@ -33,7 +33,7 @@ class HangError(BaseException):
 
 @dataclass(frozen=True)
 class Target:
-    """What is read.
+    """A reader and the inputs that it is given.
 
     Args:
         name: for people and the command line.

@@ -18,7 +18,7 @@ from tests.fuzz.__main__ import in_child
 from tests.fuzz.harness import ROUND, Target, fuzz, refusal
 
 SECONDS = 2.5
-"""Of the processor, for each target."""
+"""The processor time that each target gets."""
 
 
 @pytest.mark.parametrize("target", texts.TARGETS, ids=lambda target: target.name)
@@ -29,7 +29,7 @@ def test_text(target: Target, tmp_path: Path) -> None:
 
 
 def test_files() -> None:
-    """What libraries in C read is read in a process of its own, which must live to the end."""
+    """A process of its own reads what libraries in C read, and must live to the end."""
     status, out = in_child([target.name for target in files.TARGETS], SECONDS)
     print(out)
     assert status == 0, out

@@ -72,7 +72,7 @@ def test_characters_that_nobody_sees(text: str, said: str) -> None:
     "text", ["AAPL", "BRK B", "贵州茅台", "Ünï", "נקסט", "می\u200cخواهم", "1\xa0000", ""]
 )
 def test_characters_of_names(text: str) -> None:
-    """Whatever script a name is written in, and the spaces of numbers."""
+    """Names of any script and numbers with spaces hold no hidden character."""
     assert hidden_character(text) is None
 
 

@@ -22,7 +22,7 @@ SPARED = {
     "signal": MODELS | PICTURES | RECORD,
     "status": MODELS | PICTURES,
 }
-"""What each command does without, in the order in which the process runs them."""
+"""The modules that each command does without, in the order in which the process runs them."""
 
 PROGRAM = """
 import json, sys

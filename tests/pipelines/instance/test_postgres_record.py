@@ -128,7 +128,7 @@ def endless(context) -> None:
 
 
 def test_others_see_a_run_at_work_and_all_that_it_made_before_it_was_killed(tmp_path):
-    """What one process holds back is there for another within a second or two."""
+    """Another process sees held events within a second or two."""
     with open_record(tmp_path / "record") as record:
         child = os.fork()
         if child == 0:

@@ -50,7 +50,7 @@ def recorded(finished: Market, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def market(recorded: Market) -> Iterator[Market]:
-    """That market; every file of it is put back with its time."""
+    """The recorded market; every file of it is put back with its time."""
     root = recorded.paths.root
     before = {p: (p.read_bytes(), p.stat()) for p in root.rglob("*") if p.is_file()}
     yield make_market(root)

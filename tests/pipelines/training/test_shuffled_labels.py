@@ -1,4 +1,4 @@
-"""Where labels tell nothing, no model tells anything; unless something leaks.
+"""Models learn nothing from labels that tell nothing, unless something leaks.
 
 The returns of every session are those of a market, dealt out to its names anew, so that no feature
 has to do with a label. Oracle: the mean IC lies in its interval around zero, by the spread of the
