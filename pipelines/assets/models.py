@@ -37,18 +37,16 @@ from pipelines.training.executor import Executor
 from pipelines.training.processors import load_state
 from pipelines.training.promotion import model_verdict
 from pipelines.training.registry import (
-    CODE_VERSION,
     InForce,
     NoneInForce,
     bundle_name,
     histories_of,
     in_force,
     require_bundle,
-    seeds_of,
-    training_config,
 )
 from pipelines.training.tracking import Tracking
 from pipelines.training.train import Trained, ensure_trained
+from pipelines.training.training_config import CODE_VERSION, seeds_of, training_config
 from pipelines.warehouse.partition_file import fingerprint
 from pipelines.warehouse.schemas import MODEL
 

@@ -14,7 +14,7 @@ from pipelines.assets.training_eta import TrainingEta
 from pipelines.config.models import ModelSpec
 from pipelines.instance.progress import progress
 from pipelines.market.stage import Run
-from pipelines.training.registry import seeds_of
+from pipelines.training.training_config import seeds_of
 from pipelines.training.units import Unit
 
 if TYPE_CHECKING:

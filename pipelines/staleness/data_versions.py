@@ -35,6 +35,7 @@ from pipelines.staleness.served import Served
 from pipelines.staleness.table_versions import TableVersions, WholeVersion
 from pipelines.training import registry
 from pipelines.training.registry import Candidate, bundle_folder, has_bundle, newest_good
+from pipelines.training.training_config import training_config
 from pipelines.warehouse.identity import UnsignedFileError
 from pipelines.warehouse.partition_file import fingerprint
 
@@ -234,7 +235,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         unfit = registry.misfit(dataset, spec.family, config, manifest, in_force)
         if unfit:
             return BundleState(manifest, unfit, f"{named} {unfit}")
-        if manifest.get("config_hash") != fingerprint(registry.training_config(market, spec)):
+        if manifest.get("config_hash") != fingerprint(training_config(market, spec)):
             return BundleState(manifest, "", f"{named} has another configuration")
         same = manifest.get("data") == self._training_inputs(dataset, anchor)
         same = same or (self._served is not None and self._served.gave(model, anchor))

@@ -8,81 +8,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pipelines.config.models import ModelSpec
 from pipelines.errors import ModelNotTrainedError
 from pipelines.market.dataset import Dataset
 from pipelines.market.market import Market
 from pipelines.training.promotion import model_verdict
+from pipelines.training.training_config import layout_entry, part_entry
 from pipelines.warehouse.identity import DamagedFileError, Identity
 from pipelines.warehouse.store import Store
-from rnn_core.models.families import family_of
-from rnn_core.training.own_metric import is_own_metric, own_metric
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rnn_core.training import Bundle
-
-CODE_VERSION = "2"  # of everything that decides a model's weights
-
-
-def seeds_of(market: Market, spec: ModelSpec) -> range:
-    """The seeds of a model's members: seed, seed + 1, ...; one where no seed changes the result."""
-    training = market.config.training
-    if spec.estimator is not None and not spec.estimator.random:
-        return range(training.seed, training.seed + 1)
-    return range(training.seed, training.seed + (spec.seeds or training.seeds))
-
-
-def training_config(market: Market, spec: ModelSpec) -> dict[str, Any]:
-    """The configuration that decides a model's weights."""
-    training, dataset = market.config.training, market.dataset_of(spec.name)
-    half_life = training.half_life_sessions  # said only if it is set: older bundles lack the key
-    return {
-        "code_version": CODE_VERSION,
-        "family": spec.family,
-        "hyper": dict(spec.hyper),
-        **_trainer_settings(market, spec),
-        "step_len": dataset.config.step_len,
-        "window_sessions": training.window_sessions,
-        "valid_sessions": training.valid_sessions,
-        "columns": list(dataset.columns),
-        "label": dataset.spec.features.label,
-        **({"half_life_sessions": half_life} if half_life else {}),
-        **_layout(dataset),
-        **_part(spec.family),
-        **_metric_part(spec),
-    }
-
-
-def _trainer_settings(market: Market, spec: ModelSpec) -> dict[str, Any]:
-    """The settings of the trainer, and the seeds; of an estimator the seeds, if they matter."""
-    seeds = list(seeds_of(market, spec))
-    if spec.estimator is not None:
-        return {"seeds": seeds} if spec.estimator.random else {}
-    return {
-        "training": dict(spec.training),
-        "seeds": seeds,
-        "precision": market.config.training.precision,
-    }
-
-
-def _part(family: str) -> dict[str, dict[str, str]]:
-    """The code of an estimator or of a network of another package; `CODE_VERSION` of the others."""
-    origin = family_of(family).origin
-    return {"part": dict(origin)} if origin else {}
-
-
-def _metric_part(spec: ModelSpec) -> dict[str, dict[str, str]]:
-    """The code of a metric of another package, which selects the epoch and so the weights."""
-    metric = str(spec.training.get("metric", ""))
-    return {"metric_part": own_metric(metric).origin} if is_own_metric(metric) else {}
-
-
-def _layout(dataset: Dataset) -> dict[str, str]:
-    """The layout of a dataset's windows, if it is not the usual one: older bundles lack the key."""
-    layout = dataset.config.layout
-    return {} if layout == "sessions" else {"layout": layout}
 
 
 def bundle_name(model: str, as_of: str) -> str:
@@ -286,12 +223,12 @@ def misfit(
         "step_len": dataset.config.step_len,
         "columns": list(dataset.columns),
         "label": dataset.spec.features.label,
-        "layout": _layout(dataset).get("layout"),
+        "layout": layout_entry(dataset).get("layout"),
     }
     for name, value in now.items():
         if config.get(name) != value:
             return f"was trained with another {name}"
-    if config.get("part") != _part(family).get("part") and config.get("family") == family:
+    if config.get("part") != part_entry(family).get("part") and config.get("family") == family:
         return f"was trained with other code of {family}"
     if processors is not None and manifest["processors"] != processors:
         return "was trained on features of another processor state"

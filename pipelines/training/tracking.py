@@ -30,8 +30,9 @@ from pipelines.config.models import ModelSpec
 from pipelines.config.tracking import logger_class
 from pipelines.market.market import Market
 from pipelines.market.stage import Log
-from pipelines.training.registry import bundle_folder, seeds_of, training_config
+from pipelines.training.registry import bundle_folder
 from pipelines.training.train import Trained
+from pipelines.training.training_config import seeds_of, training_config
 
 LOG_FILE = "tracking.log"
 _SLOW_SECONDS = 30.0  # without an answer: the log says so, once

@@ -24,9 +24,9 @@ from pipelines.training.registry import (
     bundle_folder,
     bundle_identity,
     find_bundle,
-    training_config,
 )
 from pipelines.training.train_unit import FIGURES, anchor_data
+from pipelines.training.training_config import training_config
 from pipelines.training.unit_store import HISTORY, UnitStore
 from pipelines.training.units import (
     OnEpoch,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.config.models import ModelSpec
 from pipelines.errors import PipelineError
 from pipelines.market.market import Market
-from pipelines.training.registry import seeds_of, training_config
+from pipelines.training.training_config import seeds_of, training_config
 from pipelines.warehouse.partition_file import fingerprint
 
 if TYPE_CHECKING:

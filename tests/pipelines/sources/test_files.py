@@ -383,27 +383,3 @@ def test_the_fingerprint_follows_the_files(market, files, tmp_path):
     assert files().fingerprint() == before
     market.iloc[:-1].to_parquet(path, index=False)
     assert files().fingerprint() != before
-
-
-@pytest.mark.parametrize("form", ["parquet", "feather", "csv"])
-@pytest.mark.parametrize(
-    ("hidden", "said"),
-    [
-        ("\u202e", r"U\+202E RIGHT-TO"),
-        ("\u200b", r"U\+200B ZERO"),
-        ("\x1b", r"U\+001B"),
-        ("\0", r"U\+0000"),
-    ],
-)
-def test_an_instrument_with_a_character_that_nobody_sees(
-    files, market, tmp_path, form, hidden, said
-):
-    names = market["instrument"].replace("BBB", f"BB{hidden}B")
-    write = {"parquet": "to_parquet", "feather": "to_feather", "csv": "to_csv"}[form]
-    options = {"index": False} if form == "csv" else {}
-    getattr(market.assign(instrument=names), write)(tmp_path / f"bars.{form}", **options)
-    with pytest.raises(
-        SourceError, match=rf"the instrument 'BB.*B', which holds {said}"
-    ) as refused:
-        fetch_bars(files(f"bars.{form}"), list(DAYS))
-    assert str(refused.value).isprintable()

@@ -9,7 +9,7 @@ import pytest
 from pipelines.config.loader import parse_config
 from pipelines.errors import ConfigError
 from pipelines.market.market import Market
-from pipelines.training.registry import training_config
+from pipelines.training.training_config import training_config
 from tests.pipelines.conftest import TINY, merged
 
 CODE = "def spread(scores, labels):\n    return float((scores * labels).mean())\n"
