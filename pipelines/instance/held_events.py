@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from dagster import DagsterEventType, EventLogEntry
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 HOLD_SECONDS = 1.0
 _MANY = 1000  # bounds what waits in memory, a few kB an event
@@ -92,6 +93,10 @@ class HeldEvents:
         try:
             self._store([*self._events, *more])
             self._events.clear()
+        except (InterfaceError, OperationalError):  # the database is away: all of them wait on
+            if self._events:
+                self._wake_up()
+            raise
         except Exception:
             # One that the database refuses must not keep the others from it for good.
             while self._events:

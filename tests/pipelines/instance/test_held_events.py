@@ -10,6 +10,7 @@ from unittest.mock import create_autospec
 
 import pytest
 from dagster import DagsterEventType, EventLogEntry
+from sqlalchemy.exc import OperationalError
 
 from pipelines.instance import held_events
 from pipelines.instance.held_events import HeldEvents
@@ -35,7 +36,9 @@ class Database:
 
     def store(self, events):
         names = [event.user_message for event in events]
-        if self.is_away or self.refused & set(names):
+        if self.is_away:
+            raise OperationalError("", {}, ConnectionError("it is away"))
+        if self.refused & set(names):
             raise ValueError(f"refused: {names}")
         self.transactions.append(names)
 
@@ -112,6 +115,19 @@ def test_a_batch_that_is_refused_is_not_kept(database):
         database.held.add([event("made", DONE), event("bad", DONE)])
     database.held.add([event("made", DONE)])
     assert database.transactions == [["a"], ["made"]]
+
+
+def test_a_database_that_is_away_loses_nothing_of_what_is_held(database, monkeypatch):
+    """Whoever reads or adds a result meanwhile is told, and what is held goes on waiting."""
+    monkeypatch.setattr(held_events, "HOLD_SECONDS", 0.2)
+    for name in ("a", "b"):
+        database.held.add([event(name)])
+    database.is_away = True
+    for ask in (database.held.store, lambda: database.held.add([event("made", DONE)])):
+        with pytest.raises(OperationalError, match="it is away"):
+            ask()
+    database.is_away = False
+    wait_until(lambda: database.transactions == [["a", "b"]])
 
 
 def test_a_database_that_is_away_in_silence_is_asked_again(database, monkeypatch):
