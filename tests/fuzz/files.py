@@ -278,28 +278,16 @@ def _read_bundle(given: tuple[str, bytes, bool], folder: Path) -> None:
         assert bundle.family == "lstm"
 
 
+def _target(name: str, inputs: Callable[[], Inputs], example: bytes) -> Target:
+    """A kind of file of bars."""
+    file = f"bars.{name.lower()}"
+    return Target(name, inputs, lambda data, folder: _read_bars(data, folder, file), example, True)
+
+
 TARGETS = (
-    Target(
-        "CSV",
-        _csvs,
-        lambda d, f: _read_bars(d, f, "bars.csv"),
-        traded().to_csv(index=False).encode(),
-        True,
-    ),
-    Target(
-        "Parquet",
-        _files("parquet"),
-        lambda d, f: _read_bars(d, f, "bars.parquet"),
-        _tables("parquet")[0],
-        True,
-    ),
-    Target(
-        "Feather",
-        _files("feather"),
-        lambda d, f: _read_bars(d, f, "bars.feather"),
-        _tables("feather")[0],
-        True,
-    ),
+    _target("CSV", _csvs, traded().to_csv(index=False).encode()),
+    _target("Parquet", _files("parquet"), _tables("parquet")[0]),
+    _target("Feather", _files("feather"), _tables("feather")[0]),
     Target(
         "qlib folder",
         _folders,
