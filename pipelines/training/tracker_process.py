@@ -115,6 +115,9 @@ def main() -> None:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     for line in sys.stdin.buffer:
+        if not line.endswith(b"\n"):  # the pipe was full when the training ended
+            worker.trouble("it does not keep up: the last event was cut off, and is left out")
+            break
         try:  # a logger that hangs must not keep the end of the input from being seen
             events.put_nowait(tuple(json.loads(line)))
         except queue.Full:

@@ -153,6 +153,24 @@ def test_what_does_not_fit_is_left_out_and_said_once(tmp_path):
     os.kill(int(wait_for(noted, "\n")), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("cut", ["", '["epoch", {"epo'])
+def test_an_event_that_is_cut_off_loses_none_before_it(tmp_path, cut):
+    """A pipe that was full when the training ended; the logger is still to be made then."""
+    noted = tmp_path / "noted.jsonl"
+    facts = {"name": "own", "place": f"{HERE}Noting", "options": {"path": str(noted)}}
+    events = [["open", {**facts, "troubles": str(tmp_path / LOG_FILE)}], ["start", {}]]
+    events += [["epoch", {"epoch": epoch}] for epoch in range(100)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.training.tracker_process"], timeout=120, check=False,
+        input="".join(json.dumps(e) + "\n" for e in events) + cut, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    told = [json.loads(line) for line in noted.read_text().splitlines()]
+    assert told[:-1] == events[1:]
+    assert told[-1] == ["end", {"status": "interrupted"}]
+    assert ("the last event was cut off" in done.stdout) == bool(cut)
+
+
 def test_the_process_of_a_logger_that_hangs_ends_by_itself(tmp_path, monkeypatch):
     """More events than it keeps, and then the end of the pipe; a second is its time here."""
     noted = tmp_path / "noted"
