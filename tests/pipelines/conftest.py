@@ -22,7 +22,7 @@ from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
 from tests.pipelines.built_once import copy_built_once
-from tests.pipelines.drawn_once import drawn_once
+from tests.pipelines.drawn_once import blank_png, drawn_once
 from tests.pipelines.own_parts_package import own_parts  # noqa: F401 - a fixture of all rooms
 from tests.pipelines.records import open_record, own_record, record_kind  # noqa: F401
 
@@ -163,13 +163,20 @@ def _migrations_read_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _pictures_drawn_once() -> Iterator[None]:
-    """A figure that was drawn in this process is not drawn again: that takes a third of a run."""
+def _pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Pictures are blank, since to draw them takes a third of a run.
+
+    In the modules with the marker `pictures` they are drawn, equal ones once.
+    """
     from rnn_core import evaluation
     from rnn_core.evaluation import render, report
 
-    png_bytes = drawn_once(render.png_bytes)
     with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("pictures"):
+            png_bytes = drawn_once(render.png_bytes)
+        else:
+            png_bytes = blank_png
+            patch.setattr(report, "report_charts", lambda *_, **__: {})
         for module in (evaluation, render, report):
             patch.setattr(module, "png_bytes", png_bytes)
         yield
