@@ -55,7 +55,7 @@ test-faults: install
 cluster-test: install
 	@$(BIN)/python -c 'import dagster_celery' 2>/dev/null || \
 	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,celery]'
-	$(BIN)/pytest -m cluster $(ARGS) tests
+	$(BIN)/pytest -m 'cluster and not thorough' $(ARGS) tests
 
 image-test: install
 	RNN_IMAGE_TEST=1 $(BIN)/pytest -m cluster $(ARGS) tests/cluster/test_image.py

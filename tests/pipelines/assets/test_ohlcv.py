@@ -250,7 +250,7 @@ def test_a_changed_policy_makes_bars_stale(dirt, tmp_path):
     assert reasons(file_market(tmp_path, bars, zero_volume="accept")) == {"configuration"}
 
 
-@pytest.mark.parametrize("vwap", ["amount", "typical"])
+@pytest.mark.parametrize("vwap", ["amount", pytest.param("typical", marks=pytest.mark.thorough)])
 def test_accepted_bars_are_stored_and_the_rest_can_use_them(dirt, tmp_path, vwap):
     """All that may be accepted is; suspended names have rows without volume for a fortnight."""
     bars, expected = dirt

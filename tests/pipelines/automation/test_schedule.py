@@ -152,11 +152,31 @@ def expected(calendar, first, last, at="00:30"):
     ("calendar", "first", "last"),
     [
         pytest.param("XNYS", "2020-10-30", "2020-11-05", id="XNYS-clocks-go-back"),
-        pytest.param("XNYS", "2021-03-12", "2021-03-18", id="XNYS-clocks-go-forward"),
-        pytest.param("XETR", "2020-10-23", "2020-10-29", id="XETR-clocks-go-back"),
+        pytest.param(
+            "XNYS",
+            "2021-03-12",
+            "2021-03-18",
+            id="XNYS-clocks-go-forward",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            "XETR", "2020-10-23", "2020-10-29", id="XETR-clocks-go-back", marks=pytest.mark.thorough
+        ),
         pytest.param("XETR", "2021-03-26", "2021-04-01", id="XETR-clocks-go-forward"),
-        pytest.param("XNYS", "2020-11-25", "2020-12-02", id="XNYS-thanksgiving-and-half-day"),
-        pytest.param("XNYS", "2020-12-23", "2020-12-30", id="XNYS-christmas-eve-half-day"),
+        pytest.param(
+            "XNYS",
+            "2020-11-25",
+            "2020-12-02",
+            id="XNYS-thanksgiving-and-half-day",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            "XNYS",
+            "2020-12-23",
+            "2020-12-30",
+            id="XNYS-christmas-eve-half-day",
+            marks=pytest.mark.thorough,
+        ),
         pytest.param("XETR", "2020-12-23", "2021-01-06", id="XETR-christmas-and-new-year"),
     ],
 )

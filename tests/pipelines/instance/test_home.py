@@ -207,6 +207,7 @@ def test_the_ui_loads_the_owners_locations_and_says_what_it_added(tmp_path, monk
         assert instance.run_retries_max_retries == 2
 
 
+@pytest.mark.thorough
 def test_commands_that_open_a_new_record_at_once_leave_it_whole(market):
     """Oracle: Dagster's tables have one revision; two would keep every later command out."""
     home = market.paths.dagster

@@ -322,7 +322,9 @@ def test_a_market_is_named_after_its_data(path, name):
 @pytest.mark.parametrize(
     ("file", "calendar", "basis", "vwap"),
     [
-        ("us_sp500_2013_2018", "XNYS", "adjusted", "typical"),
+        pytest.param(
+            "us_sp500_2013_2018", "XNYS", "adjusted", "typical", marks=pytest.mark.thorough
+        ),
         ("cn_csi300_2020_2025_baostock", "XSHG", "preclose", "amount"),
     ],
 )

@@ -130,9 +130,8 @@ def test_a_market_of_this_release_and_an_empty_one_have_nothing_to_upgrade(finis
     ("after", "changes"),
     [
         (1, None),
-        (400, ROLLING),
         *(pytest.param(n, None, marks=pytest.mark.thorough) for n in (0, 300, 400, 700)),
-        *(pytest.param(n, ROLLING, marks=pytest.mark.thorough) for n in (0, 1, 300, 700)),
+        *(pytest.param(n, ROLLING, marks=pytest.mark.thorough) for n in (0, 1, 300, 400, 700)),
     ],
 )
 def test_it_goes_on_where_it_was_killed(old, finished, monkeypatch, after, changes):
@@ -172,7 +171,7 @@ MISPLACED = [
 """Files copied over others, each a table and a session; all at once, since a backfill is slow."""
 
 
-@pytest.mark.parametrize("record", ["recorded", "lost"])
+@pytest.mark.parametrize("record", [pytest.param("recorded", marks=pytest.mark.thorough), "lost"])
 def test_files_in_others_places_are_not_confirmed(old, finished, record):
     """Each is named, its place is made again by a backfill, and everything around it is signed."""
     if record == "lost":

@@ -116,7 +116,9 @@ def test_the_datasets_of_a_session_are_made_with_its_state(rolled):
     np.testing.assert_allclose(made[names], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("after", [0, 7, 12, 17])
+@pytest.mark.parametrize(
+    "after", [12, *(pytest.param(n, marks=pytest.mark.thorough) for n in (0, 7, 17))]
+)
 def test_nothing_depends_on_a_later_session(rolled, tmp_path, instance, after):
     """Every file up to D is the same whatever follows; D before, at and between anchors."""
     keys = rolled.sessions.keys
@@ -129,6 +131,7 @@ def test_nothing_depends_on_a_later_session(rolled, tmp_path, instance, after):
     assert part == {name: whole[name] for name in part}
 
 
+@pytest.mark.thorough
 def test_the_window_may_grow_instead(tmp_path, instance):
     """An expanding window begins with the market and has a rhythm of its own."""
     market = market_of(tmp_path / "tiny", "gru", fitting({"expanding": {"every": 5}}))
@@ -152,6 +155,7 @@ def test_models_of_two_rhythms_share_the_states_of_the_faster_one(tmp_path):
     assert all(fit <= key for fit, key in zip(fits, anchors, strict=True))
 
 
+@pytest.mark.thorough
 def test_each_rhythm_has_its_own_models_with_the_states_of_their_anchors(tmp_path, instance):
     """Run: the state of a model is that in force at its anchor, whichever model set the rhythm."""
     entries = {"lstm": {"retrain_every": 4}, "gru": {"retrain_every": 6}}
@@ -245,6 +249,7 @@ def _outdated(market, instance):
     return {asset: cause for asset, cause in causes.items() if cause}
 
 
+@pytest.mark.thorough
 def test_a_market_goes_from_one_kind_of_window_to_another_and_back(tmp_path, instance):
     """Partitions of one kind of window are stale under the other, and current after a run."""
     root = tmp_path / "tiny"
