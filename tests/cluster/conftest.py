@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.cluster.short_market import configuration, short  # noqa: F401 - a fixture
-from tests.pipelines.conftest import _migrations_read_once, _pictures_drawn_once  # noqa: F401
+from tests.pipelines.conftest import _migrations_read_once, _pictures  # noqa: F401
 from tests.pipelines.records import postgres_storage
 
 ROOT = Path(__file__).parents[2]
