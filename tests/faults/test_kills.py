@@ -9,19 +9,24 @@ lock, temporary file or unfinished run is left.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.faults import market
 from tests.faults.commands import KILLED, Command, good, run
 from tests.faults.conftest import LONG
 from tests.faults.points import AFTER, BEFORE, HALF, KILL, Fault
+from tests.pipelines.conftest import make_market, merged
+from tests.pipelines.finished_markets import as_of_an_earlier_release
 
 RANGE = ("--start", market.NEXT, "--end", market.LAST)
 POINTS, TIMES = "points", "times"
@@ -46,6 +51,38 @@ def _served(states: Path, folder: Path) -> None:
     market.put(states / "whole", folder)
     market.serve(folder)
     good(folder, "sync")
+
+
+def _changed(folder: Path, changes: dict[str, Any]) -> None:
+    """Change the YAML of a folder."""
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), changes)))
+
+
+def _unneeded(states: Path, folder: Path) -> None:
+    """Bundles of which the newest alone keeps its weights, and an old revision."""
+    market.put(states / "whole", folder)
+    _changed(folder, {"retention": {"bundles": 1, "revision_days": 1, "unit_days": 1}})
+    unit = folder / "data/tiny/units/gru/2020-04-01/0/checkpoint"
+    unit.parent.mkdir(parents=True)
+    unit.write_bytes(b"cut off")
+    os.utime(unit, (0, 0))
+
+
+def _moving_fit(states: Path, folder: Path) -> None:
+    """Processors that are fitted anew as time goes on, each session with its state."""
+    market.put(states / "whole", folder)
+    rolling = {"fit": {"rolling": {"window_sessions": 30}}, "fit_start": None, "fit_end": None}
+    _changed(folder, {"dataset": rolling})
+    good(
+        folder, "backfill", "--start", "2020-04-01", "--end", market.LAST, "--select", "processors"
+    )
+
+
+def _earlier(states: Path, folder: Path) -> None:
+    """A market in the form of releases that gave no identity."""
+    market.put(states / "whole", folder)
+    as_of_an_earlier_release(make_market(folder / "data/tiny"))
 
 
 @dataclass(frozen=True)
@@ -85,6 +122,10 @@ WORKS = {
         ((1, 4), (4, 8)),
         ((0, 0), (1, 4)),
     ),
+    "prune": Work(("prune",), _unneeded, ((1, 3), (2, 6)), ((0, 0), (1, 3))),
+    "refit": Work(("refit",), _moving_fit, ((0, 0), (2, 6)), ((0, 0), (1, 3))),
+    "upgrade": Work(("upgrade",), _earlier, ((0, 0), (2, 8)), ((0, 0), (1, 4))),
+    "demo": Work(("demo",), _sessions, ((0, 0), (2, 8)), ((0, 0), (1, 3))),
 }
 CASES = [
     (name, how, chain)
