@@ -103,7 +103,7 @@ def run_restore(
     keep_config(opened.paths, path)
     stages = stages_of(opened)
     with dagster_instance(opened) as instance:
-        sweep(opened, instance, console)
+        sweep(opened, instance, console, deep=True)
         with only_writer(opened, [stage.name for stage in stages]):
             if busy := work_in_progress(instance, opened):
                 raise PipelineError(

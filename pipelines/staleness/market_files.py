@@ -16,7 +16,7 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
 from pipelines.reports.report_record import files_of
 from pipelines.staleness.data_versions import StoredVersions
-from pipelines.staleness.needed_bundles import bundles_that_served
+from pipelines.staleness.needed_bundles import NeededBundles, bundles_that_served
 from pipelines.staleness.served import Served
 from pipelines.training.registry import require_identity
 from pipelines.warehouse import revisions
@@ -105,6 +105,7 @@ class MarketFiles:
     ) -> None:
         self._market, self._stages, self._served, self._now = market, stages, served, now
         self._stage_of = {t.name: stage for stage in stages for t in stage.tables}
+        self._gave: dict[str, NeededBundles] = {}
         self._whole = {stage.name for stage in stages if stage.is_compared and not stage.tables}
 
     def is_history(self, stage: Stage, key: str) -> bool:
@@ -219,9 +220,14 @@ class MarketFiles:
             and self._market.plan_of(model).trains(key)
         )
         name = stage.name if stage is not None and trains else ""
-        served = name and bundles_that_served(self._market, self._stages, self._served, model)
-        history = not served or key in served.sessions
+        history = not name or key in self._that_served(model).sessions
         return Damage(folder.url(), why, kind, name, key, history, may_differ=True)
+
+    def _that_served(self, model: str) -> NeededBundles:
+        if model not in self._gave:
+            market, stages = self._market, self._stages
+            self._gave[model] = bundles_that_served(market, stages, self._served, model)
+        return self._gave[model]
 
     # --- the rest ----------------------------------------------------------------------------
 

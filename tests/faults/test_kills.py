@@ -85,12 +85,25 @@ def _earlier(states: Path, folder: Path) -> None:
     as_of_an_earlier_release(make_market(folder / "data/tiny"))
 
 
+def _damaged(states: Path, folder: Path) -> None:
+    """A market with a backup, of which files of several kinds were damaged or lost since."""
+    _served(states, folder)
+    good(folder, "backup", str(folder / "backup"))
+    state = folder / "data/tiny"
+    tables = state / "warehouse"
+    (tables / "market.json").write_bytes(b"")
+    for path in (*tables.glob(f"*/date={market.LAST}/*.parquet"), *state.glob("models/gru/*/w*")):
+        path.write_bytes(path.read_bytes()[:-1])
+    for path in tables.glob(f"ohlcv*/date={market.NEXT}/*.parquet"):
+        path.unlink()
+
+
 @dataclass(frozen=True)
 class Work:
     """A command that is killed.
 
     Attributes:
-        words: the command.
+        words: the command; `{folder}` stands for the folder of the state.
         begin: puts the state at which it begins into a folder.
         points: chains of kills at points, and kills of each; of the short form and of the long.
         times: likewise at random times.
@@ -100,6 +113,10 @@ class Work:
     begin: Callable[[Path, Path], None]
     points: tuple[tuple[int, int], tuple[int, int]]
     times: tuple[tuple[int, int], tuple[int, int]]
+
+    def of(self, folder: Path) -> tuple[str, ...]:
+        """The command for a folder."""
+        return tuple(word.format(folder=folder) for word in self.words)
 
 
 WORKS = {
@@ -125,6 +142,7 @@ WORKS = {
     "prune": Work(("prune",), _unneeded, ((1, 3), (2, 6)), ((0, 0), (1, 3))),
     "refit": Work(("refit",), _moving_fit, ((0, 0), (2, 6)), ((0, 0), (1, 3))),
     "upgrade": Work(("upgrade",), _earlier, ((0, 0), (2, 8)), ((0, 0), (1, 4))),
+    "restore": Work(("restore", "{folder}/backup"), _damaged, ((0, 0), (2, 6)), ((0, 0), (1, 3))),
     "demo": Work(("demo",), _sessions, ((0, 0), (2, 8)), ((0, 0), (1, 3))),
 }
 CASES = [
@@ -162,7 +180,7 @@ def undisturbed(states, tmp_path_factory) -> Callable[[str], Undisturbed]:
             work, folder = WORKS[name], tmp_path_factory.mktemp("undisturbed") / name
             work.begin(states, folder)
             began = time.monotonic()
-            command = run(folder, *work.words, trace=True)
+            command = run(folder, *work.of(folder), trace=True)
             seconds = time.monotonic() - began
             assert command.status == 0, command.said()
             made[name] = Undisturbed(folder, command.reached(), seconds, market.status(folder))
@@ -201,7 +219,7 @@ def test_a_killed_process_loses_nothing(states, undisturbed, tmp_path, name, how
         faults = list(chosen(whole, name, chain, chains if LONG else 1, kills))
         planned = len(faults)
         for fault in faults:
-            command = run(folder, *work.words, fault=fault)
+            command = run(folder, *work.of(folder), fault=fault)
             assert command.status in (KILLED, 0), f"{fault}: {command.said()}"
             if command.status == KILLED:
                 met.append(str(fault))
@@ -209,7 +227,7 @@ def test_a_killed_process_loses_nothing(states, undisturbed, tmp_path, name, how
         dice = random.Random(f"{name} {chain}")
         for _ in range(kills):
             share = dice.uniform(0.02, 0.9)
-            command = Command(folder, work.words)
+            command = Command(folder, work.of(folder))
             time.sleep(share * whole.seconds)
             command.process.kill()
             if command.wait() == KILLED:
@@ -217,6 +235,6 @@ def test_a_killed_process_loses_nothing(states, undisturbed, tmp_path, name, how
     for what in met:
         noted(f"{name}: {what}")
     assert 2 * len(met) >= planned, f"too few kills were met: {met}"
-    good(folder, *work.words)
+    good(folder, *work.of(folder))
     assert market.differences(folder, whole.folder) == [], met
     assert market.status(folder) == whole.status, met
