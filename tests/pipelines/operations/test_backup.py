@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from rich.console import Console
@@ -29,6 +30,7 @@ from pipelines.warehouse.backup_files import Backups
 from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.portfolio_tables import ORDERS
 from pipelines.warehouse.store import PART
+from pipelines.warehouse.stores import open_store
 from rnn_core.training.bundle_files import MANIFEST, digest, json_bytes
 from tests.pipelines.conftest import TINY, merged
 from tests.pipelines.finished_markets import backfill, made_on_the_evening
@@ -395,6 +397,37 @@ def test_what_is_not_there_is_refused_by_name(copy):
         restore(copy, market="another")
     with pytest.raises(PipelineError, match="has no tiny of 'yesterday', it has 20"):
         restore(copy, at="yesterday")
+
+
+def test_a_market_in_an_object_store_comes_back(finished, tmp_path, monkeypatch):
+    """A bundle whose files lie below `.VERSION/`, and a time that lies beside its file."""
+    monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path / "data"))
+    place = f"memory://{tmp_path.name}"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(merged(TINY, {"state": place})))
+    store = open_store(f"{place}/tiny", {})
+    for name in LocalStore(finished.paths.root).files():
+        if name.startswith(("warehouse/", "models/")):
+            store.write((finished.paths.root / name).read_bytes(), name)
+    market = opened(tmp_path)
+    last = market.sessions.keys[-1]
+    score = ("warehouse", "gru_prediction", f"date={last}", PART)
+    when = pd.Timestamp(f"{last} 22:00", tz="UTC").timestamp()
+    store.write_at(store.read(*score), when, *score)
+    with dagster_instance(market) as instance:
+        sync_record(market, stages(market), instance)
+    assert backup(tmp_path)[0]
+    assert not [name for name in kept(tmp_path) if name.endswith(".written")]
+    bundle = store.below("models", "gru", bundle_of(market))
+    before = {name: bundle.read(name) for name in bundle.files()}
+    bundle.remove_all()
+    store.write(b"", *score)
+    assert restore(tmp_path)[0]
+    assert {name.rpartition("/")[2]: bundle.read(name) for name in bundle.files()} == before
+    assert (store.written(*score), store.read(*score) != b"") == (when, True)
+    whole, said = backup(tmp_path)
+    assert whole, said
+    with pytest.raises(WarehouseError, match="which is backed up"):
+        run_backup(opened(tmp_path), Console(file=io.StringIO()), f"{place}/tiny/b", None)
 
 
 def test_a_folder_inside_of_what_is_backed_up_is_refused(copy):
