@@ -1,7 +1,7 @@
 """`rnn-pipelines sql`: print the answer to a query over the market's catalog.
 
-DuckDB's own command line is not needed. A query asks, and reads the market's files alone, so that
-one that somebody else wrote can be run; `--unsafe` takes whatever DuckDB takes.
+DuckDB's own command line is not needed. A query asks, of the market's tables alone, so that one
+that somebody else wrote can be run; `--unsafe` takes whatever DuckDB takes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ ARGUMENTS: Arguments = {
 
 
 _ALLOWED = (
-    "; a query asks, and reads the market's files alone: give --unsafe for a query of your own "
-    "that shall do more"
+    "; a query asks, of the market's tables alone (SHOW TABLES), and names no file: give --unsafe "
+    "for a query of your own that shall do more"
 )
 
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             if answer is None:  # a statement that gives no rows
                 return 0
             text = answer.df().to_csv(index=False) if args.csv else str(answer)
-    except duckdb.PermissionException as error:
+    except (duckdb.PermissionException, PermissionError) as error:
         raise PipelineError(f"{args.query!r}: {error}{_ALLOWED}") from error
     except ValueError as error:
         raise PipelineError(f"{error}{_ALLOWED}") from error

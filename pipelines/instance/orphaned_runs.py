@@ -156,7 +156,9 @@ def sweep_orphans(instance: dg.DagsterInstance) -> list[str]:
     return swept
 
 
-def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> None:
+def sweep(
+    market: Market, instance: dg.DagsterInstance, console: Console, *, deep: bool = False
+) -> None:
     """Clear up after runs whose process is gone: their status, their slots, their temporary files.
 
     Args:
@@ -164,15 +166,17 @@ def sweep(market: Market, instance: dg.DagsterInstance, console: Console) -> Non
             of killed writers; of warehouses that lie elsewhere only its own.
         instance: Dagster's record.
         console: receives a line for each run.
+        deep: look through the whole state whether a run was cut off or not, for a command that
+            writes there outside of runs, and may have been killed itself.
     """
     swept = sweep_orphans(instance)
     for run_id in swept:
         console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
     paths, root = market.paths, market.paths.root
-    # Outside runs a command writes only here; to look through the whole state takes seconds.
+    # Outside runs most commands write only here; to look through the whole state takes seconds.
     for folder in (paths.dagster, paths.page.parent, root, paths.warehouse, paths.reports):
         remove_leftovers(folder, deep=False)
-    if not swept:
+    if not swept and not deep:
         return
     # The record is that of all markets, and so are the runs.
     for name in {root.name, *markets_of(root.parent)}:

@@ -56,11 +56,7 @@ def read_ledger(ledger: StateFile) -> dict[str, Any]:
         ConfigError: the file is damaged.
     """
     try:
-        content = json.loads(ledger.read())
-        sessions = [str(dt.date.fromisoformat(key)) for key in content["sessions"]]
-        if sessions != sorted(set(sessions)):
-            raise ValueError("the sessions do not ascend")
-        return {**content, "fingerprint": content["fingerprint"], "sessions": sessions}
+        return parse_ledger(ledger.read())
     except FileNotFoundError:
         return {"fingerprint": None, "sessions": []}
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -68,6 +64,19 @@ def read_ledger(ledger: StateFile) -> dict[str, Any]:
             f"{ledger}, the calendar seen so far, cannot be read: {error}; restore it from a "
             f"backup: the sessions are the folders of the warehouse's table ohlcv"
         ) from error
+
+
+def parse_ledger(raw: bytes) -> dict[str, Any]:
+    """Read the bytes of a ledger.
+
+    Raises:
+        ValueError: they are no ledger; so do KeyError and TypeError say.
+    """
+    content = json.loads(raw)
+    sessions = [str(dt.date.fromisoformat(key)) for key in content["sessions"]]
+    if sessions != sorted(set(sessions)):
+        raise ValueError("the sessions do not ascend")
+    return {**content, "fingerprint": content["fingerprint"], "sessions": sessions}
 
 
 def write_ledger(ledger: StateFile, content: dict[str, Any]) -> None:

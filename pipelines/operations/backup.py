@@ -6,16 +6,17 @@ asked for, the fitted state of a fixed window, a derived calendar, `market.json`
 owner's settings of Dagster. Tables and bundles of models that have left the YAML are kept whole:
 nobody knows any more whether they were served. Everything else `backfill` makes again.
 
-Every file is verified while it is read. Of one that is damaged the content of the backup before is
-taken over, if there is any, and it is named.
+Every file is read once, and the bytes that are copied are the ones that are verified
+(`backup_groups.py`). Of one that is damaged the content of the backup before is taken over, if
+there is any, of a bundle that of all its files; it is named.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -26,61 +27,30 @@ from rich.table import Table
 from pipelines.assets.stages import stages as stages_of
 from pipelines.config.loader import config_path
 from pipelines.errors import WarehouseError
-from pipelines.instance.home import WORKSPACE, reading_instance
+from pipelines.instance.home import reading_instance
 from pipelines.instance.market_list import kept_name
 from pipelines.instance.materializations import first_made
 from pipelines.instance.names import asset_key
-from pipelines.instance.settings import SETTINGS, is_released
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
-from pipelines.staleness.data_versions import StoredVersions
-from pipelines.staleness.market_files import (
-    BUNDLES,
-    MARKET,
-    REVISIONS,
-    UNKNOWN,
-    FileGroup,
-    MarketFiles,
+from pipelines.operations.backup_groups import (
+    BackupGroups,
+    Group,
+    bundle_folder_of,
+    fingerprint_of,
+    places,
+    read_group,
 )
-from pipelines.staleness.needed_bundles import needed_bundles
-from pipelines.staleness.served import Served
 from pipelines.staleness.state_bytes import bytes_in_words
-from pipelines.warehouse import revisions
 from pipelines.warehouse.backup_files import Backups, Entry, Manifest
+from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.store import Store
 from pipelines.warehouse.stores import open_store
 from rnn_core.training.bundle_files import MANIFEST
 
 YAML = "yaml"
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A file that belongs into a backup.
-
-    Attributes:
-        place: of `places`.
-        path: its path there.
-        kind: of file, in words.
-        check: says why it is damaged; None if it is not.
-    """
-
-    place: str
-    path: str
-    kind: str
-    check: Callable[[], str | None] = lambda: None
-
-
-def places(market: Market) -> dict[str, Store]:
-    """The stores that files of a backup belong to, by name."""
-    return {
-        "tables": market.tables,
-        "models": market.bundles,
-        "state": market.state,
-        "machine": LocalStore(market.paths.root),
-        "home": LocalStore(market.paths.dagster),
-    }
+_GONE = "it is not there any more"
 
 
 def run_backup(market: Market, console: Console, folder: str, named: str | None) -> bool:
@@ -93,174 +63,182 @@ def run_backup(market: Market, console: Console, folder: str, named: str | None)
         named: its YAML, as the command names it.
 
     Returns:
-        True if every file was intact.
+        True if every file was intact, and everything that the backup had before.
 
     Raises:
         WarehouseError: the folder lies inside of what is backed up, or cannot be written.
     """
-    if "://" not in folder and _is_inside(Path(folder), market):
+    target = open_store(folder)
+    if (around := _around(target, market)) is not None:
         raise WarehouseError(
-            f"{folder} lies in the data folder that is backed up: name a folder on another disk"
+            f"{folder} lies in {around}, which is backed up: name a folder on another disk"
         )
-    backups = Backups(open_store(folder))
-    times = backups.times(market.config.name)
-    before = backups.read(market.config.name, times[-1]) if times else None
-    earlier = {(e.place, e.path): e for e in before.files} if before else {}
-    entries, new, damaged = dict[str, list[Entry]](), dict[str, int](), list[str]()
+    name = market.config.name
     try:
+        backups = Backups(target)
+        times = backups.times(name)
+        taken = _Taken(market, backups, backups.read(name, times[-1]).files if times else ())
         with reading_instance(market) as instance:
             stages = stages_of(market)
             made = _times(market, stages, instance)
-            stores = places(market)
-            for kept in _kept(market, stages, instance):
-                store, old = stores[kept.place], earlier.get((kept.place, kept.path))
-                why = kept.check()
-                if why is not None:
-                    taken = "its last backup is kept" if old else "no backup has it"
-                    damaged.append(f"{store.url(kept.path)}: {why}; {taken}")
-                    if old is not None:
-                        entries.setdefault(kept.kind, []).append(old)
-                    continue
-                try:
-                    content = store.read(*kept.path.split("/"))
-                    written = store.written(*kept.path.split("/"))
-                except FileNotFoundError:  # a run dropped it since it was listed
-                    continue
-                written = min(written, made.get(kept.path, written))
-                digest, is_new = backups.keep(content)
-                entry = Entry(kept.place, kept.path, digest, len(content), written, kept.kind)
-                entries.setdefault(kept.kind, []).append(entry)
-                new[kept.kind] = new.get(kept.kind, 0) + is_new
-            gone = _gone(stores, earlier, entries)
-        for entry in gone:
-            entries.setdefault(entry.kind, []).append(entry)
-            where = stores[entry.place].url(entry.path)
-            damaged.append(f"{where}: it is not there any more; its last backup is kept")
+            groups = BackupGroups(market, stages, instance)
+            for group in groups:
+                taken.take(group, made)
+            taken.keep_gone(groups)
         path = config_path(named)
-        config = kept_name(path)
-        digest, _ = backups.keep(path.read_bytes())
-        yaml = Entry(YAML, path.name, digest, path.stat().st_size, path.stat().st_mtime, "YAML")
-        entries["YAML"] = [yaml]
+        content, stat = path.read_bytes(), path.stat()
+        digest, _ = backups.keep(content)
+        taken.note(Entry(YAML, path.name, digest, len(content), stat.st_mtime, "YAML"))
         now = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H%M%S.%fZ}"
-        files = tuple(entry for kind in entries for entry in entries[kind])
-        place = backups.write(Manifest(market.config.name, now, config, files))
+        files = tuple(entry for entries in taken.entries.values() for entry in entries)
+        place = backups.write(Manifest(name, now, kept_name(path), files))
     except OSError as error:
         raise WarehouseError(
             f"cannot write the backup in {folder}: {error}; earlier backups are as they were"
         ) from error
-    console.print(_table(market.config.name, entries, new))
-    for line in damaged:
-        console.print(f"damaged: {line}", soft_wrap=True, highlight=False, markup=False)
-    if damaged:
-        advice = f"`{market.command('verify')}` names what repairs it"
-        console.print(advice, soft_wrap=True, highlight=False)
-    restore = market.command(f"restore {folder}")
-    console.print(f"{place} is whole; `{restore}` brings it back", soft_wrap=True, highlight=False)
-    return not damaged
-
-
-def _is_inside(folder: Path, market: Market) -> bool:
-    return folder.resolve().is_relative_to(market.paths.root.parent.resolve())
-
-
-def _gone(
-    stores: Mapping[str, Store],
-    earlier: Mapping[tuple[str, str], Entry],
-    entries: Mapping[str, Sequence[Entry]],
-) -> list[Entry]:
-    """Find entries of the last backup whose files are gone, as if a disk were not mounted.
-
-    A bundle that nothing needs is pruned in order; of one that is kept every file belongs to it.
-    """
-    listed = {(entry.place, entry.path) for kind in entries.values() for entry in kind}
-    bundles = {path.rpartition("/")[0] for place, path in listed if place == "models"}
-    return [
-        entry
-        for key, entry in earlier.items()
-        if key not in listed
-        and entry.place in stores
-        and (entry.place != "models" or entry.path.rpartition("/")[0] in bundles)
-        and not stores[entry.place].exists(*entry.path.split("/"))
+    console.print(_table(name, taken.entries, taken.new))
+    lines = [f"damaged: {line}" for line in taken.damaged]
+    if taken.damaged:
+        lines.append(f"`{market.command('verify')}` names what repairs it")
+    lines += [
+        f"damaged: {place} of the backup itself, and it was written again"
+        for place in backups.mended
     ]
+    restore = market.command(f"restore {folder}")
+    for line in [*lines, f"{place} is whole; `{restore}` brings it back"]:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    return not taken.damaged and not backups.mended
 
 
-def _kept(market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance) -> Iterator[Kept]:
-    """The files of a market that nothing makes again."""
-    served = Served(market, stages, instance)
-    files = MarketFiles(market, stages, served, StoredVersions(market, stages))
-    by_table = {table.name: stage for stage in stages for table in stage.tables}
-    states = {f"{stage.name}.json" for stage in stages if stage.kind is Kind.FITTED}
-    for group in files.of_tables():
-        (path,) = group.names
-        table, _, rest = path.partition("/")
-        stage, key = by_table.get(table), rest.removeprefix("date=")[:10]
-        if table == revisions.FOLDER:
-            kind = "revisions and order lists" if group.kind == REVISIONS else "other files"
-        elif group.kind == MARKET:
-            kind = "market and calendar"
-        elif stage is None:
-            kind = "tables of no asset"
-        elif stage.is_source:
-            kind = "bars"
-        elif served.holds(stage, key):
-            kind = "served: predictions, pointers, books, evaluations"
-        else:
-            continue
-        yield Kept("tables", path, kind, _check(group))
-    for state in sorted(states):
-        if market.tables.exists(state):
-            yield Kept("tables", state, "fitted state")
-    if market.state.exists("calendar.json"):
-        yield Kept("state", "calendar.json", "market and calendar")
-    yield from _bundles(market, stages, served, files)
-    machine = LocalStore(market.paths.root)
-    for name in machine.files("downloads"):
-        yield Kept("machine", f"downloads/{name}", "what a vendor was asked for")
-    home = LocalStore(market.paths.dagster)
-    for name in (SETTINGS, WORKSPACE):
-        # As a release wrote it, the next command writes it again.
-        if home.exists(name) and not is_released(home.read(name).decode(errors="replace")):
-            yield Kept("home", name, "settings of Dagster")
+class _Taken:
+    """The files that a backup has taken so far.
 
+    Args:
+        market: the market.
+        backups: the contents.
+        earlier: the files of the last backup.
 
-def _bundles(
-    market: Market, stages: Sequence[Stage], served: Served, files: MarketFiles
-) -> Iterator[Kept]:
-    """The files of bundles that served, are in force or are pinned, and of all kept copies."""
-    needed = {s.name: needed_bundles(market, stages, served, s.name, ()) for s in market.models}
-    for group in files.of_bundles():
-        if group.kind == UNKNOWN:  # of no bundle: whoever put it there has it elsewhere
-            continue
-        model, _, rest = group.names[0].partition("/")
-        if group.kind == BUNDLES and model in needed:
-            as_of = rest.partition("/")[0]
-            fingerprint = _fingerprint(market.bundles.below(model, as_of))
-            if not needed[model].holds(as_of, fingerprint):
+    Attributes:
+        entries: by kind of file.
+        new: the number of contents that the backups did not have, likewise.
+        damaged: lines on what is damaged, lost or not of one version.
+    """
+
+    def __init__(self, market: Market, backups: Backups, earlier: Sequence[Entry]) -> None:
+        self._stores, self._backups = places(market), backups
+        self._earlier = {(entry.place, entry.path): entry for entry in earlier}
+        self._listed = set[tuple[str, str]]()
+        self.entries, self.new = dict[str, list[Entry]](), dict[str, int]()
+        self.damaged: list[str] = []
+
+    def note(self, entry: Entry, *, is_new: bool = False) -> None:
+        """Keep a file."""
+        self.entries.setdefault(entry.kind, []).append(entry)
+        self._listed.add((entry.place, entry.path))
+        self.new[entry.kind] = self.new.get(entry.kind, 0) + is_new
+
+    def take(self, group: Group, made: Mapping[str, float]) -> None:
+        """Copy a group; of what is damaged the last backup has the content.
+
+        Args:
+            group: the group.
+            made: times at which files were first made, by path.
+        """
+        store = self._stores[group.place]
+        read = read_group(store, group)
+        if group.folder and read.damaged:  # its files count together only
+            old = [e for e in self._earlier.values() if _bundle_of(e) == group.folder]
+            self._take_over(store.url(group.folder), next(iter(read.damaged.values())), old)
+            return
+        for path, content in read.contents.items():
+            if path in read.damaged:
+                before = self._earlier.get((group.place, path))
+                self._take_over(store.url(path), read.damaged[path], [before] if before else [])
                 continue
-        check = _check(group)
-        for path in group.names:
-            yield Kept("models", path, "bundles that served or serve", check)
+            if path in read.parted:
+                self.damaged.append(f"{store.url(path)}: {read.parted[path]}; it is kept as it is")
+            try:
+                # After the content: an earlier time would make served what is none.
+                written = store.written(*path.split("/"))
+            except FileNotFoundError:  # dropped meanwhile; what was read is kept
+                written = time.time()
+            written = min(written, made.get(path, written))
+            digest, is_new = self._backups.keep(content)
+            entry = Entry(group.place, path, digest, len(content), written, group.kind)
+            self.note(entry, is_new=is_new)
 
+    def keep_gone(self, groups: BackupGroups) -> None:
+        """Keep files of the last backup that are gone, as if a disk were not mounted.
 
-def _fingerprint(bundle: Store) -> str:
-    """The fingerprint that a bundle names; empty if it cannot be read."""
-    try:
-        return str(json.loads(bundle.read(MANIFEST))["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
+        A bundle that nothing needs is pruned in order. One that is there has the files that were
+        listed: one of an earlier version beside them would make it another.
+        """
+        bundles: dict[str, list[Entry]] = {}
+        for (place, path), entry in self._earlier.items():
+            if (place, path) in self._listed or place not in self._stores:
+                continue
+            if place == "models":
+                bundles.setdefault(_bundle_of(entry), []).append(entry)
+            elif not self._stores[place].exists(*path.split("/")):
+                self._take_over(self._stores[place].url(path), _GONE, [entry])
+        listed = {bundle_folder_of(path) for place, path in self._listed if place == "models"}
+        store = self._stores["models"]
+        for folder, entries in bundles.items():
+            is_there = folder in listed or store.exists(folder, MANIFEST)
+            if not is_there and groups.needs(folder, self._fingerprint(entries)):
+                self._take_over(store.url(folder), _GONE, entries)
+
+    def _fingerprint(self, bundle: Sequence[Entry]) -> str:
+        """The fingerprint of a bundle of the last backup."""
+        for entry in bundle:
+            if entry.path.endswith(f"/{MANIFEST}"):
+                with suppress(DamagedFileError):
+                    return fingerprint_of(self._backups.content(entry))
         return ""
 
+    def _take_over(self, where: str, why: str, old: Sequence[Entry]) -> None:
+        """Keep what the last backup has of something that is damaged or gone, and say so."""
+        taken = "its last backup is kept" if old else "no backup has it"
+        if self._backups.lost(old):
+            taken += ", which is damaged itself"
+        self.damaged.append(f"{where}: {why}; {taken}")
+        for entry in old:
+            self.note(entry)
 
-def _check(group: FileGroup) -> Callable[[], str | None]:
-    """The check of a group, made once for all of its files."""
-    results: list[str | None] = []
 
-    def check() -> str | None:
-        if not results:
-            damage = group.check() if group.check is not None else None
-            results.append(None if damage is None else damage.why)
-        return results[0]
+def _bundle_of(entry: Entry) -> str:
+    """The folder of the bundle that a file belongs to; empty for one of none."""
+    return bundle_folder_of(entry.path) if entry.place == "models" else ""
 
-    return check
+
+def _around(target: Store, market: Market) -> str | None:
+    """The folder of the market, or of the data folder, that a store lies in; None if in none.
+
+    Links are followed, on both sides: those of a table or a model that lies on another disk too.
+    """
+    data = LocalStore(market.paths.root.parent)
+    for store in (data, *places(market).values(), market.reports):
+        if store.is_local != target.is_local:
+            continue
+        if not store.is_local:
+            if f"{target.url()}/".startswith(f"{store.url()}/"):
+                return store.url()
+            continue
+        real = Path(target.root).resolve()
+        above = {_inode(path) for path in (real, *real.parents) if path.exists()}
+        root = Path(store.root)
+        for folder in (root, *(path for path in root.glob("*") if path.is_symlink())):
+            if real.is_relative_to(folder.resolve()) or (
+                folder.exists() and _inode(folder) in above
+            ):
+                return str(folder)
+    return None
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    """The folder itself, by whatever name: a disk may be mounted twice."""
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def _times(

@@ -2,14 +2,15 @@
 
 A file that is gone or damaged comes back, with the time at which it was made: by that it is known
 again what was served. One that is intact and another than that of the backup stays, is named, and
-is replaced on request only. Every content is verified before anything of it is written. The record
-is brought in step at the end, so that a `backfill` that follows finds the served sessions.
+is replaced on request only, the calendar, `market.json` and the owner's settings of Dagster too;
+the YAML stays always. Every content of the backup is verified before anything is written, and each
+file and each bundle is replaced in one step: the same command completes a restore that was killed.
+The record is brought in step at the end, so that a `backfill` that follows finds what was served.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,9 +31,16 @@ from pipelines.market.calendar_ledger import read_ledger
 from pipelines.market.market import Market
 from pipelines.market.paths import data_root, state_root
 from pipelines.market.stage import Stage
-from pipelines.operations.backup import YAML, places
+from pipelines.operations.backup import YAML
+from pipelines.operations.backup_groups import CALENDAR, bundle_folder_of, places
+from pipelines.operations.restore_bundle import (
+    Outcome,
+    content_of,
+    present_content,
+    restore_bundle,
+)
 from pipelines.operations.sync import sync_lines, sync_record
-from pipelines.staleness.market_files import bundle_fault, place_of
+from pipelines.staleness.market_files import place_of
 from pipelines.warehouse.backup_files import Backups, Entry, Manifest
 from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.local_store import LocalStore
@@ -41,28 +49,8 @@ from pipelines.warehouse.partition_file import verify
 from pipelines.warehouse.store import Store
 from pipelines.warehouse.stores import open_store
 from rnn_core.atomic import atomic_write
-from rnn_core.training.bundle_files import MANIFEST
 
 _SHOWN = 20  # files that are named one by one
-
-
-class Outcome:
-    """The files of a backup by what became of them.
-
-    Attributes:
-        counts: by kind of file, and `restored`, `replaced`, `same` or `left`.
-        left: places of files that stay as they are, since they are intact.
-        lost: places of files whose content the backup has lost.
-    """
-
-    def __init__(self) -> None:
-        self.counts: dict[str, Counter[str]] = {}
-        self.left: list[str] = []
-        self.lost: list[str] = []
-
-    def note(self, kind: str, what: str, files: int = 1) -> None:
-        """Count files."""
-        self.counts.setdefault(kind, Counter())[what] += files
 
 
 def run_restore(
@@ -92,6 +80,14 @@ def run_restore(
     """
     backups = Backups(open_store(folder))
     manifest = _manifest(backups, market, at)
+    outcome = Outcome(backups.lost(manifest.files))
+    if outcome.damaged and replace:
+        raise PipelineError(
+            f"{backups} has lost {len(outcome.damaged)} contents of {manifest.market} as of "
+            f"{manifest.made}, the first: {next(iter(outcome.damaged.values()))}. Nothing was "
+            f"replaced: take another backup with --at, or restore without --replace, which brings "
+            f"back what is gone or damaged and names what is lost"
+        )
     path = _yaml(backups, manifest, config, console)
     settings = load_config(path)
     if settings.name != manifest.market:
@@ -99,25 +95,28 @@ def run_restore(
             f"{path} is the market {settings.name}, and the backup is one of {manifest.market}; "
             f"name its YAML with --config"
         )
-    outcome = Outcome()
-    first = [e for e in manifest.files if e.path in ("calendar.json", MARKET_FILE)]
-    home = [entry for entry in manifest.files if entry.place == "home"]
-    _before_the_market(backups, settings, [*first, *home], outcome)
+    entries = [entry for entry in manifest.files if entry.place != YAML]
+    opening = [e for e in entries if e.path in (CALENDAR, MARKET_FILE) or e.place == "home"]
+    brought = _before_the_market(backups, settings, opening, outcome)
     opened = Market(settings, named=str(path))
     opened.warehouse.record.require_same_market()
     keep_config(opened.paths, path)
     stages = stages_of(opened)
     with dagster_instance(opened) as instance:
-        sweep(opened, instance, console)
+        sweep(opened, instance, console, deep=True)
         with only_writer(opened, [stage.name for stage in stages]):
             if busy := work_in_progress(instance, opened):
                 raise PipelineError(
                     f"{busy} in the market {manifest.market}: wait for its end, or end it in the "
                     f"UI; nothing was restored"
                 )
-            rest = [e for e in manifest.files if e not in first and e.place not in ("home", YAML)]
+            first = [entry for entry in opening if entry not in brought]
+            opened = _replace_first(backups, opened, stages, first, outcome, replace=replace)
+            rest = [entry for entry in entries if entry not in opening]
             _restore(backups, opened, stages, rest, outcome, replace=replace)
             opened.state.settle_all()
+    stages = stages_of(opened)
+    with dagster_instance(opened) as instance:  # by the settings that hold now
         lines = sync_lines(sync_record(opened, stages, instance))
     console.print(_table(manifest, outcome))
     for line in [*_lines(outcome), *lines]:
@@ -156,7 +155,15 @@ def _yaml(backups: Backups, manifest: Manifest, config: str | None, console: Con
     entry = next(entry for entry in manifest.files if entry.place == YAML)
     shipped = CONFIGS / f"{manifest.config}.yaml"
     path = Path(config) if config else shipped if shipped.is_file() else Path(manifest.config)
-    content = backups.content(entry)
+    try:
+        content = backups.content(entry)
+    except DamagedFileError as error:
+        if not path.is_file():
+            raise ConfigError(
+                f"the backup has lost the YAML of {manifest.market}: {error}; name one with "
+                f"--config"
+            ) from error
+        return path
     if not path.is_file():
         try:
             atomic_write(path, content, durable=True)
@@ -166,15 +173,22 @@ def _yaml(backups: Backups, manifest: Manifest, config: str | None, console: Con
             ) from error
         console.print(f"{path} is there again", soft_wrap=True, highlight=False)
     elif path.read_bytes() != content:
-        said = f"{path} is another one than at the time of the backup, and stays as it is"
+        said = (
+            f"{path} is another one than at the time of the backup, and stays as it is; "
+            f"`--config NEW.yaml` puts that of the backup there, and restores with it"
+        )
         console.print(said, soft_wrap=True, highlight=False)
     return path
 
 
 def _before_the_market(
     backups: Backups, settings: FactoryConfig, entries: Sequence[Entry], outcome: Outcome
-) -> None:
-    """Restore what a market is opened with, where it is gone or cannot be read."""
+) -> list[Entry]:
+    """Restore what a market is opened with, where it is gone or cannot be read.
+
+    Returns:
+        The files that are dealt with.
+    """
     root = (data_root() / settings.name).absolute()
     place = state_root(settings.state, settings.name, root)
     state = open_store(str(place), settings.storage_options)
@@ -182,19 +196,51 @@ def _before_the_market(
     if settings.warehouse:
         tables = open_store(settings.warehouse, settings.storage_options)
     stores = {"state": state, "tables": tables, "home": LocalStore(root.parent / "dagster")}
+    brought = []
     for entry in entries:
-        store, content = stores[entry.place], _content(backups, entry, outcome)
-        if content is None:
+        store = stores[entry.place]
+        found = present_content(store, entry.path)
+        if found is not None and (entry.place == "home" or _opens(store, entry.path, found)):
             continue
-        found = _read(store, entry.path)
-        if found is None or (entry.place != "home" and not _opens(store, entry.path, found)):
+        brought.append(entry)
+        content = content_of(backups, entry, outcome)
+        if content is not None:
             store.write_at(content, entry.written, entry.path)
             outcome.note(entry.kind, "restored" if found is None else "replaced")
-        elif found == content:
-            outcome.note(entry.kind, "same")
-        else:  # a calendar goes on, settings are the owner's
-            outcome.note(entry.kind, "left")
-            outcome.left.append(store.url(entry.path))
+    return brought
+
+
+def _replace_first(
+    backups: Backups,
+    market: Market,
+    stages: Sequence[Stage],
+    entries: Sequence[Entry],
+    outcome: Outcome,
+    *,
+    replace: bool,
+) -> Market:
+    """Restore what is intact of the files that a market is opened with, and open it anew.
+
+    Raises:
+        PipelineError: the YAML describes another market than these files; they are as they were.
+    """
+    stores = places(market)
+    before = {entry: present_content(stores[entry.place], entry.path) for entry in entries}
+    times = {e: stores[e.place].written(e.path) for e, found in before.items() if found is not None}
+    _restore(backups, market, stages, entries, outcome, replace=replace)
+    if not replace:
+        return market
+    try:
+        market = market.opened_anew()
+        market.warehouse.record.require_same_market()
+    except PipelineError as error:
+        for entry, when in times.items():
+            stores[entry.place].write_at(before[entry] or b"", when, entry.path)
+        raise PipelineError(
+            f"the backup does not fit the YAML, and nothing was replaced: {error}; "
+            f"`--config NEW.yaml` puts the YAML of the backup there, and restores with it"
+        ) from error
+    return market
 
 
 def _opens(store: Store, path: str, found: bytes) -> bool:
@@ -222,12 +268,12 @@ def _restore(
     bundles: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.place == "models":
-            bundles.setdefault(_folder(entry), []).append(entry)
+            bundles.setdefault(bundle_folder_of(entry.path), []).append(entry)
             continue
-        store, content = stores[entry.place], _content(backups, entry, outcome)
+        store, content = stores[entry.place], content_of(backups, entry, outcome)
         if content is None:
             continue
-        found = _read(store, entry.path)
+        found = present_content(store, entry.path)
         if found == content:
             if store.written(*entry.path.split("/")) > entry.written + 1:
                 store.write_at(content, entry.written, *entry.path.split("/"))
@@ -239,7 +285,7 @@ def _restore(
             outcome.note(entry.kind, "left")
             outcome.left.append(store.url(entry.path))
     for folder, files in bundles.items():
-        _restore_bundle(backups, market, folder, files, outcome, replace=replace)
+        restore_bundle(backups, market, folder, files, outcome, replace=replace)
 
 
 def _is_damaged(market: Market, stages: Sequence[Stage], entry: Entry, found: bytes) -> bool:
@@ -254,69 +300,6 @@ def _is_damaged(market: Market, stages: Sequence[Stage], entry: Entry, found: by
     except DamagedFileError:
         return True
     return False
-
-
-def _folder(entry: Entry) -> str:
-    """The folder of the bundle that a file belongs to."""
-    parts = entry.path.split("/")
-    return "/".join(parts[: 4 if parts[0].startswith(".") else 2])
-
-
-def _restore_bundle(
-    backups: Backups,
-    market: Market,
-    folder: str,
-    entries: Sequence[Entry],
-    outcome: Outcome,
-    *,
-    replace: bool,
-) -> None:
-    """Restore a bundle in one step, unless an intact one is there."""
-    store, kind = market.bundles.below(folder), entries[0].kind
-    contents: dict[str, bytes] = {}
-    for entry in entries:
-        content = _content(backups, entry, outcome)
-        if content is None:
-            return
-        name = entry.path[len(folder) + 1 :]
-        # Of an object store the files lie in a folder of their version, which is made anew.
-        contents[name.partition("/")[2] if name.startswith(".") else name] = content
-    if MANIFEST not in contents:
-        outcome.note(kind, "lost", len(entries))
-        outcome.lost.append(f"{folder}: the backup has no {MANIFEST} of it, so it is no bundle")
-        return
-    there = _read(store, MANIFEST)
-    names = store.files()
-    *_, model, key = [part for part in folder.split("/")[:3] if part != ".revisions"][:2]
-    intact = there is not None and not bundle_fault(market, store, model, key, names)
-    if intact and there == contents[MANIFEST]:
-        outcome.note(kind, "same", len(entries))
-    elif intact and not replace:
-        outcome.note(kind, "left", len(entries))
-        outcome.left.append(store.url())
-    else:
-        store.publish(contents, MANIFEST)
-        if store.is_local:  # the same bytes once more, with the times by which `prune` goes
-            for name, entry in zip(contents, entries, strict=True):
-                store.write_at(contents[name], entry.written, *name.split("/"))
-        outcome.note(kind, "replaced" if names else "restored", len(entries))
-
-
-def _content(backups: Backups, entry: Entry, outcome: Outcome) -> bytes | None:
-    """The content of a file of the backup; None, and noted, if the backup has lost it."""
-    try:
-        return backups.content(entry)
-    except DamagedFileError as error:
-        outcome.note(entry.kind, "lost")
-        outcome.lost.append(f"{entry.path}: {error}")
-        return None
-
-
-def _read(store: Store, path: str) -> bytes | None:
-    try:
-        return store.read(*path.split("/"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
 
 
 def _table(manifest: Manifest, outcome: Outcome) -> Table:

@@ -95,7 +95,7 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
     for line in bring_over(market, partial(mark_warm_up, market, stages_of(market))):
         console.print(line, soft_wrap=True, highlight=False)
     with _at_work(market), dagster_instance(market) as instance:
-        sweep(market, instance, console)
+        sweep(market, instance, console, deep=True)
         with LiveProgress(console).shown():
             places = _look(market, stages, instance)
             _keep_served(market, stages, instance)

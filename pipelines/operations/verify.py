@@ -1,15 +1,18 @@
 """`verify`: check every file of a market, show one table, and name or run what repairs it.
 
 What was served, and what else cannot be made again as it was, is never repaired by itself: the
-lines name the backup that brings it back, and the command that makes it anew.
+lines name the backup that brings it back, and the command that makes it anew. Bars, fitted states
+and models that nothing was served from are made again on request; the lines name the backup first,
+since they may come out otherwise.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -41,9 +44,16 @@ _SHOWN = 50  # damaged files that are named one by one
 
 @dataclass(frozen=True)
 class Repair:
-    """A command that repairs files, and the call that does the same."""
+    """A command that repairs files, and the call that does the same.
+
+    Attributes:
+        words: the command.
+        does: what it does, for a person who shall know that before.
+        run: does it.
+    """
 
     words: str
+    does: str
     run: Callable[[], object]
 
 
@@ -66,7 +76,8 @@ def run_verify(market: Market, console: Console, *, repair: bool = False) -> boo
     repairs = repairs_of(market, stages, console, found.damages)
     if repair and repairs:
         for one in repairs:
-            console.print(f"repairing: {one.words}", soft_wrap=True, highlight=False)
+            line = f"repairing: `{one.words}` {one.does}"
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
             one.run()
         market = market.opened_anew()
         found = _verified(market, stages_of(market), console)
@@ -152,8 +163,15 @@ def verification_lines(
             f"without a backup, `{one.words}` makes them anew, from then on as backfilled"
             for one in repairs_of(market, stages, console, anew, history=True)
         ]
+    differ = sum(damage.may_differ and not damage.history for damage in found.damages)
+    if differ:
+        lines.append(
+            f"{differ} of them may come out otherwise when they are made again: "
+            f"`{market.command('restore DIR')}` brings back those that a backup has as they were"
+        )
     lines += [
-        f"`{one.words}` repairs {'the rest' if history else 'it'}"
+        f"{'then ' if differ else ''}`{one.words}` repairs {'the rest' if history else 'it'}: it "
+        f"{one.does}"
         for one in repairs_of(market, stages, console, found.damages)
     ]
     if LEFT in found.counts:
@@ -188,23 +206,49 @@ def repairs_of(
     repairs = []
     if len(signed) < len(wanted):
         words = market.command("upgrade")
-        repairs.append(Repair(words, lambda: run_upgrade(market, console)))
+        does = "signs files of an earlier release, and computes nothing"
+        repairs.append(Repair(words, does, lambda: run_upgrade(market, console)))
     if any(by_name[damage.stage].kind is Kind.FITTED and damage.key == WHOLE for damage in signed):
-        repairs.append(Repair(market.command("refit"), lambda: run_refit(market, console)))
+        words = market.command("refit")
+        does = "fits the processors again, on the bars as they are now"
+        repairs.append(Repair(words, does, lambda: run_refit(market, console)))
     made = [d for d in signed if by_name[d.stage].kind is not Kind.FITTED or d.key != WHOLE]
     keys = {damage.key for damage in made if damage.key != WHOLE}
     # A day that is no session any more has no command: its file is none of the market's.
-    possible = {key for key in keys if key in market.sessions}
-    if made and (possible or not keys):
-        first = min(possible, default=market.last_closed())
-        last = max(possible, default=market.last_closed())
-        names = {damage.stage for damage in made}
-        select = ",".join(stage.name for stage in stages if stage.name in names)
+    possible = sorted(key for key in keys if key in market.sessions)
+    if not made or (keys and not possible):
+        return repairs
+    names = {damage.stage for damage in made}
+    chosen = [stage for stage in stages if stage.name in names]
+    select, does = ",".join(stage.name for stage in chosen), _does(chosen)
+    left_alone = set[str]() if history else {d.key for d in damages if d.history}
+    for first, last in _ranges(possible or [market.last_closed()], left_alone):
         words = market.command(f"backfill --start {first} --end {last} --select {select}")
-        repairs.append(
-            Repair(
-                words,
-                lambda: run_backfill(market, console, start=first, end=last, select=select),
-            )
-        )
+        run = partial(run_backfill, market, console, start=first, end=last, select=select)
+        repairs.append(Repair(words, does, run))
     return repairs
+
+
+def _ranges(keys: Sequence[str], left_alone: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The ranges that cover some sessions, in order, and none that is left alone.
+
+    A damaged partition that was served is made anew by a backfill that comes by.
+    """
+    first = last = keys[0]
+    for key in keys:
+        if any(last < other < key for other in left_alone):
+            yield first, last
+            first = key
+        last = key
+    yield first, last
+
+
+def _does(stages: Sequence[Stage]) -> str:
+    """Say what a backfill of some stages does, beyond computing."""
+    what = []
+    if any(stage.is_source for stage in stages):
+        what.append("asks the source for the bars again, which it may have restated since")
+    models = [str(stage.model) for stage in stages if stage.kind is Kind.MODEL]
+    if models:
+        what.append(f"trains {', '.join(models)} again where its bundle is damaged")
+    return ", and ".join(what) or "computes it again from what is there"

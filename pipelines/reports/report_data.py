@@ -11,21 +11,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipelines.bars.adjustment import load_bars
 from pipelines.errors import PipelineError
+from pipelines.market.chunks import PART_ROWS_AT_ONCE, chunks_of_rows
 from pipelines.market.dataset import Dataset
 from pipelines.market.extra_table import read_columns
-from pipelines.market.input_versions import learning_window
 from pipelines.market.market import ENSEMBLE, LABEL_NAME, Market
 from pipelines.market.stage import Kind, Stage, by_model
-from pipelines.training.learning_data import features_for, learning_data
-from pipelines.training.processors import to_index
+from pipelines.training.learning_data import LearningRows, features_for
+from pipelines.training.processors import ProcessorState, to_index
 from pipelines.warehouse.schemas import EXTRA
+
+if TYPE_CHECKING:
+    from rnn_core.evaluation import Ridge
 
 _MOST_FITS = 12  # of the ridge regression, spread evenly over the trained sessions
 
@@ -197,11 +201,15 @@ class ReportData:
             if not scored_keys:
                 continue
             try:
-                learn = learning_data(market, dataset, anchor, self._needed_by)
-                scored = features_for(
-                    market, dataset, scored_keys, learn.state, self._needed_by
-                ).frame
-                parts.append(_ridge_scores(dataset, anchor, learn.frame, scored))
+                fit, state = _fitted(market, dataset, anchor, self._needed_by)
+                scores = []
+                for keys in chunks_of_rows(
+                    market.warehouse, dataset.features_read, scored_keys, PART_ROWS_AT_ONCE
+                ):
+                    rows = features_for(market, dataset, keys, state, self._needed_by).frame
+                    members = to_index(rows[rows["member"]], list(dataset.columns))
+                    scores.append(fit.scores(members))
+                parts += scores  # of an anchor all or none
             except PipelineError as error:
                 reasons[anchor] = str(error)  # its history is gone: its sessions have no baseline
         if reasons:
@@ -220,17 +228,26 @@ class ReportData:
         return keys[position] if position < len(keys) else "9999-12-31"
 
 
-def _ridge_scores(
-    dataset: Dataset, anchor: str, learn: pd.DataFrame, scored: pd.DataFrame
-) -> pd.Series:
-    """Ridge scores of members' rows, fitted on the rows that models as of an anchor learn from."""
-    from rnn_core.evaluation import ridge_scores
+def _fitted(
+    market: Market, dataset: Dataset, anchor: str, needed_by: str
+) -> tuple[Ridge, ProcessorState]:
+    """Fit a ridge regression on the members' rows that models as of an anchor learn from.
 
-    columns = list(dataset.columns)
-    first = pd.Timestamp(learning_window(dataset, anchor).train[0])
-    x = to_index(learn[learn["member"] & (learn["date"] >= first)], [*columns, LABEL_NAME])
-    y = x.pop(LABEL_NAME).astype("float64")
-    return ridge_scores(x, y, to_index(scored[scored["member"]], columns))
+    The window is read in parts and held once, in float32, as that of a training is.
+    """
+    from rnn_core.data import RowStack
+    from rnn_core.evaluation import Ridge
+
+    reader = LearningRows(market, dataset, anchor, needed_by)
+    first, columns = pd.Timestamp(reader.window.train[0]), list(dataset.columns)
+    rows, labels = RowStack(), list[NDArray[np.float64]]()
+    for part in reader:
+        learned = part["member"] & (part["date"] >= first) & part[LABEL_NAME].notna()
+        rows.add(to_index(part[learned], columns))
+        labels.append(part.loc[learned, LABEL_NAME].to_numpy(dtype=np.float64))
+        del part, learned  # a part less while the next one is read
+    x = rows.frame()
+    return Ridge.path(x, pd.Series(np.concatenate(labels), index=x.index))[0], reader.state
 
 
 def _by_day(rows: pd.DataFrame | None) -> pd.Series:

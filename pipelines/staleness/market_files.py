@@ -16,6 +16,7 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
 from pipelines.reports.report_record import files_of
 from pipelines.staleness.data_versions import StoredVersions
+from pipelines.staleness.needed_bundles import NeededBundles, bundles_that_served
 from pipelines.staleness.served import Served
 from pipelines.training.registry import require_identity
 from pipelines.warehouse import revisions
@@ -31,6 +32,7 @@ from rnn_core.training.bundle_files import (
     BundleError,
     read_verified,
 )
+from rnn_core.training.file_folder import Folder
 
 _DAY = r"\d{4}-\d\d-\d\d"
 _PARTITION = re.compile(rf"([^/.]+)/date=({_DAY})/{re.escape(PART)}")
@@ -38,7 +40,7 @@ _REVISION = re.compile(rf"{re.escape(revisions.FOLDER)}/([^/]+)/date=({_DAY})/re
 _BUNDLE = re.compile(rf"(([^/.]+)/({_DAY}))/(.+)")
 _COPY = re.compile(rf"({re.escape(revisions.FOLDER)}/([^/]+)/({_DAY})/[^/]+)/(.+)")
 _VERSION = re.compile(r"^\.[0-9a-f]{16}/")
-_BESIDE = (UNITS, PRUNED)  # of a bundle, outside of its fingerprint
+BESIDE = (UNITS, PRUNED)  # of a bundle, outside of its fingerprint
 REVISIONS, BUNDLES, COPIES = "revisions", "bundles", "copies of bundles"
 MARKET, UNKNOWN, LEFT = "market and calendar", "other files", "temporary files"
 
@@ -56,6 +58,8 @@ class Damage:
         history: True if nothing brings it back as it was: it was served, or belongs to what was.
         unsigned: True if only its identity is missing.
         is_missing: True if it is not there.
+        may_differ: True if, made again, it may be another: bars are asked of a source that may have
+            restated them, states and models are fitted again on what is there now.
     """
 
     path: str
@@ -66,6 +70,7 @@ class Damage:
     history: bool = False
     unsigned: bool = False
     is_missing: bool = False
+    may_differ: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class MarketFiles:
     ) -> None:
         self._market, self._stages, self._served, self._now = market, stages, served, now
         self._stage_of = {t.name: stage for stage in stages for t in stage.tables}
+        self._gave: dict[str, NeededBundles] = {}
         self._whole = {stage.name for stage in stages if stage.is_compared and not stage.tables}
 
     def is_history(self, stage: Stage, key: str) -> bool:
@@ -141,7 +147,9 @@ class MarketFiles:
             # A table that left the YAML may have been served: nobody knows any more.
             history = stage is None or self.is_history(stage, key)
             unsigned = isinstance(error, UnsignedFileError)
-            return Damage(place, str(error), kind, name or "", key, history, unsigned)
+            differs = stage is not None and stage.is_source
+            why = str(error)
+            return Damage(place, why, kind, name or "", key, history, unsigned, may_differ=differs)
 
         return check
 
@@ -174,7 +182,7 @@ class MarketFiles:
             folder, model, key, name = match.groups()
             folders.setdefault((kind, folder, model, key), {})[name] = size
         for (kind, folder, model, key), sizes in folders.items():
-            beside = [name for name in sizes if name in _BESIDE]
+            beside = [name for name in sizes if name in BESIDE]
             for name in beside:
                 yield FileGroup(kind, (f"{folder}/{name}",), sizes.pop(name))
             if sizes:
@@ -211,9 +219,15 @@ class MarketFiles:
             and key in self._market.sessions
             and self._market.plan_of(model).trains(key)
         )
-        history = not trains or self._served.gave(model, key)
         name = stage.name if stage is not None and trains else ""
-        return Damage(folder.url(), why, kind, name, key, history)
+        history = not name or key in self._that_served(model).sessions
+        return Damage(folder.url(), why, kind, name, key, history, may_differ=True)
+
+    def _that_served(self, model: str) -> NeededBundles:
+        if model not in self._gave:
+            market, stages = self._market, self._stages
+            self._gave[model] = bundles_that_served(market, stages, self._served, model)
+        return self._gave[model]
 
     # --- the rest ----------------------------------------------------------------------------
 
@@ -256,7 +270,7 @@ class MarketFiles:
         return Damage(market.state.url("calendar.json"), why, MARKET, history=True)
 
 
-def bundle_fault(market: Market, folder: Store, model: str, key: str, names: Iterable[str]) -> str:
+def bundle_fault(market: Market, folder: Folder, model: str, key: str, names: Iterable[str]) -> str:
     """Say why a bundle or a copy of one is not what was written there; empty if it is.
 
     Args:
@@ -277,7 +291,7 @@ def bundle_fault(market: Market, folder: Store, model: str, key: str, names: Ite
 
 
 def _too_many(names: Iterable[str], listed: set[str]) -> str:
-    more = {_VERSION.sub("", name) for name in names} - {*listed, MANIFEST, IDENTITY, *_BESIDE}
+    more = {_VERSION.sub("", name) for name in names} - {*listed, MANIFEST, IDENTITY, *BESIDE}
     return f"it has {min(more)}, which is none of its files" if more else ""
 
 

@@ -50,9 +50,8 @@ def needed_bundles(
         model: the model.
         to_make: sessions of which its pointer or its prediction is still to be made.
     """
-    plan, needed = market.plan_of(model), NeededBundles()
+    plan, needed = market.plan_of(model), bundles_that_served(market, stages, served, model)
     pointers = by_model(stages, Kind.MODEL)[model].name
-    prediction = by_model(stages, Kind.PREDICTION).get(model)
     # In force at the newest session, and wherever something is to be made.
     stored = market.warehouse.sessions(pointers)
     upcoming = {*to_make, *([market.last_closed()] if market.sessions.keys else [])}
@@ -62,18 +61,32 @@ def needed_bundles(
     # A pin, also one that takes effect at a session to come.
     if plan.pin is not None:
         needed.sessions |= {key for key in (plan.pin[1], plan.anchor(plan.pin[1])) if key}
-    # What served, by the pointers and the scores; these name it even if the plan has changed since.
-    sessions = served.sessions(model)
-    needed.sessions |= {a for key in sessions if (a := plan.anchor(key)) is not None}
     newest = {stored[-1]} if stored else set[str]()
-    _note(needed, _files(market, pointers, sessions | newest | set(to_make)))
+    _note(needed, _files(market, pointers, newest | set(to_make)))
+    return needed
+
+
+def bundles_that_served(
+    market: Market, stages: Sequence[Stage], served: Served, model: str
+) -> NeededBundles:
+    """Find the bundles of a model that gave served or kept scores.
+
+    By the plan, by the pointers and by the scores, which name them even if the plan has changed
+    since, or the bundle that the plan names was not in force.
+    """
+    plan, found = market.plan_of(model), NeededBundles()
+    pointers = by_model(stages, Kind.MODEL)[model].name
+    prediction = by_model(stages, Kind.PREDICTION).get(model)
+    sessions = served.sessions(model)
+    found.sessions |= {a for key in sessions if (a := plan.anchor(key)) is not None}
+    _note(found, _files(market, pointers, sessions))
     if prediction is not None:
-        _note(needed, _files(market, prediction.name, sessions))
+        _note(found, _files(market, prediction.name, sessions))
         store = market.warehouse.store
         for key in revisions.sessions(store, prediction.name):
             for number in revisions.numbers(store, prediction.name, key):
-                _note(needed, [store.read(*revisions.part(prediction.name, key, number))])
-    return needed
+                _note(found, [store.read(*revisions.part(prediction.name, key, number))])
+    return found
 
 
 def _manifest(market: Market, model: str, as_of: str) -> Candidate:

@@ -160,7 +160,8 @@ def _whole_stages(
         place = store.url(f"{stage.name}.json")
         if error is not None:
             count.damaged += 1
-            yield Damage(place, str(error), stage.name, stage.name, WHOLE)
+            differs = stage.kind is Kind.FITTED
+            yield Damage(place, str(error), stage.name, stage.name, WHOLE, may_differ=differs)
         elif info is None and there:
             count.missing += len(names - there)
             lacks = store.url(min(names - there))
@@ -198,4 +199,5 @@ def _missing(
                     key,
                     files.is_history(stage, key),
                     is_missing=True,
+                    may_differ=stage.is_source,
                 )

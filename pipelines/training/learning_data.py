@@ -11,7 +11,6 @@ a session alike whatever sessions stand beside it, so the parts are the whole, r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -31,21 +30,6 @@ from pipelines.training.processors import (
     to_qlib,
 )
 from pipelines.warehouse.warehouse import Partitions
-
-
-@dataclass(frozen=True)
-class LearningData:
-    """The rows of a training window, normalised by the state in force at its end.
-
-    Attributes:
-        frame: date, instrument, member, the dataset columns, and LABEL0, NaN without a label.
-        versions: of the features, the labels, the state and the columns beside the bars.
-        state: the processor state.
-    """
-
-    frame: pd.DataFrame
-    versions: DataVersions
-    state: ProcessorState
 
 
 class LearningRows:
@@ -159,18 +143,6 @@ class LearningRows:
         )
         processed["date"] = processed["date"].astype("datetime64[ns]")
         return rows.merge(processed, on=["date", "instrument"], how="left")
-
-
-def learning_data(market: Market, dataset: Dataset, as_of: str, needed_by: str) -> LearningData:
-    """Read the rows that a model as of a session learns from, of any family, as one frame.
-
-    Raises:
-        MissingSessionsError: a session of the window is not in the warehouse.
-        ProcessorStateError: its partitions were normalised with different processor states.
-    """
-    rows = LearningRows(market, dataset, as_of, needed_by)
-    frame = pd.concat(rows, ignore_index=True)
-    return LearningData(frame, rows.versions, rows.state)
 
 
 def normalised(

@@ -191,6 +191,15 @@ def stored_state(market: Market, dataset: Dataset) -> ProcessorState | None:
         text = market.warehouse.store.read(state_file(dataset)).decode(errors="replace")
     except FileNotFoundError:
         return None
+    return require_state(market, dataset, text)
+
+
+def require_state(market: Market, dataset: Dataset, text: str) -> ProcessorState:
+    """Confirm that a text is the state of a dataset's processors, and read it.
+
+    Raises:
+        ProcessorStateError: it is damaged, of another market, or without identity.
+    """
     state = ProcessorState.from_json(text, state_file(dataset))
     if state.identity is not None or not market.warehouse.reads_unsigned:
         try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rnn_core.training import Bundle
+    from rnn_core.training.file_folder import Folder
 
 
 def bundle_name(model: str, as_of: str) -> str:
@@ -32,7 +33,7 @@ def bundle_identity(market: Market, model: str, as_of: str) -> Identity:
     return Identity(market.warehouse.record.name, "model", model, as_of)
 
 
-def require_identity(market: Market, model: str, as_of: str, folder: Store | None = None) -> None:
+def require_identity(market: Market, model: str, as_of: str, folder: Folder | None = None) -> None:
     """Confirm that a bundle belongs to its place.
 
     Args:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,10 +69,15 @@ class Backups:
 
     Args:
         store: the folder.
+
+    Attributes:
+        mended: places of contents that were damaged, and that `keep` has written again.
     """
 
     def __init__(self, store: Store) -> None:
+        self.mended: list[str] = []
         self._store = store
+        self._kept = set[str]()  # digests of contents that are there, and compared
         self._sizes = {name.split("/")[-1]: n for name, n in store.sizes(_OBJECTS).items()}
 
     def __str__(self) -> str:
@@ -90,15 +95,30 @@ class Backups:
     def keep(self, content: bytes) -> tuple[str, bool]:
         """Keep a content, and return its digest, and True if it was not there yet.
 
+        One that an earlier backup has is read and compared: a changed byte keeps the size.
+
         Raises:
             OSError: it cannot be written.
         """
         digest = hashlib.sha256(content).hexdigest()
-        if self._sizes.get(digest) == len(content):
+        if digest in self._kept:
             return digest, False
-        self._store.write(content, _OBJECTS, digest[:2], digest)
-        self._sizes[digest] = len(content)
-        return digest, True
+        parts = (_OBJECTS, digest[:2], digest)
+        is_there = digest in self._sizes
+        if not (is_there and self._has(content, *parts)):
+            self._store.write(content, *parts)
+            if is_there:
+                self.mended.append(self._store.url(*parts))
+        self._kept.add(digest)
+        return digest, not is_there
+
+    def _has(self, content: bytes, *parts: str) -> bool:
+        try:
+            return self._sizes[parts[-1]] == len(content) and self._store.read(*parts) == content
+        except (ConnectionError, TimeoutError):
+            raise
+        except OSError:  # a disk that cannot give it back has lost it
+            return False
 
     def write(self, manifest: Manifest) -> str:
         """Put a manifest in place, which makes the backup count, and return its place.
@@ -160,9 +180,23 @@ class Backups:
             content = self._store.read(*parts)
         except FileNotFoundError as error:
             raise DamagedFileError(f"{self._store.url(*parts)} is not there") from error
+        except (ConnectionError, TimeoutError):  # of a remote store: no word on the content
+            raise
+        except OSError as error:
+            raise DamagedFileError(f"{self._store.url(*parts)} cannot be read: {error}") from error
         if hashlib.sha256(content).hexdigest() != entry.sha256:
             raise DamagedFileError(f"{self._store.url(*parts)} does not have its digest")
         return content
+
+    def lost(self, entries: Iterable[Entry]) -> dict[str, str]:
+        """Read all contents, and say by their digests why some cannot be restored."""
+        lost: dict[str, str] = {}
+        for digest, entry in {entry.sha256: entry for entry in entries}.items():
+            try:
+                self.content(entry)
+            except DamagedFileError as error:
+                lost[digest] = str(error)
+        return lost
 
 
 def _plain(manifest: Manifest) -> Mapping[str, Any]:

@@ -7,12 +7,15 @@ table, a file one request.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -34,12 +37,18 @@ def confine(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
     """Let a connection read the files of a store and nothing else, from now on.
 
     Other files, the network, extensions, variables of this process and settings are out of its
-    reach. It could still write below the store, which `require_question` refuses.
+    reach. It could still write below the store, which `require_question` refuses, and reach beyond
+    a link of it by `LINK/../`, since DuckDB takes `..` out of a path before it checks it and the
+    system afterwards: so `require_reading` lets no query name a file.
     """
-    folder = store.url().rstrip("/").replace("'", "''")
+    _confine_to(connection, [store.url(), *linked_tables(store)])
+
+
+def _confine_to(connection: duckdb.DuckDBPyConnection, folders: Sequence[str]) -> None:
+    quoted = ", ".join("'{}/'".format(f.rstrip("/").replace("'", "''")) for f in folders)
     for setting in (
         "python_enable_replacements = false",
-        f"allowed_directories = ['{folder}/']",
+        f"allowed_directories = [{quoted}]",
         "enable_external_access = false",
         "lock_configuration = true",
     ):
@@ -63,24 +72,68 @@ def require_question(query: str) -> None:
             )
 
 
+def linked_tables(store: Store) -> list[str]:
+    """The folders that tables lie in which were moved to another disk and left a link behind.
+
+    A link counts if it is that of a whole table, and made by this user, by root, or by the owner
+    of the warehouse; links further down, of a session or of a file, lead nowhere.
+
+    Raises:
+        PermissionError: somebody else made the link of a table.
+    """
+    if not store.is_local:
+        return []
+    root = Path(store.url())
+    trusted = {os.geteuid(), 0, root.stat().st_uid} if root.is_dir() else set()
+    folders = []
+    for table in store.tables():
+        path = root / table
+        if not path.is_symlink():
+            continue
+        if (owner := path.lstat().st_uid) not in trusted:
+            raise PermissionError(
+                f"{path} is a link to {path.readlink()} that user {owner} made, and not the owner "
+                f"of {root}: make it yourself if the table shall lie there"
+            )
+        folders.append(str(path.resolve()))
+    return folders
+
+
 def require_reading(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Refuse questions whose plan writes: one may stand inside of another, `WITH a AS (COPY …)`.
+    """Refuse questions that name files of their own, or whose plan writes.
+
+    The query is planned on tables of the catalog's columns without a row, by a connection that can
+    open no file at all: whatever way a text takes to name one, it fails there. A write may stand
+    inside of a question, `WITH a AS (COPY …)`.
 
     Args:
-        connection: one that is confined already; nothing is run.
+        connection: the catalog, confined already; the query is not run.
         query: what `require_question` has passed.
 
     Raises:
         duckdb.Error: the text asks for what is not there, or not allowed.
         ValueError: an operator of a plan does more than read; the message names it.
     """
-    for statement in duckdb.extract_statements(query):
-        if statement.type.name != "SELECT":
-            continue
-        for _, plan in connection.execute(f"EXPLAIN (FORMAT json) {statement.query}").fetchall():
-            for name in _operators(json.loads(plan)):
-                if _WRITES.search(name):
-                    raise ValueError(f"{statement.query.strip()!r:.80} does {name}, not a question")
+    with contextlib.closing(duckdb.connect()) as empty:
+        names = connection.execute(
+            "SELECT view_name FROM duckdb_views() WHERE NOT internal "
+            "UNION SELECT table_name FROM duckdb_tables()"
+        ).fetchall()
+        for (name,) in names:
+            if name.lower() in query.lower():  # what it does not name it cannot ask
+                quoted = name.replace('"', '""')
+                none = f'SELECT * FROM "{quoted}" LIMIT 0'  # noqa: S608 - escaped
+                rows = connection.sql(none).to_arrow_table()
+                empty.from_arrow(rows).create(name)
+        _confine_to(empty, [])
+        for statement in duckdb.extract_statements(query):
+            explained = statement.type.name == "EXPLAIN"
+            text = statement.query if explained else f"EXPLAIN (FORMAT json) {statement.query}"
+            for _, plan in empty.execute(text).fetchall():
+                for name in () if explained else _operators(json.loads(plan)):
+                    if _WRITES.search(name):
+                        text = statement.query.strip()
+                        raise ValueError(f"{text!r:.80} does {name}, not a question")
 
 
 def _operators(plan: Any) -> Iterator[str]:

@@ -140,7 +140,7 @@ class LocalStore(Store):
                 os.scandir(folder) as at,
             ):
                 for entry in at:
-                    if entry.is_dir(follow_symlinks=False):
+                    if entry.is_dir(follow_symlinks=False) or _leads_on(entry, folder):
                         todo.append((f"{below}{entry.name}/", entry.path))
                     elif entry.is_file() and not entry.name.startswith("."):
                         with contextlib.suppress(FileNotFoundError):
@@ -182,6 +182,14 @@ class LocalStore(Store):
             return []
         names = [f"{name}/{PART}" for name in names]
         return [name for name in names if os.path.exists(f"{folder}/{name}")]  # noqa: PTH110
+
+
+def _leads_on(entry: os.DirEntry[str], folder: str) -> bool:
+    """True of a link to another folder, as of a table that was moved; not of one that goes back."""
+    if not (entry.is_symlink() and entry.is_dir()):
+        return False
+    target = os.path.realpath(entry.path)
+    return not f"{os.path.realpath(folder)}/".startswith(f"{target}/")
 
 
 def _sync_all_above(path: Path) -> None:

@@ -2,16 +2,20 @@
 
 A put is atomic, and there are no renames, no folders and no times but that of the last put. So
 files that belong together lie below `.VERSION/` until the one that names them is put, last; a file
-that nobody may replace is put on condition that there is none. A listing is one request a thousand
-files, whatever the depth; everything else asks for a named file with one request.
+that nobody may replace is put on condition that there is none. The time of a file that keeps
+another than that of its put lies beside it, as `NAME.written`, with the digest of the content that
+it dates: a later put of other bytes makes it void, and nobody is listed it. A listing is one
+request a thousand files, whatever the depth; everything else is one request for a named file.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pipelines.errors import StoreRefusedError, StoreUnreachableError
@@ -20,7 +24,7 @@ from pipelines.warehouse.store import Store
 from rnn_core.training.file_folder import version_of
 
 _TAIL = 64 * 1024  # bytes; a footer of some hundred columns is shorter
-_TIME = ".written"  # ending of the file that holds the time of the file beside it
+_TIME = ".written"  # ending of the file that holds the time of a content of the file beside it
 _AT_ONCE = 8
 _CLIENTS = {"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "requests", "urllib3"}
 
@@ -86,8 +90,28 @@ class ObjectStore(Store):
     def write_at(self, data: bytes, written: float, *parts: str) -> None:
         """Put a file in place, after one beside it that holds its time; see `Store`."""
         *folder, name = parts
-        self.write(repr(written).encode(), *folder, f"{name}{_TIME}")
+        note = {"written": written, "sha256": hashlib.sha256(data).hexdigest()}
+        self.write(json.dumps(note).encode(), *folder, f"{name}{_TIME}")
         self.write(data, *parts)
+
+    def rewrite(self, data: bytes, *parts: str) -> None:
+        """Put a file in place of another; where that has a time beside it, it keeps it."""
+        *folder, name = parts
+        when = self._noted(*parts) if f"{name}{_TIME}" in self._listing(*folder) else None
+        if when is None:
+            self.write(data, *parts)
+        else:
+            self.write_at(data, when, *parts)
+
+    def _noted(self, *parts: str) -> float | None:
+        """The time that is noted beside a file; None if the note is of another content."""
+        *folder, name = parts
+        try:
+            note = json.loads(self.read(*folder, f"{name}{_TIME}"))
+            is_own = note["sha256"] == hashlib.sha256(self.read(*parts)).hexdigest()
+            return float(note["written"]) if is_own else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
 
     def create(self, data: bytes, *parts: str, durable: bool = False) -> bool:
         """Put a file in place unless there is one, by a conditional put; see `Store`."""
@@ -113,14 +137,14 @@ class ObjectStore(Store):
         self.write(before + data, *parts)
 
     def remove(self, *parts: str) -> None:
-        """Remove a file, if there is one."""
-        with _asking(self.url(*parts)):
-            try:
-                self._fs.rm_file(self.path(*parts))
-            except FileNotFoundError:
-                return
-        if (kept := present()) is not None:
-            kept.removed(self.url(*parts))
+        """Remove a file, if there is one, with the note of its time."""
+        *folder, name = parts
+        note = [(*folder, f"{name}{_TIME}")] if not name.endswith(_TIME) else []
+        for path in [parts, *note]:
+            with _asking(self.url(*path)), suppress(FileNotFoundError):
+                self._fs.rm_file(self.path(*path))
+            if (kept := present()) is not None:
+                kept.removed(self.url(*path))
 
     def remove_all(self) -> None:
         """Remove every file of the store, as far as that is possible."""
@@ -145,25 +169,24 @@ class ObjectStore(Store):
         listed = self._listing(*folder)
         if name not in listed:
             raise FileNotFoundError(f"there is no {self.url(*parts)}")
-        if f"{name}{_TIME}" in listed:
-            return float(self.read(*folder, f"{name}{_TIME}"))
-        return listed[name]
+        noted = self._noted(*parts) if f"{name}{_TIME}" in listed else None
+        return listed[name] if noted is None else noted
 
     def names(self) -> set[str]:
         """The names of the files and folders at the root, but for versions; see `Store`."""
-        names = {name.partition("/")[0] for name in self._listing()}
+        names = {name.partition("/")[0] for name in self.files()}
         return {name for name in names if not name.startswith(".")}
 
     def files(self, *parts: str) -> list[str]:
         """The paths of all files below a folder, from one listing; see `Store`."""
-        return sorted(self._listing(*parts))
+        return sorted(name for name in self._listing(*parts) if not name.endswith(_TIME))
 
     def sizes(self, *parts: str) -> dict[str, int]:
         """The bytes of all files below a folder, from one listing; see `Store`."""
         prefix = self.path(*parts)
         with _asking(self.url(*parts)):
             found = self._fs.find(prefix, detail=True)
-        inside = (path for path in found if path.startswith(f"{prefix}/"))
+        inside = (p for p in found if p.startswith(f"{prefix}/") and not p.endswith(_TIME))
         return {path[len(prefix) + 1 :]: int(found[path]["size"]) for path in inside}
 
     def forget(self, *parts: str) -> None:

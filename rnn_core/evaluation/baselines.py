@@ -3,17 +3,21 @@
 They are short-term reversal and momentum from the bars alone, and a ridge regression on the model's
 own features, in closed form. A network that is no better than these is not worth its upkeep. The
 regression is ridge and not plain least squares, because Alpha158's columns are close to collinear.
-The penalty is one number, either fixed or the best of a short list on validation rows.
+The penalty is one number, either fixed or the best of a short list on validation rows. The fit adds
+its sums up over chunks of rows, so that no float64 copy of the features is made; sums of several
+chunks differ from those of one by rounding, some 1e-13 of their size.
 
 Shapes: `S` rows, `F` features, `T` sessions, `N` instruments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rnn_core.evaluation.align import FloatArray
 from rnn_core.evaluation.decay import close_table
@@ -24,6 +28,7 @@ RIDGE_ALPHA = 1.0
 """Default penalty, in units of the variance of a standardised feature."""
 RIDGE_ALPHAS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Penalties to choose from if there are validation rows."""
+_CHUNK_CELLS = 1 << 21  # of rows that are turned to float64 at a time
 
 
 def reversal(bars: pd.DataFrame, *, sessions: int = 5) -> pd.Series:
@@ -101,48 +106,101 @@ def ridge_scores(
             positive, one of the validation inputs without the other, or no session there with an
             IC.
     """
-    # The inputs must match: rows, columns, and validation rows with labels.
-    columns, y_train = x_train.columns, one_column(y_train, "y_train")
-    if not x_train.index.equals(y_train.index):
-        raise ValueError(
-            f"x_train has {len(x_train)} rows and y_train {len(y_train)}, or in another order: "
-            "expected the same index, use y_train.reindex(x_train.index)"
-        )
     for name, frame in (("x_test", x_test), ("x_valid", x_valid)):
-        missing = [] if frame is None else [c for c in columns if c not in frame.columns]
-        if missing:
-            raise ValueError(f"{name} lacks {missing[:5]} of the training columns: add them")
+        if frame is not None:
+            _require_columns(frame, x_train.columns, name)
     if (x_valid is None) != (y_valid is None):
         raise ValueError("x_valid and y_valid choose the penalty together: pass both or neither")
     penalties = (
         [alpha] if alpha is not None else list(alphas) if x_valid is not None else [RIDGE_ALPHA]
     )
-    if not penalties or min(penalties) <= 0:
-        raise ValueError(f"alpha={penalties}: expected positive penalties, such as {RIDGE_ALPHA}")
-
-    # The closed form, for every penalty.
-    y = y_train.to_numpy(dtype=np.float64, na_value=np.nan)
-    label_mask = np.isfinite(y)
-    if not label_mask.any():
-        raise ValueError(f"y_train has no label on any of its {len(y)} rows: pass labelled rows")
-    x = _finite(x_train)[label_mask]
-    centre, scale = _standard(x)
-    z, target = _scaled(x, centre, scale), y[label_mask] - y[label_mask].mean()
-    values, vectors = np.linalg.eigh(z.T @ z / len(z))  # one decomposition serves every penalty
-    moment = vectors.T @ (z.T @ target / len(z))  # (F,)
-    weights = [vectors @ (moment / (np.maximum(values, 0.0) + a)) for a in penalties]
+    fits = Ridge.path(x_train, y_train, penalties)
     # The penalty with the highest rank IC on the validation rows, the smallest of equals.
     best = 0
-    if len(penalties) > 1 and x_valid is not None and y_valid is not None:
-        valid = _scaled(_finite(x_valid[columns]), centre, scale)
-        ics = [
-            calc_ic(pd.Series(valid @ w, index=x_valid.index), y_valid)[1].mean() for w in weights
-        ]
+    if len(fits) > 1 and x_valid is not None and y_valid is not None:
+        ics = [calc_ic(fit.scores(x_valid), y_valid)[1].mean() for fit in fits]
         if np.isnan(ics).all():
             raise ValueError("no validation session has a rank IC: pass alpha, or labelled rows")
         best = int(np.nanargmax(ics))
-    scores = _scaled(_finite(x_test[columns]), centre, scale) @ weights[best]
-    return pd.Series(scores, index=x_test.index, name="ridge")
+    return fits[best].scores(x_test)
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A fitted ridge regression; see `ridge_scores`.
+
+    Attributes:
+        columns: the F features.
+        centre: [F], their training means.
+        scale: [F], their training deviations; inf gives no weight.
+        weights: [F], of the standardised features.
+    """
+
+    columns: pd.Index
+    centre: FloatArray
+    scale: FloatArray
+    weights: FloatArray
+
+    @classmethod
+    def path(
+        cls, x_train: pd.DataFrame, y_train: pd.Series, alphas: Sequence[float] = (RIDGE_ALPHA,)
+    ) -> list[Ridge]:
+        """Fit for each of some penalties; one decomposition serves all.
+
+        Args:
+            x_train: [S, F] features; of a frame over one array no copy is made.
+            y_train: [S] labels on the same rows; those without one are left out.
+            alphas: the penalties.
+
+        Raises:
+            ValueError: rows that do not match, no labelled row, a penalty that is not positive.
+        """
+        y_train = one_column(y_train, "y_train")
+        if not x_train.index.equals(y_train.index):
+            raise ValueError(
+                f"x_train has {len(x_train)} rows and y_train {len(y_train)}, or in another order: "
+                "expected the same index, use y_train.reindex(x_train.index)"
+            )
+        if not alphas or min(alphas) <= 0:
+            raise ValueError(f"alpha={alphas}: expected positive penalties, such as {RIDGE_ALPHA}")
+        y = y_train.to_numpy(dtype=np.float64, na_value=np.nan)
+        rows = np.flatnonzero(np.isfinite(y))
+        if not len(rows):
+            raise ValueError(
+                f"y_train has no label on any of its {len(y)} rows: pass labelled rows"
+            )
+        target, width = y[rows] - y[rows].mean(), x_train.shape[1]
+        centre, scale = _standard(x_train, rows)
+        moments, moment = np.zeros((width, width)), np.zeros(width)
+        for part in _chunks(rows, width):
+            z = _scaled(_finite(x_train.iloc[rows[part]]), centre, scale)
+            moments += z.T @ z
+            moment += z.T @ target[part]
+        values, vectors = np.linalg.eigh(moments / len(rows))
+        turned = vectors.T @ (moment / len(rows))  # (F,)
+        return [
+            cls(x_train.columns, centre, scale, vectors @ (turned / (np.maximum(values, 0.0) + a)))
+            for a in alphas
+        ]
+
+    def scores(self, x: pd.DataFrame) -> pd.Series:
+        """Score rows.
+
+        Args:
+            x: [S, F] features, the columns in any order.
+
+        Returns:
+            [S], named `ridge`.
+
+        Raises:
+            ValueError: a column is missing.
+        """
+        _require_columns(x, self.columns, "x")
+        scores = np.empty(len(x))
+        for part in _chunks(np.arange(len(x)), len(self.columns)):
+            chunk = _finite(x.iloc[part][self.columns])
+            scores[part] = _scaled(chunk, self.centre, self.scale) @ self.weights
+        return pd.Series(scores, index=x.index, name="ridge")
 
 
 def _past_return(bars: pd.DataFrame, *, begin: int, end: int) -> pd.Series:
@@ -160,18 +218,38 @@ def _past_return(bars: pd.DataFrame, *, begin: int, end: int) -> pd.Series:
     return pd.Series(returns[day, name], index=index)
 
 
+def _require_columns(frame: pd.DataFrame, columns: pd.Index, name: str) -> None:
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(f"{name} lacks {missing[:5]} of the training columns: add them")
+
+
+def _chunks(rows: NDArray[np.intp], width: int) -> Iterator[slice]:
+    """Split rows of so many columns into chunks that are turned to float64 at a time."""
+    step = max(_CHUNK_CELLS // max(width, 1), 1)
+    return (slice(start, start + step) for start in range(0, len(rows), step))
+
+
 def _finite(frame: pd.DataFrame) -> FloatArray:
     """Return [S, F] with NaN for all values that are not finite."""
     x = frame.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(np.isfinite(x), x, np.nan)
 
 
-def _standard(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _standard(x: pd.DataFrame, rows: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
     """Compute mean [F] and deviation [F] without NaN; a deviation of inf gives no weight."""
-    mask = ~np.isnan(x)
-    count = np.maximum(mask.sum(axis=0), 1)
-    centre = np.where(mask, x, 0.0).sum(axis=0) / count
-    spread = np.sqrt((np.where(mask, x - centre, 0.0) ** 2).sum(axis=0) / count)
+    width = x.shape[1]
+    count, total, squares = np.zeros(width), np.zeros(width), np.zeros(width)
+    for part in _chunks(rows, width):
+        values = _finite(x.iloc[rows[part]])
+        mask = ~np.isnan(values)
+        count += mask.sum(axis=0)
+        total += np.where(mask, values, 0.0).sum(axis=0)
+    centre = total / np.maximum(count, 1)
+    for part in _chunks(rows, width):
+        values = _finite(x.iloc[rows[part]])
+        squares += (np.where(np.isnan(values), 0.0, values - centre) ** 2).sum(axis=0)
+    spread = np.sqrt(squares / np.maximum(count, 1))
     return centre, np.where(spread > 1e-12 * np.abs(centre), spread, np.inf)
 
 

@@ -128,6 +128,49 @@ class LocalFolder:
             return self.read(f"{version_of(last)}/{name}")
 
 
+class HeldFolder:
+    """The files of a folder that were read already: what is checked of them is what is held.
+
+    Args:
+        name: the folder, for messages.
+        contents: the content of every file by its path in the folder.
+    """
+
+    def __init__(self, name: str, contents: Mapping[str, bytes]) -> None:
+        self._name, self._contents = name, dict(contents)
+
+    def __str__(self) -> str:
+        return self._name
+
+    def read(self, name: str, /) -> bytes:
+        """Give a file; see `Folder`."""
+        try:
+            return self._contents[name]
+        except KeyError:
+            raise FileNotFoundError(f"{self._name} has no {name}") from None
+
+    def write(self, data: bytes, name: str, /) -> None:
+        """Hold a file; see `Folder`."""
+        self._contents[name] = data
+
+    def remove(self, name: str, /) -> None:
+        """Hold a file no longer, if it is held."""
+        self._contents.pop(name, None)
+
+    def names(self) -> set[str]:
+        """The names of the files and folders in it."""
+        return {name.partition("/")[0] for name in self._contents}
+
+    def publish(self, files: Mapping[str, bytes], last: str, /) -> None:
+        """Hold these files and no others; see `Folder`."""
+        self._contents = {last: files[last], **files}
+
+    def published(self, name: str, last: bytes, /) -> bytes:
+        """Give a file that was published with another, on a disk or elsewhere; see `Folder`."""
+        inside = f"{version_of(last)}/{name}"
+        return self.read(inside if inside in self._contents else name)
+
+
 def folder_at(place: str | Path | Folder) -> Folder:
     """The folder at a path; one that is none of this machine stays what it is."""
     return LocalFolder(place) if isinstance(place, str | Path) else place

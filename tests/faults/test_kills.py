@@ -9,19 +9,24 @@ lock, temporary file or unfinished run is left.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.faults import market
 from tests.faults.commands import KILLED, Command, good, run
 from tests.faults.conftest import LONG
 from tests.faults.points import AFTER, BEFORE, HALF, KILL, Fault
+from tests.pipelines.conftest import make_market, merged
+from tests.pipelines.finished_markets import as_of_an_earlier_release
 
 RANGE = ("--start", market.NEXT, "--end", market.LAST)
 POINTS, TIMES = "points", "times"
@@ -48,12 +53,57 @@ def _served(states: Path, folder: Path) -> None:
     good(folder, "sync")
 
 
+def _changed(folder: Path, changes: dict[str, Any]) -> None:
+    """Change the YAML of a folder."""
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), changes)))
+
+
+def _unneeded(states: Path, folder: Path) -> None:
+    """Bundles of which the newest alone keeps its weights, and an old revision."""
+    market.put(states / "whole", folder)
+    _changed(folder, {"retention": {"bundles": 1, "revision_days": 1, "unit_days": 1}})
+    unit = folder / "data/tiny/units/gru/2020-04-01/0/checkpoint"
+    unit.parent.mkdir(parents=True)
+    unit.write_bytes(b"cut off")
+    os.utime(unit, (0, 0))
+
+
+def _moving_fit(states: Path, folder: Path) -> None:
+    """Processors that are fitted anew as time goes on, each session with its state."""
+    market.put(states / "whole", folder)
+    rolling = {"fit": {"rolling": {"window_sessions": 30}}, "fit_start": None, "fit_end": None}
+    _changed(folder, {"dataset": rolling})
+    good(
+        folder, "backfill", "--start", "2020-04-01", "--end", market.LAST, "--select", "processors"
+    )
+
+
+def _earlier(states: Path, folder: Path) -> None:
+    """A market in the form of releases that gave no identity."""
+    market.put(states / "whole", folder)
+    as_of_an_earlier_release(make_market(folder / "data/tiny"))
+
+
+def _damaged(states: Path, folder: Path) -> None:
+    """A market with a backup, of which files of several kinds were damaged or lost since."""
+    _served(states, folder)
+    good(folder, "backup", str(folder / "backup"))
+    state = folder / "data/tiny"
+    tables = state / "warehouse"
+    (tables / "market.json").write_bytes(b"")
+    for path in (*tables.glob(f"*/date={market.LAST}/*.parquet"), *state.glob("models/gru/*/w*")):
+        path.write_bytes(path.read_bytes()[:-1])
+    for path in tables.glob(f"ohlcv*/date={market.NEXT}/*.parquet"):
+        path.unlink()
+
+
 @dataclass(frozen=True)
 class Work:
     """A command that is killed.
 
     Attributes:
-        words: the command.
+        words: the command; `{folder}` stands for the folder of the state.
         begin: puts the state at which it begins into a folder.
         points: chains of kills at points, and kills of each; of the short form and of the long.
         times: likewise at random times.
@@ -63,6 +113,10 @@ class Work:
     begin: Callable[[Path, Path], None]
     points: tuple[tuple[int, int], tuple[int, int]]
     times: tuple[tuple[int, int], tuple[int, int]]
+
+    def of(self, folder: Path) -> tuple[str, ...]:
+        """The command for a folder."""
+        return tuple(word.format(folder=folder) for word in self.words)
 
 
 WORKS = {
@@ -85,6 +139,11 @@ WORKS = {
         ((1, 4), (4, 8)),
         ((0, 0), (1, 4)),
     ),
+    "prune": Work(("prune",), _unneeded, ((1, 3), (2, 6)), ((0, 0), (1, 3))),
+    "refit": Work(("refit",), _moving_fit, ((0, 0), (2, 6)), ((0, 0), (1, 3))),
+    "upgrade": Work(("upgrade",), _earlier, ((0, 0), (2, 8)), ((0, 0), (1, 4))),
+    "restore": Work(("restore", "{folder}/backup"), _damaged, ((0, 0), (2, 6)), ((0, 0), (1, 3))),
+    "demo": Work(("demo",), _sessions, ((0, 0), (2, 8)), ((0, 0), (1, 3))),
 }
 CASES = [
     (name, how, chain)
@@ -121,7 +180,7 @@ def undisturbed(states, tmp_path_factory) -> Callable[[str], Undisturbed]:
             work, folder = WORKS[name], tmp_path_factory.mktemp("undisturbed") / name
             work.begin(states, folder)
             began = time.monotonic()
-            command = run(folder, *work.words, trace=True)
+            command = run(folder, *work.of(folder), trace=True)
             seconds = time.monotonic() - began
             assert command.status == 0, command.said()
             made[name] = Undisturbed(folder, command.reached(), seconds, market.status(folder))
@@ -160,7 +219,7 @@ def test_a_killed_process_loses_nothing(states, undisturbed, tmp_path, name, how
         faults = list(chosen(whole, name, chain, chains if LONG else 1, kills))
         planned = len(faults)
         for fault in faults:
-            command = run(folder, *work.words, fault=fault)
+            command = run(folder, *work.of(folder), fault=fault)
             assert command.status in (KILLED, 0), f"{fault}: {command.said()}"
             if command.status == KILLED:
                 met.append(str(fault))
@@ -168,7 +227,7 @@ def test_a_killed_process_loses_nothing(states, undisturbed, tmp_path, name, how
         dice = random.Random(f"{name} {chain}")
         for _ in range(kills):
             share = dice.uniform(0.02, 0.9)
-            command = Command(folder, work.words)
+            command = Command(folder, work.of(folder))
             time.sleep(share * whole.seconds)
             command.process.kill()
             if command.wait() == KILLED:
@@ -176,6 +235,6 @@ def test_a_killed_process_loses_nothing(states, undisturbed, tmp_path, name, how
     for what in met:
         noted(f"{name}: {what}")
     assert 2 * len(met) >= planned, f"too few kills were met: {met}"
-    good(folder, *work.words)
+    good(folder, *work.of(folder))
     assert market.differences(folder, whole.folder) == [], met
     assert market.status(folder) == whole.status, met

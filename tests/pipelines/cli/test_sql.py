@@ -6,6 +6,7 @@ Oracle: a text outside the market that nobody sees, and the files of the machine
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import duckdb
@@ -133,6 +134,68 @@ def test_a_market_that_was_moved_is_asked_where_it_lies(finished, tmp_path, monk
     monkeypatch.setattr("pipelines.cli.sql.market_of", lambda *_, **__: moved)
     assert main(["sql", "SELECT count(DISTINCT date) AS n FROM label", "--csv"]) == 0
     assert int(capsys.readouterr().out.split()[1]) > 80
+
+
+@pytest.fixture
+def linked(finished, tmp_path, monkeypatch) -> tuple[Path, Path]:
+    """A market whose labels were moved to another disk, and that disk, with a text beside them."""
+    market, disk = copy_of(finished, tmp_path / "market"), tmp_path / "disk"
+    disk.mkdir()
+    table = market.paths.warehouse / "label"
+    table.rename(disk / "moved")
+    table.symlink_to(disk / "moved")
+    (disk / "hush.csv").write_text(f"a\n{HUSH}\n")
+    monkeypatch.setattr("pipelines.cli.sql.market_of", lambda *_, **__: market)
+    return market.paths.warehouse, disk
+
+
+def test_a_table_that_its_owner_moved_by_a_link_is_asked(linked, capsys):
+    assert main(["sql", "SELECT count(DISTINCT date) AS n FROM label", "--csv"]) == 0
+    assert int(capsys.readouterr().out.split()[1]) > 80
+    assert main(["sql", "SELECT max(date) FROM label JOIN ohlcv USING (date)", "--csv"]) == 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        # DuckDB makes `label/../x` into `x`, inside of the warehouse; the system goes by the link.
+        "FROM read_csv('{inside}/label/../hush.csv')",
+        "FROM read_csv('{inside}/label/.' || './hush.csv')",
+        "FROM query('FROM read_csv(''{inside}/label/.'' || ''./hush.csv'')')",
+        "FROM read_csv('{disk}/hush.csv')",
+        "FROM glob('{disk}/*')",
+        "SELECT * FROM label, read_csv('{inside}/label/../hush.csv')",
+        "EXPLAIN FROM read_csv('{inside}/label/../hush.csv')",
+    ],
+)
+def test_a_link_of_a_table_opens_no_way_beside_it(query, linked, capsys):
+    inside, disk = linked
+    assert main(["sql", query.format(inside=inside, disk=disk), "--csv"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert HUSH not in said.err
+
+
+def test_a_link_further_down_leads_nowhere(linked, capsys):
+    """Of a session, or of a file: nobody moves those, and each could name any file."""
+    _, disk = linked
+    (session,) = (disk / "moved").glob("date=2020-04-15")
+    session.rename(disk / "session")
+    session.symlink_to(disk / "session")
+    assert main(["sql", "SELECT count(*) FROM label", "--csv"]) == 1
+    assert "--unsafe" in capsys.readouterr().err
+    session.unlink()
+    session.mkdir()
+    (session / PART).symlink_to(disk / "session" / PART)
+    assert main(["sql", "SELECT count(*) FROM label", "--csv"]) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to somebody else")
+def test_a_link_that_somebody_else_made_is_refused(linked, capsys):
+    inside, _ = linked
+    os.chown(inside / "label", 65534, -1, follow_symlinks=False)
+    assert main(["sql", "SELECT count(*) FROM ohlcv", "--csv"]) == 1
+    assert f"{inside / 'label'} is a link" in capsys.readouterr().err
 
 
 def test_a_remote_market_is_confined_too(finished, tmp_path):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from rich.console import Console
@@ -23,9 +26,13 @@ from pipelines.operations.restore import run_restore
 from pipelines.operations.sync import sync_record
 from pipelines.staleness.status_report import status_report
 from pipelines.warehouse import revisions
+from pipelines.warehouse.backup_files import Backups
+from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.portfolio_tables import ORDERS
 from pipelines.warehouse.store import PART
-from tests.pipelines.conftest import TINY
+from pipelines.warehouse.stores import open_store
+from rnn_core.training.bundle_files import MANIFEST, digest, json_bytes
+from tests.pipelines.conftest import TINY, merged
 from tests.pipelines.finished_markets import backfill, made_on_the_evening
 
 SERVED = 4  # sessions at the end of the market
@@ -208,10 +215,145 @@ def test_a_lost_file_is_named_and_its_earlier_content_kept(copy):
     whole, said = backup(copy)
     assert not whole
     assert f"damaged: {path}: it is not there any more; its last backup is kept" in said
-    assert f"damaged: {weights}: it is not there any more; its last backup is kept" in said
+    assert f"damaged: {weights.parent}: " in said
+    assert "no readable weights.safetensors" in said
     whole, _ = restore(copy)
     assert whole
     assert (path.read_bytes(), weights.read_bytes()) == before
+
+
+def published_anew(folder: Path) -> dict[str, bytes]:
+    """Put another bundle with right digests into the place of one, and return its files."""
+    held = LocalStore(folder)
+    contents = {name: held.read(name) for name in held.files()}
+    contents["config.yaml"] += b"# again\n"
+    record = json.loads(contents[MANIFEST])
+    record["files"]["config.yaml"] = digest(contents["config.yaml"])
+    del record["fingerprint"]
+    record["fingerprint"] = digest(json_bytes(record))
+    contents[MANIFEST] = json_bytes(record)
+    held.publish(contents, MANIFEST)
+    return contents
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    """The contents of the newest backup, by the place and the path of each file."""
+    backups = Backups(LocalStore(folder / "backup"))
+    manifest = backups.read("tiny", backups.times("tiny")[-1])
+    return {f"{entry.place}/{entry.path}": backups.content(entry) for entry in manifest.files}
+
+
+@pytest.mark.parametrize("every_time", [False, True])
+def test_a_bundle_that_is_published_between_two_reads_is_not_mixed(copy, monkeypatch, every_time):
+    """Once: the newer one is read as a whole. Every time: it is named, the last backup is kept."""
+    bundle = opened(copy).paths.models / "krnn" / bundle_of(opened(copy))
+    place = f"models/krnn/{bundle.name}/"
+    versions = [{p.name: p.read_bytes() for p in bundle.iterdir()}]
+    read, path = LocalStore.read, str(bundle / MANIFEST)
+
+    def interrupted(self: LocalStore, *parts: str) -> bytes:
+        content = read(self, *parts)
+        is_read = self.path(*parts) == path and self.root.endswith("models")
+        if is_read and (every_time or len(versions) == 1):
+            with monkeypatch.context() as patch:
+                patch.setattr(LocalStore, "read", read)
+                versions.append(published_anew(bundle))
+        return content
+
+    monkeypatch.setattr(LocalStore, "read", interrupted)
+    whole, said = backup(copy)
+    monkeypatch.undo()
+    monkeypatch.setenv("RNN_DATA_DIR", str(copy / "data"))
+    assert whole is not every_time
+    assert (f"damaged: {bundle}: " in said) is every_time
+    assert len(versions) == (4 if every_time else 2)
+    files = {n.removeprefix(place): c for n, c in kept(copy).items() if n.startswith(place)}
+    assert files == versions[0 if every_time else -1]
+
+
+def test_what_is_not_of_one_run_is_kept_and_named(copy):
+    market = opened(copy)
+    key = market.sessions.keys[-1]
+    table = next(
+        t
+        for s in stages(market)
+        for t in s.tables
+        if s.name == "lstm_portfolio" and "trades" in t.name
+    )
+    made = replace(market.warehouse.info(table.name, key).provenance, config="another")
+    market.warehouse.write(table, table.name, key, table.empty(), made)
+    path = market.paths.warehouse / table.name / f"date={key}" / PART
+    whole, said = backup(copy)
+    assert not whole
+    assert "it is not of the same run as" in said
+    assert kept(copy)[f"tables/{table.name}/date={key}/{PART}"] == path.read_bytes()
+
+
+def test_a_content_of_the_backup_that_changed_is_written_again(copy):
+    """Its size is as it was; so a restore that replaces is refused before anything is changed."""
+    market = opened(copy)
+    path = next((market.paths.models / "gru" / bundle_of(market)).glob("weights*"))
+    content = path.read_bytes()
+    name = hashlib.sha256(content).hexdigest()
+    held = copy / "backup" / "objects" / name[:2] / name
+    held.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    path.write_bytes(content[:-1])
+    other = market.paths.warehouse / "market.json"
+    other.write_bytes(other.read_bytes() + b" ")
+    with pytest.raises(PipelineError, match="has lost 1 contents of tiny"):
+        restore(copy, replace=True)
+    assert other.read_bytes().endswith(b" ")
+    path.write_bytes(content)
+    whole, said = backup(copy)
+    assert not whole
+    assert f"damaged: {held} of the backup itself, and it was written again" in said
+    assert held.read_bytes() == content
+    assert backup(copy)[0]
+
+
+def test_bundles_of_a_disk_that_is_not_mounted_are_named_and_kept(copy):
+    market = opened(copy)
+    shutil.rmtree(market.paths.models)
+    whole, said = backup(copy)
+    assert not whole
+    bundle = market.paths.models / "krnn" / bundle_of(market)
+    assert f"damaged: {bundle}: it is not there any more; its last backup is kept" in said
+    assert f"models/krnn/{bundle.name}/{MANIFEST}" in kept(copy)
+
+
+def test_replace_reaches_the_market_and_the_home_and_the_yaml_stays(copy):
+    market = opened(copy)
+    files = [market.paths.warehouse / "market.json", market.paths.dagster / "workspace.yaml"]
+    files[1].write_text("load_from: []\n")
+    assert backup(copy)[0]
+    before = [path.read_bytes() for path in files]
+    files[0].write_bytes(before[0] + b" ")
+    files[1].write_text("load_from: [ ]\n")
+    text = (copy / "tiny.yaml").read_text() + "# mine\n"
+    (copy / "tiny.yaml").write_text(text)
+    _, said = restore(copy)
+    for path, content in zip(files, before, strict=True):
+        assert path.read_bytes() != content
+        assert f"{path} is intact and another one than in the backup" in said
+    whole, said = restore(copy, replace=True)
+    assert whole
+    assert [path.read_bytes() for path in files] == before
+    assert "is intact" not in said
+    assert (copy / "tiny.yaml").read_text() == text
+    assert f"{copy / 'tiny.yaml'} is another one than at the time of the backup, and stays" in said
+
+
+def test_a_backup_of_another_market_of_that_name_replaces_nothing(copy):
+    """The YAML begins later than at the time of the backup."""
+    path = opened(copy).paths.warehouse / "market.json"
+    changed = copy / "later.yaml"
+    changed.write_text(yaml.safe_dump(merged(TINY, {"market": {"start": "2020-01-09"}})))
+    record = {**json.loads(path.read_bytes()), "start": "2020-01-09"}
+    path.write_text(json.dumps(record))
+    before = path.read_bytes()
+    with pytest.raises(PipelineError, match=r"nothing was replaced.*--config NEW\.yaml"):
+        restore(copy, replace=True, config=str(changed))
+    assert path.read_bytes() == before
 
 
 def test_a_stray_file_among_bundles_is_in_nobodys_way(copy):
@@ -255,5 +397,50 @@ def test_what_is_not_there_is_refused_by_name(copy):
         restore(copy, market="another")
     with pytest.raises(PipelineError, match="has no tiny of 'yesterday', it has 20"):
         restore(copy, at="yesterday")
-    with pytest.raises(WarehouseError, match="lies in the data folder that is backed up"):
-        run_backup(opened(copy), Console(file=io.StringIO()), str(copy / "data" / "b"), None)
+
+
+def test_a_market_in_an_object_store_comes_back(finished, tmp_path, monkeypatch):
+    """A bundle whose files lie below `.VERSION/`, and a time that lies beside its file."""
+    monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path / "data"))
+    place = f"memory://{tmp_path.name}"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(merged(TINY, {"state": place})))
+    store = open_store(f"{place}/tiny", {})
+    for name in LocalStore(finished.paths.root).files():
+        if name.startswith(("warehouse/", "models/")):
+            store.write((finished.paths.root / name).read_bytes(), name)
+    market = opened(tmp_path)
+    last = market.sessions.keys[-1]
+    score = ("warehouse", "gru_prediction", f"date={last}", PART)
+    when = pd.Timestamp(f"{last} 22:00", tz="UTC").timestamp()
+    store.write_at(store.read(*score), when, *score)
+    with dagster_instance(market) as instance:
+        sync_record(market, stages(market), instance)
+    assert backup(tmp_path)[0]
+    assert not [name for name in kept(tmp_path) if name.endswith(".written")]
+    bundle = store.below("models", "gru", bundle_of(market))
+    before = {name: bundle.read(name) for name in bundle.files()}
+    bundle.remove_all()
+    store.write(b"", *score)
+    assert restore(tmp_path)[0]
+    assert {name.rpartition("/")[2]: bundle.read(name) for name in bundle.files()} == before
+    assert (store.written(*score), store.read(*score) != b"") == (when, True)
+    whole, said = backup(tmp_path)
+    assert whole, said
+    with pytest.raises(WarehouseError, match="which is backed up"):
+        run_backup(opened(tmp_path), Console(file=io.StringIO()), f"{place}/tiny/b", None)
+
+
+def test_a_folder_inside_of_what_is_backed_up_is_refused(copy):
+    """By its name, by a URL, by a link to it, and beside a table that was moved by a link."""
+    table = copy / "data/tiny/warehouse/ohlcv"
+    table.rename(copy / "moved")
+    table.symlink_to(copy / "moved")
+    (copy / "link").symlink_to(copy / "data/tiny/models")
+    inside = ("data/b", "data/dagster/b", "data/tiny/warehouse/b", "link/b", "moved/b")
+    for folder in [*(str(copy / name) for name in inside), f"file://{copy}/data/b"]:
+        with pytest.raises(WarehouseError, match="which is backed up: name a folder on another"):
+            run_backup(opened(copy), Console(file=io.StringIO()), folder, None)
+    assert not list(copy.rglob("b"))
+    before = kept(copy)
+    assert backup(copy)[0]
+    assert kept(copy) == before  # the moved table is a part of the market

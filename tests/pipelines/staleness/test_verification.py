@@ -23,6 +23,9 @@ from pipelines.instance.materializations import forget
 from pipelines.market.market import Market
 from pipelines.operations.sync import sync_record
 from pipelines.operations.verify import repairs_of, run_verify
+from pipelines.staleness.data_versions import StoredVersions
+from pipelines.staleness.market_files import Damage, MarketFiles
+from pipelines.staleness.served import Served
 from pipelines.staleness.status_report import StatusReport, status_report
 from pipelines.staleness.verification import Verification, verify_market
 from pipelines.staleness.verified_record import Stamps
@@ -244,6 +247,55 @@ def test_what_was_served_is_named_and_left_alone(market):
     assert path.read_bytes() == before
     assert "`rnn-pipelines restore DIR` brings them back from a backup" in said
     assert "--select gru_prediction` makes them anew, from then on as backfilled" in said
+
+
+def test_what_may_come_out_otherwise_names_the_backup_first(market):
+    """Bars: a source restates. `--repair` says what it does before it does it."""
+    path = place(market, "ohlcv", EARLY)
+    before = path.read_bytes()
+    flip(path, 40)
+    console = Console(file=io.StringIO(), width=500)
+    assert run_verify(market, console, repair=True)
+    said = console.file.getvalue()
+    assert path.read_bytes() == before  # this source gives what it gave
+    backup = said.index("`rnn-pipelines restore DIR` brings back those that a backup has")
+    words = "rnn-pipelines backfill --start 2020-04-15 --end 2020-04-15 --select ohlcv"
+    assert backup < said.index(f"then `{words}` repairs it: it asks the source for the bars again")
+    assert f"repairing: `{words}` asks the source for the bars again" in said
+
+
+def test_a_bundle_that_served_is_left_alone_whatever_the_plan_says_today(market):
+    """The pin names another one for the served sessions; their pointers and scores name it."""
+    *_, first, _, last = market.sessions.keys
+    as_of = market.plan.anchor(last)
+    pin = {"from": first, "as_of": market.plan.first_trained}
+    pinned = make_market(market.paths.root, {"training": {"pin": pin}})
+    assert pinned.plan.anchor(last) != as_of
+    flip(market.paths.models / "gru" / as_of / "weights.safetensors")
+    flip(market.paths.models / "krnn" / as_of / "weights.safetensors")
+    of_all = stages(pinned)
+    with dagster_instance(pinned) as instance:
+        served = Served(pinned, of_all, instance)
+        files = MarketFiles(pinned, of_all, served, StoredVersions(pinned, of_all, served))
+        groups = [g for g in files.of_bundles() if g.check and f"/{as_of}/" in g.names[0]]
+        damages = {d.stage: d for g in groups if (d := g.check())}
+    assert damages["gru_model"].history
+    assert not damages["krnn_model"].history  # nothing was served from it
+    assert damages["krnn_model"].may_differ
+
+
+def test_a_repair_passes_by_what_is_left_alone(market):
+    damages = [
+        Damage("a", "why", "label", "label", "2020-04-15"),
+        Damage("b", "why", "label", "label", "2020-04-16"),
+        Damage("c", "why", "gru_prediction", "gru_prediction", "2020-04-17", history=True),
+        Damage("d", "why", "gru_prediction", "gru_prediction", "2020-04-21"),
+    ]
+    made = repairs_of(market, stages(market), Console(file=io.StringIO()), damages)
+    assert [repair.words for repair in made] == [
+        f"rnn-pipelines backfill --start {first} --end {last} --select label,gru_prediction"
+        for first, last in (("2020-04-15", "2020-04-16"), ("2020-04-21", "2020-04-21"))
+    ]
 
 
 def test_sessions_that_were_never_made_are_no_damage(market, tmp_path):

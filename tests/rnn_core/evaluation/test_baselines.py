@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_core.evaluation import calc_ic, momentum, reversal, ridge_scores
+from rnn_core.evaluation import baselines, calc_ic, momentum, reversal, ridge_scores
 from tests.rnn_core.evaluation.simulated import Planted, planted
 
 
@@ -76,6 +77,23 @@ def test_ridge_is_least_squares_with_penalty_rows(alpha: float) -> None:
     np.testing.assert_allclose(got, ((test - mean) / std) @ weights, rtol=1e-9, atol=1e-12)
     assert got.name == "ridge"
     assert got.index.equals(test.index)
+
+
+def test_ridge_in_chunks_is_the_ridge_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of a float32 array no float64 copy is made: at its peak it takes less than that."""
+    x, y = _rows(4_000, 3)
+    y[::7], x.iloc[::11, 2] = np.nan, np.inf
+    matrix = x.to_numpy(dtype=np.float32)
+    held = pd.DataFrame(matrix, index=x.index, columns=x.columns, copy=False)
+    monkeypatch.setattr(baselines, "_CHUNK_CELLS", 1 << 30)
+    expected = ridge_scores(held, y, held)
+    monkeypatch.setattr(baselines, "_CHUNK_CELLS", 6_000)
+    tracemalloc.start()
+    (fit,) = baselines.Ridge.path(held, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * matrix.nbytes  # a float64 copy; labels and row numbers are half of it
+    np.testing.assert_allclose(fit.scores(held), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_ridge_recovers_a_linear_signal() -> None:
