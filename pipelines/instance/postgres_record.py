@@ -28,6 +28,7 @@ import sqlalchemy as db
 from dagster import AssetKey, EventLogEntry
 from dagster._core.events import ASSET_CHECK_EVENTS
 from dagster._core.storage.event_log import EventLogStorage, SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import ConcurrencySlotsTable
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.utils import (
@@ -126,6 +127,18 @@ class PostgresEventLog(BatchedEvents, PostgresEventLogStorage):
         log = SqlEventLogStorageTable
         insert = db.insert(log).returning(log.c.id, sort_by_parameter_order=True)
         return list(index.execute(insert, list(rows)).scalars())
+
+    def _reconcile_concurrency_limits_from_slots(self) -> None:
+        """Leave the limits alone where every slot is to go once its run gives it back.
+
+        Dagster's own then inserts a limit without a pool, which Postgres refuses. It is met where
+        hosts have other settings of pools, until they agree.
+        """
+        live = db.select(ConcurrencySlotsTable.c.id).where(~ConcurrencySlotsTable.c.deleted)
+        with self.index_connection() as connection:
+            is_any = connection.execute(live.limit(1)).first() is not None
+        if is_any:
+            super()._reconcile_concurrency_limits_from_slots()
 
     def dispose(self) -> None:
         """Store what is held, and close the connections."""

@@ -225,7 +225,10 @@ def failure_reason(instance: dg.DagsterInstance, run_id: str, *, trace: bool = F
         if event is None:
             continue
         if not event.is_step_failure:
-            ends.append(event.message or "no reason was recorded")
+            error = getattr(event.event_specific_data, "error", None)  # of the engine or its record
+            reason = [event.message] if event.message else []
+            reason += [_message(error, trace)] if error is not None else []
+            ends.append(" ".join(reason) or "no reason was recorded")
             continue
         data = event.step_failure_data
         if data.user_failure_data is not None and data.user_failure_data.description:

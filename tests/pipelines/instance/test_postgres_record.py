@@ -116,6 +116,20 @@ def test_a_run_of_one_session_takes_six_commits_an_asset_at_most(finished, tmp_p
     assert per_partition <= 6
 
 
+def test_a_pool_may_lose_its_limit_while_a_step_has_its_slot(tmp_path):
+    """Another host has no limit for it; to begin with there is none, then the slot is given up."""
+    with open_record(tmp_path / "record") as record:
+        log = record.event_log_storage
+        assert log.get_pool_limits() == []
+        log.set_concurrency_slots("training", 1)
+        assert log.claim_concurrency_slot("training", "run", "step").is_claimed
+        log.delete_concurrency_limit("training")
+        assert log.get_pool_limits() == []
+        log.free_concurrency_slots_for_run("run")
+        log.set_concurrency_slots("training", 2)
+        assert [(pool.name, pool.limit) for pool in log.get_pool_limits()] == [("training", 2)]
+
+
 @dg.asset
 def made(context) -> None:
     context.log.info("made soon")
