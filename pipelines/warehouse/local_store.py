@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from pipelines.warehouse.store import PART, Store
@@ -166,22 +167,41 @@ class LocalStore(Store):
 
     def has_partitions(self, table: str) -> bool:
         """True if a table has a file; a killed writer may leave a folder alone."""
-        return next(Path(self.path(table)).glob(f"date=*/{PART}"), None) is not None
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(self.path(table)) as folders,  # which is listed as far as it is read
+        ):
+            return any(f.name.startswith("date=") and _has_part(f.path) for f in folders)
+        return False
+
+    def newest(self, table: str, last: str, count: int) -> list[str]:
+        """The newest sessions with a file, of which no more are looked at; see `Store`."""
+        names = sorted(self._folders(table, "", last), reverse=True)
+        stored = (name for name in names if _has_part(f"{self.path(table)}/{name}"))
+        return [name.removeprefix("date=") for name in islice(stored, count)][::-1]
 
     def absent(self, table: str, keys: Sequence[str]) -> list[str]:
         """Those of some session keys that have no file, by one look at each."""
         folder = self.path(table)
-        return [key for key in keys if not os.path.exists(f"{folder}/date={key}/{PART}")]  # noqa: PTH110
+        return [key for key in keys if not _has_part(f"{folder}/date={key}")]
 
-    def _partition_files(self, table: str) -> list[str]:
+    def _partition_files(self, table: str, first: str, last: str) -> list[str]:
         """The partitions of a table; every step lists some, so without `Path`."""
-        folder = self.path(table)
+        folder, names = self.path(table), self._folders(table, first, last)
+        return [f"{name}/{PART}" for name in names if _has_part(f"{folder}/{name}")]
+
+    def _folders(self, table: str, first: str, last: str) -> list[str]:
+        """The folders of a table's sessions, with a file or without."""
+        low, high = f"date={first}", f"date={last}"
         try:
-            names = os.listdir(folder)  # noqa: PTH208
+            names = os.listdir(self.path(table))  # noqa: PTH208
         except (FileNotFoundError, NotADirectoryError):
             return []
-        names = [f"{name}/{PART}" for name in names]
-        return [name for name in names if os.path.exists(f"{folder}/{name}")]  # noqa: PTH110
+        return [name for name in names if low <= name <= high]
+
+
+def _has_part(folder: str) -> bool:
+    return os.path.exists(f"{folder}/{PART}")  # noqa: PTH110 - of a hundred thousand files
 
 
 def _sync_all_above(path: Path) -> None:
