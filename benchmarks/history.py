@@ -39,6 +39,7 @@ import pyarrow as pa
 SPARE = 12  # closed sessions after the history: those that are measured, and days until it is
 FIRST_TRAINED = 140  # number of the session
 EVERY = 63  # sessions between two trainings
+LEARNED = 70  # sessions before a training of which it reads anything
 TEMPLATE = 250  # sessions of the market whose partitions a longer one repeats
 
 
@@ -133,8 +134,11 @@ def make(folder: Path, names: int, sessions: int) -> None:
         if sessions > TEMPLATE:
             # The last training but one begins the part that is made by runs.
             first = FIRST_TRAINED + EVERY * ((sessions - FIRST_TRAINED - EVERY) // EVERY)
-            repeat(market, stages(market), instance, first, folder.parent / str(TEMPLATE))
-        run_assets(definitions, instance, data, (keys[first], keys[-1]))
+            if not (folder / "repeated").exists():
+                repeat(market, stages(market), instance, first, folder.parent / str(TEMPLATE))
+                (folder / "repeated").touch()
+        # The rows that the first training learns from name their decisions, so they are made.
+        run_assets(definitions, instance, data, (keys[max(0, first - LEARNED)], keys[-1]))
         trained = max(keys[first], market.plan.first_trained)
         run_assets(definitions, instance, models, (trained, keys[-1]))
         put_as_served(market, stages(market), instance)

@@ -180,6 +180,19 @@ class LocalStore(Store):
         stored = (name for name in names if _has_part(f"{self.path(table)}/{name}"))
         return [name.removeprefix("date=") for name in islice(stored, count)][::-1]
 
+    def table_bytes(self) -> int:
+        """The bytes of partitions by one look at each: to list their folders takes three times."""
+        total = 0
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.root) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    total += 0 if entry.name.startswith(".") else entry.stat().st_size
+                    continue
+                for name in self._folders(entry.name, "", "9999-12-31"):
+                    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                        total += os.stat(f"{entry.path}/{name}/{PART}").st_size  # noqa: PTH116
+        return total
+
     def absent(self, table: str, keys: Sequence[str]) -> list[str]:
         """Those of some session keys that have no file, by one look at each."""
         folder = self.path(table)

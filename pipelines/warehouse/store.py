@@ -259,6 +259,11 @@ class Store(ABC):
         """
         return self.partitions(table, last=last)[-count:] if count else []
 
+    def table_bytes(self) -> int:
+        """The bytes of all partitions and of the files at the root."""
+        own = {name: n for name, n in self.sizes().items() if _is_of_table(name)}
+        return sum(own.values())
+
     def absent(self, table: str, keys: Sequence[str]) -> list[str]:
         """Those of some session keys that have no file, by one listing or one look at each."""
         present = set(self.partitions(table))
@@ -267,6 +272,11 @@ class Store(ABC):
     def _partition_files(self, table: str, first: str, last: str) -> list[str]:
         """`date=…/part-0.parquet` of a table, in any order, at least those within the bounds."""
         return [name for name in self.files(table) if name.endswith(f"/{PART}")]
+
+
+def _is_of_table(name: str) -> bool:
+    """True for a partition, and for a file at the root."""
+    return "/" not in name or bool(re.fullmatch(rf"[^/]+/date=[^/]+/{re.escape(PART)}", name))
 
 
 @dataclass(frozen=True)
