@@ -261,7 +261,8 @@ def keep_as_verified(market: Any, stages: Sequence[Any], instance: Any) -> None:
         StoredVersions(market, stages, served),
         market.sessions.closed(dt.datetime.now(dt.UTC)),
     )
-    made = [key for key in closed if key <= market.warehouse.sessions("ohlcv")[-1]]
+    newest = market.warehouse.sessions("ohlcv")[-1]
+    made = [key for key in closed if key <= newest]
     wanted = {stage.name: tuple(stage.due(made)) for stage in stages if stage.is_compared}
     found = Survey(wanted, {name: {} for name in wanted})
     VerifiedRecord(market, stages, served).keep(found, now, full=True)
@@ -294,6 +295,7 @@ def measure(folder: Path, runs: int, profile: str | None) -> dict[str, float]:
             if profiler is not None:
                 profiler.disable()
         figures[what] = statistics.median(took[1:])
+        (folder / "figures.json").write_text(json.dumps(figures))
         if profiler is not None:
             profiler.dump_stats(folder / f"{what.replace(' ', '-')}.profile")
         return result

@@ -30,7 +30,7 @@ TWICE, LATE, WRONG, GOOD = "2020-05-12", "2020-05-13", "2020-05-14", "2020-05-15
 MIDNIGHT = dt.datetime(2020, 5, 16, tzinfo=NEW_YORK)
 EVERY = dt.timedelta(minutes=5)
 TICKS = 288
-FLAT = 2_000_000  # bytes that 188 ticks may leave; one open record a tick would be ten times that
+FLAT = 500_000  # bytes that 188 ticks may leave; they left 123,000
 
 
 class Vendor(ChangedBars):
