@@ -110,6 +110,9 @@ def drop_unchanged(store: Store, table: str, keys: Iterable[str]) -> list[str]:
             if store.is_local:
                 store.write_as_of(current, revision, table, f"date={key}", PART)
             store.remove(*revision)
+            with suppress(OSError):  # an empty folder would be looked into by every step
+                if store.is_local:
+                    Path(store.path(FOLDER, table, f"date={key}")).rmdir()
             dropped.append(key)
     return dropped
 
