@@ -91,10 +91,9 @@ def _check_decay(run: Run) -> None:
     if checks.ic_decay == "off":
         return
     last = run.keys[-1]
-    keys = [k for k in market.warehouse.sessions(run.stage.name) if k <= last]
     rows = market.warehouse.read(
         run.stage.name,
-        keys[-checks.recent_sessions :],
+        market.warehouse.store.newest(run.stage.name, last, checks.recent_sessions),
         needed_by=f"{run.stage.name} (its check)",
         columns=["rank_ic"],
     ).frame
@@ -110,8 +109,9 @@ def _evaluate(
     labels = warehouse.read(dataset.label, keys, needed_by=table.name)
     decisions = {key: dataset.decision_of(key) for key in keys}
     # Only decisions whose prediction is stored are read; the others get no row.
-    stored_keys = set(warehouse.sessions(name))
-    decision_keys = [d for d in decisions.values() if d in stored_keys]
+    made = [decision for decision in decisions.values() if decision is not None]
+    stored_keys = set(warehouse.sessions(name, made[0], made[-1]) if made else ())
+    decision_keys = [decision for decision in made if decision in stored_keys]
     predictions = (
         warehouse.read(name, decision_keys, needed_by=table.name) if decision_keys else None
     )

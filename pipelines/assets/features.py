@@ -166,7 +166,7 @@ def _recent_shares(run: Run, dataset: Dataset) -> deque[NDArray[np.float64]]:
     length = market.config.checks.features.history_sessions
     history: deque[NDArray[np.float64]] = deque(maxlen=length)
     before = market.sessions.window(run.keys[0], length + 1)[:-1]
-    stored_keys = set(market.warehouse.sessions(name))
+    stored_keys = set(market.warehouse.sessions(name, before[0], before[-1]) if before else ())
     keys = [key for key in before if key in stored_keys]
     if keys:
         try:

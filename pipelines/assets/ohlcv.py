@@ -120,14 +120,14 @@ def make_ohlcv(run: Run) -> None:
     earlier = market.sessions.keys[: market.sessions.position(run.keys[0])]
     if earlier:
         market.warehouse.require("ohlcv", earlier, "ohlcv (its adjustment factors)")
-    carry, stored_keys = Carry(market.warehouse, earlier), market.warehouse.sessions("ohlcv")
+    carry = Carry(market.warehouse, earlier)
     # The ends of a long range, and the session before it, say how many bars a session has.
     ends = {*earlier[-1:], run.keys[-1]} if len(run.keys) > UNKNOWN else set()
     stretches = Stretches(
         run.keys, widest_session(market.warehouse, "ohlcv", ends), _STRETCH, _STRETCH_ROWS
     )
     last = stretches.at(0)[-1]
-    if last == run.keys[-1] or not any(key > last for key in stored_keys):
+    if last == run.keys[-1] or not _is_built_upon(market, last):
         for bars, keys in _sound(run, earlier, stretches, carry):
             _write(run, bars, keys)
         return
@@ -140,7 +140,7 @@ def make_ohlcv(run: Run) -> None:
                 files.append((Path(folder) / keys[0], keys))
                 feather.write_feather(bars, files[-1][0], compression="lz4")
         except PipelineError as error:
-            if not files or _is_built_upon(market, files[-1][1]):
+            if not files or _is_built_upon(market, files[-1][1][-1]):
                 raise
             stop = error
         for file, keys in files:
@@ -173,7 +173,7 @@ def _sound(
             keys, stop = _before(keys, error), error
             bars = bars[bars["session"].isin(keys)]
         # Stored sessions would build on bars that are replaced half-way.
-        if stop is not None and (not keys or _is_built_upon(market, keys)):
+        if stop is not None and (not keys or _is_built_upon(market, keys[-1])):
             raise stop
         carry.leave(bars)
         if keys[-1] == run.keys[-1]:
@@ -208,9 +208,9 @@ def _before(keys: tuple[str, ...], error: PipelineError) -> tuple[str, ...]:
     return tuple(key for key in keys if error.session is not None and key < error.session)
 
 
-def _is_built_upon(market: Market, keys: tuple[str, ...]) -> bool:
-    """True if sessions after some sessions are stored."""
-    return any(key > keys[-1] for key in market.warehouse.sessions("ohlcv"))
+def _is_built_upon(market: Market, last: str) -> bool:
+    """True if a session after one is stored."""
+    return any(key > last for key in market.warehouse.sessions("ohlcv", first=last))
 
 
 def _write(run: Run, bars: pd.DataFrame, keys: tuple[str, ...]) -> None:
@@ -349,14 +349,14 @@ def _require_unbroken_chain(run: Run, carry: Carry) -> None:
         carry: the state that leaves the run.
     """
     market, last = run.market, run.keys[-1]
-    stored_keys = market.warehouse.sessions("ohlcv")
-    later = [key for key in stored_keys if key > last]
-    if not later or last not in stored_keys:
+    from_last = market.warehouse.sessions("ohlcv", first=last)
+    later = [key for key in from_last if key > last]
+    if not later or last not in from_last:
         return
     decide = list(CARRIED if "jump" in market.config.market.quarantine.set_aside else CARRIED[:1])
     try:
         names = set(carry.into(set()).index) | set(last_rows(market.warehouse, [last]).index)
-        stored = Carry(market.warehouse, [key for key in stored_keys if key <= last]).into(names)
+        stored = Carry(market.warehouse, market.warehouse.sessions("ohlcv", last=last)).into(names)
     except (MissingSessionsError, WarehouseError):
         # A file that this run replaces cannot be read: later files name the state that entered.
         odd = first_unchained(market, later, carry)

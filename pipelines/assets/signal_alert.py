@@ -119,20 +119,20 @@ def scored_session(
     """
     key = market.last_closed()
     predictions = by_model(stages, Kind.PREDICTION)
-    stored = {model: market.warehouse.sessions(s.name) for model, s in predictions.items()}
-    selected = run.asset_selection
+    store, selected = market.warehouse.store, run.asset_selection
     awaited = [
         model
         for model, stage in predictions.items()
-        if stored[model] or selected is None or asset_key(market, stage.name) in selected
+        if store.has_partitions(stage.name)
+        or selected is None
+        or asset_key(market, stage.name) in selected
     ]
-    if not awaited or any(key not in stored[model] for model in awaited):
+    if not awaited or any(store.absent(predictions[model].name, [key]) for model in awaited):
         return None
     infos = {model: market.warehouse.info(predictions[model].name, key) for model in awaited}
     models = tuple(model for model, info in infos.items() if info is not None and info.rows)
     if not models:
         return None
-    store = market.warehouse.store
     paths = (store.url(predictions[model].name, f"date={key}", PART) for model in models)
     recent = _recent(market, stages, models, key)
     newest = {model: rows.iloc[-1] for model, rows in recent.items()}
@@ -159,7 +159,7 @@ def _recent(
     count = market.config.checks.evaluation.recent_sessions
     recent = {}
     for model, stage in by_model(stages, Kind.EVALUATION).items():
-        keys = [k for k in market.warehouse.sessions(stage.name) if k <= key][-count:]
+        keys = market.warehouse.store.newest(stage.name, key, count)
         if model in models and keys:
             rows = market.warehouse.read(
                 stage.name, keys, needed_by=_KEY, columns=["ic", "rank_ic"]

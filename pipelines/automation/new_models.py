@@ -84,9 +84,10 @@ def newcomers(due: Sequence[str], done: Mapping[Stage, Collection[str]]) -> Newc
         due: the sessions that every one should have, oldest first.
         done: the sessions on record of each stage that ends the graph.
     """
-    keys_by_stage = {stage: [key for key in due if key in keys] for stage, keys in done.items()}
-    first_keys = {stage: keys[0] for stage, keys in keys_by_stage.items() if keys}
-    if len({key for keys in keys_by_stage.values() for key in keys}) < _ENOUGH:
+    due_keys = frozenset(due)
+    keys_by_stage = {stage: due_keys.intersection(keys) for stage, keys in done.items()}
+    first_keys = {stage: min(keys) for stage, keys in keys_by_stage.items() if keys}
+    if len(frozenset().union(*keys_by_stage.values())) < _ENOUGH:
         return NOBODY
     earliest = min(first_keys.values())
     since = {stage: key for stage, key in first_keys.items() if key != earliest}

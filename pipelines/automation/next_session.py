@@ -23,6 +23,7 @@ that the alert tells somebody.
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -149,7 +150,7 @@ def look(
         SourceError: the data has bars on a day that was passed over when it was the past.
     """
     closed = closed_at(market, closed_by or now)
-    due = [key for key in closed if key >= market.plan.first_trained]
+    due = closed[bisect_left(closed, market.plan.first_trained) :]
     done = {
         stage: materialized_keys(instance, [asset_key(market, stage.name)])
         for stage in last_stages(stages)
@@ -157,14 +158,11 @@ def look(
     # A stage without any session on record is a new model: it holds nothing back.
     new_models = newcomers(due, done)
     counted_keys = {stage: keys for stage, keys in done.items() if stage not in new_models.without}
-    missing = tuple(
-        key
-        for key in due
-        if any(
-            key not in keys and key >= new_models.since.get(s, key)
-            for s, keys in counted_keys.items()
-        )
-    )
+    due_keys, lacking = set(due), set[str]()
+    for stage, keys in counted_keys.items():
+        since = new_models.since.get(stage, "")
+        lacking |= {key for key in due_keys - keys if key >= since}
+    missing = tuple(sorted(lacking))
     newest = due[-1] if due else None
     today = now.astimezone(ZoneInfo(market.sessions.timezone)).date().isoformat()
     outlook = Outlook(
@@ -181,7 +179,7 @@ def look(
     busy = work_in_progress(instance, market, market.sessions.keys)
     if busy is not None:
         return replace(outlook, busy=busy)
-    done_keys = set().union(*done.values())
+    done_keys = frozenset().union(*done.values())
     # A run derives the calendar anew, so ask only for sessions that it will know.
     missing = _still_sessions(market, missing, done_keys, closed_by or now)
     outlook = replace(outlook, missing=missing)

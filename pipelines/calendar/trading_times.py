@@ -10,6 +10,7 @@ the exchange's calendar lacks.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import pandas as pd
 
@@ -78,11 +79,11 @@ def _exchange_next(sessions: Sessions, key: str) -> pd.Series | None:
     """
     times = _exchange_times(sessions.calendar, sessions.first)
     at = sessions.position(key) + 1
-    if at < len(sessions):
-        sessions_after = times[times.index == pd.Timestamp(sessions.keys[at])]
-    else:
-        sessions_after = times[times.index > pd.Timestamp(key)]
-    return None if sessions_after.empty else sessions_after.iloc[0]
+    after = pd.Timestamp(sessions.keys[at] if at < len(sessions) else key)
+    side: Literal["left", "right"] = "left" if at < len(sessions) else "right"
+    row = int(times.index.searchsorted(after, side=side))
+    is_known = row < len(times) and (at == len(sessions) or times.index[row] == after)
+    return times.iloc[row] if is_known else None
 
 
 @lru_cache(maxsize=4)

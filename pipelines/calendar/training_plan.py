@@ -41,6 +41,22 @@ class TrainingPlan:
             key = self.pin[1]
         return self.sessions.back(key, self._offset(key))
 
+    def sessions_of(self, anchor: str) -> tuple[str, ...]:
+        """The sessions at which the model of a session is in force; none of one that trains none.
+
+        Args:
+            anchor: the session that trained the model, whether one of the calendar or not.
+        """
+        if anchor not in self.sessions or anchor < self.first_trained:
+            return ()
+        at, keys = self.sessions.position(anchor), self.sessions.keys
+        own = keys[at : at + self.retrain_every] if self._offset(anchor) == 0 else ()
+        if self.pin is None:
+            return own
+        pinned = keys[self.sessions.position(self.pin[0]) :]
+        unpinned = tuple(key for key in own if key < self.pin[0])
+        return (*unpinned, *(pinned if self.anchor(pinned[0]) == anchor else ()))
+
     def _offset(self, key: str) -> int:
         start = self.sessions.position(self.first_trained)
         return (self.sessions.position(key) - start) % self.retrain_every

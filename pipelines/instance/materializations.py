@@ -40,18 +40,26 @@ _PAGE = 1000  # materializations read at once
 _Value = TypeVar("_Value", str, int)
 
 
-def first_made(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, pd.Timestamp]:
+def first_made(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, first: str = "", last: str = "9999-12-31"
+) -> dict[str, pd.Timestamp]:
     """Look up the times of first materialization of an asset's partitions, UTC, by session.
+
+    Args:
+        instance: the record.
+        asset: whose partitions they are.
+        first, last: bounds of the sessions, both included.
 
     Raises:
         PipelineError: the event log is not in SQL.
     """
     log = SqlEventLogStorageTable
     query = _materializations(asset, log.c.partition, db.func.min(log.c.timestamp))
-    query = query.where(log.c.partition.is_not(None)).group_by(log.c.partition)
+    query = query.where(log.c.partition.between(first, last)).group_by(log.c.partition)
     with sql_storage(instance).index_connection() as connection:
         rows = connection.execute(query).fetchall()
-    return {key: pd.to_datetime(when, utc=True) for key, when in rows}
+    times = pd.to_datetime([when for _, when in rows], utc=True)
+    return dict(zip((key for key, _ in rows), times, strict=True))
 
 
 def on_record(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Sequence[str]) -> set[str]:
@@ -67,18 +75,6 @@ def on_record(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Sequence[s
         for part in _parts(keys):
             recorded |= {row[0] for row in connection.execute(query.where(partition.in_(part)))}
     return recorded
-
-
-def made_keys(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[str]:
-    """The sessions of an asset that have a materialization; those of the warm-up have none.
-
-    Raises:
-        PipelineError: the event log is not in SQL.
-    """
-    partition = SqlEventLogStorageTable.c.partition
-    query = _materializations(asset, partition).where(partition.is_not(None)).distinct()
-    with sql_storage(instance).index_connection() as connection:
-        return {row[0] for row in connection.execute(query)}
 
 
 def made_by_run(

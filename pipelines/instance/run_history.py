@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
-from pipelines.instance.materializations import made_keys
+from pipelines.instance.made_keys import made_keys
 from pipelines.instance.names import is_backfill_of, is_run_of
 from pipelines.instance.orphaned_runs import LIVE, is_orphan
 
@@ -291,12 +291,12 @@ def work_in_progress(
     return f"backfill {own.backfill_id} is in progress" if own else None
 
 
-def materialized_keys(instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey]) -> set[str]:
+def materialized_keys(
+    instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey]
+) -> frozenset[str]:
     """Sessions for which every one of the assets is materialized; those of the warm-up are not."""
-    sets = [
-        set(instance.get_materialized_partitions(key)) & made_keys(instance, key) for key in assets
-    ]
-    return set.intersection(*sets) if sets else set()
+    sets = [made_keys(instance, key) for key in assets]
+    return frozenset.intersection(*sets) if sets else frozenset()
 
 
 def newest_run(

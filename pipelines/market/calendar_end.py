@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -110,7 +111,8 @@ def calendar_end(market: MarketConfig, sessions: Sessions, today: str) -> str | 
         today: the present day in the calendar's time zone.
     """
     if sessions.provisional is not None:
-        if sum(today < key < sessions.provisional for key in sessions.keys) > SOON_SESSIONS:
+        until = bisect_left(sessions.keys, sessions.provisional)
+        if until - bisect_right(sessions.keys, today) > SOON_SESSIONS:
             return None
         return (
             f"the sessions of {sessions.calendar} from {sessions.provisional} on are weekdays, "
@@ -121,7 +123,7 @@ def calendar_end(market: MarketConfig, sessions: Sessions, today: str) -> str | 
     end = sessions.known_to
     if end is None or (market.end is not None and str(market.end) <= end):
         return None
-    left = sum(today < key <= end for key in sessions.keys)
+    left = max(0, bisect_right(sessions.keys, end) - bisect_right(sessions.keys, today))
     if left > SOON_SESSIONS:
         return None
     when = f", {left} sessions from now" if left else f", and it is {today}"

@@ -36,13 +36,20 @@ _HISTORY = (Kind.MODEL, Kind.PREDICTION, Kind.PORTFOLIO, Kind.EVALUATION)
 _LONGEST_CLOSE = pd.Timedelta(days=LONGEST_CLOSE_DAYS)
 
 
-def served_sessions(market: Market, instance: dg.DagsterInstance, table: str) -> set[str]:
+def served_sessions(
+    market: Market,
+    instance: dg.DagsterInstance,
+    table: str,
+    first: str = "",
+    last: str = "9999-12-31",
+) -> set[str]:
     """The sessions whose predictions were made in time to be traded on.
 
     Args:
         market: the market.
         instance: its Dagster record.
         table: the table of a model's predictions.
+        first, last: bounds of the sessions, both included.
 
     Returns:
         Session keys.
@@ -50,8 +57,8 @@ def served_sessions(market: Market, instance: dg.DagsterInstance, table: str) ->
     from pipelines.instance.materializations import first_made
 
     store = market.warehouse.store
-    times = first_made(instance, asset_key(market, table))
-    for key in set(store.partitions(table)) - times.keys():
+    times = first_made(instance, asset_key(market, table), first, last)
+    for key in set(store.partitions(table, first, last)) - times.keys():
         times[key] = pd.Timestamp(revisions.first_written(store, table, key), unit="s", tz="UTC")
     # A calendar takes a second to work out its opening times: only candidates need them.
     candidates = {
@@ -64,6 +71,9 @@ def served_sessions(market: Market, instance: dg.DagsterInstance, table: str) ->
 
 class Served:
     """History: the partitions that a person may have traded on, looked up as needed.
+
+    A question about a session looks up the year around it, so that a daily run costs the same at
+    any length of history.
 
     Args:
         market: the market.
@@ -78,15 +88,31 @@ class Served:
         self._predictions = by_model(stages, Kind.PREDICTION)
         self._instance = instance
         self._sessions: dict[str, set[str]] = {}
+        self._years: dict[tuple[str, str], set[str]] = {}
 
     def sessions(self, model: str) -> set[str]:
         """The sessions whose predictions of a model were served; none without predictions."""
         if model not in self._sessions:
-            stage = self._predictions.get(model)
-            self._sessions[model] = (
-                served_sessions(self._market, self._instance, stage.name) if stage else set()
-            )
+            self._sessions[model] = self._look_up(model)
         return self._sessions[model]
+
+    def _look_up(self, model: str, *bounds: str) -> set[str]:
+        stage = self._predictions.get(model)
+        if stage is None:
+            return set()
+        return served_sessions(self._market, self._instance, stage.name, *bounds)
+
+    def _of_year(self, model: str, year: str) -> set[str]:
+        """The served sessions of a year, or of all years if they are known."""
+        if model in self._sessions:
+            return self._sessions[model]
+        if (model, year) not in self._years:
+            self._years[model, year] = self._look_up(model, f"{year}-01-01", f"{year}-12-31")
+        return self._years[model, year]
+
+    def includes(self, model: str, key: str) -> bool:
+        """True if the prediction of a model for a session was served."""
+        return key in self._of_year(model, key[:4])
 
     def holds(self, stage: Stage, key: str) -> bool:
         """True if a partition was served, or belongs to a served session.
@@ -99,22 +125,23 @@ class Served:
         decision: str | None = key
         if stage.kind is Kind.EVALUATION:
             decision = self._market.decision_of(stage.dataset, key)
-        return decision is not None and decision in self.sessions(stage.model)
+        return decision is not None and self.includes(stage.model, decision)
 
     def gave(self, model: str, anchor: str) -> bool:
         """True if the model trained at a session gave served scores: its bundle is history, too."""
-        plan = self._market.plan_of(model)
-        return any(plan.anchor(key) == anchor for key in self.sessions(model))
+        keys = self._market.plan_of(model).sessions_of(anchor)
+        return any(self.includes(model, key) for key in keys)
 
     def follows(self, model: str, as_of: str) -> bool:
         """True if a session was served at or after this one, by whatever bundle of the model."""
-        return max(self.sessions(model), default="") >= as_of
+        newest = int(self._market.sessions.keys[-1][:4])
+        years = range(newest, int(as_of[:4]) - 1, -1)
+        return any(max(self._of_year(model, f"{year}"), default="") >= as_of for year in years)
 
     def leaves_to_make(self, model: str, anchor: str) -> bool:
         """True if the model of an anchor has sessions that were not served, or sessions to come."""
-        plan, sessions = self._market.plan_of(model), self._market.sessions
-        last = self._market.last_closed()
+        plan, last = self._market.plan_of(model), self._market.last_closed()
         if plan.anchor(last) == anchor:
             return True
-        closed = sessions.between(anchor, last) if anchor <= last else ()
-        return any(plan.anchor(key) == anchor and key not in self.sessions(model) for key in closed)
+        closed = (key for key in plan.sessions_of(anchor) if key <= last)
+        return any(not self.includes(model, key) for key in closed)

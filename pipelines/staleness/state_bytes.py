@@ -20,13 +20,13 @@ def state_bytes(market: Market, instance: dg.DagsterInstance) -> dict[str, int]:
         `warehouse`, `models`, `units`, `revisions`, `reports`, and `record`, which all markets of
         the data folder share.
     """
-    tables, bundles = market.tables.sizes(), market.bundles.sizes()
-    units = market.state.below("units").sizes()
+    bundles, units = market.bundles.sizes(), market.state.below("units").sizes()
+    revisions = market.tables.sizes(REVISIONS)
     return {
-        "warehouse": _sum(tables, revisions=False),
+        "warehouse": market.tables.table_bytes(),
         "models": _sum(bundles, revisions=False),
         "units": sum(units.values()),
-        "revisions": _sum(tables, revisions=True) + _sum(bundles, revisions=True),
+        "revisions": sum(revisions.values()) + _sum(bundles, revisions=True),
         "reports": sum(market.reports.sizes().values()),
         "record": record_bytes(market.paths.dagster, instance),
     }

@@ -96,26 +96,27 @@ class Stamps:
         if self.is_possible:
             names = [table.name for stage in stages for table in stage.tables]
             for i, name in enumerate(sorted(names)):
-                self._look(i, market.tables.path(name), "date=", PART)
+                folder, place = market.tables.path(name), _place(i, PART)
+                for inside in _names(folder):
+                    if inside.startswith("date="):
+                        self._look(inside[5:], place, f"{folder}/{inside}/{PART}")
             for i, model in enumerate(sorted(spec.name for spec in market.models)):
-                self._look(-1 - i, market.bundles.path(model), "", None)
+                folder = market.bundles.path(model)
+                for key in (key for key in _names(folder) if key[0] != "."):
+                    for file in sorted(_files(f"{folder}/{key}")):
+                        self._look(key, _place(-1 - i, file), f"{folder}/{key}/{file}")
 
-    def _look(self, number: int, folder: str, prefix: str, name: str | None) -> None:
-        """Take the stamps of the files in each folder of a session, or of the one of a name."""
-        start = len(prefix)
-        for inside in _names(folder):
-            if not inside.startswith(prefix) or inside[0] == ".":
-                continue
-            within = f"{folder}/{inside}"
-            for file in (name,) if name else sorted(_files(within)):
-                place = (number << 32) + zlib.crc32(file.encode())
-                try:
-                    stat = os.stat(f"{within}/{file}")  # noqa: PTH116 - of a hundred thousand files
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                values = self._stats.setdefault(inside[start:], array("q"))
-                values.extend((place, stat.st_size, stat.st_mtime_ns, stat.st_ino & (2**63 - 1)))
-                self.files += 1
+    def _look(self, key: str, place: int, path: str) -> None:
+        """Take the stamp of a file of a session, if there is one."""
+        try:
+            stat = os.stat(path)  # noqa: PTH116 - of a hundred thousand files
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        values = self._stats.get(key)
+        if values is None:
+            values = self._stats[key] = array("q")
+        values.extend((place, stat.st_size, stat.st_mtime_ns, stat.st_ino & (2**63 - 1)))
+        self.files += 1
 
     def of(self, key: str) -> bytes:
         """The stamp of a session."""
@@ -125,6 +126,11 @@ class Stamps:
     def count(self, keys: Sequence[str]) -> int:
         """The number of files of some sessions."""
         return sum(len(self._stats.get(key, ())) // 4 for key in keys)
+
+
+def _place(number: int, file: str) -> int:
+    """A table or model, and the name of a file, as one number."""
+    return (number << 32) + zlib.crc32(file.encode())
 
 
 def _files(folder: str) -> Iterator[str]:

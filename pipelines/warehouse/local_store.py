@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from pipelines.warehouse.store import PART, Store
@@ -166,22 +167,54 @@ class LocalStore(Store):
 
     def has_partitions(self, table: str) -> bool:
         """True if a table has a file; a killed writer may leave a folder alone."""
-        return next(Path(self.path(table)).glob(f"date=*/{PART}"), None) is not None
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(self.path(table)) as folders,  # which is listed as far as it is read
+        ):
+            return any(f.name.startswith("date=") and _has_part(f.path) for f in folders)
+        return False
+
+    def newest(self, table: str, last: str, count: int) -> list[str]:
+        """The newest sessions with a file, of which no more are looked at; see `Store`."""
+        names = sorted(self._folders(table, "", last), reverse=True)
+        stored = (name for name in names if _has_part(f"{self.path(table)}/{name}"))
+        return [name.removeprefix("date=") for name in islice(stored, count)][::-1]
+
+    def table_bytes(self) -> int:
+        """The bytes of partitions by one look at each: to list their folders takes three times."""
+        total = 0
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.root) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    total += 0 if entry.name.startswith(".") else entry.stat().st_size
+                    continue
+                for name in self._folders(entry.name, "", "9999-12-31"):
+                    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                        total += os.stat(f"{entry.path}/{name}/{PART}").st_size  # noqa: PTH116
+        return total
 
     def absent(self, table: str, keys: Sequence[str]) -> list[str]:
         """Those of some session keys that have no file, by one look at each."""
         folder = self.path(table)
-        return [key for key in keys if not os.path.exists(f"{folder}/date={key}/{PART}")]  # noqa: PTH110
+        return [key for key in keys if not _has_part(f"{folder}/date={key}")]
 
-    def _partition_files(self, table: str) -> list[str]:
+    def _partition_files(self, table: str, first: str, last: str) -> list[str]:
         """The partitions of a table; every step lists some, so without `Path`."""
-        folder = self.path(table)
+        folder, names = self.path(table), self._folders(table, first, last)
+        return [f"{name}/{PART}" for name in names if _has_part(f"{folder}/{name}")]
+
+    def _folders(self, table: str, first: str, last: str) -> list[str]:
+        """The folders of a table's sessions, with a file or without."""
+        low, high = f"date={first}", f"date={last}"
         try:
-            names = os.listdir(folder)  # noqa: PTH208
+            names = os.listdir(self.path(table))  # noqa: PTH208
         except (FileNotFoundError, NotADirectoryError):
             return []
-        names = [f"{name}/{PART}" for name in names]
-        return [name for name in names if os.path.exists(f"{folder}/{name}")]  # noqa: PTH110
+        return [name for name in names if low <= name <= high]
+
+
+def _has_part(folder: str) -> bool:
+    return os.path.exists(f"{folder}/{PART}")  # noqa: PTH110 - of a hundred thousand files
 
 
 def _leads_on(entry: os.DirEntry[str], folder: str) -> bool:

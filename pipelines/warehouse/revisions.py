@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -109,6 +110,9 @@ def drop_unchanged(store: Store, table: str, keys: Iterable[str]) -> list[str]:
             if store.is_local:
                 store.write_as_of(current, revision, table, f"date={key}", PART)
             store.remove(*revision)
+            with suppress(OSError):  # an empty folder would be looked into by every step
+                if store.is_local:
+                    Path(store.path(FOLDER, table, f"date={key}")).rmdir()
             dropped.append(key)
     return dropped
 
@@ -150,6 +154,9 @@ def numbers(store: Store, table: str, key: str) -> list[int]:
 
 def tables(store: Store) -> list[str]:
     """The tables that have a revision."""
+    if store.is_local:  # every step asks, so only the first file of each is looked for
+        below = store.below(FOLDER)
+        return [t for t in below.tables() if any(Path(below.path(t)).glob("date=*/rev-*"))]
     return sorted({name.split("/")[0] for name in _files(store)})
 
 

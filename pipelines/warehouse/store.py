@@ -236,19 +236,47 @@ class Store(ABC):
         """True if a table has a file; a killed writer may leave a folder alone."""
         return bool(self.partitions(table))
 
-    def partitions(self, table: str) -> list[str]:
-        """The session keys of a table that have a file, in order."""
-        folders = (name.removesuffix(f"/{PART}") for name in self._partition_files(table))
-        return sorted(match.group(1) for f in folders if (match := _PARTITION.match(f)))
+    def partitions(self, table: str, first: str = "", last: str = "9999-12-31") -> list[str]:
+        """The session keys of a table that have a file, in order.
+
+        Args:
+            table: the table.
+            first, last: bounds of the keys, both included. On a disk each file is looked at, so a
+                step that needs some sessions names them, or its cost grows with the history.
+        """
+        files = self._partition_files(table, first, last)
+        folders = (name.removesuffix(f"/{PART}") for name in files)
+        keys = sorted(match.group(1) for f in folders if (match := _PARTITION.match(f)))
+        return [key for key in keys if first <= key <= last]
+
+    def newest(self, table: str, last: str, count: int) -> list[str]:
+        """The newest sessions of a table with a file that are not after one, in order.
+
+        Args:
+            table: the table.
+            last: the session; keys after it do not count.
+            count: so many of them at most.
+        """
+        return self.partitions(table, last=last)[-count:] if count else []
+
+    def table_bytes(self) -> int:
+        """The bytes of all partitions and of the files at the root."""
+        own = {name: n for name, n in self.sizes().items() if _is_of_table(name)}
+        return sum(own.values())
 
     def absent(self, table: str, keys: Sequence[str]) -> list[str]:
         """Those of some session keys that have no file, by one listing or one look at each."""
         present = set(self.partitions(table))
         return [key for key in keys if key not in present]
 
-    def _partition_files(self, table: str) -> list[str]:
-        """`date=…/part-0.parquet` of a table, in any order."""
+    def _partition_files(self, table: str, first: str, last: str) -> list[str]:
+        """`date=…/part-0.parquet` of a table, in any order, at least those within the bounds."""
         return [name for name in self.files(table) if name.endswith(f"/{PART}")]
+
+
+def _is_of_table(name: str) -> bool:
+    """True for a partition, and for a file at the root."""
+    return "/" not in name or bool(re.fullmatch(rf"[^/]+/date=[^/]+/{re.escape(PART)}", name))
 
 
 @dataclass(frozen=True)

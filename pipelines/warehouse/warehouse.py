@@ -166,9 +166,9 @@ class Warehouse:
 
     # --- reading -----------------------------------------------------------------------------
 
-    def sessions(self, name: str) -> list[str]:
-        """The sessions of a table that have a partition, in order."""
-        return self.store.partitions(name)
+    def sessions(self, name: str, first: str = "", last: str = "9999-12-31") -> list[str]:
+        """The sessions of a table that have a partition, in order, within bounds if wanted."""
+        return self.store.partitions(name, first, last)
 
     def info(self, name: str, key: str) -> PartitionInfo | None:
         """The footer of a partition, or None if it was never written.

@@ -36,6 +36,14 @@ def test_a_pin_rolls_back_and_trains_no_more():
     assert not plan.trains("2013-01-03")
 
 
+@pytest.mark.parametrize("pin", [None, ("2012-11-05", "2012-08-01"), ("2012-07-31", "2012-07-02")])
+def test_the_sessions_of_an_anchor_are_those_that_it_is_the_anchor_of(pin):
+    plan = TrainingPlan(XNYS, "2012-07-02", 7, pin)
+    for key in XNYS.keys:
+        assert plan.sessions_of(key) == tuple(k for k in XNYS.keys if plan.anchor(k) == key)
+    assert plan.sessions_of("2012-07-04") == ()  # no session
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     end=st.integers(60, len(XNYS) - 1),

@@ -87,3 +87,29 @@ def test_a_market_round_the_clock_has_served_sessions(tmp_path, instance, when):
     made_at(instance, THURSDAY, event_at.tz_localize(None))
     made_at(instance, "2020-04-11", pd.Timestamp("2020-04-13 00:01") - pd.Timedelta(hours=4))
     assert served_sessions(market, instance, "lstm_prediction") == {THURSDAY}
+
+
+def test_a_look_at_some_sessions_says_what_a_look_at_all_does(tmp_path, instance):
+    """Over a turn of the year, with a pin. Oracle: the set of all served sessions."""
+    span = {"start": "2019-06-03", "end": "2021-03-31"}
+    training = {"first_trained": "2019-11-01", "pin": {"from": "2021-02-01", "as_of": "2020-03-02"}}
+    fit = {"fit_start": "2019-06-10", "fit_end": "2019-10-01"}
+    market = make_market(tmp_path, {"market": span, "training": training, "dataset": fit})
+    keys = [key for key in market.sessions.keys if key >= "2019-11-01"]
+    served_keys = {key for i, key in enumerate(keys) if i % 5 == 0 and key < "2021-03-01"}
+    for key in keys[::3] + keys[::5]:
+        made_at(instance, key, f"{key} 23:00" if key in served_keys else "2022-01-03 12:00")
+    table, plan = {stage.name: stage for stage in stages(market)}, market.plan_of("lstm")
+    whole = served_sessions(market, instance, "lstm_prediction")
+    assert whole and whole <= served_keys
+    last = market.last_closed()
+    for key in keys[::4]:
+        served = Served(market, list(table.values()), instance)
+        of_anchor = [k for k in keys if plan.anchor(k) == key and k <= last]
+        assert served.holds(table["lstm_prediction"], key) == (key in whole)
+        assert served.gave("lstm", key) == any(k in whole for k in of_anchor)
+        assert served.follows("lstm", key) == (max(whole) >= key)
+        assert served.leaves_to_make("lstm", key) == (
+            plan.anchor(last) == key or any(k not in whole for k in of_anchor)
+        )
+        assert "lstm" not in served._sessions, "all sessions were looked up"

@@ -1,0 +1,81 @@
+"""The sessions of an asset that are on record, kept between the looks of a process that lives long.
+
+A tick of the schedule asks which sessions are done, and most of them were done at the last tick. So
+their keys stay in memory, and a look counts the asset's events by an index and reads those that are
+new: its cost does not grow with the history. Where the count says anything else, as after events
+were taken off the record or came in another order, all of them are read again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as db
+from dagster import DagsterEventType
+from dagster._core.storage.event_log import SqlEventLogStorageTable
+from sqlalchemy.engine import Connection
+
+from pipelines.instance.materializations import WARM_UP, sql_storage
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The events of an asset at the last look.
+
+    Attributes:
+        count: of its materializations.
+        newest: id, time and partition of the newest one, since a database may use the id of a
+            deleted row again.
+        keys: the sessions that have one; those of the warm-up have none.
+    """
+
+    count: int
+    newest: tuple[Any, ...] | None
+    keys: frozenset[str]
+
+
+_seen: dict[tuple[str, str], _Seen] = {}  # by record and asset
+
+
+def made_keys(instance: dg.DagsterInstance, asset: dg.AssetKey) -> frozenset[str]:
+    """The sessions of an asset that have a materialization; those of the warm-up have none.
+
+    Raises:
+        PipelineError: the event log is not in SQL.
+    """
+    with sql_storage(instance).index_connection() as connection:
+        url = connection.engine.url
+        place = url.render_as_string(), asset.to_string()
+        before = _seen.get(place)
+        now = _look(connection, asset.to_string(), before)
+    if url.database not in (None, "", ":memory:"):  # a record in memory has no place of its own
+        _seen[place] = now
+    return now.keys
+
+
+def _look(connection: Connection, asset: str, before: _Seen | None) -> _Seen:
+    log = SqlEventLogStorageTable
+    is_made = db.and_(
+        log.c.asset_key == asset,
+        log.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value,
+    )
+    count = int(connection.execute(db.select(db.func.count()).where(is_made)).scalar_one())
+    if before is not None and before.newest is not None:
+        mark = db.select(log.c.id, log.c.timestamp, log.c.partition)
+        newest = connection.execute(mark.where(log.c.id == before.newest[0])).first()
+        if newest is not None and tuple(newest) == before.newest:
+            new = _read(connection, db.and_(is_made, log.c.id > before.newest[0]))
+            if before.count + new.count == count:
+                keys = before.keys | new.keys if new.keys else before.keys
+                return _Seen(count, new.newest or before.newest, keys)
+    return _read(connection, is_made)
+
+
+def _read(connection: Connection, which: Any) -> _Seen:
+    log = SqlEventLogStorageTable
+    query = db.select(log.c.id, log.c.timestamp, log.c.partition, log.c.step_key).where(which)
+    rows = connection.execute(query.order_by(log.c.id)).fetchall()
+    keys = frozenset(key for _, _, key, step in rows if key is not None and step != WARM_UP)
+    return _Seen(len(rows), tuple(rows[-1][:3]) if rows else None, keys)
