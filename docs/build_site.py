@@ -64,7 +64,12 @@ def public_names(package: str) -> list[tuple[str, str]]:
 def reference(package: str) -> str:
     """The page of a package: its docstring, and every public name with its own."""
     lines = [f"# {package}", "", f"::: {package}", "    options:"]
-    lines += ["      show_root_heading: false", "      members: false", ""]
+    lines += [
+        "      show_root_heading: false",
+        "      show_root_toc_entry: false",
+        "      members: false",
+        "",
+    ]
     for name, module in public_names(package):
         lines += [f"::: {module}.{name}", ""]
     return "\n".join(lines)
