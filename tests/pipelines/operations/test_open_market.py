@@ -1,4 +1,4 @@
-"""`open_market`: tables of a market in a notebook. Oracle: the stored files, as pandas reads them."""
+"""`open_market`: the tables of a market in a notebook. Oracle: the files, as pandas reads them."""
 
 from __future__ import annotations
 
