@@ -9,6 +9,7 @@
 #                    (apt-get install postgresql redis-server)
 # make image-test    the image of deploy/Dockerfile (apt-get install buildah debootstrap; as root)
 # make check     what CI checks besides the tests
+# make docs       the documentation site, into site/ (EXTRAS=dev,docs installs what it needs)
 # make fuzz      random input for every reader (MINUTES=10 in all; ARGS="--examples 1000000",
 #                or ARGS=--atheris after pip install atheris, on Linux)
 # make audit     known weaknesses of the pinned packages (needs the network)
@@ -22,7 +23,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo ui test test-browser test-faults cluster-test image-test fuzz audit check bench-peers clean
+.PHONY: install demo ui test test-browser test-faults cluster-test image-test fuzz audit check docs bench-peers clean
 
 install: $(STAMP)
 
@@ -75,6 +76,11 @@ check: install
 	$(BIN)/lint-imports
 	PYTHONWARNINGS=error::FutureWarning $(BIN)/dg check defs
 
+docs: install
+	@$(BIN)/python -c 'import zensical' 2>/dev/null || \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	@$(BIN)/python docs/build_site.py
+
 # pyqlib 0.9.7 has wheels for Python 3.8 to 3.12; KunQuant needs g++ to run.
 bench-peers: .venv-peers/qlib/.installed .venv-peers/kunquant/.installed
 
@@ -85,4 +91,4 @@ bench-peers: .venv-peers/qlib/.installed .venv-peers/kunquant/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site .cache *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

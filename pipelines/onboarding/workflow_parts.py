@@ -22,8 +22,9 @@ from pipelines.config.portfolio_section import PortfolioSettings
 from pipelines.config.processors import DatasetConfig, ProcessorConfig, build_chain, output_columns
 from pipelines.errors import ConfigError
 from pipelines.onboarding.yaml_datasets import DatasetDraft, Step
-from rnn_core.data.alpha import LEARN, label_set
+from rnn_core.data.alpha import LEARN
 from rnn_core.data.handlers import HANDLERS
+from rnn_core.data.labels import label_set
 from rnn_core.data.processors import PROCESSORS
 from rnn_core.models.families import MODEL_FAMILIES, ModelFamily
 from rnn_core.workflow import WorkflowError, WorkflowSpec, load_document, read_workflow

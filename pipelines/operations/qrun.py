@@ -23,7 +23,7 @@ from pipelines.errors import PipelineError
 from pipelines.operations.console import make_console
 
 if TYPE_CHECKING:
-    from rnn_core.training.trainer import EpochReport
+    from rnn_core.training.fit_result import EpochReport
     from rnn_core.workflow import RunResult, WorkflowSpec
     from rnn_core.workflow.build_data import Segment
     from rnn_core.workflow.records import PortfolioAnalysis

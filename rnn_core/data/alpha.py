@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from rnn_core.data.bars import Bars, bars_panel, compute_rows, spans
 from rnn_core.data.frame_view import CS_ALL, ColSet, View
 from rnn_core.data.handler import DK_R, DataHandlerLP, InitType, ProcessType
+from rnn_core.data.labels import label_names, label_set
 from rnn_core.data.loaders import Alpha158DL, Fields, FieldsInfo, fields_of, fields_set
 from rnn_core.data.steps import Step
 from rnn_core.data.universe import Universe
@@ -268,7 +269,7 @@ class _AlphaHandler(DataHandlerLP):
     def state(self) -> dict[str, Any]:
         """Return the fitted processors, the features and the labels, JSON-able and without data."""
         texts, names = list(self.label_set.values()), list(self.label_set)
-        label: list[Any] = texts if names == _label_names(len(names)) else [texts, names]
+        label: list[Any] = texts if names == label_names(len(names)) else [texts, names]
         sets = {"features": list(self.feature_set.items()), "label": label}
         return {**super().state(), "set_name": self.feature_set.name, **sets}
 
@@ -322,6 +323,13 @@ class Alpha158(_AlphaHandler):
         TypeError: no bars, or a subclass overrides what is never called.
         KeyError: an instrument without bars; and as `DataHandlerLP`.
         FileNotFoundError: a path without a file.
+
+    Examples:
+        >>> handler = Alpha158(bars=bars, start_time="2024-03-01")
+        >>> handler.fetch(col_set="feature").shape[1]
+        158
+        >>> handler.fetch(col_set="label").columns.tolist()
+        ['LABEL0']
     """
 
     default_set = staticmethod(alpha158_set)
@@ -338,6 +346,11 @@ class Alpha360(_AlphaHandler):
     Arguments and errors are those of `Alpha158`, but for the default of `infer_processors`:
     ProcessInf, ZScoreNorm and Fillna of the features, so that `fit_end_time` is needed. In qlib
     semantics the three take the label too, with a warning.
+
+    Examples:
+        >>> handler = Alpha360(bars=bars, fit_end_time="2024-04-01")
+        >>> handler.fetch(col_set="feature").shape[1]
+        360
     """
 
     default_infer = tuple(
@@ -349,40 +362,25 @@ class Alpha360(_AlphaHandler):
 
 
 class Alpha158vwap(Alpha158):
-    """`Alpha158` whose default label is the return of average prices."""
+    """`Alpha158` whose default label is the return of average prices.
+
+    Examples:
+        >>> Alpha158vwap(bars=bars).get_label_config()
+        (['Ref($vwap, -2)/Ref($vwap, -1) - 1'], ['LABEL0'])
+    """
 
     default_label = ALPHA158VWAP_LABEL[1]
 
 
 class Alpha360vwap(Alpha360):
-    """`Alpha360` whose default label is the return of average prices."""
+    """`Alpha360` whose default label is the return of average prices.
+
+    Examples:
+        >>> Alpha360vwap(bars=bars, fit_end_time="2024-04-01").get_label_config()
+        (['Ref($vwap, -2)/Ref($vwap, -1) - 1'], ['LABEL0'])
+    """
 
     default_label = ALPHA158VWAP_LABEL[1]
-
-
-def label_set(label: str | Sequence[Any]) -> FeatureSet:
-    """Build the feature set of the labels; without names they are LABEL0, LABEL1, ...
-
-    Args:
-        label: an expression, a list of them, or qlib's pair of lists (expressions, names).
-
-    Returns:
-        The set.
-
-    Raises:
-        ValueError: `label` has another form, or an expression cannot be read.
-    """
-    texts: Any = [label] if isinstance(label, str) else label
-    if not isinstance(texts, (list, tuple)) or not texts:
-        raise ValueError(f"label is {label!r}, expected an expression or a list of expressions")
-    if all(isinstance(text, str) for text in texts):
-        texts = (list(texts), _label_names(len(texts)))
-    return fields_set(texts, "the label")
-
-
-def _label_names(count: int) -> list[str]:
-    """Return the names of labels that were given none."""
-    return [f"LABEL{k}" for k in range(count)]
 
 
 def _universe_file(path: str | Path) -> Universe:

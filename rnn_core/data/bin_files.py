@@ -20,7 +20,14 @@ VALUE = np.dtype("<f4")
 
 
 class ProviderError(ValueError):
-    """A provider folder lacks something or holds a damaged file; the message is for a person."""
+    """A provider folder lacks something or holds a damaged file; the message is for a person.
+
+    Examples:
+        >>> QlibProvider("/no/such/folder")
+        Traceback (most recent call last):
+            ...
+        rnn_core.data.bin_files.ProviderError: no provider folder /no/such/folder: give ...
+    """
 
 
 def listed(names: Sequence[Any], most: int = 5) -> str:

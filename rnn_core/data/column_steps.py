@@ -33,6 +33,13 @@ class ColumnSteps:
 
     Raises:
         ValueError: the number of columns is no multiple of T, or the windows are longer.
+
+    Examples:
+        >>> rows = pd.DataFrame(np.zeros((6, 4)), index)  # F = 2 features of T = 2 sessions
+        >>> sampler = TSDataSampler(rows, None, None, step_len=1)
+        >>> windows = ColumnSteps(sampler, 2, has_label=False)
+        >>> len(windows), len(windows.get_index())
+        (6, 6)
     """
 
     def __init__(self, sampler: TSDataSampler, n_steps: int, *, has_label: bool) -> None:

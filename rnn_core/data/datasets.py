@@ -56,6 +56,12 @@ class DatasetH:
             `fetch_kwargs`, or a subclass overrides what is never called.
         ValueError: a segment ends before it starts.
         KeyError: the mapping names an unknown handler.
+
+    Examples:
+        >>> handler = Alpha158(bars=bars, start_time="2024-03-01")
+        >>> dataset = DatasetH(handler, segments={"train": ("2024-03-01", "2024-03-15")})
+        >>> dataset.prepare("train", col_set="feature").shape[1]
+        158
     """
 
     def __init__(
@@ -190,6 +196,13 @@ class TSDatasetH(DatasetH):
     Raises:
         TypeError: as `DatasetH`.
         ValueError: as `DatasetH`; `step_len` below 1, an unknown `window_rows`.
+
+    Examples:
+        >>> handler = Alpha158(bars=bars, start_time="2024-03-01")
+        >>> segments = {"train": ("2024-03-15", "2024-03-15")}
+        >>> dataset = TSDatasetH(handler, segments, step_len=5)
+        >>> dataset.prepare("train")[0].shape  # [L, F + 1], the label last
+        (5, 159)
     """
 
     DEFAULT_STEP_LEN = 30

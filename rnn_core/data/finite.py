@@ -44,6 +44,10 @@ def finite_report(
 
     Raises:
         KeyError: no such group.
+
+    Examples:
+        >>> finite_report(frame)[["nan", "inf"]].values.tolist()
+        [[1, 1], [3, 0]]
     """
     frame = pd.DataFrame(columns=data.columns) if isinstance(data, TSDataSampler) else data
     positions = np.arange(frame.shape[1])
@@ -82,6 +86,13 @@ def require_finite(
     Raises:
         ValueError: a column has more; the worst are named first, with counts and first dates. Or
             a sampler's windows have rows of NaN. Or `limit` is outside [0, 1].
+
+    Examples:
+        >>> require_finite(frame, limit=0.5)
+        >>> require_finite(frame)
+        Traceback (most recent call last):
+            ...
+        ValueError: 2 of 2 columns exceed the limit of 0.00% cells without a finite ...
     """
     if not 0 <= limit <= 1:
         raise ValueError(f"limit is {limit}, expected a share between 0 and 1")

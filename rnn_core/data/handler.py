@@ -39,8 +39,28 @@ from rnn_core.qlib_hooks import HANDLER_HOOKS, refuse_overrides
 from rnn_core.suggestions import near_matches
 
 DK_R = "raw"
+"""The key of the frame before any processor.
+
+Examples:
+    >>> DK_R
+    'raw'
+"""
+
 DK_I = "infer"
+"""The key of the frame that scores are made from.
+
+Examples:
+    >>> DK_I
+    'infer'
+"""
+
 DK_L = "learn"
+"""The key of the frame that models learn from.
+
+Examples:
+    >>> DK_L
+    'learn'
+"""
 
 InitType = Literal["fit_seq", "fit_ind", "load_state"]
 ProcessType = Literal["append", "independent"]
@@ -81,6 +101,11 @@ class DataHandlerLP:
         TypeError: a step is no processor, a step of shared or infer needs labels, there is no
             frame, or a subclass overrides what is never called.
         KeyError: a processor is unknown, or lacks a column that it needs.
+
+    Examples:
+        >>> handler = DataHandlerLP(frame, learn_processors=["DropnaLabel"])
+        >>> len(handler.fetch(data_key=DK_I)), len(handler.fetch(data_key=DK_L))
+        (6, 3)
     """
 
     CS_ALL, CS_RAW = CS_ALL, CS_RAW

@@ -49,6 +49,10 @@ def make_handler(config: Mapping[str, Any]) -> DataHandlerLP:
         TypeError: `config` is no such mapping; and as the handler.
         ValueError: `module_path` is unknown; and as the handler.
         KeyError: the class is unknown; and as the handler.
+
+    Examples:
+        >>> make_handler({"class": "Alpha158", "kwargs": {"bars": bars}}).fetch().shape[1]
+        159
     """
     if not isinstance(config, Mapping) or not {"class"} <= set(config) <= {
         "class",

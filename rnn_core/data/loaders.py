@@ -37,7 +37,13 @@ class _Table:
 
 
 class Alpha158DL(_Table):
-    """qlib's table of Alpha158."""
+    """qlib's table of Alpha158.
+
+    Examples:
+        >>> expressions, names = Alpha158DL.get_feature_config()
+        >>> len(names), names[0], expressions[0]
+        (158, 'KMID', '($close-$open)/$open')
+    """
 
     @staticmethod
     def get_feature_config(config: Mapping[str, Any] | None = None) -> Fields:
@@ -66,7 +72,13 @@ class Alpha158DL(_Table):
 
 
 class Alpha360DL(_Table):
-    """qlib's table of Alpha360."""
+    """qlib's table of Alpha360.
+
+    Examples:
+        >>> expressions, names = Alpha360DL.get_feature_config()
+        >>> len(names), names[0], expressions[0]
+        (360, 'CLOSE59', 'Ref($close, 59)/$close')
+    """
 
     @staticmethod
     def get_feature_config() -> Fields:

@@ -66,6 +66,11 @@ class QlibProvider:
 
     Raises:
         ProviderError: the folder does not exist, or has no readable calendar.
+
+    Examples:
+        >>> source = QlibProvider(provider)
+        >>> source.markets, source.calendar[0].date().isoformat()
+        (['all', 'csi300'], '2020-01-01')
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:

@@ -28,6 +28,13 @@ class RowStack:
 
     Args:
         dtype: the float type of the array.
+
+    Examples:
+        >>> stack = RowStack()
+        >>> rows = frame["feature"]
+        >>> parts = [stack.add(part) for part in (rows.iloc[:3], rows.iloc[3:])]
+        >>> len(stack), stack.frame().dtypes["X"]
+        (6, dtype('float32'))
     """
 
     def __init__(self, dtype: DTypeLike = np.float32) -> None:

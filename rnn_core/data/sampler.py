@@ -67,6 +67,11 @@ class TSDataSampler:
             with it, step_len out of bounds, or an unknown fillna_type.
         TypeError: a column, `dtype` or step_len is not numeric, `flt_data` has several columns, or
             a subclass overrides what is never called.
+
+    Examples:
+        >>> sampler = TSDataSampler(frame, None, None, step_len=2)
+        >>> len(sampler), sampler["2024-01-03", "A"].tolist()  # the rows of two sessions
+        (6, [[1.0, 1.0], [2.0, 2.0]])
     """
 
     def __init__(

@@ -43,6 +43,11 @@ class Universe:
     Raises:
         ValueError: a column is missing, a code is no text, a date cannot be read or has a time
             zone, a span ends before it starts, or there is no span.
+
+    Examples:
+        >>> spans = pd.DataFrame({"instrument": ["A", "B"], "start": ["2020-01-01", "2024-01-03"]})
+        >>> Universe(spans.assign(end=None)).members("2024-01-02")
+        ['A']
     """
 
     def __init__(self, spans: pd.DataFrame, *, name: str = "the universe") -> None:

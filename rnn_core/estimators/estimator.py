@@ -40,6 +40,12 @@ class LSTM(Estimator):
         num_layers: stacked layers.
         dropout: between the layers, in [0, 1).
         **arguments: see `Estimator`.
+
+    Examples:
+        >>> model = LSTM(d_feat=3, hidden_size=4, num_layers=1, seed=0, **small)
+        >>> scores = model.fit(dataset).predict(dataset, "test")
+        >>> list(scores.index.names), bool(scores.notna().all())
+        (['datetime', 'instrument'], True)
     """
 
     family = "lstm"
@@ -61,6 +67,11 @@ class GRU(Estimator):
         num_layers: stacked layers.
         dropout: between the layers, in [0, 1).
         **arguments: see `Estimator`.
+
+    Examples:
+        >>> model = GRU(d_feat=3, hidden_size=4, num_layers=1, **small).fit(dataset)
+        >>> list(model.predict(dataset, "test").index.names)
+        ['datetime', 'instrument']
     """
 
     family = "gru"
@@ -88,6 +99,11 @@ class KRNN(Estimator):
             numbers made that way. None: a handler of qlib semantics has its rows cut so, with a
             warning.
         **arguments: see `Estimator`.
+
+    Examples:
+        >>> model = KRNN(fea_dim=3, cnn_dim=4, rnn_dim=4, rnn_dups=2, rnn_layers=1, **small)
+        >>> bool(model.fit(dataset).predict(dataset).notna().all())
+        True
     """
 
     family = "krnn"

@@ -45,8 +45,9 @@ from rnn_core.estimators.qlib_model import QlibModel
 from rnn_core.models.families import model_family
 from rnn_core.qlib_hooks import MODEL_HOOKS, refuse_overrides
 from rnn_core.training.bundle_files import BundleError
+from rnn_core.training.fit_result import EpochReport
 from rnn_core.training.scoring import predict
-from rnn_core.training.trainer import EpochReport, Trainer
+from rnn_core.training.trainer import Trainer
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,6 +87,10 @@ class Estimator(QlibModel):
     Raises:
         TypeError: too many arguments by position, or a subclass overrides what is never called.
         ValueError: a value of the wrong type or outside its range.
+
+    Examples:
+        >>> issubclass(LSTM, Estimator), issubclass(Linear, Estimator)
+        (True, False)
     """
 
     def __init__(self, *values: Any, **given: Any) -> None:

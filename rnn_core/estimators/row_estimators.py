@@ -64,6 +64,10 @@ class RowEstimator:
     Raises:
         ValueError: an unknown hyper-parameter or one outside its range, several seeds of a family
             that has no randomness, or a package that is not installed.
+
+    Examples:
+        >>> issubclass(Linear, RowEstimator), issubclass(LightGBM, RowEstimator)
+        (True, True)
     """
 
     family: ClassVar[str]
@@ -266,12 +270,24 @@ class RowEstimator:
 
 
 class Linear(RowEstimator):
-    """A ridge regression, see `rnn_core.models.LinearModel` for its hyper-parameters."""
+    """A ridge regression, see `rnn_core.models.LinearModel` for its hyper-parameters.
+
+    Examples:
+        >>> model = Linear(alpha=0.1).fit(rows)
+        >>> len(model.predict(rows, "test")) == len(rows.prepare("test"))
+        True
+    """
 
     family = "linear"
 
 
 class LightGBM(RowEstimator):
-    """Boosted trees, see `rnn_core.models.LightGBMModel` for their hyper-parameters."""
+    """Boosted trees, see `rnn_core.models.LightGBMModel` for their hyper-parameters.
+
+    Examples:
+        >>> model = LightGBM(num_boost_round=5, min_data_in_leaf=5, threads=1).fit(rows)
+        >>> len(model.predict(rows, "test")) == len(rows.prepare("test"))
+        True
+    """
 
     family = "lightgbm"

@@ -13,8 +13,6 @@ from rnn_core.evaluation.capacity import edge_gone_at as edge_gone_at
 from rnn_core.evaluation.comparison import Comparison as Comparison
 from rnn_core.evaluation.comparison import against as against
 from rnn_core.evaluation.comparison import compare_signals as compare_signals
-from rnn_core.evaluation.comparison import rank_average as rank_average
-from rnn_core.evaluation.comparison import trailing_weights as trailing_weights
 from rnn_core.evaluation.decay import forward_returns as forward_returns
 from rnn_core.evaluation.decay import ic_decay as ic_decay
 from rnn_core.evaluation.execution import BookState as BookState
@@ -49,6 +47,8 @@ from rnn_core.evaluation.portfolio_config import PortfolioConfig as PortfolioCon
 from rnn_core.evaluation.portfolio_figures import concentration as concentration
 from rnn_core.evaluation.portfolio_figures import equal_weight_benchmark as equal_weight_benchmark
 from rnn_core.evaluation.portfolio_figures import portfolio_summary as portfolio_summary
+from rnn_core.evaluation.rank_ensemble import rank_average as rank_average
+from rnn_core.evaluation.rank_ensemble import trailing_weights as trailing_weights
 from rnn_core.evaluation.render import png_bytes as png_bytes
 from rnn_core.evaluation.render import to_png as to_png
 from rnn_core.evaluation.report import html_report as html_report

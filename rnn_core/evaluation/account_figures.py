@@ -21,7 +21,12 @@ _MONTH = "%Y-%m"
 
 
 def net_returns(result: PortfolioResult) -> pd.Series:
-    """Return the simple returns after costs, by session."""
+    """Return the simple returns after costs, by session.
+
+    Examples:
+        >>> len(net_returns(result)), bool(net_returns(result).mean() > 0)
+        (60, True)
+    """
     return (result.daily["return"] - result.daily["cost"]).rename("net return")
 
 
@@ -46,6 +51,10 @@ def performance(
 
     Raises:
         ValueError: an unknown count of periods.
+
+    Examples:
+        >>> sorted(performance(result))[:4]
+        ['beta', 'calmar', 'growth', 'hit_rate']
     """
     periods = sessions_per_year(periods_per_year)
     r = net_returns(result).to_numpy(dtype=np.float64)  # (T,)
@@ -81,6 +90,10 @@ def worst_drawdowns(result: PortfolioResult, count: int = 5) -> pd.DataFrame:
         account never stood higher than at its start), low, recovered (session that reached the
         high again; NaT if none did), depth (simple return from high to low), sessions (from the
         high to the recovery, or to the end).
+
+    Examples:
+        >>> worst_drawdowns(result, 2)["depth"].lt(0).tolist()
+        [True, True]
     """
     days = pd.DatetimeIndex(result.daily.index)
     worth = np.cumprod(1 + net_returns(result).to_numpy(dtype=np.float64))
@@ -113,6 +126,10 @@ def returns_by_period(result: PortfolioResult, period: str = _MONTH) -> pd.DataF
     Returns:
         Index `period`; sessions, return, bench (NaN without a benchmark), excess (their
         difference), cost (sum of costs as shares of the account), turnover (mean a session).
+
+    Examples:
+        >>> returns_by_period(result).index.tolist()
+        ['2024-01', '2024-02', '2024-03']
     """
     daily = result.daily
     keys = pd.DatetimeIndex(daily.index).strftime(period)

@@ -65,6 +65,10 @@ class SignalAnalysis:
         decay: index `horizon`; see `rnn_core.evaluation.decay.ic_decay`. Empty without bars.
         quantiles: index `quantile`, q1 ... qQ and long_short; mean, std, ir, days, errors.
         notes: sentences about undefined figures, with the reason.
+
+    Examples:
+        >>> isinstance(analysis, SignalAnalysis), analysis.quantiles.index.tolist()[-2:]
+        (True, ['q5', 'long_short'])
     """
 
     sessions: pd.DataFrame
@@ -126,6 +130,10 @@ def signal_analysis(
             name of the scores among those of the labels, fewer than 2 quantiles or names, scores
             on days without bars.
         TypeError: scores or labels of several columns.
+
+    Examples:
+        >>> round(float(analysis.summary.loc["ic", "mean"]), 1), analysis.by_month.index.tolist()
+        (0.5, ['2024-01', '2024-02', '2024-03'])
     """
     # One [T, N] table of scores and one of labels, and the daily statistics of both.
     _check(quantiles, min_names)

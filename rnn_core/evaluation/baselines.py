@@ -44,6 +44,10 @@ def reversal(bars: pd.DataFrame, *, sessions: int = 5) -> pd.Series:
 
     Raises:
         ValueError: fewer than 1 session, or bars without a close.
+
+    Examples:
+        >>> reversal(bars).name
+        'reversal'
     """
     if sessions < 1:
         raise ValueError(f"sessions={sessions}: expected a look-back of 1 session or more")
@@ -64,6 +68,10 @@ def momentum(bars: pd.DataFrame, *, sessions: int = 60, skip: int = 5) -> pd.Ser
 
     Raises:
         ValueError: `skip` outside [0, sessions), or bars without a close.
+
+    Examples:
+        >>> list(momentum(bars, sessions=20, skip=5).index.names)
+        ['datetime', 'instrument']
     """
     if not 0 <= skip < sessions:
         raise ValueError(
@@ -105,6 +113,12 @@ def ridge_scores(
         ValueError: rows or columns that do not match, no labelled row, a penalty that is not
             positive, one of the validation inputs without the other, or no session there with an
             IC.
+
+    Examples:
+        >>> x = pd.DataFrame({"planted": scores, "reversal": past}).dropna()
+        >>> ridge = ridge_scores(x, labels.reindex(x.index), x)
+        >>> bool(ridge.corr(x["planted"]) > 0.9)
+        True
     """
     for name, frame in (("x_test", x_test), ("x_valid", x_valid)):
         if frame is not None:

@@ -59,6 +59,11 @@ def capacity_curve(
 
     Raises:
         ValueError: bars without `amount`, an account that is not positive, or unknown periods.
+
+    Examples:
+        >>> curve = capacity_curve(result, bars, Impact(half_spread_bps=5), accounts=[1e5, 1e9])
+        >>> curve.index.tolist(), bool(curve["sharpe"].is_monotonic_decreasing)
+        ([100000.0, 1000000000.0], True)
     """
     config, periods = result.config, sessions_per_year(periods_per_year)
     impact = impact or config.impact or Impact()
@@ -113,6 +118,11 @@ def edge_gone_at(curve: pd.DataFrame) -> float:
     Returns:
         Currency; 0 if there is no edge at the smallest account, NaN if there is one at the largest
         or no figure at all.
+
+    Examples:
+        >>> curve = capacity_curve(result, bars, Impact(half_spread_bps=5), accounts=[1e5, 1e12])
+        >>> 1e5 < edge_gone_at(curve) < 1e12
+        True
     """
     column = "annualized_excess_return"
     if curve[column].isna().all():

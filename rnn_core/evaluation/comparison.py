@@ -27,13 +27,12 @@ import pandas as pd
 
 from rnn_core.evaluation.align import by_session_and_name
 from rnn_core.evaluation.analysis import daily_statistics
-from rnn_core.evaluation.cross_section import in_blocks, pack, ranks
 from rnn_core.evaluation.inference import block_length, bootstrap_interval, holm, mean_test
+from rnn_core.evaluation.rank_ensemble import ENSEMBLE, rank_average
 from rnn_core.notebook import fact_line, fact_table, span_of
 from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.frames import one_column
 
-ENSEMBLE = "ensemble"
 Scores = pd.Series | Sequence[pd.Series]
 
 _DAILY = ("ic", "rank_ic", "long_short", "hit_rate", "turnover", "autocorrelation")
@@ -57,6 +56,10 @@ class Comparison:
         rank_ic: daily rank IC, one column a signal.
         scores: the ensemble's scores on all of its rows, None without one.
         notes: sentences about the sample.
+
+    Examples:
+        >>> isinstance(comparison, Comparison), comparison.summary.index.tolist()
+        (True, ['planted', 'reversal', 'ensemble'])
     """
 
     summary: pd.DataFrame
@@ -76,62 +79,6 @@ class Comparison:
     def _repr_html_(self) -> str:
         columns = ["days", "ic", "ic_ir", "ic_t_nw", "rank_ic", "rank_ic_ir", "rank_ic_t_nw"]
         return fact_table(self, self._facts(), self.summary[columns])
-
-
-def rank_average(scores: Sequence[pd.Series], weights: Sequence[float] | None = None) -> pd.Series:
-    """Average the cross-sectional ranks of several scores.
-
-    Each score becomes (r - 1/2) / n with r its average-tie rank among the n scores of the session;
-    rows that one of them lacks are left out.
-
-    Args:
-        scores: one or more, indexed by (datetime, instrument).
-        weights: of the scores, 0 or more and not all 0; None for equal ones. A score of weight 0
-            still decides which rows there are.
-
-    Returns:
-        Values in (0, 1) on the rows that all have, sorted.
-
-    Raises:
-        ValueError: none given, an index that is not (datetime, instrument), duplicates, or weights
-            that are none.
-    """
-    if not scores:
-        raise ValueError("scores is empty, expected one Series or more to average")
-    ranked = [_session_rank(series) for series in scores]
-    size = float(len(scores))
-    if weights is not None:
-        if len(weights) != len(scores) or min(weights) < 0 or not sum(weights) > 0:
-            raise ValueError(
-                f"weights={list(weights)}: expected {len(scores)} numbers of 0 or more, one of "
-                f"them above 0"
-            )
-        ranked = [rank * weight for rank, weight in zip(ranked, weights, strict=True)]
-        size = float(sum(weights))
-    total = ranked[0]
-    for rank in ranked[1:]:
-        total = total.add(rank).dropna()
-    return (total / size).sort_index().rename(ENSEMBLE)
-
-
-def trailing_weights(rank_ics: pd.DataFrame, min_sessions: int) -> pd.Series:
-    """Weigh models by their mean rank IC, never below 0; their sum is 1.
-
-    Only sessions count in which every model has a rank IC, so that all are measured by the same
-    ones. With fewer than `min_sessions` of them, or without a positive mean, weights are equal.
-
-    Args:
-        rank_ics: a row a session, a column a model.
-        min_sessions: the fewest sessions that decide.
-
-    Returns:
-        A weight a model.
-    """
-    common = rank_ics.dropna()
-    means = common.mean().clip(lower=0.0)
-    if len(common) < min_sessions or not means.sum() > 0:
-        return pd.Series(1.0 / rank_ics.shape[1], index=rank_ics.columns)
-    return means / means.sum()
 
 
 def compare_signals(
@@ -170,6 +117,10 @@ def compare_signals(
 
     Raises:
         ValueError: no model, a name used twice, duplicated rows, or no row in common.
+
+    Examples:
+        >>> comparison.differences[["a", "b"]].drop_duplicates().values.tolist()
+        [['planted', 'reversal'], ['planted', 'ensemble'], ['reversal', 'ensemble']]
     """
     # The signals: models, their ensemble and baselines, on the rows that all of them have.
     baselines = dict(baselines or {})
@@ -260,6 +211,10 @@ def against(comparison: Comparison, references: Sequence[str]) -> pd.DataFrame:
 
     Raises:
         ValueError: a reference is no signal of the comparison.
+
+    Examples:
+        >>> against(comparison, ["reversal"])["signal"].unique().tolist()
+        ['planted', 'ensemble']
     """
     kinds = comparison.summary["kind"]
     absent = [name for name in references if name not in kinds.index]
@@ -302,21 +257,6 @@ def _seeds(name: str, given: Scores) -> list[pd.Series]:
             f"the scores of {name!r} are empty, expected a Series of scores, or one a seed"
         )
     return runs
-
-
-def _session_rank(series: pd.Series) -> pd.Series:
-    """Compute (r - 1/2) / n within each session, on the rows that have a score."""
-    series = one_column(series, "scores")
-    index = by_session_and_name(series.index, "scores")
-    series = pd.Series(series.to_numpy(dtype=np.float64, na_value=np.nan), index=index).dropna()
-    series = series.sort_index()
-    code, _ = pd.factorize(series.index.get_level_values("datetime"), sort=True)
-    code = code.astype(np.intp)
-    size = int(code.max(initial=-1)) + 1
-    (table,) = pack(code, size, series.to_numpy())
-    rank = in_blocks(lambda x: {"rank": ranks(x)}, table)["rank"] if size else table
-    count = np.bincount(code, minlength=size)
-    return pd.Series((rank[~np.isnan(rank)] - 0.5) / count[code], index=series.index)
 
 
 def _common(

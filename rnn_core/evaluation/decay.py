@@ -51,6 +51,11 @@ def forward_returns(bars: pd.DataFrame, horizon: int = 1) -> pd.Series:
 
     Raises:
         ValueError: a horizon below 1, or bars without a close.
+
+    Examples:
+        >>> five = forward_returns(bars, horizon=5).unstack()
+        >>> five.index[-1] == sessions[-7]
+        True
     """
     check_horizons([horizon])
     sessions, instruments, close = close_table(bars)
@@ -88,6 +93,11 @@ def ic_decay(
 
     Raises:
         ValueError: no horizon or one below 1, or scores on days without bars.
+
+    Examples:
+        >>> decay = ic_decay(scores, bars, horizons=[1, 10])
+        >>> bool(decay.loc[1, "ic"] > decay.loc[10, "ic"])
+        True
     """
     steps = check_horizons(horizons)
     daily = _daily(scores, bars, steps, min_names)  # (2, H, T)

@@ -61,6 +61,10 @@ class Order:
             whole position, or to buy for a share of the cash.
         target: weight of the account at the close of the decision, which `decide` turns into an
             amount; negative of a short position. None for one of the other sizes.
+
+    Examples:
+        >>> Order("A", "buy", reason="entered", rank=1, share_of=1, risk_degree=0.95).side
+        'buy'
     """
 
     instrument: str
@@ -111,6 +115,10 @@ class BookState:
         amounts: adjusted shares of each, negative of a short position.
         prices: latest adjusted price of each.
         ages: sessions that each has been held, the one that opened it included.
+
+    Examples:
+        >>> BookState(cash=1e6, account=1e6).instruments
+        ()
     """
 
     cash: float
@@ -181,6 +189,12 @@ def execute(
     Raises:
         ValueError: a name that is held or ordered is not among those of the prices, a sale of a
             name that is not held, or short positions have cost all that the account was worth.
+
+    Examples:
+        >>> order = Order("A", "buy", share_of=1, risk_degree=0.95)
+        >>> done = execute(empty, [order], prices, config)
+        >>> done.state.instruments, done.state.cash < 1e6
+        (('A',), True)
     """
     book = _book(state, prices, config)
     last, traded, paid = state.account, book.traded, book.paid
@@ -227,6 +241,11 @@ def expected(
         orders: the orders for the next one.
         prices: prices of the session.
         config: costs, lots and semantics.
+
+    Examples:
+        >>> order = Order("A", "buy", share_of=1, risk_degree=0.95)
+        >>> expected(empty, [order], prices, config).state.instruments
+        ('A',)
     """
     close = prices.close.copy()
     for name, price in zip(state.instruments, state.prices, strict=True):

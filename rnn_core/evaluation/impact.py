@@ -39,6 +39,14 @@ class Impact:
 
     Raises:
         ValueError: a value outside its range; the message names it.
+
+    Examples:
+        >>> Impact(half_spread_bps=5).sessions
+        20
+        >>> Impact(half_spread_bps=-1)
+        Traceback (most recent call last):
+            ...
+        ValueError: impact.half_spread_bps=-1: expected 0 or more
     """
 
     half_spread_bps: float = 0.0

@@ -55,6 +55,11 @@ def newey_west_error(values: FloatArray, lags: int) -> float:
 
     Raises:
         ValueError: negative lags.
+
+    Examples:
+        >>> values = np.array([1.0, 2.0, 3.0, 4.0])
+        >>> round(newey_west_error(values, 0), 4) == round(float(values.std(ddof=1)) / 2, 4)
+        True
     """
     if lags < 0:
         raise ValueError(f"lags={lags}: expected 0 or more, or None for the automatic length")
@@ -83,6 +88,11 @@ def mean_test(values: pd.Series | FloatArray, *, lags: int | None = None) -> dic
 
     Raises:
         ValueError: negative lags.
+
+    Examples:
+        >>> test = mean_test(np.array([1.0, 2.0, 3.0, 4.0]), lags=0)
+        >>> test["mean"], round(test["t"], 3), test["days"]
+        (2.5, 3.873, 4)
     """
     x = np.asarray(values, dtype=np.float64)
     x = x[~np.isnan(x)]
@@ -121,6 +131,10 @@ def holm(p_values: Sequence[float] | FloatArray) -> FloatArray:
 
     Returns:
         [m] corrected values, in the order given.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
+        [0.03, 0.06, 0.06]
     """
     p = np.asarray(p_values, dtype=np.float64)
     corrected = np.full(len(p), np.nan)
@@ -170,6 +184,11 @@ def bootstrap_interval(
 
     Raises:
         ValueError: draws, block or level outside their range.
+
+    Examples:
+        >>> low, high = bootstrap_interval(np.random.default_rng(0).normal(1, 1, 200), draws=200)
+        >>> low < 1 < high
+        True
     """
     if draws < 1:
         raise ValueError(f"draws={draws}: expected 1 or more, 2000 give two digits")

@@ -65,6 +65,11 @@ class MeanVariance:
 
     Raises:
         ValueError: an option outside its range, or a package is absent; the message names it.
+
+    Examples:
+        >>> rule = MeanVariance(sessions=60, cap=0.1)
+        >>> rule.look_back, rule.cap
+        (60, 0.1)
     """
 
     sessions: int = 120

@@ -58,6 +58,10 @@ def plot_ic(
 
     Raises:
         ValueError: no model, or a frame without the columns or without dates.
+
+    Examples:
+        >>> len(plot_ic({"planted": analysis.sessions}).axes)
+        2
     """
     need_frames(evaluations, ("ic", "rank_ic"))
     if is_many(evaluations):
@@ -138,6 +142,10 @@ def plot_quantile_returns(
 
     Raises:
         ValueError: no model, or a frame without the columns or without dates.
+
+    Examples:
+        >>> len(plot_quantile_returns({"planted": analysis.sessions}).axes)
+        2
     """
     need_frames(evaluations, ("q1", "q2", "long_short"))
     if is_many(evaluations):

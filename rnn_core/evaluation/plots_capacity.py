@@ -37,6 +37,11 @@ def plot_capacity(
 
     Raises:
         ValueError: no curve.
+
+    Examples:
+        >>> curve = capacity_curve(result, bars, Impact(), accounts=[1e5, 1e9])
+        >>> len(plot_capacity({"planted": curve}).axes)
+        2
     """
     need_frames(curves, ("sharpe", "annualized_return", "annualized_excess_return"), dates=False)
     colors = colors or model_colors(curves)

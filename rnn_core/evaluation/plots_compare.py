@@ -35,6 +35,10 @@ def plot_comparison(
 
     Raises:
         ValueError: another statistic.
+
+    Examples:
+        >>> len(plot_comparison(comparison).axes)
+        2
     """
     if statistic not in ("ic", "rank_ic"):
         raise ValueError(f"statistic={statistic!r}: expected 'ic' or 'rank_ic'")

@@ -43,6 +43,11 @@ def plot_coverage(counts: pd.DataFrame) -> Figure:
 
     Raises:
         ValueError: a column is missing, or the index has no dates.
+
+    Examples:
+        >>> counts = pd.DataFrame({"bars": 30, "members": 30, "quarantined": 0}, index=sessions)
+        >>> len(plot_coverage(counts).axes)
+        6
     """
     need_frames({"coverage": counts}, [column for column, _, _ in _PANELS])
     counts = counts.sort_index()

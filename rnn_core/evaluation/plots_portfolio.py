@@ -47,6 +47,10 @@ def plot_portfolio(
 
     Raises:
         ValueError: no result.
+
+    Examples:
+        >>> len(plot_portfolio({"planted": result}).axes)
+        3
     """
     need_frames(
         {name: result.daily for name, result in results.items()}, ("return", "cost", "bench")
@@ -134,6 +138,10 @@ def plot_concentration(
 
     Raises:
         ValueError: no result.
+
+    Examples:
+        >>> len(plot_concentration({"planted": result}).axes)
+        3
     """
     need_frames({name: result.daily for name, result in results.items()}, ("account",))
     colors = colors or model_colors(results)

@@ -56,6 +56,10 @@ def plot_ic_heatmap(by_month: Mapping[str, pd.DataFrame], *, statistic: str = "r
 
     Raises:
         ValueError: no model, or a table without the columns.
+
+    Examples:
+        >>> len(plot_ic_heatmap({"planted": analysis.by_month}).axes)
+        1
     """
     days = f"{statistic}_days"
     need_frames(by_month, (statistic, days), dates=False)
@@ -111,6 +115,10 @@ def plot_quantile_curves(sessions: Mapping[str, pd.DataFrame]) -> Figure:
 
     Raises:
         ValueError: no model, or a frame without the columns or dates.
+
+    Examples:
+        >>> len(plot_quantile_curves({"planted": analysis.sessions}).axes)
+        1
     """
     need_frames(sessions, ("q1", "q2", "mean_label"))
     columns = 2 if len(sessions) in (2, 4) else min(len(sessions), _PANELS_A_ROW)
@@ -175,6 +183,10 @@ def plot_decay(
 
     Raises:
         ValueError: no model, or a table without the columns.
+
+    Examples:
+        >>> len(plot_decay({"planted": analysis.decay}).axes)
+        2
     """
     need_frames(decays, ("ic", "ic_se_nw", "rank_ic", "rank_ic_se_nw"), dates=False)
     if is_many(decays):
@@ -227,6 +239,10 @@ def plot_turnover(
 
     Raises:
         ValueError: no model, or a frame without the columns or dates.
+
+    Examples:
+        >>> len(plot_turnover({"planted": analysis.sessions}).axes)
+        2
     """
     need_frames(sessions, ("turnover", "autocorrelation"))
     width = max(rolling_sessions // 2, 1)
@@ -285,6 +301,12 @@ def plot_groups(
 
     Raises:
         ValueError: no model, or a table without the columns.
+
+    Examples:
+        >>> halves = {name: "first" if name < "S0016" else "second" for name in bars["instrument"]}
+        >>> table = signal_analysis(scores, labels, groups=halves).by_group
+        >>> len(plot_groups({"planted": table}).axes)
+        1
     """
     need_frames(by_group, ("rank_ic", "rank_ic_se_nw", "names"), dates=False)
     if is_many(by_group):

@@ -39,6 +39,11 @@ def plot_loss_curves(
 
     Raises:
         ValueError: no history, or a frame without the columns.
+
+    Examples:
+        >>> history = pd.DataFrame({"train_loss": [1.0, 0.9], "valid_score": [-1.0, -0.95]})
+        >>> len(plot_loss_curves({"lstm": history}).axes)
+        2
     """
     need_frames(histories, (train, valid), dates=False)
     many = len(histories) > _MOST_LABELS
@@ -102,6 +107,10 @@ def plot_importance(table: pd.DataFrame) -> Figure:
 
     Raises:
         ValueError: the table has no column.
+
+    Examples:
+        >>> len(plot_importance(pd.DataFrame({"gain": [3.0, 1.0]}, index=["ROC5", "STD5"])).axes)
+        1
     """
     if not table.shape[1]:
         raise ValueError("the table has no column, expected figures by feature")

@@ -82,6 +82,10 @@ class PortfolioResult:
         benchmark: the name of the benchmark's Series, empty without a benchmark.
         trades: one row per order and session that it was for: datetime, instrument, side, reason,
             amount (adjusted shares), price, value, cost, refusal (empty if it was filled).
+
+    Examples:
+        >>> isinstance(result, PortfolioResult), result.daily.index.name, result.benchmark
+        (True, 'datetime', 'all names at equal weight')
     """
 
     config: PortfolioConfig
@@ -136,6 +140,10 @@ def topk_dropout(
     Raises:
         ValueError: no signal, a signal on a day between the bars' sessions, unknown sessions, or a
             benchmark that does not cover the sessions.
+
+    Examples:
+        >>> int(result.positions.groupby("datetime").size().max())
+        5
     """
     config = config or PortfolioConfig()
     return backtest(
@@ -176,6 +184,11 @@ def backtest(
 
     Raises:
         ValueError: as of `topk_dropout`.
+
+    Examples:
+        >>> book = backtest(scores, bars, LongShort(quantile=0.2), config)
+        >>> bool(book.positions["weight"].lt(0).any())
+        True
     """
     config, needs = config or PortfolioConfig(), Needs.of(strategy)
     market = Market.from_bars(

@@ -15,8 +15,13 @@ from typing import Literal, get_args
 from rnn_core.evaluation.impact import Impact
 from rnn_core.panel.frames import Semantics
 
-# qlib: config.py _default_region_config, shares a lot.
 TRADE_UNITS: Mapping[str, int] = MappingProxyType({"cn": 100, "us": 1, "tw": 1000})
+"""Shares of a lot by region (qlib: config.py _default_region_config).
+
+Examples:
+    >>> TRADE_UNITS["cn"]  # shares of a lot
+    100
+"""
 
 DealPrice = Literal["close", "open", "vwap"]
 Sizing = Literal["cash_share", "fixed_shares"]
@@ -55,6 +60,14 @@ class PortfolioConfig:
 
     Raises:
         ValueError: a value outside its range; the message names it.
+
+    Examples:
+        >>> PortfolioConfig(topk=30, n_drop=3).close_cost
+        0.0015
+        >>> PortfolioConfig(topk=0)
+        Traceback (most recent call last):
+            ...
+        ValueError: topk=0: expected 1 name or more
     """
 
     topk: int = 50

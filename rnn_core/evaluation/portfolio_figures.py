@@ -36,6 +36,10 @@ def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
 
     Returns:
         One return per session of the bars, named by what it is.
+
+    Examples:
+        >>> float(equal_weight_benchmark(bars).iloc[0])
+        0.0
     """
     bars = as_frame(bars)
     index = bars_index(bars)
@@ -85,6 +89,11 @@ def portfolio_summary(
         information_ratio_* and max_drawdown_* of the excess; turnover, mean per session of the
         value bought and sold / account; total_cost, in currency. Without a benchmark its return
         and every excess is NaN.
+
+    Examples:
+        >>> summary = portfolio_summary(result, periods_per_year="us")
+        >>> summary["sessions"], summary["names"] >= 5
+        (60, True)
     """
     daily = result.daily
     gross = daily["return"] - daily["bench"]
@@ -150,6 +159,10 @@ def concentration(result: PortfolioResult) -> pd.DataFrame:
         is held; top_weight (largest position) and invested (all of them, the gross exposure),
         shares of the account;
         suspended (names without a bar that session) and suspended_weight, their share.
+
+    Examples:
+        >>> int(concentration(result)["held"].max())
+        5
     """
     days = pd.DatetimeIndex(result.daily.index)
     positions = result.positions

@@ -240,6 +240,10 @@ def png_bytes(fig: Figure) -> bytes:
 
     Returns:
         A PNG without time, host or software in it: the same figure gives the same bytes.
+
+    Examples:
+        >>> png_bytes(plot_ic({"planted": analysis.sessions}))[1:4]
+        b'PNG'
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image  # matplotlib's own requirement
@@ -266,6 +270,12 @@ def to_png(fig: Figure, path: str | os.PathLike[str]) -> Path:
 
     Returns:
         The path written.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     to_png(plot_ic({"planted": analysis.sessions}), f"{folder}/ic.png").name
+        'ic.png'
     """
     target = Path(path)
     atomic_write(target, png_bytes(fig))

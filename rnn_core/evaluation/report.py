@@ -19,7 +19,7 @@ import pandas as pd
 
 from rnn_core.evaluation.analysis import SignalAnalysis
 from rnn_core.evaluation.charts import charts_script, has_charts, report_charts
-from rnn_core.evaluation.comparison import ENSEMBLE, Comparison
+from rnn_core.evaluation.comparison import Comparison
 from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
 from rnn_core.evaluation.plots_many import is_many, plot_multiples
@@ -33,6 +33,7 @@ from rnn_core.evaluation.plots_signal import (
 )
 from rnn_core.evaluation.plots_training import plot_loss_curves
 from rnn_core.evaluation.portfolio import PortfolioResult
+from rnn_core.evaluation.rank_ensemble import ENSEMBLE
 from rnn_core.evaluation.render import (
     GREY,
     MODEL_COLORS,
@@ -101,6 +102,10 @@ def report_figures(
 
     Raises:
         ValueError: no analysis.
+
+    Examples:
+        >>> sorted(report_figures({"planted": analysis}))
+        ['decay', 'ic', 'ic_heatmap', 'quantile_curves', 'quantile_returns', 'turnover']
     """
     if not analyses:
         raise ValueError("analyses is empty, expected the signal_analysis of one model or more")
@@ -176,6 +181,11 @@ def html_report(
 
     Raises:
         ValueError: no analysis, or an unknown count of periods.
+
+    Examples:
+        >>> page = html_report({"planted": analysis}, title="One signal")
+        >>> "<title>One signal</title>" in page
+        True
     """
     if figures is None:
         figures = report_figures(

@@ -23,8 +23,13 @@ from rnn_core.panel.session_labels import session_labels
 
 Accumulation = Literal["sum", "product"]
 
-# qlib: contrib/evaluate.py (238 for "day"); 252 is the usual count of NYSE sessions in a year.
 PERIODS_PER_YEAR: Mapping[str, int] = MappingProxyType({"qlib_day": 238, "us": 252})
+"""Sessions of a year: qlib's for "day" (contrib/evaluate.py), and the usual count of NYSE.
+
+Examples:
+    >>> dict(PERIODS_PER_YEAR)
+    {'qlib_day': 238, 'us': 252}
+"""
 
 
 def sessions_per_year(periods_per_year: float | str) -> float:
@@ -80,6 +85,11 @@ def risk_analysis(
         ValueError: no returns, dates that are no session labels, out of order or repeated,
             a NaN or infinite one, an unknown mode or count, or, with
             "product", a return of -1 or below (nothing is left to compound).
+
+    Examples:
+        >>> figures = risk_analysis(pd.Series([0.01, -0.02, 0.03]), periods_per_year="us")
+        >>> round(float(figures["annualized_return"]), 2)
+        1.68
     """
     scale = sessions_per_year(periods_per_year)
     if mode not in get_args(Accumulation):

@@ -54,6 +54,11 @@ def calc_ic(
         TypeError: a frame of several columns, or neither a Series nor a frame.
         ValueError: `min_names` below 2, an index that is not (datetime, instrument), dates that
             are no session labels, or two inputs without a row in common.
+
+    Examples:
+        >>> ic, rank_ic = calc_ic(scores, labels)
+        >>> ic.index.name, bool(ic.mean() > 0.3)
+        ('datetime', True)
     """
     if min_names < 2:
         raise ValueError(f"min_names={min_names}: a correlation needs 2 names or more")
@@ -86,6 +91,11 @@ def calc_long_short_return(
     Raises:
         TypeError: as `calc_ic`.
         ValueError: a quantile outside (0, 0.5]; and as `calc_ic`.
+
+    Examples:
+        >>> spread, mean = calc_long_short_return(scores, labels)
+        >>> bool(spread.mean() > 0)
+        True
     """
     if not 0 < quantile <= 0.5:
         raise ValueError(f"quantile={quantile}: expected a share of the names in (0, 0.5]")
@@ -126,6 +136,13 @@ def evaluate_session(
 
     Raises:
         ValueError: fewer than 2 quantiles, an index of several levels, or duplicated names.
+
+    Examples:
+        >>> names = list("ABCD")
+        >>> score, label = pd.Series([1, 2, 3, 4], names), pd.Series([0.01, 0.0, 0.03, 0.04], names)
+        >>> row = evaluate_session(score, label, quantiles=2)
+        >>> row["n"], round(row["rank_ic"], 2), row["q2"]
+        (4, 0.8, 0.035)
     """
     if quantiles < 2:
         raise ValueError(f"quantiles={quantiles}: expected 2 buckets or more")
@@ -153,6 +170,10 @@ def summarize_ic(evaluations: pd.DataFrame) -> dict[str, float | int]:
 
     Raises:
         ValueError: a column is missing.
+
+    Examples:
+        >>> summarize_ic(analysis.sessions)["days"]
+        58
     """
     missing = [name for name in _IC_METRICS if name not in evaluations.columns]
     if missing:

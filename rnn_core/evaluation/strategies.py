@@ -46,6 +46,10 @@ class Known:
     Attributes:
         returns: see `Situation`.
         columns: likewise.
+
+    Examples:
+        >>> Known().returns is None
+        True
     """
 
     returns: FloatArray | None = None
@@ -70,6 +74,10 @@ class Situation:
             the session or the one before; of a strategy that has a `look_back`.
         columns: [N] the session's values of columns beside the bars, by name, None where there is
             none; of a strategy that has `columns`.
+
+    Examples:
+        >>> [name for name, held in zip(at.instruments, at.held) if not held]
+        ['A', 'B', 'C', 'D']
     """
 
     instruments: Sequence[str]
@@ -124,6 +132,11 @@ class Strategy(Protocol):
     A strategy may have three attributes: `look_back`, sessions of returns that it reads; `columns`,
     names of columns beside the bars; `sells_short`, True if it may hold short positions. Without
     them it reads scores and book alone, and is long.
+
+    Examples:
+        >>> rule: Strategy = LongShort(quantile=0.25)
+        >>> [(order.side, order.instrument) for order in rule.orders(at)]
+        [('short', 'D'), ('buy', 'A')]
     """
 
     def orders(self, at: Situation) -> Sequence[Order]:
@@ -175,6 +188,10 @@ class TopkDropout:
         hold_thresh: sessions a name is held before it may be sold.
         risk_degree: share of the cash that a session's purchases may use.
         semantics: "strict" or "qlib", see `rnn_core.evaluation.portfolio`.
+
+    Examples:
+        >>> [order.instrument for order in TopkDropout(topk=2, n_drop=1).orders(at)]
+        ['A', 'B']
     """
 
     topk: int = 50
@@ -267,6 +284,11 @@ def decide(
 
     Raises:
         ValueError: the strategy orders what nobody can execute.
+
+    Examples:
+        >>> orders = decide(TopkDropout(topk=2), empty, prices, at.score, at.scored, config)
+        >>> [order.instrument for order in orders]
+        ['A', 'B']
     """
     if not scored.any():
         return []

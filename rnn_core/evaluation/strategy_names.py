@@ -63,6 +63,10 @@ def make_strategy(name: str, options: Mapping[str, Any]) -> Strategy:
 
     Raises:
         ValueError: see `own_strategy`; or the constructor refuses the options.
+
+    Examples:
+        >>> make_strategy("long_short", {"quantile": 0.2}).quantile
+        0.2
     """
     make = SHIPPED.get(name) or own_strategy(name).value
     parameters = inspect.signature(make).parameters

@@ -71,6 +71,11 @@ def orders_towards(at: Situation, weight: FloatArray, *, band: float = 0.0) -> l
     Returns:
         Closing orders in instrument order, then opening ones, the largest conviction first: the
         best score of purchases, the worst of short sales.
+
+    Examples:
+        >>> orders = orders_towards(at, np.array([0.5, 0.3, 0.0, 0.0]))
+        >>> [(order.side, order.instrument, order.target) for order in orders]
+        [('buy', 'A', 0.5), ('buy', 'B', 0.3)]
     """
     rank, close = at.ranks(), closes_of(at)
     closing: list[Order] = []

@@ -58,6 +58,11 @@ class LongShort:
 
     Raises:
         ValueError: an option outside its range; the message names it.
+
+    Examples:
+        >>> rule = LongShort(quantile=0.25)
+        >>> [(order.side, order.instrument, order.target) for order in rule.orders(at)]
+        [('short', 'D', -0.5), ('buy', 'A', 0.5)]
     """
 
     quantile: float = 0.1
@@ -112,6 +117,11 @@ class ScoreWeighted:
 
     Raises:
         ValueError: an option outside its range; the message names it.
+
+    Examples:
+        >>> rule = ScoreWeighted(names=2, exposure=0.9, cap=0.7)
+        >>> [(order.instrument, round(order.target, 2)) for order in rule.orders(at)]
+        [('A', 0.6), ('B', 0.3)]
     """
 
     names: int = 50

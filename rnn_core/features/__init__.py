@@ -4,6 +4,17 @@ Here are the parser, the operators, their two engines and the sets Alpha158 and 
 `qlib.data.ops` and feature loaders). Processors of features are in `rnn_core.data`. `strict`, the
 default, makes every value a function of the sessions that its formula names; `qlib` reproduces
 pyqlib 0.9.7 number by number. docs/deviations.md lists the differences.
+
+The examples of its names go on from here:
+
+    >>> import pandas as pd
+    >>> from rnn_core.data import simulate_market
+    >>> from rnn_core.features import *
+    >>> from rnn_core.panel import Panel
+    >>> sessions = pd.bdate_range("2024-01-01", periods=70)
+    >>> bars = simulate_market(3, sessions, seed=0, split_rate=0, late_listing_share=0)
+    >>> bars["vwap"] = bars["amount"] / bars["volume"]
+    >>> panel = Panel.from_frame(bars)
 """
 
 from __future__ import annotations

@@ -42,6 +42,10 @@ def alpha158_panel(
 
     Raises:
         ValueError: on an unknown semantics, missing fields, a wrong `out` or `threads` < 1.
+
+    Examples:
+        >>> alpha158_panel(panel).shape  # F, N, T
+        (158, 3, 70)
     """
     return set_panel(panel, _alpha158(), semantics=semantics, threads=threads, out=out)
 
@@ -64,6 +68,13 @@ def alpha158(
 
     Raises:
         ValueError: as `Panel.from_frame` and `alpha158_panel`.
+
+    Examples:
+        >>> features = alpha158(bars)
+        >>> features.shape == (len(bars), 158)
+        True
+        >>> round(float(features["ROC5"].iloc[-1]), 3)  # the close 5 sessions ago over this one
+        0.987
     """
     panel = Panel.from_frame(bars)
     return compute_set(panel, _alpha158(), semantics=semantics, threads=threads)
@@ -89,6 +100,10 @@ def alpha360_panel(
 
     Raises:
         ValueError: as `alpha158_panel`.
+
+    Examples:
+        >>> alpha360_panel(panel).shape  # F, N, T
+        (360, 3, 70)
     """
     return set_panel(panel, alpha360_set(), semantics=semantics, threads=threads, out=out)
 
@@ -108,6 +123,10 @@ def alpha360(
 
     Raises:
         ValueError: as `Panel.from_frame` and `alpha360_panel`.
+
+    Examples:
+        >>> alpha360(bars).columns[[0, 59, 60, 359]].tolist()
+        ['CLOSE59', 'CLOSE0', 'OPEN59', 'VOLUME0']
     """
     panel = Panel.from_frame(bars)
     return compute_set(panel, alpha360_set(), semantics=semantics, threads=threads)

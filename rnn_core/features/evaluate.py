@@ -139,6 +139,10 @@ def expression_panel(
     Raises:
         ExpressionError: if the text cannot be read.
         ValueError: as `evaluate`.
+
+    Examples:
+        >>> expression_panel(panel, "Mean($close, 5)/$close").shape  # N, T
+        (3, 70)
     """
     node = parse(expression) if isinstance(expression, str) else expression
     kind = np.float64 if semantics == "strict" else np.float32
@@ -174,6 +178,11 @@ def compute_features(
         ExpressionError: if a text cannot be read.
         TypeError: if `features` is neither a mapping nor pairs of texts.
         ValueError: on duplicate names, and as `evaluate`.
+
+    Examples:
+        >>> own = compute_features(bars, {"GAP": "$open/Ref($close, 1)", "UP": "$close > $open"})
+        >>> own.columns.tolist(), list(own.index.names)
+        (['GAP', 'UP'], ['datetime', 'instrument'])
     """
     pairs = _pairs(features)
     names = [name for name, _ in pairs]

@@ -26,6 +26,11 @@ class Expression:
         look_ahead: sessions after D that the value of D needs (0: known at the close of D).
         fields: names of the fields it reads.
         depth: 1 for a leaf, one more than its deepest argument for a call.
+
+    Examples:
+        >>> label = parse("Ref($close, -2)/Ref($close, -1) - 1")
+        >>> label.look_back, label.look_ahead, sorted(label.fields)
+        (0, 2, ['close'])
     """
 
     look_back: int = field(init=False, compare=False, repr=False, default=0)

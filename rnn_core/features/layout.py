@@ -20,16 +20,36 @@ WINDOWS: tuple[int, ...] = (5, 10, 20, 30, 60)
 """Window lengths in sessions."""
 
 ALPHA158_LOOK_BACK = 60
-"""Sessions before D that the features of D read: the oldest change in 60 bars needs one more."""
+"""Sessions before D that the features of D read: the oldest change in 60 bars needs one more.
+
+Examples:
+    >>> ALPHA158_LOOK_BACK
+    60
+"""
 
 ALPHA158_FIELDS: tuple[str, ...] = ("open", "high", "low", "close", "volume", "vwap")
-"""Fields of the bar that the features read."""
+"""Fields of the bar that the features read.
+
+Examples:
+    >>> ALPHA158_FIELDS
+    ('open', 'high', 'low', 'close', 'volume', 'vwap')
+"""
 
 ALPHA158_LABEL: tuple[str, str] = ("LABEL0", "Ref($close, -2)/Ref($close, -1) - 1")
-"""Name and formula of qlib's label: the return from the close of t+1 to that of t+2."""
+"""Name and formula of qlib's label: the return from the close of t+1 to that of t+2.
+
+Examples:
+    >>> ALPHA158_LABEL
+    ('LABEL0', 'Ref($close, -2)/Ref($close, -1) - 1')
+"""
 
 ALPHA158VWAP_LABEL: tuple[str, str] = ("LABEL0", "Ref($vwap, -2)/Ref($vwap, -1) - 1")
-"""Name and formula of the label of average prices (qlib: Alpha158vwap)."""
+"""Name and formula of the label of average prices (qlib: Alpha158vwap).
+
+Examples:
+    >>> ALPHA158VWAP_LABEL
+    ('LABEL0', 'Ref($vwap, -2)/Ref($vwap, -1) - 1')
+"""
 
 PRICES: tuple[str, ...] = ("OPEN", "HIGH", "LOW", "CLOSE", "VWAP")
 """Fields that a price group may hold; qlib's default is all of them."""
@@ -131,19 +151,39 @@ def _past(field: str, d: int) -> str:
 ALPHA158_EXPRESSIONS: Mapping[str, str] = MappingProxyType(
     dict(KBAR) | price_features(ALPHA158_PRICES, (0,)) | rolling_features(ROLLING_FAMILIES, WINDOWS)
 )
-"""Name to formula of the handler Alpha158, in qlib's column order."""
+"""Name to formula of the handler Alpha158, in qlib's column order.
+
+Examples:
+    >>> ALPHA158_EXPRESSIONS["ROC5"]
+    'Ref($close, 5)/$close'
+"""
 
 ALPHA158_NAMES: tuple[str, ...] = tuple(ALPHA158_EXPRESSIONS)
-"""The 158 names in qlib's column order."""
+"""The 158 names in qlib's column order.
+
+Examples:
+    >>> len(ALPHA158_NAMES), ALPHA158_NAMES[:3]
+    (158, ('KMID', 'KLEN', 'KMID2'))
+"""
 
 ALPHA360_EXPRESSIONS: Mapping[str, str] = MappingProxyType(
     price_features(("CLOSE", "OPEN", "HIGH", "LOW", "VWAP"), range(59, -1, -1))
     | volume_features(range(59, -1, -1))
 )
-"""Name to formula of the handler Alpha360, in qlib's column order: by field, oldest first."""
+"""Name to formula of the handler Alpha360, in qlib's column order: by field, oldest first.
+
+Examples:
+    >>> ALPHA360_EXPRESSIONS["CLOSE59"], ALPHA360_EXPRESSIONS["VOLUME0"]
+    ('Ref($close, 59)/$close', '$volume/($volume+1e-12)')
+"""
 
 ALPHA360_NAMES: tuple[str, ...] = tuple(ALPHA360_EXPRESSIONS)
-"""The 360 names in qlib's column order."""
+"""The 360 names in qlib's column order.
+
+Examples:
+    >>> len(ALPHA360_NAMES), ALPHA360_NAMES[0], ALPHA360_NAMES[-1]
+    (360, 'CLOSE59', 'VOLUME0')
+"""
 
 ALPHA158_20: tuple[str, ...] = (
     *("RESI5", "WVMA5", "RSQR5", "KLEN", "RSQR10", "CORR5", "CORD5", "CORR10", "ROC60", "RESI10"),
@@ -160,4 +200,9 @@ ALPHA158_20: tuple[str, ...] = (
         "KLOW",
     ),
 )
-"""The 20 features of Alpha158 in qlib's benchmarks of LSTM and GRU (examples/benchmarks)."""
+"""The 20 features of Alpha158 in qlib's benchmarks of LSTM and GRU (examples/benchmarks).
+
+Examples:
+    >>> len(ALPHA158_20), ALPHA158_20[:3]
+    (20, ('RESI5', 'WVMA5', 'RSQR5'))
+"""

@@ -44,6 +44,13 @@ class FeatureFunction(Protocol):
     D and the `look_back` sessions before it, of all instruments, and on nothing else: neither on
     later sessions, nor on where the panel begins, nor on chance. A cell without a row (`present`)
     is NaN in the result, whatever is returned for it, and so is an infinity in strict semantics.
+
+    Examples:
+        >>> def spread(panel):
+        ...     return panel.fields["high"] / panel.fields["low"] - 1
+        >>> spread.fields, spread.look_back = ("high", "low"), 0
+        >>> isinstance(spread, FeatureFunction), spread(panel).shape
+        (True, (3, 70))
     """
 
     fields: Sequence[str]
@@ -92,6 +99,12 @@ def own_feature(name: str) -> OwnFeature:
     Raises:
         ValueError: it cannot be imported, or breaks the contract of `FeatureFunction`; the message
             says how.
+
+    Examples:
+        >>> own_feature("nowhere:Momentum")
+        Traceback (most recent call last):
+            ...
+        ValueError: cannot import nowhere for 'nowhere:Momentum': ModuleNotFoundError: ...
     """
     part = load_part(name, ENTRY_POINTS, functions=True)
     function = part.value

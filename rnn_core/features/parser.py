@@ -63,6 +63,10 @@ def parse(text: str) -> Expression:
     Raises:
         ExpressionError: if the text is not an expression of the language; the message points at
             the character and, for an unknown operator, names the nearest known one.
+
+    Examples:
+        >>> parse("Corr($close, Log($volume + 1), 60)").look_back
+        59
     """
     parser = _Parser(text)
     result = parser.operand_above(0)

@@ -52,6 +52,11 @@ def alpha158_set(
     Raises:
         ValueError: on an unknown option or name (qlib ignores both), a repeated entry, a negative
             lag, a window below 1, or an empty set.
+
+    Examples:
+        >>> rolling = {"windows": [5], "include": ["ROC"]}
+        >>> dict(alpha158_set(kbar=None, price=None, rolling=rolling).items())
+        {'ROC5': 'Ref($close, 5)/$close'}
     """
     # The groups in qlib's order: bar shapes, prices, volumes, rolling features.
     features: dict[str, str] = {}
@@ -80,7 +85,12 @@ def alpha158_set(
 
 @lru_cache(maxsize=1)
 def alpha360_set() -> FeatureSet:
-    """Build the 360 features of qlib's handler Alpha360: prices and volumes of 60 sessions."""
+    """Build the 360 features of qlib's handler Alpha360: prices and volumes of 60 sessions.
+
+    Examples:
+        >>> len(alpha360_set())
+        360
+    """
     return FeatureSet(layout.ALPHA360_EXPRESSIONS, name="Alpha360")
 
 

@@ -46,6 +46,12 @@ def load_feature_set(source: str | Path | Mapping[str, Any]) -> FeatureSet:
             feature and points at the character.
         ValueError: on any other fault; the message suggests names near a misspelt one.
         OSError: if the file cannot be read.
+
+    Examples:
+        >>> gap = {"GAP": "$open/Ref($close, 1) - 1"}
+        >>> mine = load_feature_set({"set": "alpha158", "features": gap})
+        >>> len(mine), list(mine)[-1]
+        (159, 'GAP')
     """
     if isinstance(source, Mapping):
         return _from_mapping(source, "")

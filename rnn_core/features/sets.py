@@ -45,6 +45,11 @@ class FeatureSet(Mapping[str, str]):
         ExpressionError: if an expression cannot be read; the message names the feature.
         ValueError: on an empty set, a repeated name, a name that is not text, or a function that
             cannot be imported or breaks its contract.
+
+    Examples:
+        >>> pair = FeatureSet({"GAP": "$open/Ref($close, 1)", "MA5": "Mean($close, 5)/$close"})
+        >>> list(pair), pair.look_back
+        (['GAP', 'MA5'], 4)
     """
 
     def __init__(
@@ -164,6 +169,10 @@ def set_panel(
 
     Raises:
         ValueError: on missing fields or a wrong `out`, and as `evaluate`.
+
+    Examples:
+        >>> set_panel(panel, FeatureSet({"MA5": "Mean($close, 5)/$close"})).shape  # F, N, T
+        (1, 3, 70)
     """
     _check_fields(panel, features)
     shape = (len(features), *panel.shape)
@@ -201,6 +210,11 @@ def compute_set(
 
     Raises:
         ValueError: as `Panel.from_frame` and `set_panel`.
+
+    Examples:
+        >>> bar_shapes = alpha158_set(price=None, rolling=None)
+        >>> compute_set(bars, bar_shapes).columns.tolist()[:3]
+        ['KMID', 'KLEN', 'KMID2']
     """
     panel = bars if isinstance(bars, Panel) else Panel.from_frame(bars)
     _check_fields(panel, features)

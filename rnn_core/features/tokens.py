@@ -38,6 +38,14 @@ class ExpressionError(ValueError):
         problem: the fault, and the remedy.
         text: the whole expression.
         at: position of the character in question.
+
+    Examples:
+        >>> parse("Mean($close, )")
+        Traceback (most recent call last):
+            ...
+        rnn_core.features.tokens.ExpressionError: expected a number, a field or an ...
+          Mean($close, )
+                       ^
     """
 
     def __init__(self, problem: str, text: str, at: int) -> None:

@@ -23,6 +23,11 @@ class MeanEnsemble(nn.Module):
 
     Raises:
         ValueError: there are fewer than two members.
+
+    Examples:
+        >>> pair = MeanEnsemble([LSTMModel(), LSTMModel()])
+        >>> pair(windows).shape
+        torch.Size([8])
     """
 
     def __init__(self, members: Iterable[nn.Module]) -> None:

@@ -37,6 +37,12 @@ class EstimatorModel(Protocol):
         code_version = 1        class attribute: stands for the digest of the source
         importance(columns)     a frame indexed by feature, its columns figures, the first of which
                                 orders it; shown where the model was trained
+
+    Examples:
+        >>> model: EstimatorModel = LinearModel(alpha=0.01)
+        >>> history = model.fit(samples, None, seed=0, threads=1)
+        >>> model.predict(samples).shape  # [S]
+        (200,)
     """
 
     def fit(
@@ -86,6 +92,10 @@ class EstimatorFamily:
         estimator: the class.
         hyper: a frozen dataclass of the constructor's arguments, with their defaults.
         origin: which code it is: `code_version`, or what `own_parts` says of another package.
+
+    Examples:
+        >>> family_of("linear").name, isinstance(family_of("linear"), EstimatorFamily)
+        ('linear', True)
     """
 
     name: str

@@ -42,7 +42,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecurrentHyper:
-    """Hyper-parameters of `LSTMModel` and `GRUModel`."""
+    """Hyper-parameters of `LSTMModel` and `GRUModel`.
+
+    Examples:
+        >>> RecurrentHyper()
+        RecurrentHyper(hidden_size=64, num_layers=2, dropout=0.0)
+    """
 
     hidden_size: int = 64
     num_layers: int = 2
@@ -56,7 +61,12 @@ class RecurrentHyper:
 
 @dataclass(frozen=True)
 class KRNNHyper:
-    """Hyper-parameters of `KRNNModel`."""
+    """Hyper-parameters of `KRNNModel`.
+
+    Examples:
+        >>> KRNNHyper(rnn_dups=3).rnn_dups
+        3
+    """
 
     cnn_dim: int = 8
     cnn_kernel_size: int = 3
@@ -75,7 +85,12 @@ class KRNNHyper:
 
 @dataclass(frozen=True)
 class TrainingDefaults:
-    """Default training settings of a family."""
+    """Default training settings of a family.
+
+    Examples:
+        >>> TrainingDefaults()
+        TrainingDefaults(lr=0.001, batch_size=800, early_stop=10, n_epochs=200)
+    """
 
     lr: float = 1e-3
     batch_size: int = 800  # rows
@@ -94,6 +109,11 @@ class ModelFamily:
         hyper: the frozen dataclass of its other arguments, with defaults.
         training: the default training settings.
         origin: which code it is, of a network of another package (see `own_parts`); else empty.
+
+    Examples:
+        >>> family = model_family("krnn")
+        >>> isinstance(family, ModelFamily), family.feature_argument, family.network().__name__
+        (True, 'fea_dim', 'KRNNModel')
     """
 
     name: str
@@ -164,12 +184,26 @@ _KRNN = ModelFamily(
 MODEL_FAMILIES: Mapping[str, ModelFamily] = MappingProxyType(
     {family.name: family for family in (_LSTM, _GRU, _KRNN)}
 )
+"""The shipped networks by name.
+
+Examples:
+    >>> sorted(MODEL_FAMILIES)
+    ['gru', 'krnn', 'lstm']
+"""
+
 ESTIMATOR_FAMILIES: Mapping[str, EstimatorFamily] = MappingProxyType(
     {
         "linear": EstimatorFamily.shipped("linear", LinearModel, "1"),
         "lightgbm": EstimatorFamily.shipped("lightgbm", LightGBMModel, "1"),
     }
 )
+"""The shipped estimators that are no networks, by name.
+
+Examples:
+    >>> sorted(ESTIMATOR_FAMILIES)
+    ['lightgbm', 'linear']
+"""
+
 SHIPPED: Mapping[str, Family] = MappingProxyType({**MODEL_FAMILIES, **ESTIMATOR_FAMILIES})
 """Every shipped family by its name in a configuration."""
 
@@ -194,6 +228,12 @@ def own_family(name: str) -> Family:
 
     Raises:
         ValueError: it cannot be imported, or breaks the contract; the message says how.
+
+    Examples:
+        >>> own_family("nowhere:Net")
+        Traceback (most recent call last):
+            ...
+        ValueError: cannot import nowhere for 'nowhere:Net': ModuleNotFoundError: No ...
     """
     part = load_part(name, ENTRY_POINTS)
     torch = sys.modules.get("torch")  # who subclasses its modules has imported it
@@ -276,6 +316,12 @@ def family_of(name: str) -> Family:
 
     Raises:
         ValueError: an unknown name; the message names the nearest.
+
+    Examples:
+        >>> family_of("lstn")
+        Traceback (most recent call last):
+            ...
+        ValueError: no model family 'lstn', expected one of lstm, gru, krnn, linear, ...
     """
     return _found(name, SHIPPED)
 
@@ -291,6 +337,10 @@ def model_family(name: str) -> ModelFamily:
 
     Raises:
         ValueError: an unknown name (the message names the nearest), or that of an estimator.
+
+    Examples:
+        >>> model_family("lstm").hyper()
+        RecurrentHyper(hidden_size=64, num_layers=2, dropout=0.0)
     """
     family = SHIPPED.get(name) or _found(name, MODEL_FAMILIES)
     if isinstance(family, EstimatorFamily):
@@ -335,5 +385,9 @@ def build_network(
     Raises:
         ValueError: an unknown family or hyper-parameter (the message names the nearest), or a
             value of the wrong type or outside its range.
+
+    Examples:
+        >>> build_network("gru", 6, {"hidden_size": 16})(windows).shape
+        torch.Size([8])
     """
     return model_family(family).build(d_feat, hyper)

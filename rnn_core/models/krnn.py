@@ -41,6 +41,10 @@ class CNNEncoderBase(nn.Module):
 
     Raises:
         ValueError: a size below 1 or an even kernel.
+
+    Examples:
+        >>> CNNEncoderBase(input_dim=6, output_dim=4, kernel_size=3)(windows).shape  # [B, L, C]
+        torch.Size([8, 20, 4])
     """
 
     def __init__(self, input_dim: int, output_dim: int, kernel_size: int) -> None:
@@ -83,6 +87,11 @@ class KRNNEncoderBase(nn.Module):
 
     Raises:
         ValueError: a size below 1 or a dropout outside [0, 1).
+
+    Examples:
+        >>> encoder = KRNNEncoderBase(input_dim=6, output_dim=5, dup_num=2, rnn_layers=1, dropout=0)
+        >>> encoder(windows).shape  # [B, L, H]
+        torch.Size([8, 20, 5])
     """
 
     def __init__(
@@ -150,6 +159,11 @@ class CNNKRNNEncoder(nn.Module):
 
     Raises:
         ValueError: a size below 1, an even kernel, or a dropout outside [0, 1).
+
+    Examples:
+        >>> encoder = CNNKRNNEncoder(6, 4, 3, 5, rnn_dup_num=2, rnn_layers=1, dropout=0)
+        >>> encoder(windows).shape  # [B, L, H]
+        torch.Size([8, 20, 5])
     """
 
     def __init__(
@@ -209,6 +223,10 @@ class KRNNModel(nn.Module):
 
     Raises:
         ValueError: a size below 1, an even kernel, or a dropout outside [0, 1).
+
+    Examples:
+        >>> KRNNModel(fea_dim=6, cnn_dim=4, rnn_dim=4, rnn_dups=2)(windows).shape
+        torch.Size([8])
     """
 
     shard_rows: ClassVar[int] = 512  # of one call on the CPU; see rnn_core/training/workers.py

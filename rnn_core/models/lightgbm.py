@@ -71,6 +71,12 @@ class LightGBMModel:
 
     Raises:
         ValueError: a value outside its range.
+
+    Examples:
+        >>> trees = LightGBMModel(num_boost_round=5, lambda_l1=0, lambda_l2=0)
+        >>> history = trees.fit(samples, None, seed=0, threads=1)
+        >>> trees.predict(samples).shape
+        (200,)
     """
 
     missing_values: ClassVar[bool] = True

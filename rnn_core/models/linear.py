@@ -53,6 +53,12 @@ class LinearModel:
 
     Raises:
         ValueError: a penalty that is not a finite number above 0, or another word for `flatten`.
+
+    Examples:
+        >>> model = LinearModel(alpha=0.01)
+        >>> history = model.fit(samples, None, seed=0, threads=1)
+        >>> bool(np.corrcoef(model.predict(samples), label)[0, 1] > 0.99)
+        True
     """
 
     random: ClassVar[bool] = False

@@ -21,6 +21,10 @@ class LSTMModel(RecurrentRegressor):
 
     Raises:
         ValueError: a size below 1 or a dropout outside [0, 1).
+
+    Examples:
+        >>> LSTMModel(d_feat=6, hidden_size=16)(windows).shape
+        torch.Size([8])
     """
 
     def __init__(

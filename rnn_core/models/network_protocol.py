@@ -20,6 +20,11 @@ class Network(Protocol):
     the rows beside it in evaluation mode. Randomness comes from torch's generator, which the
     trainer seeds. What it has learned is in its state dict: tensors, which a bundle stores without
     pickle; what `forward` keeps elsewhere is lost.
+
+    Examples:
+        >>> network: Network = GRUModel(d_feat=6)
+        >>> network(windows).shape  # [B]
+        torch.Size([8])
     """
 
     def __call__(self, windows: Tensor, /) -> Tensor:

@@ -35,6 +35,10 @@ class Samples:
             where that is cheaper than their windows.
         label: [S] float32, NaN for a sample without one; None where there are no labels.
         weights: [S] float64, 0 or more; None for ones.
+
+    Examples:
+        >>> len(samples), samples.steps, samples.columns[:2]
+        (200, 1, ('F0', 'F1'))
     """
 
     def __init__(

@@ -33,6 +33,11 @@ def as_frame(values: Any, *, groups: bool = False) -> Any:
     Returns:
         A frame with the index (datetime, instrument); of a table without instruments, as that of a
         benchmark, with the index datetime.
+
+    Examples:
+        >>> table = to_arrow(bars.set_index(["date", "instrument"]))
+        >>> list(as_frame(table).index.names)
+        ['datetime', 'instrument']
     """
     if isinstance(values, (pd.DataFrame, pd.Series)) or not hasattr(values, "__arrow_c_stream__"):
         return values
@@ -62,6 +67,10 @@ def to_arrow(values: pd.DataFrame | pd.Series[Any]) -> pa.Table:
 
     Raises:
         ValueError: two columns would have one name.
+
+    Examples:
+        >>> to_arrow(bars.set_index(["date", "instrument"])).column_names
+        ['date', 'instrument', 'close']
     """
     frame = values.to_frame() if isinstance(values, pd.Series) else values.copy(deep=False)
     if frame.columns.nlevels > 1:
@@ -79,6 +88,10 @@ def to_polars(values: pd.DataFrame | pd.Series[Any]) -> polars.DataFrame:
 
     Raises:
         ModuleNotFoundError: polars is not installed.
+
+    Examples:
+        >>> to_polars(bars.set_index(["date", "instrument"])).shape
+        (3, 3)
     """
     import polars as pl
 

@@ -41,6 +41,14 @@ class Panel:
     Raises:
         ValueError: if an axis is not sorted and unique, a session is no session label, or an
             array is not [N, T].
+
+    Examples:
+        >>> panel = Panel.from_frame(bars)
+        >>> panel.shape, list(panel.instruments)  # N, T
+        ((2, 2), ['A', 'B'])
+        >>> panel.fields["close"]
+        array([[1. , 1.5],
+               [2. , nan]])
     """
 
     sessions: pd.DatetimeIndex

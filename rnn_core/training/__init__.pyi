@@ -10,6 +10,8 @@ from rnn_core.training.device import resolve_device as resolve_device
 from rnn_core.training.divergence import TrainingDivergedError as TrainingDivergedError
 from rnn_core.training.estimator_training import EstimatorFit as EstimatorFit
 from rnn_core.training.estimator_training import fit_estimator as fit_estimator
+from rnn_core.training.fit_result import EpochReport as EpochReport
+from rnn_core.training.fit_result import FitResult as FitResult
 from rnn_core.training.gradients import LossFunction as LossFunction
 from rnn_core.training.members import Member as Member
 from rnn_core.training.members import samples_of as samples_of
@@ -20,8 +22,6 @@ from rnn_core.training.scoring import predict as predict
 from rnn_core.training.seeding import seeded_network as seeded_network
 from rnn_core.training.source import SessionSource as SessionSource
 from rnn_core.training.source import WindowSource as WindowSource
-from rnn_core.training.trainer import EpochReport as EpochReport
-from rnn_core.training.trainer import FitResult as FitResult
 from rnn_core.training.trainer import Trainer as Trainer
 from rnn_core.training.trainer_config import TrainerConfig as TrainerConfig
 from rnn_core.training.validation import ValidationFacts as ValidationFacts

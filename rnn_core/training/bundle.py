@@ -82,6 +82,11 @@ class Bundle:
         processors_json: as given to `save_bundle`; empty where no weights were asked for.
         manifest: as given to `save_bundle`.
         fingerprint: SHA-256 in hex over all files.
+
+    Examples:
+        >>> bundle = Bundle(make(), (), "lstm", {}, ("F0", "F1"), {}, pd.DataFrame(), "", {}, "")
+        >>> bundle.family, bundle.columns
+        ('lstm', ('F0', 'F1'))
     """
 
     network: nn.Module | None
@@ -141,6 +146,17 @@ def save_bundle(
         BundleError: another bundle, a damaged one, or something else is at `path`.
         ValueError: a network of another shape, weights that are not finite, text that is no
             JSON, values that JSON or YAML cannot hold, or a reserved key.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> sizes = {"hidden_size": 4, "num_layers": 1}
+        >>> facts = dict(family="lstm", hyper=sizes, columns=["F0", "F1"], config={}, manifest={})
+        >>> facts |= dict(history=pd.DataFrame({"epoch": [0]}), processors_json="{}")
+        >>> with TemporaryDirectory() as folder:
+        ...     mark = save_bundle(f"{folder}/first", make(), **facts)
+        ...     loaded = load_bundle(f"{folder}/first")
+        >>> loaded.fingerprint == mark, loaded.network(torch.zeros(5, 2, 2)).shape
+        (True, torch.Size([5]))
     """
     target = folder_at(path)
     hyper = family_of(family).resolve(hyper)
@@ -206,6 +222,12 @@ def load_bundle(path: str | Path | Folder, *, weights: bool = True) -> Bundle:
         PrunedBundleError: the weights were removed on purpose.
         BundleError: no bundle there, a file missing or damaged (the message names it), a
             manifest that was changed, or a bundle of another format.
+
+    Examples:
+        >>> load_bundle("/no/such/bundle")
+        Traceback (most recent call last):
+            ...
+        rnn_core.training.bundle_files.BundleError: no bundle at /no/such/bundle; train ...
     """
     folder = folder_at(path)
     for _ in range(_ATTEMPTS - 1):
@@ -229,6 +251,12 @@ def bundle_fingerprint(path: str | Path | Folder) -> str:
 
     Raises:
         BundleError: as `load_bundle`.
+
+    Examples:
+        >>> bundle_fingerprint("/no/such/bundle")
+        Traceback (most recent call last):
+            ...
+        rnn_core.training.bundle_files.BundleError: no bundle at /no/such/bundle; train ...
     """
     return str(read_verified(folder_at(path))[0]["fingerprint"])
 

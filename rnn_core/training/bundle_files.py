@@ -38,11 +38,24 @@ KEPT = ("config.yaml", "history.parquet")  # of a pruned bundle, beside its mani
 
 
 class BundleError(RuntimeError):
-    """A bundle is absent, damaged, in the way, or of a format that this version does not read."""
+    """A bundle is absent, damaged, in the way, or of a format that this version does not read.
+
+    Examples:
+        >>> try:
+        ...     load_bundle("/no/such/bundle")
+        ... except BundleError as error:
+        ...     print("/no/such/bundle" in str(error))
+        True
+    """
 
 
 class PrunedBundleError(BundleError):
-    """The weights of a bundle were removed on purpose; its manifest is intact."""
+    """The weights of a bundle were removed on purpose; its manifest is intact.
+
+    Examples:
+        >>> issubclass(PrunedBundleError, BundleError)
+        True
+    """
 
 
 def read_verified(

@@ -41,6 +41,10 @@ class EpochRow:
         valid_score: the validation score after the epoch; higher is better. NaN without one.
         best: True if the score was above every earlier one.
         samples: training rows with a label that the epoch visited.
+
+    Examples:
+        >>> EpochRow(epoch=0, train_loss=1.0, valid_score=-1.0, best=True, samples=80)
+        EpochRow(epoch=0, train_loss=1.0, valid_score=-1.0, best=True, samples=80)
     """
 
     epoch: int

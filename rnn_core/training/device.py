@@ -20,7 +20,12 @@ _WORKSPACES = (":4096:8", ":16:8")
 
 
 class DeviceChoice(NamedTuple):
-    """A device, and the reason for it in words for the log."""
+    """A device, and the reason for it in words for the log.
+
+    Examples:
+        >>> resolve_device("cpu").device
+        device(type='cpu')
+    """
 
     device: torch.device
     reason: str
@@ -37,6 +42,10 @@ def resolve_device(wanted: str) -> DeviceChoice:
 
     Raises:
         ValueError: the accelerator is not there, or `wanted` is another word.
+
+    Examples:
+        >>> resolve_device("cpu").reason
+        'cpu, as configured'
     """
     if wanted == "cpu":
         return DeviceChoice(torch.device("cpu"), "cpu, as configured")

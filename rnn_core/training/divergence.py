@@ -35,6 +35,13 @@ class TrainingDivergedError(RuntimeError):
         epoch: from 0.
         batch: from 0; None for the validation after the epoch.
         cause: "input", "weights" or "loss", the first that was not finite.
+
+    Examples:
+        >>> infinite = TSDataSampler(table * np.inf, days[1], None, step_len=2)
+        >>> Trainer(config).fit(make(), infinite, None)
+        Traceback (most recent call last):
+            ...
+        rnn_core.training.divergence.TrainingDivergedError: training diverged in epoch ...
     """
 
     def __init__(self, epoch: int, batch: int | None, cause: str) -> None:

@@ -30,7 +30,13 @@ from rnn_core.training.source import WindowSource
 from rnn_core.training.workers import Workers, shard_rows, shards
 
 LossFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(scores [B], labels [B] with NaN, weights [B] or None) to the loss of the batch, a scalar."""
+"""(scores [B], labels [B] with NaN, weights [B] or None) to the loss of the batch, a scalar.
+
+Examples:
+    >>> loss: LossFunction = lambda scores, labels, weights: (scores - labels).abs().nanmean()
+    >>> len(Trainer(config, loss_fn=loss).fit(make(), train, valid).history)
+    2
+"""
 
 
 class BatchGradient(NamedTuple):

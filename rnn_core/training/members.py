@@ -22,6 +22,14 @@ from rnn_core.training.scoring import predict
 from rnn_core.training.source import NewestSource, SessionSource
 
 Member: TypeAlias = nn.Module | EstimatorModel
+"""One of the models that are trained alike, but for their seeds.
+
+Examples:
+    >>> members: list[Member] = [make(), make()]
+    >>> score_members(members, features, device="cpu").shape  # [K, S]
+    (2, 40)
+"""
+
 _CPU = torch.device("cpu")
 
 
@@ -42,6 +50,11 @@ def samples_of(
 
     Returns:
         The samples; their rows are gathered when they are asked for.
+
+    Examples:
+        >>> samples = samples_of(train, ["F0", "F1"], has_label=True)
+        >>> len(samples), samples.columns
+        (76, ('F0', 'F1'))
     """
 
     def windows(first: int, stop: int) -> NDArray[np.float32]:
@@ -117,6 +130,10 @@ def score_members(
 
     Raises:
         ValueError: as `predict` and `estimator_scores`.
+
+    Examples:
+        >>> score_members([make(), make()], features, device="cpu").shape  # [K, S]
+        (2, 40)
     """
     if not len(source):
         return np.empty((len(members), 0), dtype=np.float32)

@@ -37,7 +37,13 @@ from rnn_core.training.workers import Workers, shard_rows
 _BATCH_SIZE = 4096
 
 MetricFunction = Callable[[Tensor, Tensor], Any]
-"""(scores [S], labels [S] with NaN) to one number, higher is better."""
+"""(scores [S], labels [S] with NaN) to one number, higher is better.
+
+Examples:
+    >>> metric: MetricFunction = lambda scores, labels: -float((scores - labels).abs().mean())
+    >>> (Trainer(config, metric_fn=metric).fit(make(), train, valid).best_score < 0)
+    True
+"""
 
 
 def split_label(windows: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,6 +165,10 @@ def predict(
     Raises:
         ValueError: a score that is not finite (the message says how many and where), windows of
             another width than the network's, a batch_size below 1, or a device that is not there.
+
+    Examples:
+        >>> predict(seeded_network(make, 0), features, device="cpu").shape  # [S]
+        (40,)
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, expected 1 or more")

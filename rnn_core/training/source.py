@@ -17,7 +17,13 @@ from torch import Tensor
 
 
 class WindowSource(Protocol):
-    """S windows, gathered a batch at a time."""
+    """S windows, gathered a batch at a time.
+
+    Examples:
+        >>> source: WindowSource = train
+        >>> source.batch(torch.arange(5), torch.device("cpu")).shape  # [B, L, F + 1]
+        torch.Size([5, 2, 3])
+    """
 
     def __len__(self) -> int:
         """Return S."""
@@ -31,7 +37,12 @@ class WindowSource(Protocol):
 
 @runtime_checkable
 class SessionSource(WindowSource, Protocol):
-    """A source that knows the session and instrument of each sample."""
+    """A source that knows the session and instrument of each sample.
+
+    Examples:
+        >>> isinstance(train, SessionSource)
+        True
+    """
 
     def get_index(self) -> pd.MultiIndex:
         """Return (datetime, instrument) of every sample, in the order of the samples."""

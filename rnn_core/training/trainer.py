@@ -26,9 +26,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -48,6 +46,7 @@ from rnn_core.training.checkpoint import (
 from rnn_core.training.device import PeakMemory, repeatable, resolve_device
 from rnn_core.training.divergence import StepMonitor, TrainingDivergedError, all_finite
 from rnn_core.training.file_folder import Folder, folder_at
+from rnn_core.training.fit_result import EpochReport, FitResult
 from rnn_core.training.gradients import LossFunction, batch_gradient, trainable, weight_tensor
 from rnn_core.training.precision import effective_precision, product_precision
 from rnn_core.training.scoring import MetricFunction, Validator, split_label
@@ -57,77 +56,6 @@ from rnn_core.training.trainer_config import TrainerConfig
 from rnn_core.training.workers import Workers, can_shard
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """The facts of an epoch, for the callback.
-
-    Args:
-        epoch: from 0.
-        n_epochs: the most there will be.
-        train_loss: running mean squared error of the epoch.
-        valid_score: after the epoch; higher is better. NaN without validation rows.
-        best_epoch: the best so far.
-        samples_per_second: training rows per second of training, validation apart.
-    """
-
-    epoch: int
-    n_epochs: int
-    train_loss: float
-    valid_score: float
-    best_epoch: int
-    samples_per_second: float
-
-
-@dataclass(frozen=True, eq=False)
-class FitResult:
-    """A finished training.
-
-    Args:
-        network: the one given to `fit`, with the best weights, in eval mode, on `device`.
-        history: one row an epoch: epoch, train_loss, valid_score, best, samples. No times, so
-            equal trainings have equal histories.
-        best_epoch: from 0.
-        best_score: its validation score, which selected the epoch and so measures no performance.
-            NaN without validation rows; the last epoch is then the best one.
-        stopped_early: True if `early_stop` ended the training.
-        samples_per_second: training rows per second of training, in this call; 0 if a checkpoint
-            of a finished training left nothing to do.
-        seconds: of this call.
-        device: of the training.
-        device_reason: the reason for the device, in words.
-        precision: of the products: "float32", "tf32" or "bfloat16".
-        peak_memory: bytes; on an accelerator the most that were allocated there, on the CPU the
-            most that the process has held so far.
-    """
-
-    network: nn.Module
-    history: pd.DataFrame
-    best_epoch: int
-    best_score: float
-    stopped_early: bool
-    samples_per_second: float
-    seconds: float
-    device: str
-    device_reason: str
-    precision: str
-    peak_memory: int
-
-    @property
-    def member(self) -> nn.Module:
-        """The network, as the member of a model."""
-        return self.network
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The facts for a manifest."""
-        return {n: getattr(self, n) for n in ("best_epoch", "best_score", "stopped_early")}
-
-    @property
-    def computed_on(self) -> dict[str, str]:
-        """The device and the precision, for a manifest."""
-        return {"device": self.device, "precision": self.precision}
 
 
 class Trainer:
@@ -140,6 +68,11 @@ class Trainer:
         loss_fn: in place of the mean squared error, called once a batch with all of its rows; NaN
             is the label of a row without one.
         metric_fn: in place of `config.metric`, called once an epoch with all validation rows.
+
+    Examples:
+        >>> result = Trainer(config).fit(seeded_network(make, 0), train, valid)
+        >>> len(result.history), result.stopped_early
+        (2, False)
     """
 
     def __init__(

@@ -57,6 +57,14 @@ class TrainerConfig:
 
     Raises:
         ValueError: a field of the wrong type or outside its range; the message names it.
+
+    Examples:
+        >>> TrainerConfig(lr=0.01).n_epochs
+        200
+        >>> TrainerConfig(lr=-1)
+        Traceback (most recent call last):
+            ...
+        ValueError: lr is -1, expected a finite number above 0
     """
 
     n_epochs: int = 200

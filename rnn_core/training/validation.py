@@ -44,6 +44,11 @@ class ValidationFacts:
         rank_ic: mean over the validation sessions of Spearman's correlation of score and label;
             NaN if no session has one or the source knows no sessions.
         rows: validation rows with a label.
+
+    Examples:
+        >>> facts = validation_facts([make()], valid, metric="ic", train_mean=0.0, device="cpu")
+        >>> isinstance(facts, ValidationFacts), facts.rows
+        (True, 40)
     """
 
     score: float
@@ -75,6 +80,10 @@ def validation_facts(
 
     Raises:
         ValueError: no validation row has a finite label, or no session has an IC.
+
+    Examples:
+        >>> validation_facts([make()], valid, metric="loss", train_mean=0.0, device="cpu").rows
+        40
     """
     # The scores of the members are averaged, as when they are served.
     total, labels = np.zeros(len(valid)), np.zeros(len(valid))

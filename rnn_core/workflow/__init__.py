@@ -6,6 +6,16 @@
 Here are qlib's `qrun` and its records. `read`, `read_dataset` and `read_records` say which keys
 are supported; all others are one error before any data are loaded. The objects that a file names
 are in the rooms below. The command is in `pipelines`.
+
+The examples of its names go on from here:
+
+    >>> import datetime as dt
+    >>> from rnn_core.workflow import *
+    >>> from tempfile import TemporaryDirectory
+    >>> document = load_document(workflow, small)
+    >>> spec = read_workflow(document, provider_uri=provider)
+    >>> with TemporaryDirectory() as folder:
+    ...     result = run_workflow(spec, f"{folder}/first")
 """
 
 from __future__ import annotations

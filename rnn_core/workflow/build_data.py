@@ -23,10 +23,10 @@ from typing import Any
 
 import pandas as pd
 
-from rnn_core.data.alpha import label_set
 from rnn_core.data.bin_files import ProviderError
 from rnn_core.data.datasets import DatasetH
 from rnn_core.data.handlers import HANDLERS
+from rnn_core.data.labels import label_set
 from rnn_core.data.qlib_bins import QlibProvider
 from rnn_core.data.universe import Universe
 from rnn_core.evaluation import PortfolioConfig

@@ -45,6 +45,10 @@ def default_folder(config: str | Path, now: dt.datetime) -> Path:
 
     Returns:
         A path below the current directory.
+
+    Examples:
+        >>> default_folder("lstm.yaml", dt.datetime(2024, 1, 2, 18, 30)).as_posix()
+        'qruns/lstm/20240102-183000'
     """
     return Path("qruns") / Path(config).stem / f"{now:%Y%m%d-%H%M%S}"
 

@@ -20,7 +20,15 @@ _ABSENT: Any = object()
 
 
 class WorkflowError(ValueError):
-    """A workflow that cannot be run as it is given; the text is meant for a person."""
+    """A workflow that cannot be run as it is given; the text is meant for a person.
+
+    Examples:
+        >>> read_workflow(load_document(workflow, ["task.model.class=Transformer"]))
+        Traceback (most recent call last):
+            ...
+        rnn_core.workflow.problems.WorkflowError: gru_alpha158.yaml has 1 problem, ...
+          task.model.class (line 47): 'Transformer' is not supported, expected LSTM, GRU, KRNN
+    """
 
 
 class _KeyedError(WorkflowError):

@@ -81,6 +81,11 @@ def read_workflow(
     Raises:
         WorkflowError: something is not supported; one message lists all of it.
         ValueError: another `semantics`.
+
+    Examples:
+        >>> spec = read_workflow(document, semantics="strict", provider_uri=provider)
+        >>> spec.semantics, sorted(spec.dataset.segments)
+        ('strict', ['test', 'train', 'valid'])
     """
     if semantics not in ("qlib", "strict"):
         raise ValueError(f"semantics is {semantics!r}, expected 'qlib' or 'strict'")

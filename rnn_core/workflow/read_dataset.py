@@ -10,9 +10,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from rnn_core.data.alpha import label_set
 from rnn_core.data.datasets import DatasetH, TSDatasetH, checked_segments
 from rnn_core.data.handlers import HANDLERS
+from rnn_core.data.labels import label_set
 from rnn_core.data.steps import build_steps
 from rnn_core.panel.frames import Semantics
 from rnn_core.panel.session_labels import session_bound

@@ -46,7 +46,15 @@ logger = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Callbacks of a run; each method does nothing unless it is overridden."""
+    """Callbacks of a run; each method does nothing unless it is overridden.
+
+    Examples:
+        >>> class Told(Watcher):
+        ...     def stage(self, text):
+        ...         print("now:", text)
+        >>> Told().stage("training")  # run_workflow(spec, folder, Told()) says every stage
+        now: training
+    """
 
     def stage(self, text: str) -> None:
         """Report the next step of the run, or a note."""
@@ -71,6 +79,10 @@ class RunResult:
         history: of the estimator, one row a network and epoch.
         signal: None if the file asks for none.
         portfolio: likewise.
+
+    Examples:
+        >>> isinstance(result, RunResult), list(result.predictions.index.names)
+        (True, ['datetime', 'instrument'])
     """
 
     folder: Path
@@ -100,6 +112,12 @@ def run_workflow(
         WorkflowError: the folder is taken, the provider lacks something, the settings do not fit
             the data, or the training diverged. Nothing is left of such a run.
         OSError: the folder cannot be written.
+
+    Examples:
+        >>> sorted(result.history.columns)
+        ['best', 'epoch', 'samples', 'seed', 'train_loss', 'valid_score']
+        >>> result.folder.name, result.predictions.notna().all().item()
+        ('first', True)
     """
     # Cheap checks come first: the place, the arguments, the device.
     start = time.monotonic()

@@ -117,6 +117,10 @@ class WorkflowSpec:
         signal: analysis of the scores, None if the file asks for none.
         portfolio: backtest of the scores, likewise.
         notes: sentences for a reader of the results.
+
+    Examples:
+        >>> isinstance(spec, WorkflowSpec), spec.semantics
+        (True, 'qlib')
     """
 
     document: Document

@@ -76,6 +76,10 @@ class Document:
         lines: path of a key to its line.
         anchored: top-level keys with an anchor at or below their value.
         overrides: as given.
+
+    Examples:
+        >>> isinstance(document, Document), document.values["market"]
+        (True, 'csi300')
     """
 
     path: Path
@@ -100,6 +104,10 @@ def load_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
     Raises:
         WorkflowError: no such file, no valid YAML, a key written twice, a template, or an override
             that names nothing.
+
+    Examples:
+        >>> load_document(workflow, ["task.model.kwargs.lr=1e-3"]).overrides
+        ('task.model.kwargs.lr=1e-3',)
     """
     path = Path(path)
     if not path.is_file():

@@ -64,7 +64,12 @@ PROCESSORS: Mapping[str, type[Processor]] = MappingProxyType(
         "ZScoreNorm": ZScoreNorm,
     }
 )
-"""The known classes, by qlib's names."""
+"""The known classes, by qlib's names.
+
+Examples:
+    >>> sorted(PROCESSORS)[:3]
+    ['CSNeutralize', 'CSRankNorm', 'CSZFillna']
+"""
 
 ENTRY_POINTS = "rnn_core.processors"
 """The group of entry points of processors."""
@@ -131,6 +136,10 @@ def make_processor(
     Raises:
         KeyError: the class is unknown.
         TypeError: an argument is unknown or missing.
+
+    Examples:
+        >>> make_processor("Fillna", {"fields_group": "feature"}).kwargs()
+        {'fields_group': 'feature', 'fill_value': 0}
     """
     classes = known_processors() if classes is None else classes
     # The class, then unknown arguments, then missing ones.
@@ -166,6 +175,11 @@ class ProcessorChain:
 
     Raises:
         TypeError: a step is no processor, or overrides what is never called.
+
+    Examples:
+        >>> chain = ProcessorChain([ProcessInf("feature"), Fillna("feature")])
+        >>> chain.fit(frame)["feature", "X"].tolist()
+        [1.0, 0.0, 3.0, 2.0, 4.0, 6.0]
     """
 
     def __init__(self, processors: Iterable[Processor]) -> None:

@@ -57,6 +57,10 @@ class FilterCol(Processor):
 
     Raises:
         ValueError: `col_list` is empty or a lone string.
+
+    Examples:
+        >>> FilterCol("feature", ["X"])(frame).columns.tolist()
+        [('feature', 'X'), ('label', 'LABEL0')]
     """
 
     def __init__(
@@ -90,6 +94,10 @@ class DropCol(Processor):
 
     Raises:
         ValueError: `col_list` is empty or a lone string.
+
+    Examples:
+        >>> DropCol(["X"])(frame).columns.tolist()
+        [('label', 'LABEL0')]
     """
 
     def __init__(self, col_list: Sequence[str] = ()) -> None:
@@ -112,6 +120,10 @@ class DropnaProcessor(Processor):
     Args:
         fields_group: the group or groups that must be complete.
         semantics: "strict" or "qlib", see `CellProcessor`.
+
+    Examples:
+        >>> len(DropnaProcessor("feature")(frame))
+        5
     """
 
     def __init__(self, fields_group: Group | None = None, semantics: Semantics = "strict") -> None:
@@ -132,6 +144,10 @@ class DropnaLabel(DropnaProcessor):
     Args:
         fields_group: the group of the labels.
         semantics: "strict" or "qlib", see `CellProcessor`.
+
+    Examples:
+        >>> len(frame), len(DropnaLabel()(frame))
+        (6, 3)
     """
 
     def __init__(
@@ -151,6 +167,10 @@ class Fillna(CellProcessor):
         fields_group: the group or groups to fill.
         fill_value: the number, 0 as in qlib: the centre of a standardised column.
         semantics: "strict" or "qlib", see `CellProcessor`.
+
+    Examples:
+        >>> Fillna("feature")(frame)["feature", "X"].tolist()
+        [1.0, 0.0, 3.0, 2.0, inf, 6.0]
     """
 
     def __init__(
@@ -179,6 +199,10 @@ class TanhProcess(CellProcessor):
     Args:
         fields_group: the group or groups to squash.
         semantics: "strict" or "qlib", where None takes the columns that qlib takes.
+
+    Examples:
+        >>> TanhProcess("feature")(frame)["feature", "X"].round(2).tolist()
+        [0.0, nan, 0.96, 0.76, 1.0, 1.0]
     """
 
     def change(self, values: NDArray[Any], df: pd.DataFrame, positions: NDArray[np.intp]) -> None:

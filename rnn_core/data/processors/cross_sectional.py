@@ -60,6 +60,10 @@ class ProcessInf(_CrossSection):
     Args:
         fields_group: the group or groups to process (qlib has no such argument and takes all).
         semantics: "strict" or "qlib", see `CellProcessor`.
+
+    Examples:
+        >>> ProcessInf("feature")(frame)["feature", "X"].tolist()
+        [1.0, nan, 3.0, 2.0, 4.0, 6.0]
     """
 
     def _column(self, x: Array, session: NDArray[np.intp]) -> Array:
@@ -75,6 +79,10 @@ class CSZFillna(_CrossSection):
     Args:
         fields_group: the group or groups to fill.
         semantics: "strict" or "qlib", see `CellProcessor`.
+
+    Examples:
+        >>> CSZFillna("feature")(frame)["feature", "X"].tolist()[:3]
+        [1.0, 2.0, 3.0]
     """
 
     def _column(self, x: Array, session: NDArray[np.intp]) -> Array:
@@ -97,6 +105,10 @@ class CSZScoreNorm(_CrossSection):
 
     Raises:
         ValueError: another method.
+
+    Examples:
+        >>> CSZScoreNorm("feature")(frame)["feature", "X"].round(2).tolist()[:3]
+        [-0.71, nan, 0.71]
     """
 
     def __init__(
@@ -133,6 +145,10 @@ class CSRankNorm(_CrossSection):
     Args:
         fields_group: the group or groups to rank.
         semantics: "strict" or "qlib", see `CellProcessor`.
+
+    Examples:
+        >>> CSRankNorm("feature")(frame)["feature", "X"].round(2).tolist()
+        [0.0, nan, 1.73, -0.58, 1.73, 0.58]
     """
 
     def _column(self, x: Array, session: NDArray[np.intp]) -> Array:

@@ -244,6 +244,11 @@ class MinMaxNorm(FittedNorm):
         fit_end_time: last session of the fit, included.
         fields_group: the group or groups to scale.
         semantics: "strict" or "qlib", see the module.
+
+    Examples:
+        >>> norm = MinMaxNorm(None, "2024-01-02", "feature").fit(frame)
+        >>> norm(frame)["feature", "X"].tolist()
+        [0.0, nan, 1.0, 0.5, inf, 2.5]
     """
 
     def _statistics(self, x: NDArray[Any]) -> tuple[Any, Any]:
@@ -261,6 +266,11 @@ class ZScoreNorm(FittedNorm):
         fit_end_time: last session of the fit, included.
         fields_group: the group or groups to scale.
         semantics: "strict" or "qlib", see the module.
+
+    Examples:
+        >>> norm = ZScoreNorm(None, "2024-01-02", "feature").fit(frame)
+        >>> norm(frame)["feature", "X"].tolist()
+        [-1.0, nan, 1.0, 0.0, inf, 4.0]
     """
 
     def _statistics(self, x: NDArray[Any]) -> tuple[Any, Any]:
@@ -286,6 +296,11 @@ class RobustZScoreNorm(FittedNorm):
         fields_group: the group or groups to scale.
         clip_outlier: whether to clip to ±3, ±inf included.
         semantics: "strict" or "qlib", see the module; "qlib" also adds 1e-12 to the MAD.
+
+    Examples:
+        >>> norm = RobustZScoreNorm(None, "2024-01-02", "feature").fit(frame)
+        >>> norm(frame)["feature", "X"].round(2).tolist()
+        [-0.67, nan, 0.67, 0.0, 3.0, 2.7]
     """
 
     clip = True

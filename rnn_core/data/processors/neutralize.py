@@ -55,6 +55,12 @@ class CSNeutralize(CellProcessor):
 
     Raises:
         ValueError: neither industry nor size.
+
+    Examples:
+        >>> known = frame.copy()
+        >>> known[(FIELDS, "industry")] = list("aaabbb")
+        >>> CSNeutralize("feature")(known)["feature", "X"].round(2).tolist()
+        [-1.0, nan, 1.0, -2.0, nan, 2.0]
     """
 
     def __init__(

@@ -31,7 +31,12 @@ from rnn_core.panel.frames import (
 )
 
 FIELDS = "field"
-"""The column group of what processors read beside features and labels: an industry, a size."""
+"""The column group of what processors read beside features and labels: an industry, a size.
+
+Examples:
+    >>> FIELDS
+    'field'
+"""
 
 _ABSENT = object()
 _WORDS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
@@ -44,6 +49,13 @@ class Processor(ABC):
     `kwargs` reads it.
     A subclass may be written as qlib's are: `fit` may return nothing, and `__call__` may write to
     its frame, which then is a copy.
+
+    Examples:
+        >>> class Halve(Processor):
+        ...     def __call__(self, frame):
+        ...         return frame / 2
+        >>> Halve()(frame)["feature", "X"].tolist()[:3]
+        [0.5, nan, 1.5]
     """
 
     unstored: ClassVar[frozenset[str]] = frozenset({"semantics"})
@@ -146,6 +158,10 @@ class CellProcessor(Processor):
 
     Raises:
         ValueError: `fields_group` is empty, or None in strict semantics; another `semantics`.
+
+    Examples:
+        >>> issubclass(Fillna, CellProcessor), issubclass(DropnaLabel, CellProcessor)
+        (True, False)
     """
 
     def __init__(self, fields_group: Group | None = None, semantics: Semantics = "strict") -> None:

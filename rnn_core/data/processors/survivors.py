@@ -38,6 +38,12 @@ class TimeRangeFlt(Processor):
     Raises:
         ValueError: `looks_ahead` is not True; no end of the range is given; the ends are in the
             wrong order; another frequency.
+
+    Examples:
+        >>> alive = TimeRangeFlt("2024-01-02", "2024-01-03", looks_ahead=True)
+        >>> kept = alive.fit(frame.iloc[:-1])(frame)  # C has no row on the second session
+        >>> kept.index.get_level_values("instrument").unique().tolist()
+        ['A', 'B']
     """
 
     def __init__(

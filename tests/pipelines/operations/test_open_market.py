@@ -1,0 +1,54 @@
+"""`open_market`: the tables of a market in a notebook. Oracle: the files, as pandas reads them."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from pipelines import open_market
+from pipelines.errors import WarehouseError
+from tests.pipelines.conftest import partition_bytes
+from tests.pipelines.finished_markets import named_copy_of
+
+
+@pytest.fixture
+def market(finished, tmp_path, monkeypatch):
+    """A copy of a finished market whose YAML the environment names."""
+    return named_copy_of(finished, tmp_path, monkeypatch)
+
+
+def test_a_table_gives_the_stored_rows_of_a_range_and_writes_nothing(market):
+    before = partition_bytes(market)
+    table = open_market()["lstm_prediction"]
+    first, last = table.sessions[-2:]
+    rows = table.read(first)
+    files = [
+        pd.read_parquet(market.paths.warehouse / table.name / f"date={key}" / "part-0.parquet")
+        for key in (first, last)
+    ]
+    assert rows["score"].tolist() == pd.concat(files)["score"].tolist()
+    assert sorted(set(rows["date"])) == [pd.Timestamp(first), pd.Timestamp(last)]
+    assert set(table.columns) == set(rows.columns)
+    scores = table.read(last, last, columns=["instrument", "score"])
+    assert list(scores.columns) == ["date", "instrument", "score"]
+    assert partition_bytes(market) == before
+
+
+def test_opening_reads_no_table(market):
+    for file in market.paths.warehouse.glob("gru_prediction/date=*/*"):
+        file.write_bytes(b"damaged")
+    opened = open_market()
+    assert {"ohlcv", "alpha158", "lstm_prediction", "gru_portfolio"} <= set(opened)
+    assert len(opened) == len(list(opened)) and "lstm_prediction" in repr(opened)
+    with pytest.raises(WarehouseError, match="gru_prediction"):
+        opened["gru_prediction"].read()
+
+
+def test_errors_say_what_there_is(market):
+    opened = open_market()
+    with pytest.raises(KeyError, match="lstm_prediction"):
+        opened["lstm_predictions"]
+    last = opened["label"].sessions[-1]
+    with pytest.raises(WarehouseError, match=rf"from 2030-01-01 to the end: .*{last} are stored"):
+        opened["label"].read("2030-01-01")
+    assert last in repr(opened["label"]) and last in opened["label"]._repr_html_()
