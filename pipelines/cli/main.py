@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -50,6 +51,8 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    # Commands draw into files; the kernel of a notebook hands down a backend of its own.
+    os.environ["MPLBACKEND"] = "agg"
     with lasting_streams(), fetched_once():
         args = parse(sys.argv[1:] if argv is None else argv)
         try:

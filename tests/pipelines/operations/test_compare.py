@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -145,6 +148,20 @@ def test_what_cannot_be_compared_is_an_error_that_says_why(market, tmp_path, cap
     )
     (tmp_path / "other" / "label.parquet").write_bytes(b"no parquet")
     assert "other is a damaged folder of qrun" in error(capsys, "other", "tiny")
+
+
+def test_a_backend_that_a_notebook_hands_down_is_not_asked(market, tmp_path):
+    program = "import sys; from pipelines.cli.main import main; sys.exit(main())"
+    words = ["compare", "tiny.lstm", "tiny.gru", "--out", "two.png"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        env={**os.environ, "MPLBACKEND": "nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "two.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_the_table_the_json_and_the_picture(market, tmp_path, capsys):
