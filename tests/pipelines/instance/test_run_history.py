@@ -11,6 +11,7 @@ import shutil
 import dagster as dg
 import pandas as pd
 import pytest
+from dagster._core.executor import in_process
 
 from pipelines.assets.stages import stages
 from pipelines.automation.next_session import SessionFailedError, look, wait_after
@@ -311,3 +312,24 @@ def test_reasons_are_short_for_the_schedule_and_whole_for_a_terminal(instance):
     assert "label: no bars" in whole.splitlines()
     assert "Stack Trace" in whole
     assert 'raise ValueError("disk on fire")' in whole
+
+
+def test_a_run_that_fails_outside_of_its_steps_says_why(instance, monkeypatch):
+    """Of the engine or its record; Dagster's own words say only that there was an exception."""
+
+    def no_slot(*_, **__):
+        raise OSError("no slot of the pool")
+
+    @dg.op
+    def idle():
+        pass
+
+    @dg.job
+    def one():
+        idle()
+
+    monkeypatch.setattr(in_process, "inner_plan_execution_iterator", no_slot)
+    with pytest.raises(OSError, match="no slot"):
+        one.execute_in_process(instance=instance, run_id=dg.DagsterRun(job_name="one").run_id)
+    (run,) = instance.get_run_ids()
+    assert "OSError: no slot of the pool" in failure_reason(instance, run)
