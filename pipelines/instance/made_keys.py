@@ -3,11 +3,13 @@
 A tick of the schedule asks which sessions are done, and most of them were done at the last tick. So
 their keys stay in memory, and a look counts the asset's events by an index and reads those that are
 new: its cost does not grow with the history. Where the count says anything else, as after events
-were taken off the record or came in another order, all of them are read again.
+were taken off the record or came in another order, all of them are read again; so they are after a
+wipe of the asset, which in Postgres only dates its end.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +31,13 @@ class _Seen:
         newest: id, time and partition of the newest one, since a database may use the id of a
             deleted row again.
         keys: the sessions that have one; those of the warm-up have none.
+        wiped: seconds since 1970 of the last wipe of the asset; what is older does not count.
     """
 
     count: int
     newest: tuple[Any, ...] | None
     keys: frozenset[str]
+    wiped: float | None
 
 
 _seen: dict[tuple[str, str], _Seen] = {}  # by record and asset
@@ -45,37 +49,40 @@ def made_keys(instance: dg.DagsterInstance, asset: dg.AssetKey) -> frozenset[str
     Raises:
         PipelineError: the event log is not in SQL.
     """
-    with sql_storage(instance).index_connection() as connection:
-        url = connection.engine.url
-        place = url.render_as_string(), asset.to_string()
-        before = _seen.get(place)
-        now = _look(connection, asset.to_string(), before)
-    if url.database not in (None, "", ":memory:"):  # a record in memory has no place of its own
-        _seen[place] = now
+    storage = sql_storage(instance)
+    (details,) = storage._get_assets_details([asset])
+    wiped = None if details is None else details.last_wipe_timestamp
+    with storage.index_connection() as connection:
+        place = connection.engine.url.render_as_string(), asset.to_string()
+        now = _look(connection, asset.to_string(), _seen.get(place), wiped)
+    _seen[place] = now
     return now.keys
 
 
-def _look(connection: Connection, asset: str, before: _Seen | None) -> _Seen:
+def _look(connection: Connection, asset: str, before: _Seen | None, wiped: float | None) -> _Seen:
     log = SqlEventLogStorageTable
     is_made = db.and_(
         log.c.asset_key == asset,
         log.c.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value,
     )
+    if wiped is not None:
+        end = dt.datetime.fromtimestamp(wiped, dt.UTC).replace(tzinfo=None)
+        is_made = db.and_(is_made, log.c.timestamp > end)
     count = int(connection.execute(db.select(db.func.count()).where(is_made)).scalar_one())
-    if before is not None and before.newest is not None:
+    if before is not None and before.newest is not None and before.wiped == wiped:
         mark = db.select(log.c.id, log.c.timestamp, log.c.partition)
         newest = connection.execute(mark.where(log.c.id == before.newest[0])).first()
         if newest is not None and tuple(newest) == before.newest:
-            new = _read(connection, db.and_(is_made, log.c.id > before.newest[0]))
+            new = _read(connection, db.and_(is_made, log.c.id > before.newest[0]), wiped)
             if before.count + new.count == count:
                 keys = before.keys | new.keys if new.keys else before.keys
-                return _Seen(count, new.newest or before.newest, keys)
-    return _read(connection, is_made)
+                return _Seen(count, new.newest or before.newest, keys, wiped)
+    return _read(connection, is_made, wiped)
 
 
-def _read(connection: Connection, which: Any) -> _Seen:
+def _read(connection: Connection, which: Any, wiped: float | None) -> _Seen:
     log = SqlEventLogStorageTable
     query = db.select(log.c.id, log.c.timestamp, log.c.partition, log.c.step_key).where(which)
     rows = connection.execute(query.order_by(log.c.id)).fetchall()
     keys = frozenset(key for _, _, key, step in rows if key is not None and step != WARM_UP)
-    return _Seen(len(rows), tuple(rows[-1][:3]) if rows else None, keys)
+    return _Seen(len(rows), tuple(rows[-1][:3]) if rows else None, keys, wiped)

@@ -9,7 +9,9 @@ from pipelines.instance import made_keys as module
 from pipelines.instance.made_keys import made_keys
 from pipelines.instance.materializations import forget
 from tests.pipelines.conftest import open_record
+from tests.pipelines.records import on_both_records
 
+pytestmark = on_both_records
 ASSET = dg.AssetKey(["tiny", "label"])
 
 
