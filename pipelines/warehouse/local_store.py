@@ -171,12 +171,12 @@ class LocalStore(Store):
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
             os.scandir(self.path(table)) as folders,  # which is listed as far as it is read
         ):
-            return any(f.name.startswith("date=") and _has_part(f.path) for f in folders)
+            return any(_is_session(f.name) and _has_part(f.path) for f in folders)
         return False
 
     def newest(self, table: str, last: str, count: int) -> list[str]:
         """The newest sessions with a file, of which no more are looked at; see `Store`."""
-        names = sorted(self._folders(table, "", last), reverse=True)
+        names = sorted(filter(_is_session, self._folders(table, "", last)), reverse=True)
         stored = (name for name in names if _has_part(f"{self.path(table)}/{name}"))
         return [name.removeprefix("date=") for name in islice(stored, count)][::-1]
 
@@ -186,7 +186,8 @@ class LocalStore(Store):
         with contextlib.suppress(FileNotFoundError), os.scandir(self.root) as entries:
             for entry in entries:
                 if not entry.is_dir():
-                    total += 0 if entry.name.startswith(".") else entry.stat().st_size
+                    with contextlib.suppress(FileNotFoundError):
+                        total += 0 if entry.name.startswith(".") else entry.stat().st_size
                     continue
                 for name in self._folders(entry.name, "", "9999-12-31"):
                     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -200,7 +201,7 @@ class LocalStore(Store):
 
     def _partition_files(self, table: str, first: str, last: str) -> list[str]:
         """The partitions of a table; every step lists some, so without `Path`."""
-        folder, names = self.path(table), self._folders(table, first, last)
+        folder, names = self.path(table), filter(_is_session, self._folders(table, first, last))
         return [f"{name}/{PART}" for name in names if _has_part(f"{folder}/{name}")]
 
     def _folders(self, table: str, first: str, last: str) -> list[str]:
@@ -211,6 +212,11 @@ class LocalStore(Store):
         except (FileNotFoundError, NotADirectoryError):
             return []
         return [name for name in names if low <= name <= high]
+
+
+def _is_session(folder: str) -> bool:
+    """True of `date=YYYY-MM-DD`; an operator may keep a copy beside it, under a longer name."""
+    return folder.startswith("date=") and len(folder) == len("date=YYYY-MM-DD")
 
 
 def _has_part(folder: str) -> bool:

@@ -19,6 +19,7 @@ def store(tmp_path):
     (tmp_path / "warehouse/label/date=2020-01-10").mkdir()
     store.write(b"1234567", "market.json")
     store.write(b"older", ".revisions", "label", "date=2020-01-02", "rev-1.parquet")
+    store.write(b"a copy", "label", "date=2020-01-09.bak", PART)
     (tmp_path / "warehouse/label/.hidden").mkdir()
     return store
 
@@ -43,6 +44,7 @@ def test_the_newest_are_the_end_of_all(store, last, count):
 
 def test_a_table_without_a_file_has_no_partitions(store):
     (LocalStore(store.root).below("empty")).write(b"", "date=2020-01-02", ".part.tmp")
+    (LocalStore(store.root).below("empty")).write(b"", "date=2020-01-02.bak", PART)
     assert [store.has_partitions(name) for name in ("label", "empty", "none")] == [
         True,
         False,
