@@ -160,6 +160,6 @@ def _day(text: str | None, name: str, default: str) -> str:
         ValueError: the text is not a date, or not written YYYY-MM-DD.
     """
     try:
-        return default if text is None else dt.date.fromisoformat(text).isoformat()
+        return default if text is None else f"{dt.datetime.strptime(text, '%Y-%m-%d').date()}"
     except (TypeError, ValueError):
         raise ValueError(f"{name}={text!r} is not a date; write YYYY-MM-DD") from None

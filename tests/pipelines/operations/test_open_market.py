@@ -60,7 +60,10 @@ def test_errors_say_what_there_is(market):
 @pytest.mark.parametrize("named", ["start", "end"])
 def test_a_day_is_written_as_a_day(market, named):
     table = open_market()["label"]
-    for wrong in ("2020-4-9", "April", "2020-04-31"):
+    other = {"start": "end", "end": "start"}[named]
+    rows = table.read(**{named: "2020-4-9", other: "2020-04-09"})
+    assert set(rows["date"]) == {pd.Timestamp("2020-04-09")}
+    for wrong in ("April", "2020-04-31", "20200409"):
         with pytest.raises(ValueError, match=rf"{named}='{wrong}' is not a date; write YYYY-MM-DD"):
             table.read(**{named: wrong})
 
