@@ -43,7 +43,7 @@ ARROWS = [
     ("lstm_portfolio", "signal_report"),
     ("lstm_portfolio", "portfolio_report"),
 ]
-"""Who reads whom, but for what a shown path already says."""
+"""Readers by what they read, but for what a shown path already says."""
 
 ROWS = [
     ("features", -60, 0, "bars of the last 60 sessions"),

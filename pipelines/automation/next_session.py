@@ -96,7 +96,7 @@ class Outlook:
         return None if waits or not self.missing else self.missing[0]
 
     def reason(self, settings: ScheduleConfig, zone: str) -> str:
-        """Why no session is asked for now, in words."""
+        """Explain in words that no session is asked for now."""
         note = self.newcomers.note(self.newest, self.command)
         end = f"; {self.calendar}" if self.calendar else ""
         return f"{self._reason(settings, zone)}{note}{end}"
@@ -252,7 +252,7 @@ def wait_after(settings: ScheduleConfig, failures: int) -> dt.timedelta:
 
 
 def next_attempt(settings: ScheduleConfig, attempts: Attempts) -> dt.datetime | None:
-    """When a session is tried again after its failed runs; None if it is given up."""
+    """The time at which a session is tried again after failed runs; None if it is given up."""
     if attempts.late_since is not None:
         waited = attempts.ended - attempts.late_since
         later = (wait for wait in _late_waits(settings) if wait > waited)

@@ -43,12 +43,12 @@ def served_means(sessions: Sessions) -> str:
 
 
 def _midnight_after(sessions: Sessions, key: str) -> pd.Timestamp:
-    """When the partition of a session begins to exist, UTC."""
+    """The moment from which the partition of a session exists, UTC."""
     return sessions.at(f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}")
 
 
 def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
-    """When trading begins at the session after a given one, UTC.
+    """The moment at which trading begins at the session after a given one, UTC.
 
     After a market's last session that is the exchange's next one, or the next day. A session that
     the exchange's calendar does not know counts from its midnight; one after all that it knows

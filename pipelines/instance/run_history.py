@@ -126,7 +126,7 @@ def failed_attempts(
 
 
 def waiting_reason(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Why a session of a run waits for its bars, in the words of its source; empty if none does."""
+    """The reason that a session of a run waits for bars, as its source says; empty if none does."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION):
         if entry.dagster_event is not None:
             observation = entry.dagster_event.asset_observation_data.asset_observation

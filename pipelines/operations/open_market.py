@@ -7,6 +7,7 @@ writes. In SQL the same rows are the views of `rnn-pipelines sql`.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 
 from pipelines.assets.stages import stages
 from pipelines.config.loader import load_config
-from pipelines.errors import WarehouseError, did_you_mean
+from pipelines.errors import MissingSessionsError, WarehouseError, did_you_mean, name_sessions
 from pipelines.instance.market_list import config_of, markets_of
 from pipelines.market.market import Market
 from pipelines.market.paths import data_root
@@ -47,6 +48,7 @@ class StoredTable:
         end: str | None = None,
         *,
         columns: Sequence[str] | None = None,
+        allow_gaps: bool = False,
     ) -> pd.DataFrame:
         """Read the rows of some sessions, every file verified.
 
@@ -54,15 +56,32 @@ class StoredTable:
             start: the first day, YYYY-MM-DD; None for the first that is stored.
             end: the last day, included; None for the last that is stored.
             columns: the columns to read, None for all; `date` always comes first.
+            allow_gaps: read what is stored where sessions between stored ones are absent.
 
         Returns:
             One row a session and instrument, or a session, with the columns of the table.
 
         Raises:
+            ValueError: a day is not written YYYY-MM-DD.
+            MissingSessionsError: sessions of the range are absent between the first and the last
+                that are stored, unless `allow_gaps`.
             WarehouseError: no session of the range is stored, or a file is damaged.
         """
         stored = self.sessions
-        keys = [key for key in stored if (start or "") <= key <= (end or "9999")]
+        first, last = _day(start, "start", "0001-01-01"), _day(end, "end", "9999-12-31")
+        keys = [key for key in stored if first <= key <= last]
+        within = [
+            key
+            for key in (self._market.sessions.keys if stored else ())
+            if max(first, stored[0]) <= key <= min(last, stored[-1])
+        ]
+        absent = sorted(set(within).difference(keys))
+        if absent and not allow_gaps:
+            command = self._market.command(f"backfill --start {absent[0]} --end {absent[-1]}")
+            raise MissingSessionsError(
+                f"{self.name} lacks {name_sessions(absent)}, between sessions that are stored; "
+                f"`{command}` makes them, allow_gaps=True reads the others"
+            )
         if not keys:
             held = f"{stored[0]} to {stored[-1]} are" if stored else "no session is"
             asked = f"{start or 'the beginning'} to {end or 'the end'}"
@@ -132,3 +151,15 @@ def open_market(name: str | os.PathLike[str] | None = None) -> StoredMarket:
     if named in markets_of(data_root()) and not Path(named).is_file():
         named = config_of(data_root(), named)
     return StoredMarket(Market(load_config(named), named=named, read_only=True))
+
+
+def _day(text: str | None, name: str, default: str) -> str:
+    """Parse a day into a session key, so that it compares as one.
+
+    Raises:
+        ValueError: the text is not a date, or not written YYYY-MM-DD.
+    """
+    try:
+        return default if text is None else f"{dt.datetime.strptime(text, '%Y-%m-%d').date()}"
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={text!r} is not a date; write YYYY-MM-DD") from None

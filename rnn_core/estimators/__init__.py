@@ -16,7 +16,8 @@ The examples of its names go on from here:
     >>> steps = [{"class": "FilterCol", "kwargs": {"col_list": ["ROC5", "KMID", "STD5"]}}]
     >>> steps += [{"class": "Fillna", "kwargs": {"fields_group": "feature"}}]
     >>> handler = Alpha158(bars=bars, start_time=sessions[60], infer_processors=steps)
-    >>> segments = dict(train=sessions[[60, 74]], valid=sessions[[75, 80]], test=sessions[[81, 87]])
+    >>> # A label ends two sessions on: two are left out before each next segment.
+    >>> segments = dict(train=sessions[[60, 72]], valid=sessions[[75, 80]], test=sessions[[83, 87]])
     >>> segments = {name: tuple(ends) for name, ends in segments.items()}
     >>> dataset, rows = TSDatasetH(handler, segments, step_len=5), DatasetH(handler, segments)
     >>> small = dict(n_epochs=1, batch_size=64, GPU=-1)

@@ -116,8 +116,11 @@ def ridge_scores(
 
     Examples:
         >>> x = pd.DataFrame({"planted": scores, "reversal": past}).dropna()
-        >>> ridge = ridge_scores(x, labels.reindex(x.index), x)
-        >>> bool(ridge.corr(x["planted"]) > 0.9)
+        >>> day = x.index.get_level_values("datetime")
+        >>> train = x[day < sessions[38]]  # the last labels end at 39: two sessions on
+        >>> later = x[day >= sessions[40]]
+        >>> ridge = ridge_scores(train, labels.reindex(train.index), later)
+        >>> bool(ridge.corr(later["planted"]) > 0.9)
         True
     """
     for name, frame in (("x_test", x_test), ("x_valid", x_valid)):
