@@ -24,7 +24,8 @@ class SessionPartitions(dg.DailyPartitionsDefinition):
 
     @cached_property
     def _hash(self) -> int:
-        return super().__hash__()
+        made: int = super().__hash__()
+        return made
 
     def __hash__(self) -> int:
         return self._hash
