@@ -7,17 +7,31 @@ mapping; an asset reads its look-back from the warehouse, by the arithmetic of `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import cached_property
 
+import dagster as dg
 import pandas as pd
 
 from pipelines.calendar.sessions import Sessions
 
-if TYPE_CHECKING:
-    import dagster as dg
+
+class SessionPartitions(dg.DailyPartitionsDefinition):
+    """Daily partitions whose hash is made once.
+
+    Dagster hashes the definition some two hundred times in a run, each time from the text of all
+    of its closed days: of forty years 370.
+    """
+
+    @cached_property
+    def _hash(self) -> int:
+        made: int = super().__hash__()
+        return made
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
-def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartitionsDefinition:
+def partitions_definition(sessions: Sessions, *, closed: bool) -> SessionPartitions:
     """Build the partitions definition of a market's sessions.
 
     Weekdays on which the market never trades are excluded by cron strings, other closed days one
@@ -30,8 +44,6 @@ def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartit
             go on appearing day by day, and reloading the code location extends the known
             future holidays.
     """
-    import dagster as dg
-
     days = pd.date_range(sessions.keys[0], sessions.keys[-1])
     trading = set(sessions.keys)
     open_weekdays = {d.day_of_week for d in days if d.strftime("%Y-%m-%d") in trading}
@@ -43,7 +55,7 @@ def partitions_definition(sessions: Sessions, *, closed: bool) -> dg.DailyPartit
     ]
     crons = [f"0 0 * * {(w + 1) % 7}" for w in closed_weekdays]  # cron counts from Sunday
     last = pd.Timestamp(sessions.keys[-1])
-    return dg.DailyPartitionsDefinition(
+    return SessionPartitions(
         start_date=sessions.keys[0],
         end_date=(last + pd.Timedelta(days=1)).strftime("%Y-%m-%d") if closed else None,
         timezone=sessions.timezone,

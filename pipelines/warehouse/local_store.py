@@ -21,6 +21,7 @@ class LocalStore(Store):
 
     def __init__(self, root: str | Path) -> None:
         super().__init__(Path(root).absolute().as_posix())
+        self._found: dict[str, str] = {}  # a folder with a file, by table
 
     def url(self, *parts: str) -> str:
         """The path."""
@@ -167,11 +168,16 @@ class LocalStore(Store):
 
     def has_partitions(self, table: str) -> bool:
         """True if a table has a file; a killed writer may leave a folder alone."""
+        if table in self._found and _has_part(self._found[table]):  # every step asks
+            return True
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
-            os.scandir(self.path(table)) as folders,  # which is listed as far as it is read
+            os.scandir(self.path(table)) as folders,
         ):
-            return any(_is_session(f.name) and _has_part(f.path) for f in folders)
+            for folder in folders:
+                if _is_session(folder.name) and _has_part(folder.path):
+                    self._found[table] = folder.path
+                    return True
         return False
 
     def newest(self, table: str, last: str, count: int) -> list[str]:

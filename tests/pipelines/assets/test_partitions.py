@@ -42,3 +42,15 @@ def test_a_session_exists_from_the_midnight_after_it():
 
 def test_keys_are_daily_windows():
     assert isinstance(partitions_definition(XNYS, closed=True), dg.DailyPartitionsDefinition)
+
+
+def test_the_definition_is_hashed_once_and_equals_the_one_of_dagster(monkeypatch):
+    days = partitions_definition(XNYS, closed=True)
+    plain = dg.DailyPartitionsDefinition(
+        days.start, days.end, timezone=days.timezone, exclusions=days.exclusions
+    )
+    assert days == plain
+    assert hash(days) == hash(plain)
+    once = hash(days)
+    monkeypatch.setattr(dg.DailyPartitionsDefinition, "__repr__", lambda self: "another")
+    assert hash(days) == once != hash(plain)

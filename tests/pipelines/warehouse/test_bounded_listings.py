@@ -52,5 +52,15 @@ def test_a_table_without_a_file_has_no_partitions(store):
     ]
 
 
+def test_a_table_that_had_a_file_is_looked_at_again(store):
+    assert store.has_partitions("label")
+    for key in KEYS:
+        assert store.has_partitions("label")
+        store.remove("label", f"date={key}", PART)
+    assert not store.has_partitions("label")
+    store.write(b"x", "label", f"date={KEYS[3]}", PART)
+    assert store.has_partitions("label")
+
+
 def test_the_bytes_of_tables_are_those_of_partitions_copies_and_the_root(store):
     assert store.table_bytes() == Store.table_bytes(store) == 6 * 10 + 7 + 6

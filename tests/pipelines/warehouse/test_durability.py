@@ -176,6 +176,22 @@ def test_revisions_are_on_the_disk_with_their_time(disk, warehouse):
     assert path.stat().st_mtime == 1e9
 
 
+def test_a_folder_of_revisions_goes_with_its_last_one(disk, warehouse):
+    store = warehouse.store
+    folder = Path(store.path(*revisions.part("prediction", LONG_AGO, 1))).parent
+    partition = ("prediction", f"date={LONG_AGO}", PART)
+    for content in (b"one", b"another"):
+        store.write(content, *partition)
+        revisions.keep(store, "prediction", LONG_AGO)
+    assert revisions.drop_unchanged(store, "prediction", [LONG_AGO]) == [LONG_AGO]
+    assert [path.name for path in folder.iterdir()] == ["rev-1.parquet"]  # was served once
+    assert revisions.drop_unchanged(store, "prediction", [LONG_AGO]) == []
+    store.write(b"one", *partition)
+    assert revisions.drop_unchanged(store, "prediction", [LONG_AGO]) == [LONG_AGO]
+    assert not folder.exists()
+    assert revisions.tables(store) == []
+
+
 def test_order_lists_are_on_the_disk(disk, warehouse):
     number = revisions.add(warehouse, ORDERS, LONG_AGO, ORDERS.empty(), MADE)
     assert disk.keeps(Path(warehouse.store.path(*revisions.part(ORDERS.name, LONG_AGO, number))))
