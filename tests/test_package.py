@@ -66,6 +66,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         archive.extractall(folder / "unpacked", filter="data")
     (unpacked,) = (folder / "unpacked").iterdir()
     assert (unpacked / "constraints.txt").is_file() and not (unpacked / "tests").exists()
+    for name in tracked("docs", "examples", "notebooks"):  # the README links to them
+        assert (unpacked / name).is_file(), name
     return build("wheel", unpacked, folder / "wheel")
 
 

@@ -24,7 +24,7 @@ class SessionPartitions(dg.DailyPartitionsDefinition):
 
     @cached_property
     def _hash(self) -> int:
-        made: int = super().__hash__()
+        made: int = super().__hash__()  # type: ignore[no-untyped-call]
         return made
 
     def __hash__(self) -> int:
