@@ -196,7 +196,6 @@ def repeat(market: Any, stages: Sequence[Any], instance: Any, count: int, templa
 def put_as_served(market: Any, stages: Sequence[Any], instance: Any) -> None:
     """Date the first materialization of every score to the evening of its session."""
     import sqlalchemy as db
-    from dagster._core.storage.event_log import SqlEventLogStorageTable as log
 
     from pipelines.instance.materializations import sql_storage
     from pipelines.instance.names import asset_key
@@ -208,6 +207,7 @@ def put_as_served(market: Any, stages: Sequence[Any], instance: Any) -> None:
         if stage.kind is Kind.PREDICTION
     ]
     with sql_storage(instance).index_connection() as connection:
+        log = db.Table("event_logs", db.MetaData(), autoload_with=connection)
         rows = connection.execute(
             db.select(log.c.id, log.c.partition)
             .where(log.c.asset_key.in_(names))

@@ -13,7 +13,7 @@ from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
-from pipelines.instance.materializations import made_keys
+from pipelines.instance.made_keys import made_keys
 from pipelines.operations.backfill import selected_assets
 from pipelines.operations.demo import run_demo
 from pipelines.operations.runs import RunFailedError

@@ -16,7 +16,7 @@ from rich.console import Console
 from pipelines.build import build_definitions
 from pipelines.cli.arguments import day
 from pipelines.cli.main import main
-from pipelines.instance.materializations import made_keys
+from pipelines.instance.made_keys import made_keys
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner, sweep_orphans
 from pipelines.operations.demo import run_demo
 from tests.pipelines.conftest import (

@@ -270,8 +270,8 @@ def test_the_common_evaluation_is_history_with_its_own_decision(made):
     }
 
     class OnlyOwn(Served):
-        def sessions(self, model):
-            return {decisions["gru_week_evaluation"]} if model == "gru_week" else set()
+        def includes(self, model, key):
+            return (model, key) == ("gru_week", decisions["gru_week_evaluation"])
 
     with own_record() as record:
         served = OnlyOwn(made, stages(made), record)
