@@ -200,10 +200,10 @@ class AlertsConfig(Section):
 
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 RESERVED = frozenset(
-    {"reports", "dagster", "con", "prn", "aux", "nul"}
+    {"reports", "dagster", "objects", "con", "prn", "aux", "nul"}
     | {f"{device}{number}" for device in ("com", "lpt") for number in range(10)}
 )
-"""Names that no market has: folders of all markets, and devices of Windows."""
+"""Names that no market has: folders of all markets, of a backup too, and devices of Windows."""
 
 
 class FactoryConfig(Section):
@@ -233,7 +233,11 @@ class FactoryConfig(Section):
     @classmethod
     def _free_name(cls, name: str) -> str:
         if name in RESERVED:
-            whys = {"reports": "holds the pages", "dagster": "holds Dagster's record"}
+            whys = {
+                "reports": "holds the pages",
+                "dagster": "holds Dagster's record",
+                "objects": "of a backup holds the contents",
+            }
             why = f"{whys[name]} of all markets" if name in whys else "is a device of Windows"
             raise ValueError(f"the folder {name} {why}; choose another name, as {name}_market")
         return name

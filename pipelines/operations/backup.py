@@ -14,9 +14,10 @@ there is any, of a bundle that of all its files; it is named.
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -75,8 +76,9 @@ def run_backup(market: Market, console: Console, folder: str, named: str | None)
         )
     name = market.config.name
     try:
-        backups = Backups(target)
-        times = backups.times(name)
+        with _written(folder):
+            backups = Backups(target)
+            times = backups.times(name)
         taken = _Taken(market, backups, backups.read(name, times[-1]).files if times else ())
         with reading_instance(market) as instance:
             stages = stages_of(market)
@@ -87,15 +89,16 @@ def run_backup(market: Market, console: Console, folder: str, named: str | None)
             taken.keep_gone(groups)
         path = config_path(named)
         content, stat = path.read_bytes(), path.stat()
+    except OSError as error:
+        raise WarehouseError(
+            f"cannot read what is to be backed up: {error}; earlier backups are as they were"
+        ) from error
+    with _written(folder):
         digest, _ = backups.keep(content)
         taken.note(Entry(YAML, path.name, digest, len(content), stat.st_mtime, "YAML"))
         now = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H%M%S.%fZ}"
         files = tuple(entry for entries in taken.entries.values() for entry in entries)
         place = backups.write(Manifest(name, now, kept_name(path), files))
-    except OSError as error:
-        raise WarehouseError(
-            f"cannot write the backup in {folder}: {error}; earlier backups are as they were"
-        ) from error
     console.print(_table(name, taken.entries, taken.new))
     lines = [f"damaged: {line}" for line in taken.damaged]
     if taken.damaged:
@@ -104,10 +107,22 @@ def run_backup(market: Market, console: Console, folder: str, named: str | None)
         f"damaged: {place} of the backup itself, and it was written again"
         for place in backups.mended
     ]
-    restore = market.command(f"restore {folder}")
+    named_one = f" --market {name}" if len(backups.markets()) > 1 else ""
+    restore = market.command(f"restore {shlex.quote(folder)}{named_one}")
     for line in [*lines, f"{place} is whole; `{restore}` brings it back"]:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     return not taken.damaged and not backups.mended
+
+
+@contextmanager
+def _written(where: object) -> Iterator[None]:
+    """Say of what fails in a block that the backup cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise WarehouseError(
+            f"cannot write the backup in {where}: {error}; earlier backups are as they were"
+        ) from error
 
 
 class _Taken:
@@ -150,28 +165,32 @@ class _Taken:
             old = [e for e in self._earlier.values() if _bundle_of(e) == group.folder]
             self._take_over(store.url(group.folder), next(iter(read.damaged.values())), old)
             return
-        for path, content in read.contents.items():
+        for path in {**read.contents, **read.damaged}:
             if path in read.damaged:
                 before = self._earlier.get((group.place, path))
                 self._take_over(store.url(path), read.damaged[path], [before] if before else [])
                 continue
             if path in read.parted:
                 self.damaged.append(f"{store.url(path)}: {read.parted[path]}; it is kept as it is")
+            content = read.contents[path]
             try:
+                store.forget(path)  # a listing from before the content has the time of another
                 # After the content: an earlier time would make served what is none.
                 written = store.written(*path.split("/"))
             except FileNotFoundError:  # dropped meanwhile; what was read is kept
                 written = time.time()
             written = min(written, made.get(path, written))
-            digest, is_new = self._backups.keep(content)
+            with _written(self._backups):
+                digest, is_new = self._backups.keep(content)
             entry = Entry(group.place, path, digest, len(content), written, group.kind)
             self.note(entry, is_new=is_new)
 
     def keep_gone(self, groups: BackupGroups) -> None:
         """Keep files of the last backup that are gone, as if a disk were not mounted.
 
-        A bundle that nothing needs is pruned in order. One that is there has the files that were
-        listed: one of an earlier version beside them would make it another.
+        A bundle that nothing needs, and a revision that nobody was served, are pruned in order. A
+        bundle that is there has the files that were listed: one of an earlier version beside them
+        would make it another.
         """
         bundles: dict[str, list[Entry]] = {}
         for (place, path), entry in self._earlier.items():
@@ -179,7 +198,7 @@ class _Taken:
                 continue
             if place == "models":
                 bundles.setdefault(_bundle_of(entry), []).append(entry)
-            elif not self._stores[place].exists(*path.split("/")):
+            elif not (groups.may_go(entry) or self._stores[place].exists(*path.split("/"))):
                 self._take_over(self._stores[place].url(path), _GONE, [entry])
         listed = {bundle_folder_of(path) for place, path in self._listed if place == "models"}
         store = self._stores["models"]
@@ -227,7 +246,8 @@ def _around(target: Store, market: Market) -> str | None:
         real = Path(target.root).resolve()
         above = {_inode(path) for path in (real, *real.parents) if path.exists()}
         root = Path(store.root)
-        for folder in (root, *(path for path in root.glob("*") if path.is_symlink())):
+        moved = root.glob("*") if store in (market.tables, market.bundles) else ()
+        for folder in (root, *(path for path in moved if path.is_symlink())):
             if real.is_relative_to(folder.resolve()) or (
                 folder.exists() and _inode(folder) in above
             ):

@@ -22,10 +22,12 @@ from pipelines.market.calendar_ledger import parse_ledger
 from pipelines.market.dataset import Dataset
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
+from pipelines.operations.prune_files import is_unserved
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.market_files import (
     BUNDLES,
     MARKET,
+    REVISION,
     REVISIONS,
     UNKNOWN,
     MarketFiles,
@@ -36,6 +38,7 @@ from pipelines.staleness.needed_bundles import NeededBundles, needed_bundles
 from pipelines.staleness.served import Served
 from pipelines.training.processors import require_state, state_file
 from pipelines.warehouse import revisions
+from pipelines.warehouse.backup_files import Entry
 from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.partition_file import read_info, verify
@@ -84,8 +87,8 @@ class Read:
     """A group as it was read.
 
     Attributes:
-        contents: the bytes by path.
-        damaged: says by path why a file is not the one that was written there.
+        contents: the bytes by path, of all that can be read.
+        damaged: says by path why a file is not the one that was written there, or not readable.
         parted: says by path why an intact file is not of the same run as those beside it.
     """
 
@@ -95,19 +98,44 @@ class Read:
 
 
 def read_group(store: Store, group: Group) -> Read:
-    """Read each file of a group once, and all of them again if a run came in between."""
+    """Read each file of a group once, and all of them again if a run came in between.
+
+    What is damaged is read once more at once: other bytes are those of a run, and the same ones
+    are damage. A run writes tables of one stage one after the other, so these are waited for.
+
+    Raises:
+        ConnectionError, TimeoutError: the store does not answer, which says nothing on a file.
+    """
+    before: tuple[Contents, Mapping[str, str]] | None = None
+    contents, parted = dict[str, bytes](), dict[str, str]()
     for attempt in range(_READS):
-        contents = dict[str, bytes]()
-        for path in group.names():
-            try:
-                contents[path] = store.read(*path.split("/"))
-            except FileNotFoundError:  # a run dropped it since it was listed
-                continue
-        damaged, parted = group.faults(contents), _parted(group, contents)
-        if (not damaged and not parted) or attempt + 1 == _READS:
+        if attempt > 0:
+            if parted or attempt > 1:
+                time.sleep(_WAIT_SECONDS)
+            for path in contents:
+                store.forget(path)
+        contents, damaged = _contents(store, group)
+        damaged = group.faults(contents) | damaged
+        parted = _parted(group, contents)
+        if not (damaged or parted) or (contents, damaged) == before:
             break
-        time.sleep(_WAIT_SECONDS)
+        before = contents, damaged
     return Read(contents, damaged, parted)
+
+
+def _contents(store: Store, group: Group) -> tuple[dict[str, bytes], dict[str, str]]:
+    """The bytes of a group by path, and likewise why the disk cannot give those of a file."""
+    contents, damaged = dict[str, bytes](), dict[str, str]()
+    for path in group.names():
+        try:
+            contents[path] = store.read(*path.split("/"))
+        except FileNotFoundError:  # a run dropped it since it was listed
+            continue
+        except (ConnectionError, TimeoutError):
+            raise
+        except OSError as error:
+            damaged[path] = f"it cannot be read: {error}"
+    return contents, damaged
 
 
 def _parted(group: Group, contents: Contents) -> dict[str, str]:
@@ -173,7 +201,13 @@ class BackupGroups:
             yield Group("machine", "what a vendor was asked for", _always(f"downloads/{name}"))
         for name in (SETTINGS, WORKSPACE):
             # As a release wrote it, the next command writes it again.
-            if home.exists(name) and not is_released(home.read(name).decode(errors="replace")):
+            try:
+                released = is_released(home.read(name).decode(errors="replace"))
+            except FileNotFoundError:
+                continue
+            except OSError:  # which the backup says
+                released = False
+            if not released:
                 yield Group("home", "settings of Dagster", _always(name))
 
     def _tables(self) -> Iterator[Group]:
@@ -224,6 +258,19 @@ class BackupGroups:
             except (DamagedFileError, ValueError, TypeError) as error:
                 faults[path] = str(error)
         return faults
+
+    def may_go(self, entry: Entry) -> bool:
+        """True of a revision that `prune` removes, in order, once it is old enough."""
+        match = REVISION.fullmatch(entry.path) if entry.place == "tables" else None
+        if match is None:
+            return False
+        table, key, number = match.groups()
+        stage = next((s for s in self._stages if any(t.name == table for t in s.tables)), None)
+        return (
+            stage is not None
+            and int(number) > 1
+            and is_unserved(self._market, stage, key, entry.written)
+        )
 
     # --- bundles -----------------------------------------------------------------------------
 

@@ -106,16 +106,19 @@ def old_revisions(market: Market, stages: Sequence[Stage], before: float | None)
     sizes = store.sizes(revisions.FOLDER)
     for table in sorted(set(revisions.tables(store)) & stage_of.keys()):
         for key in revisions.sessions(store, table):
-            decision = _decision(market, stage_of[table], key)
-            if decision is None:
-                continue
-            last_moment = served_until(market.sessions, decision).timestamp()
             for number in revisions.numbers(store, table, key)[1:]:
                 parts = revisions.part(table, key, number)
-                if last_moment < store.written(*parts) < before:
+                written = store.written(*parts)
+                if written < before and is_unserved(market, stage_of[table], key, written):
                     size = sizes.get("/".join(parts[1:]), 0)
                     things["/".join(parts[1:])] = (size, partial(store.remove, *parts))
     return things
+
+
+def is_unserved(market: Market, stage: Stage, key: str, written: float) -> bool:
+    """True of a version after the first that was made once its session could be traded on."""
+    decision = _decision(market, stage, key)
+    return decision is not None and served_until(market.sessions, decision).timestamp() < written
 
 
 def _decision(market: Market, stage: Stage, key: str) -> str | None:

@@ -21,12 +21,13 @@ from rich.table import Table
 from pipelines.assets.stages import stages as stages_of
 from pipelines.config.loader import CONFIGS, load_config
 from pipelines.config.market_file import FactoryConfig
-from pipelines.errors import ConfigError, PipelineError, did_you_mean
-from pipelines.instance.home import dagster_instance
+from pipelines.errors import ConfigError, PipelineError, WarehouseError, did_you_mean
+from pipelines.instance.home import WORKSPACE, dagster_instance
 from pipelines.instance.locks import only_writer
 from pipelines.instance.market_list import keep_config
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.instance.run_history import work_in_progress
+from pipelines.instance.settings import SETTINGS
 from pipelines.market.calendar_ledger import read_ledger
 from pipelines.market.market import Market
 from pipelines.market.paths import data_root, state_root
@@ -88,7 +89,7 @@ def run_restore(
             f"replaced: take another backup with --at, or restore without --replace, which brings "
             f"back what is gone or damaged and names what is lost"
         )
-    path = _yaml(backups, manifest, config, console)
+    path = _yaml(backups, manifest, config, console, outcome)
     settings = load_config(path)
     if settings.name != manifest.market:
         raise ConfigError(
@@ -96,7 +97,8 @@ def run_restore(
             f"name its YAML with --config"
         )
     entries = [entry for entry in manifest.files if entry.place != YAML]
-    opening = [e for e in entries if e.path in (CALENDAR, MARKET_FILE) or e.place == "home"]
+    ahead = (("state", CALENDAR), ("tables", MARKET_FILE))
+    opening = [e for e in entries if (e.place, e.path) in ahead or e.place == "home"]
     brought = _before_the_market(backups, settings, opening, outcome)
     opened = Market(settings, named=str(path))
     opened.warehouse.record.require_same_market()
@@ -106,9 +108,10 @@ def run_restore(
         sweep(opened, instance, console, deep=True)
         with only_writer(opened, [stage.name for stage in stages]):
             if busy := work_in_progress(instance, opened):
+                came = f"only {', '.join(outcome.first)}" if outcome.first else "nothing"
                 raise PipelineError(
                     f"{busy} in the market {manifest.market}: wait for its end, or end it in the "
-                    f"UI; nothing was restored"
+                    f"UI; {came} was restored"
                 )
             first = [entry for entry in opening if entry not in brought]
             opened = _replace_first(backups, opened, stages, first, outcome, replace=replace)
@@ -143,10 +146,40 @@ def _manifest(backups: Backups, market: str | None, at: str | None) -> Manifest:
     times = backups.times(name)
     if at is not None and at not in times:
         raise PipelineError(f"{backups} has no {name} of {at!r}, it has {', '.join(times)}")
-    return backups.read(name, at or times[-1])
+    manifest = backups.read(name, at or times[-1])
+    _require_own_files(manifest)
+    return manifest
 
 
-def _yaml(backups: Backups, manifest: Manifest, config: str | None, console: Console) -> Path:
+def _require_own_files(manifest: Manifest) -> None:
+    """Refuse a backup that somebody made to put files where no market has any.
+
+    Raises:
+        WarehouseError: it does; nothing was written.
+    """
+    strange = [
+        entry.path
+        for entry in manifest.files
+        if (entry.place == "home" and entry.path not in (SETTINGS, WORKSPACE))
+        or (entry.place == "machine" and not entry.path.startswith("downloads/"))
+        or (entry.place == "models" and entry.path.count("/") < 2)
+    ]
+    if not (CONFIGS / f"{manifest.config}.yaml").is_file() and not _is_yaml(manifest.config):
+        strange.append(manifest.config)
+    if strange:
+        raise WarehouseError(
+            f"the backup of {manifest.market} names {strange[0]!r}, which no backup does: it was "
+            f"not made by `rnn-pipelines backup`, and nothing was restored"
+        )
+
+
+def _is_yaml(path: str) -> bool:
+    return Path(path).suffix in (".yaml", ".yml")
+
+
+def _yaml(
+    backups: Backups, manifest: Manifest, config: str | None, console: Console, outcome: Outcome
+) -> Path:
     """The YAML of the market, put back where it was if it is gone.
 
     Raises:
@@ -171,6 +204,7 @@ def _yaml(backups: Backups, manifest: Manifest, config: str | None, console: Con
             raise ConfigError(
                 f"cannot put {path} back: {error}; name the YAML of {manifest.market} with --config"
             ) from error
+        outcome.first.append(str(path))
         console.print(f"{path} is there again", soft_wrap=True, highlight=False)
     elif path.read_bytes() != content:
         said = (
@@ -206,6 +240,7 @@ def _before_the_market(
         content = content_of(backups, entry, outcome)
         if content is not None:
             store.write_at(content, entry.written, entry.path)
+            outcome.first.append(store.url(entry.path))
             outcome.note(entry.kind, "restored" if found is None else "replaced")
     return brought
 

@@ -11,7 +11,7 @@ from pipelines.staleness.market_files import BESIDE, bundle_fault
 from pipelines.warehouse.backup_files import Backups, Entry
 from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.store import Store
-from rnn_core.training.bundle_files import MANIFEST
+from rnn_core.training.bundle_files import MANIFEST, UNITS
 
 
 class Outcome:
@@ -22,6 +22,7 @@ class Outcome:
 
     Attributes:
         counts: by kind of file, and `restored`, `replaced`, `same`, `left` or `lost`.
+        first: places of files that came back before the market was locked.
         left: places of files that stay as they are, since they are intact.
         lost: places of files whose content the backup has lost.
     """
@@ -29,6 +30,7 @@ class Outcome:
     def __init__(self, damaged: Mapping[str, str]) -> None:
         self.damaged = damaged
         self.counts: dict[str, Counter[str]] = {}
+        self.first: list[str] = []
         self.left: list[str] = []
         self.lost: list[str] = []
 
@@ -67,6 +69,9 @@ def restore_bundle(
     names = store.files()
     is_intact = there is not None and not bundle_fault(market, store, *model_of(folder), names)
     if is_intact and there == held[MANIFEST]:
+        for entry in entries:  # the figures of its units, which no fingerprint holds
+            if entry.path.rpartition("/")[2] == UNITS and not store.exists(UNITS):
+                store.write_at(contents[entry.path], entry.written, UNITS)
         outcome.note(kind, "same", len(entries))
     elif is_intact and not replace:
         outcome.note(kind, "left", len(entries))
@@ -103,8 +108,14 @@ def content_of(backups: Backups, entry: Entry, outcome: Outcome) -> bytes | None
 
 
 def present_content(store: Store, path: str) -> bytes | None:
-    """The content of a file of the market; None if it is absent."""
+    """The content of a file of the market; None if it is absent, or the disk cannot give it.
+
+    Raises:
+        ConnectionError, TimeoutError: the store does not answer, which says nothing on the file.
+    """
     try:
         return store.read(*path.split("/"))
-    except (FileNotFoundError, NotADirectoryError):
+    except (ConnectionError, TimeoutError):
+        raise
+    except OSError:
         return None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -213,34 +214,49 @@ def repairs_of(
         does = "fits the processors again, on the bars as they are now"
         repairs.append(Repair(words, does, lambda: run_refit(market, console)))
     made = [d for d in signed if by_name[d.stage].kind is not Kind.FITTED or d.key != WHOLE]
-    keys = {damage.key for damage in made if damage.key != WHOLE}
-    # A day that is no session any more has no command: its file is none of the market's.
-    possible = sorted(key for key in keys if key in market.sessions)
-    if not made or (keys and not possible):
-        return repairs
-    names = {damage.stage for damage in made}
-    chosen = [stage for stage in stages if stage.name in names]
-    select, does = ",".join(stage.name for stage in chosen), _does(chosen)
-    left_alone = set[str]() if history else {d.key for d in damages if d.history}
-    for first, last in _ranges(possible or [market.last_closed()], left_alone):
-        words = market.command(f"backfill --start {first} --end {last} --select {select}")
-        run = partial(run_backfill, market, console, start=first, end=last, select=select)
-        repairs.append(Repair(words, does, run))
+    left = set() if history else {(d.stage, d.key) for d in damages if d.history}
+    pairs = {(d.stage, market.last_closed() if d.key == WHOLE else d.key) for d in made}
+    chosen = [stage for stage in stages if any(stage.name == name for name, _ in pairs)]
+    # Stages beside each other with the same sessions share a command; each after what it reads.
+    for ranges, group in groupby(chosen, lambda stage: _ranges(market, stage, pairs, left)):
+        together = list(group)
+        select, does = ",".join(stage.name for stage in together), _does(together)
+        for first, last in ranges:
+            words = market.command(f"backfill --start {first} --end {last} --select {select}")
+            run = partial(run_backfill, market, console, start=first, end=last, select=select)
+            repairs.append(Repair(words, does, run))
     return repairs
 
 
-def _ranges(keys: Sequence[str], left_alone: Collection[str]) -> Iterator[tuple[str, str]]:
-    """The ranges that cover some sessions, in order, and none that is left alone.
+def _ranges(
+    market: Market,
+    stage: Stage,
+    pairs: Collection[tuple[str, str]],
+    left_alone: Collection[tuple[str, str]],
+) -> list[tuple[str, str]]:
+    """The ranges that cover the damaged sessions of a stage, and none that is left alone.
 
-    A damaged partition that was served is made anew by a backfill that comes by.
+    A damaged partition that was served is made anew by a backfill that comes by, a damaged bundle
+    by one of any session that it is in force for. A day that is no session any more has no
+    command: its file is none of the market's.
+
+    Args:
+        market: the market.
+        stage: the stage.
+        pairs: names of stages and sessions whose files are to be made again.
+        left_alone: the same of those that nothing may make again.
     """
-    first = last = keys[0]
-    for key in keys:
-        if any(last < other < key for other in left_alone):
-            yield first, last
-            first = key
-        last = key
-    yield first, last
+    keys = sorted(key for name, key in pairs if name == stage.name and key in market.sessions)
+    alone = {key for name, key in left_alone if name == stage.name}
+    if stage.kind is Kind.MODEL and alone:
+        alone |= {key for key in market.sessions.keys if market.plan.anchor(key) in alone}
+    ranges: list[tuple[str, str]] = []
+    for key in (key for key in keys if key not in alone):
+        if ranges and not any(ranges[-1][1] < other < key for other in alone):
+            ranges[-1] = ranges[-1][0], key
+        else:
+            ranges.append((key, key))
+    return ranges
 
 
 def _does(stages: Sequence[Stage]) -> str:

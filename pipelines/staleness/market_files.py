@@ -36,7 +36,7 @@ from rnn_core.training.file_folder import Folder
 
 _DAY = r"\d{4}-\d\d-\d\d"
 _PARTITION = re.compile(rf"([^/.]+)/date=({_DAY})/{re.escape(PART)}")
-_REVISION = re.compile(rf"{re.escape(revisions.FOLDER)}/([^/]+)/date=({_DAY})/rev-\d+\.parquet")
+REVISION = re.compile(rf"{re.escape(revisions.FOLDER)}/([^/]+)/date=({_DAY})/rev-(\d+)\.parquet")
 _BUNDLE = re.compile(rf"(([^/.]+)/({_DAY}))/(.+)")
 _COPY = re.compile(rf"({re.escape(revisions.FOLDER)}/([^/]+)/({_DAY})/[^/]+)/(.+)")
 _VERSION = re.compile(r"^\.[0-9a-f]{16}/")
@@ -118,7 +118,7 @@ class MarketFiles:
         """The files of the warehouse but the fitted states."""
         store = self._market.tables
         for path, size in store.sizes().items():
-            partition, revision = _PARTITION.fullmatch(path), _REVISION.fullmatch(path)
+            partition, revision = _PARTITION.fullmatch(path), REVISION.fullmatch(path)
             check: Callable[[], Damage | None] | None = None
             kind = UNKNOWN
             if partition is not None:
@@ -297,5 +297,5 @@ def _too_many(names: Iterable[str], listed: set[str]) -> str:
 
 def place_of(path: str) -> tuple[str, str] | None:
     """The table and session of a partition or revision, by its path below the warehouse."""
-    match = _PARTITION.fullmatch(path) or _REVISION.fullmatch(path)
+    match = _PARTITION.fullmatch(path) or REVISION.fullmatch(path)
     return (match[1], match[2]) if match else None

@@ -23,6 +23,7 @@ from pipelines.warehouse.store import Store
 
 FORMAT = 1
 _OBJECTS = "objects"
+PLACES = ("yaml", "tables", "models", "state", "machine", "home")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z\.json")
 
 
@@ -31,7 +32,7 @@ class Entry:
     """A file of a backup.
 
     Attributes:
-        place: the store that it belongs to.
+        place: the store that it belongs to, of `PLACES`.
         path: its path there.
         sha256: of its content.
         bytes: its length.
@@ -161,6 +162,9 @@ class Backups:
         for entry in entries:
             if entry.path.startswith("/") or ".." in entry.path.split("/"):
                 raise self._damaged(parts, f"it names {entry.path!r}, which no backup does")
+            if entry.place not in PLACES:
+                places = ", ".join(PLACES)
+                raise self._damaged(parts, f"it names the place {entry.place!r}, none of {places}")
         return manifest
 
     def _damaged(self, parts: tuple[str, ...], why: str) -> WarehouseError:

@@ -131,7 +131,10 @@ class LocalStore(Store):
         return sorted(self.sizes(*parts))
 
     def sizes(self, *parts: str) -> dict[str, int]:
-        """The bytes of all files below a folder; see `Store`."""
+        """The bytes of all files below a folder; see `Store`.
+
+        Links to folders are followed at the first level alone: those of whole tables.
+        """
         sizes: dict[str, int] = {}
         todo = [("", self.path(*parts))]
         while todo:  # a state has ten thousands of files: without `Path`
@@ -142,9 +145,15 @@ class LocalStore(Store):
                 os.scandir(folder) as at,
             ):
                 for entry in at:
-                    if entry.is_dir(follow_symlinks=False) or _leads_on(entry, folder):
+                    # A link that leads back to itself is no folder, and no file: it is passed by.
+                    is_link = entry.is_symlink()
+                    if entry.is_dir(follow_symlinks=False) or (
+                        is_link and not below and _leads_out(entry.path, self.root)
+                    ):
                         todo.append((f"{below}{entry.name}/", entry.path))
-                    elif entry.is_file() and not entry.name.startswith("."):
+                    elif not entry.name.startswith(".") and (
+                        os.path.isfile(entry.path) if is_link else entry.is_file()  # noqa: PTH113
+                    ):
                         with contextlib.suppress(FileNotFoundError):
                             sizes[f"{below}{entry.name}"] = entry.stat().st_size
         return sizes
@@ -229,12 +238,15 @@ def _has_part(folder: str) -> bool:
     return os.path.exists(f"{folder}/{PART}")  # noqa: PTH110 - of a hundred thousand files
 
 
-def _leads_on(entry: os.DirEntry[str], folder: str) -> bool:
-    """True of a link to another folder, as of a table that was moved; not of one that goes back."""
-    if not (entry.is_symlink() and entry.is_dir()):
+def _leads_out(path: str, root: str) -> bool:
+    """True of a link to a folder elsewhere, as of a table that was moved to another disk.
+
+    What it leads to below the root is counted there, and above the root it would be without end.
+    """
+    if not os.path.isdir(path):  # noqa: PTH112
         return False
-    target = os.path.realpath(entry.path)
-    return not f"{os.path.realpath(folder)}/".startswith(f"{target}/")
+    target, own = f"{os.path.realpath(path)}/", f"{os.path.realpath(root)}/"
+    return not (target.startswith(own) or own.startswith(target))
 
 
 def _sync_all_above(path: Path) -> None:

@@ -25,6 +25,7 @@ from rnn_core.training.file_folder import version_of
 
 _TAIL = 64 * 1024  # bytes; a footer of some hundred columns is shorter
 _TIME = ".written"  # ending of the file that holds the time of a content of the file beside it
+_TOGETHER = 60.0  # seconds between the puts of a note and of its file
 _AT_ONCE = 8
 _CLIENTS = {"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "requests", "urllib3"}
 
@@ -96,18 +97,25 @@ class ObjectStore(Store):
 
     def rewrite(self, data: bytes, *parts: str) -> None:
         """Put a file in place of another; where that has a time beside it, it keeps it."""
-        *folder, name = parts
-        when = self._noted(*parts) if f"{name}{_TIME}" in self._listing(*folder) else None
+        when = self._noted(self._listing(*parts[:-1]), *parts)
         if when is None:
             self.write(data, *parts)
         else:
             self.write_at(data, when, *parts)
 
-    def _noted(self, *parts: str) -> float | None:
-        """The time that is noted beside a file; None if the note is of another content."""
+    def _noted(self, listed: Mapping[str, float], *parts: str) -> float | None:
+        """The time that is noted beside a file; None if the note is of another content.
+
+        A note of an earlier release is the time alone: it counts if both were put together.
+        """
         *folder, name = parts
+        beside = f"{name}{_TIME}"
+        if beside not in listed:
+            return None
         try:
-            note = json.loads(self.read(*folder, f"{name}{_TIME}"))
+            note = json.loads(self.read(*folder, beside))
+            if isinstance(note, float):
+                return note if listed.get(name, 0) - listed[beside] < _TOGETHER else None
             is_own = note["sha256"] == hashlib.sha256(self.read(*parts)).hexdigest()
             return float(note["written"]) if is_own else None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -139,8 +147,8 @@ class ObjectStore(Store):
     def remove(self, *parts: str) -> None:
         """Remove a file, if there is one, with the note of its time."""
         *folder, name = parts
-        note = [(*folder, f"{name}{_TIME}")] if not name.endswith(_TIME) else []
-        for path in [parts, *note]:
+        beside = f"{name}{_TIME}"
+        for path in [parts, *([(*folder, beside)] if beside in self._listing(*folder) else [])]:
             with _asking(self.url(*path)), suppress(FileNotFoundError):
                 self._fs.rm_file(self.path(*path))
             if (kept := present()) is not None:
@@ -169,7 +177,7 @@ class ObjectStore(Store):
         listed = self._listing(*folder)
         if name not in listed:
             raise FileNotFoundError(f"there is no {self.url(*parts)}")
-        noted = self._noted(*parts) if f"{name}{_TIME}" in listed else None
+        noted = self._noted(listed, *parts)
         return listed[name] if noted is None else noted
 
     def names(self) -> set[str]:

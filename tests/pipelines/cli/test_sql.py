@@ -16,6 +16,7 @@ import pytest
 from pipelines.cli.main import main
 from pipelines.warehouse.catalog import memory_catalog, reads_files_of
 from pipelines.warehouse.engine_files import confine
+from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.store import PART
 from pipelines.warehouse.stores import open_store
 from tests.pipelines.conftest import partition_bytes
@@ -117,6 +118,9 @@ def test_a_query_neither_writes_nor_reads_outside_the_market(query, finished, ou
     [
         "FROM latest_signal", "SHOW TABLES", "DESCRIBE ohlcv", "SUMMARIZE label", "FROM provenance",
         "WITH a AS (FROM ohlcv) SELECT count(*) AS n FROM a", "EXPLAIN FROM ohlcv", "VALUES (1)",
+        "SELECT * FROM range(3), generate_series(1, 2), unnest([1])", "FROM duckdb_tables()",
+        "EXPLAIN (FORMAT json) FROM label", "-- a\nexplain SELECT 1", "PIVOT label ON instrument "
+        "IN ('A', 'B') USING avg(label)",
         "FROM (PIVOT label ON instrument IN ('A', 'B') USING avg(label))", "-- text\nFROM label",
         "SELECT model, max(ic) FROM evaluations GROUP BY ALL; ", "FROM latest_orders",
     ],
@@ -174,6 +178,84 @@ def test_a_link_of_a_table_opens_no_way_beside_it(query, linked, capsys):
     said = capsys.readouterr()
     assert said.out == ""
     assert HUSH not in said.err
+    assert "--unsafe" in said.err
+
+
+# Constants that are another where the text is checked than where it is run.
+CHOSEN = (
+    "current_database() = 'memory'",
+    "current_setting('allowed_directories')::VARCHAR = '[]'",
+    "random() < 0.5",
+)
+
+
+@pytest.mark.parametrize("chosen", CHOSEN)
+@pytest.mark.parametrize(
+    "query",
+    [
+        "FROM query(CASE WHEN {chosen} THEN 'SELECT 1' ELSE '{read}' END)",
+        "WITH a AS (SELECT (SELECT max(a) FROM Query(CASE WHEN {chosen} THEN 'SELECT 1 AS a' "
+        "ELSE '{read}' END)) AS b) FROM a",
+        "EXPLAIN (FORMAT json) FROM query(CASE WHEN {chosen} THEN 'SELECT 1' ELSE '{read}' END)",
+        "-- a\nEXPLAIN FROM query(CASE WHEN {chosen} THEN 'SELECT 1' ELSE '{read}' END)",
+        "FROM query_table(CASE WHEN {chosen} THEN 'label' ELSE '{inside}/label/../hush.csv' END)",
+        "FROM json_execute_serialized_sql(CASE WHEN {chosen} THEN json_serialize_sql('FROM label') "
+        "ELSE json_serialize_sql('{read}') END)",
+    ],
+)
+def test_sql_that_a_constant_chooses_opens_no_way_either(query, chosen, linked, capsys):
+    inside, _ = linked
+    read = f"FROM read_csv(''{inside}/label/../hush.csv'')"
+    given = query.format(chosen=chosen, read=read, inside=inside)
+    for _ in range(3):  # one may be true by chance
+        assert main(["sql", given, "--csv"]) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert "--unsafe" in said.err
+
+
+def test_that_way_does_lead_to_the_file(linked, capsys):
+    """So that the refusals above are of something: given `--unsafe` it is printed."""
+    inside, _ = linked
+    read = f"FROM read_csv(''{inside}/label/../hush.csv'')"
+    query = f"FROM query(CASE WHEN current_database() = 'x' THEN 'SELECT 1' ELSE '{read}' END)"
+    assert main(["sql", query, "--csv", "--unsafe"]) == 0
+    assert HUSH in capsys.readouterr().out
+
+
+def test_a_confined_catalog_opens_nothing_beside_a_table(linked):
+    """Without any look at the text: the folders that are open have no link with a `..` behind."""
+    inside, disk = linked
+    with contextlib.closing(duckdb.connect()) as connection:
+        store = LocalStore(inside)
+        confine(connection, store)
+        part = f"{inside}/label/date=2020-04-15/{PART}"
+        assert connection.sql(f"FROM read_parquet('{part}')").fetchall()
+        for path in (f"{inside}/label/../hush.csv", f"{disk}/hush.csv", f"{inside}/market.json"):
+            with pytest.raises(duckdb.PermissionException):
+                connection.sql(f"FROM read_csv('{path}')").fetchall()
+
+
+def test_tables_are_asked_by_their_full_name(outside, capsys):
+    """As `SHOW ALL TABLES` prints them."""
+    assert main(["sql", "SHOW ALL TABLES", "--csv"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    names = [row.split(",")[:3] for row in rows if ",label," in row]
+    assert names
+    full = '"{}"."{}"."{}"'.format(*names[0])
+    query = f"SELECT count(*) AS n FROM {full}"  # noqa: S608
+    assert main(["sql", query, "--csv"]) == 0
+    assert int(capsys.readouterr().out.split()[1]) > 80
+
+
+def test_a_view_without_files_is_in_nobodys_way_that_only_names_it(linked, capsys):
+    inside, _ = linked
+    (inside / "ohlcv").rename(inside / "ohlcv_gone")
+    (inside / "ohlcv").mkdir()
+    assert main(["sql", "SELECT 'ohlcv' AS name, count(*) FROM label", "--csv"]) == 0
+    assert "ohlcv" in capsys.readouterr().out
+    assert main(["sql", "FROM ohlcv", "--csv"]) == 1
+    assert "No files found" in capsys.readouterr().err
 
 
 def test_a_link_further_down_leads_nowhere(linked, capsys):

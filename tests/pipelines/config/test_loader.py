@@ -138,6 +138,7 @@ def test_sample_covers_450_to_650_sessions_to_the_end_of_the_data():
         ({"market": {"source": {"kind": "simulatd"}}}, r"source: .*; did you mean 'simulated'\?"),
         ({"market": {"vwap": "amout"}}, r"market.vwap: .*; did you mean 'amount'\?"),
         ({"name": "reports"}, r"name: the folder reports holds the pages .* as reports_market"),
+        ({"name": "objects"}, r"name: the folder objects of a backup holds .* as objects_market"),
         ({"name": "dagster"}, r"name: the folder dagster holds Dagster's record .* dagster_market"),
         ({"name": "con"}, r"name: the folder con is a device of Windows; choose another name"),
         ({"name": "lpt9"}, r"name: the folder lpt9 is a device of Windows"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -31,7 +32,7 @@ from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.portfolio_tables import ORDERS
 from pipelines.warehouse.store import PART
 from pipelines.warehouse.stores import open_store
-from rnn_core.training.bundle_files import MANIFEST, digest, json_bytes
+from rnn_core.training.bundle_files import MANIFEST, UNITS, digest, json_bytes
 from tests.pipelines.conftest import TINY, merged
 from tests.pipelines.finished_markets import backfill, made_on_the_evening
 
@@ -444,3 +445,70 @@ def test_a_folder_inside_of_what_is_backed_up_is_refused(copy):
     before = kept(copy)
     assert backup(copy)[0]
     assert kept(copy) == before  # the moved table is a part of the market
+
+
+def test_a_file_that_the_disk_cannot_give_ends_no_backup(copy, monkeypatch):
+    """The rest is kept as it is now, and of that one the content of the last backup."""
+    market = opened(copy)
+    path = market.paths.warehouse / "krnn_prediction" / f"date={market.sessions.keys[-1]}" / PART
+    before, read = kept(copy), LocalStore.read
+
+    def failing(self: LocalStore, *parts: str) -> bytes:
+        if self.path(*parts) == str(path):
+            raise OSError(errno.EIO, "input/output error")
+        return read(self, *parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "read", failing)
+        whole, said = backup(copy)
+    assert not whole
+    assert f"damaged: {path}: it cannot be read: [Errno 5] input/output error; its last" in said
+    assert kept(copy) == before
+
+
+def test_the_command_that_it_prints_names_the_market_where_there_are_two(copy):
+    (copy / "data" / "link").symlink_to(copy / "backup")  # which no backup holds
+    _, said = backup(copy)
+    assert "--market" not in said
+    shutil.copytree(copy / "backup" / "tiny", copy / "backup" / "other")
+    _, said = backup(copy)
+    assert f"restore {copy / 'backup'} --market tiny" in said
+
+
+def test_a_revision_that_retention_has_removed_is_no_damage(copy):
+    """One that nobody was served, unlike the first."""
+    market = opened(copy)
+    key = market.sessions.keys[-SERVED]
+    first = market.paths.warehouse / revisions.FOLDER / "gru_prediction" / f"date={key}"
+    second = first / "rev-2.parquet"
+    shutil.copyfile(first / "rev-1.parquet", second)
+    assert backup(copy)[0]
+    second.unlink()
+    whole, said = backup(copy)
+    assert whole, said
+    (first / "rev-1.parquet").unlink()
+    whole, said = backup(copy)
+    assert not whole
+    assert "rev-1.parquet: it is not there any more; its last backup is kept" in said
+
+
+def test_the_units_of_an_intact_bundle_come_back(copy):
+    market = opened(copy)
+    path = market.paths.models / "gru" / bundle_of(market) / UNITS
+    path.write_bytes(b"{}")
+    assert backup(copy)[0]
+    path.unlink()
+    assert restore(copy)[0]
+    assert path.read_bytes() == b"{}"
+
+
+def test_a_restore_that_is_refused_names_what_came_back_before(copy, monkeypatch):
+    path = opened(copy).paths.warehouse / "market.json"
+    path.unlink()
+    monkeypatch.setattr(
+        "pipelines.operations.restore.work_in_progress", lambda *_: "somebody works"
+    )
+    with pytest.raises(PipelineError, match=r"somebody works .*; only .*market\.json was restored"):
+        restore(copy)
+    with pytest.raises(PipelineError, match="nothing was restored"):
+        restore(copy)

@@ -291,11 +291,49 @@ def test_a_repair_passes_by_what_is_left_alone(market):
         Damage("c", "why", "gru_prediction", "gru_prediction", "2020-04-17", history=True),
         Damage("d", "why", "gru_prediction", "gru_prediction", "2020-04-21"),
     ]
-    made = repairs_of(market, stages(market), Console(file=io.StringIO()), damages)
-    assert [repair.words for repair in made] == [
-        f"rnn-pipelines backfill --start {first} --end {last} --select label,gru_prediction"
-        for first, last in (("2020-04-15", "2020-04-16"), ("2020-04-21", "2020-04-21"))
+    assert backfills(market, damages) == [
+        "--start 2020-04-15 --end 2020-04-16 --select label",
+        "--start 2020-04-21 --end 2020-04-21 --select gru_prediction",
     ]
+
+
+def backfills(market: Market, damages: list[Damage]) -> list[str]:
+    """The arguments of the backfills that repair some damages."""
+    made = repairs_of(market, stages(market), Console(file=io.StringIO()), damages)
+    return [repair.words.removeprefix("rnn-pipelines backfill ") for repair in made]
+
+
+def test_a_repair_selects_no_stage_where_that_stage_was_served(market):
+    """Damage of another stage there, and of the same stage beside it, bring no command over it."""
+    label, prediction = "label", "lstm_prediction"
+    damages = [
+        Damage("a", "why", label, label, "2020-04-15"),
+        Damage("b", "why", prediction, prediction, "2020-04-15", history=True),
+        Damage("c", "why", prediction, prediction, "2020-04-16"),
+    ]
+    assert backfills(market, damages) == [
+        "--start 2020-04-15 --end 2020-04-15 --select label",
+        "--start 2020-04-16 --end 2020-04-16 --select lstm_prediction",
+    ]
+    damages[2] = Damage("c", "why", prediction, prediction, "2020-04-15")  # of a table beside
+    assert backfills(market, damages) == ["--start 2020-04-15 --end 2020-04-15 --select label"]
+
+
+def test_a_repair_trains_no_bundle_that_served(market):
+    """A pointer beside is damaged too: to make it again would train what it points to."""
+    last = market.sessions.keys[-1]
+    as_of = market.plan.anchor(last)
+    model = "gru_model"
+    early = next(
+        key for key in market.sessions.keys if market.plan.anchor(key) not in (None, as_of)
+    )
+    damages = [
+        Damage("a", "why", model, model, as_of, history=True, may_differ=True),
+        Damage("b", "why", model, model, last),
+        Damage("c", "why", model, model, early),
+    ]
+    assert backfills(market, damages) == [f"--start {early} --end {early} --select {model}"]
+    assert backfills(market, damages[1:]) == [f"--start {early} --end {last} --select {model}"]
 
 
 def test_sessions_that_were_never_made_are_no_damage(market, tmp_path):

@@ -50,3 +50,24 @@ def test_what_holds_a_time_is_no_file_of_the_store(store):
     store.remove("file")
     store.below("t").remove_all()
     assert not store._fs.find(store.root), "nothing is left behind"  # type: ignore[attr-defined]
+
+
+def test_a_time_that_an_earlier_release_noted_counts(store):
+    """It wrote the seconds alone; of a file that was put long after it says nothing."""
+    store.write(b"100.0", "t", "file.written")
+    store.write(b"served", "t", "file")
+    assert store.written("t", "file") == 100.0
+    store.rewrite(b"signed", "t", "file")
+    assert store.written("t", "file") == 100.0
+    listed = {"file": 5000.0, "file.written": 10.0}
+    store.write(b"100.0", "t", "file.written")
+    assert store._noted(listed, "t", "file") is None  # type: ignore[attr-defined]
+
+
+def test_a_file_without_a_note_is_removed_by_one_request(store, monkeypatch):
+    removed, remove = [], store._fs.rm_file  # type: ignore[attr-defined]
+    monkeypatch.setattr(store._fs, "rm_file", lambda p: (removed.append(p), remove(p)))
+    for name in ("a", "b"):
+        store.write(b"x", "t", name)
+        store.remove("t", name)
+    assert removed == [store.path("t", "a"), store.path("t", "b")]
