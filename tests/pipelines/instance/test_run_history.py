@@ -9,9 +9,9 @@ import datetime as dt
 import shutil
 
 import dagster as dg
+import dagster._core.executor.in_process as in_process
 import pandas as pd
 import pytest
-from dagster._core.executor import in_process
 
 from pipelines.assets.stages import stages
 from pipelines.automation.next_session import SessionFailedError, look, wait_after
