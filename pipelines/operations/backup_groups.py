@@ -283,8 +283,13 @@ class BackupGroups:
         """
         model, as_of = model_of(folder)
         if model not in self._needed and any(spec.name == model for spec in self._market.models):
-            needed = needed_bundles(self._market, self._stages, self._served, model, ())
-            self._needed[model] = needed
+            try:
+                needed = needed_bundles(self._market, self._stages, self._served, model, ())
+                self._needed[model] = needed
+            except (ConnectionError, TimeoutError):
+                raise
+            except OSError:  # of scores that the disk cannot give nobody knows what gave them
+                return True
         if model not in self._needed:
             return True
         if folder.startswith("."):

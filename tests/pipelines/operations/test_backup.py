@@ -463,7 +463,7 @@ def test_a_file_that_the_disk_cannot_give_ends_no_backup(copy, monkeypatch):
         whole, said = backup(copy)
     assert not whole
     assert f"damaged: {path}: it cannot be read: [Errno 5] input/output error; its last" in said
-    assert kept(copy) == before
+    assert before.items() <= kept(copy).items()  # all bundles of that model besides
 
 
 def test_the_command_that_it_prints_names_the_market_where_there_are_two(copy):
