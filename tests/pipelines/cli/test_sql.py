@@ -255,7 +255,7 @@ def test_a_view_without_files_is_in_nobodys_way_that_only_names_it(linked, capsy
     assert main(["sql", "SELECT 'ohlcv' AS name, count(*) FROM label", "--csv"]) == 0
     assert "ohlcv" in capsys.readouterr().out
     assert main(["sql", "FROM ohlcv", "--csv"]) == 1
-    assert "No files found" in capsys.readouterr().err
+    assert "Table with name ohlcv does not exist" in capsys.readouterr().err
 
 
 def test_a_link_further_down_leads_nowhere(linked, capsys):
