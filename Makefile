@@ -9,7 +9,7 @@
 #                    (apt-get install postgresql redis-server)
 # make image-test    the image of deploy/Dockerfile (apt-get install buildah debootstrap; as root)
 # make check     what CI checks besides the tests
-# make docs       the documentation site, into site/ (EXTRAS=dev,docs installs what it needs)
+# make docs       the documentation site, into site/, by .venv-docs
 # make fuzz      random input for every reader (MINUTES=10 in all; ARGS="--examples 1000000",
 #                or ARGS=--atheris after pip install atheris, on Linux)
 # make audit     known weaknesses of the pinned packages (needs the network)
@@ -76,10 +76,16 @@ check: install
 	$(BIN)/lint-imports
 	PYTHONWARNINGS=error::FutureWarning $(BIN)/dg check defs
 
-docs: install
-	@$(BIN)/python -c 'import zensical' 2>/dev/null || \
-	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
-	@$(BIN)/python docs/build_site.py
+docs: .venv-docs/.installed
+	@.venv-docs/bin/python docs/build_site.py
+
+# The sources are read and not imported: an environment of its own is there in seconds.
+.venv-docs/.installed: pyproject.toml constraints.txt
+	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	@$(PYTHON) -c 'import tomllib; read = tomllib.load(open("pyproject.toml", "rb")); \
+	  print(*read["project"]["optional-dependencies"]["docs"], sep="\n")' > $@.txt
+	@.venv-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r $@.txt
+	@touch $@
 
 # pyqlib 0.9.7 has wheels for Python 3.8 to 3.12; KunQuant needs g++ to run.
 bench-peers: .venv-peers/qlib/.installed .venv-peers/kunquant/.installed
