@@ -151,6 +151,12 @@ class Ridge:
         centre: [F], their training means.
         scale: [F], their training deviations; inf gives no weight.
         weights: [F], of the standardised features.
+
+    Examples:
+        >>> x = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 0.0, 0.0, 1.0]})
+        >>> (fit,) = Ridge.path(x, pd.Series([0.0, 1.0, 2.0, 3.0]), alphas=(1e-9,))
+        >>> fit.weights.round(2).tolist()
+        [1.12, 0.0]
     """
 
     columns: pd.Index

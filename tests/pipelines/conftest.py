@@ -18,6 +18,7 @@ from alembic.script import ScriptDirectory
 from pipelines.assets.asset_factory import update_catalog
 from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
+from pipelines.config import secrets_in_text
 from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
@@ -160,6 +161,12 @@ def _migrations_read_once() -> Iterator[None]:
         read_once = cache(ScriptDirectory.from_config)
         patch.setattr(ScriptDirectory, "from_config", staticmethod(read_once))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_secrets_of_other_modules() -> None:
+    """A process quotes no secret that it has read; a made-up one may be an ordinary word."""
+    secrets_in_text._remembered.clear()
 
 
 @pytest.fixture(scope="module", autouse=True)
