@@ -36,7 +36,7 @@ def up_to(files: dict[str, str], key: str) -> dict[str, str]:
     return {path: h for path, h in files.items() if path.split("date=")[1][:10] <= key}
 
 
-@pytest.mark.parametrize("cut_after_fit_end", [0, 27])
+@pytest.mark.parametrize("cut_after_fit_end", [pytest.param(0, marks=pytest.mark.thorough), 27])
 @pytest.mark.parametrize("change", ["altered", "removed"])
 def test_no_partition_depends_on_later_bars(
     finished, tmp_path, instance, change, cut_after_fit_end

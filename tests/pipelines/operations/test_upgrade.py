@@ -193,6 +193,7 @@ def test_files_in_others_places_are_not_confirmed(old, finished, record):
     assert not upgrade(old)[0].unconfirmed
 
 
+@pytest.mark.thorough
 def test_a_bundle_in_anothers_place_is_not_confirmed(old, finished):
     first, second, *_ = sorted(path.name for path in (old.paths.models / "lstm").glob("2*"))
     folder = old.paths.models / "lstm"
@@ -204,6 +205,7 @@ def test_a_bundle_in_anothers_place_is_not_confirmed(old, finished):
     assert state_bytes(old) == state_bytes(finished)
 
 
+@pytest.mark.thorough
 def test_bars_that_the_chain_was_made_from_by_mistake_are_found(signed):
     """All that follows was made from a copied session, as by hand: its own bars were not asked."""
     keys = signed.sessions.keys
@@ -267,6 +269,7 @@ def test_the_record_of_runs_confirms_what_nothing_quotes(tmp_path, monkeypatch):
     assert upgraded.unconfirmed == {"ohlcv": [keys[7]]}
 
 
+@pytest.mark.thorough
 def test_revisions_are_signed_too(tmp_path, monkeypatch):
     """The record of the run that made them first confirms them: nothing quotes them any more."""
     monkeypatch.setenv("DAGSTER_HOME", "")
