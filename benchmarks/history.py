@@ -21,7 +21,6 @@ sessions that it made are taken back first, so that a second call measures the s
 from __future__ import annotations
 
 import argparse
-import cProfile
 import datetime as dt
 import json
 import os
@@ -268,7 +267,7 @@ def keep_as_verified(market: Any, stages: Sequence[Any], instance: Any) -> None:
     VerifiedRecord(market, stages, served).keep(found, now, full=True)
 
 
-def measure(folder: Path, runs: int, profile: str | None) -> dict[str, float]:
+def measure(folder: Path, runs: int) -> dict[str, float]:
     """CPU seconds of each thing that is measured."""
     import dagster as dg
 
@@ -284,20 +283,13 @@ def measure(folder: Path, runs: int, profile: str | None) -> dict[str, float]:
     figures: dict[str, float] = {}
 
     def timed(what: str, work: Callable[[], Any], count: int = runs) -> Any:
-        profiler = cProfile.Profile() if profile == what else None
         took = []
-        for i in range(count + 1):  # the first one warms up what a process keeps
-            if profiler is not None and i:
-                profiler.enable()
+        for _ in range(count + 1):  # the first one warms up what a process keeps
             before = time.process_time()
             result = work()
             took.append(time.process_time() - before)
-            if profiler is not None:
-                profiler.disable()
         figures[what] = statistics.median(took[1:])
         (folder / "figures.json").write_text(json.dumps(figures))
-        if profiler is not None:
-            profiler.dump_stats(folder / f"{what.replace(' ', '-')}.profile")
         return result
 
     market = timed("market", lambda: market_of(folder))
@@ -360,9 +352,6 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, nargs="+", default=[250, 10_000])
     parser.add_argument("--names", type=int, default=8)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument(
-        "--profile", help="the figure to profile, into FIGURE.profile of the folder"
-    )
     parser.add_argument("--only", choices=("make", "measure"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
@@ -371,7 +360,7 @@ def main() -> None:
         if args.only == "make":
             make(folder, args.names, sessions)
         else:
-            figures = measure(folder, args.runs, args.profile)
+            figures = measure(folder, args.runs)
             (folder / "figures.json").write_text(json.dumps(figures))
         return
     columns = []
@@ -380,7 +369,6 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, __file__, "--folder", str(args.folder), "--names"]
         command += [str(args.names), "--runs", str(args.runs), "--sessions", str(sessions)]
-        command += ["--profile", args.profile] if args.profile else []
         for only in ("measure",) if (folder / "history").exists() else ("make", "measure"):
             subprocess.run([*command, "--only", only], check=True)  # noqa: S603 - this very file
         columns.append(json.loads((folder / "figures.json").read_text()))

@@ -1,4 +1,4 @@
-"""What became of the files of a backup, and how a bundle of it comes back: as a whole."""
+"""Bring back a bundle of a backup as a whole, and count what became of the backup's files."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ def test_a_view_without_files_is_in_nobodys_way_that_only_names_it(linked, capsy
 
 
 def test_a_link_further_down_leads_nowhere(linked, capsys):
-    """Of a session, or of a file: nobody moves those, and each could name any file."""
+    """Nobody moves a session or a file by a link, and each could name any file."""
     _, disk = linked
     (session,) = (disk / "moved").glob("date=2020-04-15")
     session.rename(disk / "session")

@@ -315,7 +315,7 @@ def test_reasons_are_short_for_the_schedule_and_whole_for_a_terminal(instance):
 
 
 def test_a_run_that_fails_outside_of_its_steps_says_why(instance, monkeypatch):
-    """Of the engine or its record; Dagster's own words say only that there was an exception."""
+    """The engine or its record failed; Dagster's own words say only that there was an exception."""
 
     def no_slot(*_, **__):
         raise OSError("no slot of the pool")

@@ -102,7 +102,7 @@ def test_links_lead_out_of_a_store_at_its_first_level_alone(tmp_path):
     [
         ("home", "logs/x", "sample"), ("home", "authorized_keys", "sample"),
         ("machine", "market.json", "sample"), ("models", "calendar.json", "sample"),
-        ("tables", "market.json", "/root/.bashrc"), ("tables", "market.json", "strange"),
+        ("tables", "market.json", "/home/me/.bashrc"), ("tables", "market.json", "strange"),
     ],
 )  # fmt: skip
 def test_a_backup_that_no_command_made_restores_nothing(place, path, config):

@@ -1,98 +1,33 @@
-"""`verify`, and the record by which `status` hashes only what has changed.
-
-Oracle: files that were damaged on purpose, one at a time, and the calls that read files.
-"""
+"""`verify` and its repairs. Oracle: files that were damaged on purpose, one at a time."""
 
 from __future__ import annotations
 
 import io
-import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import dagster as dg
 import pytest
 from rich.console import Console
 
 from pipelines.assets.stages import stages
-from pipelines.errors import WarehouseError
 from pipelines.instance.home import dagster_instance
-from pipelines.instance.materializations import forget
 from pipelines.market.market import Market
-from pipelines.operations.sync import sync_record
 from pipelines.operations.verify import repairs_of, run_verify
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.market_files import Damage, MarketFiles
 from pipelines.staleness.served import Served
-from pipelines.staleness.status_report import StatusReport, status_report
-from pipelines.staleness.verification import Verification, verify_market
-from pipelines.staleness.verified_record import Stamps
-from pipelines.warehouse import revisions
 from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.store import PART
 from tests.pipelines.conftest import make_market
-from tests.pipelines.finished_markets import made_on_the_evening
-
-EARLY, LATE = "2020-04-15", "2020-05-14"
-
-
-@pytest.fixture(scope="module")
-def recorded(finished: Market, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
-    """A market on record, whose last sessions were served, with a revision."""
-    root = tmp_path_factory.mktemp("verified") / "tiny"
-    shutil.copytree(finished.paths.root, root)
-    market = make_market(root)
-    made_on_the_evening(market, ["gru"], market.sessions.keys[-3:])
-    revisions.keep(market.warehouse.store, "lstm_prediction", EARLY)
-    with dagster_instance(market) as instance:
-        sync_record(market, stages(market), instance)
-    yield market
+from tests.pipelines.verified_market import EARLY, LATE, flip, place, verified, words
 
 
 @pytest.fixture
-def market(recorded: Market) -> Iterator[Market]:
-    """The recorded market; every file of it is put back with its time."""
-    root = recorded.paths.root
-    before = {p: (p.read_bytes(), p.stat()) for p in root.rglob("*") if p.is_file()}
-    yield make_market(root)
-    for path in [p for p in root.rglob("*") if p.is_file() and p not in before]:
-        path.unlink()
-    for path, (content, stat) in before.items():
-        if not path.is_file() or path.read_bytes() != content:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-
-def verified(market: Market) -> Verification:
-    with dagster_instance(market) as instance:
-        return verify_market(market, stages(market), instance)
-
-
-def status(market: Market, **kwargs) -> StatusReport:
-    with dagster_instance(market) as instance:
-        return status_report(market, stages(market), instance, **kwargs)
-
-
-def words(market: Market, found: Verification) -> list[str]:
-    """The commands that repair it."""
-    made = repairs_of(market, stages(market), Console(file=io.StringIO()), found.damages)
-    return [repair.words for repair in made]
-
-
-def place(market: Market, table: str, key: str) -> Path:
-    return market.paths.warehouse / table / f"date={key}" / PART
-
-
-def flip(path: Path, at: int = -100) -> None:
-    """Change one byte, and neither size nor time."""
-    stat, raw = path.stat(), bytearray(path.read_bytes())
-    raw[at] ^= 1
-    with path.open("r+b") as file:
-        file.write(raw)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+def market(recorded_market):
+    """The market on record, as it was before the test."""
+    return recorded_market
 
 
 def test_every_file_is_counted_read_once_and_intact(market, monkeypatch):
@@ -345,110 +280,3 @@ def test_sessions_that_were_never_made_are_no_damage(market, tmp_path):
     found = verified(make_market(root))
     assert not found.damages
     assert found.counts["ohlcv"].stale == 1
-
-
-def partitions_read(market: Market, monkeypatch, **kwargs) -> tuple[StatusReport, set[str]]:
-    """A status, and the files of the warehouse that it has read."""
-    read, paths = LocalStore.read, set[str]()
-
-    def noted(self, *parts):
-        paths.add(self.path(*parts))
-        return read(self, *parts)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LocalStore, "read", noted)
-        report = status(market, **kwargs)
-    return report, {path for path in paths if path.endswith(PART)}
-
-
-def test_a_status_reads_no_file_that_has_not_changed(market, monkeypatch):
-    whole, read = partitions_read(market, monkeypatch)
-    assert len(read) > 1000  # nothing was verified before
-    assert whole.verified is None
-    verified(market)
-    report, read = partitions_read(market, monkeypatch)
-    assert not read
-    assert report.verified is not None
-    assert report.assets == whole.assets
-    assert (report.predictions, report.is_current) == (whole.predictions, True)
-
-
-def test_files_in_folders_of_a_bundle_have_stamps(market):
-    """The states of estimators lie so: `state/0/w`."""
-    key = market.plan.first_trained
-    inside = market.paths.models / "lstm" / key / "state" / "0" / "w"
-    inside.parent.mkdir(parents=True)
-    inside.write_bytes(b"one")
-    before = Stamps(market, stages(market))
-    inside.write_bytes(b"longer")
-    changed = Stamps(market, stages(market))
-    inside.rename(inside.with_name("v"))
-    renamed = Stamps(market, stages(market))
-    assert len({stamps.of(key) for stamps in (before, changed, renamed)}) == 3
-    inside.with_name("v").unlink()
-    assert Stamps(market, stages(market)).files == before.files - 1
-
-
-def test_a_flip_that_keeps_the_time_is_found_by_verify_and_by_reads_only(market):
-    verified(market)
-    flip(path := place(market, "alpha158", EARLY), 40)
-    assert status(market).is_current
-    with pytest.raises(WarehouseError, match="damaged"):
-        market.warehouse.read("alpha158", [EARLY], needed_by="a test")
-    assert [damage.path for damage in verified(market).damages] == [str(path)]
-    assert not status(market).is_current  # the verification has found it
-
-
-@pytest.mark.parametrize("table", ["ohlcv", "gru_prediction", "lstm_orders"])
-def test_a_file_that_changed_is_hashed_and_what_follows_compared(market, table):
-    verified(market)
-    path = place(market, table, LATE)
-    path.write_bytes(path.read_bytes()[:-9])
-    report = status(market)
-    assert not report.is_current
-    assert any(
-        f.cause == "damaged" and f.keys == (LATE,) for a in report.assets for f in a.findings
-    )
-    assert report.verified is not None
-
-
-def test_another_configuration_is_compared_whole(market):
-    verified(market)
-    changed = make_market(market.paths.root, {"features": {"label": "Ref($close, -3)/$close - 1"}})
-    report = status(changed)
-    assert report.verified is None
-    assert {a.asset for a in report.assets if a.current == 0} >= {"label", "dataset_learn"}
-
-
-def test_a_session_taken_off_the_record_is_seen(market):
-    verified(market)
-    with dagster_instance(market) as instance:
-        forget(instance, dg.AssetKey(["tiny", "label"]), [EARLY])
-        report = status_report(market, stages(market), instance)
-        assert [(f.cause, f.keys) for a in report.assets for f in a.findings] == [
-            ("not in Dagster's record", (EARLY,))
-        ]
-        sync_record(market, stages(market), instance)
-
-
-def test_the_check_of_the_ui_adds_what_it_has_compared_and_a_status_writes_nothing(market):
-    verified(market)
-    for path in market.paths.warehouse.glob(f"*/date={LATE}/{PART}"):
-        os.utime(path)  # as after a run of the session
-    before = market.paths.verified.read_bytes()
-    first = status(market)
-    assert market.paths.verified.read_bytes() == before
-    status(market, recent=10, keep_verified=True)
-    assert market.paths.verified.read_bytes() != before
-    again = status(market)
-    assert first.verified is not None
-    assert again.verified is not None
-    assert again.verified[1] > first.verified[1]
-    assert again.verified[0] == first.verified[0]  # everything was last verified then
-
-
-@pytest.mark.parametrize("content", [b"", b"PAR1" * 20])
-def test_a_damaged_record_of_verified_files_hashes_everything(market, content):
-    verified(market)
-    market.paths.verified.write_bytes(content)
-    assert status(market).verified is None
