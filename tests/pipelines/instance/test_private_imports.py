@@ -21,6 +21,8 @@ PRIVATE = re.compile(r"dagster\._[\w.]+|dagster_shared(\.[\w.]+)?")
 
 def private_names(source: str) -> Iterator[tuple[str, str | None]]:
     """Module and symbol of every private import of a source; no symbol where a module is named."""
+    if not re.search(r"dagster\._|dagster_shared", source):  # which most need not be parsed for
+        return
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and PRIVATE.fullmatch(node.module or ""):
             yield from ((str(node.module), alias.name) for alias in node.names)

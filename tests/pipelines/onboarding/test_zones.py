@@ -16,15 +16,13 @@ import pytest
 import yaml
 from _pytest.mark import ParameterSet
 
-from pipelines.calendar.exchanges import exchanges_since
+from pipelines.calendar.exchanges import Exchange, exchanges_since
 from pipelines.cli.main import main
 from pipelines.config.loader import load_config
 from pipelines.errors import UndecidedError
 from pipelines.onboarding.infer_market import choice_of
 
 START = "2022-01-01"  # one start for all: the calendars of all exchanges are made once
-ZONES = {e.name: e.timezone for e in exchanges_since(START)}
-DAYS = {e.name: e.days for e in exchanges_since(START)}
 STOCKS = ["XETR", "XPAR", "XMIL", "XMAD", "XLON", "XSTO", "XSWX", "XNYS", "XTSE", "XASX", "XBOM",
           "XTKS", "XHKG", "XSHG", "XKRX", "XJSE", "BVMF", "XNZE"]  # fmt: skip
 
@@ -34,8 +32,12 @@ def thorough(instances: Iterable[tuple[object, ...]]) -> list[ParameterSet]:
     return [pytest.param(*values, marks=pytest.mark.thorough) for values in instances]
 
 
+def exchange(name: str) -> Exchange:
+    return next(e for e in exchanges_since(START) if e.name == name)
+
+
 def sessions(name: str, count: int = 330, first: str = "2022-01-03") -> pd.DatetimeIndex:
-    days = DAYS[name]
+    days = exchange(name).days
     return pd.DatetimeIndex(days[days >= np.datetime64(first)][:count].astype("datetime64[ns]"))
 
 
@@ -67,11 +69,11 @@ def keys_of(days: pd.DatetimeIndex) -> list[str]:
 def test_bars_are_dated_by_the_exchanges_own_day(name, zone, time):
     """Midnights of Frankfurt, Sydney, Mumbai …, midnights of UTC, and closes."""
     days = sessions(name, 500 if name == "XSTO" else 330)
-    choice = choice_of(stamped(days, zone or ZONES[name], time))
+    choice = choice_of(stamped(days, zone or exchange(name).timezone, time))
     assert list(choice.dating.counts.index) == keys_of(days)
     assert name in (choice.fit.name, *choice.same)
     assert choice.fit.share == 1.0
-    assert choice.zone in (ZONES[choice.fit.name], zone)
+    assert choice.zone in (exchange(choice.fit.name).timezone, zone)
 
 
 @pytest.mark.parametrize("name", ["XETR", "XNYS", *thorough((n,) for n in STOCKS if n != "XSTO")])
@@ -179,7 +181,7 @@ FORMS = ["text with an offset", "time stamps", "seconds", "milliseconds as text"
 def test_init_writes_zone_and_calendar_that_read_the_days(here, capsys, name, form):
     frame = bars(name)
     days = keys_of(sessions(name))
-    moments = frame["date"].dt.tz_localize(ZONES[name])
+    moments = frame["date"].dt.tz_localize(exchange(name).timezone)
     seconds = moments.dt.tz_convert("UTC").dt.tz_localize(None) - pd.Timestamp("1970-01-01")
     seconds = seconds // pd.Timedelta("1s")
     path = "bars.parquet" if form == "time stamps" else "bars.csv"
@@ -190,10 +192,10 @@ def test_init_writes_zone_and_calendar_that_read_the_days(here, capsys, name, fo
         frame.assign(date=dates).to_csv(path, index=False)
     assert init(path) == 0
     said = capsys.readouterr().out
-    assert f"time zone  {ZONES[name]}: moments are midnights there" in said
+    assert f"time zone  {exchange(name).timezone}: moments are midnights there" in said
     assert "100.0% of days in common" in said
     text = (here / "m.yaml").read_text()
-    assert f"timezone: {ZONES[name]}" in text
+    assert f"timezone: {exchange(name).timezone}" in text
     assert "in which a moment's day is read: moments are midnights there" in text
     market = load_config("m.yaml").market
     assert market.calendar == name
@@ -246,7 +248,7 @@ def test_validate_names_a_wrong_zone(here, capsys, name, zone, calendar):
     """Sundays have bars and Fridays none; in London's summer only."""
     frame = bars(name)
     stamp = "16:00:00" if name == "XNYS" else "00:00:00"
-    frame["date"] = (frame["date"] + pd.Timedelta(stamp)).dt.tz_localize(ZONES[name])
+    frame["date"] = (frame["date"] + pd.Timedelta(stamp)).dt.tz_localize(exchange(name).timezone)
     frame.to_parquet("bars.parquet")
     assert init("bars.parquet", "--calendar", name) == 0
     raw = yaml.safe_load((here / "m.yaml").read_text())
@@ -259,7 +261,7 @@ def test_validate_names_a_wrong_zone(here, capsys, name, zone, calendar):
     problem = re.search(r"problem: market.source.timezone: (.*)", said)
     assert problem, said
     assert problem[1].startswith(f"{zone} is given, and ")
-    assert f"set market.source.timezone to {ZONES[name]}" in problem[1]
+    assert f"set market.source.timezone to {exchange(name).timezone}" in problem[1]
     if isinstance(calendar, dict):
         assert "are those of no exchange" in problem[1]
         assert problem[1].endswith(f"and market.calendar to {name}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 
-import dagster as dg
 import pytest
 
 from pipelines.assets.stages import stages
@@ -15,15 +14,14 @@ from pipelines.staleness.survey import pending
 from pipelines.training.processors import load_state
 from pipelines.training.windows import training_data
 from tests.pipelines.conftest import (
-    DATA_ASSETS,
     DATA_STAGE,
     ChangedBars,
-    key_of,
     make_market,
     materialize,
     model_assets,
     partition_bytes,
 )
+from tests.pipelines.finished_markets import copy_of, put_on_record
 
 STAGES = (DATA_STAGE, "models")
 
@@ -31,14 +29,7 @@ STAGES = (DATA_STAGE, "models")
 @pytest.fixture
 def copy(finished, tmp_path, instance):
     """A copy of the finished market, recorded as materialized."""
-    market = make_market(tmp_path / "copy")
-    shutil.copytree(finished.paths.root, market.paths.root)
-    for name in (*DATA_ASSETS, *model_assets(market)):
-        for key in market.warehouse.sessions(name):
-            instance.report_runless_asset_event(
-                dg.AssetMaterialization(asset_key=key_of(name), partition=key)
-            )
-    return market
+    return put_on_record(copy_of(finished, tmp_path / "copy"), instance)
 
 
 def left(market, instance, stage=DATA_STAGE):
