@@ -32,7 +32,9 @@ from pipelines.operations.runs import Runs, waiting_line
 from pipelines.operations.serving_notice import make_served_page
 from pipelines.operations.warm_up import mark_warm_up
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
+from pipelines.staleness.state_bytes import bytes_in_words
 from pipelines.staleness.survey import Work, pending
+from pipelines.staleness.verification import verify_market
 from pipelines.warehouse.store import StateFile, Store
 
 
@@ -75,7 +77,11 @@ def run_demo(
         finally:
             if worked:
                 make_served_page(market, stages_of(market), instance, console, since=started)
+        # A `status` after it then hashes nothing again.
+        lines = _verified(market, instance) if worked else []
     _show_results(market, console, time.monotonic() - began)
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _run_stages(
@@ -119,6 +125,19 @@ def _run_stages(
             f"already there: {_counted(compared, everything)}; nothing to do (FRESH=1 starts over)"
         )
     return worked
+
+
+def _verified(market: Market, instance: dg.DagsterInstance) -> list[str]:
+    """Verify what is stored; a line of the result for a person, and one for what is damaged."""
+    found = verify_market(market, stages_of(market), instance)
+    files = sum(count.files for count in found.counts.values())
+    size = bytes_in_words(sum(count.bytes for count in found.counts.values()))
+    if not found.damages:
+        return [f"verified   {files} files, {size}: nothing is damaged or missing"]
+    return [
+        f"verified   {files} files, {size}: {len(found.damages)} damaged or missing, the first "
+        f"{found.damages[0].path}; `{market.command('verify')}` names all and their repair"
+    ]
 
 
 def _by_first(stages: Sequence[Stage]) -> dict[str | None, list[Stage]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import signal
 import subprocess
@@ -13,12 +14,14 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
+from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.cli.arguments import day
 from pipelines.cli.main import main
 from pipelines.instance.made_keys import made_keys
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner, sweep_orphans
 from pipelines.operations.demo import run_demo
+from pipelines.staleness.status_report import status_report
 from tests.pipelines.conftest import (
     DATA_ASSETS,
     TINY,
@@ -67,7 +70,9 @@ def test_the_demo_runs_once_and_then_says_what_is_there(tmp_path, monkeypatch):
     assert partition_bytes(market) == before
 
     sessions = market.sessions
+    assert re.search(r"verified   \d+ files, [\d.]+ .B: nothing is damaged or missing", text)
     with dg.DagsterInstance.from_config(str(market.paths.dagster)) as instance:
+        assert status_report(market, stages(market), instance).verified is not None
         for asset in DATA_ASSETS:
             done = made_keys(instance, key_of(asset))
             assert done == set(sessions.keys), asset
@@ -223,6 +228,7 @@ from pathlib import Path
 from rich.console import Console
 from tests.pipelines.conftest import market_of
 from pipelines.operations.demo import run_demo
+from pipelines.staleness.status_report import status_report
 run_demo(market_of(Path(sys.argv[1]), sys.argv[2], {"market": {"end": "2020-04-21"}}), Console())
 """
 
