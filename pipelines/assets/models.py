@@ -21,8 +21,7 @@ from pipelines.assets.training_progress import TrainingProgress
 from pipelines.assets.unit_executors import executor_of
 from pipelines.config.models import ModelSpec, engine_of
 from pipelines.config.types import Severity
-from pipelines.errors import ModelNotTrainedError, ProcessorStateError
-from pipelines.market.dataset import Dataset
+from pipelines.errors import ModelNotTrainedError
 from pipelines.market.extra_table import bars_read
 from pipelines.market.input_versions import (
     bundle_in_force,
@@ -34,7 +33,7 @@ from pipelines.market.market import Market
 from pipelines.market.reads import read_words, reads_of
 from pipelines.market.stage import Check, Kind, Run, Stage
 from pipelines.training.executor import Executor
-from pipelines.training.processors import load_state
+from pipelines.training.processors import processors_hash
 from pipelines.training.promotion import model_verdict
 from pipelines.training.registry import (
     InForce,
@@ -127,7 +126,7 @@ def make_models(run: Run, spec: ModelSpec) -> None:
 
 def _make_models(run: Run, spec: ModelSpec, tracking: Tracking) -> None:
     market, plan = run.market, run.market.plan_of(spec.name)
-    processors = _processors_hash(market, market.dataset_of(spec.name))
+    processors = processors_hash(market, market.dataset_of(spec.name))
     shown = TrainingProgress(run, spec)
     executor = executor_of(run, spec)
     for key in run.keys:
@@ -218,20 +217,6 @@ def _require_same_configuration(run: Run, spec: ModelSpec, anchor: str, key: str
         )
 
 
-def _processors_hash(market: Market, dataset: Dataset) -> str | None:
-    """Hash of the processor state that every model must have been trained with.
-
-    None if the fit window moves, so that each model has a state of its own, or if there is no
-    state, which a training refuses.
-    """
-    if dataset.fit_plan is not None:
-        return None
-    try:
-        return load_state(market, dataset).hash
-    except ProcessorStateError:
-        return None
-
-
 def _train(
     run: Run,
     spec: ModelSpec,
@@ -276,6 +261,8 @@ def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, 
         "trained_now": bool(results),
         **importance_metadata(trained.bundle),
     }
+    if "parent" in manifest:
+        metadata["begins_with"] = manifest["parent"]["as_of"]
     if "precision" in manifest:
         metadata["precision"] = manifest["precision"]
     if "train_loss" in trained.bundle.history.columns:

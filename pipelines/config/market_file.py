@@ -105,6 +105,31 @@ class PinConfig(Section):
         return self
 
 
+class WarmStartConfig(Section):
+    """The section `training.warm_start`: anchors begin with the weights of the model before them.
+
+    Attributes:
+        epochs: most epochs of a training that begins with weights; one from fresh weights keeps
+            the model's own `n_epochs`.
+        full_every: every so many anchors one is trained from fresh weights.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 3
+    full_every: Annotated[int, Field(ge=2, le=1000)] = 12
+
+
+def _warm_start(value: Any) -> Any:
+    """`true` is the section with its defaults, `false` none."""
+    return ({} if value else None) if isinstance(value, bool) else value
+
+
+WarmStart = Annotated[
+    WarmStartConfig | None,
+    BeforeValidator(_warm_start),
+    WithJsonSchema({"anyOf": [{"type": ["boolean", "null"]}, WarmStartConfig.model_json_schema()]}),
+]
+
+
 class TrainingConfig(Section):
     """The rhythm, the windows and the device of training."""
 
@@ -118,6 +143,7 @@ class TrainingConfig(Section):
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    warm_start: WarmStart = None
     threads: PositiveInt | None = None
     executor: TrainingExecutor = ExecutorConfig()
 

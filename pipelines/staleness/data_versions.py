@@ -17,8 +17,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from pipelines.bars.bar_versions import inputs_now
+from pipelines.config.models import ModelSpec
 from pipelines.market.dataset import Dataset
 from pipelines.market.input_versions import (
     ENTERING,
@@ -36,6 +38,7 @@ from pipelines.staleness.table_versions import TableVersions, WholeVersion
 from pipelines.training import registry
 from pipelines.training.registry import Candidate, bundle_folder, has_bundle, newest_good
 from pipelines.training.training_config import training_config
+from pipelines.training.warm_start import Parent, chain_before, has_parent, parent_from
 from pipelines.warehouse.identity import UnsignedFileError
 from pipelines.warehouse.partition_file import fingerprint
 
@@ -81,10 +84,12 @@ class ModelState:
     Attributes:
         bundle: version of its bundle; None if no model may serve.
         passed_over: newer sessions whose bundles were not good enough, newest first.
+        as_of: the session that trained it; None likewise, or if it is outdated.
     """
 
     bundle: Version | None
     passed_over: tuple[str, ...] = ()
+    as_of: str | None = None
 
 
 class StoredVersions(dict[str, Mapping[str, Version]]):
@@ -188,7 +193,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
             if trains_now or (candidate == anchor and (not state.manifest or state.misfit)):
                 return ModelState(Outdated(bundle_in_force(model), state.reason))
         bundle = None if as_of is None else str(self.bundle(model, as_of).manifest["fingerprint"])
-        return ModelState(bundle, tuple(passed_over))
+        return ModelState(bundle, tuple(passed_over), as_of)
 
     def lacks_bundle(self, stage: Stage, key: str) -> bool:
         """True if a session of a model has to train, though its pointer was served.
@@ -237,10 +242,28 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
             return BundleState(manifest, unfit, f"{named} {unfit}")
         if manifest.get("config_hash") != fingerprint(training_config(market, spec)):
             return BundleState(manifest, "", f"{named} has another configuration")
-        same = manifest.get("data") == self._training_inputs(dataset, anchor)
-        same = same or (self._served is not None and self._served.gave(model, anchor))
+        gave = self._served is not None and self._served.gave(model, anchor)
+        same = gave or manifest.get("data") == self._training_inputs(dataset, anchor)
         reason = "" if same else f"{named} has other training data"
+        if not reason and not gave and not self._has_parent(spec, anchor, manifest):
+            reason = f"{named} begins with other weights"
         return BundleState(manifest, "", reason, usable=True)
+
+    def _has_parent(self, spec: ModelSpec, anchor: str, manifest: Mapping[str, Any]) -> bool:
+        """True if a bundle began with the weights that a training of now would begin with."""
+        before = chain_before(self.market, spec, anchor)
+        for link in before:  # the oldest first, so that none has to ask deeper than one
+            self.bundle(spec.name, link)
+        parent: Parent | None = None
+        if before:
+            state = self.model(spec.name, self.market.sessions.window(anchor, 2)[0])
+            if isinstance(state.bundle, Outdated):
+                return False
+            if state.as_of is not None:
+                found = self.bundle(spec.name, state.as_of).manifest
+                digest = str(found["fingerprint"])
+                parent = parent_from(self.market, spec, state.as_of, found, digest)
+        return has_parent(manifest, parent)
 
     def _training_inputs(self, dataset: Dataset, anchor: str) -> Version:
         """The version of the data that a model of a dataset as of `anchor` would learn from."""

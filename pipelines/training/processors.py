@@ -269,3 +269,17 @@ def states_in_force(
     for row in read.frame.itertuples():
         by_session[f"{row.date:%Y-%m-%d}"] = states[str(row.state)]
     return States(by_session, read.digests)
+
+
+def processors_hash(market: Market, dataset: Dataset) -> str | None:
+    """Hash of the processor state that every model must have been trained with.
+
+    None if the fit window moves, so that each model has a state of its own, or if there is no
+    state, which a training refuses.
+    """
+    if dataset.fit_plan is not None:
+        return None
+    try:
+        return load_state(market, dataset).hash
+    except ProcessorStateError:
+        return None

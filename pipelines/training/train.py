@@ -35,6 +35,7 @@ from pipelines.training.units import (
     library_versions,
     units_of,
 )
+from pipelines.training.warm_start import Parent, chain_before, has_parent, parent_of
 from pipelines.training.windows import TrainingData, training_fingerprint
 from pipelines.warehouse.partition_file import fingerprint
 
@@ -88,6 +89,8 @@ def missing_units(
     """Plan the units of a range that have to be trained, in the order of sessions and seeds.
 
     The plan ends before the first session whose data is not there: who trains that session is told.
+    A session that begins with weights is planned once they are there, hence not together with the
+    training of its parent.
 
     Args:
         market: the market.
@@ -97,12 +100,18 @@ def missing_units(
         anew: plan sessions whose bundle is up to date, too.
     """
     store, plan, units = UnitStore(market.state), market.plan_of(spec.name), list[Unit]()
+    planned = set[str]()
     for as_of in filter(plan.trains, keys):
         config = training_config(market, spec)
+        if not planned.isdisjoint(chain_before(market, spec, as_of)):
+            planned.add(as_of)
+            continue
         try:
             if not anew and _kept(market, spec, as_of, config, _silent, as_of in history):
                 continue
-            units += units_of(market, spec, as_of, _data_now(market, spec, as_of))
+            planned.add(as_of)
+            parent = parent_of(market, spec, as_of)
+            units += units_of(market, spec, as_of, _data_now(market, spec, as_of), parent)
         except PipelineError:
             break
     return [unit for unit in units if store.load(unit.key) is None]
@@ -139,6 +148,7 @@ def ensure_trained(
 
     Raises:
         MissingSessionsError: a session of the training window is not in the warehouse.
+        ModelNotTrainedError: it begins with the weights of a bundle that is not there.
         TrainingDivergedError: a score, weight or input was not finite.
         UnitFailedError: a worker could not train a unit.
     """
@@ -160,14 +170,17 @@ def ensure_trained(
         return data
 
     # Units of an interrupted training are there already, or go on from their checkpoints.
-    units = units_of(market, spec, as_of, load_data().fingerprint)
+    parent = parent_of(market, spec, as_of)
+    if parent is not None:
+        log(f"{spec.name} as of {as_of}: begins with the weights of {parent.as_of}")
+    units = units_of(market, spec, as_of, load_data().fingerprint, parent)
     store = UnitStore(market.state)
     store.plan(units)
     executor = Inline(market) if executor is None else executor
     executor.finish(units, load_data=load_data, on_epoch=on_epoch, log=log)
     with training_lock(market, market.config.training.device, on_wait=log):
         results = [_trained(market, spec, store, unit) for unit in units]
-        bundle = _publish(market, spec, load_data(), config, as_of, units, results)
+        bundle = _publish(market, spec, load_data(), config, as_of, units, results, parent)
     # The bundle is in place: its units are no longer needed, nor checkpoints of earlier releases.
     forget_units(market, store.remove(spec.name, as_of))
     market.bundles.below(".checkpoints", spec.name, as_of).remove_all()
@@ -225,7 +238,9 @@ def _kept(
     moves = dataset.fit_plan is not None
     if is_history and (moves or bundle.manifest["processors"] == load_state(market, dataset).hash):
         return bundle
-    return bundle if bundle.manifest.get("data") == _data_now(market, spec, as_of) else None
+    if bundle.manifest.get("data") != _data_now(market, spec, as_of):
+        return None
+    return bundle if has_parent(bundle.manifest, parent_of(market, spec, as_of)) else None
 
 
 def _data_now(market: Market, spec: ModelSpec, as_of: str) -> str:
@@ -256,6 +271,7 @@ def _publish(
     as_of: str,
     units: Sequence[Unit],
     results: Sequence[TrainedUnit],
+    parent: Parent | None,
 ) -> Bundle:
     """Join the units and put the bundle in place, with the facts of its validation."""
     from torch import nn
@@ -299,6 +315,7 @@ def _publish(
         "score_spread": facts.spread,
         "valid_rank_ic": facts.rank_ic if math.isfinite(facts.rank_ic) else None,
         "versions": library_versions(spec),
+        **({"parent": parent.to_dict()} if parent else {}),
     }
     # The verdict of today's thresholds is kept for people; serving asks for it anew.
     verdict = model_verdict(market.config.checks.model, manifest)

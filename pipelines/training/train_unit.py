@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.config.models import ModelSpec
 from pipelines.instance.locks import training_lock, unit_lock
 from pipelines.market.market import Market
+from pipelines.training.training_config import seeds_of
 from pipelines.training.unit_store import HISTORY, UnitStore
 from pipelines.training.units import OnEpoch, Unit, UnitRefusedError, require_same
+from pipelines.training.warm_start import parent_bundle, parent_of, trainer_settings
 from pipelines.training.windows import TrainingData, training_data
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ def train_unit(
     """Train a unit unless it is in the store.
 
     Another process that trains it is waited for. An interrupted training goes on from its
-    checkpoint, whichever process began it. Units of a chain are trained in order: the parent first.
+    checkpoint, whichever process began it. One of a chain begins with the weights of its parent,
+    whose bundle has to be in place.
 
     Args:
         market: the market.
@@ -45,15 +48,12 @@ def train_unit(
     Raises:
         UnitRefusedError: this process or the data would give other bits than planned.
         MissingSessionsError: a session of the training window is not in the warehouse.
+        ModelNotTrainedError: the bundle whose weights it begins with is not there.
         TrainingDivergedError: a score, weight or input was not finite.
     """
     store = UnitStore(market.state)
     spec = spec_of(market, unit.model)
     require_same(market, spec, unit)
-    parent = store.planned(unit.parent) if unit.parent else None
-    if parent is not None:
-        data = partial(anchor_data, market, spec_of(market, parent.model), parent.as_of)
-        train_unit(market, parent, load_data=data, on_epoch=on_epoch, log=log, threads=threads)
     result: FitResult | EstimatorFit
     with unit_lock(market, unit.key, on_wait=log):
         if store.load(unit.key) is not None:
@@ -133,12 +133,15 @@ def _fit_network(
     training, dataset = market.config.training, market.dataset_of(spec.name)
     if threads is not None:
         torch.set_num_threads(threads)
+    settings = trainer_settings(market, spec.training, unit.parent)
     trainer_config = TrainerConfig(
-        **spec.training, seed=unit.seed, device=training.device, precision=training.precision
+        **settings, seed=unit.seed, device=training.device, precision=training.precision
     )
     network = seeded_network(
         lambda: build_network(spec.family, len(dataset.window_columns), spec.hyper), unit.seed
     )
+    if unit.parent is not None:
+        network.load_state_dict(_parent_weights(market, spec, unit))
     return Trainer(trainer_config, callback=on_epoch).fit(
         network,
         data.train,
@@ -148,6 +151,26 @@ def _fit_network(
         keep_checkpoint=True,  # until the result is saved
         data_fingerprint=unit.key,
     )
+
+
+def _parent_weights(market: Market, spec: ModelSpec, unit: Unit) -> dict[str, Any]:
+    """The weights of the member of the same seed of the bundle that a unit begins with.
+
+    Raises:
+        UnitRefusedError: another bundle is in force before it than was planned.
+        ModelNotTrainedError: the bundle is not there.
+    """
+    parent = parent_of(market, spec, unit.as_of)
+    if parent is None or parent.fingerprint != unit.parent:
+        found = "no model" if parent is None else f"the bundle {parent.fingerprint[:12]}…"
+        raise UnitRefusedError(
+            f"{unit} begins with the weights of the bundle {str(unit.parent)[:12]}…, and {found} "
+            f"is in force before it: it was trained again since. Plan it anew"
+        )
+    member = parent_bundle(market, spec, unit.as_of, parent).members[
+        unit.seed - seeds_of(market, spec).start
+    ]
+    return member.state_dict()  # type: ignore[union-attr]
 
 
 def _fit_estimator(

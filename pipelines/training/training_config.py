@@ -47,10 +47,12 @@ def _trainer_settings(market: Market, spec: ModelSpec) -> dict[str, Any]:
     seeds = list(seeds_of(market, spec))
     if spec.estimator is not None:
         return {"seeds": seeds} if spec.estimator.random else {}
+    warm = market.config.training.warm_start  # said only if it is set: older bundles lack the key
     return {
         "training": dict(spec.training),
         "seeds": seeds,
         "precision": market.config.training.precision,
+        **({"warm_start": warm.model_dump()} if warm else {}),
     }
 
 

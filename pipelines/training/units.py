@@ -20,6 +20,7 @@ from pipelines.config.models import ModelSpec
 from pipelines.errors import PipelineError
 from pipelines.market.market import Market
 from pipelines.training.training_config import seeds_of, training_config
+from pipelines.training.warm_start import Parent
 from pipelines.warehouse.partition_file import fingerprint
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Unit:
         precision: of the products; None of an estimator.
         threads: of the CPU, where their number decides bits; else None.
         versions: of the libraries that decide bits.
-        parent: key of the unit whose weights this one begins with; None for fresh weights.
+        parent: fingerprint of the bundle whose member of the same seed this one begins with; None
+            for fresh weights.
     """
 
     model: str
@@ -88,7 +90,9 @@ class Unit:
         return self.device.startswith("cpu")
 
 
-def units_of(market: Market, spec: ModelSpec, as_of: str, data: str) -> tuple[Unit, ...]:
+def units_of(
+    market: Market, spec: ModelSpec, as_of: str, data: str, parent: Parent | None = None
+) -> tuple[Unit, ...]:
     """The units that the bundle of a session joins, in the order of its members.
 
     Args:
@@ -96,12 +100,14 @@ def units_of(market: Market, spec: ModelSpec, as_of: str, data: str) -> tuple[Un
         spec: the model.
         as_of: the anchor session.
         data: digest over all partitions that the model is trained on.
+        parent: the bundle whose weights it begins with; None for fresh weights.
 
     Raises:
         ValueError: the configured device is not there, or lacks the precision.
     """
     first, *others = seeds_of(market, spec)
-    unit = Unit(spec.name, as_of, first, unit_config(market, spec), data, **_machine(market, spec))
+    config, begins = unit_config(market, spec), parent.fingerprint if parent else None
+    unit = Unit(spec.name, as_of, first, config, data, **_machine(market, spec), parent=begins)
     return (unit, *(replace(unit, seed=seed) for seed in others))
 
 
