@@ -173,7 +173,10 @@ def test_a_writer_killed_on_another_host_lets_go_of_its_lock(two, monkeypatch):
     began = time.monotonic()
     with writer_lock(market_on(two, "west"), "gru_model", on_wait=kill):
         assert time.monotonic() - began < 10
-    assert told == [
+    first, *later = told
+    assert first == (
         f"waiting for gru_model: process {holder.pid} on east (run 01234567, gru_model) is at "
         f"work on it"
-    ]
+    )
+    # Its session may outlive the process by a moment, and then nobody says whose it is.
+    assert set(later) <= {"waiting for gru_model: another process is at work on it"}
