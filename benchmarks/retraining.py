@@ -43,7 +43,7 @@ sys.path.append(str(HERE / "peers"))
 
 from memory import growth_mb  # noqa: E402
 
-CONFIG = HERE.parent / "pipelines" / "configs" / "simulated_500.yaml"
+CONFIG = HERE.parent / "pipelines" / "config" / "shipped" / "simulated_500.yaml"
 PRICES = ["open", "high", "low", "close"]
 LABEL_LAG = 2  # sessions until a label matures: decisions in between are in neither segment
 

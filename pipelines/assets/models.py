@@ -262,7 +262,7 @@ def training_metadata(spec: ModelSpec, trained: Trained, run: Run) -> dict[str, 
         **importance_metadata(trained.bundle),
     }
     if "parent" in manifest:
-        metadata["begins_with"] = manifest["parent"]["as_of"]
+        metadata["begins_with"] = f"the weights of {manifest['parent']['as_of']}"
     if "precision" in manifest:
         metadata["precision"] = manifest["precision"]
     if "train_loss" in trained.bundle.history.columns:

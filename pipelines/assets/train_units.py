@@ -26,6 +26,7 @@ from pipelines.market.paths import data_root
 from pipelines.training.train_unit import LoadData, anchor_data, spec_of, train_unit
 from pipelines.training.unit_store import HISTORY, UnitStore
 from pipelines.training.units import OnEpoch, Unit, UnitFailedError
+from pipelines.training.warm_start import trainer_settings
 
 RETRIES = 2  # of a step whose process died
 
@@ -135,7 +136,7 @@ class UnitRuns:
                 f"set RNN_DATA_DIR to {market.paths.root.parent}"
             )
         self._market, self._store = market, UnitStore(market.state)
-        self._failure = ""
+        self._failed: dict[str, str] = {}  # by the key of a unit, why it was not trained
 
     def submit(self, units: Sequence[Unit]) -> None:
         """Train the units that the store lacks, in one run."""
@@ -157,7 +158,8 @@ class UnitRuns:
             dg.execute_job(job, instance, run_config=config, tags=tags) as result,
         ):
             if not result.success:
-                self._failure = failure_reason(instance, result.run_id)
+                why = failure_reason(instance, result.run_id)
+                self._failed |= {unit.key: why for unit in self._missing(missing)}
 
     def finish(
         self,
@@ -169,13 +171,13 @@ class UnitRuns:
     ) -> None:
         """Confirm that units are trained, and tell their epochs, which nobody heard."""
         del load_data  # workers read for themselves
-        if self._missing(units) and not self._failure:
-            self.submit(units)
+        # Units of a chain are planned once their parent is in place, so not with the others.
+        self.submit([unit for unit in units if unit.key not in self._failed])
         missing = self._missing(units)
         if missing:
             raise UnitFailedError(
                 f"{missing[0]} was not trained by {self._market.config.name}_{TRAIN_UNITS}: "
-                f"{self._failure}; the units that were are kept"
+                f"{self._failed.get(missing[0].key, '')}; the units that were are kept"
             )
         log(f"{len(units)} units were trained by {self._market.config.name}_{TRAIN_UNITS}")
         for unit in units:
@@ -193,7 +195,8 @@ class UnitRuns:
         if stored is None:
             return
         history = pd.read_parquet(BytesIO(stored.contents[HISTORY]))
-        n_epochs = int(spec_of(self._market, unit.model).training["n_epochs"])
+        settings = spec_of(self._market, unit.model).training
+        n_epochs = int(trainer_settings(self._market, settings, unit.parent)["n_epochs"])
         rate, best = float(stored.record["samples_per_second"]), 0
         for row in history.to_dict("records"):
             epoch = int(row["epoch"])

@@ -115,12 +115,18 @@ class WarmStartConfig(Section):
     """
 
     epochs: Annotated[int, Field(ge=1, le=1000)] = 3
-    full_every: Annotated[int, Field(ge=2, le=1000)] = 12
+    full_every: Annotated[int, Field(ge=2, le=260)] = 12
 
 
 def _warm_start(value: Any) -> Any:
     """`true` is the section with its defaults, `false` none."""
-    return ({} if value else None) if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return {} if value else None
+    if value is not None and not isinstance(value, (dict, WarmStartConfig)):
+        raise ValueError(
+            f"warm_start is {value!r}, expected true, false or {{epochs: 3, full_every: 12}}"
+        )
+    return value
 
 
 WarmStart = Annotated[

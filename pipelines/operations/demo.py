@@ -19,7 +19,7 @@ from rich.console import Console
 from pipelines.assets.materialize import CURRENT_TAG, KEEP, SERVED_TAG
 from pipelines.assets.stages import stages as stages_of
 from pipelines.build import build_definitions
-from pipelines.errors import PipelineError
+from pipelines.errors import PipelineError, WarehouseError
 from pipelines.instance.home import dagster_instance
 from pipelines.instance.names import RUN_TAG, asset_key
 from pipelines.instance.orphaned_runs import sweep
@@ -53,6 +53,7 @@ def run_demo(
         PipelineError: `fresh`, and nothing was deleted: `fresh.py` says when. Or `discard_served`
             without `fresh`.
         RunFailedError: a step failed; sessions that were finished before it are kept.
+        WarehouseError: a file is damaged or missing afterwards.
     """
     began, started = time.monotonic(), time.time()
     complete_deletion(market, console)
@@ -77,11 +78,9 @@ def run_demo(
         finally:
             if worked:
                 make_served_page(market, stages_of(market), instance, console, since=started)
-        # A `status` after it then hashes nothing again.
-        lines = _verified(market, instance) if worked else []
-    _show_results(market, console, time.monotonic() - began)
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        _show_results(market, console, time.monotonic() - began)
+        if worked and market.tables.is_local and market.bundles.is_local:
+            _verify(market, instance, console)
 
 
 def _run_stages(
@@ -127,17 +126,23 @@ def _run_stages(
     return worked
 
 
-def _verified(market: Market, instance: dg.DagsterInstance) -> list[str]:
-    """Verify what is stored; a line of the result for a person, and one for what is damaged."""
+def _verify(market: Market, instance: dg.DagsterInstance, console: Console) -> None:
+    """Verify what is stored, after which `status` has nothing to hash until something changes.
+
+    Raises:
+        WarehouseError: something is damaged or missing.
+    """
     found = verify_market(market, stages_of(market), instance)
     files = sum(count.files for count in found.counts.values())
     size = bytes_in_words(sum(count.bytes for count in found.counts.values()))
-    if not found.damages:
-        return [f"verified   {files} files, {size}: nothing is damaged or missing"]
-    return [
-        f"verified   {files} files, {size}: {len(found.damages)} damaged or missing, the first "
-        f"{found.damages[0].path}; `{market.command('verify')}` names all and their repair"
-    ]
+    if found.damages:
+        raise WarehouseError(
+            f"{len(found.damages)} of {files} files are damaged or missing, the first "
+            f"{found.damages[0].path}: {found.damages[0].why}; `{market.command('verify')}` names "
+            f"all and their repair"
+        )
+    said = f"verified   {files} files, {size}: nothing is damaged or missing"
+    console.print(said, soft_wrap=True, highlight=False)
 
 
 def _by_first(stages: Sequence[Stage]) -> dict[str | None, list[Stage]]:

@@ -38,7 +38,7 @@ from pipelines.staleness.table_versions import TableVersions, WholeVersion
 from pipelines.training import registry
 from pipelines.training.registry import Candidate, bundle_folder, has_bundle, newest_good
 from pipelines.training.training_config import training_config
-from pipelines.training.warm_start import Parent, chain_before, has_parent, parent_from
+from pipelines.training.warm_start import chain_before, has_parent, parent_of
 from pipelines.warehouse.identity import UnsignedFileError
 from pipelines.warehouse.partition_file import fingerprint
 
@@ -84,12 +84,10 @@ class ModelState:
     Attributes:
         bundle: version of its bundle; None if no model may serve.
         passed_over: newer sessions whose bundles were not good enough, newest first.
-        as_of: the session that trained it; None likewise, or if it is outdated.
     """
 
     bundle: Version | None
     passed_over: tuple[str, ...] = ()
-    as_of: str | None = None
 
 
 class StoredVersions(dict[str, Mapping[str, Version]]):
@@ -193,7 +191,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
             if trains_now or (candidate == anchor and (not state.manifest or state.misfit)):
                 return ModelState(Outdated(bundle_in_force(model), state.reason))
         bundle = None if as_of is None else str(self.bundle(model, as_of).manifest["fingerprint"])
-        return ModelState(bundle, tuple(passed_over), as_of)
+        return ModelState(bundle, tuple(passed_over))
 
     def lacks_bundle(self, stage: Stage, key: str) -> bool:
         """True if a session of a model has to train, though its pointer was served.
@@ -250,20 +248,28 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         return BundleState(manifest, "", reason, usable=True)
 
     def _has_parent(self, spec: ModelSpec, anchor: str, manifest: Mapping[str, Any]) -> bool:
-        """True if a bundle began with the weights that a training of now would begin with."""
+        """True if a bundle began with the weights that a training of now would begin with.
+
+        False as well while a link before it is still to be trained: if that gives the same bytes,
+        the bundle is found current afterwards.
+        """
         before = chain_before(self.market, spec, anchor)
         for link in before:  # the oldest first, so that none has to ask deeper than one
             self.bundle(spec.name, link)
-        parent: Parent | None = None
-        if before:
-            state = self.model(spec.name, self.market.sessions.window(anchor, 2)[0])
-            if isinstance(state.bundle, Outdated):
-                return False
-            if state.as_of is not None:
-                found = self.bundle(spec.name, state.as_of).manifest
-                digest = str(found["fingerprint"])
-                parent = parent_from(self.market, spec, state.as_of, found, digest)
-        return has_parent(manifest, parent)
+        parent = parent_of(self.market, spec, anchor, partial(self.bundle, spec.name))
+        nearer = (link for link in before if parent is None or link >= parent.as_of)
+        return has_parent(manifest, parent) and not any(
+            self._will_train(spec.name, link) for link in nearer
+        )
+
+    def _will_train(self, model: str, anchor: str) -> bool:
+        """True if a command would train an anchor again: what has served whole stays as it is."""
+        if not self.bundle(model, anchor).reason or not self.market.plan_of(model).trains(anchor):
+            return False
+        served = self._served
+        return served is None or not (
+            served.gave(model, anchor) and not served.leaves_to_make(model, anchor)
+        )
 
     def _training_inputs(self, dataset: Dataset, anchor: str) -> Version:
         """The version of the data that a model of a dataset as of `anchor` would learn from."""

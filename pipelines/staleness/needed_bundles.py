@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.staleness.served import Served
 from pipelines.training.registry import Candidate, bundle_folder, newest_good
+from pipelines.training.warm_start import parent_of
 from pipelines.warehouse import revisions
 from pipelines.warehouse.store import PART
 
@@ -51,6 +53,7 @@ def needed_bundles(
         to_make: sessions of which its pointer or its prediction is still to be made.
     """
     plan, needed = market.plan_of(model), bundles_that_served(market, stages, served, model)
+    spec = next(spec for spec in market.models if spec.name == model)
     pointers = by_model(stages, Kind.MODEL)[model].name
     # In force at the newest session, and wherever something is to be made.
     stored = market.warehouse.sessions(pointers)
@@ -58,6 +61,9 @@ def needed_bundles(
     for key in sorted(key for key in upcoming if key >= plan.first_trained):
         in_force, _ = newest_good(market, model, key, lambda as_of: _manifest(market, model, as_of))
         needed.sessions |= {as_of for as_of in (in_force, plan.anchor(key)) if as_of is not None}
+        anchor = plan.anchor(key)
+        parent = anchor and parent_of(market, spec, anchor, partial(_manifest, market, model))
+        needed.sessions |= {parent.as_of} if parent else set()
     # A pin, also one that takes effect at a session to come.
     if plan.pin is not None:
         needed.sessions |= {key for key in (plan.pin[1], plan.anchor(plan.pin[1])) if key}

@@ -35,7 +35,7 @@ from pipelines.training.units import (
     library_versions,
     units_of,
 )
-from pipelines.training.warm_start import Parent, chain_before, has_parent, parent_of
+from pipelines.training.warm_start import Parent, chain_before, has_parent, parent_of, parent_words
 from pipelines.training.windows import TrainingData, training_fingerprint
 from pipelines.warehouse.partition_file import fingerprint
 
@@ -148,7 +148,7 @@ def ensure_trained(
 
     Raises:
         MissingSessionsError: a session of the training window is not in the warehouse.
-        ModelNotTrainedError: it begins with the weights of a bundle that is not there.
+        ModelNotTrainedError: it begins with weights that were pruned.
         TrainingDivergedError: a score, weight or input was not finite.
         UnitFailedError: a worker could not train a unit.
     """
@@ -171,8 +171,8 @@ def ensure_trained(
 
     # Units of an interrupted training are there already, or go on from their checkpoints.
     parent = parent_of(market, spec, as_of)
-    if parent is not None:
-        log(f"{spec.name} as of {as_of}: begins with the weights of {parent.as_of}")
+    if words := parent_words(market, spec, as_of, parent):
+        log(f"{spec.name} as of {as_of}: begins with {words}")
     units = units_of(market, spec, as_of, load_data().fingerprint, parent)
     store = UnitStore(market.state)
     store.plan(units)

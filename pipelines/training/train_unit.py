@@ -48,7 +48,7 @@ def train_unit(
     Raises:
         UnitRefusedError: this process or the data would give other bits than planned.
         MissingSessionsError: a session of the training window is not in the warehouse.
-        ModelNotTrainedError: the bundle whose weights it begins with is not there.
+        ModelNotTrainedError: it begins with weights that were pruned.
         TrainingDivergedError: a score, weight or input was not finite.
     """
     store = UnitStore(market.state)
@@ -158,14 +158,15 @@ def _parent_weights(market: Market, spec: ModelSpec, unit: Unit) -> dict[str, An
 
     Raises:
         UnitRefusedError: another bundle is in force before it than was planned.
-        ModelNotTrainedError: the bundle is not there.
+        ModelNotTrainedError: its weights were pruned.
     """
     parent = parent_of(market, spec, unit.as_of)
     if parent is None or parent.fingerprint != unit.parent:
-        found = "no model" if parent is None else f"the bundle {parent.fingerprint[:12]}…"
+        found = "fresh ones" if parent is None else f"those of {parent.fingerprint[:12]}…"
         raise UnitRefusedError(
-            f"{unit} begins with the weights of the bundle {str(unit.parent)[:12]}…, and {found} "
-            f"is in force before it: it was trained again since. Plan it anew"
+            f"{unit} was planned to begin with the weights of the bundle {str(unit.parent)[:12]}…, "
+            f"and by now it would begin with {found}: its chain was trained again since. Plan it "
+            f"anew"
         )
     member = parent_bundle(market, spec, unit.as_of, parent).members[
         unit.seed - seeds_of(market, spec).start

@@ -1,10 +1,10 @@
-"""The weights that a training begins with: fresh ones, or those of the model in force before it.
+"""The weights that a training begins with: fresh ones, or those of the model before it.
 
 With `training.warm_start` the anchors of a plan form chains. Every `full_every`-th one, counted
 from the first trained session, is trained from fresh weights over all epochs. Each of the others
-begins with the weights of the model that was in force at the session before it, seed by seed, and
-trains for at most `epochs` epochs. It begins with fresh weights as well where no model was good
-enough by then, or the one in force has another configuration.
+begins with the weights of the newest model of its chain, seed by seed, that has the present
+configuration, fits the present data and passed its checks: the model in force before it. It trains
+for at most `epochs` epochs. A chain without such a model begins again, with fresh weights.
 
 The bundle of a parent is an input like any other: its fingerprint stands in the manifest of its
 child, and a child whose parent is made anew with other bytes is stale. So a chain is made in its
@@ -13,7 +13,7 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from pipelines.config.models import ModelSpec
 from pipelines.errors import ModelNotTrainedError
 from pipelines.market.market import Market
 from pipelines.training.processors import processors_hash
-from pipelines.training.registry import InForce, in_force, require_bundle
+from pipelines.training.promotion import model_verdict
+from pipelines.training.registry import Candidate, find_bundle, misfit
 from pipelines.training.training_config import training_config
 from pipelines.warehouse.partition_file import fingerprint
 
@@ -52,53 +53,61 @@ def chain_before(market: Market, spec: ModelSpec, as_of: str) -> tuple[str, ...]
     Args:
         market: the market.
         spec: the model.
-        as_of: a session that trains.
+        as_of: a session.
 
     Returns:
-        Their sessions in order; none for a session that begins with fresh weights.
+        Their sessions in order; none for a session that begins with fresh weights, or trains
+        nothing by the present plan.
     """
     warm, plan = market.config.training.warm_start, market.plan_of(spec.name)
-    if warm is None or spec.estimator is not None:
+    if warm is None or spec.estimator is not None or as_of < plan.first_trained:
         return ()
-    keys, first = market.sessions.keys, market.sessions.position(plan.first_trained)
-    at = market.sessions.position(as_of)
-    links = (at - first) // plan.retrain_every % warm.full_every
-    return tuple(keys[at - plan.retrain_every * n] for n in range(links, 0, -1))
+    keys, at = market.sessions.keys, market.sessions.position(as_of)
+    links, off = divmod(at - market.sessions.position(plan.first_trained), plan.retrain_every)
+    count = 0 if off else links % warm.full_every
+    return tuple(keys[at - plan.retrain_every * n] for n in range(count, 0, -1))
 
 
-def parent_of(market: Market, spec: ModelSpec, as_of: str) -> Parent | None:
+def parent_of(
+    market: Market,
+    spec: ModelSpec,
+    as_of: str,
+    look: Callable[[str], Candidate] | None = None,
+) -> Parent | None:
     """The bundle whose weights a training begins with; None for fresh weights.
 
-    Raises:
-        ModelNotTrainedError: the chain has a broken link: the bundle of the anchor before is
-            absent, damaged or of another layout. The message names it and the way out.
+    Args:
+        market: the market.
+        spec: the model.
+        as_of: the session that trains.
+        look: gives the bundle of a session; None to read those that are stored.
     """
     before = chain_before(market, spec, as_of)
-    if not before:
-        return None
-    last = market.sessions.back(as_of, 1)
-    assert last is not None  # noqa: S101 - an anchor lies before
-    needed_by = f"{spec.name}_model of {as_of}, which begins with its weights,"
-    processors = processors_hash(market, market.dataset_of(spec.name))
+    config = fingerprint(training_config(market, spec)) if before else ""
+    for link in reversed(before):
+        found = look(link) if look is not None else _stored(market, spec, link)
+        manifest = found.manifest
+        if found.misfit or manifest.get("config_hash") != config:
+            continue
+        if not model_verdict(market.config.checks.model, manifest).blocking:
+            return Parent(link, str(manifest["fingerprint"]))
+    return None
+
+
+def _stored(market: Market, spec: ModelSpec, as_of: str) -> Candidate:
+    """A stored bundle; one that is absent or damaged does not fit."""
+    from rnn_core.training import BundleError
+
     try:
-        found = in_force(market, spec.name, last, needed_by, processors)
-    except ModelNotTrainedError as error:
-        raise ModelNotTrainedError(
-            f"the chain of warm starts is broken at {before[-1]}: {error}. Or leave out "
-            f"training.warm_start to train from fresh weights"
-        ) from error
-    if not isinstance(found, InForce):
-        return None
-    return parent_from(market, spec, found.as_of, found.bundle.manifest, found.bundle.fingerprint)
-
-
-def parent_from(
-    market: Market, spec: ModelSpec, as_of: str, manifest: Mapping[str, Any], digest: str
-) -> Parent | None:
-    """The model in force as a parent; None if it was trained with another configuration."""
-    if manifest.get("config_hash") != fingerprint(training_config(market, spec)):
-        return None
-    return Parent(as_of, digest)
+        bundle = find_bundle(market, spec.name, as_of, weights=False)
+    except BundleError as error:
+        return Candidate({}, f"is damaged: {error}")
+    if bundle is None:
+        return Candidate({}, "is not there")
+    dataset = market.dataset_of(spec.name)
+    processors = processors_hash(market, dataset)
+    reason = misfit(dataset, spec.family, bundle.config, bundle.manifest, processors)
+    return Candidate({**bundle.manifest, "fingerprint": bundle.fingerprint}, reason)
 
 
 def has_parent(manifest: Mapping[str, Any], parent: Parent | None) -> bool:
@@ -106,14 +115,40 @@ def has_parent(manifest: Mapping[str, Any], parent: Parent | None) -> bool:
     return manifest.get("parent") == (parent.to_dict() if parent else None)
 
 
+def parent_words(market: Market, spec: ModelSpec, as_of: str, parent: Parent | None) -> str:
+    """The weights that a training begins with, for a person; empty without a warm start."""
+    before = chain_before(market, spec, as_of)
+    if not before:
+        return ""
+    last = before[-1]
+    if parent is not None and parent.as_of == last:
+        return f"the weights of {last}"
+    begun = "fresh weights" if parent is None else f"the weights of {parent.as_of}"
+    why = _stored(market, spec, last).misfit or "is of another configuration or failed its checks"
+    return f"{begun}: the chain is broken at {last}, whose bundle {why}"
+
+
 def parent_bundle(market: Market, spec: ModelSpec, as_of: str, parent: Parent) -> Bundle:
     """Load the bundle of a parent with its weights.
 
     Raises:
-        ModelNotTrainedError: it is absent or damaged, or its weights were pruned.
+        ModelNotTrainedError: its weights were pruned, or it is gone by now.
     """
-    needed_by = f"{spec.name}_model of {as_of}, which begins with its weights,"
-    return require_bundle(market, spec.name, parent.as_of, needed_by)
+    from rnn_core.training import BundleError
+
+    try:
+        bundle = find_bundle(market, spec.name, parent.as_of)
+        why = "it is not there any more"
+    except BundleError as error:
+        bundle, why = None, str(error)
+    if bundle is not None and bundle.fingerprint == parent.fingerprint:
+        return bundle
+    first = chain_before(market, spec, as_of)[0]
+    again = f"backfill --start {first} --end {parent.as_of} --select {spec.name}_model --force"
+    raise ModelNotTrainedError(
+        f"{spec.name} as of {as_of} begins with the weights of {parent.as_of}: {why}; "
+        f"`{market.command(again)}` trains its chain again, to the same bytes"
+    )
 
 
 def trainer_settings(market: Market, settings: Mapping[str, Any], parent: object) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 MOST_DEATHS = 3  # of workers with the same unit
 _END_SECONDS = 5.0
+_IDLE_SECONDS = 10.0  # a worker waits for the next link of a chain, whose units come one by one
 _ON_CPU, _ON_GPU = "cpu", "cuda"
 
 
@@ -117,6 +119,7 @@ class WorkerPool:
 
     def __init__(self, market: Market, slots: Sequence[Slot]) -> None:
         self._opening = opening(market)
+        self._idle = _IDLE_SECONDS if market.config.training.warm_start else 0.0
         self._store = UnitStore(market.state)
         self._slots = list(slots)
         self._n_cpu = sum(slot.kind == _ON_CPU for slot in slots)
@@ -189,6 +192,7 @@ class WorkerPool:
                 queued = {unit.key for unit in self._queue}
                 fresh = [unit for unit in fresh if unit.key not in queued]
             self._queue = [*fresh, *others] if at_front else [*others, *fresh]
+            self._state.notify_all()
             for number, slot in enumerate(self._slots):
                 if number in self._served or not any(_fits(unit, slot) for unit in self._queue):
                     continue
@@ -244,13 +248,17 @@ class WorkerPool:
 
     def _next(self, number: int) -> tuple[Unit, int] | None:
         """Take the next unit that fits a place, with its threads; None if there is none left."""
-        slot = self._slots[number]
+        slot, until = self._slots[number], time.monotonic() + self._idle
         with self._state:
             while True:
                 mine = [unit for unit in self._queue if _fits(unit, slot)]
-                if self.is_closed or not mine:
+                left = until - time.monotonic()
+                if self.is_closed or (not mine and left <= 0):
                     self._served.discard(number)
                     return None
+                if not mine:
+                    self._state.wait(left)
+                    continue
                 unit = mine[0]
                 beside = [n for one, n in self._running.values() if one.is_on_cpu]
                 waiting = sum(one.is_on_cpu for one in self._queue)

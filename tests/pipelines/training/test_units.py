@@ -268,13 +268,10 @@ def test_a_unit_of_other_data_is_refused(untrained):
         train(untrained, unit)
 
 
-def test_a_chain_is_trained_in_its_order(untrained):
-    parent, other = units(untrained)
-    child = replace(other, parent=parent.key)
-    UnitStore(untrained.state).plan([child])
-    order = []
-    train(untrained, child, on_epoch=lambda unit, report: order.append((unit.seed, report.epoch)))
-    assert order == [(0, 0), (0, 1), (1, 0), (1, 1)]
+def test_a_unit_that_would_begin_with_other_weights_is_refused(untrained):
+    unit = replace(units(untrained)[0], parent="a bundle of before")
+    with pytest.raises(UnitRefusedError, match=r"begin with the weights.*begin with fresh ones"):
+        train(untrained, unit)
 
 
 def test_the_key_covers_every_fact_and_is_a_function_of_them(untrained):

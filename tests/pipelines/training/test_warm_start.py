@@ -11,19 +11,25 @@ import shutil
 import pytest
 import torch
 
+from pipelines.assets.materialize import CURRENT_TAG, RETRAIN
 from pipelines.assets.stages import stages
+from pipelines.build import build_definitions
 from pipelines.config.loader import parse_config
 from pipelines.errors import ConfigError
-from pipelines.operations.runs import RunFailedError
+from pipelines.market.market import Market
+from pipelines.operations.runs import RunFailedError, run_assets
 from pipelines.staleness.data_versions import StoredVersions
-from pipelines.training.registry import find_bundle
+from pipelines.staleness.served import Served
+from pipelines.training import registry
+from pipelines.training.registry import bundle_folder, find_bundle
 from pipelines.training.train import missing_units
 from pipelines.training.train_unit import anchor_data
-from pipelines.training.warm_start import chain_before
+from pipelines.training.warm_start import Parent, chain_before, parent_of, parent_words
 from rnn_core.models import build_network
 from rnn_core.training import Trainer, TrainerConfig, seeded_network
+from rnn_core.training.bundle_files import prune_bundle
 from tests.pipelines.conftest import TINY, market_of, materialize, merged
-from tests.pipelines.finished_markets import copy_of
+from tests.pipelines.finished_markets import made_on_the_evening, put_on_record
 from tests.pipelines.records import own_record
 
 WARM = {"training": {"warm_start": {"epochs": 1, "full_every": 3}, "retrain_every": 8, "seeds": 2}}
@@ -55,7 +61,6 @@ def reasons(market):
 @pytest.fixture(scope="module")
 def trained(finished, tmp_path_factory):
     """Four anchors: full, two that begin with the weights before them, full again."""
-    copy_of(finished, tmp_path_factory.mktemp("warm") / "tiny")
     root = tmp_path_factory.mktemp("warm") / "tiny"
     shutil.copytree(finished.paths.root, root)
     shutil.rmtree(root / "models")
@@ -105,24 +110,83 @@ def test_the_weights_are_those_of_the_trainer_begun_with_the_parents(trained):
             torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
 
 
-def test_a_link_that_is_lost_is_made_again_and_so_is_the_chain(copy):
+def test_a_link_that_is_lost_is_made_again_and_its_chain_is_the_same(copy):
     """Each bundle has the bytes that it had in a chain made in one go."""
     before = [bundle.fingerprint for bundle in bundles_of(copy)]
     anchors = anchors_of(copy)
     shutil.rmtree(copy.paths.models / "lstm" / anchors[0])
     assert [bool(why) for why in reasons(copy)] == [True, True, True, False]
     with own_record() as record:
-        with pytest.raises(
-            RunFailedError, match=rf"chain of warm starts is broken at {anchors[0]}"
-        ):
-            train(copy, record, anchors[1:2])
-        assert find_bundle(copy, "lstm", anchors[1]).fingerprint == before[1]
         train(copy, record, anchors[:1])
         assert reasons(copy) == ["", "", "", ""]
         for as_of in anchors[1:3]:
             shutil.rmtree(copy.paths.models / "lstm" / as_of)
             train(copy, record, [as_of])
     assert [bundle.fingerprint for bundle in bundles_of(copy)] == before
+
+
+def test_a_broken_chain_is_named_and_goes_on_from_the_newest_whole_link(copy):
+    first, second, third, _ = anchors_of(copy)
+    spec, models = copy.models[0], copy.paths.models / "lstm"
+    whole = find_bundle(copy, "lstm", first).fingerprint
+    for as_of in (second, third):
+        shutil.rmtree(models / as_of)
+    parent = parent_of(copy, spec, third)
+    assert parent == Parent(first, whole)
+    words = parent_words(copy, spec, third, parent)
+    assert words == (
+        f"the weights of {first}: the chain is broken at {second}, whose bundle is not there"
+    )
+    with own_record() as record:
+        train(copy, record, [third])
+        assert find_bundle(copy, "lstm", third).manifest["parent"] == parent.to_dict()
+        # The link in between is made after all: what began elsewhere is stale, and made anew.
+        assert [bool(why) for why in reasons(copy)] == [False, True, True, False]
+        train(copy, record, [second])
+        assert [bool(why) for why in reasons(copy)] == [False, False, True, False]
+        train(copy, record)
+    assert reasons(copy) == ["", "", "", ""]
+    shutil.rmtree(models / first)
+    assert parent_of(copy, spec, second) is None
+    words = parent_words(copy, spec, second, None)
+    assert words.startswith(f"fresh weights: the chain is broken at {first}")
+
+
+def test_what_was_served_with_another_configuration_begins_no_chain(copy):
+    """Its bundle stays as it is, and what follows is made once and is current from then on."""
+    first, second, third, _ = anchors_of(copy)
+    keys = copy.plan.sessions_of(first)
+    with own_record() as record:
+        materialize(copy, ["lstm_prediction"], keys[0], keys[-1], record)
+    made_on_the_evening(copy, ["lstm"], keys)
+    with own_record() as record:
+        put_on_record(copy, record)
+        other = warm(copy.paths.root, {"models": {"lstm": {"lr": 0.02}}})
+        served = Served(other, stages(other), record)
+        assert served.gave("lstm", first) and not served.leaves_to_make("lstm", first)
+        train(other, record, [second, third])
+        now = StoredVersions(other, stages(other), served)
+        assert [now.bundle("lstm", as_of).reason for as_of in (third, second)] == ["", ""]
+    assert "parent" not in find_bundle(other, "lstm", second).manifest
+    assert find_bundle(other, "lstm", third).manifest["parent"]["as_of"] == second
+
+
+def test_weights_that_were_pruned_are_asked_for_with_the_command_that_makes_the_chain(copy):
+    first, second, third, _ = anchors_of(copy)
+    fingerprints = [bundle.fingerprint for bundle in bundles_of(copy)]
+    for as_of in (first, second):
+        prune_bundle(bundle_folder(copy, "lstm", as_of))
+    registry._load.cache_clear()  # of another process's weights
+    assert reasons(copy) == ["", "", "", ""]
+    shutil.rmtree(copy.paths.models / "lstm" / third)
+    with own_record() as record:
+        again = f"backfill --start {first} --end {second} --select lstm_model --force"
+        with pytest.raises(RunFailedError, match=f"{again}.*trains its chain again"):
+            train(copy, record, [third])
+        forced = {CURRENT_TAG: RETRAIN}
+        run_assets(build_definitions(copy), record, ["lstm_model"], (first, second), tags=forced)
+        train(copy, record, [third])
+    assert [bundle.fingerprint for bundle in bundles_of(copy)] == fingerprints
 
 
 def test_a_child_of_a_parent_made_anew_is_stale(copy):
@@ -186,7 +250,7 @@ def test_the_section_has_defaults_and_bounds(tmp_path):
             parse_config(merged(TINY, {"training": {"warm_start": off}})).training.warm_start
             is None
         )
-    for bad in ({"epochs": 0}, {"full_every": 1}, {"epoch": 3}, 3, "yes"):
+    for bad in ({"epochs": 0}, {"full_every": 1}, {"epoch": 3}, 3, [1], "yes"):
         with pytest.raises(ConfigError, match="warm_start"):
             parse_config(merged(TINY, {"training": {"warm_start": bad}}))
     market = warm(tmp_path / "tiny", {"models": {"lstm": {}}})
@@ -195,10 +259,19 @@ def test_the_section_has_defaults_and_bounds(tmp_path):
     )
 
 
+def test_only_anchors_of_the_plan_have_links_before_them(tmp_path):
+    """Bundles of a rhythm or a first session of before may lie anywhere."""
+    market = warm(tmp_path / "tiny")
+    anchors, keys = set(anchors_of(market)), market.sessions.keys
+    for key in keys:
+        before = chain_before(market, market.models[0], key)
+        assert set(before) <= anchors
+        assert all(link < key for link in before)
+        assert not before or key in anchors
+
+
 def test_estimators_are_fitted_whole(tmp_path):
     config = merged(TINY, WARM)
     config["models"] = {"linear": {}}
-    from pipelines.market.market import Market
-
     market = Market(parse_config(config), root=tmp_path / "tiny")
     assert chain_before(market, market.models[0], anchors_of(market)[1]) == ()
