@@ -157,6 +157,7 @@ def ensure_trained(
     present = None if anew else _kept(market, spec, as_of, config, log, is_history)
     if present is not None:
         log(f"{spec.name} as of {as_of}: the bundle is up to date, not trained again")
+        _forget(market, spec, as_of)  # who put it in place may have been killed before that
         return Trained(present)
 
     @cache
@@ -181,10 +182,14 @@ def ensure_trained(
     with training_lock(market, market.config.training.device, on_wait=log):
         results = [_trained(market, spec, store, unit) for unit in units]
         bundle = _publish(market, spec, load_data(), config, as_of, units, results, parent)
-    # The bundle is in place: its units are no longer needed, nor checkpoints of earlier releases.
-    forget_units(market, store.remove(spec.name, as_of))
-    market.bundles.below(".checkpoints", spec.name, as_of).remove_all()
+    _forget(market, spec, as_of)
     return Trained(bundle, units, tuple(results))
+
+
+def _forget(market: Market, spec: ModelSpec, as_of: str) -> None:
+    """Remove what a bundle in place needs no more: units, and checkpoints of earlier releases."""
+    forget_units(market, UnitStore(market.state).remove(spec.name, as_of))
+    market.bundles.below(".checkpoints", spec.name, as_of).remove_all()
 
 
 def _trained(market: Market, spec: ModelSpec, store: UnitStore, unit: Unit) -> TrainedUnit:

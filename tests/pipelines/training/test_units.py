@@ -126,6 +126,11 @@ def test_units_are_scratch_that_the_join_removes(serial, untrained):
     trained(untrained, "lstm")
     assert list(untrained.paths.units.iterdir()) == []
     assert not list((untrained.paths.root.parent / ".locks").rglob("units/*"))
+    # A process that was killed between the join and this: the next one that looks removes them.
+    for unit in units(untrained):
+        UnitStore(untrained.state).save(unit.key, {"history.parquet": b"joined"}, {})
+    assert trained(untrained, "lstm").units == ()
+    assert list(untrained.paths.units.iterdir()) == []
 
 
 def test_workers_train_the_bytes_of_one_process(serial, untrained, pool):
