@@ -227,6 +227,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(SETUPS), default=["lstm", "gru"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--precision", choices=["float32", "bfloat16"], default="float32", help="of training"
+    )
     parser.add_argument("--epochs", type=int, help="most epochs of a model; qlib: 200")
     parser.add_argument("--semantics", choices=["qlib", "strict"], default="qlib")
     parser.add_argument("--baseline", type=Path, default=PYQLIB, help="pyqlib's results, Markdown")
@@ -246,6 +249,8 @@ def main() -> None:
     for name in args.models:
         setup = SETUPS[name]
         arguments = dict(setup.arguments)
+        if args.precision != "float32":
+            arguments["precision"] = args.precision
         if args.epochs:
             arguments["n_epochs"] = args.epochs
         key = identity(name, arguments, args.semantics, digest)

@@ -24,6 +24,8 @@ from pipelines.training.warm_start import Parent
 from pipelines.warehouse.partition_file import fingerprint
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from rnn_core.training import EpochReport
 
 FORMAT = 1
@@ -171,7 +173,8 @@ def _machine(market: Market, spec: ModelSpec, threads: int | None = None) -> dic
     import torch
 
     from rnn_core.training.device import resolve_device
-    from rnn_core.training.precision import effective_precision
+    from rnn_core.training.precision import resolve_precision
+    from rnn_core.training.workers import can_shard
 
     training = market.config.training
     versions = {**library_versions(spec), **_versions("numba")}
@@ -181,10 +184,12 @@ def _machine(market: Market, spec: ModelSpec, threads: int | None = None) -> dic
         return {**facts, "versions": versions}
     device = resolve_device(training.device).device
     number = threads or training.threads or torch.get_num_threads()
+    network, example = _untrained(market, spec)
     return {
         "device": _device_class(device),
-        "precision": effective_precision(device, training.precision),
-        "threads": number if device == cpu and _threads_matter(market, spec) else None,
+        "precision": resolve_precision(device, training.precision, network, example).precision,
+        # A network whose batches cannot be cut: torch's threads cut its sums.
+        "threads": number if device == cpu and not can_shard(network, example) else None,
         "versions": versions,
     }
 
@@ -199,15 +204,14 @@ def _device_class(device: Any) -> str:
     return f"cuda {properties.major}.{properties.minor} {properties.name}"
 
 
-def _threads_matter(market: Market, spec: ModelSpec) -> bool:
-    """True for a network whose batches cannot be cut, so that torch's threads cut its sums."""
+def _untrained(market: Market, spec: ModelSpec) -> tuple[nn.Module, Tensor]:
+    """The model's network with fresh weights, in training mode, and a row of its input."""
     import torch
 
     from rnn_core.models import build_network
     from rnn_core.training.seeding import seeded_network
-    from rnn_core.training.workers import can_shard
 
     dataset = market.dataset_of(spec.name)
     columns = len(dataset.window_columns)
     network = seeded_network(lambda: build_network(spec.family, columns, spec.hyper), 0)
-    return not can_shard(network.train(), torch.zeros(1, dataset.config.step_len, columns))
+    return network.train(), torch.zeros(1, dataset.config.step_len, columns)

@@ -3,8 +3,8 @@
 A product called from Python costs some microseconds of the interpreter, and its lock, which the
 threads of a training share; a recurrent layer makes a few hundred of them on small matrices.
 torch's library exports the standard Fortran entry `sgemm_` of the BLAS that it was built with (MKL
-on x86); compiled code calls that address. numba's own `np.dot` would bring SciPy and another BLAS
-with threads of its own.
+on x86), and MKL's `gemm_bf16bf16f32_`; compiled code calls those addresses. numba's own `np.dot`
+would bring SciPy and another BLAS with threads of its own.
 
 If there is no such entry, or it fails a trial product, the address is 0 and callers compute another
 way.
@@ -13,10 +13,12 @@ way.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import llvmlite.binding
 import numba
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Factor: TypeAlias = NDArray[np.float32] | NDArray[np.int16]
 
 
 @intrinsic
@@ -85,12 +88,12 @@ def _sgemm(  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, error_model="numpy")
 def product(
-    address: int, a: Array, turn_a: int, b: Array, turn_b: int, add: float, c: Array
+    address: int, a: Factor, turn_a: int, b: Factor, turn_b: int, add: float, c: Array
 ) -> None:
     """c = op(a) op(b) + add * c.
 
     Args:
-        address: of `sgemm_`.
+        address: of `sgemm_`, or of `gemm_bf16bf16f32_` for factors by their bits.
         a: [M, K], or [K, M] to be transposed; like all of them C-contiguous.
         turn_a: 1 to transpose it.
         b: [K, N], or [N, K] to be transposed.
@@ -124,25 +127,57 @@ def sgemm_address() -> int:
     Returns:
         The address; 0 if torch's library exports no entry that computes the product.
     """
+    return _entry("sgemm_", lambda values: values)
+
+
+@cache
+def bfloat16_address() -> int:
+    """Find the address of `gemm_bf16bf16f32_`, tried on a small product.
+
+    Its factors are bfloat16, given by their bits; sums and result are float32.
+
+    Returns:
+        The address; 0 if torch's library exports no entry that computes the product.
+    """
+    return _entry("gemm_bf16bf16f32_", _bfloat16_bits)
+
+
+@cache
+def has_fast_bfloat16() -> bool:
+    """True if the processor multiplies bfloat16 in tiles (AMX), and the library has the product.
+
+    Only there it is much faster than `sgemm_`. The processor decides and no stopwatch, whose answer
+    could be another one tomorrow, and with it the bits of a training.
+    """
+    features = llvmlite.binding.get_host_cpu_features()
+    return bool(features.get("amx-bf16")) and bfloat16_address() != 0
+
+
+def _bfloat16_bits(values: Array) -> Any:
+    return torch.from_numpy(values).bfloat16().view(torch.int16).numpy()
+
+
+def _entry(name: str, factor: Callable[[Array], Any]) -> int:
+    """The address of an entry that computes products, 0 if there is none."""
     for file in sorted((Path(torch.__file__).parent / "lib").glob("*torch_cpu.*")):
         try:
-            entry = ctypes.CDLL(str(file)).sgemm_
+            entry = getattr(ctypes.CDLL(str(file)), name)
         except (OSError, AttributeError):
             continue
         address = ctypes.cast(entry, ctypes.c_void_p).value or 0
-        if address and _computes(address):
+        if address and _computes(address, factor):
             return address
     return 0
 
 
-def _computes(address: int) -> bool:
-    """True if each kind of product comes out right; products of whole numbers are exact."""
+def _computes(address: int, factor: Callable[[Array], Any]) -> bool:
+    """True if each kind of product comes out right; products of small whole numbers are exact."""
     a, b = np.arange(6, dtype="f4").reshape(2, 3), np.arange(12, dtype="f4").reshape(3, 4)
     for turn_a, turn_b in ((0, 0), (1, 0), (0, 1)):
         c = np.ones((2, 4), "f4")
         left = np.ascontiguousarray(a.T) if turn_a else a
         right = np.ascontiguousarray(b.T) if turn_b else b
-        product(address, left, turn_a, right, turn_b, 1.0, c)
+        product(address, factor(left), turn_a, factor(right), turn_b, 1.0, c)
         if not np.array_equal(c, a @ b + 1.0):
             return False
     return True

@@ -2,7 +2,8 @@
 
 torch's GRU runs a dozen small operations a step and records each for the way back; its LSTM is
 fused, in kernels that reach half of what the products alone would take. Here a layer is one node
-of the graph (`fused_layers.py`). Values agree with torch's to rounding.
+of the graph (`fused_layers.py`). Values agree with torch's to rounding. Inside a block of
+`bfloat16_layers` a layer's products take bfloat16 (`bfloat16_layer.py`).
 
 The modules stay torch's, with their parameters and names; this code only computes their states. If
 it does not apply (an accelerator, another precision, dropout between layers while training), the
@@ -19,6 +20,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from rnn_core.models.bfloat16_layer import BFloat16Layer, takes_bfloat16
 from rnn_core.models.blas import sgemm_address
 from rnn_core.models.fused_layers import GRULayer, LSTMLayer
 
@@ -96,7 +98,8 @@ def run_layers(
     keep = torch.is_grad_enabled()
     states = States(steps.contiguous(), steps[-1])
     for weights in layers:
-        states = States(*cell.apply(states.all, *weights, keep))  # type: ignore[no-untyped-call]
+        layer = BFloat16Layer if takes_bfloat16(weights[1].shape[1]) else cell
+        states = States(*layer.apply(states.all, *weights, keep))  # type: ignore[no-untyped-call]
     return states
 
 

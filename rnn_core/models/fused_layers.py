@@ -46,9 +46,9 @@ class GRULayer(Function):
         bias = x.new_zeros(4 * units)  # n r z, and the state's part of n
         bias[: 3 * units] = b_input.roll(units)
         bias[units:] += b_state
-        states, gates = _room(x, units, keep)
+        states, gates = room(x, units, keep)
         tensors = x, w_input, w_state.contiguous(), bias, states, gates
-        gru_layer_forward(sgemm_address(), *_arrays(*tensors))
+        gru_layer_forward(sgemm_address(), *arrays(*tensors))
         ctx.gates = gates
         ctx.save_for_backward(x, w_input, w_state, states)
         ctx.set_materialize_grads(False)
@@ -59,10 +59,10 @@ class GRULayer(Function):
     def backward(ctx: Any, to_states: Tensor | None, to_newest: Tensor | None) -> Gradients:  # noqa: D102
         x, w_input, w_state, states = ctx.saved_tensors
         units = w_state.shape[1]
-        given = _given(states, to_states, to_newest)
+        upstream = given(states, to_states, to_newest)
         found = _gradients(ctx, x, w_input, w_state)
-        tensors = x, w_input, w_state.contiguous(), states, _taken(ctx), *given, *found
-        gru_layer_backward(sgemm_address(), *_arrays(*tensors))
+        tensors = x, w_input, w_state.contiguous(), states, taken(ctx), *upstream, *found
+        gru_layer_backward(sgemm_address(), *arrays(*tensors))
         to_x, to_w_input, to_w_state, to_bias = found
         return (
             to_x if len(to_x) else None,
@@ -88,10 +88,10 @@ class LSTMLayer(Function):
         keep: bool,
     ) -> tuple[Tensor, Tensor]:
         w_input = w_input.contiguous()
-        states, gates = _room(x, w_state.shape[1], keep)
+        states, gates = room(x, w_state.shape[1], keep)
         cells = torch.empty_like(states)
         tensors = x, w_input, w_state.contiguous(), b_input + b_state, states, cells, gates
-        lstm_layer_forward(sgemm_address(), *_arrays(*tensors))
+        lstm_layer_forward(sgemm_address(), *arrays(*tensors))
         ctx.gates, ctx.cells = gates, cells
         ctx.save_for_backward(x, w_input, w_state, states)
         ctx.set_materialize_grads(False)
@@ -101,20 +101,20 @@ class LSTMLayer(Function):
     @once_differentiable
     def backward(ctx: Any, to_states: Tensor | None, to_newest: Tensor | None) -> Gradients:  # noqa: D102
         x, w_input, w_state, states = ctx.saved_tensors
-        given = _given(states, to_states, to_newest)
+        upstream = given(states, to_states, to_newest)
         found = _gradients(ctx, x, w_input, w_state)
-        tensors = x, w_input, w_state.contiguous(), states, ctx.cells, _taken(ctx), *given, *found
-        lstm_layer_backward(sgemm_address(), *_arrays(*tensors))
+        tensors = x, w_input, w_state.contiguous(), states, ctx.cells, taken(ctx), *upstream, *found
+        lstm_layer_backward(sgemm_address(), *arrays(*tensors))
         to_x, to_w_input, to_w_state, to_bias = found
         return to_x if len(to_x) else None, to_w_input, to_w_state, to_bias, to_bias.clone(), None
 
 
-def _arrays(*tensors: Tensor) -> list[NDArray[Any]]:
+def arrays(*tensors: Tensor) -> list[NDArray[Any]]:
     """The tensors' own memory."""
     return [tensor.detach().numpy() for tensor in tensors]
 
 
-def _room(x: Tensor, units: int, keep: bool) -> tuple[Tensor, Tensor]:
+def room(x: Tensor, units: int, keep: bool) -> tuple[Tensor, Tensor]:
     """States [L + 1, H, B] and gates [L or 1, 4H, B], to be written."""
     length, rows = x.shape[0], x.shape[2]
     return (
@@ -123,7 +123,7 @@ def _room(x: Tensor, units: int, keep: bool) -> tuple[Tensor, Tensor]:
     )
 
 
-def _taken(ctx: Any) -> Tensor:
+def taken(ctx: Any) -> Tensor:
     """The gates that the way there kept, once."""
     gates: Tensor | None = ctx.gates
     if gates is None:
@@ -135,7 +135,7 @@ def _taken(ctx: Any) -> Tensor:
     return gates
 
 
-def _given(
+def given(
     states: Tensor, to_states: Tensor | None, to_newest: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Gradients of all states, [L, H, B] or none of them, and of the newest, free to be written."""

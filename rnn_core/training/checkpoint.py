@@ -65,7 +65,7 @@ class TrainingState:
         best_weights: state dict of the best epoch; empty before the first.
         sharded: True if a batch may be cut (see `workers.py`); not part of a checkpoint.
         row_weights: of the training rows, [S] on the device; only its digest is in a checkpoint.
-        precision: of the device's products; a checkpoint holds the setting instead.
+        precision: of the device's products; part of the training's identity.
     """
 
     network: nn.Module

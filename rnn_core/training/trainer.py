@@ -48,7 +48,7 @@ from rnn_core.training.divergence import StepMonitor, TrainingDivergedError, all
 from rnn_core.training.file_folder import Folder, folder_at
 from rnn_core.training.fit_result import EpochReport, FitResult
 from rnn_core.training.gradients import LossFunction, batch_gradient, trainable, weight_tensor
-from rnn_core.training.precision import effective_precision, product_precision
+from rnn_core.training.precision import product_precision, resolve_precision
 from rnn_core.training.scoring import MetricFunction, Validator, split_label
 from rnn_core.training.seeding import epoch_order, seeded_dropout
 from rnn_core.training.source import WindowSource
@@ -140,9 +140,10 @@ class Trainer:
             )
         # The state of the training: fresh, or that of the checkpoint.
         device, reason = resolve_device(config.device)
-        precision = effective_precision(device, config.precision)
         memory = PeakMemory(device)
-        network.to(device)
+        network.to(device).train()
+        example = split_label(train.batch(torch.zeros(1, dtype=torch.int64), device))[0]
+        precision, why = resolve_precision(device, config.precision, network, example)
         validator = None if valid is None else Validator(valid, config.metric, self.metric_fn)
         optimizer = (
             make_optimizer(config, network) if optimizer is None else _over(network, optimizer)
@@ -150,17 +151,16 @@ class Trainer:
         state = TrainingState(network, optimizer, precision=precision)
         state.row_weights = weight_tensor(weights, len(train), device)
         folder = None if checkpoint_dir is None else folder_at(checkpoint_dir)
-        identity = training_identity(
-            dataclasses.asdict(config), data_fingerprint, network, device, state.row_weights
-        )
+        settings = {**dataclasses.asdict(config), "precision": precision}
+        identity = training_identity(settings, data_fingerprint, network, device, state.row_weights)
         if folder is not None and load_checkpoint(folder, state, identity):
             _LOG.info("going on after epoch %d from %s", len(state.history) - 1, folder)
-        _LOG.info("training on %s, %d rows, on %s", type(network).__name__, len(train), reason)
+        _LOG.info(
+            "training %s, %d rows, on %s; %s", type(network).__name__, len(train), reason, why
+        )
 
         # One epoch after the other: train, validate, save the checkpoint, report.
         samples, seconds = 0, 0.0
-        network.train()
-        example = split_label(train.batch(torch.zeros(1, dtype=torch.int64), device))[0]
         state.sharded = self.loss_fn is None and can_shard(network, example)
         with (
             product_precision(device, precision),
