@@ -127,7 +127,7 @@ _SOURCE = {
 _TRAINING = {
     "seed": "initial weights and the order of batches",
     "device": "auto (a GPU where there is one), cpu, cuda, cuda:1",
-    "precision": "float32, tf32 or bfloat16, of a GPU",
+    "precision": "float32; tf32 on a GPU; bfloat16 on a GPU or a CPU with AMX",
     "threads": "of a training on the CPU",
 }
 _BASIS = {

@@ -81,7 +81,8 @@ class Estimator(QlibModel):
         seeds: networks to train, with the seeds seed, seed + 1, ...; the prediction is their mean.
         threads: of torch on the CPU while fitting and predicting; None leaves them as they are.
         deterministic: only repeatable kernels on CUDA; the CPU's are repeatable anyway.
-        precision: on CUDA "float32", "tf32" or "bfloat16" (mixed); the CPU computes in float32.
+        precision: "float32", "tf32" (on CUDA) or "bfloat16" (on CUDA, or a CPU with AMX); what a
+            device lacks is computed in float32.
         **arguments: those of the family.
 
     Raises:

@@ -52,8 +52,9 @@ class TrainerConfig:
         device: "auto" (the accelerator if there is one), "cpu", "cuda" or "cuda:K".
         deterministic: only repeatable kernels on an accelerator, at some cost in speed; needs
             CUBLAS_WORKSPACE_CONFIG in the environment. The CPU's are repeatable anyway.
-        precision: of an accelerator's products: "float32", "tf32", or "bfloat16" for mixed
-            precision (see `precision.py`). The CPU computes in float32.
+        precision: of the products: "float32", "tf32" (on CUDA), or "bfloat16" for mixed precision
+            (on CUDA, or a CPU with AMX; see `precision.py`). A CPU computes in float32 what it
+            lacks.
 
     Raises:
         ValueError: a field of the wrong type or outside its range; the message names it.
