@@ -31,7 +31,7 @@ import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 
 from rnn_core.data.row_stack import RowStack
-from rnn_core.data.sampler_device import gather, resident
+from rnn_core.data.sampler_device import gather, resident, rows_of
 from rnn_core.data.sampler_index import FILLS, Fill, SampleStore
 from rnn_core.notebook import fact_table, span_of
 from rnn_core.panel.arrow_frames import as_frame
@@ -319,6 +319,27 @@ class TSDataSampler:
             self._offsets_on[key] = torch.from_numpy(self._offsets).to(home)
         offsets = self._offsets_on[key].index_select(0, numbers.to(home))  # [B]
         return gather(store, offsets, self.step_len, self.fillna_type, device)
+
+    def shared_rows(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return the rows that windows share, instead of the windows.
+
+        Args:
+            indices: sample numbers from 0, on the CPU.
+
+        Returns:
+            Rows [R, F] without a copy, and the numbers of the windows' steps among them, int64
+            [B, L]; None if R is above half of B * L, or if a subclass makes windows of its own.
+        """
+        import torch
+
+        store = resident(self._store, torch.device("cpu"))
+        offsets = torch.from_numpy(self._offsets).index_select(0, indices)
+        rows = rows_of(store, offsets, self.step_len, self.fillna_type)  # [B, L]
+        first, last = int(rows.min()), int(rows.max())
+        has_own_windows = type(self).batch is not TSDataSampler.batch
+        if has_own_windows or 2 * (last + 1 - first) > rows.numel():
+            return None
+        return store.matrix[first : last + 1], rows.long() - first
 
     def newest(self, first: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Return the newest session of windows, which is the sample's own row, [B, F].

@@ -91,16 +91,8 @@ def gather(
     """
     import torch
 
-    matrix, table = store.matrix, store.table
-    newest = table.unfold(0, step_len + 1, 1).index_select(0, offsets)  # [B, L + 1]
-    before, rows = newest[:, :1], newest[:, 1:]  # [B, 1], [B, L]
-    # A sample's own row exists, so with both fills no window is without a row.
-    if fill == "ffill+bfill":
-        rows = torch.maximum(rows, before + 1)
-    else:
-        known = before if fill == "ffill" else newest[:, :-1]
-        rows = torch.where(rows > known, rows, len(matrix) - 1)
-    flat = rows.reshape(-1)  # [B * L]
+    matrix = store.matrix
+    flat = rows_of(store, offsets, step_len, fill).reshape(-1)  # [B * L]
     if store.staged:
         buffer = torch.empty(
             (len(flat), matrix.shape[1]),
@@ -111,3 +103,26 @@ def gather(
     else:
         windows = matrix.index_select(0, flat)  # [B * L, F]
     return windows.view(len(offsets), step_len, matrix.shape[1])  # [B, L, F]
+
+
+def rows_of(store: Resident, offsets: torch.Tensor, step_len: int, fill: Fill) -> torch.Tensor:
+    """Find the rows of the windows of the samples at `offsets`.
+
+    Args:
+        store: rows and index.
+        offsets: int64 [B], on the device of `store`.
+        step_len: L.
+        fill: the filling of missing rows.
+
+    Returns:
+        Their numbers, [B, L]; a step without a row has the number of the row of NaN, the last.
+    """
+    import torch
+
+    newest = store.table.unfold(0, step_len + 1, 1).index_select(0, offsets)  # [B, L + 1]
+    before, rows = newest[:, :1], newest[:, 1:]  # [B, 1], [B, L]
+    # A sample's own row exists, so with both fills no window is without a row.
+    if fill == "ffill+bfill":
+        return torch.maximum(rows, before + 1)
+    known = before if fill == "ffill" else newest[:, :-1]
+    return torch.where(rows > known, rows, len(store.matrix) - 1)

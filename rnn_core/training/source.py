@@ -54,3 +54,11 @@ class NewestSource(SessionSource, Protocol):
 
     def newest(self, first: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Return the newest session of the windows `first` to `stop` (None for all), [B, F]."""
+
+
+@runtime_checkable
+class SharedRowSource(WindowSource, Protocol):
+    """A source whose neighbouring windows share their rows, which it has at hand."""
+
+    def shared_rows(self, indices: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return rows [R, F] and the numbers of the windows' steps among them, [B, L], or None."""
