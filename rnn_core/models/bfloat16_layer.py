@@ -90,23 +90,16 @@ class BFloat16Layer(Function):
         keep: bool,
     ) -> tuple[Tensor, Tensor]:
         units, width = w_state.shape[1], w_input.shape[1]
-        is_lstm = len(w_state) == 4 * units
-        if is_lstm:
-            weights, bias = torch.cat([w_input, w_state], 1), b_input + b_state
-        else:  # rows n r z, and the state's part of n
-            weights, bias = x.new_zeros(4 * units, width + units), x.new_zeros(4 * units)
-            weights[: 3 * units, :width] = w_input.roll(units, 0)
-            weights[units:, width:] = w_state
-            bias[: 3 * units] = b_input.roll(units)
-            bias[units:] += b_state
-        bits = weights.bfloat16().view(torch.int16)
+        parameters = w_input.contiguous(), w_state.contiguous(), b_input, b_state
         states, gates = room(x, units, keep)
-        cells = torch.empty_like(states) if is_lstm else states[:0]
+        cells = torch.empty_like(states) if len(w_state) == 4 * units else states[:0]
+        bits = x.new_empty(4 * units, width + units, dtype=torch.int16)
         operands = bits.new_empty(len(gates), width + units, x.shape[2])
         gates = gates if keep else gates[:0]
-        layer_forward(bfloat16_address(), *arrays(x, bits, bias, operands, states, cells, gates))
-        ctx.width = width
+        tensors = x, *parameters, bits, operands, states, cells, gates
+        layer_forward(bfloat16_address(), *arrays(*tensors))
         ctx.gates, ctx.others = gates, (bits, operands, states, cells)
+        ctx.shapes = w_input.shape, w_state.shape, b_input.shape, b_state.shape
         ctx.set_materialize_grads(False)
         return states[1:], states[-1].clone()
 
@@ -114,21 +107,10 @@ class BFloat16Layer(Function):
     @once_differentiable
     def backward(ctx: Any, to_states: Tensor | None, to_newest: Tensor | None) -> Gradients:  # noqa: D102
         gates, (bits, operands, states, cells) = taken(ctx), ctx.others
-        length, units, rows = len(operands), states.shape[1], states.shape[2]
-        width, is_lstm = ctx.width, len(cells) > 0
-        to_x = states.new_empty(length if ctx.needs_input_grad[0] else 0, width, rows)
-        to_weights, to_bias = states.new_zeros(bits.shape), states.new_zeros(4 * units)
-        factors = bits, bits[:, width:].contiguous(), operands
-        gradients = *given(states, to_states, to_newest), to_x, to_weights, to_bias
-        layer_backward(bfloat16_address(), *arrays(*factors, states, cells, gates, *gradients))
-        to_w_input, to_w_state = to_weights[:, :width], to_weights[:, width:]
-        if is_lstm:
-            parts = to_w_input, to_w_state, to_bias, to_bias.clone()
-        else:
-            parts = (
-                to_w_input[: 3 * units].roll(-units, 0),
-                to_w_state[units:],
-                to_bias[: 3 * units].roll(-units),
-                to_bias[units:],
-            )
-        return to_x if len(to_x) else None, *parts, None
+        upstream = given(states, to_states, to_newest)
+        length = len(operands) if ctx.needs_input_grad[0] else 0
+        to_x = states.new_empty(length, ctx.shapes[0][1], states.shape[2])
+        found = [states.new_empty(shape) for shape in ctx.shapes]
+        tensors = bits, operands, states, cells, gates, *upstream, to_x, *found
+        layer_backward(bfloat16_address(), *arrays(*tensors))
+        return to_x if length else None, *found, None

@@ -5,7 +5,7 @@ in float32; a processor with tiles (AMX) computes it several times as fast as `s
 are rounded, to nearest with ties to even; gates, states, biases and every gradient that leaves this
 module stay float32.
 
-A factor is rounded once, where it is made: the weights by the caller, a step's input and state
+A factor is rounded once, where it is made: the weights at the start, a step's input and state
 beside each other as the operand [x_t; h_(t-1)] of one product, a step's gradients once for the
 products that read them. One product of I + H inputs costs little more than one of either, and it
 needs no second pass over the sums. It writes to memory that stays in the cache, from where the
@@ -86,23 +86,80 @@ def _copy(values: Array, target: Array) -> None:
         place[i] = source[i]
 
 
+@numba.njit(nogil=True, error_model="numpy")
+def _origin(block: int, is_lstm: bool) -> tuple[int, bool, bool]:
+    """The block of torch's rows that ours is made of, and whether input and state have a part."""
+    if is_lstm:
+        return block, True, True
+    return (block + 2) % 3, block < 3, block > 0  # ours n r z and the state's n, torch's r z n
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _pack(
+    w_input: Array, w_state: Array, b_input: Array, b_state: Array, weights: Bits, bias: Array
+) -> None:
+    """Weights of both operands beside each other, rounded, [4H, I + H], and their bias [4H]."""
+    units, width = w_state.shape[1], w_input.shape[1]
+    is_lstm = w_state.shape[0] == 4 * units
+    weights[:] = 0
+    bias[:] = 0.0
+    for k in range(4):
+        block, of_input, of_state = _origin(k, is_lstm)
+        for j in range(units):
+            row, target = weights[k * units + j], block * units + j
+            if of_input:
+                round_to_bfloat16(w_input[target], row[:width])
+                bias[k * units + j] += b_input[target]
+            if of_state:
+                round_to_bfloat16(w_state[target], row[width:])
+                bias[k * units + j] += b_state[target]
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _unpack(
+    to_weights: Array,
+    to_bias: Array,
+    to_w_input: Array,
+    to_w_state: Array,
+    to_b_input: Array,
+    to_b_state: Array,
+) -> None:
+    """The gradients of torch's parameters."""
+    units, width = to_w_state.shape[1], to_w_input.shape[1]
+    for k in range(4):
+        block, of_input, of_state = _origin(k, to_w_state.shape[0] == 4 * units)
+        ours, torchs = slice(k * units, (k + 1) * units), slice(block * units, (block + 1) * units)
+        if of_input:
+            to_w_input[torchs] = to_weights[ours, :width]
+            to_b_input[torchs] = to_bias[ours]
+        if of_state:
+            to_w_state[torchs] = to_weights[ours, width:]
+            to_b_state[torchs] = to_bias[ours]
+
+
 def _layer(sources: str) -> tuple[Callable[..., None], Callable[..., None]]:
     @numba.njit(cache=True, nogil=True, error_model="numpy")
     def forward(
         gemm: int,
         x: Array,
+        w_input: Array,
+        w_state: Array,
+        b_input: Array,
+        b_state: Array,
         weights: Bits,
-        bias: Array,
         operands: Bits,
         states: Array,
         cells: Array,
         gates: Array,
     ) -> None:
-        """x [L, I, B], weights [4H, I + H], bias [4H]; to be written: operands [L or 1, I + H, B],
-        states [L + 1, H, B], cells as states or [0, H, B] of a GRU, gates [L or 0, 4H, B]."""
+        """x [L, I, B] and torch's parameters; to be written: weights [4H, I + H], operands
+        [L or 1, I + H, B], states [L + 1, H, B], cells as states or [0, H, B] of a GRU, gates
+        [L or 0, 4H, B]."""
         _ = sources
         width, is_lstm, is_kept = x.shape[1], cells.shape[0] > 0, gates.shape[0] > 0
         now = np.empty((weights.shape[0], x.shape[2]), np.float32)
+        bias = np.empty(weights.shape[0], np.float32)
+        _pack(w_input, w_state, b_input, b_state, weights, bias)
         states[0] = 0.0
         cells[:1] = 0.0
         operands[0, width:] = 0
@@ -123,7 +180,6 @@ def _layer(sources: str) -> tuple[Callable[..., None], Callable[..., None]]:
     def backward(
         gemm: int,
         weights: Bits,
-        w_state: Bits,
         operands: Bits,
         states: Array,
         cells: Array,
@@ -131,14 +187,18 @@ def _layer(sources: str) -> tuple[Callable[..., None], Callable[..., None]]:
         to_states: Array,
         carried: Array,
         to_x: Array,
-        to_weights: Array,
-        to_bias: Array,
+        to_w_input: Array,
+        to_w_state: Array,
+        to_b_input: Array,
+        to_b_state: Array,
     ) -> None:
         """Gradients: to_states [L or 0, H, B] and carried [H, B] given, the others written, to_x
-        [L or 0, I, B], to_weights [4H, I + H]; w_state [4H, H] are columns of the weights."""
+        [L or 0, I, B] and those of torch's parameters."""
         _ = sources
         is_lstm, units = cells.shape[0] > 0, carried.shape[0]
         width = weights.shape[1] - units
+        w_state = weights[:, width:].copy()
+        to_weights, to_bias = np.zeros(weights.shape, np.float32), np.zeros(4 * units, np.float32)
         carried_cell = np.zeros_like(carried)
         rounded = np.empty(gates.shape[1:], np.int16)
         to_operand = np.empty((width + units, carried.shape[1]), np.float32)
@@ -163,6 +223,7 @@ def _layer(sources: str) -> tuple[Callable[..., None], Callable[..., None]]:
                     carried += to_operand[width:]
             elif t > 0:
                 product(gemm, w_state, 1, rounded, 0, 0.0 if is_lstm else 1.0, carried)
+        _unpack(to_weights, to_bias, to_w_input, to_w_state, to_b_input, to_b_state)
 
     return forward, backward
 

@@ -29,6 +29,8 @@ from rnn_core.training.scoring import split_label
 from rnn_core.training.source import WindowSource
 from rnn_core.training.workers import Workers, shard_rows, shards
 
+_TILE_ROWS = 16  # whole tiles of bfloat16: 208 rows take less time than 200
+
 LossFunction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(scores [B], labels [B] with NaN, weights [B] or None) to the loss of the batch, a scalar.
 
@@ -121,7 +123,11 @@ def batch_gradient(
         return BatchGradient(squares.detach().double(), label_mask.sum(), input_ok, gradients)
 
     # The order of the sum is that of the shards, whichever thread is done first.
-    parts = workers.map(one, shards(indices, shard_rows(network))) if sharded else [one(indices)]
+    if sharded:
+        unit = _TILE_ROWS if precision == "bfloat16" else 1
+        parts = workers.map(one, shards(indices, shard_rows(network), unit))
+    else:
+        parts = [one(indices)]
     total = parts[0]
     for part in parts[1:]:
         total = BatchGradient(

@@ -135,14 +135,18 @@ def shard_rows(network: nn.Module) -> int:
     return int(getattr(network, "shard_rows", _SHARD_ROWS))
 
 
-def shards(indices: Tensor, rows: int) -> list[Tensor]:
+def shards(indices: Tensor, rows: int, unit: int = 1) -> list[Tensor]:
     """Cut a batch into equal shards.
 
     Args:
         indices: [B], B of 1 or more.
         rows: most rows of a shard.
+        unit: all shards but the last are a multiple of so many rows, if `rows` is one.
 
     Returns:
-        ceil(B / rows) pieces whose sizes differ by at most one.
+        ceil(B / rows) pieces whose sizes differ by at most one unit.
     """
-    return list(torch.tensor_split(indices, math.ceil(len(indices) / rows)))
+    unit = unit if rows % unit == 0 else 1
+    count, units = math.ceil(len(indices) / rows), math.ceil(len(indices) / unit)
+    ends = [unit * (units // count * k + min(k, units % count)) for k in range(1, count)]
+    return list(torch.tensor_split(indices, ends))

@@ -28,6 +28,22 @@ def test_equal_shards_in_order(n_rows: int, most: int, sizes: list[int]) -> None
     assert torch.equal(torch.cat(parts), torch.arange(n_rows))
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "most", "sizes"),
+    [
+        (800, 256, [208, 208, 192, 192]),
+        (600, 256, [208, 208, 184]),
+        (257, 256, [144, 113]),
+        (5, 256, [5]),
+        (20, 6, [5, 5, 5, 5]),  # no whole unit fits
+    ],
+)
+def test_shards_of_whole_units(n_rows: int, most: int, sizes: list[int]) -> None:
+    parts = shards(torch.arange(n_rows), most, 16)
+    assert [len(part) for part in parts] == sizes
+    assert torch.equal(torch.cat(parts), torch.arange(n_rows))
+
+
 def test_a_network_may_state_the_rows_of_a_shard() -> None:
     assert shard_rows(LSTMModel(3)) == 256
     assert shard_rows(KRNNModel(3)) == 512
