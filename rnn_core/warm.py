@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 
 import torch
 
 from rnn_core.features.precompile import warm as warm_features
+from rnn_core.models.bfloat16_layer import FEWEST_UNITS, bfloat16_layers
+from rnn_core.models.blas import bfloat16_address
 from rnn_core.models.gru import GRUModel
 from rnn_core.models.lstm import LSTMModel
 
@@ -27,8 +30,10 @@ def warm() -> float:
     """
     began = time.perf_counter()
     warm_features()
-    for network in (GRUModel(2, 3), LSTMModel(2, 3)):
-        network(torch.zeros(1, 2, 2)).sum().backward()
+    for context in (nullcontext, bfloat16_layers) if bfloat16_address() else (nullcontext,):
+        for network in (GRUModel(2, FEWEST_UNITS), LSTMModel(2, FEWEST_UNITS)):
+            with context():
+                network(torch.zeros(1, 2, 2)).sum().backward()
     return time.perf_counter() - began
 
 

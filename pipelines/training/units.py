@@ -149,7 +149,8 @@ def require_same(market: Market, spec: ModelSpec, unit: Unit) -> None:
         raise UnitRefusedError(
             f"{unit} is not trained in this process, whose bits would differ: "
             f"{'; '.join(differences)}. Start workers with the planner's configuration, packages "
-            f"and kind of device, or set training.device to a device that all of them have"
+            f"and kind of device, or set training.device to a device that all of them have, and "
+            f"training.precision to float32 where only some have another"
         )
 
 

@@ -13,6 +13,8 @@ way.
 from __future__ import annotations
 
 import ctypes
+import platform
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -30,6 +32,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Factor: TypeAlias = NDArray[np.float32] | NDArray[np.int16]
+_ARCH_PRCTL, _GET_PERMISSION, _TILE_DATA = 158, 0x1022, 18  # of Linux on x86-64
 
 
 @intrinsic
@@ -144,13 +147,26 @@ def bfloat16_address() -> int:
 
 @cache
 def has_fast_bfloat16() -> bool:
-    """True if the processor multiplies bfloat16 in tiles (AMX), and the library has the product.
+    """True if the library multiplies bfloat16 in the tiles of the processor (AMX).
 
     Only there it is much faster than `sgemm_`. The processor decides and no stopwatch, whose answer
-    could be another one tomorrow, and with it the bits of a training.
+    could be another one tomorrow, and with it the bits of a training. MKL asks the system for the
+    tiles with its first product; where it was refused or told not to by `MKL_ENABLE_INSTRUCTIONS`,
+    it computes to other bits without them.
     """
     features = llvmlite.binding.get_host_cpu_features()
-    return bool(features.get("amx-bf16")) and bfloat16_address() != 0
+    return bool(features.get("amx-bf16")) and bfloat16_address() != 0 and _may_use_tiles()
+
+
+def _may_use_tiles() -> bool:
+    """True if this process has been given the tiles' data: `arch_prctl(ARCH_GET_XCOMP_PERM)`."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    given = ctypes.c_uint64()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(_ARCH_PRCTL, _GET_PERMISSION, ctypes.byref(given)) != 0:
+        return False
+    return bool(given.value >> _TILE_DATA & 1)
 
 
 def _bfloat16_bits(values: Array) -> Any:
@@ -171,13 +187,18 @@ def _entry(name: str, factor: Callable[[Array], Any]) -> int:
 
 
 def _computes(address: int, factor: Callable[[Array], Any]) -> bool:
-    """True if each kind of product comes out right; products of small whole numbers are exact."""
-    a, b = np.arange(6, dtype="f4").reshape(2, 3), np.arange(12, dtype="f4").reshape(3, 4)
-    for turn_a, turn_b in ((0, 0), (1, 0), (0, 1)):
-        c = np.ones((2, 4), "f4")
-        left = np.ascontiguousarray(a.T) if turn_a else a
-        right = np.ascontiguousarray(b.T) if turn_b else b
-        product(address, factor(left), turn_a, factor(right), turn_b, 1.0, c)
-        if not np.array_equal(c, a @ b + 1.0):
-            return False
+    """True if each kind of product comes out right; products of small whole numbers are exact.
+
+    The small one adds to what is there; the large one, wider than a tile, writes over it.
+    """
+    for (m, k, n), add, there in (((2, 3, 4), 1.0, 1.0), ((40, 70, 33), 0.0, np.nan)):
+        a = (np.arange(m * k, dtype="f4") % 7 - 3).reshape(m, k)
+        b = (np.arange(k * n, dtype="f4") % 5 - 2).reshape(k, n)
+        for turn_a, turn_b in ((0, 0), (1, 0), (0, 1)):
+            c = np.full((m, n), there, "f4")
+            left = np.ascontiguousarray(a.T) if turn_a else a
+            right = np.ascontiguousarray(b.T) if turn_b else b
+            product(address, factor(left), turn_a, factor(right), turn_b, add, c)
+            if not np.array_equal(c, a @ b + add):
+                return False
     return True

@@ -93,11 +93,14 @@ def scores_of_rows(network: nn.Module, rows: Tensor, places: Tensor) -> Tensor |
 
     Returns:
         [B], to the bit the scores of the windows themselves; None for a network that reads windows
-        alone, and where nothing would be saved.
+        alone, where nothing would be saved, and for rows of another width, which the network itself
+        refuses.
     """
-    if rows.shape[1] < FEWEST_SHARED or not _is_plain(network):
+    if rows.shape[1] < FEWEST_SHARED or not reads_rows(network):
         return None
-    assert isinstance(network, RecurrentRegressor)  # noqa: S101 - what `_is_plain` asks first
+    assert isinstance(network, RecurrentRegressor)  # noqa: S101 - what `reads_rows` asks first
+    if not rows.shape[1] == network.d_feat == network.rnn.input_size:
+        return None
     size = places.shape[1]
     blocks = -(-len(rows) // size)
     padded = torch.cat([rows, rows.new_zeros(blocks * size - len(rows), rows.shape[1])])
@@ -110,8 +113,8 @@ def scores_of_rows(network: nn.Module, rows: Tensor, places: Tensor) -> Tensor |
     return scores.squeeze(-1)
 
 
-def _is_plain(network: nn.Module) -> bool:
-    """True if a call of the network is `RecurrentRegressor.forward` and no more."""
+def reads_rows(network: nn.Module) -> bool:
+    """True if `scores_of_rows` computes what a call of the network does."""
     kind = type(network)
     return (
         isinstance(network, RecurrentRegressor)

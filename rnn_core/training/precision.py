@@ -18,7 +18,6 @@ here all products have one.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
@@ -82,9 +81,15 @@ def resolve_precision(
 
 def _has_bfloat16_layers(network: nn.Module, example: Tensor) -> bool:
     """True if a forward pass computes a layer in bfloat16, tried on a copy."""
-    trial = copy.deepcopy(network)  # a pass may change buffers
+    if not any(isinstance(module, (nn.GRU, nn.LSTM)) for module in network.modules()):
+        return False
+    buffers = {name: value.clone() for name, value in network.named_buffers()}
     with torch.no_grad(), bfloat16_layers() as use:
-        draws_random_numbers(lambda: trial(torch.cat([example, example])))  # puts the state back
+        try:
+            draws_random_numbers(lambda: network(torch.cat([example, example])))
+        finally:  # a pass may change buffers
+            for name, value in network.named_buffers():
+                value.copy_(buffers[name])
     return use.layers > 0
 
 

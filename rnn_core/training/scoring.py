@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rnn_core.evaluation.signal_metrics import calc_ic
-from rnn_core.models.recurrent import scores_of_rows
+from rnn_core.models.recurrent import reads_rows, scores_of_rows
 from rnn_core.training.device import resolve_device
 from rnn_core.training.divergence import TrainingDivergedError, all_finite
 from rnn_core.training.own_metric import called, is_own_metric, own_metric
@@ -114,11 +114,15 @@ def score_windows(
         ValueError: windows of another width than the network's.
     """
     rows = min(batch_size, shard_rows(network)) if device.type == "cpu" else batch_size
+    # By its type: what passes attributes on to a source inside may make other windows of them.
+    has_rows = hasattr(type(source), "shared_rows") and "batch" not in vars(source)
+    shares = device.type == "cpu" and has_rows and reads_rows(network)
 
     # Every call has `rows` rows, so that no score depends on the number of rows beside it.
     def one_call(first: int) -> tuple[Tensor, Tensor | None]:
         indices = torch.arange(first, min(first + rows, len(source)), device=device)
-        if device.type == "cpu" and isinstance(source, SharedRowSource):
+        if shares:
+            assert isinstance(source, SharedRowSource)  # noqa: S101 - see below
             shared = source.shared_rows(indices)
             found = None if shared is None else _of_rows(network, *shared, rows, has_label)
             if found is not None:

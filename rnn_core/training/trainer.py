@@ -151,7 +151,9 @@ class Trainer:
         state = TrainingState(network, optimizer, precision=precision)
         state.row_weights = weight_tensor(weights, len(train), device)
         folder = None if checkpoint_dir is None else folder_at(checkpoint_dir)
-        settings = {**dataclasses.asdict(config), "precision": precision}
+        settings = dataclasses.asdict(config)
+        if precision != "float32":  # in which earlier releases computed on every CPU
+            settings["computed_in"] = precision
         identity = training_identity(settings, data_fingerprint, network, device, state.row_weights)
         if folder is not None and load_checkpoint(folder, state, identity):
             _LOG.info("going on after epoch %d from %s", len(state.history) - 1, folder)

@@ -6,6 +6,9 @@ rounds to bfloat16, there and on the way back. It knows nothing of the compiled 
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -276,3 +279,19 @@ def test_a_product_that_is_wrong_or_missing_is_not_taken(monkeypatch) -> None:
         assert not blas.has_fast_bfloat16()
     finally:
         blas.has_fast_bfloat16.cache_clear()
+
+
+@pytest.mark.skipif(not blas.has_fast_bfloat16(), reason="a processor without tiles for bfloat16")
+def test_a_process_without_tiles_does_not_claim_them() -> None:
+    """MKL that may not use them computes to other bits: the precision has to be another one."""
+    code = "from rnn_core.models.blas import has_fast_bfloat16; print(has_fast_bfloat16())"
+    for limit, expected in (("AVX512", "False"), ("AVX2", "False"), ("", "True")):
+        limited = {"MKL_ENABLE_INSTRUCTIONS": limit} if limit else {}
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **limited},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert found.stdout.strip() == expected, limit

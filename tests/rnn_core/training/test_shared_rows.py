@@ -162,3 +162,34 @@ def test_few_features_are_read_as_windows(monkeypatch: pytest.MonkeyPatch) -> No
     made = count_calls(monkeypatch)
     scored(LSTMModel(WIDTH - 1, 8), sampler(width=WIDTH), True)
     assert made and not any(made)
+
+
+class Passing(Windows):
+    """A source that passes on what it has not, and makes windows of its own."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.source, name)
+
+    def batch(self, indices: Tensor, device: torch.device) -> Tensor:
+        return super().batch(indices, device) * 2
+
+
+@kinds
+def test_windows_of_a_wrapper_are_read_as_it_makes_them(kind: Kind) -> None:
+    network, source = seeded_network(lambda: kind(WIDTH, 8), 3), sampler()
+    scores, _ = scored(network, Passing(source), has_label=True)
+    windows = source.batch(torch.arange(len(source)), CPU)[..., :-1] * 2
+    with torch.no_grad():
+        torch.testing.assert_close(scores, network.eval()(windows), rtol=1e-5, atol=1e-6)
+    of_instance = sampler()
+    of_instance.batch = Passing(source).batch  # type: ignore[method-assign]
+    assert torch.equal(scored(network, of_instance, has_label=True)[0], scores)
+
+
+@kinds
+@pytest.mark.parametrize("more", [-1, 1, 40])
+@pytest.mark.parametrize("has_label", [False, True])
+def test_windows_of_another_width_are_refused(kind: Kind, more: int, has_label: bool) -> None:
+    network = seeded_network(lambda: kind(WIDTH + 1 - has_label + more, 8), 3)
+    with pytest.raises(ValueError, match="expected windows"):
+        scored(network, sampler(), has_label)
