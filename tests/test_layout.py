@@ -29,8 +29,17 @@ OPTIONAL = frozenset(
         "exchange_calendars",
         "sqlalchemy",
     }
-    | {"yfinance", "baostock", "bokeh_sampledata", "lightgbm", "mlflow", "polars", "resource"}
-    | {"dagster_postgres"}
+    | {
+        "yfinance",
+        "baostock",
+        "bokeh_sampledata",
+        "lightgbm",
+        "mlflow",
+        "polars",
+        "resource",
+        "qlib",
+    }
+    | {"dagster_postgres", "qlib"}
 )
 """Libraries that take seconds to import, or that an installation may lack: a function may import
 one, or a module that loads one. `resource` is absent on Windows."""

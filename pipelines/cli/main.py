@@ -86,6 +86,8 @@ def _stopped(args: argparse.Namespace) -> str:
         "sync": "what was put on record stays there; run the same command again to complete it",
         "qrun": "nothing of the run was kept, the same command starts anew",
     }.get(args.command)
+    if getattr(args, "verify_with", None):
+        again = "a run that was written stays; give its folder as --out to verify it"
     if getattr(args, "fresh", False):
         again = "what was made is kept; the same command without --fresh goes on from here"
     if getattr(args, "force", False) and args.command == "backfill":

@@ -3,6 +3,11 @@
 The file is one of qlib's: LSTM, GRU or KRNN on Alpha158 or Alpha360, with SignalRecord,
 SigAnaRecord and PortAnaRecord. Whatever else it asks for is told, all at once, before anything is
 run. Numbers are written as YAML 1.2 has them (1e-3 is a number).
+
+With --verify-with, pyqlib's own dataset, network, IC and backtest are then given the weights that
+were trained, and the largest differences are printed and written to certificate.md in the folder of
+the run; the exit status is 3 if one is above its bound. A folder given by --out that holds the
+finished run is verified without running it again.
 """
 
 from __future__ import annotations
@@ -23,6 +28,10 @@ ARGUMENTS: Arguments = {
     "--vwap": {
         "choices": ("typical",),
         "help": "where the provider has no vwap take (high + low + close) / 3",
+    },
+    "--verify-with": {
+        "metavar": "PYTHON",
+        "help": "the Python of an environment with pyqlib and torch, which then verifies the run",
     },
     "--set": {
         "dest": "overrides",

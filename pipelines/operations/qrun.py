@@ -1,7 +1,8 @@
 """`qrun`: run a qlib workflow file as it is, without qlib, and print its progress.
 
 The console shows the request, the loaded data, an epoch a line, and at the end the figures by which
-qlib's benchmarks are compared. `rnn_core.workflow` does the work.
+qlib's benchmarks are compared. `rnn_core.workflow` does the work, `certificate` the comparison with
+pyqlib that `--verify-with` asks for.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.errors import PipelineError
+from pipelines.operations.certificate import certify, probe
 from pipelines.operations.console import make_console
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from rnn_core.workflow import RunResult, WorkflowSpec
     from rnn_core.workflow.build_data import Segment
     from rnn_core.workflow.records import PortfolioAnalysis
+
+
+DIFFERS = 3
+"""Exit status of a run that pyqlib does not confirm."""
 
 
 class WorkflowFailedError(PipelineError):
@@ -41,11 +47,13 @@ def run_command(args: argparse.Namespace, console: Console | None = None) -> int
         console: the console to print on; by default the terminal.
 
     Returns:
-        The exit status, 0.
+        The exit status: 0, or `DIFFERS` if pyqlib was asked to verify the run and differs.
 
     Raises:
         WorkflowFailedError: the file asks for something unsupported, the provider lacks something,
             the training diverged, or the folder cannot be written.
+        ParityError: no comparison with pyqlib is possible; if the interpreter is the cause,
+            nothing was run.
     """
     from rnn_core.workflow import (
         WorkflowError,
@@ -65,12 +73,46 @@ def run_command(args: argparse.Namespace, console: Console | None = None) -> int
             vwap=args.vwap,
         )
         _show_spec(console, spec)
-        with _warnings_shown(console):
-            result = run_workflow(spec, folder, make_watcher(console))
+        versions = probe(args.verify_with, spec) if args.verify_with else None
+        # A finished run that is to be verified is not run again.
+        if versions is None or not (folder / "run.json").exists():
+            with _warnings_shown(console):
+                result = run_workflow(spec, folder, make_watcher(console))
+            _show_result(console, result)
     except (WorkflowError, OSError) as error:
         raise WorkflowFailedError(str(error)) from error
-    _show_result(console, result)
-    return 0
+    if versions is None:
+        return 0
+    return _verify(console, spec, folder, args.verify_with, versions)
+
+
+def _verify(
+    console: Console, spec: WorkflowSpec, folder: Path, python: str, versions: Mapping[str, str]
+) -> int:
+    """Compare a run with pyqlib, print the certificate and return the exit status."""
+
+    def told(line: str) -> None:
+        console.print(line, markup=False, highlight=False)
+
+    certificate = certify(spec, folder, python, versions, told)
+    table = Table(
+        title=f"Parity with pyqlib {versions['pyqlib']}, {certificate.rows:,} rows",
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("largest difference")
+    for title in ("compared", "missing", "own scores", "same scores", "bound", ""):
+        table.add_column(title, justify="right")
+    for m in certificate.measures:
+        same = "" if m.same is None else f"{m.same:.1e}"
+        figures = (f"{m.compared:,}", f"{m.missing:,}", f"{m.largest:.1e}", same, f"{m.bound:.0e}")
+        table.add_row(m.name, *figures, "holds" if m.holds else "differs")
+    console.print(table)
+    for note in certificate.notes:
+        told(f"note: {note}")
+    told(f"{certificate.verdict}; written to {os.fspath(folder / 'certificate.md')}")
+    return 0 if certificate.holds else DIFFERS
 
 
 def make_watcher(console: Console) -> Any:

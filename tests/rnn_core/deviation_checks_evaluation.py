@@ -157,6 +157,14 @@ def _():
     assert held.loc[held["datetime"] == S[2], "instrument"].tolist() == ["A", "B"]
 
 
+@shows("equal-scores")
+def _():
+    close = pd.DataFrame(10.0, index=S[:4], columns=list("ABCD"))
+    alike = {(0, name): 1.0 for name in "DCBA"}  # whatever the order in which they come
+    held = traded(alike, close, topk=2)
+    assert held.loc[held["datetime"] == S[1], "instrument"].tolist() == ["A", "B"]
+
+
 @shows("price-limits")
 def _():
     close = pd.DataFrame(10.0, index=S[:4], columns=list("AB"))
