@@ -17,6 +17,7 @@ from pipelines.cli import (
     backup,
     compare,
     demo,
+    export_qlib,
     init,
     orders,
     prune,
@@ -41,10 +42,10 @@ from pipelines.warehouse.fetched import fetched_once
 from rnn_core import __version__
 
 COMMANDS = {
-    module.__name__.rpartition(".")[2]: module
+    module.__name__.rpartition(".")[2].replace("_", "-"): module
     for module in (
         demo, init, validate, backfill, status, refresh, refit, sync, sql, qrun, signal, orders,
-        compare, prune, verify, backup, restore, ui, upgrade,
+        compare, export_qlib, prune, verify, backup, restore, ui, upgrade,
     )
 }  # fmt: skip
 

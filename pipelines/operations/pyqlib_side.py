@@ -1,6 +1,6 @@
 """pyqlib's side of a parity certificate: `PYTHON pyqlib_side.py versions MODULE|score FOLDER`.
 
-`certificate.py` copies this file into a folder of its own and runs it there with a Python that has
+`parity.py` copies this file into a folder of its own and runs it there with a Python that has
 pyqlib. It imports nothing of this project, keeps to the syntax of Python 3.8, and reads and writes
 plain files, all in FOLDER:
 
@@ -76,7 +76,7 @@ def score(folder: Path) -> None:
     table.reset_index().to_parquet(folder / "scores.parquet")
     ours = pd.read_parquet(folder / "ours.parquet").set_index(KEYS)["score"]
     for name, scores in (("theirs", theirs), ("ours", ours)):
-        daily = analysed(scores, label, request["portfolio"], name)
+        daily = analysed(scores, label, request, name)
         daily.reset_index().to_parquet(folder / f"daily_{name}.parquet")
 
 
@@ -128,16 +128,16 @@ def time_major_scores(model: Any, network: Any, dataset: Any, features: int) -> 
     return pd.Series(np.concatenate(parts), index=index)
 
 
-def analysed(scores: pd.Series, label: pd.Series, portfolio: Any, name: str) -> pd.DataFrame:
+def analysed(scores: pd.Series, label: pd.Series, request: Any, name: str) -> pd.DataFrame:
     """Compute pyqlib's daily IC and rank IC of scores, and the report of its backtest."""
     from qlib.contrib.eva.alpha import calc_ic
 
     ic, rank_ic = calc_ic(scores, label.reindex(scores.index))
     daily = pd.DataFrame({"ic": ic, "rank_ic": rank_ic})
-    if portfolio is not None:
+    if request["portfolio"] is not None:
         say("runs its backtest of " + ("its scores" if name == "theirs" else "the run's scores"))
         signal = scores if name == "theirs" else in_order(scores)
-        daily = daily.join(backtested(signal, portfolio), how="outer")
+        daily = daily.join(backtested(signal, request), how="outer")
     return daily.astype("float64").rename_axis("datetime")
 
 
@@ -151,13 +151,13 @@ def in_order(scores: pd.Series) -> pd.Series:
     return -by_session.rank(method="first", ascending=False)
 
 
-def backtested(scores: pd.Series, portfolio: Any) -> pd.DataFrame:
+def backtested(scores: pd.Series, request: Any) -> pd.DataFrame:
     """Backtest scores as PortAnaRecord does, whose defaults are read from the class itself."""
     from qlib.backtest import backtest
     from qlib.utils import get_date_by_shift
     from qlib.workflow.record_temp import PortAnaRecord
 
-    record = PortAnaRecord(recorder=None, config=portfolio.get("config"))
+    record = PortAnaRecord(recorder=None, config=request["portfolio"].get("config"))
     strategy, settings = copy.deepcopy(record.strategy_config), dict(record.backtest_config)
     kwargs = strategy["kwargs"]
     for placeholder in ("model", "dataset"):
@@ -165,7 +165,9 @@ def backtested(scores: pd.Series, portfolio: Any) -> pd.DataFrame:
     kwargs["signal"] = scores.to_frame("score")
     days = scores.index.get_level_values("datetime")
     settings["start_time"] = settings.get("start_time") or days.min()
-    settings["end_time"] = settings.get("end_time") or get_date_by_shift(days.max(), 1)
+    settings["end_time"] = (
+        request["backtest_end"] or settings.get("end_time") or get_date_by_shift(days.max(), 1)
+    )
     metrics, _ = backtest(executor=record.executor_config, strategy=strategy, **settings)
     report: pd.DataFrame = next(iter(metrics.values()))[0]
     return report[["return", "cost", "turnover", "bench"]]

@@ -1,7 +1,7 @@
 """`qrun`: run a qlib workflow file as it is, without qlib, and print its progress.
 
 The console shows the request, the loaded data, an epoch a line, and at the end the figures by which
-qlib's benchmarks are compared. `rnn_core.workflow` does the work, `certificate` the comparison with
+qlib's benchmarks are compared. `rnn_core.workflow` does the work, `parity` the comparison with
 pyqlib that `--verify-with` asks for.
 """
 
@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.errors import PipelineError
-from pipelines.operations.certificate import certify, probe
 from pipelines.operations.console import make_console
+from pipelines.operations.parity import certify, probe
 
 if TYPE_CHECKING:
     from rnn_core.training.fit_result import EpochReport
