@@ -34,6 +34,7 @@ REQUIRED = {
     "sql": ["FROM latest_signal"],
     "qrun": ["some.yaml"],
     "compare": ["a", "b"],
+    "export-qlib": ["folder"],
     "init": ["--path", "x.csv"],
     "backup": ["folder"],
     "restore": ["folder"],
