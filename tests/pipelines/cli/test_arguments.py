@@ -31,6 +31,7 @@ REQUIRED = {
     "sql": ["FROM latest_signal"],
     "qrun": ["some.yaml"],
     "compare": ["lstm", "gru"],
+    "export-qlib": ["folder"],
     "backup": ["folder"],
     "restore": ["folder"],
 }
