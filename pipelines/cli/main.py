@@ -86,6 +86,7 @@ def _stopped(args: argparse.Namespace) -> str:
         "prune": "what was removed leaves nothing stale; run the same command again to complete it",
         "sync": "what was put on record stays there; run the same command again to complete it",
         "qrun": "nothing of the run was kept, the same command starts anew",
+        "export-qlib": "nothing was written; an earlier export is as it was",
     }.get(args.command)
     if getattr(args, "verify_with", None):
         again = "a run that was written stays; give its folder as --out to verify it"

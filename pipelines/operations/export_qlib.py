@@ -192,7 +192,7 @@ def _write_model(market: Market, model: str, key: str, folder: Path) -> dict[str
     as_of = f"{pointer['as_of'].iloc[0]:%Y-%m-%d}"
     bundle = require_bundle(market, model, as_of, _NEEDED_BY)
     if bundle.network is None:
-        return f"{bundle.family} is no network: its scores are written, no weights"
+        return f"no network but of the family {bundle.family}: scores are written, no weights"
     from rnn_core.models.ensemble import members_of
     from rnn_core.models.families import model_family
     from rnn_core.training.member_files import weights_bytes

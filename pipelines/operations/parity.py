@@ -324,10 +324,11 @@ def _notes(
     if any(m.same is not None and m.largest > m.bound >= m.same for m in measures):
         by_session = scored.groupby("datetime")["score"]
         tied = int((by_session.nunique() < by_session.size()).sum())
+        ties = f"equal, as on {tied:,} sessions (pyqlib's sort is not stable), or " if tied else ""
         notes.append(
-            f"an IC follows its scores, and names whose scores are equal (on {tied:,} sessions; "
-            f"pyqlib's sort is not stable) or closer than round-off change places: so figures of "
-            f"pyqlib's own scores differ by more than their bound, and those of the same do not"
+            f"figures of pyqlib's own scores differ by more than a bound, and those of the same "
+            f"scores do not: names whose scores are {ties}closer than round-off change places, "
+            f"and an IC follows its scores"
         )
     return tuple(notes)
 

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,10 @@ from pipelines.config.sources import QlibBinSource
 from pipelines.errors import PipelineError
 from pipelines.operations.export_qlib import run_export
 from pipelines.sources.qlib_bin import QlibBars
+from pipelines.training.registry import require_bundle
 from rnn_core.data import QlibProvider
+from rnn_core.host import host_id
+from rnn_core.models.ensemble import MeanEnsemble
 from tests.pipelines.conftest import make_market
 from tests.pipelines.finished_markets import copy_of
 
@@ -110,6 +114,36 @@ def test_weights_and_scores_are_those_of_the_market(finished, exported):
         want = want.set_index(["date", "instrument"])["score"].sort_index()
         np.testing.assert_array_equal(got["score"], want)
         assert f"models/{spec.name}/weights.safetensors" in readme
+
+
+def test_seeds_are_a_file_each_and_what_is_no_network_has_none(finished, tmp_path, monkeypatch):
+    """A bundle of two networks, and one of another family in the place of the trained ones."""
+
+    def other(market, model, as_of, needed_by):
+        bundle = require_bundle(market, model, as_of, needed_by)
+        if model == "gru":
+            return replace(bundle, network=MeanEnsemble([bundle.network, bundle.network]))
+        return replace(bundle, network=None, family="linear") if model == "lstm" else bundle
+
+    monkeypatch.setattr("pipelines.operations.export_qlib.require_bundle", other)
+    text = export(finished, tmp_path / "qlib")
+    assert "lstm: no network but of the family linear: scores are written" in text
+    models = tmp_path / "qlib" / "models"
+    assert sorted(path.name for path in models.iterdir()) == ["gru", "krnn"]
+    assert (tmp_path / "qlib" / "predictions" / "lstm.parquet").exists()
+    files = ["weights_0.safetensors", "weights_1.safetensors"]
+    assert json.loads((models / "gru" / "model.json").read_text())["weights"] == files
+    one, two = (safetensors.numpy.load_file(models / "gru" / name) for name in files)
+    assert one.keys() == two.keys()
+    assert {"rnn.weight_ih_l0", "fc_out.weight"} < set(one)
+    assert "the mean of 2 such networks" in (tmp_path / "qlib" / "README.txt").read_text()
+
+
+def test_what_a_killed_export_left_is_removed(finished, tmp_path):
+    left = tmp_path / f".qlib.{host_id()}-999999999.0123abcd.tmp"
+    (left / "features").mkdir(parents=True)
+    export(finished, tmp_path / "qlib")
+    assert [path.name for path in tmp_path.iterdir()] == ["qlib"]
 
 
 def test_a_session_cuts_all_of_it(finished, tmp_path):
