@@ -29,16 +29,7 @@ OPTIONAL = frozenset(
         "exchange_calendars",
         "sqlalchemy",
     }
-    | {
-        "yfinance",
-        "baostock",
-        "bokeh_sampledata",
-        "lightgbm",
-        "mlflow",
-        "polars",
-        "resource",
-        "qlib",
-    }
+    | {"yfinance", "baostock", "bokeh_sampledata", "lightgbm", "mlflow", "polars", "resource"}
     | {"dagster_postgres", "qlib"}
 )
 """Libraries that take seconds to import, or that an installation may lack: a function may import
