@@ -79,7 +79,8 @@ def run_demo(
             if worked:
                 make_served_page(market, stages_of(market), instance, console, since=started)
         _show_results(market, console, time.monotonic() - began)
-        if worked and market.tables.is_local and market.bundles.is_local:
+        is_local = market.tables.is_local and market.bundles.is_local
+        if is_local and (worked or not market.paths.verified.exists()):
             _verify(market, instance, console)
 
 

@@ -1,7 +1,8 @@
 """The market of the faults, its states at rest, and what two states of it have in common.
 
 Two folders hold the same if every file below `data/` has the same bytes, but for these: the catalog
-(its views are compared), the page of what is served (it names the moment), Dagster's record (ids
+(its views are compared), the page of what is served (it names the moment), the record of what was
+verified (times and inodes; `status` says of how many files), Dagster's record (ids
 and times; `status` compares it with the files, and no run in it may be unfinished), the files of
 locks (none may be held). The path of the folder itself is no difference.
 """
@@ -32,7 +33,9 @@ DATA = "ohlcv,alpha158,label,processors,dataset_infer,dataset_learn"
 MODEL = "gru_model,gru_prediction,gru_evaluation,gru_portfolio"
 WORDS = ("backfill", "--start", NEXT, "--end", LAST, "--select", f"{DATA},{MODEL}")
 """The command that makes the last sessions of `until/`, without the reports."""
-LEFT_OUT = re.compile(r"dagster/(history|schedules)/.*|\.locks/.*|reports/tiny\.served\.html")
+LEFT_OUT = re.compile(
+    r"dagster/(history|schedules)/.*|\.locks/.*|reports/tiny\.served\.html|tiny/verified\.parquet"
+)
 CATALOG = "tiny/warehouse.duckdb"
 _PLACE = re.compile(rb"(?:/[\w.-]+){1,12}/(?=data/|tiny\.yaml)")  # where a folder lies
 
@@ -130,7 +133,8 @@ def _is_temporary(path: Path) -> bool:
 def status(folder: Path) -> str:
     """The output of `status` without the sizes of files and the path of the folder."""
     command = run(folder, "status")
-    lines = command.said().replace(str(folder), "FOLDER").splitlines()
+    said = re.sub(r"verification of \S+Z", "verification of TIME", command.said())
+    lines = said.replace(str(folder), "FOLDER").splitlines()
     return "\n".join(line.rstrip() for line in lines if not line.startswith("state: "))
 
 
