@@ -165,9 +165,15 @@ def test_a_forked_child_stores_nothing_of_its_parents(database):
 def test_threads_keep_every_event_once_and_in_order(database, monkeypatch):
     monkeypatch.setattr(held_events, "HOLD_SECONDS", 0.001)
 
+    # Made beforehand: mocks may not be made by several threads at once.
+    events = {
+        name: [event(f"{name}{n:03}", DONE if n % 7 == 0 else None) for n in range(200)]
+        for name in "abc"
+    }
+
     def work(name):
-        for number in range(200):
-            database.held.add([event(f"{name}{number:03}", DONE if number % 7 == 0 else None)])
+        for one in events[name]:
+            database.held.add([one])
 
     threads = [threading.Thread(target=work, args=[name]) for name in "abc"]
     for thread in threads:
