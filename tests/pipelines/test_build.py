@@ -37,7 +37,7 @@ def up_to(files: dict[str, str], key: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("cut_after_fit_end", [pytest.param(0, marks=pytest.mark.thorough), 27])
-@pytest.mark.parametrize("change", ["altered", "removed"])
+@pytest.mark.parametrize("change", ["altered", pytest.param("removed", marks=pytest.mark.thorough)])
 def test_no_partition_depends_on_later_bars(
     finished, tmp_path, instance, change, cut_after_fit_end
 ):

@@ -137,6 +137,7 @@ def stale(market: Market, instance: dg.DagsterInstance) -> dict[str, str]:
     return {key: str(why) for key, why in found.reasons["ohlcv"].items()}
 
 
+@pytest.mark.thorough
 def test_a_run_killed_while_it_replaces_is_seen_and_made_good(dirt, tmp_path, monkeypatch):
     """New factors in front of old ones: what was not reached no longer fits what enters it."""
     bars, _ = dirt

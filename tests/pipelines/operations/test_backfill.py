@@ -175,6 +175,7 @@ def reported(market):
     return report.is_current, stale & {"signal_report", "portfolio_report"}
 
 
+@pytest.mark.thorough
 def test_reports_follow_the_backfill_of_a_pin(copy):
     """Other models serve the last sessions: both reports are stale with them, and made last."""
     market, since = pinned(copy)

@@ -241,7 +241,8 @@ def demo_until(root: Path, model: str, table: str) -> subprocess.Popen[bytes]:
     return process
 
 
-@pytest.mark.parametrize("at", [pytest.param("alpha158", marks=pytest.mark.thorough), "gru_model"])
+@pytest.mark.thorough  # tests/faults kills at many more points
+@pytest.mark.parametrize("at", ["alpha158", "gru_model"])
 def test_an_interrupted_demo_records_what_it_wrote(tmp_path, monkeypatch, at):
     """Ctrl-C ends the run as an interruption, not as a failure of a step."""
     monkeypatch.setenv("DAGSTER_HOME", "")

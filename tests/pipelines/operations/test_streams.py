@@ -53,7 +53,7 @@ def run(place: Path, words: list[str], redirection: str) -> tuple[int, str]:
     ("words", "status"),
     [
         (["--help"], 0),
-        (["signal", "--csv"], 0),
+        pytest.param(["signal", "--csv"], 0, marks=pytest.mark.thorough),
         (["status"], 3),
         (["sql", "FROM range(100000)", "--csv"], 0),
     ],

@@ -94,7 +94,9 @@ def causes(market, asset):
     return {key: finding.why for finding in found.findings for key in finding.keys}, report
 
 
-@pytest.mark.parametrize("by", ["the schedule", "a backfill"])
+@pytest.mark.parametrize(
+    "by", ["the schedule", pytest.param("a backfill", marks=pytest.mark.thorough)]
+)
 def test_a_lost_record_does_not_turn_history_into_hindsight(market, by):
     """The next run, before anyone thinks of `sync`, records the files at their own times."""
     keys = market.sessions.keys[-4:]
@@ -188,6 +190,7 @@ def test_a_bundle_that_served_outlives_restated_bars(market):
     assert fingerprint_of(kept) == before
 
 
+@pytest.mark.thorough
 def test_a_pin_reaches_backfilled_sessions_though_its_model_was_served(market):
     first, keys = anchors(market)[0], market.sessions.keys
     serve(market, [key for key in keys if first <= key < anchors(market)[1]])

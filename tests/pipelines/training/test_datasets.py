@@ -220,6 +220,7 @@ def test_nothing_depends_on_a_later_session(made, tmp_path, instance):
     assert part == {name: whole[name] for name in part}
 
 
+@pytest.mark.thorough
 def test_a_moving_and_a_fixed_window_stand_side_by_side(tmp_path, instance):
     """Each dataset has its own kind of window; `refit` fits both."""
     moving = {"fit": {"rolling": {"window_sessions": 30}}, **NO_BOUNDS}

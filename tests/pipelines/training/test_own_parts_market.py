@@ -73,7 +73,7 @@ def test_own_parts_are_trained_kept_and_served_like_shipped_ones(made, package, 
 @pytest.mark.parametrize(
     ("module", "stale"),
     [
-        ("helpers", {"tiny_model"}),
+        pytest.param("helpers", {"tiny_model"}, marks=pytest.mark.thorough),
         ("procs", {"processors", "dataset_infer", "dataset_learn", "gru_model", "tiny_model"}),
         ("beside", set()),
     ],

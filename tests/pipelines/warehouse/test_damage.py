@@ -67,7 +67,9 @@ def test_status_names_it(finished, tmp_path, instance, table):
     assert finding.detail == ("" if table == "ohlcv" else table)
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize(
+    "table", [TABLES[0], *(pytest.param(name, marks=pytest.mark.thorough) for name in TABLES[1:])]
+)
 def test_a_backfill_heals_it(copy, finished, table):
     """Two of them, and what was made from them is not made again where it is the same."""
     keys = copy.sessions.keys
