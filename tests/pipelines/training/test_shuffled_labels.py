@@ -120,6 +120,7 @@ def test_shuffled_labels_teach_nothing(tmp_path):
         assert abs(t_of(np.concatenate([run[model] for run in runs]))) < 3
 
 
+@pytest.mark.thorough
 def test_labels_that_are_not_shuffled_teach(tmp_path):
     """The same market, the same graph: the test above has the power to see what is there."""
     run = ics(tmp_path, 0, shuffle=False)

@@ -47,6 +47,7 @@ def files(cache: Path) -> dict[Path, tuple[int, int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_two_processes_fill_it_at_once_and_a_third_starts_warm(tmp_path: Path) -> None:
     both = [start(tmp_path), start(tmp_path)]
     outputs = [process.communicate()[0].split() for process in both]
