@@ -109,7 +109,7 @@ def test_sql_asks_the_store_and_loads_no_extension(remote, server, tmp_path, cap
     assert "linear" in capsys.readouterr().out
     elsewhere = f"FROM read_parquet('s3://{BUCKET}/elsewhere.parquet')"
     assert main(["sql", elsewhere, "--config", str(path)]) == 1
-    assert "reads the market's tables alone" in capsys.readouterr().err
+    assert "of the market's tables alone" in capsys.readouterr().err
     assert main(["sql", elsewhere, "--unsafe", "--config", str(path)]) == 1
     assert "No files found" in capsys.readouterr().err
 
