@@ -25,6 +25,7 @@ def stages(monkeypatch):
     seen = []
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setattr(demo, "_run_stages", lambda market, *rest: seen.append(market))
+    monkeypatch.setattr(demo, "_verify", lambda *rest: None)  # of what is not made here
     return seen
 
 
