@@ -38,7 +38,7 @@ _NEEDED_BY = "export-qlib"
 
 @dataclass
 class _Span:
-    """What is written of one instrument.
+    """Hold the span and the fields that an export writes for one instrument.
 
     Attributes:
         folder: of its files.

@@ -50,7 +50,7 @@ def scored(network: nn.Module, source: object, has_label: bool) -> tuple[Tensor,
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each call of `scores_of_rows` gave scores."""
+    """Record for each call of `scores_of_rows` that it gave scores, or none."""
     made: list[bool] = []
 
     def counted(*args: object) -> Tensor | None:
