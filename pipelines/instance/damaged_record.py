@@ -3,6 +3,7 @@
 SQLite keeps no checksums: a page that it cannot read, a file that is no database and tables of two
 revisions are found, a changed letter in a log is not. What is put aside is kept in `damaged/` of
 the home. Runs and logs that were in it are gone from the UI, partitions come back by their files.
+A database that a killed process had begun to make holds nothing, and is removed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ def put_damaged_aside(home: Path) -> list[str]:
         return []
     with only_opener(home):  # tables that are just being made are not damaged
         damaged = {path: why for path in _databases(home) if (why := _damage(path))}
+        for path in [path for path in damaged if _is_unfinished(path)]:
+            del damaged[path]
+            _remove(path)
         if not damaged:
             return []
         with claim_ui(home, why_not="end it first, its record is damaged; nothing was moved"):
@@ -71,8 +75,33 @@ def _damage(path: Path) -> str:
     return "" if revisions == 1 else f"its tables are of {revisions} revisions"
 
 
+def _is_unfinished(path: Path) -> bool:
+    """True of a database that is whole and has tables, of which none has a row."""
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=_SECONDS)) as database:
+            if database.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+                return False
+            tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            names = [name for (name,) in tables.fetchall()]
+            return bool(names) and not any(
+                database.execute(f'SELECT 1 FROM "{name}" LIMIT 1').fetchone()  # noqa: S608 its own name
+                for name in names
+            )
+    except sqlite3.Error:
+        return False
+
+
+def _remove(path: Path) -> None:
+    """Remove a database with its log."""
+    for end in _BESIDE:
+        path.with_name(path.name + end).unlink(missing_ok=True)
+
+
 def _moved(home: Path, path: Path, why: str) -> str:
-    """Move a database with its log, and say so."""
+    """Move a database with its log, and say so; of an empty one there is nothing to keep."""
+    if path.stat().st_size == 0:
+        _remove(path)
+        return f"{path} was damaged ({' '.join(why.split())}): it was empty, and is removed"
     number = 1
     while (target := home / _FOLDER / f"{number}" / path.relative_to(home)).exists():
         number += 1

@@ -1,6 +1,8 @@
 """The child: what the fork server imports, and how a forked process runs a command.
 
-Nothing here may start a thread at import: a fork has only the thread that forked.
+Nothing here may start a thread at import, since a fork has only the thread that forked; pyarrow's
+and OpenBLAS's know forks. Each fork would import again all that the server has not, which would
+take more than half of a command's time.
 """
 
 from __future__ import annotations
@@ -9,18 +11,35 @@ import json
 import os
 import signal
 import sys
+import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import duckdb  # noqa: F401
+import dagster as dg
+import numba
 import torch
-import torch._dynamo  # an optimizer imports it, in seconds
-from alembic.script import ScriptDirectory  # noqa: F401
 
+from pipelines.calendar.sessions import exchange_calendar
 from pipelines.cli.main import main
 from rnn_core import evaluation
 from rnn_core.evaluation import render, report
 from tests.faults.points import Fault, Points, at, patched
+from tests.pipelines.conftest import TINY
+from tests.pipelines.drawn_once import blank_figure, figure_makers
+
+for name in (
+    *("alembic.script", "duckdb", "exchange_calendars", "rich.progress", "scipy.stats"),
+    *("matplotlib.figure", "torch._dynamo", "upath.implementations.local"),
+    *("rnn_core.evaluation.comparison", "rnn_core.evaluation.weight_strategies"),
+    *("rnn_core.features.strict", "rnn_core.features.strict.engine", "rnn_core.models.gru"),
+    *("rnn_core.models.ensemble", "rnn_core.training.bundle", "rnn_core.training.trainer"),
+    *(f"pipelines.operations.{work}" for work in ("backfill", "demo", "mend", "refit", "sync")),
+):
+    import_module(name)
+dg.AssetSelection.from_string("key:none")  # imports the parser of the selections of commands
+numba.njit(lambda: 0)()  # imports what loads a compiled kernel
+exchange_calendar("XNYS", TINY["market"]["start"])  # kept by exchange_calendars
 
 BLANK = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360"
@@ -55,6 +74,10 @@ def run_words(
     torch.set_num_threads(1)
     for module in (evaluation, render, report):
         module.png_bytes = lambda figure: BLANK  # type: ignore[attr-defined]
+    figure = blank_figure()
+    for module, name in figure_makers(evaluation, report):
+        setattr(module, name, lambda *_, **__: figure)
+    report.report_charts = lambda *_, **__: {}
     for number in options.get("ignored", ()):
         signal.signal(number, signal.SIG_IGN)
     if "user" in options:
@@ -72,4 +95,5 @@ def run_words(
         sys.stdout.flush()
         if options.get("trace"):
             counted = [[*key, n] for key, n in points.counts.items()]
-            log.with_suffix(".json").write_text(json.dumps(counted))
+            traced = {"reached": counted, "seconds": time.process_time()}
+            log.with_suffix(".json").write_text(json.dumps(traced))

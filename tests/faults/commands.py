@@ -71,9 +71,15 @@ class Command:
         """Everything that it has written to its terminal."""
         return self.log.read_text(errors="replace")
 
-    def reached(self) -> dict[tuple[str, str], int]:
-        """The number of points of each kind and group that it reached."""
-        return {(kind, group): n for kind, group, n in json.loads(self.points.read_text())}
+    def traced(self) -> tuple[dict[tuple[str, str], int], float]:
+        """The number of points of each kind and group that it reached, and its CPU seconds."""
+        traced = json.loads(self.points.read_text())
+        return {(kind, group): n for kind, group, n in traced["reached"]}, traced["seconds"]
+
+    def seconds(self) -> float:
+        """CPU seconds of the process so far, which depend little on what else runs."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def __str__(self) -> str:
         return " ".join(self.words)

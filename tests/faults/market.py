@@ -34,7 +34,7 @@ MODEL = "gru_model,gru_prediction,gru_evaluation,gru_portfolio"
 WORDS = ("backfill", "--start", NEXT, "--end", LAST, "--select", f"{DATA},{MODEL}")
 """The command that makes the last sessions of `until/`, without the reports."""
 LEFT_OUT = re.compile(
-    r"dagster/(history|schedules)/.*|\.locks/.*|reports/tiny\.served\.html|tiny/verified\.parquet"
+    r"dagster/(history|schedules)/.*|dagster/\.ui\.lock|\.locks/.*|reports/tiny\.served\.html|tiny/verified\.parquet"
 )
 CATALOG = "tiny/warehouse.duckdb"
 _PLACE = re.compile(rb"(?:/[\w.-]+){1,12}/(?=data/|tiny\.yaml)")  # where a folder lies

@@ -102,7 +102,7 @@ def _require_mended(states: Path, folder: Path, way: damages.Mended) -> None:
 
 def _is_kept(difference: str) -> bool:
     """True of the damaged files of a record that were put aside."""
-    return difference.startswith(("dagster/damaged/", "dagster/.ui.lock"))
+    return difference.startswith("dagster/damaged/")
 
 
 @pytest.mark.parametrize("seed", range(6 if LONG else 1))

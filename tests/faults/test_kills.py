@@ -160,7 +160,7 @@ class Undisturbed:
     Attributes:
         folder: where it ended.
         reached: the kinds and groups of points that it reached, in this order, and their numbers.
-        seconds: it took so long.
+        seconds: it took so many of the CPU.
         status: `status` says this afterwards.
     """
 
@@ -179,11 +179,9 @@ def undisturbed(states, tmp_path_factory) -> Callable[[str], Undisturbed]:
         if name not in made:
             work, folder = WORKS[name], tmp_path_factory.mktemp("undisturbed") / name
             work.begin(states, folder)
-            began = time.monotonic()
             command = run(folder, *work.of(folder), trace=True)
-            seconds = time.monotonic() - began
             assert command.status == 0, command.said()
-            made[name] = Undisturbed(folder, command.reached(), seconds, market.status(folder))
+            made[name] = Undisturbed(folder, *command.traced(), market.status(folder))
         return made[name]
 
     return of
@@ -228,10 +226,11 @@ def test_a_killed_process_loses_nothing(states, undisturbed, tmp_path, name, how
         for _ in range(kills):
             share = dice.uniform(0.02, 0.9)
             command = Command(folder, work.of(folder))
-            time.sleep(share * whole.seconds)
+            while command.process.is_alive() and command.seconds() < share * whole.seconds:
+                time.sleep(0.005)
             command.process.kill()
             if command.wait() == KILLED:
-                met.append(f"kill after {share:.0%} of {whole.seconds:.1f} s")
+                met.append(f"kill after {share:.0%} of {whole.seconds:.1f} CPU seconds")
     for what in met:
         noted(f"{name}: {what}")
     assert 2 * len(met) >= planned, f"too few kills were met: {met}"

@@ -23,7 +23,7 @@ from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
 from tests.pipelines.built_once import copy_built_once
-from tests.pipelines.drawn_once import blank_png, drawn_once
+from tests.pipelines.drawn_once import blank_figure, blank_png, drawn_once, figure_makers
 from tests.pipelines.own_parts_package import own_parts  # noqa: F401 - a fixture of all rooms
 from tests.pipelines.records import open_record, own_record, record_kind  # noqa: F401
 
@@ -173,7 +173,8 @@ def _no_secrets_of_other_modules() -> None:
 def _pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     """Pictures are blank, since to draw them takes a third of a run.
 
-    In the modules with the marker `pictures` they are drawn, equal ones once.
+    In the modules with the marker `pictures` they are drawn, equal ones once, and in the room of
+    the reports their figures are made, which elsewhere takes a sixth of a run.
     """
     from rnn_core import evaluation
     from rnn_core.evaluation import render, report
@@ -184,6 +185,10 @@ def _pictures(request: pytest.FixtureRequest) -> Iterator[None]:
         else:
             png_bytes = blank_png
             patch.setattr(report, "report_charts", lambda *_, **__: {})
+            if request.node.path.parent.name != "reports":
+                figure = blank_figure()
+                for module, name in figure_makers(evaluation, report):
+                    patch.setattr(module, name, lambda *_, **__: figure)
         for module in (evaluation, render, report):
             patch.setattr(module, "png_bytes", png_bytes)
         yield

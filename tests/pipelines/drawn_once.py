@@ -6,7 +6,8 @@ import base64
 import hashlib
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,3 +52,19 @@ def blank_png(fig: Figure) -> bytes:
     """A picture of one pixel; that the figure has something to show is asked all the same."""
     assert fig.axes, "a figure without axes"
     return _BLANK
+
+
+def blank_figure() -> Figure:
+    """A figure with one empty pair of axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.add_subplot()
+    return figure
+
+
+def figure_makers(*modules: ModuleType) -> Iterator[tuple[ModuleType, str]]:
+    """Every function `plot_...` that a module names."""
+    for module in modules:
+        names = {*vars(module), *getattr(module, "__all__", ())}
+        yield from ((module, name) for name in names if name.startswith("plot_"))

@@ -203,6 +203,7 @@ def test_status_backfill_and_demo_make_them_once(market):
     assert counts[0] == counts[1], "the added report is made once"
 
 
+@pytest.mark.thorough
 def test_a_gap_makes_everything_after_it_stale_and_comes_back_byte_by_byte(market):
     """`lstm_streak` builds on its own session before; `lstm_rank` does not."""
     make_added(market)
@@ -234,6 +235,7 @@ def test_the_catalog_and_an_empty_record_have_them(market):
         assert list(synced.recorded[name]) == trained(market)
 
 
+@pytest.mark.thorough
 def test_restated_bars_reach_them(market):
     """`refresh` counts them among what is stale, and `backfill` makes them again."""
     make_added(market)

@@ -167,6 +167,7 @@ def test_the_page_names_every_processor_that_is_here() -> None:
     assert set(data.PROCESSORS) - {"CSNeutralize"} <= tables  # qlib has none
 
 
+@pytest.mark.thorough
 def test_qlibs_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Planted: a rank correlation of 0.4 with the label. Asked for: half of it."""
     main = runpy.run_path(str(ROOT / "examples" / "workflow_by_code.py"))["main"]

@@ -200,6 +200,7 @@ def test_nothing_checked_is_never_passed(finished, tmp_path) -> None:
         assert found.description.startswith(f"not checked: nothing of {key} was made by this run")
 
 
+@pytest.mark.thorough
 def test_an_old_failure_does_not_block_a_run_that_made_nothing(finished, tmp_path) -> None:
     market = copy_of(finished, tmp_path / "tiny")
     key = market.sessions.keys[-1]

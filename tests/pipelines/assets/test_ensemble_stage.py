@@ -91,6 +91,7 @@ def test_one_model_is_no_ensemble(tmp_path):
         stages(Market(parse_config(config), root=tmp_path / "tiny"))
 
 
+@pytest.mark.thorough
 def test_weights_by_trailing_ic_know_the_evaluations_that_had_matured(finished, tmp_path, instance):
     """Oracle: means of the stored rank ICs of the window, and weighted ranks, by hand."""
     plain = copy_of(finished, tmp_path / "tiny")

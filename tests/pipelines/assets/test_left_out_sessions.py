@@ -52,6 +52,7 @@ def steps(instance, run_id):
     }
 
 
+@pytest.mark.thorough
 def test_sessions_that_wait_hold_back_none_before_them(finished, tmp_path, instance):
     market, keys = cut(finished, tmp_path / "tiny", instance)
     late = with_source(market, LateBars(market, keys[3]))
@@ -65,6 +66,7 @@ def test_sessions_that_wait_hold_back_none_before_them(finished, tmp_path, insta
     assert partition_bytes(market) == files_of(finished, market)
 
 
+@pytest.mark.thorough
 def test_a_session_that_waits_alone_is_skipped_and_nothing_fails(finished, tmp_path, instance):
     market, keys = cut(finished, tmp_path / "tiny", instance)
     late = with_source(market, LateBars(market, keys[0]))
@@ -130,6 +132,7 @@ def test_status_tells_what_waits_from_what_is_missing(finished, tmp_path, instan
     assert causes("ohlcv") == {Cause.ABSENT: keys}
 
 
+@pytest.mark.thorough
 def test_a_bad_session_holds_back_none_before_it(finished, tmp_path, instance):
     market, keys = cut(finished, tmp_path / "tiny", instance)
     bad = with_source(market, bad_bars(market, keys[3]))

@@ -86,6 +86,7 @@ def test_the_same_rows_whether_sessions_come_alone_or_in_a_range(dirt, tmp_path)
     assert partition_bytes(alone) == partition_bytes(whole)
 
 
+@pytest.mark.thorough
 def test_stretches_give_the_partitions_of_the_whole(dirt, tmp_path, monkeypatch):
     bars, _ = dirt
     whole = file_market(tmp_path / "whole", bars, jump="quarantine")
@@ -99,6 +100,7 @@ def test_stretches_give_the_partitions_of_the_whole(dirt, tmp_path, monkeypatch)
     assert partition_bytes(parts) == partition_bytes(whole)
 
 
+@pytest.mark.thorough
 def test_a_stretch_that_fails_leaves_the_sessions_before_behind_or_nothing(
     dirt, tmp_path, monkeypatch
 ):
@@ -205,6 +207,7 @@ def test_a_factor_that_changes_behind_a_suspension_is_refused(dirt, tmp_path):
     assert partition_bytes(market) == before
 
 
+@pytest.mark.thorough
 def test_a_close_that_later_jumps_were_judged_by_may_not_change_alone(dirt, tmp_path):
     """Only where a jump sets a bar aside: otherwise no stored bar depends on the close before."""
     bars, _ = dirt

@@ -294,6 +294,7 @@ def test_a_book_with_a_gap_is_backtested_and_the_report_says_so(finished, tmp_pa
     assert np.array_equal(shown["gru"].daily.to_numpy(), whole["gru"].daily.to_numpy())
 
 
+@pytest.mark.thorough
 def test_after_an_upgrade_books_are_missing_and_nothing_else_but_reports_is_stale(
     finished, tmp_path, instance
 ):

@@ -100,6 +100,7 @@ def test_the_partitions_are_the_backtest_bit_by_bit(tmp_path, rule):
     assert (trades["cost"] > fees).any(), "no trade paid for its impact"
 
 
+@pytest.mark.thorough
 @every_rule()
 def test_a_broker_that_follows_the_lists_earns_the_reported_returns(tmp_path, rule):
     """Oracle: a broker who knows the lists, the bars and the sizing of docs/orders.md."""

@@ -99,6 +99,7 @@ def test_the_books_of_an_upgraded_market_wait_for_a_backfill_and_hold_nothing_ba
     assert left_out == {"lstm_portfolio", "gru_portfolio", "krnn_portfolio"}
 
 
+@pytest.mark.thorough
 def test_a_run_without_it_makes_the_session_of_the_others(finished, tmp_path, instance):
     market = make_market(copy_of(finished, tmp_path / "tiny").paths.root, ADDED)
     put_on_record(market, instance)

@@ -57,13 +57,34 @@ def test_what_is_damaged_is_named_and_put_aside_and_the_rest_stays(home, name, d
             record.all_asset_keys()
     (line,) = put_damaged_aside(home)
     assert str(path) in line
-    assert (home / "damaged" / "1" / name).read_bytes() == damaged
+    if damage == "empty":
+        assert "empty" in line
+        assert not (home / "damaged").exists()
+    else:
+        assert (home / "damaged" / "1" / name).read_bytes() == damaged
     assert not path.exists()
     assert {p: p.read_bytes() for p in whole} == whole
     with open_home(home) as record:
         assert record.get_runs() == []
         assert record.all_asset_keys() == []
     assert put_damaged_aside(home) == []
+
+
+def test_tables_that_a_killed_process_had_begun_are_removed_in_silence(home):
+    """As SQLite leaves them: some tables, none of their revision, no row; and a log beside."""
+    path = home / "history/runs/index.db"
+    path.unlink()
+    with closing(sqlite3.connect(path)) as begun:
+        begun.execute("CREATE TABLE event_logs (id INTEGER)")
+    path.with_name("index.db-journal").write_bytes(b"")
+    assert put_damaged_aside(home) == []
+    assert not list(home.rglob("index.db*"))
+    assert not (home / "damaged").exists()
+    with closing(sqlite3.connect(path)) as begun, begun:
+        begun.execute("CREATE TABLE event_logs (id INTEGER)")
+        begun.execute("INSERT INTO event_logs VALUES (1)")
+    (line,) = put_damaged_aside(home)
+    assert "is kept as" in line
 
 
 def test_nothing_is_moved_while_a_ui_works_with_it(home):

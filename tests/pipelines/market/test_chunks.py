@@ -56,6 +56,7 @@ def test_few_sessions_are_one_chunk_that_nobody_counts():
     assert chunks(KEYS[:5], 2) == [("000", "001"), ("002", "003"), ("004",)]
 
 
+@pytest.mark.thorough
 def test_what_a_stage_reads_at_once_does_not_grow_with_the_range(tmp_path, monkeypatch):
     """Every stage of a market with all its kinds, in chunks of at most nine sessions.
 

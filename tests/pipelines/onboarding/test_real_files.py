@@ -48,6 +48,7 @@ def test_what_may_be_both_is_asked_for():
         guess_numbers({"vol": ["1,234", "12"]})
 
 
+@pytest.mark.thorough
 def test_decimal_commas_become_a_market(bars, here):  # noqa: F811
     wanted = bars[PLAIN].round(4)
     wanted.to_csv(here / "b.csv", index=False, sep=";", decimal=",")
@@ -118,6 +119,7 @@ def test_a_csv_with_a_byte_order_mark(bars, here, encoding):  # noqa: F811
     read(bars)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("key", "other"), [("symbol", "instrument"), ("date", "date")])
 def test_keys_in_the_names_of_folders(bars, here, key, other):  # noqa: F811
     bars = bars[bars["date"] < "2019-04-01"]

@@ -94,6 +94,7 @@ def test_equal_calendars_are_one_answer():
     assert paris.parts == "2024-12-24", "Frankfurt is closed on that day, Paris is not"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["XETR", *thorough([("XPAR",), ("XMAD",)])])
 def test_calendars_that_part_within_a_year_are_asked_for(name):
     """Over 2023 and 2024 Frankfurt and Paris are equal until Christmas Eve."""
@@ -124,6 +125,7 @@ def test_round_the_clock_midnights_decide_and_other_times_are_asked_for():
     assert choice_of(odd, timezone="Asia/Tokyo").zone == "Asia/Tokyo"
 
 
+@pytest.mark.thorough
 def test_a_zone_without_an_exchange():
     """Cairo trades from Sunday to Thursday, and no calendar is known of it."""
     days = pd.date_range("2022-01-02", "2023-06-29")
@@ -136,6 +138,7 @@ def test_a_zone_without_an_exchange():
         choice_of(stamped(days, "Africa/Cairo", "14:30:00"))
 
 
+@pytest.mark.thorough
 def test_days_stamped_at_the_next_midnight_and_a_last_bar_of_now():
     days = sessions("XNYS")
     late = choice_of(stamped(days + pd.Timedelta("1D"), "UTC"))

@@ -191,6 +191,7 @@ def test_reports_follow_the_backfill_of_a_pin(copy):
     assert backfill(market, start=since, end="2020-05-15")[0] is None
 
 
+@pytest.mark.thorough
 def test_a_backfill_of_selected_assets_names_the_reports_that_it_leaves(copy):
     market, since = pinned(copy)
     _, said = backfill(market, start=since, end="2020-05-15", select="gru_model+")
@@ -210,6 +211,7 @@ def test_reports_follow_the_settings_of_their_figures(copy, change, stale):
     assert reported(make_market(copy.paths.root, change))[1] == stale
 
 
+@pytest.mark.thorough
 def test_what_waits_is_named_and_everything_else_is_made(finished, tmp_path, monkeypatch):
     """Bars, models and reports up to the newest session that the source has, by both commands."""
     monkeypatch.setenv("DAGSTER_HOME", "")
@@ -238,6 +240,7 @@ def test_what_waits_is_named_and_everything_else_is_made(finished, tmp_path, mon
     assert set((before["days"] - table["days"]).dropna()) == {2}
 
 
+@pytest.mark.thorough
 def test_a_bad_session_holds_back_no_model_before_it(finished, tmp_path, monkeypatch):
     """The models have a run of their own; it makes the sessions before the bad one."""
     monkeypatch.setenv("DAGSTER_HOME", "")

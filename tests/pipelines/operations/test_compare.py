@@ -150,6 +150,7 @@ def test_what_cannot_be_compared_is_an_error_that_says_why(market, tmp_path, cap
     assert "other is a damaged folder of qrun" in error(capsys, "other", "tiny")
 
 
+@pytest.mark.thorough
 def test_a_backend_that_a_notebook_hands_down_is_not_asked(market, tmp_path):
     program = "import sys; from pipelines.cli.main import main; sys.exit(main())"
     words = ["compare", "tiny.lstm", "tiny.gru", "--out", "two.png"]

@@ -37,6 +37,7 @@ def copy(finished, tmp_path, instance):
     return market
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", [CUT, GONE])
 def test_a_lost_catalog_is_named_and_made_again_and_sql_does_without(copy, instance, how):
     path = copy.paths.catalog

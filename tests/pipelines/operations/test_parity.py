@@ -122,6 +122,7 @@ def test_a_finished_run_is_verified_without_running_it_again(provider, run, tmp_
     assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "broken"),
     [
@@ -152,6 +153,7 @@ def test_the_place_of_the_largest_difference_is_named(provider, run, tmp_path):
     assert measure["at"] == f"{row['datetime']:%Y-%m-%d}, {row['instrument']}"
 
 
+@pytest.mark.thorough
 def test_strict_semantics_get_no_certificate(provider, tmp_path):
     out = tmp_path / "run"
     given = [*words(provider, out, hidden_size="8"), "--semantics", "strict"]

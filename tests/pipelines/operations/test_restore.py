@@ -181,6 +181,7 @@ def test_what_is_not_there_is_refused_by_name(copy):
         restore(copy, at="yesterday")
 
 
+@pytest.mark.thorough
 def test_a_market_in_an_object_store_comes_back(finished, tmp_path, monkeypatch):
     """A bundle whose files lie below `.VERSION/`, and a time that lies beside its file."""
     monkeypatch.setenv("RNN_DATA_DIR", str(tmp_path / "data"))

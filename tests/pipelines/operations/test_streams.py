@@ -55,7 +55,7 @@ def run(place: Path, words: list[str], redirection: str) -> tuple[int, str]:
         (["--help"], 0),
         pytest.param(["signal", "--csv"], 0, marks=pytest.mark.thorough),
         (["status"], 3),
-        (["sql", "FROM range(100000)", "--csv"], 0),
+        pytest.param(["sql", "FROM range(100000)", "--csv"], 0, marks=pytest.mark.thorough),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

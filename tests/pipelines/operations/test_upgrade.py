@@ -98,6 +98,7 @@ def test_it_signs_everything_and_computes_nothing_again(old, finished):
     assert status(old).is_current
 
 
+@pytest.mark.thorough
 def test_a_window_that_moves_by_now_confirms_what_a_fixed_one_made(old, finished):
     """The YAML has changed since: files are signed all the same, and what becomes stale is said."""
     upgraded, said = upgrade(old, ROLLING)
@@ -171,6 +172,7 @@ MISPLACED = [
 """Files copied over others, each a table and a session; all at once, since a backfill is slow."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("record", [pytest.param("recorded", marks=pytest.mark.thorough), "lost"])
 def test_files_in_others_places_are_not_confirmed(old, finished, record):
     """Each is named, its place is made again by a backfill, and everything around it is signed."""
@@ -292,6 +294,7 @@ def test_revisions_are_signed_too(tmp_path, monkeypatch):
     assert [path.read_bytes() for path in kept] == before
 
 
+@pytest.mark.thorough
 def test_a_warehouse_behind_a_url_keeps_its_times_on_record(old, finished):
     """A file there cannot keep its time: predictions are put on record before they are signed."""
     import fsspec
@@ -317,6 +320,7 @@ def test_a_warehouse_behind_a_url_keeps_its_times_on_record(old, finished):
         files.rm("/upgraded", recursive=True)
 
 
+@pytest.mark.thorough
 def test_a_disk_that_cannot_be_written_is_named(old, finished, monkeypatch):
     def full(self, data, *parts):
         raise OSError(28, "No space left on device")
@@ -346,11 +350,13 @@ def test_newer_state_is_left_alone(finished, tmp_path):
     assert state_bytes(market) == before
 
 
+@pytest.mark.thorough
 def test_tables_of_no_asset_are_named(old):
     shutil.copytree(old.paths.warehouse / "lstm_model", old.paths.warehouse / "old_model")
     assert "of no asset of the configuration, left as they are: old_model" in upgrade(old)[1]
 
 
+@pytest.mark.thorough
 def test_the_command_takes_its_market_by_name_or_option(finished, tmp_path, monkeypatch, capsys):
     """Exit status 3 while a file has no identity, as one of another asset has for good."""
     monkeypatch.setenv("DAGSTER_HOME", "")

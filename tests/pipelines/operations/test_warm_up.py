@@ -67,6 +67,7 @@ def test_nobody_takes_the_warm_up_for_made(marked, instance):
     assert (synced.recorded, synced.forgotten) == ({}, {})
 
 
+@pytest.mark.thorough
 def test_a_stage_that_begins_earlier_has_those_sessions_to_make(marked, instance):
     """The schedule asks for them, and the record does not call them done."""
     key = marked.sessions.back(marked.plan.first_trained, 2)
@@ -82,6 +83,7 @@ def test_a_stage_that_begins_earlier_has_those_sessions_to_make(marked, instance
     assert marked.sessions.first in recorded
 
 
+@pytest.mark.thorough
 def test_a_session_that_is_made_all_the_same_counts_as_made(marked, instance):
     """By a range of the UI that reaches back before the first one."""
     key = marked.sessions.back(marked.plan.first_trained, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from pipelines.assets.stages import stages
 from pipelines.reports.capacity_table import bars_looking_back
@@ -50,6 +51,7 @@ def test_without_costs_of_impact_there_is_no_curve(finished, tmp_path):
     assert "capacity" not in report.pictures
 
 
+@pytest.mark.thorough
 def test_a_strategy_that_looks_back_is_backtested_as_its_books_would_be(finished, tmp_path):
     """Without books the report runs the library's backtest with the returns that were known."""
     copy_of(finished, tmp_path / "copy")

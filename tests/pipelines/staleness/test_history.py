@@ -155,6 +155,7 @@ def test_taking_a_pin_away_trains_the_anchors_that_passed_under_it(market):
     assert causes(market, "gru_model")[1].is_current
 
 
+@pytest.mark.thorough
 def test_another_configuration_trains_a_served_anchor_for_those_that_follow(market):
     anchor, last = anchors(market)[-1], market.sessions.keys[-1]
     keys = [key for key in market.sessions.keys if anchor <= key < last]
@@ -202,6 +203,7 @@ def test_a_pin_reaches_backfilled_sessions_though_its_model_was_served(market):
         assert scores(market, key)["as_of"].astype(str).unique().tolist() == [first]
 
 
+@pytest.mark.thorough
 def test_another_attempt_of_the_schedule_leaves_what_was_served(market):
     """One model failed in the evening; by the next morning the vendor has corrected a bar."""
     day = market.sessions.keys[-3]
@@ -237,6 +239,7 @@ def test_the_ic_of_served_days_is_that_of_what_was_served(market):
     assert served_figures(rows, served(market)) != before, "the table holds those of hindsight"
 
 
+@pytest.mark.thorough
 def test_a_lost_prediction_made_again_was_not_served(market):
     day = market.sessions.keys[-4]
     serve(market, market.sessions.keys[-6:])
@@ -275,6 +278,7 @@ def bad(monkeypatch):
     return found
 
 
+@pytest.mark.thorough
 def test_the_last_good_model_stays_though_the_rhythm_has_changed(market, bad):
     """The new rhythm has no anchor where the good model was trained."""
     third = anchors(market)[-1]
@@ -288,6 +292,7 @@ def test_the_last_good_model_stays_though_the_rhythm_has_changed(market, bad):
     assert scores(market, key)["as_of"].astype(str).unique().tolist() == [third]
 
 
+@pytest.mark.thorough
 def test_a_model_of_other_windows_never_serves(market, bad):
     """The new model of longer windows is bad, and the older ones saw shorter ones: no scores."""
     third = anchors(market)[-1]

@@ -86,6 +86,7 @@ def anchors(market):
     return sorted(path.name for path in (market.paths.models / "lstm").glob("2*"))
 
 
+@pytest.mark.thorough
 def test_bundles_in_others_places_are_not_served(copy, finished):
     """Each is named, and a backfill trains all of them again, with the bytes that they had."""
     first, second, *_ = anchors(copy)
@@ -130,6 +131,7 @@ def test_the_state_of_another_market_is_not_used(copy, of):
         load_state(copy, copy.datasets[0])
 
 
+@pytest.mark.thorough
 def test_a_served_file_without_identity_is_kept_when_its_place_is_made_again(
     finished, tmp_path, monkeypatch
 ):

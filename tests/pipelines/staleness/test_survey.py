@@ -112,6 +112,7 @@ def test_processors_of_another_configuration_are_refused_and_refitted(copy, inst
         materialize(other, ["dataset_infer"], key, key, instance)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("made_again", ["dataset_infer", "dataset_learn"])
 def test_training_refuses_rows_of_different_processor_states(copy, instance, made_again):
     """Only one of the two datasets was made again after a refit."""
@@ -162,6 +163,7 @@ def test_a_damaged_bundle_is_trained_again(copy, instance, finished):
     assert partition_bytes(copy) == partition_bytes(finished)
 
 
+@pytest.mark.thorough
 def test_restated_bars_that_change_later_factors_are_refused(copy, instance):
     """A corrected split on one session alone would put a false return into the next."""
     key, last = copy.sessions.keys[40], copy.sessions.keys[-1]
@@ -256,6 +258,7 @@ def test_the_warehouse_can_lie_elsewhere(tmp_path, instance):
     fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
 
 
+@pytest.mark.thorough
 def test_features_that_are_not_finite_are_refused_by_name(copy, instance):
     """Without Fillna a suspension leaves ROC60 missing for the names it touched."""
     bare = [{"FilterCol": {"col_list": ["KMID", "ROC60"]}}]
@@ -267,6 +270,7 @@ def test_features_that_are_not_finite_are_refused_by_name(copy, instance):
         training_data(other, other.datasets[0], other.plan.first_trained, "lstm_model")
 
 
+@pytest.mark.thorough
 def test_a_label_without_variation_is_refused_by_name(copy, instance):
     """A label that is the same for every name and session, as a formula of time alone is."""
     other = changed(copy, {"features": {"label": "Ref($close, -2)/Ref($close, -2)"}})

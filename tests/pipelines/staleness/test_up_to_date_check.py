@@ -47,6 +47,7 @@ def test_a_finished_market_passes(copy, instance):
     assert found.description == f"everything is current up to {copy.sessions.keys[-1]}"
 
 
+@pytest.mark.thorough
 def test_what_is_missing_is_named_and_the_report_is_made_all_the_same(copy, instance):
     key = copy.sessions.keys[-3]
     shutil.rmtree(copy.paths.warehouse / "label" / f"date={key}")

@@ -164,6 +164,7 @@ def test_damage_is_named_with_its_path_and_its_repair(market, name):
     assert words(market, found) == expected
 
 
+@pytest.mark.thorough
 def test_the_commands_that_it_names_repair_it_to_the_same_bytes(market):
     damaged = [zeros(market), a_file_that_is_gone(market), a_flipped_byte(market)]
     report = a_table_of_a_report(market)
@@ -184,6 +185,7 @@ def test_what_was_served_is_named_and_left_alone(market):
     assert "--select gru_prediction` makes them anew, from then on as backfilled" in said
 
 
+@pytest.mark.thorough
 def test_what_may_come_out_otherwise_names_the_backup_first(market):
     """Bars: a source restates. `--repair` says what it does before it does it."""
     path = place(market, "ohlcv", EARLY)

@@ -92,6 +92,7 @@ def test_a_file_that_changed_is_hashed_and_what_follows_compared(market, table):
     assert report.verified is not None
 
 
+@pytest.mark.thorough
 def test_another_configuration_is_compared_whole(market):
     verified(market)
     changed = make_market(market.paths.root, {"features": {"label": "Ref($close, -3)/$close - 1"}})
@@ -100,6 +101,7 @@ def test_another_configuration_is_compared_whole(market):
     assert {a.asset for a in report.assets if a.current == 0} >= {"label", "dataset_learn"}
 
 
+@pytest.mark.thorough
 def test_a_session_taken_off_the_record_is_seen(market):
     verified(market)
     with dagster_instance(market) as instance:

@@ -56,6 +56,7 @@ class TurnoverSignal:
         )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fit", ["fixed", "rolling"])
 def test_a_change_of_scale_costs_a_fixed_window_the_signal(tmp_path, instance, fit):
     """Volumes become tenfold: a fixed window clips all of them to one value from then on."""

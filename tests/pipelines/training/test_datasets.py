@@ -186,6 +186,7 @@ def test_every_model_is_measured_on_the_common_label_too(made):
     assert not (made.paths.warehouse / "gru_evaluation_common").exists()
 
 
+@pytest.mark.thorough
 def test_the_report_stands_on_the_common_label(made, tmp_path):
     shutil.copytree(made.paths.root, tmp_path / "tiny")
     market = two_horizons(tmp_path / "tiny")
@@ -207,6 +208,7 @@ def test_the_report_stands_on_the_common_label(made, tmp_path):
     assert table.loc["gru", "own_label_ic"] == pytest.approx(table.loc["gru", "ic"])
 
 
+@pytest.mark.thorough
 def test_nothing_depends_on_a_later_session(made, tmp_path, instance):
     """Truncation: every file up to D is the same whatever follows."""
     keys = made.sessions.keys

@@ -239,6 +239,7 @@ def test_a_bundle_alone_imports_nothing(grown):
     assert "ownpkg" not in sys.modules
 
 
+@pytest.mark.thorough
 def test_damage_checks_and_pins_are_those_of_any_model(grown, tmp_path, instance):
     market, _, _ = grown
     root = tmp_path / "tiny"
@@ -305,6 +306,7 @@ def test_the_ensemble_stays_that_of_the_others(grown, finished):
     assert "linear, lightgbm: held against it, no part of the ensemble" in signal.notes
 
 
+@pytest.mark.thorough
 def test_features_may_be_missing_for_those_that_say_so(tmp_path, instance):
     """Without Fillna, a GRU is refused and a linear model is trained and serves."""
     changes = {"dataset": {"infer_processors": TINY["dataset"]["infer_processors"][:2]}}

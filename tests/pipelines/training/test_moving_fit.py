@@ -183,6 +183,7 @@ def test_each_rhythm_has_its_own_models_with_the_states_of_their_anchors(tmp_pat
     }
 
 
+@pytest.mark.thorough
 def test_a_pin_serves_the_old_model_with_its_own_state(rolled, tmp_path, instance):
     """The scores of a pinned model equal those that its own sessions would have had."""
     keys = rolled.sessions.keys
@@ -231,6 +232,7 @@ def test_the_last_good_model_serves_with_its_own_state(rolled, tmp_path, instanc
     pd.testing.assert_frame_equal(*scores)
 
 
+@pytest.mark.thorough
 def test_sessions_of_a_warm_up_do_not_stop_the_first_fit(tmp_path, instance):
     """Empty partitions before the first fit hold no state to compare it with."""
     market = market_of(tmp_path / "tiny", "gru", ROLLING)
@@ -301,6 +303,7 @@ def test_restated_bars_make_stale_the_states_that_were_fitted_on_them(rolled, tm
     assert sessions == list(keys[first + 12 :])
 
 
+@pytest.mark.thorough
 def test_refit_makes_all_states_anew(rolled, tmp_path):
     shutil.copytree(rolled.paths.root, tmp_path / "tiny")
     market = market_of(tmp_path / "tiny", "gru", ROLLING)
@@ -317,6 +320,7 @@ def test_refit_makes_all_states_anew(rolled, tmp_path):
     assert f"fitted for {market.plan.first_trained}" in out.getvalue()
 
 
+@pytest.mark.thorough
 def test_sessions_before_the_first_fit_are_empty_if_they_are_asked_for(tmp_path, instance):
     market = market_of(tmp_path / "tiny", "gru", ROLLING)
     keys = market.sessions.keys

@@ -111,6 +111,7 @@ def leak(tmp_path, monkeypatch):
     sys.modules.pop("leaking", None)
 
 
+@pytest.mark.thorough
 def test_shuffled_labels_teach_nothing(tmp_path):
     """Three seeds: each within 3.5 standard errors, all together within 3."""
     runs = [ics(tmp_path / str(seed), seed) for seed in range(3)]
@@ -128,6 +129,7 @@ def test_labels_that_are_not_shuffled_teach(tmp_path):
     assert run["linear"].mean() == pytest.approx(RHO, abs=0.15)
 
 
+@pytest.mark.thorough
 def test_a_planted_leak_is_seen(tmp_path, leak):
     """Shuffled labels and a feature that looks ahead, which `validate` would have named."""
     run = ics(tmp_path / "m", 0, features=leak)

@@ -98,6 +98,7 @@ def test_a_bundle_that_is_kept_is_no_training(finished, tmp_path, instance):
     assert '"start"' not in wait_for(tmp_path / "noted.jsonl", LAST)
 
 
+@pytest.mark.thorough
 def test_a_logger_that_hangs_delays_nothing(finished, tmp_path, instance, monkeypatch):
     """It would sleep for ten minutes; the training takes about a second."""
     monkeypatch.setattr(tracking, "_SLOW_SECONDS", 0.0)
@@ -190,6 +191,7 @@ def test_the_process_of_a_logger_that_hangs_ends_by_itself(tmp_path, monkeypatch
     ]
 
 
+@pytest.mark.thorough
 def test_the_section_makes_nothing_stale(finished, tmp_path, instance):
     plain = put_on_record(copy_of(finished, tmp_path / "tiny"), instance)
     logger = {f"{HERE}Noting": {"path": "x"}}

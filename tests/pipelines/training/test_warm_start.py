@@ -110,6 +110,7 @@ def test_the_weights_are_those_of_the_trainer_begun_with_the_parents(trained):
             torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
 
 
+@pytest.mark.thorough
 def test_a_link_that_is_lost_is_made_again_and_its_chain_is_the_same(copy):
     """Each bundle has the bytes that it had in a chain made in one go."""
     before = [bundle.fingerprint for bundle in bundles_of(copy)]
@@ -171,6 +172,7 @@ def test_what_was_served_with_another_configuration_begins_no_chain(copy):
     assert find_bundle(other, "lstm", third).manifest["parent"]["as_of"] == second
 
 
+@pytest.mark.thorough
 def test_weights_that_were_pruned_are_asked_for_with_the_command_that_makes_the_chain(copy):
     first, second, third, _ = anchors_of(copy)
     fingerprints = [bundle.fingerprint for bundle in bundles_of(copy)]
@@ -202,6 +204,7 @@ def test_a_child_of_a_parent_made_anew_is_stale(copy):
     assert manifest["parent"]["fingerprint"] == find_bundle(other, "lstm", anchors[0]).fingerprint
 
 
+@pytest.mark.thorough
 def test_no_model_that_failed_its_checks_is_begun_with(finished, tmp_path):
     shutil.copytree(finished.paths.root, tmp_path / "tiny")
     shutil.rmtree(tmp_path / "tiny" / "models")

@@ -31,6 +31,9 @@ from tests.pipelines.finished_markets import (
 
 TABLES = ("ohlcv", "ohlcv_quarantine")
 JUMP_ASIDE = {"market": {"quarantine": {"jump": "quarantine"}}}
+one_table = pytest.mark.parametrize(
+    "table", [TABLES[0], *(pytest.param(name, marks=pytest.mark.thorough) for name in TABLES[1:])]
+)
 
 
 def flip(market, table, key):
@@ -67,9 +70,7 @@ def test_status_names_it(finished, tmp_path, instance, table):
     assert finding.detail == ("" if table == "ohlcv" else table)
 
 
-@pytest.mark.parametrize(
-    "table", [TABLES[0], *(pytest.param(name, marks=pytest.mark.thorough) for name in TABLES[1:])]
-)
+@one_table
 def test_a_backfill_heals_it(copy, finished, table):
     """Two of them, and what was made from them is not made again where it is the same."""
     keys = copy.sessions.keys
@@ -80,6 +81,7 @@ def test_a_backfill_heals_it(copy, finished, table):
     assert partition_bytes(copy) == partition_bytes(finished)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("table", TABLES)
 def test_a_daily_run_of_the_session_heals_it(copy, finished, instance, table):
     key = copy.sessions.keys[70]
@@ -88,7 +90,7 @@ def test_a_daily_run_of_the_session_heals_it(copy, finished, instance, table):
     assert partition_bytes(copy) == partition_bytes(finished)
 
 
-@pytest.mark.parametrize("table", TABLES)
+@one_table
 def test_it_heals_whatever_later_sessions_build_on(bars, instance, table):
     """The damaged session alone, one after the other, though both later ones are damaged too."""
     keys, before = bars.sessions.keys, partition_bytes(bars)
@@ -99,6 +101,7 @@ def test_it_heals_whatever_later_sessions_build_on(bars, instance, table):
     assert partition_bytes(bars) == before
 
 
+@pytest.mark.thorough
 def test_bars_restated_beneath_the_damage_are_refused_as_ever(bars, instance):
     """What left the damaged session is unknown; those after it say what they were made from."""
     keys, before = bars.sessions.keys, partition_bytes(bars)

@@ -116,6 +116,7 @@ def test_every_picture_of_many_has_a_place_for_each(analyses, portfolios):
         assert len(figure.axes[0].get_yticklabels()) == MODELS
 
 
+@pytest.mark.thorough
 def test_a_page_of_many_opens_with_a_ranking(analyses, portfolios, comparison):
     text = html_report(analyses, portfolios=portfolios, comparison=comparison)
     body = text.split('<script type="application/gzip"')[0]

@@ -188,6 +188,7 @@ def test_a_report_of_one_signal_alone(market: Planted) -> None:
         html_report({})
 
 
+@pytest.mark.thorough
 def test_a_report_of_nothing_defined_has_dashes_and_says_so(
     recwarn: pytest.WarningsRecorder,
 ) -> None:

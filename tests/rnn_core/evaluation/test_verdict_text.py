@@ -49,6 +49,7 @@ def test_a_planted_signal_is_called_more_than_luck(market):
     assert "less by more than luck" in sentence
 
 
+@pytest.mark.thorough
 def test_the_best_of_many_guesses_is_not():
     """Over 40 markets a test at 5% of the best of eight guesses errs in about 5% of them."""
     claims = 0

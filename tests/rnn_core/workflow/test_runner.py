@@ -61,7 +61,13 @@ def files_of(folder):
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        BENCHMARKS[0],
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in BENCHMARKS[1:]),
+    ],
+)
 def test_the_benchmark_files_run_to_a_whole_folder(name, provider, tmp_path):
     """Oracles: the saved bundle scores again; IC by pandas' corr, day by day."""
     spec, watcher = spec_of(provider, name), Recorder()
@@ -131,6 +137,7 @@ def test_the_same_seed_gives_the_same_scores_and_none_is_drawn(provider, tmp_pat
     pd.testing.assert_series_equal(had_again.predictions, drawn.predictions)
 
 
+@pytest.mark.thorough
 def test_long_short_returns_where_they_are_asked_for(provider, tmp_path):
     """Oracle: qlib's formula, by hand: mean of the top fifth less that of the bottom, halved."""
     spec = spec_of(provider, overrides=["task.record.1.kwargs.ana_long_short=true"])
@@ -161,6 +168,7 @@ def test_only_the_records_that_are_asked_for(provider, tmp_path):
     assert "predictions.parquet" in names
 
 
+@pytest.mark.thorough
 def test_without_a_benchmark_the_return_itself_is_analysed(provider, tmp_path):
     """Oracle: `risk_analysis` of the report's return."""
     spec = spec_of(provider, overrides=["port_analysis_config.backtest.benchmark="])
