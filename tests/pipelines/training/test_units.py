@@ -184,6 +184,7 @@ def test_the_error_of_a_worker_is_that_of_the_pipeline(untrained, pool):
         pool.finish([unit], load_data=lambda: None, on_epoch=silent, log=silent)
 
 
+@pytest.mark.thorough
 def test_the_warnings_of_a_worker_are_those_of_its_owner(untrained, pool, caplog):
     """A checkpoint that cannot be read is told, and the unit is trained from its beginning."""
     unit = units(untrained)[0]
@@ -195,6 +196,7 @@ def test_the_warnings_of_a_worker_are_those_of_its_owner(untrained, pool, caplog
     assert UnitStore(untrained.state).load(unit.key) is not None
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("package")
 def test_a_worker_imports_the_parts_of_other_packages(untrained):
     """A network of another package, which the YAML names; oracle: the same in this process."""

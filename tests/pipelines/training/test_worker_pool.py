@@ -48,7 +48,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        *(pytest.param(n, marks=pytest.mark.thorough) for n in (signal.SIGINT, signal.SIGTERM)),
+    ],
+)
 def test_the_end_of_the_owner_is_the_end_of_its_workers(finished, tmp_path, number):
     """The owner trains the networks of another configuration than the market's."""
     shutil.copytree(finished.paths.root, tmp_path / "tiny")
