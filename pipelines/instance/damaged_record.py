@@ -45,7 +45,8 @@ def put_damaged_aside(home: Path) -> list[str]:
         if not damaged:
             return []
         with claim_ui(home, why_not="end it first, its record is damaged; nothing was moved"):
-            return [_moved(home, path, why) for path, why in damaged.items()]
+            # A run may have completed its tables since, and then works with them.
+            return [_moved(home, path, why) for path, why in damaged.items() if _damage(path)]
 
 
 def _databases(home: Path) -> Iterator[Path]:
@@ -55,7 +56,16 @@ def _databases(home: Path) -> Iterator[Path]:
 
 
 def _damage(path: Path) -> str:
-    """The reason why a database cannot be used; empty if it can."""
+    """The reason why a database cannot be used; empty if it can.
+
+    The tables of a run's own log are made as it begins, under no lock, so one that is not complete
+    is left alone.
+    """
+    of_a_run = path.parent.name == "runs" and path.name != "index.db"
+    if path.stat().st_size == 0:  # SQLite would remove a log beside it
+        return "" if of_a_run else "it is empty"
+    if of_a_run and _is_unfinished(path):
+        return ""
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=_SECONDS)) as database:
             (said,) = database.execute("PRAGMA integrity_check(1)").fetchone()
@@ -63,8 +73,6 @@ def _damage(path: Path) -> str:
                 return str(said)
             revisions = database.execute("SELECT count(*) FROM alembic_version").fetchone()[0]
     except sqlite3.Error as error:
-        if path.stat().st_size == 0 and path.parent.name == "runs" and path.name != "index.db":
-            return ""  # of a run that begins: its tables are about to be made
         if any(words in str(error) for words in OF_THE_DISK):
             raise WarehouseError(
                 f"{path} could not be looked at: {error}; end the runs and the UI that use it, "
@@ -77,6 +85,8 @@ def _damage(path: Path) -> str:
 
 def _is_unfinished(path: Path) -> bool:
     """True of a database that is whole and has tables, of which none has a row."""
+    if path.stat().st_size == 0:
+        return False
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=_SECONDS)) as database:
             if database.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
@@ -93,23 +103,29 @@ def _is_unfinished(path: Path) -> bool:
 
 def _remove(path: Path) -> None:
     """Remove a database with its log."""
-    for end in _BESIDE:
-        path.with_name(path.name + end).unlink(missing_ok=True)
+    for file in _files(path):
+        file.unlink()
+
+
+def _files(path: Path) -> list[Path]:
+    """A database and what lies beside it."""
+    files = (path.with_name(path.name + end) for end in _BESIDE)
+    return [file for file in files if file.exists()]
 
 
 def _moved(home: Path, path: Path, why: str) -> str:
     """Move a database with its log, and say so; of an empty one there is nothing to keep."""
-    if path.stat().st_size == 0:
+    if not any(beside.stat().st_size for beside in _files(path)):
         _remove(path)
-        return f"{path} was damaged ({' '.join(why.split())}): it was empty, and is removed"
+        return f"{path} was damaged: it was empty, and is removed"
     number = 1
     while (target := home / _FOLDER / f"{number}" / path.relative_to(home)).exists():
         number += 1
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for end in _BESIDE:
+        for file in _files(path):
             with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + end).rename(target.with_name(target.name + end))
+                file.rename(target.with_name(file.name))
     except OSError as error:
         raise WarehouseError(
             f"{path} is damaged ({why}) and cannot be moved to {target}: {error}; check that "

@@ -7,6 +7,7 @@ it. What a person would see on the terminal goes into a file.
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -77,8 +78,11 @@ class Command:
         return {(kind, group): n for kind, group, n in traced["reached"]}, traced["seconds"]
 
     def seconds(self) -> float:
-        """CPU seconds of the process so far, which depend little on what else runs."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        """CPU seconds of the process, which depend little on what else runs; inf once it ended."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            return math.inf
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def __str__(self) -> str:

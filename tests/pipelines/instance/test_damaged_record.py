@@ -87,6 +87,28 @@ def test_tables_that_a_killed_process_had_begun_are_removed_in_silence(home):
     assert "is kept as" in line
 
 
+@pytest.mark.parametrize("content", ["empty", "begun"])
+def test_the_log_of_a_run_that_begins_is_left_alone(home, content):
+    path = home / "history/runs/0123.db"
+    path.touch()
+    if content == "begun":
+        with closing(sqlite3.connect(path)) as begun:
+            begun.execute("CREATE TABLE event_logs (id INTEGER)")
+    before = path.read_bytes()
+    assert put_damaged_aside(home) == []
+    assert path.read_bytes() == before
+
+
+def test_a_log_beside_an_empty_database_is_kept(home):
+    path = home / "history/runs/index.db"
+    log = path.with_name("index.db-wal")
+    path.write_bytes(b"")
+    log.write_bytes(b"rows")
+    (line,) = put_damaged_aside(home)
+    assert "is kept as" in line
+    assert (home / "damaged/1/history/runs/index.db-wal").read_bytes() == b"rows"
+
+
 def test_nothing_is_moved_while_a_ui_works_with_it(home):
     path = home / "history" / "runs.db"
     path.write_bytes(b"")
