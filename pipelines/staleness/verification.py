@@ -102,6 +102,7 @@ def verify_market(
             done += file.bytes
             on_bytes(done, total)
             if damage is not None:
+                record.forget()  # at once: the verification may be stopped
                 count.damaged += len(file.names)
                 damages.append(damage)
     damages += _whole_stages(market, stages, now, counts)

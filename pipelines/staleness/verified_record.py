@@ -246,6 +246,8 @@ class VerifiedRecord:
         before = None if full else self.unchanged
         if not self._stamps.is_possible or (before is None and not full):
             return
+        if full:
+            self.forget()
         new = list(self._verified(found, before))
         if not new:
             return
@@ -284,6 +286,11 @@ class VerifiedRecord:
         pq.write_table(table, sink, compression="none", use_dictionary=False)
         with contextlib.suppress(OSError):  # of a folder that is read only: status hashes all
             atomic_write(self._path, sink.getvalue().to_pybytes())
+
+    def forget(self) -> None:
+        """Remove the record: it may call intact what was found damaged since."""
+        with contextlib.suppress(OSError):  # of a folder that is read only
+            self._path.unlink(missing_ok=True)
 
     def _verified(self, found: Survey, before: Unchanged | None) -> Iterator[str]:
         """The sessions of a survey, from the first that is not known on, that need nothing."""

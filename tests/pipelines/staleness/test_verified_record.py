@@ -79,6 +79,15 @@ def test_a_flip_that_keeps_the_time_is_found_by_verify_and_by_reads_only(market)
     assert not status(market).is_current  # the verification has found it
 
 
+def test_damage_of_the_first_session_is_seen_once_it_was_verified(market):
+    """No session is verified then, so nothing takes the place of the earlier record."""
+    verified(market)
+    flip(place(market, "ohlcv", market.sessions.first), 40)
+    assert status(market).is_current
+    assert len(verified(market).damages) == 1
+    assert not status(market).is_current
+
+
 @pytest.mark.parametrize("table", ["ohlcv", "gru_prediction", "lstm_orders"])
 def test_a_file_that_changed_is_hashed_and_what_follows_compared(market, table):
     verified(market)
