@@ -1,4 +1,4 @@
-"""The sessions that were verified and found current, so that `status` hashes only what has changed.
+"""The sessions that were verified and found current: only what has changed is hashed again.
 
 A session counts as unchanged while all of its files, those of its bundles included, have the size,
 the time and the inode that they had before they were last hashed. **Partition D holds nothing later
@@ -8,9 +8,9 @@ calendar, the universe, fitted states. From the first session that has changed o
 hashed and compared.
 
 A flip of bytes that keeps size, time and inode is found by `verify` and by every read of an asset,
-which hash everything, and not by `status`. The record is a file of this machine beside the market's
-state; `verify` writes it, and the check `up_to_date` adds the sessions that it has compared. A
-command that only reads writes none.
+which hash everything, and not by `status` or by the comparison of a `backfill`. The record is a
+file of this machine beside the market's state; `verify` writes it, and the check `up_to_date` adds
+the sessions that it has compared. A command that only reads writes none.
 """
 
 from __future__ import annotations
