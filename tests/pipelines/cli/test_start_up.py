@@ -21,7 +21,7 @@ SPARED = {
     "sql": MODELS | PICTURES | RECORD,
     "signal": MODELS | PICTURES | RECORD,
     "orders": MODELS | PICTURES | RECORD,
-    "status": MODELS | PICTURES,
+    "status": MODELS | PICTURES | RECORD,
 }
 """The modules that each command does without, in the order in which the process runs them."""
 
