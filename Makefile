@@ -13,7 +13,10 @@
 # make fuzz      random input for every reader (MINUTES=10 in all; ARGS="--examples 1000000",
 #                or ARGS=--atheris after pip install atheris, on Linux)
 # make audit     known weaknesses of the pinned packages (needs the network)
-# make bench-peers   .venv-peers: an environment for each peer of benchmarks/features.py
+# make bench     everything beside pyqlib and KunQuant, in environments of their own, as one table
+#                (an hour or two; ARGS="--rounds 1 --scale 0.1" for a look); SHORT=1: beside plain
+#                implementations in the repository, a minute of CPU, fails at a fall of 40 %
+# make bench-peers   .venv-peers: an environment for each peer of benchmarks/, torch too
 
 PYTHON ?= python3
 EXTRAS ?= dev
@@ -23,7 +26,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo ui test test-browser test-faults cluster-test image-test fuzz audit check docs bench-peers clean
+.PHONY: install demo ui test test-browser test-faults cluster-test image-test fuzz audit check docs bench bench-peers clean
 
 install: $(STAMP)
 
@@ -86,6 +89,9 @@ docs: .venv-docs/.installed
 	  print(*read["project"]["optional-dependencies"]["docs"], sep="\n")' > $@.txt
 	@.venv-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r $@.txt
 	@touch $@
+
+bench: install $(if $(SHORT),,bench-peers)
+	@$(BIN)/python benchmarks/$(if $(SHORT),short,against_peers).py $(ARGS)
 
 # pyqlib 0.9.7 has wheels for Python 3.8 to 3.12; KunQuant needs g++ to run.
 bench-peers: .venv-peers/qlib/.installed .venv-peers/kunquant/.installed

@@ -43,6 +43,7 @@ def commands(config: str, start: str, end: str, folder: str) -> dict[str, list[s
 def seconds_of(code: Path, arguments: list[str], data: Path) -> tuple[float, int]:
     """Processor seconds and exit status of a command, run by a checkout."""
     environment = {**os.environ, "PYTHONPATH": str(code), "RNN_DATA_DIR": str(data)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else every run compiles the checkout anew
     before = os.times()
     done = subprocess.run(  # noqa: S603 - the project's own command
         [sys.executable, "-P", "-c", _MAIN, *arguments],

@@ -41,7 +41,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE / "peers"))
 
 import market  # noqa: E402
-from features_report import ATOL, RTOL, table, write_section  # noqa: E402
+from features_report import ATOL, RTOL, table, write_ratios, write_section  # noqa: E402
 from memory import growth_mb  # noqa: E402
 
 BATCH, STEP, FILL = 800, 20, "ffill+bfill"
@@ -296,6 +296,13 @@ def report(args: argparse.Namespace, folder: Path) -> str:
         if any(cell is not None for cell in row[1:]):
             rows.append(row)
     one = sides["here, qlib"]
+    both = [(label, key) for label, key, *_ in LINES if one.get(key) and base.get(key)]
+    pairs = [
+        (label.rpartition(", ")[0], "pyqlib", one[key], base[key])
+        for label, key in both
+        if key.endswith("_s")
+    ]
+    write_ratios(args.ratios, pairs)
     about = (
         f"`python benchmarks/dataset.py --repeats {args.repeats}`: one simulated market, "
         f"{1 - data['present'].mean():.1%} of its rows missing, {one['samples']:,} samples of "
@@ -319,6 +326,7 @@ def main() -> None:
     parser.add_argument("--qlib-repeats", type=int, default=1, help="pyqlib's handler: best of")
     parser.add_argument("--threads", type=int, default=1, help="torch's, here; 0: its default")
     parser.add_argument("--qlib", metavar="PYTHON", help="interpreter that has pyqlib")
+    parser.add_argument("--ratios", type=Path, help="a file for `against_peers.py`")
     parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
     parser.add_argument("--machine", default="machine A", help="its name in RESULTS.md")
     parser.add_argument("--side", nargs=3, metavar="X", help=argparse.SUPPRESS)

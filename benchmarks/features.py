@@ -37,7 +37,15 @@ from pathlib import Path
 
 import market
 import numpy as np
-from features_report import compare, gapless, missing_share, spans, table, write_section
+from features_report import (
+    compare,
+    gapless,
+    missing_share,
+    spans,
+    table,
+    write_ratios,
+    write_section,
+)
 
 from rnn_core.features import ALPHA158_NAMES
 
@@ -127,6 +135,22 @@ def speed_rows(here: dict, qlib: dict | None, kunquant: dict | None, nan: dict) 
     return rows
 
 
+def ratios(here: dict, qlib: dict | None, kunquant: dict | None) -> list[tuple]:
+    """The runs that answer a peer's, on two threads: the work, the peer, seconds of both."""
+    took = {(r["semantics"], r["what"]): r["seconds"] for r in here["runs"] if r["threads"] == 2}
+    rows = []
+    if qlib:
+        for semantics in SEMANTICS:
+            seconds = took[semantics, "long frame"]
+            rows.append((f"Alpha158, {semantics}, long frame", "pyqlib", seconds, qlib["seconds"]))
+    if kunquant:
+        (single,) = (r["seconds"] for r in kunquant["runs"] if r["threads"] == 2)
+        for peer, other in (("float", single), ("double", kunquant["others"]["double"])):
+            seconds = took["strict", "new array"]
+            rows.append(("Alpha158, strict, new array", f"KunQuant, {peer}", seconds, other))
+    return rows
+
+
 def spelled(threads: int) -> str:
     """A number of threads in words."""
     return f"{threads} thread" + "s" * (threads > 1)
@@ -154,6 +178,7 @@ def report(args: argparse.Namespace, folder: Path) -> str:
             print(f"{PEERS[peer]} is left out: {error}")
     qlib, kunquant = peers["qlib"], peers["kunquant"]
 
+    write_ratios(args.ratios, ratios(here, qlib, kunquant))
     paths = {semantics: Path(here["results"][semantics]) for semantics in SEMANTICS}
     if qlib:
         paths["pyqlib"] = folder / "qlib.npy"
@@ -244,6 +269,7 @@ def main() -> None:
     parser.add_argument("--qlib-repeats", type=int, default=2, help="pyqlib: best of")
     parser.add_argument("--qlib", metavar="PYTHON", help="interpreter that has pyqlib")
     parser.add_argument("--kunquant", metavar="PYTHON", help="interpreter that has KunQuant")
+    parser.add_argument("--ratios", type=Path, help="a file for `against_peers.py`")
     parser.add_argument("--write", action="store_true", help="put the tables into RESULTS.md")
     parser.add_argument("--machine", default="machine A", help="its name in RESULTS.md")
     args = parser.parse_args()

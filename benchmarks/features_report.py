@@ -9,6 +9,7 @@ Shape letters: `T` sessions, `N` instruments, `R` rows that are compared.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,6 +83,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     cells = [header, ["---"] * len(header), *rows]
     lines = ["| " + " | ".join("–" if c is None else str(c) for c in row) + " |" for row in cells]
     return "\n".join(lines)
+
+
+def write_ratios(path: Path | None, rows: Sequence[tuple[str, str, float, float]]) -> None:
+    """Write what `against_peers.py` gathers; nothing without a path.
+
+    Args:
+        path: the file.
+        rows: the work, the peer, seconds here and of the peer.
+    """
+    if path is not None:
+        keys = ("work", "peer", "here_s", "peer_s")
+        path.write_text(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
 
 
 def write_section(path: Path, section: str, script: str = "benchmarks/features.py") -> None:

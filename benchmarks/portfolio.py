@@ -34,7 +34,7 @@ import pandas as pd
 HERE = Path(__file__).parent
 
 import market  # noqa: E402
-from features_report import table, write_section  # noqa: E402
+from features_report import table, write_ratios, write_section  # noqa: E402
 
 from rnn_core.evaluation import (  # noqa: E402
     PortfolioConfig,
@@ -149,6 +149,8 @@ def report(args: argparse.Namespace, folder: Path) -> str:
         ("`signal_analysis`, 20 horizons, 11 groups", "analysis_s"),
         ("`compare_signals` of three, 2,000 draws", "compare_s"),
     )
+    pairs = [(text, "pyqlib", here[key][0], base[key]) for text, key in lines if key in base]
+    write_ratios(args.ratios, pairs)
     rows: list[list[str | None]] = []
     for text, key in lines:
         wall, busy = here[key]
@@ -178,6 +180,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=2520)
     parser.add_argument("--repeats", type=int, default=5, help="here: best of")
     parser.add_argument("--qlib", metavar="PYTHON", help="interpreter that has pyqlib")
+    parser.add_argument("--ratios", type=Path, help="a file for `against_peers.py`")
     parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
     parser.add_argument("--machine", default="machine A", help="its name in RESULTS.md")
     args = parser.parse_args()

@@ -1,7 +1,6 @@
 """An epoch of LSTM, GRU and KRNN beside pyqlib: the same samples, settings, threads and seed.
 
-    make bench-peers                          # once: an environment for pyqlib, then torch in it:
-    .venv-peers/qlib/bin/pip install -r benchmarks/peers/qlib_training.txt
+    make bench-peers                          # once: an environment for pyqlib, with torch
     python benchmarks/training.py [--models lstm gru krnn] [--threads 2] [--repeats 3] [--write]
     python benchmarks/training.py --device cuda
     python benchmarks/training.py --precisions float32 bfloat16    # ours in both, in one run
@@ -54,9 +53,9 @@ from contest import (  # noqa: E402
     watched,
 )
 from csi300 import SETUPS  # noqa: E402
-from features_report import write_section  # noqa: E402
+from features_report import write_ratios, write_section  # noqa: E402
 from memory import growth_mb  # noqa: E402
-from training_report import Answers, epoch_seconds, said, section  # noqa: E402
+from training_report import Answers, epoch_seconds, ratios, said, section  # noqa: E402
 
 INSTRUMENTS, SESSIONS = 300, 700
 MODELS = ("lstm", "gru", "krnn")
@@ -277,6 +276,7 @@ def report(args: argparse.Namespace, folder: Path) -> str | None:
         here.close()
         if peer:
             peer.close()
+    write_ratios(args.ratios, ratios(results, args.epochs))
     return section({model: got for model, got in results.items() if got}, args)
 
 
@@ -298,6 +298,7 @@ def main() -> None:
         "--workers", type=int, nargs="+", help="of pyqlib's loader; default 0 2, on a GPU 16"
     )
     parser.add_argument("--qlib", metavar="PYTHON", help="interpreter that has pyqlib and torch")
+    parser.add_argument("--ratios", type=Path, help="a file for `against_peers.py`")
     parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
     parser.add_argument("--machine", default="machine A", help="its name in RESULTS.md")
     parser.add_argument("--side", nargs=2, type=Path, metavar="X", help=argparse.SUPPRESS)

@@ -38,6 +38,29 @@ def said(one: dict[str, Any], epochs: int) -> str:
     )
 
 
+def ratios(
+    results: Mapping[str, Mapping[str, Answers]], epochs: int
+) -> list[tuple[str, str, float, float]]:
+    """The epochs that answer pyqlib's fastest, by the clock and in CPU time of all threads.
+
+    Returns:
+        The work, the peer, seconds here and of the peer.
+    """
+    rows = []
+    for model, got in results.items():
+        peers = [name for name in got if not name.startswith("here")]
+        if not peers:
+            continue
+        fastest = min(peers, key=lambda name: epoch_seconds(got[name], epochs))
+        theirs = epoch_seconds(got[fastest], epochs), median(got[fastest], "cpu_s") / epochs
+        for side in (name for name in got if name not in peers):
+            work = f"epoch of {model.upper()}{side.removeprefix('here')}"
+            cpu = median(got[side], "cpu_s") / epochs
+            rows.append((work, fastest, epoch_seconds(got[side], epochs), theirs[0]))
+            rows.append((f"{work}, CPU time of the fit", fastest, cpu, theirs[1]))
+    return rows
+
+
 def lines(model: str, got: Mapping[str, Answers], epochs: int) -> list[list[Any]]:
     """Rows of the table: every side of one model, ours last.
 

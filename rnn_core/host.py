@@ -21,10 +21,17 @@ _NAMESPACE = Path("/proc/self/ns/pid")
 
 def host_id() -> str:
     """Eight hexadecimal digits; where the system tells no boot, as on macOS, of the name alone."""
-    parts = [socket.gethostname()]
+    parts = [socket.gethostname(), *filter(None, [boot_id()])]
     with contextlib.suppress(OSError):
-        parts += [_BOOT.read_text().strip(), str(_NAMESPACE.readlink())]
+        parts.append(str(_NAMESPACE.readlink()))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def boot_id() -> str:
+    """The boot of the kernel, another one after a loss of power; empty where it is not told."""
+    with contextlib.suppress(OSError):
+        return _BOOT.read_text().strip()
+    return ""
 
 
 def is_running(pid: int) -> bool:

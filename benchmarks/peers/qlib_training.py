@@ -1,6 +1,6 @@
 """pyqlib's side of the training contest: `PYTHON qlib_training.py BARS.npz PLAN.json`.
 
-Run in an interpreter that has pyqlib and torch (requirements in qlib_training.txt). The bars become
+Run in an interpreter that has pyqlib and torch (requirements in qlib.txt). The bars become
 a provider folder (`qlib_alpha158.provide`); a handler with the plan's processors and the dataset of
 qlib's benchmark files are made for each kind of handler, none of which is timed.
 

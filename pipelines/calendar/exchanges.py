@@ -1,22 +1,14 @@
-"""The sessions of all exchanges that `exchange_calendars` knows, for a comparison with data.
-
-Making a calendar takes 0.1 seconds and Korea's takes 4, nearly all of it for the holidays of the
-years 1970 to 2200. pandas reads that range from two attributes of its class of holiday calendars,
-so all 66 calendars together take about 2 seconds while the range is that of the sessions.
-"""
+"""The sessions of all exchanges that `exchange_calendars` knows, for a comparison with data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from pandas.tseries.holiday import AbstractHolidayCalendar
 
-from pipelines.calendar.sessions import exchange_calendar
+from pipelines.calendar.sessions import exchange_calendar, holidays_since
 from pipelines.errors import ConfigError
 
 COMMON = ("XNYS", "XSHG", "XHKG", "XTKS", "XLON", "24/7", "XETR", "XPAR", "XTSE", "XASX", "XKRX",
@@ -54,7 +46,7 @@ def exchanges_since(start: str) -> tuple[Exchange, ...]:
     names = exchange_calendars.get_calendar_names(include_aliases=False)
     aliases = exchange_calendars.names_to_aliases()
     exchanges = []
-    with _holidays_since(start):
+    with holidays_since(pd.Timestamp(start) - pd.Timedelta(days=14)):
         for name in (*COMMON, *sorted(set(names) - set(COMMON))):
             try:
                 table = exchange_calendar(name, start)
@@ -64,16 +56,3 @@ def exchanges_since(start: str) -> tuple[Exchange, ...]:
             codes = (a for a in aliases.get(name, ()) if a.startswith("X") and len(a) == 4)
             exchanges.append(Exchange(name, str(table.tz), days, tuple(sorted(codes))))
     return tuple(exchanges)
-
-
-@contextmanager
-def _holidays_since(start: str) -> Iterator[None]:
-    """Let calendars compute no holidays of years that are not needed."""
-    before = AbstractHolidayCalendar.start_date, AbstractHolidayCalendar.end_date
-    year = pd.DateOffset(years=1)
-    AbstractHolidayCalendar.start_date = pd.Timestamp(start) - year
-    AbstractHolidayCalendar.end_date = pd.Timestamp.now().normalize() + 3 * year
-    try:
-        yield
-    finally:
-        AbstractHolidayCalendar.start_date, AbstractHolidayCalendar.end_date = before

@@ -7,14 +7,17 @@ sessions, not calendar days. Windows count in sessions, positions from the marke
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+from pandas.tseries.holiday import AbstractHolidayCalendar as Holidays
 
 from pipelines.errors import ConfigError
 
@@ -29,11 +32,31 @@ def exchange_calendar(name: str, start: dt.date | str) -> Any:
 
     lead = pd.Timestamp(start) - pd.Timedelta(days=14)  # a calendar needs a session before
     try:
-        return exchange_calendars.get_calendar(name, start=lead)
+        # Another thread of a user's could ask for a calendar of its own at the same time.
+        with holidays_since(lead) if threading.active_count() == 1 else nullcontext():
+            return exchange_calendars.get_calendar(name, start=lead)
     except ValueError as error:
         raise ConfigError(
             f"calendar {name} cannot be evaluated from {lead.date()} on: {error}"
         ) from error
+
+
+@contextmanager
+def holidays_since(day: pd.Timestamp) -> Iterator[None]:
+    """Let calendars compute no holidays of years that are not needed in the block.
+
+    Making a calendar takes 0.1 seconds and Korea's 4, most of it for the holidays of 1970 to 2200.
+    pandas reads that range from two attributes of its class of holiday calendars, so that other
+    threads see it too.
+    """
+    bounds = Holidays.start_date, Holidays.end_date
+    year = pd.Timedelta(days=366)
+    Holidays.start_date = max(bounds[0], day - year)  # as shipped there are none before
+    Holidays.end_date = min(bounds[1], pd.Timestamp.now().normalize() + 3 * year)
+    try:
+        yield
+    finally:
+        Holidays.start_date, Holidays.end_date = bounds
 
 
 @dataclass(frozen=True)

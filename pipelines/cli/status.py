@@ -42,7 +42,7 @@ ARGUMENTS: Arguments = {
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from pipelines.assets.stages import stages
-    from pipelines.instance.home import reading_instance
+    from pipelines.instance.record_reads import reading_record
     from pipelines.operations.console import make_console
     from pipelines.staleness.state_bytes import state_bytes
     from pipelines.staleness.status_report import status_report
@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
 
     def one(args: argparse.Namespace) -> int:
         market = market_of(args, read_only=True)
-        with reading_instance(market) as instance:
-            report = status_report(market, stages(market), instance, check_source=args.check_source)
-            report = replace(report, bytes=state_bytes(market, instance))
+        with reading_record(market) as record:
+            report = status_report(market, stages(market), record, check_source=args.check_source)
+            report = replace(report, bytes=state_bytes(market, record))
         reports.append(report)
         if not args.json:
             console = make_console()

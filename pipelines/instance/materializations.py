@@ -24,12 +24,12 @@ from dagster._core.storage.event_log.schema import AssetEventTagsTable
 
 from pipelines.errors import PipelineError
 from pipelines.instance.names import stage_of
+from pipelines.instance.resting_record import WARM_UP as WARM_UP
 from pipelines.warehouse.partition_file import PartitionInfo
 from pipelines.warehouse.revisions import first_written
 from pipelines.warehouse.store import Store
 
 CODE_VERSION_TAG = "dagster/code_version"
-WARM_UP = "warm-up"  # the step of records that stand for no partition, see warm_up_records.py
 _FORGOTTEN = (
     DagsterEventType.ASSET_MATERIALIZATION,
     DagsterEventType.ASSET_MATERIALIZATION_PLANNED,

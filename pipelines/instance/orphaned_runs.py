@@ -29,6 +29,7 @@ import dagster as dg
 from pipelines.instance.heartbeat import beating, end_leases, expired_leases
 from pipelines.instance.market_list import markets_of
 from pipelines.instance.names import HIDDEN, hidden_tag
+from pipelines.instance.resting_record import LIVE_RUNS
 from pipelines.warehouse.store import remove_leftovers
 from rnn_core.host import host_id, is_running
 
@@ -39,13 +40,7 @@ if TYPE_CHECKING:
 
 OWNER_TAG = f"{HIDDEN}owner"
 SECOND_LOOK_SECONDS = 5.0
-LIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+LIVE = [dg.DagsterRunStatus(name) for name in LIVE_RUNS]
 ONE_PROCESS = "in_process"  # the name of the executor that runs all steps in one process
 ONE_PROCESS_EXECUTORS = {ONE_PROCESS, "execute_in_process_executor"}
 _claimed: dict[str, str] = {}

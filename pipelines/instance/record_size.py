@@ -5,23 +5,25 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-import dagster as dg
-
-from pipelines.instance.materializations import sql_storage
+from pipelines.instance.record_reads import Record, RecordAtRest
 
 
-def record_bytes(home: Path, instance: dg.DagsterInstance) -> int:
+def record_bytes(home: Path, record: Record) -> int:
     """Sum up the files of a home; of a record in Postgres its database, too.
 
     Args:
         home: DAGSTER_HOME.
-        instance: the record of the home.
+        record: the record of the home.
 
     Raises:
         PipelineError: the event log is not in SQL.
     """
     total = sum(file_bytes(path) for path in home.rglob("*"))
-    with sql_storage(instance).index_connection() as connection:
+    if isinstance(record, RecordAtRest):
+        return total
+    from pipelines.instance.materializations import sql_storage
+
+    with sql_storage(record).index_connection() as connection:
         if connection.dialect.name == "postgresql":
             size = connection.exec_driver_sql("SELECT pg_database_size(current_database())")
             total += int(size.scalar_one())

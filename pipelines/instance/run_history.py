@@ -23,6 +23,7 @@ from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from pipelines.instance.made_keys import made_keys
 from pipelines.instance.names import is_backfill_of, is_run_of
 from pipelines.instance.orphaned_runs import LIVE, is_orphan
+from pipelines.instance.resting_record import UNFINISHED_BACKFILLS
 
 if TYPE_CHECKING:
     from pipelines.market.market import Market
@@ -39,11 +40,7 @@ _FAILURE_EVENTS = {
     dg.DagsterEventType.RUN_FAILURE,
     dg.DagsterEventType.RUN_CANCELED,
 }
-_UNFINISHED_BACKFILLS = [
-    BulkActionStatus.REQUESTED,
-    BulkActionStatus.CANCELING,
-    BulkActionStatus.FAILING,
-]
+_UNFINISHED_BACKFILLS = [BulkActionStatus(name) for name in UNFINISHED_BACKFILLS]
 _CRASH = "Run execution process for"  # as dagster's gRPC server begins it
 _RUNS_READ = 200  # of one session, newest first: more than any limit of attempts
 

@@ -42,6 +42,7 @@ from pipelines.staleness.causes import Cause, why_not_current
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey, Work, survey
+from pipelines.staleness.verified_record import VerifiedRecord
 from pipelines.warehouse.identity import DamagedFileError
 
 _BARE = re.compile(
@@ -89,8 +90,9 @@ def run_backfill(
         )
         console.print(f"{cut}{calendar_end}", soft_wrap=True, highlight=False)
     stages = stages_of(market)
-    defs = build_definitions(market, stages)
-    names = default_assets(market, stages) if select is None else selected_assets(defs, select)
+    # A finished backfill needs no definitions.
+    defs = None if select is None else build_definitions(market, stages)
+    names = default_assets(market, stages) if defs is None else selected_assets(defs, str(select))
     selection = _with_sessions([stage for stage in stages if stage.name in names], sessions)
     assets = tuple(stage.name for stage in selection)
     with dagster_instance(market) as instance:
@@ -103,8 +105,15 @@ def run_backfill(
         sessions_by_asset = {
             stage.name: stage.due(sessions) for stage in selection if stage.is_compared
         }
-        # Compare before anything runs: a finished backfill starts no run.
-        comparison = survey(market, stages, instance, sessions_by_asset, served=served)
+        # Compare before anything runs: a finished backfill starts no run. Files that have not
+        # changed since they were verified are not hashed again, as by `status`.
+        # A command with assets may be the repair that an error has named, so it hashes them all.
+        unchanged = None
+        if served is not None and select is None:
+            unchanged = VerifiedRecord(market, stages, served).unchanged
+        comparison = survey(
+            market, stages, instance, sessions_by_asset, served=served, unchanged=unchanged
+        )
         work = Work(assets, sessions[0], sessions[-1]) if force else comparison.work(sessions)
         # Stages that are never compared have no versions: each one that was selected is made.
         uncompared = tuple(a for a in assets if a not in comparison.wanted)
@@ -119,6 +128,7 @@ def run_backfill(
             tags = {CURRENT_TAG: RETRAIN if force else KEEP, RUN_TAG: "backfill"} | (
                 {} if republish else {SERVED_TAG: KEEP}
             )
+            defs = defs or build_definitions(market, stages)
             runs, started = Runs(market, stages, defs, instance, tags), time.time()
             with LiveProgress(console).shown():
                 # A run has one range, so stages that begin later have a run of their own.

@@ -18,19 +18,15 @@ not keep modification times turn served sessions into backfilled ones, never the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from pipelines.calendar.trading_times import served_until
-from pipelines.instance.names import asset_key
+from pipelines.instance.record_reads import Record, first_recorded
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.warehouse import revisions
 from pipelines.warehouse.warehouse import LONGEST_CLOSE_DAYS
-
-if TYPE_CHECKING:
-    import dagster as dg
 
 _HISTORY = (Kind.MODEL, Kind.PREDICTION, Kind.PORTFOLIO, Kind.EVALUATION)
 _LONGEST_CLOSE = pd.Timedelta(days=LONGEST_CLOSE_DAYS)
@@ -38,7 +34,7 @@ _LONGEST_CLOSE = pd.Timedelta(days=LONGEST_CLOSE_DAYS)
 
 def served_sessions(
     market: Market,
-    instance: dg.DagsterInstance,
+    record: Record,
     table: str,
     first: str = "",
     last: str = "9999-12-31",
@@ -47,17 +43,15 @@ def served_sessions(
 
     Args:
         market: the market.
-        instance: its Dagster record.
+        record: its Dagster record.
         table: the table of a model's predictions.
         first, last: bounds of the sessions, both included.
 
     Returns:
         Session keys.
     """
-    from pipelines.instance.materializations import first_made
-
     store = market.warehouse.store
-    times = first_made(instance, asset_key(market, table), first, last)
+    times = first_recorded(record, market, table, first, last)
     for key in set(store.partitions(table, first, last)) - times.keys():
         times[key] = pd.Timestamp(revisions.first_written(store, table, key), unit="s", tz="UTC")
     # A calendar takes a second to work out its opening times: only candidates need them.
@@ -78,15 +72,13 @@ class Served:
     Args:
         market: the market.
         stages: its stages.
-        instance: its Dagster record.
+        record: its Dagster record.
     """
 
-    def __init__(
-        self, market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance
-    ) -> None:
+    def __init__(self, market: Market, stages: Sequence[Stage], record: Record) -> None:
         self._market = market
         self._predictions = by_model(stages, Kind.PREDICTION)
-        self._instance = instance
+        self._record = record
         self._sessions: dict[str, set[str]] = {}
         self._years: dict[tuple[str, str], set[str]] = {}
 
@@ -100,7 +92,7 @@ class Served:
         stage = self._predictions.get(model)
         if stage is None:
             return set()
-        return served_sessions(self._market, self._instance, stage.name, *bounds)
+        return served_sessions(self._market, self._record, stage.name, *bounds)
 
     def _of_year(self, model: str, year: str) -> set[str]:
         """The served sessions of a year, or of all years if they are known."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dagster as dg
-
+from pipelines.instance.record_reads import Record
 from pipelines.instance.record_size import record_bytes
 from pipelines.market.market import Market
 from pipelines.warehouse.revisions import FOLDER as REVISIONS
 
 
-def state_bytes(market: Market, instance: dg.DagsterInstance) -> dict[str, int]:
+def state_bytes(market: Market, record: Record) -> dict[str, int]:
     """Sum up the bytes of a market's state.
 
     Args:
         market: the market.
-        instance: its Dagster record.
+        record: its Dagster record.
 
     Returns:
         `warehouse`, `models`, `units`, `revisions`, `reports`, and `record`, which all markets of
@@ -28,7 +27,7 @@ def state_bytes(market: Market, instance: dg.DagsterInstance) -> dict[str, int]:
         "units": sum(units.values()),
         "revisions": sum(revisions.values()) + _sum(bundles, revisions=True),
         "reports": sum(market.reports.sizes().values()),
-        "record": record_bytes(market.paths.dagster, instance),
+        "record": record_bytes(market.paths.dagster, record),
     }
 
 

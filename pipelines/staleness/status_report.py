@@ -10,13 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import dagster as dg
-
 from pipelines.bars.bar_versions import restated_sessions
 from pipelines.calendar.sessions import Sessions
-from pipelines.instance.names import asset_key
-from pipelines.instance.run_history import work_in_progress
-from pipelines.instance.waiting import waiting_since
+from pipelines.instance.record_reads import Record, at_work, first_waiting, recorded_sessions
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage, by_model
 from pipelines.staleness.causes import Cause, Reason
@@ -147,7 +143,7 @@ class StatusReport:
 def status_report(
     market: Market,
     stages: Sequence[Stage],
-    instance: dg.DagsterInstance,
+    record: Record,
     *,
     check_source: bool = False,
     recent: int | None = None,
@@ -158,7 +154,7 @@ def status_report(
     Args:
         market: the market.
         stages: its stages, upstream first.
-        instance: its Dagster record.
+        record: its Dagster record.
         check_source: ask the source for the bars of every stored session.
         recent: number of newest sessions to compare; of earlier ones only those that are absent or
             not on record, which opens no file but those that reports are made from. None compares
@@ -178,22 +174,22 @@ def status_report(
     # The check in the UI compares few sessions, since a comparison hashes whole files.
     if recent is not None:
         for stage in (stage for stage in stages if stage.name in sessions and stage.tables):
-            sessions[stage.name] = _few(market, instance, stage, sessions[stage.name], recent)
+            sessions[stage.name] = _few(market, record, stage, sessions[stage.name], recent)
     # Restated bars show in no stored file: only the source knows of them.
     restated_keys = (
         tuple(restated_sessions(market, stored_bars(market, stages, closed_keys)))
         if check_source
         else None
     )
-    served = Served(market, stages, instance)
+    served = Served(market, stages, record)
     # Served partitions are told apart from stale ones: they stay as they are.
-    record = VerifiedRecord(market, stages, served)
+    verified = VerifiedRecord(market, stages, served)
     now = StoredVersions(market, stages, served)
-    unchanged = None if check_source else record.unchanged
+    unchanged = None if check_source else verified.unchanged
     comparison = survey(
         market,
         stages,
-        instance,
+        record,
         sessions,
         served=served,
         restated=restated_keys or (),
@@ -201,8 +197,8 @@ def status_report(
         unchanged=unchanged,
     )
     if keep_verified:
-        record.keep(comparison, now)
-    comparison = _with_waiting(market, stages, instance, comparison)
+        verified.keep(comparison, now)
+    comparison = _with_waiting(market, stages, record, comparison)
     store = market.warehouse.store
     return StatusReport(
         market=market.config.name,
@@ -216,7 +212,7 @@ def status_report(
         },
         revisions={t: len(revisions.sessions(store, t)) for t in revisions.tables(store)},
         restated=restated_keys,
-        busy=work_in_progress(instance, market, market.sessions.keys),
+        busy=at_work(record, market),
         calendar=market.calendar_end(),
         verified=None if unchanged is None else (unchanged.made, unchanged.files),
         lost=_lost_files(market),
@@ -233,9 +229,7 @@ def _lost_files(market: Market) -> tuple[str, ...]:
     return tuple(lost) if lost and any(map(tables.has_partitions, tables.tables())) else ()
 
 
-def _with_waiting(
-    market: Market, stages: Sequence[Stage], instance: dg.DagsterInstance, found: Survey
-) -> Survey:
+def _with_waiting(market: Market, stages: Sequence[Stage], record: Record, found: Survey) -> Survey:
     """Tell sessions that wait for their bars, and what follows from them, from absent ones."""
     sources = [stage.name for stage in stages if stage.is_source and stage.name in found.wanted]
     absent = [
@@ -244,8 +238,7 @@ def _with_waiting(
         for key, why in found.reasons[name].items()
         if why.cause == Cause.ABSENT
     ]
-    assets = [asset_key(market, name) for name in sources] if absent else []
-    firsts = [waiting_since(instance, asset, absent) for asset in assets]
+    firsts = [first_waiting(record, market, name, absent) for name in sources if absent]
     since = min((first for first in firsts if first is not None), default=None)
     if since is None:
         return found
@@ -275,11 +268,11 @@ def _prediction_counts(market: Market, stage: Stage, served: set[str]) -> dict[s
 
 
 def _few(
-    market: Market, instance: dg.DagsterInstance, stage: Stage, keys: Sequence[str], recent: int
+    market: Market, record: Record, stage: Stage, keys: Sequence[str], recent: int
 ) -> tuple[str, ...]:
     """The newest sessions of a stage, and those before them that are absent or not on record."""
     stored_keys = set(market.warehouse.sessions(stage.name))
-    stored_keys &= instance.get_materialized_partitions(asset_key(market, stage.name))
+    stored_keys &= recorded_sessions(record, market, stage.name)
     newest, earlier = keys[-recent:], keys[:-recent]
     return (*(key for key in earlier if key not in stored_keys), *newest)
 

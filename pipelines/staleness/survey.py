@@ -13,9 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import dagster as dg
-
-from pipelines.instance.names import asset_key
+from pipelines.instance.record_reads import Record, recorded_sessions
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.staleness.causes import Cause, Reason, why_not_current
@@ -98,7 +96,7 @@ class Survey:
 def survey(
     market: Market,
     stages: Sequence[Stage],
-    instance: dg.DagsterInstance,
+    record: Record,
     wanted: Mapping[str, Sequence[str]],
     *,
     served: Served | None,
@@ -111,7 +109,7 @@ def survey(
     Args:
         market: the market.
         stages: all of its stages, upstream first.
-        instance: its Dagster record.
+        record: its Dagster record.
         wanted: sessions by asset, in any order of assets; those of an asset without partitions
             stand for its one version.
         served: the sessions that stay as served; None if they may be replaced.
@@ -127,9 +125,7 @@ def survey(
     for stage in (stage for stage in stages if stage.name in wanted and stage.is_compared):
         keys = keys_by_asset[stage.name] = tuple(wanted[stage.name]) if stage.tables else (WHOLE,)
         recorded_keys: Collection[str] = (
-            instance.get_materialized_partitions(asset_key(market, stage.name))
-            if stage.tables
-            else (WHOLE,)
+            recorded_sessions(record, market, stage.name) if stage.tables else (WHOLE,)
         )
         stage_reasons = reasons[stage.name] = {}
         if unchanged is not None and stage.tables:
@@ -196,7 +192,7 @@ def _is_protected(
 def pending(
     market: Market,
     stages: Sequence[Stage],
-    instance: dg.DagsterInstance,
+    record: Record,
     wanted: Mapping[str, Sequence[str]],
     sessions: Sequence[str],
 ) -> Work | None:
@@ -205,9 +201,9 @@ def pending(
     Args:
         market: the market.
         stages: all of its stages.
-        instance: its Dagster record.
+        record: its Dagster record.
         wanted: sessions by asset, as for `survey`.
         sessions: the range that stands for an asset without partitions.
     """
-    served = Served(market, stages, instance)
-    return survey(market, stages, instance, wanted, served=served).work(sessions)
+    served = Served(market, stages, record)
+    return survey(market, stages, record, wanted, served=served).work(sessions)

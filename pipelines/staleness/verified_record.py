@@ -1,4 +1,4 @@
-"""The sessions that were verified and found current, so that `status` hashes only what has changed.
+"""The sessions that were verified and found current: only what has changed is hashed again.
 
 A session counts as unchanged while all of its files, those of its bundles included, have the size,
 the time and the inode that they had before they were last hashed. **Partition D holds nothing later
@@ -7,10 +7,11 @@ neither has anything that is no partition: the configuration of the stages, thei
 calendar, the universe, fitted states. From the first session that has changed on everything is
 hashed and compared.
 
-A flip of bytes that keeps size, time and inode is found by `verify` and by every read of an asset,
-which hash everything, and not by `status`. The record is a file of this machine beside the market's
-state; `verify` writes it, and the check `up_to_date` adds the sessions that it has compared. A
-command that only reads writes none.
+After the machine has started anew nothing counts as verified, since a loss of power can leave such
+files behind. A flip of bytes that keeps size, time and inode is found by `verify` and by every read
+of an asset, which hash everything, and not by `status` or by the comparison of a `backfill`. The
+record is a file of this machine beside the market's state; `verify` writes it, and the check
+`up_to_date` adds the sessions that it has compared. A command that only reads writes none.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from pipelines.warehouse.partition_file import fingerprint
 from pipelines.warehouse.store import PART
 from rnn_core import __version__
 from rnn_core.atomic import atomic_write
+from rnn_core.host import boot_id
 
 FORMAT = 1
 _META = b"rnn.verified"
@@ -184,6 +186,7 @@ class VerifiedRecord:
         return {
             "format": FORMAT,
             "release": __version__,
+            "boot": boot_id(),  # a loss of power can leave a file its size and time, not its bytes
             "plans": {spec.name: _plan(market.plan_of(spec.name)) for spec in market.models},
             "universe": hashlib.sha256(
                 universe.to_csv(index=False).encode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from pipelines.cli.main import main
@@ -48,3 +50,17 @@ def test_ctrl_c_says_what_the_same_command_would_do(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(at, stop)
     assert main(argv) == 130
     assert said in capsys.readouterr().err
+
+
+def test_garbage_is_looked_for_rarely_in_a_command_and_as_before_after_it(monkeypatch):
+    """Imports make objects that stay: to look for garbage among them is a loss of time."""
+    before, within = gc.get_threshold(), []
+
+    def noted(*_):
+        within.append(gc.get_threshold()[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.operations.signal.session_signal", noted)
+    assert main(["signal"]) == 130
+    assert within == [100_000]
+    assert gc.get_threshold() == before

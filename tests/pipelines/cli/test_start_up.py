@@ -20,7 +20,8 @@ SPARED = {
     "--help": MODELS | PICTURES | RECORD | TABLES,
     "sql": MODELS | PICTURES | RECORD,
     "signal": MODELS | PICTURES | RECORD,
-    "status": MODELS | PICTURES,
+    "orders": MODELS | PICTURES | RECORD,
+    "status": MODELS | PICTURES | RECORD,
 }
 """The modules that each command does without, in the order in which the process runs them."""
 
@@ -42,7 +43,7 @@ def ended(finished, tmp_path_factory):
     """By command its exit status and the modules that are loaded when it ends."""
     config = tmp_path_factory.mktemp("start_up") / "tiny.yaml"
     config.write_text(yaml.safe_dump(TINY))
-    words = [["--help"], ["sql", "FROM evaluations"], ["signal"], ["status"]]
+    words = [["--help"], ["sql", "FROM evaluations"], ["signal"], ["orders"], ["status"]]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(words)],
         capture_output=True,

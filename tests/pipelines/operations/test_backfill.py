@@ -19,6 +19,8 @@ from pipelines.operations.demo import run_demo
 from pipelines.operations.runs import RunFailedError
 from pipelines.operations.sync import sync_record
 from pipelines.staleness.status_report import status_report
+from pipelines.warehouse.local_store import LocalStore
+from pipelines.warehouse.store import PART
 from tests.pipelines.conftest import key_of, make_market, market_of, partition_bytes
 from tests.pipelines.finished_markets import (
     backfill,
@@ -29,6 +31,7 @@ from tests.pipelines.finished_markets import (
 )
 from tests.pipelines.late_bars import LateBars, bad_bars, cut_before, files_of, with_source
 from tests.pipelines.processes import start_python, wait_until
+from tests.pipelines.verified_market import LATE, place, verified
 
 
 @pytest.fixture
@@ -53,13 +56,41 @@ def runs_of(market):
         return instance.get_runs()
 
 
-def test_nothing_runs_where_everything_is_current(copy):
+def test_nothing_runs_where_everything_is_current(copy, monkeypatch):
     before = stamps(copy)
+    # Definitions are for runs: a finished backfill makes none.
+    monkeypatch.setattr("pipelines.operations.backfill.build_definitions", pytest.fail)
     work, said = backfill(copy, start=copy.plan.first_trained, end="2020-05-15")
     assert work is None
     assert "nothing to run" in said
     assert stamps(copy) == before
     assert runs_of(copy) == []
+
+
+def test_a_file_is_hashed_again_only_if_it_changed_since_it_was_verified(copy, monkeypatch):
+    """Oracle: the reads of partitions. From the session of a file with another time on all is."""
+    reads: list[tuple[str, ...]] = []
+    read = LocalStore.read
+
+    def noted(self, *parts):
+        if parts[-1] == PART:
+            reads.append(parts)
+        return read(self, *parts)
+
+    def idle() -> list[tuple[str, ...]]:
+        reads.clear()
+        work, said = backfill(copy, start=copy.sessions.first, end="2020-05-15")
+        assert work is None
+        assert "nothing to run" in said
+        return list(reads)
+
+    monkeypatch.setattr(LocalStore, "read", noted)
+    assert len(idle()) > 1000  # nothing was verified before
+    verified(copy)
+    assert idle() == []
+    place(copy, "label", LATE).touch()
+    days = sorted({day for _, day, _ in idle()})  # and the one before, which bars are made from
+    assert days == ["date=2020-05-13", f"date={LATE}", "date=2020-05-15"]
 
 
 def test_one_run_makes_what_is_left_of_the_range(copy, finished):

@@ -79,6 +79,15 @@ def test_a_flip_that_keeps_the_time_is_found_by_verify_and_by_reads_only(market)
     assert not status(market).is_current  # the verification has found it
 
 
+def test_after_a_new_start_of_the_machine_everything_is_hashed(market, monkeypatch):
+    """A loss of power can leave a file its size and time without its bytes."""
+    verified(market)
+    flip(place(market, "alpha158", EARLY), 40)
+    assert status(market).is_current
+    monkeypatch.setattr("pipelines.staleness.verified_record.boot_id", lambda: "another")
+    assert not status(market).is_current
+
+
 def test_damage_of_the_first_session_is_seen_once_it_was_verified(market):
     """No session is verified then, so nothing takes the place of the earlier record."""
     verified(market)
