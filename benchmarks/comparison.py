@@ -81,10 +81,14 @@ def make(place: Place, cells: list[Cell], hours: float | None) -> None:
 
 
 def _commit() -> str:
-    """The revision of the code, with a + where it was changed since."""
-    words = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+", "--exclude=*"]
-    got = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
-    return got.stdout.strip() or "unknown"
+    """The revision of the library and the pipeline, with a + where they were changed since."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(HERE.parent), *words, "--", "rnn_core", "pipelines"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+
+    changed = git("status", "--porcelain")
+    return (git("log", "-1", "--format=%h") or "unknown") + "+" * bool(changed)
 
 
 def section(place: Place, pyqlib: Path) -> str:

@@ -31,7 +31,8 @@ RULES = {
 """The baselines of `rnn_core.evaluation.baselines`, as features."""
 PARTS = "comparison_parts"
 DATASETS = ("twenty", "all158", "alpha360", "rules")
-LIBRARY = ("windows of learning rows", "no purge")
+AS_QLIB = "all as qlib"
+LIBRARY = ("windows of learning rows", "no purge", AS_QLIB)
 """Changes that a market's YAML cannot name; `comparison_library.py` trains them."""
 
 

@@ -6,8 +6,9 @@
 `comparison.py` calls it. Bars, features, processors, windows and hyper-parameters are those of the
 market's model; other is one of two things, which qlib has and the product does not: windows of
 training without the rows that have no label (an older row fills the gap), or training labels that
-end inside the validation span (no purge). A seed is a file of scores, so a call that was stopped
-goes on with the seed that it was at.
+end inside the validation span (no purge). "all as qlib" is both, in qlib's semantics: what pyqlib's
+own benchmark trains. A seed is a file of scores, so a call that was stopped goes on with the seed
+that it was at.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from comparison_cells import AS_QLIB
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -34,7 +36,7 @@ def make_dataset(market: Market, model: str, change: str, ends: Sequence[str]) -
     Args:
         market: the market.
         model: its name.
-        change: "windows of learning rows", "no purge", or "" for none.
+        change: of `comparison_cells.LIBRARY`, or "" for none.
         ends: the last training decision, the first and the last validation decision.
     """
     from rnn_core import data
@@ -58,7 +60,7 @@ def make_dataset(market: Market, model: str, change: str, ends: Sequence[str]) -
         end_time=keys[-1],
         fit_start_time=str(spec.config.fit_start),
         fit_end_time=str(spec.config.fit_end),
-        semantics=spec.features.semantics,
+        semantics="qlib" if change == AS_QLIB else spec.features.semantics,
         **processors,
     )
     train_end, valid_first, valid_last = ends
@@ -67,7 +69,7 @@ def make_dataset(market: Market, model: str, change: str, ends: Sequence[str]) -
         "valid": (valid_first, valid_last),
         "test": (plan.first_trained, keys[-1]),
     }
-    rows = "fetched" if change == "windows of learning rows" else "infer"
+    rows = "infer" if change in ("", "no purge") else "fetched"
     return data.TSDatasetH(handler, segments, step_len=spec.config.step_len, window_rows=rows)
 
 

@@ -24,15 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from comparison_cells import HERE, LIBRARY, Cell, Grid, market_yaml
+from comparison_cells import AS_QLIB, HERE, LIBRARY, Cell, Grid, market_yaml
 
 from pipelines.assets.stages import stages
 from pipelines.config.loader import load_config
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 from pipelines.operations.backfill import is_unfitted
-
-FIGURES = ("cpu_s", "peak_mb")
 
 
 class CellFailedError(Exception):
@@ -167,7 +165,7 @@ class Place:
         if cell.change in LIBRARY:
             script = [sys.executable, str(HERE / "comparison_library.py"), *map(str, (
                 self.folder / f"{cell.market}.yaml", self.scores(cell), cell.key, cell.change,
-                self.plan["before_valid" if cell.change == "no purge" else "purged"],
+                self.plan["before_valid" if cell.change in ("no purge", AS_QLIB) else "purged"],
                 *self.grid.valid, self.seeds))]  # fmt: skip
             self._run(cell, script, counted=True)
         else:

@@ -32,6 +32,7 @@ HEADER = (
 )
 DIFFERENCES = ("a", "b", "sessions", "IC", "t", "p (Holm)", "rank IC", "t", "p (Holm)")
 STATISTICS = ("ic", "rank_ic")
+USED = ("cpu_s", "peak_mb")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,8 @@ def summary(place: Place, done: dict[Cell, Figures], reasons: dict[Cell, str]) -
             cell.plan + (f", {cell.change}" * bool(cell.change)),
         ]
         if cell in done:
-            rows.append([*head, *_row(done[cell], place.record(cell))])
+            used = {} if cell.is_rule else place.record(cell)
+            rows.append([*head, *_row(done[cell], used)])
         else:
             rows.append([*head, reasons[cell], *[""] * (len(HEADER) - len(head) - 1)])
     return table(HEADER, rows)
@@ -137,7 +139,7 @@ def _row(one: Figures, record: dict[str, Any]) -> list[str | None]:
             _text(risk["information_ratio"], 2),
             _text(100 * risk["max_drawdown"], 1) + " %",
         ]
-    return [*cells, f"{record.get('cpu_s', 0):,.0f}", f"{record.get('peak_mb', 0):,}"]
+    return [*cells, *(f"{record[name]:,.0f}" if name in record else None for name in USED)]
 
 
 def differences(place: Place, done: dict[Cell, Figures]) -> str:
