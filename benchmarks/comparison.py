@@ -38,8 +38,6 @@ from comparison_tables import differences, figures, peers, summary  # noqa: E402
 from features_report import write_section  # noqa: E402
 
 PAGE = HERE.parent / "docs" / "results.md"
-MEASURED: dict[tuple[str, str], float] = {}
-"""Processor seconds of one training of the CSI300 file, by model and features."""
 
 
 def left_of(place: Place, only: list[str] | None) -> list[Cell]:
@@ -64,7 +62,7 @@ def make(place: Place, cells: list[Cell], hours: float | None) -> None:
     """Make cells one after the other, as far as they fit."""
     began = time.monotonic()
     for cell in cells:
-        seconds = place.seconds(cell, MEASURED)
+        seconds = place.seconds(cell)
         spent = time.monotonic() - began
         if hours is not None and spent + seconds > hours * 3600:
             print(f"{cell.name}: about {seconds / 3600:.1f} h do not fit", flush=True)
@@ -96,7 +94,7 @@ def section(place: Place, pyqlib: Path) -> str:
     done = {cell: figures(place, cell) for cell in place.done()}
     reasons = {
         cell: place.record(cell).get("reason")
-        or f"not run, about {place.seconds(cell, MEASURED) / 3600:.1f} h"
+        or f"not run, about {place.seconds(cell) / 3600:.1f} h"
         for cell in place.grid.cells
         if cell not in done
     }
@@ -125,7 +123,7 @@ def section(place: Place, pyqlib: Path) -> str:
 def run(place: Place, args: argparse.Namespace) -> None:
     """Print the estimate, make what is left, and write the tables."""
     cells = left_of(place, args.only)
-    times = {cell: place.seconds(cell, MEASURED) for cell in cells}
+    times = {cell: place.seconds(cell) for cell in cells}
     for cell, seconds in times.items():
         print(f"  {cell.name}: {place.trainings(cell)} trainings, about {seconds / 60:.0f} min")
     print(

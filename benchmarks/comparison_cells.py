@@ -68,6 +68,11 @@ class Cell:
         return self.features == "rule"
 
     @property
+    def kind(self) -> tuple[str, str]:
+        """Model and features: cells of a kind take equally long a training."""
+        return self.model, self.features.replace("legacy", "alpha360")
+
+    @property
     def market(self) -> str:
         """The name of its market: of the unchanged plan where the library makes the change."""
         words = () if self.change in LIBRARY else self.change.split()

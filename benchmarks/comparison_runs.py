@@ -32,9 +32,26 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 from pipelines.operations.backfill import is_unfitted
 
+MEASURED = {
+    ("lstm", "20"): 300.0,
+    ("lstm", "158"): 300.0,
+    ("lstm", "alpha360"): 600.0,
+    ("gru", "20"): 300.0,
+    ("gru", "158"): 300.0,
+    ("krnn", "20"): 200.0,
+    ("krnn", "158"): 250.0,
+    ("krnn", "alpha360"): 400.0,
+    ("linear", "20"): 20.0,
+    ("linear", "158"): 30.0,
+    ("lightgbm", "20"): 11.0,
+    ("lightgbm", "158"): 36.0,
+}
+"""Processor seconds of one training of the CSI300 file, until a cell of the kind is done."""
+BESIDE = 120.0  # processor seconds of features, scores and portfolio of a cell
+
 
 class CellFailedError(Exception):
-    """A command that makes a cell failed; the message is its last line."""
+    """A command that makes a cell failed; the message has the command's error."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +106,19 @@ class Place:
         path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
         return Market(load_config(path), root=self.folder / "data" / name, named=path.name)
 
+    @cached_property
+    def digest(self) -> str:
+        """The digest of the file of bars; empty without one."""
+        return hashlib.sha256(self.bars.read_bytes()).hexdigest() if self.bars else ""
+
     @cache  # noqa: B019
     def identity(self, cell: Cell) -> str:
-        """A digest of all settings that decide a cell."""
+        """A digest of the bars and of all settings that decide a cell."""
         raw = market_yaml(self.grid, cell.market, self.bars, self.seeds, self.plan)
         entry = raw["models"][cell.key]
         settings = {**raw, "models": entry, "datasets": raw["datasets"][entry["dataset"]]}
         settings["market"]["source"].pop("path", None)  # where the bars lie is no setting
-        text = json.dumps([settings, cell.change], sort_keys=True, default=str)
+        text = json.dumps([settings, cell.change, self.digest], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def record(self, cell: Cell) -> dict[str, Any]:
@@ -129,24 +151,15 @@ class Place:
         anchors = sum(map(market.plan_of(cell.key).trains, market.sessions.keys))
         return anchors * (1 if cell.model == "linear" else self.seeds)
 
-    def seconds(self, cell: Cell, measured: Mapping[tuple[str, str], float]) -> float:
-        """Processor seconds that a cell takes, by its own kind or by what was measured before.
-
-        Args:
-            cell: the cell.
-            measured: seconds of one training by model and features, where no cell of the kind is
-                done.
-        """
-        kind = (cell.model, cell.features.replace("legacy", "alpha360"))
+    def seconds(self, cell: Cell) -> float:
+        """Processor seconds that a cell takes, by the cells of its kind or as measured before."""
         of_kind = [
             self.record(one)["cpu_s"] / self.trainings(one)
             for one in self.done()
-            if (one.model, one.features.replace("legacy", "alpha360")) == kind
-            and self.trainings(one)
-            and one.change != "warm start"
+            if one.kind == cell.kind and one.change != "warm start" and not one.is_rule
         ]
-        each = sum(of_kind) / len(of_kind) if of_kind else measured.get(kind, 0.0)
-        return each * self.trainings(cell) + 120.0  # features, scores and portfolio beside it
+        each = sum(of_kind) / len(of_kind) if of_kind else MEASURED.get(cell.kind, 0.0)
+        return each * self.trainings(cell) + BESIDE
 
     def make(self, cell: Cell) -> None:
         """Make a cell, or go on with it.
@@ -176,7 +189,7 @@ class Place:
 
     def scores(self, cell: Cell) -> Path:
         """The folder of the scores of a cell that the library makes."""
-        return self.folder / "scores" / cell.name
+        return self.folder / "scores" / f"{cell.name}-{self.identity(cell)}"
 
     def _backfill(
         self, market: Market, cell: Cell, select: Sequence[str], *, counted: bool = False

@@ -26,11 +26,15 @@ from rnn_core.evaluation import calc_ic, risk_analysis
 from rnn_core.evaluation.inference import holm, mean_test
 
 HEADER = (
-    *("model", "features", "plan", "sessions", "IC", "ICIR", "t", "rank IC", "rank ICIR", "t"),
+    *("model", "features", "plan", "sessions", "IC", "ICIR", "t of IC"),
+    *("rank IC", "rank ICIR", "t of rank IC"),
     *("IC of each seed", "rank IC of each seed", "excess a year", "information ratio"),
     *("drawdown", "training, CPU s", "peak, MB"),
 )
-DIFFERENCES = ("a", "b", "sessions", "IC", "t", "p (Holm)", "rank IC", "t", "p (Holm)")
+DIFFERENCES = (
+    *("of", "less", "sessions", "IC", "t of IC", "p (Holm)"),
+    *("rank IC", "t of rank IC", "p (Holm)"),
+)
 STATISTICS = ("ic", "rank_ic")
 USED = ("cpu_s", "peak_mb")
 
@@ -77,9 +81,8 @@ def figures(place: Place, cell: Cell) -> Figures:
 def _of_scores(place: Place, cell: Cell) -> tuple[pd.DataFrame, tuple[tuple[float, float], ...]]:
     """Daily figures of the mean of the seeds' scores, and the means of each seed."""
     label = _label(place, cell.market)
-    parts = [
-        pd.read_parquet(path)["score"] for path in sorted(place.scores(cell).glob("*.parquet"))
-    ]
+    folder = place.scores(cell)
+    parts = [pd.read_parquet(folder / f"{seed}.parquet")["score"] for seed in range(place.seeds)]
     means = [tuple(_daily(part, label).mean()) for part in parts]
     score = sum(part.astype("float64") for part in parts) / len(parts)
     return _daily(score, label), tuple(means)
