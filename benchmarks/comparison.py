@@ -114,7 +114,7 @@ def section(place: Place, pyqlib: Path) -> str:
         textwrap.fill(about, 100, break_on_hyphens=False),
         summary(place, done, reasons),
         peers(pyqlib) if place.grid.name == "csi300" else "",
-        "### Differences",
+        f"### Differences: {place.grid.title}",
         differences(place, done),
     ]
     return "\n\n".join(filter(None, parts))

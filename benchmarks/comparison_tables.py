@@ -151,10 +151,11 @@ def differences(place: Place, done: dict[Cell, Figures]) -> str:
     for title, pairs in place.grid.questions:
         ready = [pair for pair in pairs if pair[0] in done and pair[1] in done]
         rows = _difference_rows(ready, done)
-        absent = len(pairs) - len(ready)
-        note = f"\n\n{absent} of {len(pairs)} pairs have a cell that was not run." * bool(absent)
-        body = table(DIFFERENCES, rows) if rows else "No pair has both cells yet."
-        parts.append(f"**{title[0].upper()}{title[1:]}**\n\n{body}{note}")
+        lines = [f"**{title[0].upper()}{title[1:]}**", table(DIFFERENCES, rows) if rows else ""]
+        if len(ready) < len(pairs):
+            absent = len(pairs) - len(ready)
+            lines.append(f"{absent} of {len(pairs)} pairs have a cell that was not run.")
+        parts += filter(None, lines)
     return "\n\n".join(parts)
 
 
@@ -196,7 +197,9 @@ def _title(model: str) -> str:
 
 def _text(number: float, digits: int) -> str:
     """A figure with a real minus; one that is not defined as a dash."""
-    return "–" if not np.isfinite(number) else f"{number:.{digits}f}".replace("-", "−")
+    if not np.isfinite(number):
+        return "–"
+    return f"{round(number, digits) + 0.0:.{digits}f}".replace("-", "−")  # no −0.00
 
 
 def recorded(path: Path) -> pd.DataFrame:

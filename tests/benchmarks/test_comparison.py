@@ -114,8 +114,8 @@ def test_a_stopped_table_goes_on_and_trains_nothing_twice(
     parts.main.main([*words, "--hours", "0", "--write"], {"tiny": grid})
     text = page.read_text()
     assert text.startswith("# Results\n\nBefore.\n")
-    assert "| GRU | 20 | single | not run, about 0.0 h |" in text
-    assert "No pair has both cells yet." in text
+    assert "| GRU | 20 | single | not run, about 0.2 h |" in text
+    assert "1 of 1 pairs have a cell that was not run." in text
 
     parts.main.main([*words, "--write"], {"tiny": grid})
     assert (manifest.stat().st_mtime_ns, manifest.stat().st_ino) == (
@@ -277,9 +277,8 @@ def test_differences_are_paired_by_session(parts: Parts, tmp_path: Path) -> None
     assert (
         "| GRU 20, single | LSTM 20, single | 3 | +0.2000 | 3.46 | 0.00 | +0.0000 | – | – |" in text
     )
-    assert "No pair has both cells yet." in parts.tables.differences(
-        place, {cells[0]: done[cells[0]]}
-    )
+    only = parts.tables.differences(place, {cells[0]: done[cells[0]]})
+    assert only == "**Which**\n\n1 of 1 pairs have a cell that was not run."
 
 
 def test_recorded_results_are_read_by_column_name(parts: Parts, tmp_path: Path) -> None:
