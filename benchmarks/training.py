@@ -7,7 +7,7 @@
     python benchmarks/training.py --scale 0.05 --repeats 1         # a minute, to see that it runs
 
 Each side makes its handler and dataset from one simulated market (`market.py`) with the processors
-of qlib's benchmark files, and trains with their settings (`csi300.SETUPS`): windows of 20 sessions
+of qlib's benchmark files, and trains with their settings (`qlib_settings`): windows of 20 sessions
 of 20 features for LSTM and GRU, rows of Alpha360 for the KRNN. pyqlib's is its own `fit` as
 shipped, DataLoader included; the two sides must have the same samples and the same initial weights,
 or it is an error. They live side by side and take turns, each going first in every other repeat.
@@ -52,9 +52,9 @@ from contest import (  # noqa: E402
     wait_for_quiet,
     watched,
 )
-from csi300 import SETUPS  # noqa: E402
 from features_report import write_ratios, write_section  # noqa: E402
 from memory import growth_mb  # noqa: E402
+from qlib_settings import SETUPS  # noqa: E402
 from training_report import Answers, epoch_seconds, ratios, said, section  # noqa: E402
 
 INSTRUMENTS, SESSIONS = 300, 700
