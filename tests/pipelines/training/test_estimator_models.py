@@ -289,7 +289,7 @@ def test_reports_hold_every_model_against_the_references(grown):
 
 
 def test_the_ensemble_stays_that_of_the_others(grown, finished):
-    market, _, _ = grown
+    market = open_market(grown[0].paths.root)
     assert market.ensemble_models == (*NETWORKS, "mean")
     assert finished.ensemble_models == NETWORKS and finished.reference_models == ()
     only = Market(parse_config({**TINY, "models": {"linear": {}, "lightgbm": BOOSTED}}))
