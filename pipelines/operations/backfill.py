@@ -124,6 +124,13 @@ def run_backfill(
         console.print(
             outlook(sessions, comparison, work, force=force), soft_wrap=True, highlight=False
         )
+        if unchanged is not None:
+            console.print(
+                f"files that have not changed since the verification of {unchanged.made} were not "
+                f"hashed again; `{market.command('verify')}` hashes everything",
+                soft_wrap=True,
+                highlight=False,
+            )
         if work is not None:
             tags = {CURRENT_TAG: RETRAIN if force else KEEP, RUN_TAG: "backfill"} | (
                 {} if republish else {SERVED_TAG: KEEP}
