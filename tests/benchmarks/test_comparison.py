@@ -67,6 +67,7 @@ def grid_of(parts: Parts, folder: Path, *cells: Any, questions: Any = ()) -> Any
     )
 
 
+@pytest.mark.thorough
 def test_a_stopped_table_goes_on_and_trains_nothing_twice(
     parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,8 @@ def pip_settings(folder: Path) -> list[str]:
         if key in ("cert", "find-links", "index-url", "extra-index-url"):
             lines.append(f"{key} = {value}")
             places = [Path(word.removeprefix("file://")) for word in value.split()]
+            if "index" in key:  # its pages may name files that lie beside them
+                places = [p.parent if p.parent != Path("/") else p for p in places]
             volumes += [str(place) for place in places if place.is_dir()]
     (folder / "pip.conf").write_text("\n".join(dict.fromkeys(lines)) + "\n")
     mounts = [f"{place}:{place}:ro" for place in dict.fromkeys(volumes)]

@@ -98,6 +98,7 @@ def test_data_follow_the_source_and_what_was_served_stays(market, fresh):
     assert "the source gives the bars that were stored" in said
 
 
+@pytest.mark.thorough
 def test_republished_sessions_keep_what_was_served(market, fresh):
     key = market.sessions.keys[LATE]
     other = restated(market, key)
@@ -143,6 +144,7 @@ def test_republished_sessions_keep_what_was_served(market, fresh):
     assert report.predictions["gru"]["served"] == 8, "made again, they were served all the same"
 
 
+@pytest.mark.thorough
 def test_a_missed_split_reaches_every_later_session(market, tmp_path, instance):
     """The factor of the split's session changes, so those of all later ones do."""
     key = market.sessions.keys[LATE]

@@ -45,6 +45,7 @@ def make_console() -> Console:
     return Console(file=io.StringIO(), width=120)
 
 
+@pytest.mark.thorough
 def test_the_demo_runs_once_and_then_says_what_is_there(tmp_path, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", "")
     market = make_market(tmp_path / "tiny", SHORT)

@@ -237,6 +237,7 @@ def test_served_predictions_keep_their_standing(old, instance):
     assert served_sessions(old, instance, "lstm_prediction") == set(keys)
 
 
+@pytest.mark.thorough
 def test_what_was_served_and_restated_since_is_confirmed(finished, tmp_path, monkeypatch):
     """Its inputs are no longer there: the evaluations that quote it confirm it.
 

@@ -93,6 +93,7 @@ def test_a_matrix_has_a_row_for_each_model_and_blanks_what_is_missing():
     assert sorted(text.get_text() for text in ax.texts) == ["+1.0", "+3.0", "\u22122.0"]
 
 
+@pytest.mark.thorough
 def test_every_picture_of_many_has_a_place_for_each(analyses, portfolios):
     """No picture needs a colour a model: a panel or a row each, in a size that a page shows."""
     sessions = {name: analysis.sessions for name, analysis in analyses.items()}
