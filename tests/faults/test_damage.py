@@ -199,14 +199,14 @@ def test_the_record(states, tmp_path, noted, name, damage):
     _require_mended(states, folder, damages.mended(folder))
 
 
-@pytest.mark.parametrize("damage", ["cut", "zeros"] if LONG else ["zeros"])
 @pytest.mark.parametrize("name", ["tiny.yaml", "data/dagster/dagster.yaml"])
-def test_what_its_owner_wrote_is_named_and_left_alone(states, tmp_path, noted, name, damage):
+def test_what_its_owner_wrote_is_named_and_left_alone(states, tmp_path, noted, name):
+    """One that cannot be read. One that was cut may be a whole one of other settings."""
     folder = market.put(states / "whole", tmp_path / "damaged")
     path = folder / name
-    damages.do(damage, path)
+    damages.do("zeros", path)
     before = path.read_bytes()
-    noted(f"owner's: {damage} {name}")
+    noted(f"owner's: zeros {name}")
     for words in (("status",), ("backfill", "--start", market.LAST, "--end", market.LAST)):
         command = run(folder, *words)
         assert "Traceback" not in command.said()
