@@ -97,6 +97,7 @@ def materialize(
         stays=pointer_keys,
         retrains=is_model and hidden_tag(tags, CURRENT_TAG) == RETRAIN,
         history=frozenset(key for key in keys_to_make if now.is_history(stage, key)),
+        replaced=frozenset(keys_to_make),
     )
     bundles = [key for key in keys_to_make if is_model and _replaces_served_bundle(run, key)]
     with _revisions_kept(run, replaced_keys, bundles):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -350,7 +351,8 @@ def _require_unbroken_chain(run: Run, carry: Carry) -> None:
     """
     market, last = run.market, run.keys[-1]
     from_last = market.warehouse.sessions("ohlcv", first=last)
-    later = [key for key in from_last if key > last]
+    # From the next session on that this run replaces as well, that one's block is judged.
+    later = list(takewhile(lambda key: key not in run.replaced, (k for k in from_last if k > last)))
     if not later or last not in from_last:
         return
     decide = list(CARRIED if "jump" in market.config.market.quarantine.set_aside else CARRIED[:1])

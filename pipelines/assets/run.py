@@ -195,6 +195,7 @@ class Run:
         retrains: True if a current bundle is trained anew.
         history: the keys whose bundle stays, even if its training data changed.
         beside: the stages that this process makes in the run from now on, this one among them.
+        replaced: all keys of the stage that are made in the run, those of other blocks too.
     """
 
     market: Market
@@ -207,6 +208,7 @@ class Run:
     retrains: bool = False
     history: frozenset[str] = field(default_factory=frozenset)
     beside: frozenset[str] = field(default_factory=frozenset)
+    replaced: frozenset[str] = field(default_factory=frozenset)
 
     def served(self, model: str) -> set[str]:
         """The sessions whose predictions of a model were made in time to be traded on."""

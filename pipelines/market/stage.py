@@ -147,6 +147,10 @@ class Run(Protocol):
         """True if a current bundle is trained anew."""
 
     @property
+    def replaced(self) -> frozenset[str]:
+        """All keys of the stage that are made in the run, those of other blocks too."""
+
+    @property
     def history(self) -> frozenset[str]:
         """The keys whose bundle stays, even if its training data changed."""
 
