@@ -13,10 +13,11 @@ Both score the same sessions: those from the maturity of the last validation lab
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -32,8 +33,8 @@ RULES = {
 PARTS = "comparison_parts"
 DATASETS = ("twenty", "all158", "alpha360", "rules")
 AS_QLIB = "all as qlib"
-LIBRARY = ("windows of learning rows", "no purge", AS_QLIB)
-"""Changes that a market's YAML cannot name; `comparison_library.py` trains them."""
+WITHOUT_SWITCH = ("windows of learning rows", "no purge", AS_QLIB)
+"""Changes that a market's YAML cannot name; `comparison_direct.py` trains them."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,16 @@ class Cell:
     @property
     def market(self) -> str:
         """The name of its market: of the unchanged plan where the library makes the change."""
-        words = () if self.change in LIBRARY else self.change.split()
+        words = () if self.change in WITHOUT_SWITCH else self.change.split()
         return "_".join((self.plan, *words))
 
     @property
     def base(self) -> Cell:
         """The cell without the change."""
         return Cell(self.model, self.features, self.plan)
+
+
+Question: TypeAlias = tuple[str, tuple[tuple[Cell, Cell], ...]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Grid:
     base: Path
     valid: tuple[str, str]
     cells: tuple[Cell, ...]
-    questions: tuple[tuple[str, tuple[tuple[Cell, Cell], ...]], ...]
+    questions: tuple[Question, ...]
 
     def raw(self) -> dict[str, Any]:
         """The YAML of the market as shipped, to be changed."""
@@ -117,10 +121,26 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 NETWORKS = ("lstm", "gru", "krnn")
 REFERENCES = ("linear", "lightgbm")
+PLANS = ("single", "walk")
 CHANGES = {
-    "single": ("qlib semantics", *LIBRARY),
+    "single": ("qlib semantics", *WITHOUT_SWITCH),
     "walk": ("fixed processors", "warm start"),
 }
+
+
+def _less_the_20(models: Sequence[str]) -> Question:
+    pairs = tuple((Cell(m, "158", p), Cell(m, "20", p)) for p in PLANS for m in models)
+    return "all 158 features, less the 20", pairs
+
+
+def _less_linear(networks: Sequence[tuple[str, str]]) -> Question:
+    pairs = tuple((Cell(m, f, p), Cell("linear", f, p)) for p in PLANS for m, f in networks)
+    return "which model: less `linear` on the same features", pairs
+
+
+def _less_one_training(models: Sequence[tuple[str, str]]) -> Question:
+    pairs = tuple((Cell(m, f, "walk"), Cell(m, f, "single")) for m, f in models)
+    return "monthly retraining and rolling processors, less one training", pairs
 
 
 def _csi300() -> Grid:
@@ -147,7 +167,7 @@ def _csi300() -> Grid:
         Cell("lstm", "legacy", "single"),
         *(Cell(m, f, "walk") for f in ("alpha360", "legacy") for m in ("krnn", "lstm")),
     )
-    learned, plans = (*NETWORKS, *REFERENCES), ("single", "walk")
+    learned = (*NETWORKS, *REFERENCES)
     return Grid(
         name="csi300",
         title="CSI300 names, 2020 to 2025",
@@ -155,19 +175,8 @@ def _csi300() -> Grid:
         valid=("2023-07-03", "2024-06-28"),
         cells=cells,
         questions=(
-            (
-                "all 158 features, less the 20",
-                tuple((Cell(m, "158", p), Cell(m, "20", p)) for p in plans for m in learned),
-            ),
-            (
-                "which model: less `linear` on the same features",
-                tuple(
-                    (Cell(m, f, p), Cell("linear", f, p))
-                    for p in plans
-                    for f in ("20", "158")
-                    for m in (*NETWORKS, "lightgbm")
-                ),
-            ),
+            _less_the_20(learned),
+            _less_linear([(m, f) for f in ("20", "158") for m in (*NETWORKS, "lightgbm")]),
             (
                 "which model: less the reversal, which learns nothing",
                 tuple(
@@ -176,19 +185,12 @@ def _csi300() -> Grid:
                     for m in learned
                 ),
             ),
-            (
-                "monthly retraining and rolling processors, less one training",
-                tuple(
-                    (Cell(m, f, "walk"), Cell(m, f, "single"))
-                    for f in ("20", "158")
-                    for m in learned
-                ),
-            ),
+            _less_one_training([(m, f) for f in ("20", "158") for m in learned]),
             (
                 "Alpha360 as it lies, less qlib's cut of it",
                 tuple(
                     (Cell(m, "alpha360", p), Cell(m, "legacy", p))
-                    for p in plans
+                    for p in PLANS
                     for m in ("krnn", "lstm")
                 ),
             ),
@@ -198,11 +200,11 @@ def _csi300() -> Grid:
 
 
 def _sp500() -> Grid:
-    plans = ("single", "walk")
+    networks = (("lstm", "20"), ("gru", "158"))
     cells = (
         *(Cell(model, "rule", "single") for model in RULES),
-        *(Cell(m, f, p) for p in plans for f in ("20", "158") for m in REFERENCES),
-        *(Cell(m, f, p) for p in plans for m, f in (("lstm", "20"), ("gru", "158"))),
+        *(Cell(m, f, p) for p in PLANS for f in ("20", "158") for m in REFERENCES),
+        *(Cell(m, f, p) for p in PLANS for m, f in networks),
     )
     return Grid(
         name="sp500",
@@ -211,30 +213,9 @@ def _sp500() -> Grid:
         valid=("2016-01-04", "2016-12-30"),
         cells=cells,
         questions=(
-            (
-                "all 158 features, less the 20",
-                tuple((Cell(m, "158", p), Cell(m, "20", p)) for p in plans for m in REFERENCES),
-            ),
-            (
-                "which model: less `linear` on the same features",
-                tuple(
-                    (Cell(m, f, p), Cell("linear", f, p))
-                    for p in plans
-                    for m, f in (("lstm", "20"), ("gru", "158"), ("lightgbm", "158"))
-                ),
-            ),
-            (
-                "monthly retraining and rolling processors, less one training",
-                tuple(
-                    (Cell(m, f, "walk"), Cell(m, f, "single"))
-                    for m, f in (
-                        ("lstm", "20"),
-                        ("gru", "158"),
-                        ("linear", "158"),
-                        ("lightgbm", "158"),
-                    )
-                ),
-            ),
+            _less_the_20(REFERENCES),
+            _less_linear([*networks, ("lightgbm", "158")]),
+            _less_one_training([*networks, ("linear", "158"), ("lightgbm", "158")]),
         ),
     )
 
@@ -255,7 +236,9 @@ def market_yaml(
         plan: of `plan_of`, the dates that depend on the calendar.
     """
     raw = grid.raw()
-    cells = [cell for cell in grid.cells if cell.market == market and cell.change not in LIBRARY]
+    cells = [
+        cell for cell in grid.cells if cell.market == market and cell.change not in WITHOUT_SWITCH
+    ]
     raw["name"], change = market, cells[0].change
     if bars is not None:
         raw["market"]["source"]["path"] = str(bars.resolve())

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from comparison_cells import AS_QLIB, HERE, LIBRARY, Cell, Grid, market_yaml
+from comparison_cells import AS_QLIB, HERE, WITHOUT_SWITCH, Cell, Grid, market_yaml
 
 from pipelines.assets.stages import stages
 from pipelines.config.loader import load_config
@@ -126,7 +126,7 @@ class Place:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def record(self, cell: Cell) -> dict[str, Any]:
-        """What is known of a cell; of one with other settings nothing."""
+        """Read the record of a cell, which is empty if it has other settings."""
         path = self._record(cell)
         found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         return found if found.get("identity") == self.identity(cell) else {}
@@ -179,8 +179,8 @@ class Place:
             if table[name].tables or is_unfitted(market, table[name])
         ]
         self._backfill(market, cell, read)
-        if cell.change in LIBRARY:
-            script = [sys.executable, str(HERE / "comparison_library.py"), *map(str, (
+        if cell.change in WITHOUT_SWITCH:
+            script = [sys.executable, str(HERE / "comparison_direct.py"), *map(str, (
                 self.folder / f"{cell.market}.yaml", self.scores(cell), cell.key, cell.change,
                 self.plan["before_valid" if cell.change in ("no purge", AS_QLIB) else "purged"],
                 *self.grid.valid, self.seeds))]  # fmt: skip

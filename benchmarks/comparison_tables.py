@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from comparison_cells import LIBRARY, Cell
+from comparison_cells import WITHOUT_SWITCH, Cell
 from comparison_runs import Place
 from features_report import table
 
@@ -61,7 +61,7 @@ def figures(place: Place, cell: Cell) -> Figures:
     market = place.market(cell.market)
     periods = market.config.portfolio.periods_per_year
     first, read = market.plan.first_trained, market.warehouse.read
-    if cell.change in LIBRARY:
+    if cell.change in WITHOUT_SWITCH:
         return Figures(*_of_scores(place, cell), None, periods)
     name = f"{cell.key}_evaluation"
     keys = [key for key in market.warehouse.sessions(name) if key >= first]

@@ -23,7 +23,7 @@ from pipelines.config.market_file import FactoryConfig
 from tests.pipelines.conftest import TINY, merged
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-MODULES = ("cells", "runs", "tables", "library", "parts")
+MODULES = ("cells", "runs", "tables", "direct", "parts")
 
 
 class Parts:
@@ -33,7 +33,7 @@ class Parts:
     cells: ModuleType
     runs: ModuleType
     tables: ModuleType
-    library: ModuleType
+    direct: ModuleType
     parts: ModuleType
 
 
@@ -145,10 +145,10 @@ def test_a_stopped_table_goes_on_and_trains_nothing_twice(
     spec, ends = market.models[0], [place.plan["purged"], *grid.valid]
     assert spec.name == "gru_20"
     for change, is_equal in (("", True), ("no purge", False)):
-        dataset = parts.library.make_dataset(
+        dataset = parts.direct.make_dataset(
             market, spec.name, change, [place.plan["before_valid"], *ends[1:]] if change else ends
         )
-        ours = parts.library.scores(market, spec, 1, dataset)
+        ours = parts.direct.scores(market, spec, 1, dataset)
         keys = market.warehouse.sessions("gru_20_prediction")
         rows = market.warehouse.read("gru_20_prediction", keys, needed_by="the test").frame
         theirs = pd.Series(

@@ -21,7 +21,7 @@ serve(lambda number: {{"twice": 2 * number}}, replies)
 
 
 def test_contestants_answer_and_their_end_is_explained(load, tmp_path: Path) -> None:
-    """What was asked; a process that fails hands over its last words."""
+    """A contestant gives an answer to each question, and a failing one its last words."""
     script = tmp_path / "server.py"
     script.write_text(SERVER.format(peers=str(BENCHMARKS / "peers")))
     contestant = load("contest").Contestant([sys.executable, script], tmp_path / "log.txt")

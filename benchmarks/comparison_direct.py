@@ -1,6 +1,6 @@
 """One cell whose change no YAML can name, trained by the library on the bars of its market.
 
-    python benchmarks/comparison_library.py MARKET.yaml FOLDER MODEL CHANGE TRAIN_END
+    python benchmarks/comparison_direct.py MARKET.yaml FOLDER MODEL CHANGE TRAIN_END
         VALID_FIRST VALID_LAST SEEDS
 
 `comparison.py` calls it. Bars, features, processors, windows and hyper-parameters are those of the
@@ -36,7 +36,7 @@ def make_dataset(market: Market, model: str, change: str, ends: Sequence[str]) -
     Args:
         market: the market.
         model: its name.
-        change: of `comparison_cells.LIBRARY`, or "" for none.
+        change: one of `WITHOUT_SWITCH` in comparison_cells.py, or "" for none.
         ends: the last training decision, the first and the last validation decision.
     """
     from rnn_core import data
