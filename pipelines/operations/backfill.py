@@ -90,9 +90,11 @@ def run_backfill(
         )
         console.print(f"{cut}{calendar_end}", soft_wrap=True, highlight=False)
     stages = stages_of(market)
-    # A finished backfill needs no definitions.
-    defs = None if select is None else build_definitions(market, stages)
-    names = default_assets(market, stages) if defs is None else selected_assets(defs, str(select))
+    defs = None  # a finished backfill needs none
+    names = default_assets(market, stages)
+    if select is not None:
+        defs = build_definitions(market, stages)
+        names = selected_assets(defs, select)
     selection = _with_sessions([stage for stage in stages if stage.name in names], sessions)
     assets = tuple(stage.name for stage in selection)
     with dagster_instance(market) as instance:
