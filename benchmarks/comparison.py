@@ -8,7 +8,8 @@ are, and the YAML of each): `rnn-pipelines backfill` makes it, so the command go
 stopped, and a finished cell is not made again. It first prints what is left and an estimate, from
 the cells of the same kind that are done, else from trainings that were measured before. With
 `--hours` no cell is begun that does not fit. A cell that was not run, or failed, has its reason in
-the table.
+the table. The figures of a finished cell are kept in `comparison_results/`, which is committed: on
+another machine, with the same file of bars, the cell is done.
 
 `--write` puts the tables of all finished cells into docs/results.md, between the markers of the
 grid; with `--only` and no name, or with `--hours 0`, nothing is made. Trainings take one thread.
@@ -34,10 +35,11 @@ sys.path.insert(0, str(HERE))
 
 from comparison_cells import GRIDS, Cell, Grid  # noqa: E402
 from comparison_runs import CellFailedError, Place  # noqa: E402
-from comparison_tables import differences, figures, peers, summary  # noqa: E402
+from comparison_tables import differences, figures, keep, peers, summary  # noqa: E402
 from features_report import write_section  # noqa: E402
 
 PAGE = HERE.parent / "docs" / "results.md"
+KEPT = HERE / "comparison_results"
 
 
 def left_of(place: Place, only: list[str] | None) -> list[Cell]:
@@ -75,6 +77,7 @@ def make(place: Place, cells: list[Cell], hours: float | None) -> None:
             place.note(cell, reason=f"failed: {error}")
         else:
             place.note(cell, commit=_commit())
+            keep(place, cell)
             print(f"{cell.name}: {place.record(cell).get('cpu_s', 0):,.0f} s of CPU", flush=True)
 
 
@@ -150,6 +153,7 @@ def main(words: list[str] | None = None, grids: dict[str, Grid] = GRIDS) -> None
     parser.add_argument("--estimate", action="store_true", help="make nothing")
     parser.add_argument("--write", action="store_true", help="put the tables into the page")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--kept", type=Path, default=KEPT, help="keeps the figures of done cells")
     golden = Path(os.environ.get("RNN_GOLDEN_DIR", ""))
     parser.add_argument(
         "--pyqlib", type=Path, default=golden / "baseline.md", help="pyqlib's results, Markdown"
@@ -160,7 +164,10 @@ def main(words: list[str] | None = None, grids: dict[str, Grid] = GRIDS) -> None
     # A stop of the command stops its child, and what that used is counted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        run(Place(grids[args.grid], args.folder.absolute(), args.bars, args.seeds), args)
+        place = Place(
+            grids[args.grid], args.folder.absolute(), args.bars, args.seeds, args.kept.absolute()
+        )
+        run(place, args)
     except ValueError as error:
         sys.exit(str(error))
 

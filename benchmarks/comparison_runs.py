@@ -67,12 +67,14 @@ class Place:
         root: the folder of all grids.
         bars: the file of bars; None for the source of the YAML.
         seeds: networks a model.
+        kept: the folder of the figures of finished cells of all grids, which is committed.
     """
 
     grid: Grid
     root: Path
     bars: Path | None
     seeds: int
+    kept: Path
 
     @property
     def folder(self) -> Path:
@@ -126,10 +128,20 @@ class Place:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def record(self, cell: Cell) -> dict[str, Any]:
-        """Read the record of a cell, which is empty if it has other settings."""
-        path = self._record(cell)
-        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        return found if found.get("identity") == self.identity(cell) else {}
+        """Read the record of a cell, which is empty if it has other settings.
+
+        That of a finished cell lies with its kept figures.
+        """
+        for path in (self.kept_file(cell), self._record(cell)):
+            found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+            if found.pop("identity", None) == self.identity(cell):
+                found.pop("figures", None)
+                return found
+        return {}
+
+    def kept_file(self, cell: Cell) -> Path:
+        """The file that keeps the figures of a finished cell, and its record."""
+        return self.kept / self.grid.name / f"{cell.name}.json"
 
     def note(self, cell: Cell, **facts: Any) -> None:
         """Add facts to the record of a cell."""

@@ -1,4 +1,8 @@
-"""The tables of a comparison, from what the markets of its cells hold.
+"""The tables of a comparison, from the figures of its cells, which are kept beside this file.
+
+`keep` reads them from the market that made a cell: daily IC and rank IC of the ensemble, means of
+the seeds, daily excess return of the portfolio. They are small, so they are committed, and the
+tables can be made again and their tests checked without a training.
 
 A row has the figures of the ensemble of the seeds, which is what the product serves, and beside
 them the mean IC of each seed. Differences are paired: the daily ICs of two ensembles on the
@@ -8,6 +12,7 @@ pairs of a question (Holm).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +62,47 @@ class Figures:
 
 
 def figures(place: Place, cell: Cell) -> Figures:
-    """Read what a finished cell holds."""
+    """The measures of a finished cell, as they are kept."""
+    found = json.loads(place.kept_file(cell).read_text())["figures"]
+    days = pd.to_datetime(found["decision_date"])
+    daily = pd.DataFrame({name: found[name] for name in STATISTICS}, index=days)
+    excess = found["excess"]
+    if excess is not None:
+        excess = pd.Series(excess["excess"], index=pd.to_datetime(excess["date"]))
+    return Figures(daily, tuple(map(tuple, found["seeds"])), excess, found["periods"])
+
+
+def keep(place: Place, cell: Cell) -> None:
+    """Write the measures of a finished cell, with its record, into the folder that keeps them."""
+    one = measured(place, cell)
+    found: dict[str, Any] = {
+        "periods": one.periods,
+        "seeds": [[_rounded(mean) for mean in seed] for seed in one.seeds],
+        "decision_date": _days(one.daily.index),
+        **{name: list(map(_rounded, one.daily[name])) for name in STATISTICS},
+        "excess": one.excess
+        if one.excess is None
+        else {"date": _days(one.excess.index), "excess": list(map(_rounded, one.excess))},
+    }
+    path = place.kept_file(cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".part")
+    record = {"identity": place.identity(cell), **place.record(cell)}
+    half.write_text(json.dumps(record | {"figures": found}) + "\n")
+    half.replace(path)
+
+
+def _rounded(number: float) -> float:
+    """Seven digits, more than any table shows."""
+    return float(f"{number:.7g}")
+
+
+def _days(index: pd.Index[Any]) -> list[str]:
+    return [f"{day:%Y-%m-%d}" for day in pd.to_datetime(index)]
+
+
+def measured(place: Place, cell: Cell) -> Figures:
+    """Read what the market of a finished cell holds."""
     market = place.market(cell.market)
     periods = market.config.portfolio.periods_per_year
     first, read = market.plan.first_trained, market.warehouse.read

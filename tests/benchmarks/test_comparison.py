@@ -79,6 +79,7 @@ def test_a_stopped_table_goes_on_and_trains_nothing_twice(
     page, words = tmp_path / "page.md", ["tiny", "--folder", str(tmp_path / "made"), "--seeds", "2"]
     page.write_text("# Results\n\nBefore.\n")
     words += ["--page", str(page), "--pyqlib", str(tmp_path / "none.md")]
+    words += ["--kept", str(tmp_path / "kept")]
 
     commands: list[str] = []
 
@@ -103,7 +104,7 @@ def test_a_stopped_table_goes_on_and_trains_nothing_twice(
         parts.main.main(words, {"tiny": grid})
     stops = False
     assert commands[1] == "gru_20_model"
-    place = parts.runs.Place(grid, tmp_path / "made", None, 2)
+    place = parts.runs.Place(grid, tmp_path / "made", None, 2, tmp_path / "kept")
     market = place.market("single")
     (anchor,) = filter(market.plan_of("gru_20").trains, market.sessions.keys)
     assert (place.plan["first_trained"], anchor) == ("2020-03-27", "2020-03-27")
@@ -136,10 +137,21 @@ def test_a_stopped_table_goes_on_and_trains_nothing_twice(
     assert "| GRU 20, single | reversal, single |" in text
     assert text.count("comparison tiny: begin") == 1
 
-    # Nothing is left, so nothing is run.
+    # Nothing is left, so nothing is run, also where only the kept figures are.
     commands.clear()
     parts.main.main(words, {"tiny": grid})
+    words[2] = str(tmp_path / "elsewhere")
+    parts.main.main([*words, "--write"], {"tiny": grid})
     assert commands == []
+    assert page.read_text() == text
+
+    # They are those of the market to seven digits, and no others settings' ones.
+    measured = parts.tables.measured(place, gru)
+    pd.testing.assert_frame_equal(figures.daily, measured.daily, check_freq=False, rtol=1e-6)
+    np.testing.assert_allclose(figures.excess, measured.excess, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(figures.seeds, measured.seeds, rtol=1e-6)
+    other = parts.runs.Place(grid, tmp_path / "elsewhere", None, 3, tmp_path / "kept")
+    assert list(other.done()) == []
 
     # The library's cells differ by their change alone: without one it has the product's scores.
     spec, ends = market.models[0], [place.plan["purged"], *grid.valid]
@@ -164,7 +176,7 @@ def place_of(parts: Parts, tmp_path: Path) -> tuple[Any, Any]:
     """A place with one cell, and the cell."""
     cell = parts.cells.Cell("linear", "20", "single")
     grid = grid_of(parts, tmp_path, cell)
-    place = parts.runs.Place(grid, tmp_path / "made", None, 2)
+    place = parts.runs.Place(grid, tmp_path / "made", None, 2, tmp_path / "kept")
     assert place.plan["first"] == "2020-01-02"
     return place, cell
 
@@ -187,7 +199,7 @@ def test_a_record_of_other_settings_counts_for_nothing(parts: Parts, tmp_path: P
     place, cell = place_of(parts, tmp_path)
     place.note(cell, done=True)
     assert list(place.done()) == [cell]
-    other = parts.runs.Place(place.grid, place.root, None, 3)  # seeds
+    other = parts.runs.Place(place.grid, place.root, None, 3, place.kept)  # seeds
     assert list(other.done()) == []
 
 
@@ -262,7 +274,7 @@ def test_differences_are_paired_by_session(parts: Parts, tmp_path: Path) -> None
     """By hand: three common sessions whose ICs differ by 0.1, 0.2 and 0.3."""
     cells = [parts.cells.Cell(model, "20", "single") for model in ("gru", "lstm")]
     grid = grid_of(parts, tmp_path, *cells, questions=(("which", (tuple(cells),)),))
-    place = parts.runs.Place(grid, tmp_path / "made", None, 2)
+    place = parts.runs.Place(grid, tmp_path / "made", None, 2, tmp_path / "kept")
 
     def figures(ics: list[float], first: str) -> Any:
         days = pd.bdate_range(first, periods=len(ics))
