@@ -45,14 +45,11 @@ def partitions_definition(sessions: Sessions, *, closed: bool) -> SessionPartiti
             future holidays.
     """
     days = pd.date_range(sessions.keys[0], sessions.keys[-1])
-    trading = set(sessions.keys)
-    open_weekdays = {d.day_of_week for d in days if d.strftime("%Y-%m-%d") in trading}
+    trading = days.isin(pd.DatetimeIndex(sessions.keys))
+    open_weekdays = set(days[trading].day_of_week)
     closed_weekdays = [w for w in range(7) if w not in open_weekdays]
-    holidays = [
-        d.to_pydatetime()
-        for d in days
-        if d.strftime("%Y-%m-%d") not in trading and d.day_of_week in open_weekdays
-    ]
+    closed_days = days[~trading]
+    holidays = list(closed_days[closed_days.day_of_week.isin(open_weekdays)].to_pydatetime())
     crons = [f"0 0 * * {(w + 1) % 7}" for w in closed_weekdays]  # cron counts from Sunday
     last = pd.Timestamp(sessions.keys[-1])
     return SessionPartitions(

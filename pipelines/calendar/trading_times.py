@@ -9,9 +9,12 @@ the exchange's calendar lacks.
 
 from __future__ import annotations
 
+import datetime as dt
+from bisect import bisect_right
 from functools import lru_cache
-from typing import Literal
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from pipelines.calendar.sessions import Sessions, exchange_calendar
@@ -30,7 +33,7 @@ def served_until(sessions: Sessions, key: str) -> pd.Timestamp:
     if opens > _midnight_after(sessions, key):
         return opens
     session = None if sessions.opens is not None else _exchange_next(sessions, key)
-    return opens + pd.Timedelta(days=1) if session is None else pd.Timestamp(session["close"])
+    return opens + pd.Timedelta(days=1) if session is None else session.close
 
 
 def served_means(sessions: Sessions) -> str:
@@ -44,7 +47,11 @@ def served_means(sessions: Sessions) -> str:
 
 def _midnight_after(sessions: Sessions, key: str) -> pd.Timestamp:
     """The moment from which the partition of a session exists, UTC."""
-    return sessions.at(f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}")
+    return sessions.at(_day_after(key))
+
+
+def _day_after(key: str) -> str:
+    return (dt.date.fromisoformat(key) + dt.timedelta(days=1)).isoformat()
 
 
 def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
@@ -59,35 +66,42 @@ def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
     """
     at = sessions.position(key) + 1
     after = sessions.keys[at] if at < len(sessions) else None
-    tomorrow = f"{pd.Timestamp(key) + pd.Timedelta(days=1):%Y-%m-%d}"
+    day = after or _day_after(key)
     if sessions.opens is not None:
-        return sessions.at(after or tomorrow, sessions.opens)
+        return sessions.at(day, sessions.opens)
     session = _exchange_next(sessions, key)
     if session is not None:
-        return pd.Timestamp(session["open"])
-    last = _exchange_times(sessions.calendar, sessions.first).iloc[-1]
-    is_beyond = (after or tomorrow) > str(last.name)[:10]
-    usual = pd.Timestamp(last["open"]).tz_convert(sessions.timezone)
-    return sessions.at(after or tomorrow, f"{usual:%H:%M}" if is_beyond else "00:00")
+        return session.open
+    known, last = list(_exchange_times(sessions.calendar, sessions.first).items())[-1]
+    usual = last.open.tz_convert(sessions.timezone)
+    return sessions.at(day, f"{usual:%H:%M}" if day > known else "00:00")
 
 
-def _exchange_next(sessions: Sessions, key: str) -> pd.Series | None:
-    """`open` and `close` of the session after a given one, UTC.
+class _Times(NamedTuple):
+    """The moments at which a session of an exchange begins and ends, UTC."""
+
+    open: pd.Timestamp
+    close: pd.Timestamp
+
+
+def _exchange_next(sessions: Sessions, key: str) -> _Times | None:
+    """The times of the session after a given one.
 
     After a market's last session that is the exchange's next one. None where the exchange's
     calendar does not know it.
     """
     times = _exchange_times(sessions.calendar, sessions.first)
     at = sessions.position(key) + 1
-    after = pd.Timestamp(sessions.keys[at] if at < len(sessions) else key)
-    side: Literal["left", "right"] = "left" if at < len(sessions) else "right"
-    row = int(times.index.searchsorted(after, side=side))
-    is_known = row < len(times) and (at == len(sessions) or times.index[row] == after)
-    return times.iloc[row] if is_known else None
+    if at < len(sessions):
+        return times.get(sessions.keys[at])
+    known = list(times)
+    row = bisect_right(known, key)
+    return times[known[row]] if row < len(known) else None
 
 
 @lru_cache(maxsize=4)
-def _exchange_times(calendar: str, first: str) -> pd.DataFrame:
-    """`open` and `close` by session, UTC, from a market's first session to the calendar's end."""
-    schedule: pd.DataFrame = exchange_calendar(calendar, first).schedule
-    return schedule[["open", "close"]]
+def _exchange_times(calendar: str, first: str) -> dict[str, _Times]:
+    """The times of the sessions from a market's first one to the calendar's end, by key."""
+    schedule = exchange_calendar(calendar, first).schedule
+    keys = np.datetime_as_string(schedule.index.to_numpy(), unit="D").tolist()
+    return dict(zip(keys, map(_Times, schedule["open"], schedule["close"]), strict=True))
