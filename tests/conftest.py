@@ -18,6 +18,12 @@ os.environ.setdefault("RNN_TRAINING_EXECUTOR", "inline")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import nothing of the several hosts, servers and all, where none of it is run."""
+    is_of_hosts = collection_path == ROOT / "tests" / "cluster"
+    return True if is_of_hosts and "not cluster" in config.getoption("markexpr") else None
+
+
 def _beside(name: str, variable: str) -> Path:
     """The folder `name` of the reference material, or a skip that says where it was sought."""
     path = Path(os.environ.get(variable, ROOT.parent / "shared" / name))

@@ -214,6 +214,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(holding, marke
         os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.thorough  # the faults have five runs of one range
 def test_nothing_is_lost_between_processes_that_write(tmp_path):
     counter = tmp_path / "counter"
     counter.write_text("0")

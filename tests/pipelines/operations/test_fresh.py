@@ -111,7 +111,11 @@ def test_the_record_of_the_market_goes_and_that_of_others_stays(market):
 @pytest.mark.parametrize(
     ("holds", "said"),
     [
-        ("ui", r"a UI of .*/data runs already: process PID, http://127.0.0.1:3999; end it first"),
+        pytest.param(
+            "ui",
+            r"a UI of .*/data runs already: process PID, http://127.0.0.1:3999; end it first",
+            marks=pytest.mark.thorough,
+        ),
         ("writer", r"process PID \(run 1a2b3c4d, gru_model\) is at work on tiny: wait for its end"),
     ],
 )

@@ -183,7 +183,7 @@ def test_the_same_bytes_are_kept_once(market):
         revisions.keep(store, "gru_prediction", "2020-01-01")
 
 
-@pytest.mark.parametrize("position", [-1, -3])
+@pytest.mark.parametrize("position", [pytest.param(-1, marks=pytest.mark.thorough), -3])
 def test_a_made_session_that_was_declared_closed_is_passed_over(market, position):
     """The exchange was closed after all; its bars are still in the warehouse."""
     keys = market.sessions.keys

@@ -45,6 +45,7 @@ def copied(market, *moves):
     return make_market(market.paths.root)
 
 
+@pytest.mark.thorough  # the faults swap files of every table
 def test_status_names_them_and_a_backfill_heals_them(copy, finished):
     keys = copy.sessions.keys
     moves = [

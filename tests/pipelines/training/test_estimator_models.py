@@ -148,6 +148,7 @@ def grown(finished, package, tmp_path_factory):
     return market, before, stale
 
 
+@pytest.mark.thorough  # test_datasets adds a dataset with its model
 def test_models_that_are_added_leave_the_others_current(grown):
     market, before, stale = grown
     assert stale == {f"{m}_{k}": {Cause.ABSENT} for m in ADDED for k in KINDS}

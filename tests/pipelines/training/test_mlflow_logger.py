@@ -14,7 +14,11 @@ from tests.pipelines.training.test_tracking import FIRST, LAST, retrain, wait_fo
 
 pytestmark = pytest.mark.thorough  # the logger of another package
 
-mlflow = pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
+
+@pytest.fixture
+def mlflow():
+    """The package, which takes three seconds to import."""
+    return pytest.importorskip("mlflow", reason="the extra `mlflow` is not installed")
 
 
 def logged(finished, tmp_path, **options):
@@ -31,7 +35,7 @@ def eventually(look):
     pytest.fail("nothing arrived")
 
 
-def test_a_training_and_its_realised_ics_are_in_the_store(finished, tmp_path, instance):
+def test_a_training_and_its_realised_ics_are_in_the_store(mlflow, finished, tmp_path, instance):
     uri = f"sqlite:///{tmp_path / 'store.db'}"
     market = logged(finished, tmp_path, experiment="us", uri=uri, tags={"desk": "one"})
     client = mlflow.MlflowClient(tracking_uri=uri)
@@ -73,6 +77,7 @@ def test_a_training_and_its_realised_ics_are_in_the_store(finished, tmp_path, in
     assert not (market.paths.reports / LOG_FILE).exists()
 
 
+@pytest.mark.usefixtures("mlflow")
 def test_a_server_that_is_not_there_is_a_warning(finished, tmp_path, instance, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     market = logged(finished, tmp_path, uri="http://me:s3cret-w0rd@127.0.0.1:9")

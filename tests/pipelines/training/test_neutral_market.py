@@ -151,6 +151,7 @@ def test_groups_are_those_of_a_category(tmp_path):
         extra_market(tmp_path, EXTRA, {"evaluation": {"by_group": "pe"}})
 
 
+@pytest.mark.thorough
 def test_columns_that_learning_alone_reads_are_those_of_the_whole_window(
     bars, tmp_path, monkeypatch
 ):

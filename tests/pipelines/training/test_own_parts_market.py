@@ -75,7 +75,7 @@ def test_own_parts_are_trained_kept_and_served_like_shipped_ones(made, package, 
     [
         pytest.param("helpers", {"tiny_model"}, marks=pytest.mark.thorough),
         ("procs", {"processors", "dataset_infer", "dataset_learn", "gru_model", "tiny_model"}),
-        ("beside", set()),
+        pytest.param("beside", set(), marks=pytest.mark.thorough),
     ],
 )
 def test_changed_code_makes_stale_what_it_made(made, package, instance, module, stale):  # noqa: F811
