@@ -14,11 +14,10 @@ import math
 import numpy as np
 import pandas as pd
 
-from rnn_core.evaluation.account import bars_axes, bars_index
-from rnn_core.evaluation.align import FloatArray, to_table
+from rnn_core.evaluation.align import FloatArray
+from rnn_core.evaluation.decay import close_table
 from rnn_core.evaluation.portfolio import PortfolioResult
 from rnn_core.evaluation.risk import risk_analysis
-from rnn_core.panel.arrow_frames import as_frame
 
 YEAR_SESSIONS = 60
 """Fewest sessions for which a report states a figure of a year. It extrapolates: the mean of 8
@@ -37,14 +36,14 @@ def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
     Returns:
         One return per session of the bars, named by what it is.
 
+    Raises:
+        ValueError: no bars, no column `close`, or duplicated rows.
+
     Examples:
         >>> float(equal_weight_benchmark(bars).iloc[0])
         0.0
     """
-    bars = as_frame(bars)
-    index = bars_index(bars)
-    sessions, instruments = bars_axes(index)
-    close = to_table(bars["close"], index, sessions, instruments)  # (T, N)
+    sessions, _, close = close_table(bars)  # (T, N)
     mean = np.zeros(len(sessions))
     for t in range(1, len(sessions)):
         mean[t] = mean_return(close[t - 1], close[t])

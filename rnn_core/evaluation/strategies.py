@@ -24,8 +24,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_core.evaluation.account import BoolArray, SessionPrices
-from rnn_core.evaluation.align import FloatArray, IntArray
+from rnn_core.evaluation.account import SessionPrices
+from rnn_core.evaluation.align import BoolArray, FloatArray, IntArray
 from rnn_core.evaluation.execution import (
     IN_TURN,
     BookState,
