@@ -10,6 +10,7 @@ Shapes: `T` sessions, `N` instruments.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,30 @@ def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
     for t in range(1, len(sessions)):
         mean[t] = mean_return(close[t - 1], close[t])
     return pd.Series(mean, index=sessions, name="all names at equal weight")
+
+
+def benchmark_lines(
+    results: Mapping[str, PortfolioResult],
+) -> list[tuple[str, str, pd.Series]]:
+    """Say which benchmarks a picture of portfolios has, each once.
+
+    Args:
+        results: by model, of a backtest.
+
+    Returns:
+        Label, the model that it belongs to ("" of one that all share) and returns in percent; none
+        if no portfolio has a benchmark (NaN or zero throughout).
+    """
+    bench = {name: result.daily["bench"] * 100 for name, result in results.items()}
+    bench = {name: values for name, values in bench.items() if values.notna().any()}
+    if not any((values != 0).any() for values in bench.values()):
+        return []
+    table = pd.concat(bench, axis=1)
+    common = table.bfill(axis=1).iloc[:, 0]
+    if table.sub(common, axis=0).abs().max().max() > 0:
+        return [(f"benchmark of {name}", name, values) for name, values in bench.items()]
+    names = sorted({results[name].benchmark for name in bench} - {""})
+    return [(f"benchmark ({' or '.join(names)})" if names else "benchmark", "", common)]
 
 
 def mean_return(before: FloatArray, now: FloatArray) -> float:
