@@ -32,6 +32,7 @@ from rnn_core.evaluation.execution import (
     Order,
     expected,
     held_arrays,
+    position_of,
 )
 from rnn_core.evaluation.portfolio_config import PortfolioConfig
 from rnn_core.panel.frames import Semantics
@@ -324,7 +325,7 @@ def _sized(
             continue
         price = last.get(order.instrument)
         if price is None:
-            price = float(prices.close[prices.position[order.instrument]])
+            price = float(prices.close[position_of(prices, order.instrument)])
         if np.isnan(price):
             continue
         # A name that changes sides is closed by an order of its own.
