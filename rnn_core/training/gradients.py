@@ -59,14 +59,7 @@ class BatchGradient(NamedTuple):
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters that a step changes, in the network's order.
-
-    Args:
-        network: any module.
-
-    Returns:
-        The parameters with `requires_grad`.
-    """
+    """Return the parameters that a step changes, in the network's order."""
     return [p for p in network.parameters() if p.requires_grad]
 
 
