@@ -41,12 +41,12 @@ from features_report import (
     compare,
     gapless,
     missing_share,
-    spans,
     table,
     write_ratios,
     write_section,
 )
 
+from rnn_core.data.bars import spans
 from rnn_core.features import ALPHA158_NAMES
 
 HERE = Path(__file__).parent

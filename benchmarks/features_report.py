@@ -20,12 +20,6 @@ LOOK_BACK = 61
 RTOL, ATOL = 1e-4, 1e-6
 
 
-def spans(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """[N, T], the sessions from an instrument's first row to its last: pyqlib's rows."""
-    begun = np.logical_or.accumulate(present, axis=1)
-    return begun & np.logical_or.accumulate(present[:, ::-1], axis=1)[:, ::-1]
-
-
 def gapless(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """[N, T], whether the last 61 rows all exist."""
     held = np.cumsum(np.pad(present, ((0, 0), (1, 0))), axis=1)

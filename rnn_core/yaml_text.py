@@ -77,11 +77,7 @@ class UniqueKeyLoader(BoundedLoader):
 
 
 def load_yaml(text: str | bytes, *, loader: type[BoundedLoader] = UniqueKeyLoader) -> Any:
-    """Read a text as plain values.
-
-    Args:
-        text: one YAML document.
-        loader: the rules.
+    """Read one YAML document as plain values.
 
     Raises:
         yaml.YAMLError: it is no YAML, or is out of bounds.

@@ -131,7 +131,7 @@ def signal_report(
         {name: data.scores[name].seeds or data.scores[name].score for name in of_models},
         data.labels,
         baselines=data.baselines(),
-        ensemble=market.ensemble_models,
+        ensemble=[name for name in market.ensemble_models if name in of_models],
         quantiles=market.config.evaluation.quantiles,
     )
     references = [name for name in market.reference_models if name in evaluations]

@@ -29,7 +29,7 @@ import pandas as pd
 
 from rnn_core.atomic import atomic_write
 from rnn_core.data.frame_view import CS_ALL, CS_RAW, ColSet, View
-from rnn_core.data.processors import PROCESSORS, Processor, ProcessorChain
+from rnn_core.data.processors import Processor, ProcessorChain
 from rnn_core.data.steps import Step, build_steps, groups_of, one_of
 from rnn_core.notebook import fact_table, span_of
 from rnn_core.panel.arrow_frames import as_frame
@@ -331,7 +331,7 @@ class DataHandlerLP:
         cls,
         path: str | Path,
         *args: Any,
-        classes: Mapping[str, type[Processor]] = PROCESSORS,
+        classes: Mapping[str, type[Processor]] | None = None,
         **kwargs: Any,
     ) -> Self:
         """Make a handler over other data, with the fitted processors of a saved handler.
@@ -339,7 +339,7 @@ class DataHandlerLP:
         Args:
             path: a file that `save` wrote.
             *args: the data, as the constructor takes them.
-            classes: the processors that the file may name.
+            classes: the processors that the file may name (default: those that are known).
             **kwargs: arguments of the constructor that the file does not hold.
 
         Returns:

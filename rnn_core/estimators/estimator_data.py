@@ -216,15 +216,7 @@ def prepare_windows(
 
 
 def has_segment(dataset: Dataset, name: str) -> bool:
-    """True if a dataset has a segment of that name, or does not list its segments.
-
-    Args:
-        dataset: either kind.
-        name: of the segment.
-
-    Returns:
-        False only if the dataset lists its segments and the name is not among them.
-    """
+    """True if a dataset has a segment of that name, or does not list its segments."""
     segments = getattr(dataset, "segments", None)
     return segments is None or name in segments
 

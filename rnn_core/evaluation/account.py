@@ -17,12 +17,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.evaluation.align import FloatArray, by_session_and_name, session_axis, to_table
+from rnn_core.evaluation.align import (
+    BoolArray,
+    FloatArray,
+    by_session_and_name,
+    session_axis,
+    to_table,
+)
 from rnn_core.evaluation.impact import Impact, Liquidity
 from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.session_labels import session_labels
-
-BoolArray = NDArray[np.bool_]
 
 # A deal price at or below this is taken for absent (qlib: exchange.py get_deal_price); in strict
 # semantics one at or below 0, because pairs of crypto currencies have prices of 1e-8.

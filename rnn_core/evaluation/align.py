@@ -21,6 +21,7 @@ from rnn_core.panel.session_labels import session_index
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,3 +175,14 @@ def to_table(
         mask = (session >= 0) & (name >= 0)
         table[session[mask], name[mask]] = values.to_numpy(dtype=np.float64, na_value=np.nan)[mask]
     return table
+
+
+def from_table(
+    table: FloatArray, sessions: pd.DatetimeIndex, instruments: pd.Index, name: str
+) -> pd.Series:
+    """Gather the values of a [T, N] table as rows (datetime, instrument), sorted, without NaN."""
+    day, column = np.nonzero(~np.isnan(table))
+    index = pd.MultiIndex.from_arrays(
+        [sessions[day], instruments[column]], names=["datetime", "instrument"]
+    )
+    return pd.Series(table[day, column], index=index, name=name)

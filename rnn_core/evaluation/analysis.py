@@ -43,6 +43,7 @@ from rnn_core.notebook import fact_line, fact_table, span_of
 from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.frames import one_column
 
+_FEWEST_NAMES = 2  # that a correlation needs
 # Value of a statistic without skill; None if there is no test.
 _NULLS: dict[str, float | None] = {
     "ic": 0.0, "rank_ic": 0.0, "long_short": 0.0, "mean_label": 0.0, "hit_rate": 0.5,
@@ -164,32 +165,17 @@ def signal_analysis(
     )
 
 
-def daily_statistics(
-    scores: pd.Series, labels: pd.Series, *, quantiles: int = 5, min_names: int = 2
-) -> pd.DataFrame:
-    """Compute the table `sessions` of `signal_analysis` alone.
-
-    Args:
-        scores: a Series or one-column frame, indexed by (datetime, instrument) in any order.
-        labels: simple returns that followed, indexed alike.
-        quantiles: Q, score buckets.
-        min_names: sessions with fewer names have no IC.
-
-    Returns:
-        One row a session.
-
-    Raises:
-        ValueError: as `signal_analysis`.
-    """
-    _check(quantiles, min_names)
+def daily_statistics(scores: pd.Series, labels: pd.Series, *, quantiles: int) -> pd.DataFrame:
+    """Compute the table `sessions` of `signal_analysis` alone; arguments and errors are its own."""
+    _check(quantiles, _FEWEST_NAMES)
     days, _, x, y = _tables(scores, labels, None)
-    return _sessions(days, x, y, quantiles, min_names)
+    return _sessions(days, x, y, quantiles, _FEWEST_NAMES)
 
 
 def _check(quantiles: int, min_names: int) -> None:
     if quantiles < 2:
         raise ValueError(f"quantiles={quantiles}: expected 2 buckets or more")
-    if min_names < 2:
+    if min_names < _FEWEST_NAMES:
         raise ValueError(f"min_names={min_names}: a correlation needs 2 names or more")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rnn_core.evaluation.align import FloatArray
+from rnn_core.evaluation.align import FloatArray, from_table
 from rnn_core.evaluation.decay import close_table
 from rnn_core.evaluation.signal_metrics import calc_ic
 from rnn_core.panel.frames import one_column
@@ -51,7 +51,7 @@ def reversal(bars: pd.DataFrame, *, sessions: int = 5) -> pd.Series:
     """
     if sessions < 1:
         raise ValueError(f"sessions={sessions}: expected a look-back of 1 session or more")
-    return -_past_return(bars, begin=sessions, end=0).rename("reversal")
+    return -_past_return(bars, "reversal", begin=sessions, end=0)
 
 
 def momentum(bars: pd.DataFrame, *, sessions: int = 60, skip: int = 5) -> pd.Series:
@@ -77,7 +77,7 @@ def momentum(bars: pd.DataFrame, *, sessions: int = 60, skip: int = 5) -> pd.Ser
         raise ValueError(
             f"sessions={sessions}, skip={skip}: expected 0 <= skip < sessions, such as 60 and 5"
         )
-    return _past_return(bars, begin=sessions, end=skip).rename("momentum")
+    return _past_return(bars, "momentum", begin=sessions, end=skip)
 
 
 def ridge_scores(
@@ -226,7 +226,7 @@ class Ridge:
         return pd.Series(scores, index=x.index, name="ridge")
 
 
-def _past_return(bars: pd.DataFrame, *, begin: int, end: int) -> pd.Series:
+def _past_return(bars: pd.DataFrame, name: str, *, begin: int, end: int) -> pd.Series:
     """Compute close_{t-end} / close_{t-begin} - 1 of the names that have a bar at t."""
     sessions, instruments, close = close_table(bars)
     returns = np.full_like(close, np.nan)
@@ -234,11 +234,7 @@ def _past_return(bars: pd.DataFrame, *, begin: int, end: int) -> pd.Series:
         closes = close[begin - end : len(close) - end]
         returns[begin:] = closes / close[: len(close) - begin] - 1
         returns[np.isnan(close)] = np.nan  # no score for a name that does not trade
-    day, name = np.nonzero(~np.isnan(returns))
-    index = pd.MultiIndex.from_arrays(
-        [sessions[day], instruments[name]], names=["datetime", "instrument"]
-    )
-    return pd.Series(returns[day, name], index=index)
+    return from_table(returns, sessions, instruments, name)
 
 
 def _require_columns(frame: pd.DataFrame, columns: pd.Index, name: str) -> None:

@@ -23,9 +23,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_core.evaluation.align import FloatArray
-
-BoolArray = NDArray[np.bool_]
+from rnn_core.evaluation.align import BoolArray, FloatArray
 
 # An order worth less than this is not executed and costs nothing (qlib: exchange.py deal_order); it
 # is in the currency of qlib's account, and in strict semantics a share of the account at hand.

@@ -38,7 +38,7 @@ def capacity_curve(
     bars: pd.DataFrame,
     impact: Impact | None = None,
     *,
-    accounts: Sequence[float] | None = None,
+    accounts: Sequence[float] | FloatArray | None = None,
     periods_per_year: float | str = 238,
 ) -> pd.DataFrame:
     """Compute the figures of a portfolio for accounts of several sizes.
@@ -58,7 +58,8 @@ def capacity_curve(
         (all costs), median_share (median trade / usual traded value of its name).
 
     Raises:
-        ValueError: bars without `amount`, an account that is not positive, or unknown periods.
+        ValueError: bars without `amount` or without the session or name of a trade, no account or
+            one that is not positive, or unknown periods.
 
     Examples:
         >>> curve = capacity_curve(result, bars, Impact(half_spread_bps=5), accounts=[1e5, 1e9])
@@ -67,8 +68,9 @@ def capacity_curve(
     """
     config, periods = result.config, sessions_per_year(periods_per_year)
     impact = impact or config.impact or Impact()
-    sizes = np.array(accounts or [config.account * multiple for multiple in GRID], dtype=float)
-    if not (sizes > 0).all():
+    grid = [config.account * multiple for multiple in GRID]
+    sizes = np.array(grid if accounts is None else accounts, dtype=float)
+    if not len(sizes) or not (sizes > 0).all():
         raise ValueError(f"accounts={sizes.tolist()}: expected positive amounts of currency")
     daily, trades = result.daily, result.trades
     trades = trades[trades["value"] > 0]
@@ -108,16 +110,17 @@ def capacity_curve(
 
 
 def edge_gone_at(curve: pd.DataFrame) -> float:
-    """The account at which the net excess return is used up, by the logarithm of the account.
+    """The account above which the net excess return is used up, by the logarithm of the account.
 
-    Without a benchmark it is the net return.
+    Without a benchmark it is the net return. A small account may have no edge because of its least
+    costs (`min_cost`) where a larger one has.
 
     Args:
         curve: of `capacity_curve`.
 
     Returns:
-        Currency; 0 if there is no edge at the smallest account, NaN if there is one at the largest
-        or no figure at all.
+        Currency; 0 if there is no edge at any account, NaN if there is one at the largest or no
+        figure at all.
 
     Examples:
         >>> curve = capacity_curve(result, bars, Impact(half_spread_bps=5), accounts=[1e5, 1e12])
@@ -128,13 +131,14 @@ def edge_gone_at(curve: pd.DataFrame) -> float:
     if curve[column].isna().all():
         column = "annualized_return"
     series = curve[column].dropna().sort_index()
-    if series.empty or series.iloc[-1] > 0:
+    edge = series.to_numpy()
+    if not len(edge) or edge[-1] > 0:
         return math.nan
-    if series.iloc[0] <= 0:
+    if not (edge > 0).any():
         return 0.0
-    after = int(np.argmax(series.to_numpy() <= 0))
-    (low, high), edge = np.log(series.index[after - 1 : after + 1]), series.to_numpy()
-    share = edge[after - 1] / (edge[after - 1] - edge[after])
+    last = int(np.flatnonzero(edge > 0)[-1])
+    low, high = np.log(series.index[last : last + 2])
+    share = edge[last] / (edge[last] - edge[last + 1])
     return float(np.exp(low + share * (high - low)))
 
 
@@ -143,12 +147,19 @@ def _liquidity(
 ) -> tuple[list[float], list[float]]:
     """Volatility and usual traded value of the name of each trade, as the trade knew them."""
     market = Market.from_bars(bars, limit_threshold=None, impact=impact)
-    rows = market.sessions.get_indexer(pd.Index(trades["datetime"])).tolist()
+    rows = market.sessions.get_indexer(pd.Index(trades["datetime"]))
+    names = market.instruments.get_indexer(pd.Index(trades["instrument"]))
+    if len(strays := np.flatnonzero((rows < 0) | (names < 0))):
+        first = trades.iloc[strays[0]]
+        raise ValueError(
+            f"bars lack the session or name of {len(strays)} of {len(trades)} trades, the first is "
+            f"{first['instrument']} on {first['datetime']:%Y-%m-%d}: pass those of the backtest"
+        )
     figures = []
-    for row, name in zip(rows, trades["instrument"], strict=True):
+    for row, name in zip(rows.tolist(), names.tolist(), strict=True):
         known = market.at(row).liquidity
         assert known is not None  # noqa: S101, the market was made with an impact
-        figures.append(known.figures(market.position[name]))
+        figures.append(known.figures(name))
     return [one for one, _ in figures], [one for _, one in figures]
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 
 from rnn_core.evaluation.analysis import SignalAnalysis
 from rnn_core.evaluation.portfolio import PortfolioResult
-from rnn_core.evaluation.portfolio_figures import concentration
+from rnn_core.evaluation.portfolio_figures import benchmark_lines, concentration
 from rnn_core.evaluation.render import GREY, MOST_CURVES
 from rnn_core.evaluation.session_axis import (
     FEWEST_TICKS,
@@ -149,20 +149,18 @@ def _portfolio_panels(results: Mapping[str, PortfolioResult]) -> list[_Panel]:
     bench = {
         n: r.daily["bench"] * 100 for n, r in results.items() if r.daily["bench"].notna().any()
     }
+    lines = benchmark_lines(results)
     equity = {name: series.cumsum() for name, series in net.items()}
+    equity |= {label: returns.cumsum() for label, _, returns in lines}
     before = {name: series.cumsum() for name, series in gross.items()}
-    if bench:
-        named = " or ".join(sorted({results[n].benchmark for n in bench} - {""}))
-        common = pd.concat(bench, axis=1).bfill(axis=1).iloc[:, 0].cumsum()
-        equity[f"benchmark ({named})" if named else "benchmark"] = common
     excess = {n: (net[n] - bench.get(n, 0.0)).cumsum() for n in net}
-    subject = "excess" if bench else "sum"
+    subject = "excess" if lines else "sum"
     falls = {name: total - total.cummax() for name, total in excess.items()}
     panels = [
         _Panel("Sum of returns (dashed: before costs)", "%", equity,
                also={"before costs": before}),
     ]  # fmt: skip
-    if bench:
+    if lines:
         panels.append(_Panel("Sum of excess returns after costs", "%", excess))
     return [*panels, _Panel(f"Drawdown of the {subject} after costs", "% below its peak", falls)]
 

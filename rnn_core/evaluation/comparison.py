@@ -32,6 +32,7 @@ from rnn_core.evaluation.rank_ensemble import ENSEMBLE, rank_average
 from rnn_core.notebook import fact_line, fact_table, span_of
 from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.frames import one_column
+from rnn_core.suggestions import near_matches
 
 Scores = pd.Series | Sequence[pd.Series]
 
@@ -116,7 +117,8 @@ def compare_signals(
         The tables; pairs of `differences` are in the order of `summary`, a before b.
 
     Raises:
-        ValueError: no model, a name used twice, duplicated rows, or no row in common.
+        ValueError: no model, a name used twice, an ensemble of a model that is none, duplicated
+            rows, or no row in common.
 
     Examples:
         >>> comparison.differences[["a", "b"]].drop_duplicates().values.tolist()
@@ -136,7 +138,12 @@ def compare_signals(
     signals = dict(models)
     average: pd.Series | None = None
     ensemble_notes: list[str] = []
-    averaged = models if isinstance(ensemble, bool) else set(ensemble)
+    averaged = list(models) if isinstance(ensemble, bool) else list(ensemble)
+    if strangers := [name for name in averaged if name not in models]:
+        raise ValueError(
+            f"ensemble names {strangers[0]!r}, expected some of {list(models)}"
+            f"{near_matches(strangers[0], models)}"
+        )
     members = [runs for name, runs in models.items() if name in averaged]
     if ensemble and len(members) > 1:
         average = rank_average([rank_average(runs) for runs in members])

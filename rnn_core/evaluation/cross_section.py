@@ -1,7 +1,7 @@
 """Statistics of cross-sections, one a row: ranks, correlations, score buckets, all rows at once.
 
 No other module computes a correlation, a rank or a bucket mean: `signal_metrics`, `analysis`,
-`decay` and `compare` lay their data out and call this one. A row is a session, or a session
+`decay` and `rank_ensemble` lay their data out and call this one. A row is a session, or a session
 and a group; its columns are names, NaN where there is none.
 Sums run in column order (`_total`): adding the zeros of absent names changes no bit, so a
 session has the same numbers alone, among ten years of others, and in any layout that keeps the
@@ -21,11 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rnn_core.evaluation.align import FloatArray, IntArray
+from rnn_core.evaluation.align import BoolArray, FloatArray, IntArray
 
-BoolArray = NDArray[np.bool_]
 Columns = dict[str, FloatArray]
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -22,10 +22,17 @@ import numpy as np
 import pandas as pd
 
 from rnn_core.evaluation.account import bars_axes, bars_index
-from rnn_core.evaluation.align import FloatArray, IntArray, by_session_and_name, positions, to_table
+from rnn_core.evaluation.align import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    by_session_and_name,
+    from_table,
+    session_axis,
+    to_table,
+)
 from rnn_core.evaluation.cross_section import (
     BLOCK_CELLS,
-    BoolArray,
     ascending,
     complete,
     correlations,
@@ -63,11 +70,7 @@ def forward_returns(bars: pd.DataFrame, horizon: int = 1) -> pd.Series:
     n_labels = len(close) - 1 - horizon  # sessions whose label exists
     if n_labels > 0:
         returns[:n_labels] = close[1 + horizon :] / close[1:-horizon] - 1
-    day, name = np.nonzero(~np.isnan(returns))
-    index = pd.MultiIndex.from_arrays(
-        [sessions[day], instruments[name]], names=["datetime", "instrument"]
-    )
-    return pd.Series(returns[day, name], index=index, name="label")
+    return from_table(returns, sessions, instruments, "label")
 
 
 def ic_decay(
@@ -159,22 +162,6 @@ def close_table(bars: pd.DataFrame) -> tuple[pd.DatetimeIndex, pd.Index, FloatAr
     return sessions, instruments, to_table(bars["close"], index, sessions, instruments)
 
 
-def score_rows(index: pd.MultiIndex, sessions: pd.DatetimeIndex, what: str) -> None:
-    """Refuse scores of days that the bars do not know.
-
-    Raises:
-        ValueError: a day without any bar.
-    """
-    day, _ = positions(index, sessions, pd.Index([]))
-    if (day < 0).any():
-        strangers = index[day < 0]
-        first = min(strangers.get_level_values("datetime"))
-        raise ValueError(
-            f"{what} has {strangers.get_level_values('datetime').nunique()} days without any bar, "
-            f"the first is {first:%Y-%m-%d}: pass bars of every session that has scores"
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class _Sorted:
     """Scores of some sessions in ascending order, to be correlated with many returns.
@@ -237,7 +224,11 @@ def _daily(
     sessions, instruments, close = close_table(bars)
     scores = one_column(scores, "scores")
     index = by_session_and_name(scores.index, "scores").remove_unused_levels()
-    score_rows(index, sessions, "scores")
+    if len(strays := session_axis(index.levels[0]).difference(sessions)):
+        raise ValueError(
+            f"scores has {len(strays)} days without any bar, the first is {strays[0]:%Y-%m-%d}: "
+            "pass bars of every session that has scores"
+        )
     table = to_table(scores, index, sessions, instruments)  # (T, N)
     out = np.full((2, len(steps), len(sessions)), np.nan)
     days = np.flatnonzero(~np.isnan(table).all(axis=1))

@@ -62,6 +62,9 @@ class Order:
         target: weight of the account at the close of the decision, which `decide` turns into an
             amount; negative of a short position. None for one of the other sizes.
 
+    Raises:
+        ValueError: another side.
+
     Examples:
         >>> Order("A", "buy", reason="entered", rank=1, share_of=1, risk_degree=0.95).side
         'buy'
@@ -75,6 +78,13 @@ class Order:
     risk_degree: float = 0.0
     amount: float | None = None
     target: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.side not in IN_TURN:
+            raise ValueError(
+                f"the order of {self.instrument} has side {self.side!r}, "
+                f"expected one of {', '.join(IN_TURN)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -249,7 +259,7 @@ def expected(
     """
     close = prices.close.copy()
     for name, price in zip(state.instruments, state.prices, strict=True):
-        close[prices.position[name]] = price
+        close[position_of(prices, name)] = price
     priced = ~np.isnan(close)
     at_close = replace(
         prices, close=close, deal=close, can_buy=priced, can_sell=priced,
@@ -263,7 +273,7 @@ def held_arrays(
     state: BookState, prices: SessionPrices
 ) -> tuple[NDArray[np.intp], FloatArray, NDArray[np.int64]]:
     """The positions [K] of the names held among the prices' names, their worth and their ages."""
-    at = np.array([_at(prices, name) for name in state.instruments], dtype=np.intp)
+    at = np.array([position_of(prices, name) for name in state.instruments], dtype=np.intp)
     worth = np.array(state.amounts) * np.array(state.prices)
     return at, worth, np.array(state.ages, dtype=np.int64)
 
@@ -286,7 +296,12 @@ def _book(state: BookState, prices: SessionPrices, config: PortfolioConfig) -> B
     return book
 
 
-def _at(prices: SessionPrices, name: str) -> int:
+def position_of(prices: SessionPrices, name: str) -> int:
+    """The position of a name among those of the prices.
+
+    Raises:
+        ValueError: it is none of them.
+    """
     try:
         return prices.position[name]
     except KeyError:
@@ -320,7 +335,7 @@ def _execute(
         config: lots, limits and semantics.
         cash: before the first order of its side.
     """
-    i, side = _at(prices, order.instrument), order.side
+    i, side = position_of(prices, order.instrument), order.side
     held, name = float(book.amount[i]), order.instrument
     if side == "sell" and not held > 0:
         raise ValueError(f"{name} is to be sold, and the book does not hold it")

@@ -145,15 +145,7 @@ def holm(p_values: Sequence[float] | FloatArray) -> FloatArray:
 
 
 def block_length(count: int, lags: int = 0) -> int:
-    """Choose a bootstrap block: T^(1/3) rounded up, and longer than the lags that matter.
-
-    Args:
-        count: T.
-        lags: known memory of the series, sessions.
-
-    Returns:
-        1 to T.
-    """
+    """Choose a bootstrap block, 1 to T sessions: T^(1/3) rounded up, and longer than the lags."""
     root = math.ceil(math.pow(count, 1 / 3))
     return max(min(max(root, lags + 1), count), 1)
 

@@ -70,4 +70,4 @@ def gone_words(account: float) -> str:
     """Say at what account an edge is gone."""
     if math.isnan(account):
         return "beyond the largest"
-    return f"{account:.2g}" if account else "none at the smallest"
+    return f"{account:.2g}" if account else "no edge at any size"

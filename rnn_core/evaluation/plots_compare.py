@@ -92,8 +92,8 @@ def _label(summary: pd.DataFrame, name: str) -> str:
     return f"{name} ({seeds} seeds)" if seeds > 1 else name
 
 
-def _line(ax: Axes, row: int, low: float, high: float, color: str, width: float = 2.2) -> None:
-    ax.plot([low, high], [row, row], color=color, linewidth=width, solid_capstyle="butt")
+def _line(ax: Axes, row: int, low: float, high: float, color: str) -> None:
+    ax.plot([low, high], [row, row], color=color, linewidth=2.2, solid_capstyle="butt")
 
 
 def _difference(

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from rnn_core.evaluation.plots_many import is_many, plot_multiples
 from rnn_core.evaluation.portfolio import PortfolioResult
-from rnn_core.evaluation.portfolio_figures import concentration
+from rnn_core.evaluation.portfolio_figures import benchmark_lines, concentration
 from rnn_core.evaluation.render import (
     GREY,
     draw_line,
@@ -27,7 +25,6 @@ from rnn_core.evaluation.render import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -60,9 +57,9 @@ def plot_portfolio(
     bench = {name: r.daily["bench"] * 100 for name, r in results.items()}
     bench = {name: values for name, values in bench.items() if values.notna().any()}
     excess = {name: net[name] - bench.get(name, 0.0) for name in results}
-    has_benchmark = any((values != 0).any() for values in bench.values())
+    benchmarks = benchmark_lines(results)
     if is_many(results):
-        over = ", in excess of the benchmark" if has_benchmark else ""
+        over = ", in excess of the benchmark" if benchmarks else ""
         return plot_multiples(
             {name: series.cumsum() for name, series in excess.items()},
             f"Sum of portfolio returns after costs{over}",
@@ -72,15 +69,16 @@ def plot_portfolio(
     with style():
         sessions = max(len(result.daily) for result in results.values())
         title = f"Portfolio after costs, {sessions} session{'s' * (sessions != 1)}"
-        fig = new_figure(7.2 if has_benchmark else 5.2, title)
-        heights = [1.5, 1.3, 1] if has_benchmark else [1.5, 1]
+        fig = new_figure(7.2 if benchmarks else 5.2, title)
+        heights = [1.5, 1.3, 1] if benchmarks else [1.5, 1]
         axes = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         # The upper panels: return, and with a benchmark the excess.
-        if has_benchmark:
-            names = sorted({results[name].benchmark for name in bench} - {""})
-            _benchmarks(axes[0], bench, colors, f" ({' or '.join(names)})" if names else "")
+        for label, model, returns in benchmarks:
+            total = returns.cumsum()
+            text = f"{label} {signed(last_value(total), 1, '%')}"
+            draw_line(axes[0], total, color=colors.get(model, GREY), label=text, linestyle="--")
         panels = [(axes[0], net, "Cumulative return")]
-        if has_benchmark:
+        if benchmarks:
             panels.append((axes[1], excess, "Cumulative return in excess of the benchmark"))
         for ax, by_name, title in panels:
             for name, series in by_name.items():
@@ -98,29 +96,12 @@ def plot_portfolio(
             if len(excess) == 1:
                 axes[-1].fill_between(fall.index, fall, 0, color=colors[name], alpha=0.12)
         axes[-1].set_ylabel("below peak (%)")
-        subject = "excess return" if has_benchmark else "return"
+        subject = "excess return" if benchmarks else "return"
         title_and_legend(axes[-1], f"Drawdown of the cumulative {subject} (legend: deepest)")
         for ax in axes:
             ax.axhline(0, color=GREY, linewidth=0.8)
         time_axis(axes[-1], [result.daily.index for result in results.values()])
     return fig
-
-
-def _benchmarks(
-    ax: Axes, bench: Mapping[str, pd.Series], colors: Mapping[str, str], name: str
-) -> None:
-    """Draw one grey line if the models share their benchmark, else a dashed one for each."""
-    table = pd.concat(bench, axis=1)
-    common = table.bfill(axis=1).iloc[:, 0]
-    if table.sub(common, axis=0).abs().max().max() == 0:
-        total = common.cumsum()
-        text = f"benchmark{name} {signed(last_value(total), 1, '%')}"
-        draw_line(ax, total, color=GREY, label=text, linestyle="--")
-        return
-    for model, series in bench.items():
-        total = series.cumsum()
-        text = f"benchmark of {model} {signed(last_value(total), 1, '%')}"
-        draw_line(ax, total, color=colors[model], label=text, linestyle="--")
 
 
 def plot_concentration(

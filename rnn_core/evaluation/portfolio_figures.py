@@ -10,15 +10,15 @@ Shapes: `T` sessions, `N` instruments.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from rnn_core.evaluation.account import bars_axes, bars_index
-from rnn_core.evaluation.align import FloatArray, to_table
+from rnn_core.evaluation.align import FloatArray
+from rnn_core.evaluation.decay import close_table
 from rnn_core.evaluation.portfolio import PortfolioResult
 from rnn_core.evaluation.risk import risk_analysis
-from rnn_core.panel.arrow_frames import as_frame
 
 YEAR_SESSIONS = 60
 """Fewest sessions for which a report states a figure of a year. It extrapolates: the mean of 8
@@ -37,18 +37,42 @@ def equal_weight_benchmark(bars: pd.DataFrame) -> pd.Series:
     Returns:
         One return per session of the bars, named by what it is.
 
+    Raises:
+        ValueError: no bars, no column `close`, or duplicated rows.
+
     Examples:
         >>> float(equal_weight_benchmark(bars).iloc[0])
         0.0
     """
-    bars = as_frame(bars)
-    index = bars_index(bars)
-    sessions, instruments = bars_axes(index)
-    close = to_table(bars["close"], index, sessions, instruments)  # (T, N)
+    sessions, _, close = close_table(bars)  # (T, N)
     mean = np.zeros(len(sessions))
     for t in range(1, len(sessions)):
         mean[t] = mean_return(close[t - 1], close[t])
     return pd.Series(mean, index=sessions, name="all names at equal weight")
+
+
+def benchmark_lines(
+    results: Mapping[str, PortfolioResult],
+) -> list[tuple[str, str, pd.Series]]:
+    """Say which benchmarks a picture of portfolios has, each once.
+
+    Args:
+        results: by model, of a backtest.
+
+    Returns:
+        Label, the model that it belongs to ("" of one that all share) and returns in percent; none
+        if no portfolio has a benchmark (NaN or zero throughout).
+    """
+    bench = {name: result.daily["bench"] * 100 for name, result in results.items()}
+    bench = {name: values for name, values in bench.items() if values.notna().any()}
+    if not any((values != 0).any() for values in bench.values()):
+        return []
+    table = pd.concat(bench, axis=1)
+    common = table.bfill(axis=1).iloc[:, 0]
+    if table.sub(common, axis=0).abs().max().max() > 0:
+        return [(f"benchmark of {name}", name, values) for name, values in bench.items()]
+    names = sorted({results[name].benchmark for name in bench} - {""})
+    return [(f"benchmark ({' or '.join(names)})" if names else "benchmark", "", common)]
 
 
 def mean_return(before: FloatArray, now: FloatArray) -> float:

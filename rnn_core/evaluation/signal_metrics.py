@@ -13,8 +13,6 @@ Shapes: `S` rows, `T` sessions, `Q` quantiles.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 
@@ -26,6 +24,7 @@ from rnn_core.evaluation.cross_section import (
     pack,
     session_statistics,
 )
+from rnn_core.evaluation.inference import mean_test
 from rnn_core.panel.frames import one_column
 
 _IC_METRICS = ("ic", "rank_ic")
@@ -183,13 +182,9 @@ def summarize_ic(evaluations: pd.DataFrame) -> dict[str, float | int]:
         )
     summary: dict[str, float | int] = {}
     for name, ratio in (("ic", "icir"), ("rank_ic", "rank_icir")):
-        values = evaluations[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        values = values[~np.isnan(values)]
-        days = len(values)
-        mean = float(values.mean()) if days else math.nan
-        std = float(values.std(ddof=1)) if days > 1 and np.ptp(values) > 0 else math.nan
-        error = std / math.sqrt(days) if days else math.nan
-        summary |= {name: mean, ratio: mean / std, f"{name}_se": error, f"{name}_t": mean / error}
+        test = mean_test(evaluations[name].to_numpy(dtype=np.float64, na_value=np.nan))
+        summary |= {name: test["mean"], ratio: test["ir"]}
+        summary |= {f"{name}_{figure}": test[figure] for figure in ("se", "t")}
     summary["days"] = int(evaluations["ic"].notna().sum())
     return summary
 

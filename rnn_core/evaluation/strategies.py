@@ -24,14 +24,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_core.evaluation.account import BoolArray, SessionPrices
-from rnn_core.evaluation.align import FloatArray, IntArray
+from rnn_core.evaluation.account import SessionPrices
+from rnn_core.evaluation.align import BoolArray, FloatArray, IntArray
 from rnn_core.evaluation.execution import (
     IN_TURN,
     BookState,
     Order,
     expected,
     held_arrays,
+    position_of,
 )
 from rnn_core.evaluation.portfolio_config import PortfolioConfig
 from rnn_core.panel.frames import Semantics
@@ -324,7 +325,7 @@ def _sized(
             continue
         price = last.get(order.instrument)
         if price is None:
-            price = float(prices.close[prices.position[order.instrument]])
+            price = float(prices.close[position_of(prices, order.instrument)])
         if np.isnan(price):
             continue
         # A name that changes sides is closed by an order of its own.

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_core.evaluation.account import BoolArray
-from rnn_core.evaluation.align import FloatArray
+from rnn_core.evaluation.align import BoolArray, FloatArray
 from rnn_core.evaluation.execution import Order, Side
 from rnn_core.evaluation.strategies import Situation
 

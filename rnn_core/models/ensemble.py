@@ -52,12 +52,5 @@ class MeanEnsemble(nn.Module):
 
 
 def members_of(network: nn.Module) -> tuple[nn.Module, ...]:
-    """Return the networks that a score averages.
-
-    Args:
-        network: an ensemble or a network.
-
-    Returns:
-        The members of an ensemble, or the network alone.
-    """
+    """Return the networks that a score averages: an ensemble's members, or the network alone."""
     return tuple(network.members) if isinstance(network, MeanEnsemble) else (network,)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.session_labels import LEVELS, session_codes, session_index, session_labels
+from rnn_core.suggestions import near_matches
 
 KEYS = ("date", "instrument")
 
@@ -207,6 +208,21 @@ class Panel:
 
 Key = tuple[pd.Index, NDArray[np.intp]]
 """The T or N distinct values of a key, and the place of each of the R rows among them."""
+
+
+def instrument_position(panel: Panel, code: str) -> int:
+    """The position of an instrument by its code, in any case of letters.
+
+    Raises:
+        ValueError: if there is none; the message names near ones.
+    """
+    codes = [str(known) for known in panel.instruments]
+    if code in codes:
+        return codes.index(code)
+    folded = [known.lower() for known in codes]
+    if code.lower() in folded:
+        return folded.index(code.lower())
+    raise ValueError(f"no instrument {code!r} in the panel{near_matches(code, codes)}")
 
 
 def _split_keys(bars: pd.DataFrame) -> tuple[tuple[pd.DatetimeIndex, Any], Key, pd.DataFrame]:

@@ -291,12 +291,5 @@ def checked_json(text: str) -> bytes:
 
 
 def digest(data: bytes) -> str:
-    """Compute the SHA-256 in hex.
-
-    Args:
-        data: any bytes.
-
-    Returns:
-        64 characters.
-    """
+    """Compute the SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()

@@ -88,14 +88,7 @@ class TrainingState:
 
 
 def copy_weights(network: nn.Module) -> dict[str, Tensor]:
-    """Copy the state dict, on the same device.
-
-    Args:
-        network: any module.
-
-    Returns:
-        Name to a tensor of its own memory.
-    """
+    """Copy the state dict, on the same device."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 

@@ -118,13 +118,8 @@ class StepMonitor:
 
 
 def all_finite(tensors: Iterable[Tensor]) -> Tensor:
-    """True if every number is finite; the test does not wait for the device.
+    """True if every number is finite, a scalar on the device, for which the test does not wait.
 
-    Args:
-        tensors: floats on one device.
-
-    Returns:
-        Bool scalar on that device. Values beyond about 1e19 count as infinite, because the test
-        is the norm, which is one pass.
+    Values beyond about 1e19 count as infinite, because the test is the norm, which is one pass.
     """
     return torch.isfinite(get_total_norm([t.detach() for t in tensors]))

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from rnn_core.training.precision import mixed
@@ -59,14 +59,7 @@ class BatchGradient(NamedTuple):
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters that a step changes, in the network's order.
-
-    Args:
-        network: any module.
-
-    Returns:
-        The parameters with `requires_grad`.
-    """
+    """Return the parameters that a step changes, in the network's order."""
     return [p for p in network.parameters() if p.requires_grad]
 
 
@@ -148,21 +141,22 @@ def _scalar(loss: object) -> Tensor:
 
 
 def weight_tensor(weights: ArrayLike | None, n_rows: int, device: torch.device) -> Tensor | None:
-    """Check the weights of the training rows and move them to the device.
+    """Move the weights of the training rows to the device, float32 [S]; see `checked_weights`."""
+    if weights is None:
+        return None
+    return torch.from_numpy(checked_weights(weights, n_rows).astype(np.float32)).to(device)
+
+
+def checked_weights(weights: ArrayLike, n_rows: int) -> NDArray[np.float64]:
+    """Check the weights of the training rows.
 
     Args:
-        weights: [S], or None.
+        weights: [S].
         n_rows: S.
-        device: where the network trains.
-
-    Returns:
-        float32 [S] on the device, or None.
 
     Raises:
         ValueError: another length, a weight below 0 or not finite, or none above 0.
     """
-    if weights is None:
-        return None
     values = np.asarray(weights, dtype=np.float64)
     if values.shape != (n_rows,):
         raise ValueError(
@@ -174,4 +168,4 @@ def weight_tensor(weights: ArrayLike | None, n_rows: int, device: torch.device) 
             f"{bad} of {n_rows} weights are negative or not finite, and {int((values > 0).sum())} "
             f"are above 0; expected finite numbers of 0 or more, some above"
         )
-    return torch.from_numpy(values.astype(np.float32)).to(device)
+    return values

@@ -24,13 +24,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def member_files(member: Member) -> dict[str, bytes]:
-    """Collect the files of a member.
-
-    Args:
-        member: a trained network or a fitted estimator.
-
-    Returns:
-        Bytes by name.
+    """Collect the files of a trained network or a fitted estimator: bytes by name.
 
     Raises:
         ValueError: an estimator wrote files that a bundle may not hold.

@@ -18,6 +18,7 @@ from torch import nn
 
 from rnn_core.models.estimator_protocol import EstimatorModel
 from rnn_core.models.samples import Samples
+from rnn_core.training.gradients import checked_weights
 from rnn_core.training.scoring import predict
 from rnn_core.training.source import NewestSource, SessionSource
 
@@ -50,6 +51,9 @@ def samples_of(
 
     Returns:
         The samples; their rows are gathered when they are asked for.
+
+    Raises:
+        ValueError: weights that are not one for each sample, finite, 0 or more and some above it.
 
     Examples:
         >>> samples = samples_of(train, ["F0", "F1"], has_label=True)
@@ -85,7 +89,7 @@ def samples_of(
         steps=steps,
         newest=newest,
         label=label,
-        weights=None if weights is None else np.asarray(weights, dtype=np.float64),
+        weights=None if weights is None else checked_weights(weights, len(source)),
     )
 
 

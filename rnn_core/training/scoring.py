@@ -53,13 +53,9 @@ Examples:
 
 
 def split_label(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Split windows into features and the label, the last column of the newest session.
+    """Split windows [B, L, F + 1] into features [B, L, F] and labels [B], both float32.
 
-    Args:
-        windows: [B, L, F + 1], the label last.
-
-    Returns:
-        ([B, L, F], [B]), float32. Labels of older sessions are dropped, since they are no input.
+    The label is the last column of the newest session; those of older sessions are no input.
     """
     return windows[..., :-1].float(), windows[:, -1, -1].float()
 

@@ -54,16 +54,7 @@ def seeded_network(build: Callable[[], Network], seed: int) -> Network:
 
 
 def epoch_order(n_samples: int, seed: int, epoch: int) -> Tensor:
-    """Draw the order in which an epoch visits the training rows.
-
-    Args:
-        n_samples: S.
-        seed: of the training.
-        epoch: its number, from 0.
-
-    Returns:
-        A permutation of 0 to S - 1, int64 [S], on the CPU.
-    """
+    """Draw the order in which an epoch, counted from 0, visits the training rows: int64 [S]."""
     generator = torch.Generator().manual_seed(_derived(seed, _ORDER, epoch))
     return torch.randperm(n_samples, generator=generator)
 

@@ -85,10 +85,7 @@ class Workers:
         Args:
             function: called from several threads at once; torch's gradient mode is a thread's
                 own, so `function` must set that mode itself.
-            items: the arguments of the calls.
-
-        Returns:
-            The results, in the order of the items.
+            items: the arguments of the calls; the results have their order.
 
         Raises:
             Exception: that of `function`, for the first item that raised one.
@@ -124,14 +121,7 @@ def can_shard(network: nn.Module, example: Tensor) -> bool:
 
 
 def shard_rows(network: nn.Module) -> int:
-    """Return the most rows of one call of a network on the CPU.
-
-    Args:
-        network: may state its own in an attribute `shard_rows`.
-
-    Returns:
-        The value of the attribute, or 256.
-    """
+    """Return the most rows of one call of a network on the CPU: its own `shard_rows`, or 256."""
     return int(getattr(network, "shard_rows", _SHARD_ROWS))
 
 

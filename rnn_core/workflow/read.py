@@ -131,14 +131,7 @@ def read_workflow(
 
 
 def estimator_class(name: str) -> type[estimators.Estimator]:
-    """Return the estimator class of a name; this call loads torch.
-
-    Args:
-        name: a key of `MODELS`.
-
-    Returns:
-        The class of `rnn_core.estimators`.
-    """
+    """Return the estimator class of a key of `MODELS`; this call loads torch."""
     return {"LSTM": estimators.LSTM, "GRU": estimators.GRU, "KRNN": estimators.KRNN}[name]
 
 

@@ -63,7 +63,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The estimator: a class of `rnn_core.models` and its arguments."""
+    """The estimator: a class of `rnn_core.estimators` and its arguments."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -91,7 +91,7 @@ class PortfolioSpec:
             a factor for every name.
         start_time: first session, or None for the first with scores.
         end_time: last session, included, or None for the one after the last with scores.
-        benchmark: codes whose mean return is the benchmark; none for a benchmark of 0.
+        benchmark: codes whose mean return is the benchmark; none for no benchmark.
         key: the path of the backtest in the file, for messages.
         names_benchmark: False if the benchmark is qlib's default.
     """

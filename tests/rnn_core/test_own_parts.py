@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from rnn_core.data import ProcessorChain
+from rnn_core.data import DataHandlerLP, ProcessorChain
+from rnn_core.data.processors import Processor
 from rnn_core.data.processors.chain import own_processor
 from rnn_core.models import build_network, model_family, own_family
 from rnn_core.models.families import require_scores
@@ -89,6 +90,16 @@ class NoState(Plus):
     def fit(self, df):
         return self
 """
+
+
+class Unnamed(Processor):
+    """A class of the caller's own, which no configuration has named."""
+
+    def __init__(self, by=1.0):
+        self.by = by
+
+    def __call__(self, df):
+        return df + self.by
 
 
 @pytest.fixture
@@ -204,6 +215,21 @@ def test_a_processor_is_stored_under_the_name_of_its_configuration(package):
     again = ProcessorChain.from_dict(stored)
     assert type(again.processors[0]) is part.value and again.processors[0].by == 2.0
     assert again.hash == chain.hash
+
+
+def test_a_handler_with_a_known_processor_is_loaded(package, tmp_path):
+    """Oracle: the handler that was saved; one that no configuration has named is given by name."""
+    index = pd.MultiIndex.from_product(
+        [pd.to_datetime(["2024-01-02"]), ["A", "B"]], names=["datetime", "instrument"]
+    )
+    data = pd.DataFrame({("feature", "X"): [1.0, 2.0], ("label", "Y"): [0.0, 1.0]}, index)
+    known = own_processor("mypkg.procs:Plus").value
+    for kind, classes in ((known, {}), (Unnamed, {"classes": {"Unnamed": Unnamed}})):
+        handler = DataHandlerLP(data, infer_processors=[kind(by=2.0)])
+        handler.save(tmp_path / "handler.json")
+        again = DataHandlerLP.load(tmp_path / "handler.json", data, **classes)
+        pd.testing.assert_frame_equal(again.fetch(), handler.fetch())
+        assert type(again.infer_processors[0]) is kind
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,7 @@ from numpy.typing import NDArray
 from rnn_core.features.expression import Expression
 from rnn_core.features.qlib.plan import Plan, Step, plan
 from rnn_core.features.qlib.series import Positions, Series, blanked, limits
-from rnn_core.panel.panel import Panel
-from rnn_core.suggestions import near_matches
+from rnn_core.panel.panel import Panel, instrument_position
 
 Array = NDArray[Any]
 
@@ -127,9 +126,5 @@ def _seen(panel: Panel, code: str, inner: Plan) -> Series:
 
     pyqlib finds the instrument's files by its code in lower case.
     """
-    codes = list(panel.instruments)
-    alike = [c for c in codes if c == code] or [c for c in codes if c.lower() == code.lower()]
-    if not alike:
-        raise ValueError(f"no instrument {code!r} in the panel{near_matches(code, codes)}")
-    at = codes.index(alike[0])
+    at = instrument_position(panel, code)
     return _run(_Chunk(panel, at, at + 1, *limits(panel.present[at : at + 1])), inner, None)

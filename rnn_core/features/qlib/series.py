@@ -41,13 +41,6 @@ class Series:
         return Series(values, self.start, self.stop)
 
 
-def spans(present: NDArray[np.bool_]) -> tuple[Positions, NDArray[np.bool_]]:
-    """Return the position of each instrument's first row, T without rows, and its span, [C, T]."""
-    start, stop = limits(present)
-    at = np.arange(present.shape[1])
-    return start, (at >= start[:, None]) & (at < stop[:, None])
-
-
 def limits(present: NDArray[np.bool_]) -> tuple[Positions, Positions]:
     """Return each instrument's first position and that after its last row; T and 0 without rows."""
     sessions = present.shape[1]

@@ -20,8 +20,7 @@ from rnn_core.features.strict import machine
 from rnn_core.features.strict.elementwise import BLOCK
 from rnn_core.features.strict.program import Program, compile_program
 from rnn_core.features.strict.rolling_windows import covering
-from rnn_core.panel.panel import Panel
-from rnn_core.suggestions import near_matches
+from rnn_core.panel.panel import Panel, instrument_position
 
 Array = NDArray[Any]
 
@@ -124,26 +123,12 @@ def _other_instruments(panel: Panel, program: Program, least: int) -> dict[Call,
     for node in program.inputs:
         if isinstance(node, Call):
             inside, name = node.arguments
-            one = _only(panel, _place(panel, name.value if isinstance(name, Text) else str(name)))
+            code = name.value if isinstance(name, Text) else str(name)
+            one = _only(panel, instrument_position(panel, code))
             values = np.empty((1, *one.shape))
             prepare(one, (inside,), least, True)(0, 1, values, 0)
             series[node] = values[0, 0]
     return series
-
-
-def _place(panel: Panel, name: str) -> int:
-    """Find an instrument by its code, in any case of letters.
-
-    Raises:
-        ValueError: if there is none; the message names near ones.
-    """
-    codes_ = [str(code) for code in panel.instruments]
-    if name in codes_:
-        return codes_.index(name)
-    folded = [code.lower() for code in codes_]
-    if name.lower() in folded:
-        return folded.index(name.lower())
-    raise ValueError(f"no instrument {name!r} in the panel{near_matches(name, codes_)}")
 
 
 def _only(panel: Panel, place: int) -> Panel:

@@ -67,9 +67,6 @@ def compile_program(nodes: tuple[Expression, ...], history: int, least: int) -> 
         nodes: the outputs, in order.
         history: window that stands for all of history, from `rolling_windows.covering`.
         least: fewest values for a statistic; more than 1 makes extremes count theirs.
-
-    Returns:
-        The program.
     """
     lowering = Lowering(history)
     outputs = [lowering.lower(node) for node in nodes]

@@ -60,6 +60,26 @@ def test_weights_and_missing_values_reach_the_model(datasets, frame):
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ones: -ones, "weights are negative or not finite"),
+        (lambda ones: np.where(np.arange(len(ones)) == 3, np.nan, ones), "1 of .* not finite"),
+        (lambda ones: np.append(ones, 1.0), "expected .*: one for each training row"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "arguments"), KINDS)
+def test_weights_that_do_not_fit_are_refused_as_by_networks(
+    datasets, kind, arguments, change, message
+):
+    class Given:
+        def reweight(self, data):
+            return change(np.ones(len(data)))
+
+    with pytest.raises(ValueError, match=message):
+        kind(**arguments).fit(datasets["series"](), reweighter=Given())
+
+
+@pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (lambda: Linear(lr=0.1), ValueError, "linear has no hyper-parameter 'lr', expected some"),

@@ -157,3 +157,34 @@ def test_what_is_missing_is_named(bars, signal):
     for settings in ({"coefficient": -1.0}, {"half_spread_bps": math.inf}, {"sessions": 1}):
         with pytest.raises(ValueError, match=f"impact.{next(iter(settings))}="):
             Impact(**settings)
+
+
+def test_the_least_costs_of_small_accounts_do_not_end_the_edge():
+    """By hand: below zero at 1e4, above at 1e6, below again at 1e8, halfway at 1e7."""
+    table = pd.DataFrame(
+        {"annualized_excess_return": [-0.3, 0.2, -0.2]}, index=pd.Index([1e4, 1e6, 1e8])
+    )
+    assert edge_gone_at(table) == pytest.approx(1e7)
+    assert edge_gone_at(-table.abs()) == 0.0
+
+
+def test_accounts_may_be_an_array_and_none_is_an_error(bars, signal):
+    """Oracle: the same accounts as a list."""
+    whole = backtest(signal, bars, TopkDropout(5, 2), CONFIG)
+    accounts = [1e5, 1e6]
+    got = capacity_curve(whole, bars, accounts=np.array(accounts))
+    pd.testing.assert_frame_equal(got, capacity_curve(whole, bars, accounts=accounts))
+    with pytest.raises(ValueError, match=r"accounts=\[\]: expected positive amounts"):
+        capacity_curve(whole, bars, accounts=[])
+
+
+@pytest.mark.parametrize("lost", ["session", "name"])
+def test_bars_of_another_time_or_without_a_name_are_an_error(bars, signal, lost):
+    """The last session in the table would else stand for one that the bars lack."""
+    whole = backtest(signal, bars, TopkDropout(5, 2), CONFIG)
+    first = whole.trades[whole.trades["value"] > 0].iloc[0]
+    level, value = {"session": (0, first["datetime"]), "name": (1, first["instrument"])}[lost]
+    part = bars[bars.index.get_level_values(level) != value]
+    place = f"{first['instrument']} on {first['datetime']:%Y-%m-%d}"
+    with pytest.raises(ValueError, match=f"bars lack .* trades, the first is {place}"):
+        capacity_curve(whole, part)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,21 @@ def test_a_chart_has_the_values_of_the_tables(analyses, portfolios):
     by_month = analyses["lstm"].by_month["rank_ic"]
     of_session = analyses["lstm"].sessions.index.strftime("%Y-%m")
     np.testing.assert_allclose(monthly, by_month.reindex(of_session), rtol=1e-5)
+
+
+def test_portfolios_of_two_benchmarks_have_a_curve_of_each(analyses, portfolios):
+    """As in the picture; a benchmark of zeros alone is none, there as here."""
+    colors, one = model_colors(analyses), portfolios["lstm"]
+    other = replace(one, daily=one.daily.assign(bench=one.daily["bench"] + 0.01), benchmark="X")
+    text = report_charts(analyses, {"lstm": one, "gru": other}, colors=colors)["portfolio"]
+    for name, result in (("lstm", one), ("gru", other)):
+        expected = (result.daily["bench"] * 100).cumsum()
+        shown = values_of(text, 0, f"benchmark of {name}")
+        np.testing.assert_allclose(shown, expected, rtol=1e-5, atol=1e-5)
+    none = replace(one, daily=one.daily.assign(bench=0.0))
+    text = report_charts(analyses, {"lstm": none}, colors=colors)["portfolio"]
+    assert len(found(json.loads(text), "HoverTool")) == 2
+    assert "benchmark" not in text and "xcess" not in text
 
 
 def test_the_same_tables_give_the_same_bytes(analyses, portfolios):

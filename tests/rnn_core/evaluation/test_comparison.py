@@ -212,6 +212,8 @@ def test_errors(market: Planted) -> None:
         compare_signals({"m": scores}, labels, baselines={"m": scores})
     with pytest.raises(ValueError, match=r"'ensemble' is reserved"):
         compare_signals({"ensemble": scores}, labels)
+    with pytest.raises(ValueError, match=r"ensemble names 'lstn', .*did you mean 'lstm'\?"):
+        compare_signals({"lstm": scores, "gru": scores}, labels, ensemble=["lstn", "gru"])
     with pytest.raises(ValueError, match="m has 1 duplicated rows"):
         compare_signals({"m": pd.concat([scores, scores.iloc[:1]])}, labels)
     other = scores.rename(index=lambda name: f"X{name}", level="instrument")

@@ -176,6 +176,11 @@ def test_a_target_becomes_the_amount_at_the_close():
     assert execute(state, orders, prices, FREE).state.amounts == (10.0, -2.0)
 
 
+def test_an_order_of_another_side_is_refused():
+    with pytest.raises(ValueError, match=r"order of A has side 'long', expected one of sell, sh"):
+        Order("A", "long", amount=1.0)
+
+
 @pytest.mark.parametrize(
     ("orders", "said"),
     [
@@ -188,6 +193,7 @@ def test_a_target_becomes_the_amount_at_the_close():
         ([Order("B", "buy", target=0.0)], "to buy towards the weight 0.0; expected one above 0"),
         ([Order("B", "short", target=0.1)], "to short towards the weight 0.1; expected one"),
         ([Order("A", "sell", amount=1.0), Order("A", "short", amount=1.0)], "A is ordered twice"),
+        ([Order("Z", "buy", target=0.1)], "Z is held or ordered, and no name of the prices"),
     ],
 )
 def test_orders_that_contradict_the_book_are_refused(orders, said):
