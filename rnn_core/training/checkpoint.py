@@ -170,10 +170,11 @@ def load_checkpoint(folder: Folder, state: TrainingState, identity: dict[str, An
     try:
         header = json.loads(_metadata(data)["training"])
         tensors = safetensors.torch.load(data)
+        other = dict(header["identity"])
+        history = [EpochRow(**row) for row in header["history"]]
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         _LOG.warning("checkpoint %s cannot be read (%s); training starts afresh", path, error)
         return False
-    other = header["identity"]
     differences = sorted(
         k for k in identity.keys() | other.keys() if identity.get(k) != other.get(k)
     )
@@ -199,7 +200,7 @@ def load_checkpoint(folder: Folder, state: TrainingState, identity: dict[str, An
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     device = next(state.network.parameters()).device
     state.best_weights = {name: value.to(device) for name, value in parts["best"].items()}
-    state.history = [EpochRow(**row) for row in header["history"]]
+    state.history = history
     return True
 
 

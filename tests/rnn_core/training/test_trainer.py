@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -254,10 +255,24 @@ def test_another_training_starts_afresh(
     assert f"is of another training ({named} differ); training starts afresh" in caplog.text
 
 
+def _with_header(text: str) -> bytes:
+    return safetensors.torch.save({"network/x": torch.zeros(1)}, {"training": text})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no checkpoint",
+        _with_header("[]"),
+        _with_header('{"history": []}'),
+        _with_header('{"identity": 3, "history": []}'),
+        _with_header('{"identity": {}, "history": [{"loss": 1}]}'),
+    ],
+)
 def test_a_damaged_checkpoint_starts_afresh(
-    fit: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fit: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"no checkpoint")
+    (tmp_path / "checkpoint.safetensors").write_bytes(content)
     with caplog.at_level(logging.WARNING):
         result = fit(checkpoint_dir=tmp_path)
     assert "cannot be read" in caplog.text
