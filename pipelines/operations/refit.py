@@ -40,7 +40,7 @@ def run_refit(market: Market, console: Console) -> None:
     if not names_by_span:
         raise PipelineError(
             f"the fit window moves, and no session has a state yet; "
-            f"`{market.command('backfill')}` fits the processors with the sessions"
+            f"`{market.backfill_command()}` fits the processors with the sessions"
         )
     defs = build_definitions(market, stages)
     with dagster_instance(market) as instance:

@@ -64,7 +64,7 @@ def run_refresh(
     if not stored_keys:
         raise MissingSessionsError(
             f"there are no bars at or after {since} to ask for again; "
-            f"`{market.command('backfill')}` makes what is missing"
+            f"`{market.backfill_command()}` makes what is missing"
         )
     sessions = market.sessions.between(first, stored_keys[-1])
     defs, bars_before = build_definitions(market, stages), stored_bars(market, stages, sessions)

@@ -162,7 +162,7 @@ def _changed_fit_lines(market: Market) -> list[str]:
     return [
         f"the fit window of the processors moves in the configuration and was fixed when this was "
         f"made; it makes stale: {', '.join(stale)}. `{market.command('status')}` lists them, "
-        f"`{market.command('backfill')}` makes them, and `fit: fixed` with the window of before "
+        f"`{market.backfill_command()}` makes them, and `fit: fixed` with the window of before "
         f"keeps them current"
     ]
 
