@@ -14,6 +14,7 @@ stays unless `republish` is given: then each file that changes is kept as a revi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
@@ -31,6 +32,7 @@ from pipelines.market.stage import WHOLE, Kind, Stage, downstream
 from pipelines.operations.backfill import is_unfitted
 from pipelines.operations.console import LiveProgress
 from pipelines.operations.runs import run_assets
+from pipelines.operations.serving_notice import make_served_page
 from pipelines.staleness.causes import Reason, why_not_current
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
@@ -77,6 +79,7 @@ def run_refresh(
         f"asking the source for {sessions[0]} … {sessions[-1]} ({len(sessions)} sessions)",
         highlight=False,
     )
+    started = time.time()
     with dagster_instance(market) as instance, LiveProgress(console).shown():
         sweep(market, instance, console)
         span = (sessions[0], sessions[-1])
@@ -87,6 +90,7 @@ def run_refresh(
         )
         console.print(_restated_line(market, restated_keys), soft_wrap=True, highlight=False)
         _follow(market, stages, instance, console, sessions, republish=republish)
+        make_served_page(market, stages, instance, console, since=started)
     # The processors stay as they are, so say that their data changed.
     now = StoredVersions(market, stages)
     for stage in stages:

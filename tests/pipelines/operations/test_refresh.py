@@ -76,6 +76,9 @@ def test_data_follow_the_source_and_what_was_served_stays(market, fresh):
     assert "--republish makes them again" in said
     assert f"rnn-pipelines backfill --start {since}" in said
 
+    page = other.pages.read(other.served_page.name).decode()
+    assert "lstm_prediction" in page.partition("Open points")[2]
+
     after = partition_bytes(other)
     assert of_tables(after, *DATA) == of_tables(fresh, *DATA)
     kinds = ("model", "prediction", "evaluation")
