@@ -109,6 +109,7 @@ class ModelNotTrainedError(PipelineError):
 
 
 _CHOICES = 20  # names of a hint at most: a market has thousands
+_SESSIONS = 5  # that a message names at most
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
@@ -119,12 +120,12 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return near or f"one of: {', '.join(names[:_CHOICES])}{more}"
 
 
-def name_sessions(keys: Iterable[str], limit: int = 5, *, unit: str = "sessions") -> str:
+def name_sessions(keys: Iterable[str], *, unit: str = "sessions") -> str:
     """`2013-02-01, 2013-02-04 … 2013-02-28 (19 sessions)`: short for logs, exact for one or two."""
     listed = sorted(keys)
-    if len(listed) <= limit:
+    if len(listed) <= _SESSIONS:
         return ", ".join(listed)
-    return f"{', '.join(listed[: limit - 1])} … {listed[-1]} ({len(listed)} {unit})"
+    return f"{', '.join(listed[: _SESSIONS - 1])} … {listed[-1]} ({len(listed)} {unit})"
 
 
 class CheckFailedError(PipelineError):

@@ -9,7 +9,6 @@ The policy only marks assets in the UI; the schedule is exact and alerts.
 from __future__ import annotations
 
 import datetime as dt
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -43,9 +42,7 @@ def deadline_cron(market: Market) -> str:
     delay = dt.timedelta(hours=settings.late_after_hours)
     deadlines: list[dt.datetime] = []
     for key in market.sessions.keys[-5 * _WEEKS_LOOKED_AT :]:
-        midnight = dt.datetime.fromisoformat(key) + dt.timedelta(days=1)
-        local = midnight.replace(tzinfo=ZoneInfo(zone))
-        first = next_tick(settings.cron, local, zone)
+        first = next_tick(settings.cron, market.sessions.midnight_after(key), zone)
         deadlines.append(
             first.replace(tzinfo=None) + delay
         )  # on the wall clock, whatever the season

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import dagster as dg
@@ -178,22 +179,19 @@ def _claim(market: Market, scored: ScoredSession) -> bool:
     """
     with writer_lock(market, "on_signal"):
         market.reports.forget(SIGNALS)
-        lines = _lines(market)
-        if scored.session in {_session_in(line) for line in lines}:
+        told = b""
+        with suppress(FileNotFoundError):
+            told = market.reports.read(SIGNALS)
+        *lines, rest = told.split(b"\n")
+        if scored.session in map(_session_in, [*lines, rest]):
             return False
-        line = json.dumps(asdict(scored), ensure_ascii=False) + "\n"
-        market.reports.append(line.encode(), SIGNALS)
+        line = json.dumps(asdict(scored), ensure_ascii=False).encode() + b"\n"
+        # A line that a full disk cut off has no end: this one must not become a part of it.
+        market.reports.append(b"\n" + line if rest else line, SIGNALS)
     return True
 
 
-def _lines(market: Market) -> list[str]:
-    try:
-        return market.reports.read(SIGNALS).decode(errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-
-
-def _session_in(line: str) -> str | None:
+def _session_in(line: bytes) -> str | None:
     """The session of a line; None of a line that a full disk cut off."""
     try:
         return str(json.loads(line)["session"])

@@ -27,6 +27,7 @@ from pipelines.instance.run_history import (
     failure_reason,
 )
 from pipelines.market.market import Market
+from pipelines.warehouse.local_store import LocalStore
 
 FAILURES = "failures.jsonl"
 
@@ -130,13 +131,11 @@ def _by_hand(market: Market, run: dg.DagsterRun, key: str | None) -> str:
 
 
 def write_line(folder: Path, failure: Failure) -> Path:
-    """Add a failure to the folder's log, one JSON object a line, in one write.
+    """Add a failure to the folder's log, one JSON object a line.
 
     Raises:
         OSError: the log cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FAILURES
-    with path.open("ab", buffering=0) as file:
-        file.write((json.dumps(asdict(failure), ensure_ascii=False) + "\n").encode())
-    return path
+    line = json.dumps(asdict(failure), ensure_ascii=False) + "\n"
+    LocalStore(folder).append(line.encode(), FAILURES)
+    return folder / FAILURES

@@ -19,7 +19,7 @@ import dagster as dg
 from pipelines.automation.alerts import describe, write_line
 from pipelines.automation.drop_folder import Watch, look_at
 from pipelines.automation.next_session import Outlook, clock, look, wait_after
-from pipelines.automation.schedule import last_cron, request, schedule_is_on, without_newcomers
+from pipelines.automation.schedule import last_cron, request, without_newcomers
 from pipelines.instance.alert_program import run_program
 from pipelines.instance.names import (
     FAILURES_SENSOR,
@@ -29,6 +29,7 @@ from pipelines.instance.names import (
     own_name,
 )
 from pipelines.instance.run_history import PARTITION, newest_run, runs_since, work_in_progress
+from pipelines.instance.schedule_switch import schedule_is_on
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from pipelines.bars.adjustment_state import STATES, Carry, stored_rows, with_entering
 from pipelines.errors import MissingSessionsError, WarehouseError
+from pipelines.market.chunks import chunks
 from pipelines.market.extra_table import extra_table
 from pipelines.market.input_versions import ENTERING, MEMBERS, SOURCE_BARS
 from pipelines.market.market import Market
@@ -153,8 +154,7 @@ def first_unchained(market: Market, keys: Sequence[str], carry: Carry) -> str | 
             the state that they build on is unknown.
         carry: the state that leaves the sessions before them; it is used up.
     """
-    for start in range(0, len(keys), _CHUNK):
-        chunk = keys[start : start + _CHUNK]
+    for chunk in chunks(keys, _CHUNK):
         whole = _are_readable(market, chunk)
         readable = chunk if whole else list(takewhile(lambda k: _are_readable(market, [k]), chunk))
         if not readable:
@@ -192,10 +192,8 @@ def restated_sessions(market: Market, stored: Mapping[str, Mapping[str, str]]) -
     Raises:
         SourceError: the source no longer has a session, or breaks its contract.
     """
-    keys = sorted(stored)
     restated: list[str] = []
-    for start in range(0, len(keys), _CHUNK):
-        part = keys[start : start + _CHUNK]
+    for part in chunks(sorted(stored), _CHUNK):
         bars = in_order(
             fetch_sessions(market.source, market.sessions, part, market.config.market.extra)
         )

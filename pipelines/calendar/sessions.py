@@ -23,6 +23,11 @@ from pandas.tseries.holiday import AbstractHolidayCalendar as Holidays
 from pipelines.errors import ConfigError
 
 
+def day_after(day: str) -> str:
+    """The day that follows, `YYYY-MM-DD`."""
+    return (dt.date.fromisoformat(day) + dt.timedelta(days=1)).isoformat()
+
+
 def exchange_calendar(name: str, start: dt.date | str) -> Any:
     """The calendar of an exchange, from a day on.
 
@@ -163,6 +168,11 @@ class Sessions:
         i = self.position(key) - count
         return self.keys[i] if i >= 0 else None
 
+    def after(self, day: str) -> str | None:
+        """The first session after a day, or None after the last one."""
+        i = bisect_right(self.keys, day)
+        return self.keys[i] if i < len(self.keys) else None
+
     def window(self, key: str, length: int) -> tuple[str, ...]:
         """The `length` sessions that end with `key`, fewer at the market's start."""
         end = self.position(key) + 1
@@ -186,6 +196,10 @@ class Sessions:
         """
         today = moment.astimezone(ZoneInfo(self.timezone)).date().isoformat()
         return self.keys[: bisect_left(self.keys, today)]
+
+    def midnight_after(self, key: str) -> pd.Timestamp:
+        """The moment from which the partition of a session exists, UTC."""
+        return self.at(day_after(key))
 
     def at(self, day: str, time: str = "00:00") -> pd.Timestamp:
         """A time of day in the calendar's time zone, as UTC.

@@ -9,7 +9,6 @@ the exchange's calendar lacks.
 
 from __future__ import annotations
 
-import datetime as dt
 from bisect import bisect_right
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipelines.calendar.sessions import Sessions, exchange_calendar
+from pipelines.calendar.sessions import Sessions, day_after, exchange_calendar
 
 
 def served_until(sessions: Sessions, key: str) -> pd.Timestamp:
@@ -30,7 +29,7 @@ def served_until(sessions: Sessions, key: str) -> pd.Timestamp:
         ConfigError: the key is not a session.
     """
     opens = next_open(sessions, key)
-    if opens > _midnight_after(sessions, key):
+    if opens > sessions.midnight_after(key):
         return opens
     session = None if sessions.opens is not None else _exchange_next(sessions, key)
     return opens + pd.Timedelta(days=1) if session is None else session.close
@@ -39,19 +38,10 @@ def served_until(sessions: Sessions, key: str) -> pd.Timestamp:
 def served_means(sessions: Sessions) -> str:
     """The condition under which a prediction counts as served in this market, in words."""
     key = sessions.keys[-1]
-    pauses = next_open(sessions, key) > _midnight_after(sessions, key)
+    pauses = next_open(sessions, key) > sessions.midnight_after(key)
     if pauses:
         return "before the next session's open"
     return "before the next session's close, as trading does not pause before its open"
-
-
-def _midnight_after(sessions: Sessions, key: str) -> pd.Timestamp:
-    """The moment from which the partition of a session exists, UTC."""
-    return sessions.at(_day_after(key))
-
-
-def _day_after(key: str) -> str:
-    return (dt.date.fromisoformat(key) + dt.timedelta(days=1)).isoformat()
 
 
 def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
@@ -66,7 +56,7 @@ def next_open(sessions: Sessions, key: str) -> pd.Timestamp:
     """
     at = sessions.position(key) + 1
     after = sessions.keys[at] if at < len(sessions) else None
-    day = after or _day_after(key)
+    day = after or day_after(key)
     if sessions.opens is not None:
         return sessions.at(day, sessions.opens)
     session = _exchange_next(sessions, key)

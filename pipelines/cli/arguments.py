@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import errno
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PipelineError
@@ -138,6 +140,7 @@ def for_each_market(args: argparse.Namespace, work: Callable[[argparse.Namespace
         PipelineError: the market that is named failed, or a name is none of a market.
     """
     from pipelines.config.loader import DEFAULT_CONFIG
+    from pipelines.config.secrets_in_text import scrubbed
     from pipelines.instance.market_list import config_of, markets_of, unknown_config
     from pipelines.market.paths import data_root
 
@@ -154,8 +157,28 @@ def for_each_market(args: argparse.Namespace, work: Callable[[argparse.Namespace
         try:
             if config is None:
                 raise PipelineError(f"its YAML is not known; {unknown_config(name)}")
-            statuses.append(work(argparse.Namespace(**{**vars(args), "config": config})))
+            with refusals():
+                statuses.append(work(argparse.Namespace(**{**vars(args), "config": config})))
         except PipelineError as error:
-            print(f"error: {name}: {error}" if name else f"error: {error}", file=sys.stderr)
+            text = scrubbed(str(error))
+            print(f"error: {name}: {text}" if name else f"error: {text}", file=sys.stderr)
             statuses.append(1)
     return 1 if 1 in statuses else max(statuses)
+
+
+_REFUSED = {errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what a disk or its permissions refuse into an error that is told without a traceback.
+
+    Raises:
+        PipelineError: a disk is full, read-only or fails, or a file belongs to somebody else.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _REFUSED:
+            raise PipelineError(str(error)) from error
+        raise

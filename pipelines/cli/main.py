@@ -36,7 +36,7 @@ from pipelines.cli import (
     validate,
     verify,
 )
-from pipelines.cli.arguments import Once
+from pipelines.cli.arguments import Once, refusals
 from pipelines.config.secrets_in_text import scrubbed
 from pipelines.errors import PipelineError, did_you_mean
 from pipelines.operations.streams import lasting_streams
@@ -65,8 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
             stack.enter_context(_rare_collections())
         try:
-            status_code: int = COMMANDS[args.command].run(args)
-            sys.stdout.flush()
+            with refusals():
+                status_code: int = COMMANDS[args.command].run(args)
+                sys.stdout.flush()
         except PipelineError as error:
             print(f"error: {scrubbed(str(error))}", file=sys.stderr)
             return 1

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from pipelines.assets.stages import stages
     from pipelines.instance.record_reads import reading_record
-    from pipelines.operations.console import make_console
+    from pipelines.operations.console import make_console, say
     from pipelines.staleness.state_bytes import state_bytes
     from pipelines.staleness.status_report import status_report
 
@@ -58,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             console = make_console()
             console.print(status_table(report))
-            for line in status_lines(market, report):
-                console.print(line, soft_wrap=True, highlight=False)
+            say(console, *status_lines(market, report))
         return 0 if report.is_current and not report.lost else STALE
 
     status = for_each_market(args, one)

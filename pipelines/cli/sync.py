@@ -26,7 +26,7 @@ def _sync(args: argparse.Namespace) -> int:
     from pipelines.instance.earlier_home import bring_over
     from pipelines.instance.home import complete_home, dagster_instance
     from pipelines.instance.orphaned_runs import sweep
-    from pipelines.operations.console import make_console
+    from pipelines.operations.console import make_console, say
     from pipelines.operations.mend import mend_files
     from pipelines.operations.sync import sync_lines, sync_record
     from pipelines.operations.warm_up import mark_warm_up
@@ -43,6 +43,5 @@ def _sync(args: argparse.Namespace) -> int:
         sweep(market, instance, console)
         begin(instance)
         synced = sync_record(market, table, instance)
-    for line in [*lines, *sync_lines(synced)]:
-        console.print(f"{market.config.name}: {line}", soft_wrap=True, highlight=False)
+    say(console, *(f"{market.config.name}: {line}" for line in [*lines, *sync_lines(synced)]))
     return 0

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from pipelines.instance.ui_lock import claim_ui, is_loopback, require_port
     from pipelines.instance.ui_process import supervise
     from pipelines.market.paths import dagster_home, data_root
-    from pipelines.operations.console import make_console
+    from pipelines.operations.console import make_console, say
 
     console = make_console()
     program = Path(sys.executable).with_name("dg")
@@ -52,16 +52,14 @@ def run(args: argparse.Namespace) -> int:
     if prefix:
         os.environ[_ENV_PREFIX] = prefix
     if not is_loopback(args.host):
-        console.print(
+        say(
+            console,
             f"the UI asks nobody for a password: whoever reaches {args.host}:{args.port} can start "
             f"and delete runs. Let only a proxy that asks reach it (docs/deploy.md)",
-            soft_wrap=True,
-            highlight=False,
         )
     home = dagster_home(data_root())
     with claim_ui(home, args.port, host=args.host) as claim, only_daemon(home):
-        for line in [*notes, *complete_home(home)]:
-            console.print(line, soft_wrap=True, highlight=False)
+        say(console, *notes, *complete_home(home))
         with open_home(home) as instance:
             sweep_orphans(instance)
         files = [w for file in prepare_workspace(home, markets) for w in ("--workspace", str(file))]

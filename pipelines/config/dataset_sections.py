@@ -77,7 +77,7 @@ class DatasetSpec:
             ValueError: a processor names a column that the set lacks.
         """
         chain = build_chain(self.config.infer_processors, self.config.any_window, group="feature")
-        return output_columns(chain, self.feature_set.names, "feature")
+        return output_columns(chain, self.feature_set.names)
 
     def beside(self, fields: Collection[str]) -> tuple[str, ...]:
         """The columns beside the bars among some fields, in the order of the YAML."""

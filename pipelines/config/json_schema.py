@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from pipelines.config.loader import CONFIGS, line_numbers
@@ -23,9 +22,9 @@ _MARK = "# yaml-language-server: $schema="
 _COMMENT = re.compile(r"(?:^|\s)#\s?(?P<text>.*)$")
 
 
-def schema_line(schema: str | Path = SCHEMA) -> str:
+def schema_line() -> str:
     """The first line of a YAML: it names the schema to an editor."""
-    return f"{_MARK}{schema}"
+    return f"{_MARK}{SCHEMA}"
 
 
 def market_schema() -> dict[str, Any]:

@@ -240,13 +240,13 @@ def build_chain(
     return ProcessorChain(chain)
 
 
-def output_columns(chain: ProcessorChain, columns: Sequence[str], group: str) -> tuple[str, ...]:
-    """The names of a group's columns that a chain leaves; the chain need not be fitted.
+def output_columns(chain: ProcessorChain, columns: Sequence[str]) -> tuple[str, ...]:
+    """The names of the features that a chain leaves; the chain need not be fitted.
 
     Raises:
-        ValueError: the chain names a column that the group lacks.
+        ValueError: the chain names a feature that is not there.
     """
-    frame = pd.DataFrame(columns=pd.MultiIndex.from_product([[group], list(columns)]))
+    frame = pd.DataFrame(columns=pd.MultiIndex.from_product([["feature"], list(columns)]))
     for processor in chain:
         if isinstance(processor, FilterCol | DropCol):
             try:

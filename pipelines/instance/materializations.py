@@ -10,7 +10,7 @@ asset in one transaction. Dagster's own call to take partitions off the record,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -25,6 +25,7 @@ from dagster._core.storage.event_log.schema import AssetEventTagsTable
 from pipelines.errors import PipelineError
 from pipelines.instance.names import stage_of
 from pipelines.instance.resting_record import WARM_UP as WARM_UP
+from pipelines.market.chunks import chunks
 from pipelines.warehouse.partition_file import PartitionInfo
 from pipelines.warehouse.revisions import first_written
 from pipelines.warehouse.store import Store
@@ -37,7 +38,6 @@ _FORGOTTEN = (
 )
 _AT_ONCE = 500  # values of one SQL statement
 _PAGE = 1000  # materializations read at once
-_Value = TypeVar("_Value", str, int)
 
 
 def first_made(
@@ -72,7 +72,7 @@ def on_record(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Sequence[s
     query = _materializations(asset, partition).distinct()
     recorded: set[str] = set()
     with sql_storage(instance).index_connection() as connection:
-        for part in _parts(keys):
+        for part in chunks(keys, _AT_ONCE):
             recorded |= {row[0] for row in connection.execute(query.where(partition.in_(part)))}
     return recorded
 
@@ -236,7 +236,7 @@ def forget(
     storage = sql_storage(instance)
     log, tags = SqlEventLogStorageTable, AssetEventTagsTable
     with storage.index_connection() as connection:
-        for part in _parts(keys):
+        for part in chunks(keys, _AT_ONCE):
             events = (
                 db.select(log.c.id)
                 .where(log.c.asset_key == asset.to_string())
@@ -246,7 +246,7 @@ def forget(
             if but_of_run is not None:
                 events = events.where(log.c.run_id != but_of_run)
             ids = [row[0] for row in connection.execute(events)]
-            for some in _parts(ids):
+            for some in chunks(ids, _AT_ONCE):
                 connection.execute(db.delete(tags).where(tags.c.event_id.in_(some)))
                 connection.execute(db.delete(log).where(log.c.id.in_(some)))
     storage.wipe_asset_cached_status(asset)
@@ -271,11 +271,6 @@ def newest_evaluation(
         if event is not None:
             return record.run_id, event.asset_check_evaluation_data
     return None
-
-
-def _parts(values: Sequence[_Value]) -> Iterator[list[_Value]]:
-    for start in range(0, len(values), _AT_ONCE):
-        yield list(values[start : start + _AT_ONCE])
 
 
 def sql_storage(instance: dg.DagsterInstance) -> SqlEventLogStorage:

@@ -238,7 +238,7 @@ def forget_market(market: Market, record: dg.DagsterInstance) -> None:
     with _runs_of(record).connect() as connection:
         for column in (BackfillTagsTable.c.backfill_id, BulkActionsTable.c.key):
             connection.execute(db.delete(column.table).where(column.in_(backfills)))
-    prefix = f'["{market.config.name}", %'
+    prefix = f'["{market.config.name}", '  # LIKE takes the `_` of a name for any character
     with sql_storage(record).index_connection() as connection:
         for table in (
             AssetEventTagsTable,
@@ -246,7 +246,8 @@ def forget_market(market: Market, record: dg.DagsterInstance) -> None:
             SqlEventLogStorageTable,
             AssetKeyTable,
         ):
-            connection.execute(db.delete(table).where(table.c.asset_key.like(prefix)))
+            is_own = table.c.asset_key.startswith(prefix, autoescape=True)
+            connection.execute(db.delete(table).where(is_own))
 
 
 def _is_sharded(record: dg.DagsterInstance) -> bool:

@@ -35,6 +35,7 @@ from pipelines.instance.materializations import sql_storage
 from pipelines.instance.names import is_run_of
 from pipelines.instance.record_size import file_bytes
 from pipelines.instance.run_history import ENDED_BADLY, sessions_of
+from pipelines.market.chunks import chunks
 from pipelines.market.market import Market
 
 _ENDED = [*ENDED_BADLY, dg.DagsterRunStatus.SUCCESS]
@@ -119,13 +120,13 @@ def remove_runs(instance: dg.DagsterInstance, market: Market, runs: OldRuns) -> 
     log, tags, checks = SqlEventLogStorageTable, AssetEventTagsTable, AssetCheckExecutionsTable
     assets: set[str] = set()
     with storage.index_connection() as connection:
-        for ids in _parts(runs.events):
+        for ids in chunks(runs.events, _AT_ONCE):
             gone = log.c.id.in_(ids)
             found = connection.execute(db.select(log.c.asset_key).where(gone).distinct())
             assets |= {row[0] for row in found if row[0]}
             connection.execute(db.delete(tags).where(tags.c.event_id.in_(ids)))
             connection.execute(db.delete(log).where(gone))
-        for ids in _parts(runs.checks):
+        for ids in chunks(runs.checks, _AT_ONCE):
             connection.execute(db.delete(checks).where(checks.c.id.in_(ids)))
     for text in assets:
         key = dg.AssetKey.from_db_string(text)
@@ -146,7 +147,7 @@ def _events(connection: Connection, runs: Sequence[str]) -> tuple[tuple[int, ...
     kind = log.c.dagster_event_type
     others = db.or_(kind.is_(None), kind.not_in(_KEPT))
     made: dict[int, int] = {}
-    for part in _parts(runs):
+    for part in chunks(runs, _AT_ONCE):
         query = db.select(log.c.id, length).where(log.c.run_id.in_(part))
         for number, count in connection.execute(query.where(others)):
             gone.add(number)
@@ -176,7 +177,7 @@ def _checks(connection: Connection, runs: Sequence[str]) -> tuple[tuple[int, ...
     newest = db.select(db.func.max(table.c.id)).group_by(table.c.asset_key, table.c.check_name)
     stay = {row[0] for row in connection.execute(newest)}
     sizes: dict[int, int] = {}
-    for part in _parts(runs):
+    for part in chunks(runs, _AT_ONCE):
         query = db.select(table.c.id, db.func.length(table.c.evaluation_event))
         for number, count in connection.execute(query.where(table.c.run_id.in_(part))):
             if number not in stay:
@@ -207,7 +208,3 @@ def _shrink(instance: dg.DagsterInstance) -> None:
             connection = sqlite3.connect(path, timeout=5.0)
             with contextlib.closing(connection):
                 connection.execute("VACUUM")
-
-
-def _parts(values: Sequence[Any]) -> list[list[Any]]:
-    return [list(values[at : at + _AT_ONCE]) for at in range(0, len(values), _AT_ONCE)]

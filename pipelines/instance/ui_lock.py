@@ -94,11 +94,13 @@ def claim_ui(
     """
 
     def refuse(holder: dict[str, Any]) -> None:
-        where = (
-            "pid" in holder
-            and f": process {holder['pid']}, http://{holder.get('host', HOST)}:{holder['port']}"
-        )
-        raise PipelineError(f"a UI of {folder.parent} runs already{where or ''}; {why_not}")
+        who = f"process {holder['pid']}" if "pid" in holder else "another process"
+        if holder.get("port", ...) is None:
+            raise PipelineError(
+                f"{who} works on {folder.parent} and keeps UIs away meanwhile: wait for its end"
+            )
+        where = f", http://{holder.get('host', HOST)}:{holder['port']}" if "pid" in holder else ""
+        raise PipelineError(f"a UI of {folder.parent} runs already: {who}{where}; {why_not}")
 
     holder = {"pid": os.getpid(), "port": port, "host": host}
     with suppress(OSError):  # the lock says what is wrong

@@ -8,6 +8,7 @@ can hold, counted from what is stored of the range's ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from pipelines.errors import WarehouseError
 from pipelines.warehouse.warehouse import Warehouse
@@ -21,11 +22,12 @@ PART_ROWS_AT_ONCE = 50_000
 """The same of a part that is put below others, beside which the whole is held."""
 UNKNOWN = 50  # sessions of a stretch while nobody knows how many rows one has
 _FEW = 10  # sessions whose rows are not counted, whatever the market's breadth
+T = TypeVar("T")
 
 
-def chunks(keys: Sequence[str], size: int = SESSIONS_AT_ONCE) -> list[tuple[str, ...]]:
-    """Split keys into chunks of so many sessions."""
-    return [tuple(keys[i : i + size]) for i in range(0, len(keys), size)]
+def chunks(values: Sequence[T], size: int) -> list[tuple[T, ...]]:
+    """Split values, such as sessions in order, into chunks of so many."""
+    return [tuple(values[i : i + size]) for i in range(0, len(values), size)]
 
 
 def chunks_of_rows(

@@ -107,6 +107,10 @@ class Market:
         option = f" --config {shlex.quote(self._named)}" if self._named else ""
         return f"rnn-pipelines {words}{option}"
 
+    def backfill_command(self) -> str:
+        """The command that makes whatever is missing or stale up to the newest closed session."""
+        return self.command(f"backfill --start {self.sessions.first} --end {self.last_closed()}")
+
     def opened_anew(self, config: FactoryConfig | None = None) -> Market:
         """The same market with its present state, after that was changed beneath this object.
 

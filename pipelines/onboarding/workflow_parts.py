@@ -162,7 +162,7 @@ def _dataset(
         return draft, ()
     entries = [ProcessorConfig(name=name, kwargs=dict(kwargs)) for name, kwargs in infer]
     chain = build_chain(entries, _ANY_WINDOW, group="feature")
-    return draft, output_columns(chain, handler.default_set().names, "feature")
+    return draft, output_columns(chain, handler.default_set().names)
 
 
 def _steps(

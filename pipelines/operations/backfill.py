@@ -33,7 +33,7 @@ from pipelines.instance.names import RUN_TAG, stage_of
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage
-from pipelines.operations.console import LiveProgress
+from pipelines.operations.console import LiveProgress, say
 from pipelines.operations.mend import mend_files
 from pipelines.operations.runs import Runs, keys_by_stage, waiting_line
 from pipelines.operations.serving_notice import make_served_page
@@ -88,7 +88,7 @@ def run_backfill(
         cut = (
             f"the range ends at {sessions[-1]}: " if known_to is not None and known_to < end else ""
         )
-        console.print(f"{cut}{calendar_end}", soft_wrap=True, highlight=False)
+        say(console, f"{cut}{calendar_end}")
     stages = stages_of(market)
     defs = None  # a finished backfill needs none
     names = default_assets(market, stages)
@@ -100,8 +100,7 @@ def run_backfill(
     with dagster_instance(market) as instance:
         # Runs of processes that are gone would count as work in progress.
         sweep(market, instance, console)
-        for line in mend_files(market, stages):
-            console.print(line, soft_wrap=True, highlight=False)
+        say(console, *mend_files(market, stages))
         mark_warm_up(market, stages, instance)
         served = None if republish else Served(market, stages, instance)
         sessions_by_asset = {
@@ -123,15 +122,12 @@ def run_backfill(
             work = Work((), sessions[0], sessions[-1])
         if work is not None and not force:
             work = Work((*work.assets, *uncompared), work.first, work.last)
-        console.print(
-            outlook(sessions, comparison, work, force=force), soft_wrap=True, highlight=False
-        )
+        say(console, outlook(sessions, comparison, work, force=force))
         if unchanged is not None:
-            console.print(
+            say(
+                console,
                 f"files that have not changed since the verification of {unchanged.made} were not "
                 f"hashed again; `{market.command('verify')}` hashes everything",
-                soft_wrap=True,
-                highlight=False,
             )
         if work is not None:
             tags = {CURRENT_TAG: RETRAIN if force else KEEP, RUN_TAG: "backfill"} | (
@@ -146,8 +142,7 @@ def run_backfill(
             lines = [waiting_line(runs.waits)] if runs.waits else []
             if any(s.kind is Kind.REPORT and s.name not in assets for s in stages):
                 lines += stale_reports_line(market, stages)
-            for line in lines:
-                console.print(line, soft_wrap=True, highlight=False)
+            say(console, *lines)
             make_served_page(market, stages, instance, console, since=started)
             runs.finish()
     return work

@@ -21,7 +21,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -42,6 +41,7 @@ from pipelines.operations.backup_groups import (
     places,
     read_group,
 )
+from pipelines.operations.console import figures_table, say
 from pipelines.staleness.state_bytes import bytes_in_words
 from pipelines.warehouse.backup_files import Backups, Entry, Manifest
 from pipelines.warehouse.identity import DamagedFileError
@@ -109,8 +109,7 @@ def run_backup(market: Market, console: Console, folder: str, named: str | None)
     ]
     named_one = f" --market {name}" if len(backups.markets()) > 1 else ""
     restore = market.command(f"restore {shlex.quote(folder)}{named_one}")
-    for line in [*lines, f"{place} is whole; `{restore}` brings it back"]:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    say(console, *lines, f"{place} is whole; `{restore}` brings it back")
     return not taken.damaged and not backups.mended
 
 
@@ -274,10 +273,7 @@ def _times(
 
 
 def _table(name: str, entries: Mapping[str, Sequence[Entry]], new: Mapping[str, int]) -> Table:
-    table = Table(title=name, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
-    table.add_column("kept", no_wrap=True)
-    for title in ("files", "bytes", "new"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = figures_table(name, ["kept"], ["files", "bytes", "new"])
     for kind, files in entries.items():
         size = bytes_in_words(sum(entry.bytes for entry in files))
         table.add_row(kind, f"{len(files)}", size, f"{new.get(kind, 0) or '–'}")

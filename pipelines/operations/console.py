@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -99,9 +99,8 @@ class LiveProgress:
         if not self._console.is_terminal and self._clock() - self._said >= _LINE_EVERY:
             self._said = self._clock()
             done, total, left = self._done[asset], self._totals[asset][0], self._left(asset)
-            self._console.print(
-                f"  {asset:<26} {done:>5} of {total} {text}{f', about {left}' if left else ''}"
-            )
+            about = f", about {left}" if left else ""
+            say(self._console, f"  {asset:<26} {done:>5} of {total} {text}{about}")
 
     def finish(self, asset: str) -> None:
         """End the bar of an asset; without a terminal, print the asset's line."""
@@ -113,16 +112,15 @@ class LiveProgress:
             done, took = self._done[asset], self._clock() - began
             self._said = self._clock()
             count = f"{total:>5}" if done == total else f"{done:>5} of {total}"
-            self._console.print(
-                f"  {asset:<26} {count} partitions {took:7.1f} s{f', {empty}' if empty else ''}"
-            )
+            without = f", {empty}" if empty else ""
+            say(self._console, f"  {asset:<26} {count} partitions {took:7.1f} s{without}")
 
     def warn(self, text: str) -> None:
         """Print a warning of a step; those that differ in figures alone are counted at the end."""
         kind = re.sub(r"[\d.,-]+", "0", text)
         self._warnings[kind] += 1
         if self._warnings[kind] == 1 and len(self._warnings) <= _WARNINGS:
-            self._console.print(f"warning: {text}", soft_wrap=True, highlight=False, markup=False)
+            say(self._console, f"warning: {text}")
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -136,7 +134,23 @@ class LiveProgress:
         more = self._warnings.total() - min(len(self._warnings), _WARNINGS)
         if more > 0:
             like = " like these" if len(self._warnings) <= _WARNINGS else ""
-            self._console.print(f"{more} more warnings{like} are in the log of the run, in the UI")
+            say(self._console, f"{more} more warnings{like} are in the log of the run, in the UI")
+
+
+def say(console: Console, *lines: str) -> None:
+    """Print lines as they are: brackets are no markup, and no command or path is broken in two."""
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def figures_table(title: str, words: Sequence[str], figures: Sequence[str]) -> Table:
+    """A table without rows: columns of words at the left, then columns of figures."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    for name in words:
+        table.add_column(name, no_wrap=True)
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def time_words(seconds: float) -> str:

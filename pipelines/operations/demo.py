@@ -2,8 +2,8 @@
 
 Stages that begin with the market share a range run, those that begin with the first trained session
 share another, the reports among them. Sessions whose bars have not arrived wait, and everything
-before them is made. Partitions of the present code and configuration are kept,
-so a killed run goes on from its last partition and a finished one ends in seconds.
+before them is made. Partitions of the present code and configuration are kept, so a killed run
+goes on from its last partition and a finished one ends in seconds.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from pipelines.instance.names import RUN_TAG, asset_key
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
-from pipelines.operations.console import LiveProgress, results_table
+from pipelines.operations.console import LiveProgress, results_table, say
 from pipelines.operations.fresh import complete_deletion, empty_market
 from pipelines.operations.mend import mend_files
 from pipelines.operations.runs import Runs, waiting_line
 from pipelines.operations.serving_notice import make_served_page
+from pipelines.operations.verify import verification_shown
 from pipelines.operations.warm_up import mark_warm_up
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, read_table
 from pipelines.staleness.state_bytes import bytes_in_words
@@ -63,14 +64,14 @@ def run_demo(
         raise PipelineError("--discard-served goes with --fresh: nothing is deleted without it")
     last = market.last_closed()
     everything = market.sessions.between(market.sessions.first, last)
-    console.print(
-        f"[bold]{market.config.name}[/]: {len(everything)} sessions {everything[0]} … {last}, "
-        f"models from {market.plan.first_trained} on, state in {_shown(market.state)}"
+    say(
+        console,
+        f"{market.config.name}: {len(everything)} sessions {everything[0]} … {last}, models from "
+        f"{market.plan.first_trained} on, state in {_shown(market.state)}",
     )
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
-        for line in mend_files(market, stages_of(market)):
-            console.print(line, soft_wrap=True, highlight=False)
+        say(console, *mend_files(market, stages_of(market)))
         mark_warm_up(market, stages_of(market), instance)
         worked = True
         try:
@@ -118,12 +119,11 @@ def _run_stages(
             if stage.due(everything) and (worked or not is_made):
                 runs.run(Work((stage.name,), everything[0], everything[-1]))
     if runs.waits:
-        console.print(waiting_line(runs.waits), soft_wrap=True, highlight=False)
+        say(console, waiting_line(runs.waits))
     runs.finish()
     if not worked:
-        console.print(
-            f"already there: {_counted(compared, everything)}; nothing to do (FRESH=1 starts over)"
-        )
+        there = _counted(compared, everything)
+        say(console, f"already there: {there}; nothing to do (FRESH=1 starts over)")
     return worked
 
 
@@ -133,7 +133,8 @@ def _verify(market: Market, instance: dg.DagsterInstance, console: Console) -> N
     Raises:
         WarehouseError: something is damaged or missing.
     """
-    found = verify_market(market, stages_of(market), instance)
+    with verification_shown(console) as on_bytes:
+        found = verify_market(market, stages_of(market), instance, on_bytes)
     files = sum(count.files for count in found.counts.values())
     size = bytes_in_words(sum(count.bytes for count in found.counts.values()))
     if found.damages:
@@ -142,8 +143,7 @@ def _verify(market: Market, instance: dg.DagsterInstance, console: Console) -> N
             f"{found.damages[0].path}: {found.damages[0].why}; `{market.command('verify')}` names "
             f"all and their repair"
         )
-    said = f"verified   {files} files, {size}: nothing is damaged or missing"
-    console.print(said, soft_wrap=True, highlight=False)
+    say(console, f"verified   {files} files, {size}: nothing is damaged or missing")
 
 
 def _by_first(stages: Sequence[Stage]) -> dict[str | None, list[Stage]]:
@@ -168,29 +168,34 @@ def _show_results(market: Market, console: Console, seconds: float) -> None:
     console.print()
     if signal is None or portfolio is None:
         newest, first = market.last_closed(), market.plan.first_trained
-        console.print(
+        say(
+            console,
             f"no model yet: the first session that trains is {first}, the newest closed one is "
             f"{newest}"
             if newest < first
-            else f"nothing to report yet: `{market.command('status')}` says what has no rows"
+            else f"nothing to report yet: `{market.command('status')}` says what has no rows",
         )
         return
     console.print(results_table(signal, portfolio))
-    if market.config.market.source.kind == "bokeh_sample":
-        console.print("Three to five names a day: these scores show the machinery, nothing more.")
-    console.print(f"\nreport     {_shown(market.page)}")
-    console.print(f"served     {_shown(market.served_page)}")
-    console.print(f"pictures   {_shown(market.reports)}/*.png")
-    console.print(f"orders     {market.command('orders')}")
+    kind, is_local = market.config.market.source.kind, market.tables.is_local
+    if kind == "bokeh_sample":
+        say(console, "Three to five names a day: these scores show the machinery, nothing more.")
     query = market.command("sql 'FROM latest_signal'")
-    shell = f"   (or duckdb {_short(market.paths.catalog)})" if market.tables.is_local else ""
-    console.print(f"SQL        {query}{shell}")
-    console.print(f"lineage    {market.command('ui')}   (Dagster on http://127.0.0.1:3000)")
-    if market.config.market.source.kind in ("bokeh_sample", "simulated"):
-        console.print("your own   rnn-pipelines init --path BARS   (docs/markets.md)")
+    shell = f"   (or duckdb {_short(market.paths.catalog)})" if is_local else ""
+    say(
+        console,
+        f"\nreport     {_shown(market.page)}",
+        f"served     {_shown(market.served_page)}",
+        f"pictures   {_shown(market.reports)}/*.png",
+        f"orders     {market.command('orders')}",
+        f"SQL        {query}{shell}",
+        f"lineage    {market.command('ui')}   (Dagster on http://127.0.0.1:3000)",
+    )
+    if kind in ("bokeh_sample", "simulated"):
+        say(console, "your own   rnn-pipelines init --path BARS   (docs/markets.md)")
     if shutil.which("rnn-pipelines") is None:
-        console.print("first      source .venv/bin/activate   (rnn-pipelines and dg are in there)")
-    console.print(f"[dim]{seconds:.0f} s[/]")
+        say(console, "first      source .venv/bin/activate   (rnn-pipelines and dg are in there)")
+    say(console, f"{seconds:.0f} s")
 
 
 def _shown(place: Store | StateFile) -> str:

@@ -28,7 +28,7 @@ from pipelines.errors import PipelineError
 from pipelines.market.chunks import chunks_of_rows
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, by_model
-from pipelines.operations.console import LiveProgress
+from pipelines.operations.console import LiveProgress, say
 from pipelines.operations.export_bins import MEMBERS, write_provider
 from pipelines.training.registry import require_bundle
 from rnn_core import __version__
@@ -88,10 +88,7 @@ def run_export(market: Market, console: Console, folder: str, session: str | Non
         temporary = temporary_path(target)
         temporary.mkdir()
         try:
-            console.print(
-                f"{market.config.name}: {len(keys):,} sessions, {keys[0]} … {keys[-1]}",
-                highlight=False,
-            )
+            say(console, f"{market.config.name}: {len(keys):,} sessions, {keys[0]} … {keys[-1]}")
             record = _write(market, keys, temporary, LiveProgress(console))
             (temporary / RECORD).write_bytes(json_bytes(record))
             (temporary / "README.txt").write_text(_readme(record), encoding="utf-8")
@@ -100,8 +97,7 @@ def run_export(market: Market, console: Console, folder: str, session: str | Non
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise PipelineError(f"cannot write {folder}: {error}") from error
-    for line in (*record["notes"], f"written to {folder}; {folder}/README.txt says how to load it"):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    say(console, *record["notes"], f"written to {folder}; {folder}/README.txt says how to load it")
     return target
 
 

@@ -25,6 +25,7 @@ from pipelines.instance.run_history import work_in_progress
 from pipelines.instance.ui_lock import claim_ui
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage
+from pipelines.operations.console import say
 from pipelines.staleness.served import served_sessions
 from pipelines.warehouse import revisions
 from rnn_core.atomic import atomic_write, is_leftover, temporary_path
@@ -151,4 +152,4 @@ def _delete(market: Market, aside: Path, console: Console) -> None:
             file.replace(target)
     shutil.rmtree(aside, ignore_errors=True)
     if aside.exists():
-        console.print(f"{aside} cannot be deleted whole: do it yourself", soft_wrap=True)
+        say(console, f"{aside} cannot be deleted whole: do it yourself")

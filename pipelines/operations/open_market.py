@@ -87,7 +87,7 @@ class StoredTable:
             asked = f"{start or 'the beginning'} to {end or 'the end'}"
             raise WarehouseError(
                 f"{self.name} has no session from {asked}: {held} stored; "
-                f"`{self._market.command('backfill')}` makes a range"
+                f"`{self._market.backfill_command()}` makes all that there can be"
             )
         read = self._market.warehouse.read
         return read(self.name, keys, needed_by="open_market", columns=columns).frame

@@ -24,7 +24,7 @@ from pipelines.market.books import Close, book_stages, order_rows, read_book, we
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 from pipelines.operations.positions_file import Held, read_positions
-from pipelines.operations.signal import require_session
+from pipelines.operations.signal import late_note, require_session
 from pipelines.warehouse import revisions
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.portfolio_tables import issued_table, portfolio_tables
@@ -91,7 +91,7 @@ def session_orders(
     """
     books = _chosen(stages, model)
     key, lacking = _session_of(market, books, day)
-    frames, notes = [], []
+    frames, notes = [], late_note(market, key) if day is None else []
     for name in books:
         if name in lacking:
             notes.append(f"{name}_portfolio has no session {key}; {_way(market, key)}")
@@ -106,7 +106,7 @@ def session_orders(
             notes.append(f"{name} has no score of {key}, so there is nothing to order")
         elif rows.empty:
             notes.append(f"{name} keeps what it holds: nothing to order at the close of {key}")
-    return OrderList(key, _next(market, key), pd.concat(frames), tuple(notes))
+    return OrderList(key, market.sessions.after(key), pd.concat(frames), tuple(notes))
 
 
 def real_orders(
@@ -190,7 +190,8 @@ def real_orders(
     rows = order_rows(f"{name}_orders", orders, aims, seen, weights(aims.state))
     file_digest = hashlib.sha256(raw).hexdigest()
     revision = _keep(market, stage, name, key, rows, file_digest, digest)
-    notes = _refusals(market, f"{name}_trades", name, key)
+    notes = late_note(market, key) if day is None else []
+    notes += _refusals(market, f"{name}_trades", name, key)
     fresh = sorted(set(held.shares) - set(simulated.state.instruments))
     if fresh and market.config.portfolio.hold_thresh > 1:
         notes.append(
@@ -201,7 +202,7 @@ def real_orders(
     differences = _differences(held, simulated.state, simulated.factors)
     shown = _shown(rows.to_pandas(), key, name)
     return RealOrders(
-        key, _next(market, key), shown, tuple(notes), differences, revision, file_digest
+        key, market.sessions.after(key), shown, tuple(notes), differences, revision, file_digest
     )
 
 
@@ -253,10 +254,6 @@ def _session_of(
 def _way(market: Market, key: str) -> str:
     words = f"backfill --start {market.plan.first_trained} --end {key}"
     return f"run `{market.command(words)}` first"
-
-
-def _next(market: Market, key: str) -> str | None:
-    return next((k for k in market.sessions.keys if k > key), None)
 
 
 def _shown(rows: pd.DataFrame, key: str, model: str) -> pd.DataFrame:

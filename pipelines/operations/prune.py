@@ -19,9 +19,7 @@ from pathlib import Path
 
 import dagster as dg
 import pandas as pd
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from pipelines.assets.stages import stages as stages_of
 from pipelines.config.retention import RetentionConfig
@@ -33,6 +31,7 @@ from pipelines.instance.record_retention import old_runs, remove_runs
 from pipelines.instance.run_history import work_in_progress
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage
+from pipelines.operations.console import figures_table, say
 from pipelines.operations.prune_files import (
     old_checkpoints,
     old_revisions,
@@ -92,7 +91,7 @@ def run_prune(
                 ": the YAML has no `retention`, so everything is kept; --bundles and --days show "
                 "what rules would remove"
             )
-        console.print(f"{market.config.name}: {why}", soft_wrap=True, highlight=False)
+        say(console, f"{market.config.name}: {why}")
         return
     with dagster_instance(market) as instance:
         sweep(market, instance, console)
@@ -250,13 +249,7 @@ def _show(
     title: str,
 ) -> None:
     """Print what goes by kind, and the bytes of the state."""
-    table = Table(
-        title=market.config.name, title_justify="left", header_style="bold", box=SIMPLE_HEAD
-    )
-    for name in ("kind", "rule"):
-        table.add_column(name, no_wrap=True)
-    for name in (title, "bytes"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = figures_table(market.config.name, ["kind", "rule"], [title, "bytes"])
     for share in shares:
         rule = share.rule or "all are kept"
         style = "dim" if not share.goes else ""
@@ -264,4 +257,4 @@ def _show(
     console.print(table)
     sizes = state_bytes(market, instance)
     words = ", ".join(f"{kind} {bytes_in_words(n)}" for kind, n in sizes.items())
-    console.print(f"state: {words}", soft_wrap=True, highlight=False)
+    say(console, f"state: {words}")

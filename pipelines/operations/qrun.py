@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.errors import PipelineError
-from pipelines.operations.console import make_console
+from pipelines.operations.console import make_console, say
 from pipelines.operations.parity import certify, probe
 
 if TYPE_CHECKING:
@@ -90,11 +91,7 @@ def _verify(
     console: Console, spec: WorkflowSpec, folder: Path, python: str, versions: Mapping[str, str]
 ) -> int:
     """Compare a run with pyqlib, print the certificate and return the exit status."""
-
-    def told(line: str) -> None:
-        console.print(line, markup=False, highlight=False)
-
-    certificate = certify(spec, folder, python, versions, told)
+    certificate = certify(spec, folder, python, versions, partial(say, console))
     table = Table(
         title=f"Parity with pyqlib {versions['pyqlib']}, {certificate.rows:,} rows",
         title_justify="left",
@@ -109,9 +106,8 @@ def _verify(
         figures = (f"{m.compared:,}", f"{m.missing:,}", f"{m.largest:.1e}", same, f"{m.bound:.0e}")
         table.add_row(m.name, *figures, "holds" if m.holds else "differs")
     console.print(table)
-    for note in certificate.notes:
-        told(f"note: {note}")
-    told(f"{certificate.verdict}; written to {os.fspath(folder / 'certificate.md')}")
+    verdict = f"{certificate.verdict}; written to {os.fspath(folder / 'certificate.md')}"
+    say(console, *(f"note: {note}" for note in certificate.notes), verdict)
     return 0 if certificate.holds else DIFFERS
 
 
@@ -130,10 +126,10 @@ def make_watcher(console: Console) -> Any:
         """A line for a stage, a line for an epoch."""
 
         def stage(self, text: str) -> None:
-            console.print(text, markup=False, highlight=False)
+            say(console, text)
             if text == "training":
                 titles = f"{'epoch':>9} {'train loss':>12} {'valid score':>12} {'best':>5}"
-                console.print(f"  {titles} {'rows/s':>9}", highlight=False)
+                say(console, f"  {titles} {'rows/s':>9}")
 
         def loaded(self, segments: Sequence[Segment], n_features: int) -> None:
             table = Table(box=SIMPLE_HEAD, header_style="bold")
@@ -147,11 +143,11 @@ def make_watcher(console: Console) -> Any:
 
         def epoch(self, report: EpochReport) -> None:
             valid = report.valid_score
-            console.print(
+            say(
+                console,
                 f"  {f'{report.epoch + 1}/{report.n_epochs}':>9} {report.train_loss:12.6f} "
                 f"{f'{valid:.6f}' if valid == valid else '–':>12} {report.best_epoch + 1:>5} "
                 f"{report.samples_per_second:>9,.0f}",
-                highlight=False,
             )
 
     return Printer()
@@ -163,7 +159,7 @@ def _warnings_shown(console: Console) -> Iterator[None]:
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            console.print(f"note: {record.getMessage()}", markup=False, highlight=False)
+            say(console, f"note: {record.getMessage()}")
 
     log, lines = logging.getLogger("rnn_core"), Lines(level=logging.WARNING)
     propagated, log.propagate = log.propagate, False
@@ -190,7 +186,7 @@ def _show_spec(console: Console, spec: WorkflowSpec) -> None:
     if spec.document.overrides:
         lines["set"] = ", ".join(spec.document.overrides)
     for title, text in lines.items():
-        console.print(f"{title:<10} {text}", markup=False, highlight=False)
+        say(console, f"{title:<10} {text}")
 
 
 def _show_result(console: Console, result: RunResult) -> None:
@@ -199,8 +195,8 @@ def _show_result(console: Console, result: RunResult) -> None:
         console.print(_signal_table(result.signal.summary))
     if result.portfolio is not None:
         console.print(_risk_table(result.portfolio.risk))
-        console.print(_basis(result.portfolio), markup=False, highlight=False)
-    console.print(f"written to {os.fspath(result.folder)}", markup=False, highlight=False)
+        say(console, _basis(result.portfolio))
+    say(console, f"written to {os.fspath(result.folder)}")
 
 
 def _signal_table(summary: Mapping[str, Any]) -> Table:

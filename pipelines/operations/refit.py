@@ -15,7 +15,7 @@ from pipelines.instance.names import RUN_TAG
 from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind
-from pipelines.operations.console import LiveProgress
+from pipelines.operations.console import LiveProgress, say
 from pipelines.operations.runs import run_assets
 
 
@@ -40,7 +40,7 @@ def run_refit(market: Market, console: Console) -> None:
     if not names_by_span:
         raise PipelineError(
             f"the fit window moves, and no session has a state yet; "
-            f"`{market.command('backfill')}` fits the processors with the sessions"
+            f"`{market.backfill_command()}` fits the processors with the sessions"
         )
     defs = build_definitions(market, stages)
     with dagster_instance(market) as instance:
@@ -52,10 +52,5 @@ def run_refit(market: Market, console: Console) -> None:
     for span, names in names_by_span.items():
         for name in names:
             fit = windows[name] if span is None else span
-            console.print(
-                f"{name}: fitted {'on' if span is None else 'for'} {fit[0]} … {fit[-1]}",
-                highlight=False,
-            )
-    console.print(
-        f"`{market.command('status')}` says what follows from it", soft_wrap=True, highlight=False
-    )
+            say(console, f"{name}: fitted {'on' if span is None else 'for'} {fit[0]} … {fit[-1]}")
+    say(console, f"`{market.command('status')}` says what follows from it")

@@ -14,6 +14,7 @@ stays unless `republish` is given: then each file that changes is kept as a revi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
@@ -29,8 +30,9 @@ from pipelines.instance.orphaned_runs import sweep
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage, downstream
 from pipelines.operations.backfill import is_unfitted
-from pipelines.operations.console import LiveProgress
+from pipelines.operations.console import LiveProgress, say
 from pipelines.operations.runs import run_assets
+from pipelines.operations.serving_notice import make_served_page
 from pipelines.staleness.causes import Reason, why_not_current
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
@@ -64,7 +66,7 @@ def run_refresh(
     if not stored_keys:
         raise MissingSessionsError(
             f"there are no bars at or after {since} to ask for again; "
-            f"`{market.command('backfill')}` makes what is missing"
+            f"`{market.backfill_command()}` makes what is missing"
         )
     sessions = market.sessions.between(first, stored_keys[-1])
     defs, bars_before = build_definitions(market, stages), stored_bars(market, stages, sessions)
@@ -73,10 +75,8 @@ def run_refresh(
     waiting_names = downstream(stages, unfitted_names)
     left_out = waiting_names | _following(stages)
     data = [s.name for s in stages if s.tables and s.name not in left_out]
-    console.print(
-        f"asking the source for {sessions[0]} … {sessions[-1]} ({len(sessions)} sessions)",
-        highlight=False,
-    )
+    say(console, f"asking the source for {sessions[0]} … {sessions[-1]} ({len(sessions)} sessions)")
+    started = time.time()
     with dagster_instance(market) as instance, LiveProgress(console).shown():
         sweep(market, instance, console)
         span = (sessions[0], sessions[-1])
@@ -85,8 +85,9 @@ def run_refresh(
         restated_keys = tuple(
             key for key in sessions if _is_restated(bars_before.get(key), bars_after.get(key))
         )
-        console.print(_restated_line(market, restated_keys), soft_wrap=True, highlight=False)
+        say(console, _restated_line(market, restated_keys))
         _follow(market, stages, instance, console, sessions, republish=republish)
+        make_served_page(market, stages, instance, console, since=started)
     # The processors stay as they are, so say that their data changed.
     now = StoredVersions(market, stages)
     for stage in stages:
@@ -94,7 +95,7 @@ def run_refresh(
             continue
         why = why_not_current(stage, WHOLE, now)
         if why is not None:
-            console.print(_processors_line(stage, why), soft_wrap=True, highlight=False)
+            say(console, _processors_line(stage, why))
     return restated_keys
 
 
@@ -137,8 +138,7 @@ def _follow(
         tags = {CURRENT_TAG: KEEP, RUN_TAG: "refresh --republish"}
         run_assets(defs, instance, work.assets, (work.first, work.last), tags=tags)
         return
-    for line in _left_lines(market, comparison, sessions):
-        console.print(line, soft_wrap=True, highlight=False)
+    say(console, *_left_lines(market, comparison, sessions))
 
 
 def _left_lines(market: Market, found: Survey, sessions: tuple[str, ...]) -> list[str]:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -34,6 +34,7 @@ from pipelines.market.paths import data_root, state_root
 from pipelines.market.stage import Stage
 from pipelines.operations.backup import YAML
 from pipelines.operations.backup_groups import CALENDAR, bundle_folder_of, places
+from pipelines.operations.console import figures_table, say
 from pipelines.operations.restore_bundle import (
     Outcome,
     content_of,
@@ -113,20 +114,16 @@ def run_restore(
                     f"{busy} in the market {manifest.market}: wait for its end, or end it in the "
                     f"UI; {came} was restored"
                 )
-            first = [entry for entry in opening if entry not in brought]
-            opened = _replace_first(backups, opened, stages, first, outcome, replace=replace)
-            rest = [entry for entry in entries if entry not in opening]
-            _restore(backups, opened, stages, rest, outcome, replace=replace)
+            work = _Restoration(backups, opened, stages, outcome, replace)
+            work.open_anew([entry for entry in opening if entry not in brought])
+            work.restore([entry for entry in entries if entry not in opening])
+            opened = work.market
             opened.state.settle_all()
     stages = stages_of(opened)
     with dagster_instance(opened) as instance:  # by the settings that hold now
         lines = sync_lines(sync_record(opened, stages, instance))
     console.print(_table(manifest, outcome))
-    for line in [*_lines(outcome), *lines]:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-    ends = f"--start {opened.sessions.first} --end {opened.last_closed()}"
-    again = opened.command(f"backfill {ends}")
-    console.print(f"`{again}` makes the rest", soft_wrap=True, highlight=False)
+    say(console, *_lines(outcome), *lines, f"`{opened.backfill_command()}` makes the rest")
     return not outcome.lost
 
 
@@ -205,13 +202,13 @@ def _yaml(
                 f"cannot put {path} back: {error}; name the YAML of {manifest.market} with --config"
             ) from error
         outcome.first.append(str(path))
-        console.print(f"{path} is there again", soft_wrap=True, highlight=False)
+        say(console, f"{path} is there again")
     elif path.read_bytes() != content:
-        said = (
+        say(
+            console,
             f"{path} is another one than at the time of the backup, and stays as it is; "
-            f"`--config NEW.yaml` puts that of the backup there, and restores with it"
+            f"`--config NEW.yaml` puts that of the backup there, and restores with it",
         )
-        console.print(said, soft_wrap=True, highlight=False)
     return path
 
 
@@ -245,39 +242,6 @@ def _before_the_market(
     return brought
 
 
-def _replace_first(
-    backups: Backups,
-    market: Market,
-    stages: Sequence[Stage],
-    entries: Sequence[Entry],
-    outcome: Outcome,
-    *,
-    replace: bool,
-) -> Market:
-    """Restore what is intact of the files that a market is opened with, and open it anew.
-
-    Raises:
-        PipelineError: the YAML describes another market than these files; they are as they were.
-    """
-    stores = places(market)
-    before = {entry: present_content(stores[entry.place], entry.path) for entry in entries}
-    times = {e: stores[e.place].written(e.path) for e, found in before.items() if found is not None}
-    _restore(backups, market, stages, entries, outcome, replace=replace)
-    if not replace:
-        return market
-    try:
-        market = market.opened_anew()
-        market.warehouse.record.require_same_market()
-    except PipelineError as error:
-        for entry, when in times.items():
-            stores[entry.place].write_at(before[entry] or b"", when, entry.path)
-        raise PipelineError(
-            f"the backup does not fit the YAML, and nothing was replaced: {error}; "
-            f"`--config NEW.yaml` puts the YAML of the backup there, and restores with it"
-        ) from error
-    return market
-
-
 def _opens(store: Store, path: str, found: bytes) -> bool:
     """True if a ledger or the record of a market can be read."""
     try:
@@ -289,61 +253,92 @@ def _opens(store: Store, path: str, found: bytes) -> bool:
     return True
 
 
-def _restore(
-    backups: Backups,
-    market: Market,
-    stages: Sequence[Stage],
-    entries: Sequence[Entry],
-    outcome: Outcome,
-    *,
-    replace: bool,
-) -> None:
-    """Restore partitions, revisions, states, downloads, and bundles as wholes."""
-    stores = places(market)
-    bundles: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if entry.place == "models":
-            bundles.setdefault(bundle_folder_of(entry.path), []).append(entry)
-            continue
-        store, content = stores[entry.place], content_of(backups, entry, outcome)
-        if content is None:
-            continue
-        found = present_content(store, entry.path)
-        if found == content:
-            if store.written(*entry.path.split("/")) > entry.written + 1:
-                store.write_at(content, entry.written, *entry.path.split("/"))
-            outcome.note(entry.kind, "same")
-        elif found is None or replace or _is_damaged(market, stages, entry, found):
-            store.write_at(content, entry.written, *entry.path.split("/"))
-            outcome.note(entry.kind, "restored" if found is None else "replaced")
-        else:
-            outcome.note(entry.kind, "left")
-            outcome.left.append(store.url(entry.path))
-    for folder, files in bundles.items():
-        restore_bundle(backups, market, folder, files, outcome, replace=replace)
+@dataclass
+class _Restoration:
+    """The work of one restore.
 
+    Attributes:
+        backups: the contents.
+        market: the market, opened anew by `open_anew`.
+        stages: its stages.
+        outcome: counts what became of the files.
+        replace: replace files that are intact and others than those of the backup.
+    """
 
-def _is_damaged(market: Market, stages: Sequence[Stage], entry: Entry, found: bytes) -> bool:
-    """True if a file that is there is not one that was written at its place."""
-    place = place_of(entry.path)
-    try:
-        if entry.place == "tables" and place is not None:
-            verify(found, market.warehouse.identity(*place))
-        for stage in stages:
-            if stage.recorded is not None and entry.path == f"{stage.name}.json":
-                stage.recorded(market)
-    except DamagedFileError:
-        return True
-    return False
+    backups: Backups
+    market: Market
+    stages: Sequence[Stage]
+    outcome: Outcome
+    replace: bool
+
+    def open_anew(self, entries: Sequence[Entry]) -> None:
+        """Restore what is intact of the files that a market is opened with, and open it anew.
+
+        Raises:
+            PipelineError: the YAML describes another market than these files; they are as they
+                were.
+        """
+        stores = places(self.market)
+        before = {entry: present_content(stores[entry.place], entry.path) for entry in entries}
+        there = [entry for entry, found in before.items() if found is not None]
+        times = {entry: stores[entry.place].written(entry.path) for entry in there}
+        self.restore(entries)
+        if not self.replace:
+            return
+        try:
+            self.market = self.market.opened_anew()
+            self.market.warehouse.record.require_same_market()
+        except PipelineError as error:
+            for entry, when in times.items():
+                stores[entry.place].write_at(before[entry] or b"", when, entry.path)
+            raise PipelineError(
+                f"the backup does not fit the YAML, and nothing was replaced: {error}; "
+                f"`--config NEW.yaml` puts the YAML of the backup there, and restores with it"
+            ) from error
+
+    def restore(self, entries: Sequence[Entry]) -> None:
+        """Restore partitions, revisions, states, downloads, and bundles as wholes."""
+        stores, outcome = places(self.market), self.outcome
+        bundles: dict[str, list[Entry]] = {}
+        for entry in entries:
+            if entry.place == "models":
+                bundles.setdefault(bundle_folder_of(entry.path), []).append(entry)
+                continue
+            store, content = stores[entry.place], content_of(self.backups, entry, outcome)
+            if content is None:
+                continue
+            found, parts = present_content(store, entry.path), entry.path.split("/")
+            if found == content:
+                if store.written(*parts) > entry.written + 1:
+                    store.write_at(content, entry.written, *parts)
+                outcome.note(entry.kind, "same")
+            elif found is None or self.replace or self._is_damaged(entry, found):
+                store.write_at(content, entry.written, *parts)
+                outcome.note(entry.kind, "restored" if found is None else "replaced")
+            else:
+                outcome.note(entry.kind, "left")
+                outcome.left.append(store.url(entry.path))
+        for folder, files in bundles.items():
+            restore_bundle(self.backups, self.market, folder, files, outcome, replace=self.replace)
+
+    def _is_damaged(self, entry: Entry, found: bytes) -> bool:
+        """True if a file that is there is not one that was written at its place."""
+        place = place_of(entry.path)
+        try:
+            if entry.place == "tables" and place is not None:
+                verify(found, self.market.warehouse.identity(*place))
+            for stage in self.stages:
+                if stage.recorded is not None and entry.path == f"{stage.name}.json":
+                    stage.recorded(self.market)
+        except DamagedFileError:
+            return True
+        return False
 
 
 def _table(manifest: Manifest, outcome: Outcome) -> Table:
     title = f"{manifest.market} as of {manifest.made}"
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
-    table.add_column("restored from the backup", no_wrap=True)
     columns = ("restored", "replaced", "same", "left", "lost")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+    table = figures_table(title, ["restored from the backup"], columns)
     for kind, counts in outcome.counts.items():
         table.add_row(kind, *(f"{counts[column] or '–'}" for column in columns))
     return table

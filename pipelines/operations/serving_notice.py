@@ -11,6 +11,7 @@ from rich.console import Console
 from pipelines.errors import PipelineError
 from pipelines.market.market import Market
 from pipelines.market.stage import Stage
+from pipelines.operations.console import say
 from pipelines.staleness.up_to_date_check import serve_and_check
 
 
@@ -38,4 +39,4 @@ def make_served_page(
     try:
         serve_and_check(market, stages, instance)
     except PipelineError as error:
-        console.print(f"{market.served_page.name} stays as it was: {error}", soft_wrap=True)
+        say(console, f"{market.served_page.name} stays as it was: {error}")

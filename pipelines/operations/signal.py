@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipelines.errors import PipelineError
+from pipelines.errors import PipelineError, name_sessions
 from pipelines.market.market import ENSEMBLE, Market
 from pipelines.market.stage import Kind, Stage, by_model
 
@@ -70,6 +70,7 @@ def session_signal(market: Market, stages: Sequence[Stage], day: str | None = No
     ]
     if notes and day is not None:
         raise PipelineError("; ".join(notes))
+    notes += late_note(market, key) if day is None else []
     scores = {}
     for model, stage in predictions.items():
         if key in stored[stage.name]:
@@ -108,6 +109,18 @@ def _deviation(seed_scores: Sequence[float] | None) -> float:
     if seed_scores is None or len(seed_scores) < 2:
         return math.nan
     return float(np.std(np.asarray(seed_scores, dtype=np.float64), ddof=1))
+
+
+def late_note(market: Market, key: str) -> list[str]:
+    """Say which sessions closed after the newest one that has an answer; none, no line."""
+    last = market.last_closed()
+    later = [one for one in market.sessions.keys if key < one <= last]
+    if not later:
+        return []
+    return [
+        f"{key} is the newest session that was made, and {name_sessions(later)} closed since: "
+        f"`{market.command('status')}` says what is missing"
+    ]
 
 
 def require_session(market: Market, key: str) -> None:

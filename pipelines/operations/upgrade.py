@@ -35,7 +35,7 @@ from pipelines.instance.progress import progress
 from pipelines.market.market import Market
 from pipelines.market.reads import stored_reads
 from pipelines.market.stage import WHOLE, Kind, Stage
-from pipelines.operations.console import LiveProgress
+from pipelines.operations.console import LiveProgress, say
 from pipelines.operations.warm_up import mark_warm_up
 from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.places import Place, Places, bundles_of, places_of
@@ -92,15 +92,14 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
     # A report is made again by the next command; nothing quotes it, so it needs no identity.
     stages = tuple(stage for stage in stages_of(market) if stage.kind is not Kind.REPORT)
     upgraded = Upgraded()
-    for line in bring_over(market, partial(mark_warm_up, market, stages_of(market))):
-        console.print(line, soft_wrap=True, highlight=False)
+    say(console, *bring_over(market, partial(mark_warm_up, market, stages_of(market))))
     with _at_work(market), dagster_instance(market) as instance:
         sweep(market, instance, console, deep=True)
         with LiveProgress(console).shown():
             places = _look(market, stages, instance)
             _keep_served(market, stages, instance)
             for stage in (stage for stage in stages if stage.is_compared):
-                with writer_lock(market, stage.name, on_wait=console.print):
+                with writer_lock(market, stage.name, on_wait=partial(say, console)):
                     _sign_stage(market, stage, places, upgraded, accept=accept)
                     _sign_revisions(market, stage, instance, upgraded, accept=accept)
     known = {table.name for stage in stages for table in stage.tables}
@@ -111,8 +110,7 @@ def run_upgrade(market: Market, console: Console, *, accept: bool = False) -> Up
     lines = upgrade_lines(market, upgraded)
     if now is not market and (upgraded.signed or upgraded.unconfirmed):
         lines += _changed_fit_lines(now)
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False)
+    say(console, *lines)
     return upgraded
 
 
@@ -162,7 +160,7 @@ def _changed_fit_lines(market: Market) -> list[str]:
     return [
         f"the fit window of the processors moves in the configuration and was fixed when this was "
         f"made; it makes stale: {', '.join(stale)}. `{market.command('status')}` lists them, "
-        f"`{market.command('backfill')}` makes them, and `fit: fixed` with the window of before "
+        f"`{market.backfill_command()}` makes them, and `fit: fixed` with the window of before "
         f"keeps them current"
     ]
 

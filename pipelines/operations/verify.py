@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -32,7 +31,7 @@ from pipelines.instance.home import reading_instance
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.operations.backfill import run_backfill
-from pipelines.operations.console import time_words
+from pipelines.operations.console import figures_table, say, time_words
 from pipelines.operations.refit import run_refit
 from pipelines.operations.upgrade import run_upgrade
 from pipelines.staleness.market_files import LEFT, Damage
@@ -77,8 +76,7 @@ def run_verify(market: Market, console: Console, *, repair: bool = False) -> boo
     repairs = repairs_of(market, stages, console, found.damages)
     if repair and repairs:
         for one in repairs:
-            line = f"repairing: `{one.words}` {one.does}"
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
+            say(console, f"repairing: `{one.words}` {one.does}")
             one.run()
         market = market.opened_anew()
         found = _verified(market, stages_of(market), console)
@@ -87,17 +85,16 @@ def run_verify(market: Market, console: Console, *, repair: bool = False) -> boo
 
 def _verified(market: Market, stages: Sequence[Stage], console: Console) -> Verification:
     began = time.monotonic()
-    with reading_instance(market) as instance, _shown(console) as on_bytes:
+    with reading_instance(market) as instance, verification_shown(console) as on_bytes:
         found = verify_market(market, stages, instance, on_bytes)
     took = time.monotonic() - began
     console.print(verification_table(market.config.name, found))
-    for line in verification_lines(market, stages, console, found, took):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    say(console, *verification_lines(market, stages, console, found, took))
     return found
 
 
 @contextmanager
-def _shown(console: Console) -> Iterator[Callable[[int, int], None]]:
+def verification_shown(console: Console) -> Iterator[Callable[[int, int], None]]:
     """Show how far a verification is; without a terminal by a line a minute."""
     if console.is_terminal:
         columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -107,24 +104,21 @@ def _shown(console: Console) -> Iterator[Callable[[int, int], None]]:
         return
     began = said = time.monotonic()
 
-    def say(done: int, total: int) -> None:
+    def tell(done: int, total: int) -> None:
         nonlocal said
         if time.monotonic() - said >= _LINE_EVERY and done:
             said = time.monotonic()
             left = (said - began) / done * (total - done)
             far = f"{bytes_in_words(done)} of {bytes_in_words(total)}"
-            console.print(f"  verified {far}, about {time_words(left)} left", highlight=False)
+            say(console, f"  verified {far}, about {time_words(left)} left")
 
-    yield say
+    yield tell
 
 
 def verification_table(name: str, found: Verification) -> Table:
     """One row a kind of file, and their sum."""
-    table = Table(title=name, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
-    table.add_column("files", no_wrap=True)
-    titles = ("count", "bytes", "intact", "damaged", "missing", "stale", "unknown")
-    for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
+    figures = ("count", "bytes", "intact", "damaged", "missing", "stale", "unknown")
+    table = figures_table(name, ["files"], figures)
     whole = Count()
     for kind, count in found.counts.items():
         is_bad = count.damaged or count.missing

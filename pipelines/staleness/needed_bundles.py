@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.staleness.served import Served
-from pipelines.training.registry import Candidate, bundle_folder, newest_good
+from pipelines.training.registry import by_manifest, newest_good
 from pipelines.training.warm_start import parent_of
 from pipelines.warehouse import revisions
 from pipelines.warehouse.store import PART
@@ -55,15 +54,16 @@ def needed_bundles(
     plan, needed = market.plan_of(model), bundles_that_served(market, stages, served, model)
     spec = next(spec for spec in market.models if spec.name == model)
     pointers = by_model(stages, Kind.MODEL)[model].name
+    look = partial(by_manifest, market, model)
     # In force at the newest session, and wherever something is to be made.
     stored = market.warehouse.sessions(pointers)
     upcoming = {*to_make, *([market.last_closed()] if market.sessions.keys else [])}
     for key in sorted(key for key in upcoming if key >= plan.first_trained):
-        in_force, _ = newest_good(market, model, key, lambda as_of: _manifest(market, model, as_of))
-        needed.sessions |= {as_of for as_of in (in_force, plan.anchor(key)) if as_of is not None}
+        in_force, _ = newest_good(market, model, key, look)
         anchor = plan.anchor(key)
-        parent = anchor and parent_of(market, spec, anchor, partial(_manifest, market, model))
-        needed.sessions |= {parent.as_of} if parent else set()
+        parent = anchor and parent_of(market, spec, anchor, look)
+        found = (in_force, anchor, parent and parent.as_of)
+        needed.sessions |= {as_of for as_of in found if as_of}
     # A pin, also one that takes effect at a session to come.
     if plan.pin is not None:
         needed.sessions |= {key for key in (plan.pin[1], plan.anchor(plan.pin[1])) if key}
@@ -93,14 +93,6 @@ def bundles_that_served(
             for number in revisions.numbers(store, prediction.name, key):
                 _note(found, [store.read(*revisions.part(prediction.name, key, number))])
     return found
-
-
-def _manifest(market: Market, model: str, as_of: str) -> Candidate:
-    """A bundle by its manifest alone; one that cannot be read cannot serve."""
-    try:
-        return Candidate(json.loads(bundle_folder(market, model, as_of).read("manifest.json")))
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        return Candidate({}, f"cannot be read: {error}")
 
 
 def _files(market: Market, table: str, keys: Iterable[str]) -> Iterable[bytes]:

@@ -57,10 +57,6 @@ class Places:
     confirmed: frozenset[Place]
     foreign: frozenset[Place]
 
-    def unconfirmed(self) -> list[Place]:
-        """The places of files without identity that nothing confirms, in order."""
-        return sorted(self.unsigned - self.confirmed)
-
 
 def places_of(
     market: Market,

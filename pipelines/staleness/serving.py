@@ -16,9 +16,9 @@ Two measures of drift, of the newest session alone:
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -29,6 +29,7 @@ from pipelines.config.cron import next_tick
 from pipelines.errors import PipelineError
 from pipelines.instance.names import DAILY, asset_key, own_name
 from pipelines.instance.run_history import failed_attempts
+from pipelines.instance.schedule_switch import schedule_is_on
 from pipelines.market.dataset import Dataset
 from pipelines.market.market import Market
 from pipelines.market.stage import Kind, Stage, by_model, last_stages
@@ -36,7 +37,7 @@ from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import StatusReport
 from pipelines.training.learning_data import features_for
 from pipelines.training.processors import states_in_force
-from pipelines.training.registry import Candidate, bundle_folder, newest_good
+from pipelines.training.registry import by_manifest, newest_good
 from rnn_core.data.processors.fitted import RobustZScoreNorm, ZScoreNorm
 
 FEWEST_NAMES = 100  # of a session, below which its distribution says little
@@ -104,7 +105,7 @@ class Service:
         newest: the newest closed session.
         models: one state a model, that of the ensemble last.
         shifts: one a dataset.
-        next_tick: when the schedule looks for the next session; None if it does not.
+        next_tick: when the schedule first asks for the next session; None if it does not.
         schedule: the schedule in words.
         open_points: what is missing, stale, waits, works or failed, in sentences.
     """
@@ -141,16 +142,18 @@ def service(
     """
     moment = now or dt.datetime.now(dt.UTC)
     predictions, pointers = by_model(stages, Kind.PREDICTION), by_model(stages, Kind.MODEL)
-    tick, words = _schedule(market, moment)
+    models = tuple(
+        _state(market, model, stage, pointers.get(model), status.newest)
+        for model, stage in predictions.items()
+    )
+    is_scored = all(state.session == status.newest for state in models)
+    tick, words = _schedule(market, instance, status.newest if is_scored else None, moment)
     return Service(
         market=market.config.name,
         made=moment,
         zone=market.sessions.timezone,
         newest=status.newest,
-        models=tuple(
-            _state(market, model, stage, pointers.get(model), status.newest)
-            for model, stage in predictions.items()
-        ),
+        models=models,
         shifts=tuple(_shift(market, dataset) for dataset in market.datasets),
         next_tick=tick,
         schedule=words,
@@ -164,7 +167,7 @@ def _state(
     """The state of a model, or why it cannot be read: one damaged file hides no other model."""
     try:
         return _state_of(market, model, stage, pointer, newest)
-    except PipelineError as error:
+    except (PipelineError, OSError) as error:
         return ModelState(model, reason=str(error))
 
 
@@ -210,15 +213,7 @@ def _state_of(
 
 def _passed_over(market: Market, model: str, key: str) -> tuple[str, ...]:
     """Say why newer models than the one in force do not serve, from their manifests alone."""
-
-    def look(as_of: str) -> Candidate:
-        try:
-            manifest = bundle_folder(market, model, as_of).read("manifest.json")
-            return Candidate(json.loads(manifest))
-        except (OSError, ValueError) as error:
-            return Candidate({}, f"its bundle cannot be read: {error}")
-
-    _, reasons = newest_good(market, model, key, look)
+    _, reasons = newest_good(market, model, key, partial(by_manifest, market, model))
     return tuple(f"{as_of}: {', '.join(why)}" for as_of, why in reasons.items())
 
 
@@ -271,15 +266,25 @@ def _shift(market: Market, dataset: Dataset) -> Shift:
     return Shift(dataset.name, str(medians.idxmax()), float(medians.max()))
 
 
-def _schedule(market: Market, moment: dt.datetime) -> tuple[dt.datetime | None, str]:
-    """Say when the schedule looks for the next session."""
-    settings, last = market.config.schedule, market.config.market.end
-    if last is not None:
-        return None, f"the market ends with {market.sessions.keys[-1]}: no session follows"
-    if not settings.enabled:
+def _schedule(
+    market: Market, instance: dg.DagsterInstance, scored: str | None, moment: dt.datetime
+) -> tuple[dt.datetime | None, str]:
+    """Say when the schedule first asks for the session after the newest one.
+
+    Args:
+        market: the market.
+        instance: its Dagster record, which knows the schedule's switch in the UI.
+        scored: the newest closed session; None if a model has not scored it, and it is asked for.
+        moment: the present one.
+    """
+    cron, sessions, since = market.config.schedule.cron, market.sessions, moment
+    if scored is not None and (after := sessions.after(scored)):
+        since = max(moment, sessions.midnight_after(after).to_pydatetime())
+    elif scored is not None and market.config.market.end is not None:
+        return None, f"the market ends with {scored}: no session follows"
+    if not schedule_is_on(instance, market):
         return None, "the schedule is off (schedule.enabled of the YAML, or its switch in the UI)"
-    tick = next_tick(settings.cron, moment, market.sessions.timezone)
-    return tick, f"cron {settings.cron}, {market.sessions.timezone}"
+    return next_tick(cron, since, sessions.timezone), f"cron {cron}, {sessions.timezone}"
 
 
 def _open_points(

@@ -58,11 +58,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Verification:
-    """The counts by kind, what is damaged or missing, and the survey of what is stale."""
+    """The counts by kind, and what is damaged or missing."""
 
     counts: dict[str, Count]
     damages: tuple[Damage, ...]
-    survey: Survey
 
 
 def verify_market(
@@ -120,7 +119,7 @@ def verify_market(
             why.cause not in _KEPT and key not in gone_keys for key, why in reasons.items()
         )
         damages += gone
-    return Verification(counts, tuple(sorted(damages, key=lambda d: d.path)), compared)
+    return Verification(counts, tuple(sorted(damages, key=lambda d: d.path)))
 
 
 def _checked(files: Iterable[FileGroup], readers: int) -> Iterator[tuple[FileGroup, Damage | None]]:

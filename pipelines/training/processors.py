@@ -124,15 +124,11 @@ class ProcessorState:
                 raw.get("identity"),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise ProcessorStateError(
-                f"{where} cannot be read: {error}; fit it again with `rnn-pipelines refit` or the "
-                f"job `refit`"
-            ) from error
+            raise ProcessorStateError(f"{where} cannot be read: {error}") from error
         if state.hash != raw["hash"]:
             raise ProcessorStateError(
                 f"{where} is damaged: its content has the hash {state.hash[:12]}, it says "
-                f"{str(raw['hash'])[:12]}; fit it again with `rnn-pipelines refit` or the job "
-                f"`refit`"
+                f"{str(raw['hash'])[:12]}"
             )
         return state
 
@@ -200,15 +196,17 @@ def require_state(market: Market, dataset: Dataset, text: str) -> ProcessorState
     Raises:
         ProcessorStateError: it is damaged, of another market, or without identity.
     """
-    state = ProcessorState.from_json(text, state_file(dataset))
+    where = state_file(dataset)
+    again = f"fit it again with `{market.command('refit')}` or the job `refit`"
+    try:
+        state = ProcessorState.from_json(text, where)
+    except ProcessorStateError as error:
+        raise ProcessorStateError(f"{error}; {again}") from error
     if state.identity is not None or not market.warehouse.reads_unsigned:
         try:
             state_identity(market, dataset).require(state.identity)
         except DamagedFileError as error:
-            raise ProcessorStateError(
-                f"{state_file(dataset)} is none of this place: {error}; fit it again with "
-                f"`rnn-pipelines refit` or the job `refit`"
-            ) from error
+            raise ProcessorStateError(f"{where} is none of this place: {error}; {again}") from error
     return state
 
 
@@ -223,12 +221,12 @@ def load_state(market: Market, dataset: Dataset) -> ProcessorState:
     if state is None:
         raise ProcessorStateError(
             f"the {dataset.processors} were never fitted; materialize {dataset.features} and "
-            f"{dataset.label} over the fit window, then run `rnn-pipelines refit`"
+            f"{dataset.label} over the fit window, then run `{market.command('refit')}`"
         )
     if state.config != fingerprint(processors_settings(dataset)):
         raise ProcessorStateError(
             f"the {dataset.processors} were fitted for another fit window or other processors than "
-            f"the configuration now has; run `rnn-pipelines refit` or the job `refit`, then "
+            f"the configuration now has; run `{market.command('refit')}` or the job `refit`, then "
             f"materialize {dataset.infer} and {dataset.learn} again"
         )
     return state

@@ -236,6 +236,14 @@ def misfit(
     return ""
 
 
+def by_manifest(market: Market, model: str, as_of: str) -> Candidate:
+    """A bundle by its manifest alone; one without a manifest that can be read cannot serve."""
+    try:
+        return Candidate(json.loads(bundle_folder(market, model, as_of).read("manifest.json")))
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        return Candidate({}, f"its bundle cannot be read: {error}")
+
+
 def newest_good(
     market: Market, model: str, key: str, look: Callable[[str], Candidate]
 ) -> tuple[str | None, dict[str, tuple[str, ...]]]:

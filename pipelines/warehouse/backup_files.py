@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -128,8 +128,7 @@ class Backups:
             WarehouseError: there is one of that time.
             OSError: it cannot be written.
         """
-        content: dict[str, Any] = {"format": FORMAT, **asdict(manifest)}
-        content["files"] = [asdict(entry) for entry in manifest.files]
+        content = _plain(manifest)
         self._store.settle_all()  # the contents count once the manifest is there
         signed = canonical_json({**content, "digest": fingerprint(content)}).encode()
         parts = (manifest.market, f"{manifest.made}.json")
@@ -203,6 +202,5 @@ class Backups:
         return lost
 
 
-def _plain(manifest: Manifest) -> Mapping[str, Any]:
-    files = [asdict(entry) for entry in manifest.files]
-    return {"format": FORMAT, **asdict(manifest), "files": files}
+def _plain(manifest: Manifest) -> dict[str, Any]:
+    return {"format": FORMAT, **asdict(manifest)}

@@ -51,7 +51,8 @@ class UnsignedFileError(DamagedFileError):
     def __init__(self, expected: str) -> None:
         super().__init__(
             f"it does not say that it is {expected}: an earlier release wrote it. "
-            f"`rnn-pipelines upgrade` signs it if what lies around it confirms its place"
+            f"`rnn-pipelines upgrade` signs it, for that market's YAML, if what lies around it "
+            f"confirms its place"
         )
 
 

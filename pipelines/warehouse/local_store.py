@@ -87,8 +87,9 @@ class LocalStore(Store):
         """Add to the end of a file, on the disk before this returns; see `Store`."""
         path = Path(self.path(*parts))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as file:
+        with path.open("ab") as file:  # unbuffered, a disk that fills up would say nothing
             file.write(data)
+            file.flush()
             os.fsync(file.fileno())
 
     def rewrite(self, data: bytes, *parts: str) -> None:

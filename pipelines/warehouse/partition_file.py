@@ -202,15 +202,6 @@ def _digest_position(raw: bytes) -> int:
     return at + _VALUE_OFFSET
 
 
-def _without_identity(raw: bytes) -> tuple[bytes, Any]:
-    """The file as it was before its identity was put in, and the identity; None for none."""
-    if (pair := _identity_pair(raw)) is None:
-        return raw, None
-    at, end, identity = pair
-    counted = bytes([raw[at - 1] - _ONE_MORE])
-    return b"".join((raw[: at - 1], counted, raw[end:-_TAIL], _tail(raw, at - end))), identity
-
-
 def _identity_pair(raw: bytes) -> tuple[int, int, Any] | None:
     """Find the start, the end and the value of a file's identity; None if it has none."""
     at = raw.rfind(_IDENTITY_PAIR)

@@ -26,9 +26,10 @@ from pipelines.operations.backfill import run_backfill
 from pipelines.operations.sync import sync_record
 from pipelines.staleness.survey import Work
 from pipelines.warehouse.market_record import FILE
-from pipelines.warehouse.partition_file import _without_identity, canonical_json
+from pipelines.warehouse.partition_file import canonical_json
 from pipelines.warehouse.store import PART
 from tests.pipelines.conftest import TINY, ChangedBars, make_market
+from tests.pipelines.unsigned_file import without_identity
 
 
 def copy_of(finished: Market, root: Path, **kwargs: Any) -> Market:
@@ -135,7 +136,7 @@ def as_of_an_earlier_release(market: Market) -> Market:
     """The market with its state in the form of releases that gave no identity, times kept."""
     store = market.warehouse.store
     for path in market.paths.warehouse.rglob("*.parquet"):
-        plain, identity = _without_identity(path.read_bytes())
+        plain, identity = without_identity(path.read_bytes())
         assert identity is not None
         store.rewrite(plain, path.relative_to(market.paths.warehouse).as_posix())
     for path in market.paths.models.rglob("identity.json"):

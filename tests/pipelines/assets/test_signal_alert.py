@@ -118,6 +118,16 @@ def test_of_several_processes_one_marks_the_session(tmp_path):
     assert not _claim(market, scored)
 
 
+def test_a_line_that_a_full_disk_cut_off_swallows_no_mark(tmp_path):
+    """It has no end: a mark that went on in its line would be found by nobody."""
+    market = make_market(tmp_path / "tiny")
+    scored = ScoredSession("tiny", "r", LAST, MODELS, (), "", {}, {}, {})
+    market.paths.reports.mkdir(parents=True)
+    (market.paths.reports / SIGNALS).write_text('{"session": "2020-0')
+    assert _claim(market, scored)
+    assert not _claim(market, scored)
+
+
 def test_a_damaged_evaluation_is_a_warning(market, tmp_path, instance):
     file = market.paths.warehouse / "lstm_evaluation" / f"date={LAST}" / "part-0.parquet"
     file.write_bytes(b"no parquet")

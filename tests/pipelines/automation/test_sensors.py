@@ -13,8 +13,8 @@ from dagster._core.scheduler.instigation import (
     InstigatorStatus,
 )
 
-from pipelines.automation.schedule import schedule_is_on
 from pipelines.instance.run_history import PARTITION, waits_for_bars_tag
+from pipelines.instance.schedule_switch import schedule_is_on
 from tests.pipelines.automation.sensors import (  # noqa: F401
     add_reports_run,
     clock,

@@ -17,7 +17,6 @@ from dagster._core.scheduler.instigation import (
     InstigatorStatus,
 )
 
-from pipelines.automation.schedule import schedule_is_on
 from pipelines.cli.main import main
 from pipelines.errors import ConfigError, PipelineError, WarehouseError
 from pipelines.instance.earlier_home import bring_over
@@ -25,6 +24,7 @@ from pipelines.instance.home import dagster_instance, open_home, prepare_home, r
 from pipelines.instance.materializations import first_made, newest_evaluation
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner
 from pipelines.instance.run_history import failed_attempts
+from pipelines.instance.schedule_switch import schedule_is_on
 from tests.pipelines.conftest import TINY, key_of, make_market, merged
 from tests.pipelines.ticks import switched
 

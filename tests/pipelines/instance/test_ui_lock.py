@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -85,3 +86,14 @@ def test_a_second_ui_of_a_data_folder_is_refused_as_long_as_the_first_lives(mark
         assert (market.paths.dagster / ".ui.lock").read_text() == (
             f'{{"pid": {os.getpid()}, "port": 3000, "host": "127.0.0.1"}}'
         )
+
+
+def test_a_command_that_keeps_uis_away_is_no_ui(market):
+    """It has no port, and nothing at an address."""
+    claim = claim_ui(market.paths.dagster)
+    with ThreadPoolExecutor(1) as other:  # a thread does not wait for itself
+        other.submit(claim.__enter__).result()
+        said = rf"^process {os.getpid()} works on .*keeps UIs away meanwhile: wait for its end$"
+        with pytest.raises(PipelineError, match=said), claim_ui(market.paths.dagster, 3000):
+            pytest.fail("a UI beside a command that moves the record")
+        other.submit(claim.__exit__, None, None, None).result()

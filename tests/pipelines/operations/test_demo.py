@@ -11,10 +11,11 @@ from rich.console import Console
 from pipelines.config.loader import parse_config
 from pipelines.errors import PipelineError
 from pipelines.market.market import Market
-from pipelines.operations import demo
+from pipelines.operations import demo, verify
 from pipelines.operations.demo import run_demo
 from tests.pipelines.conftest import TINY, make_market, merged
 from tests.pipelines.dirty_market import clean_bars
+from tests.pipelines.finished_markets import copy_of, put_on_record
 
 FROM_DATA = {"from": "data", "timezone": "America/New_York"}
 
@@ -67,3 +68,24 @@ def test_a_warehouse_elsewhere_is_not_deleted_and_nothing_else_is(tmp_path, stag
     fresh(inside)
     assert not kept.exists()
     assert len(stages) == 1
+
+
+def test_brackets_of_a_path_are_no_markup(tmp_path):
+    """A command that is pasted names the very file."""
+    market = make_market(tmp_path / "tiny", named="/markets/[old]/us.yaml")
+    console = Console(file=io.StringIO(), width=60)
+    demo._show_results(market, console, 1.0)
+    said = "`rnn-pipelines status --config '/markets/[old]/us.yaml'` says what has no rows"
+    assert said in console.file.getvalue()
+
+
+def test_the_verification_of_a_large_market_says_how_far_it_is(
+    finished, tmp_path, instance, monkeypatch
+):
+    market = put_on_record(copy_of(finished, tmp_path / "copy"), instance)
+    console = Console(file=io.StringIO(), width=400)
+    monkeypatch.setattr(verify, "_LINE_EVERY", 0.0)
+    demo._verify(market, instance, console)
+    *lines, last = console.file.getvalue().splitlines()
+    assert all(" of " in line and line.endswith(" left") for line in lines) and lines
+    assert last.endswith("nothing is damaged or missing")

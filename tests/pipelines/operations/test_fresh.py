@@ -16,6 +16,7 @@ from pipelines.instance.home import dagster_instance
 from pipelines.instance.locks import writer_lock
 from pipelines.instance.names import MARKET_TAG
 from pipelines.instance.orphaned_runs import OWNER_TAG, owner
+from pipelines.instance.record_copy import forget_market
 from pipelines.operations import demo, fresh
 from pipelines.operations.demo import run_demo
 from tests.pipelines.conftest import key_of, make_market
@@ -106,6 +107,18 @@ def test_the_record_of_the_market_goes_and_that_of_others_stays(market):
         assert instance.get_materialized_partitions(other) == {"2020-01-02"}
         assert not instance.has_run(run.run_id)
         assert instance.has_run(theirs.run_id)
+
+
+def test_a_market_whose_name_differs_by_one_letter_keeps_its_record(tmp_path):
+    """LIKE takes an underscore for any character, and a record tells what was served."""
+    market = make_market(tmp_path / "data" / "ti_y", {"name": "ti_y"})
+    with dagster_instance(market) as instance:
+        for name in ("ti_y", "tiny"):
+            made = dg.AssetMaterialization(dg.AssetKey([name, "ohlcv"]), partition="2020-01-02")
+            instance.report_runless_asset_event(made)
+        forget_market(market, instance)
+        assert instance.all_asset_keys() == [key_of("ohlcv")]
+        assert instance.get_materialized_partitions(key_of("ohlcv")) == {"2020-01-02"}
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from pipelines.instance.orphaned_runs import sweep
 from pipelines.operations.mend import mend_files
 from pipelines.staleness.status_report import status_report
 from pipelines.warehouse.catalog import is_usable
-from pipelines.warehouse.partition_file import _without_identity
 from tests.pipelines.conftest import make_market
 from tests.pipelines.finished_markets import copy_of, put_on_record
+from tests.pipelines.unsigned_file import without_identity
 
 CUT, GONE = "cut", "gone"
 
@@ -75,7 +75,7 @@ def test_partitions_of_another_market_are_not_taken_for_its_own(copy):
     path = copy.paths.warehouse / "market.json"
     path.unlink()
     for part in copy.paths.warehouse.glob("*/date=*/*.parquet"):
-        part.write_bytes(_without_identity(part.read_bytes())[0])
+        part.write_bytes(without_identity(part.read_bytes())[0])
     market = make_market(copy.paths.root)
     assert mend_files(market, stages(market)) == []
     assert not path.exists()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 
 import pandas as pd
 import pytest
 
 from pipelines import open_market
+from pipelines.cli.main import parse
 from pipelines.errors import ConfigError, MissingSessionsError, WarehouseError
 from pipelines.instance.market_list import keep_config
 from tests.pipelines.conftest import partition_bytes
@@ -54,6 +57,10 @@ def test_errors_say_what_there_is(market):
     last = opened["label"].sessions[-1]
     with pytest.raises(WarehouseError, match=rf"from 2030-01-01 to the end: .*{last} are stored"):
         opened["label"].read("2030-01-01")
+    with pytest.raises(WarehouseError) as error:
+        opened["label"].read("1999-01-01", "1999-02-01")
+    (command,) = re.findall("`rnn-pipelines (.*)`", str(error.value))
+    assert parse(shlex.split(command)).command == "backfill"
     assert last in repr(opened["label"]) and last in opened["label"]._repr_html_()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -71,6 +72,20 @@ def test_what_was_refused_is_said(market, capsys):
         f"note: gru: the order of the session before to {row['side']} {row['instrument']} was not "
         f"filled on {key}: {row['refusal']}"
     ) in err
+
+
+def test_orders_of_an_earlier_session_than_the_newest_closed_one_say_so(market, tmp_path, capsys):
+    """The session that they are for may be over."""
+    for kind in ("portfolio", "book", "trades", "orders"):
+        shutil.rmtree(market.paths.warehouse / f"gru_{kind}" / f"date={LAST}")
+    table, err = printed(capsys, "--model", "gru")
+    (before,) = set(table["date"]) or {market.warehouse.sessions("gru_book")[-1]}
+    said = f"note: {before} is the newest session that was made, and {LAST} closed since: `rnn-"
+    assert said in err
+    file = tmp_path / "positions.csv"
+    file.write_text("instrument,shares\ncash,20000\n")
+    assert said in printed(capsys, "--model", "gru", "--positions", str(file))[1]
+    assert "closed since" not in printed(capsys, "--model", "gru", "--date", before)[1]
 
 
 def test_the_real_book_that_equals_the_simulated_one_gets_its_list(market, tmp_path, capsys):

@@ -76,6 +76,9 @@ def test_data_follow_the_source_and_what_was_served_stays(market, fresh):
     assert "--republish makes them again" in said
     assert f"rnn-pipelines backfill --start {since}" in said
 
+    page = other.pages.read(other.served_page.name).decode()
+    assert "lstm_prediction" in page.partition("Open points")[2]
+
     after = partition_bytes(other)
     assert of_tables(after, *DATA) == of_tables(fresh, *DATA)
     kinds = ("model", "prediction", "evaluation")
@@ -169,7 +172,8 @@ def test_a_day_without_bars_is_an_error(market, tmp_path):
     with pytest.raises(ConfigError, match="no session at or after 2021-01-01"):
         refresh(market, since="2021-01-01")
     empty = make_market(tmp_path / "empty")
-    with pytest.raises(MissingSessionsError, match="no bars at or after 2020-05-01 to ask for"):
+    said = "no bars at or after 2020-05-01 to ask for.*`rnn-pipelines backfill --start 2020-"
+    with pytest.raises(MissingSessionsError, match=said):
         refresh(empty, since="2020-05-01")
 
 

@@ -89,6 +89,19 @@ def test_the_text_says_what_the_ensemble_is(market, capsys):
     assert all(model in line for model in MODELS)
 
 
+def test_scores_of_an_earlier_session_than_the_newest_closed_one_say_so(market, capsys):
+    """Whoever trades in the evening must not take yesterday's scores for today's."""
+    for model in MODELS:
+        shutil.rmtree(market.paths.warehouse / f"{model}_prediction" / f"date={LAST}")
+    table = csv(capsys)
+    (before,) = set(table["date"])
+    assert main(["signal", "--csv"]) == 0
+    said = f"note: {before} is the newest session that was made, and {LAST} closed since: `rnn-"
+    assert said in capsys.readouterr().err
+    assert main(["signal", "--csv", "--date", before]) == 0
+    assert "closed since" not in capsys.readouterr().err
+
+
 def test_a_model_without_scores_is_named_and_left_out(market, capsys):
     """By default the newest session that a model scored; a day that is asked for is complete."""
     shutil.rmtree(market.paths.warehouse / "gru_prediction" / f"date={LAST}")

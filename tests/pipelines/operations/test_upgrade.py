@@ -19,7 +19,7 @@ from pipelines.staleness.served import served_sessions
 from pipelines.staleness.status_report import status_report
 from pipelines.warehouse import revisions
 from pipelines.warehouse.local_store import LocalStore
-from pipelines.warehouse.partition_file import _without_identity, sign
+from pipelines.warehouse.partition_file import sign
 from pipelines.warehouse.store import PART
 from tests.pipelines.conftest import (
     TINY,
@@ -41,6 +41,7 @@ from tests.pipelines.finished_markets import (
 )
 from tests.pipelines.moving_markets import ROLLING
 from tests.pipelines.operations.test_refresh import refresh
+from tests.pipelines.unsigned_file import without_identity
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ def test_bars_that_the_chain_was_made_from_by_mistake_are_found(signed):
 def resign(market, table, key):
     """Give a file the identity of the place where it lies, as if it had always been there."""
     path = place(market, table, key)
-    plain, _ = _without_identity(path.read_bytes())
+    plain, _ = without_identity(path.read_bytes())
     path.write_bytes(sign(plain, market.warehouse.identity(table, key)))
 
 

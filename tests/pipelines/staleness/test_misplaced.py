@@ -19,7 +19,6 @@ from pipelines.staleness.status_report import status_report
 from pipelines.training.processors import load_state
 from pipelines.training.registry import require_bundle
 from pipelines.warehouse import revisions
-from pipelines.warehouse.partition_file import _without_identity
 from pipelines.warehouse.store import PART
 from tests.pipelines.conftest import make_market, partition_bytes
 from tests.pipelines.finished_markets import (
@@ -29,6 +28,7 @@ from tests.pipelines.finished_markets import (
     put_on_record,
     recorded_copy_of,
 )
+from tests.pipelines.unsigned_file import without_identity
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_served_file_without_identity_is_kept_when_its_place_is_made_again(
     keys = market.sessions.keys
     made_on_the_evening(market, ["lstm"], keys[-8:])
     parts = ("lstm_prediction", f"date={keys[-4]}", PART)
-    plain, _ = _without_identity(market.warehouse.store.read(*parts))
+    plain, _ = without_identity(market.warehouse.store.read(*parts))
     with dagster_instance(market) as instance:
         put_on_record(market, instance)
         market.warehouse.store.rewrite(plain, *parts)

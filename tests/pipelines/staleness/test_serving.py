@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from dagster._core.scheduler.instigation import InstigatorStatus
 
 from pipelines.assets.stages import stages
 from pipelines.staleness import up_to_date_check
@@ -17,9 +18,11 @@ from pipelines.staleness.serving_page import serving_html, serving_markdown
 from pipelines.staleness.status_report import status_report
 from tests.pipelines.conftest import make_market
 from tests.pipelines.finished_markets import copy_of, put_on_record
+from tests.pipelines.ticks import switched
 
 RECENT = 20
 NOW = dt.datetime(2020, 5, 16, 12, 0, tzinfo=dt.UTC)
+GOES_ON = {"market": {"end": None}, "schedule": {"enabled": True, "cron": "30 0 * * *"}}
 
 
 @pytest.fixture
@@ -118,12 +121,36 @@ def test_the_page_says_when_it_is_old(copy, instance):
     assert "http" not in page
 
 
-def test_a_market_that_goes_on_names_its_next_tick(copy, instance):
-    found = served(copy, instance)
-    settings = {"market": {"end": None}, "schedule": {"enabled": True, "cron": "30 0 * * *"}}
-    tick, words = _schedule(make_market(copy.paths.root, settings), found.made)
-    assert tick == dt.datetime(2020, 5, 17, 4, 30, tzinfo=dt.UTC)  # half past midnight there
+@pytest.mark.parametrize(
+    ("scored", "tick"),
+    [
+        ("2020-05-14", "2020-05-17 00:30"),  # Friday has closed by now: at the next look
+        ("2020-05-15", "2020-05-19 00:30"),  # Monday's, and no session of the weekend
+        ("2020-05-22", "2020-05-27 00:30"),  # Tuesday's, after Memorial Day
+        (None, "2020-05-17 00:30"),  # a model has not scored the newest one: at the next look
+    ],
+)
+def test_the_next_session_is_asked_for_once_it_is_over(tmp_path, instance, scored, tick):
+    """The page calls itself old an hour after that moment. The days are counted by hand."""
+    found, words = _schedule(make_market(tmp_path, GOES_ON), instance, scored, NOW)
+    assert f"{found:%Y-%m-%d %H:%M}" == tick
     assert words == "cron 30 0 * * *, America/New_York"
+
+
+def test_the_switch_in_the_ui_decides_whether_a_session_is_looked_for(tmp_path, instance):
+    market = make_market(tmp_path, GOES_ON)
+    switched(instance, "tiny_daily_retraining", InstigatorStatus.STOPPED)
+    assert _schedule(market, instance, "2020-05-15", NOW)[0] is None
+
+
+def test_a_market_whose_end_is_ahead_goes_on(tmp_path, instance):
+    market = make_market(tmp_path, {"schedule": GOES_ON["schedule"]})
+    last, before = market.sessions.keys[-1], market.sessions.keys[-2]
+    assert _schedule(market, instance, before, NOW)[0] is not None
+    assert _schedule(market, instance, last, NOW) == (
+        None,
+        f"the market ends with {last}: no session follows",
+    )
 
 
 def test_stability_is_the_formula_over_deciles():

@@ -102,6 +102,9 @@ def test_processors_of_another_configuration_are_refused_and_refitted(copy, inst
     other = changed(copy, {"dataset": change})
     with pytest.raises(ProcessorStateError, match="fitted for another fit window or other process"):
         load_state(other, other.datasets[0])
+    named = make_market(copy.paths.root, {"dataset": change}, named="other.yaml")
+    with pytest.raises(ProcessorStateError, match=r"`rnn-pipelines refit --config other\.yaml`"):
+        load_state(named, named.datasets[0])
     assets, first = left(other, instance)
     assert (assets, first) == (
         ("processors", "dataset_infer", "dataset_learn"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -253,3 +254,14 @@ def test_the_model_of_the_disk_loses_what_was_not_synced(disk, tmp_path):
     assert not disk.keeps(tmp_path / "x" / "file")  # `x` itself was made by the write before
     store.settle()
     assert disk.keeps(tmp_path / "x" / "file")
+
+
+def test_lines_that_a_full_disk_cuts_off_are_an_error(tmp_path):
+    """The system takes a part of them and says so by its number of bytes alone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, hard))
+    try:
+        with pytest.raises(OSError):
+            LocalStore(tmp_path).append(bytes(100), "log")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

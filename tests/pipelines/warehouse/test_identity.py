@@ -19,7 +19,6 @@ from pipelines.warehouse.identity import (
 )
 from pipelines.warehouse.partition_file import (
     Provenance,
-    _without_identity,
     encode,
     read_info,
     sign,
@@ -28,6 +27,7 @@ from pipelines.warehouse.partition_file import (
 from pipelines.warehouse.schemas import LABEL, feature_table
 from pipelines.warehouse.store import PART
 from pipelines.warehouse.warehouse import Warehouse
+from tests.pipelines.unsigned_file import without_identity
 from tests.pipelines.warehouse.test_warehouse import MADE, rows
 
 TABLE = feature_table("features", "", {"A": "a", "B": "b"})
@@ -47,7 +47,7 @@ def test_an_identity_changes_no_digest_and_comes_out_again():
     blank = sink.getvalue().to_pybytes()
     digest = hashlib.sha256(blank).hexdigest()
     raw, said = encode(rows, MADE, PLACE)
-    plain, identity = _without_identity(raw)
+    plain, identity = without_identity(raw)
     assert said == digest == verify(raw, PLACE) == verify(plain, PLACE, unsigned=True)
     assert plain == blank.replace(b"0" * 64, digest.encode())
     assert sign(plain, PLACE) == raw
@@ -119,7 +119,7 @@ def test_every_read_refuses_a_copied_file(warehouse, source):
 
 def test_a_file_without_identity_says_what_to_do(warehouse):
     parts = ("features", f"date={KEYS[0]}", PART)
-    plain, _ = _without_identity(warehouse.store.read(*parts))
+    plain, _ = without_identity(warehouse.store.read(*parts))
     warehouse.store.rewrite(plain, *parts)
     with pytest.raises(UnsignedFileError):
         verify(plain, warehouse.identity("features", KEYS[0]))
