@@ -132,6 +132,7 @@ class Warehouse:
             try:
                 for key, rows, provenance in _until_error(parts, unmade):
                     jobs.append((key, pool.submit(self.write, table, name, key, rows, provenance)))
+                    del rows  # which may be a slice of all rows of a chunk
                     if len(jobs) >= _IN_FLIGHT:
                         done, job = jobs.popleft()
                         yield done, job.result()
