@@ -110,7 +110,8 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
     if isinstance(source, DatedSource):
         sessions = _days(profile, source.days(), market, now)
     # Bars are judged stretch by stretch, as the ingest does.
-    carry, parts, members, names = Carry(market.warehouse, ()), [], [], []
+    carry, names = Carry(market.warehouse, ()), list[pd.DataFrame]()
+    parts, members = list[pd.Series](), list[pd.Series]()
     extra = market.config.market.extra
     missing, seen = dict.fromkeys([*VALUES, *(one.name for one in extra)], 0), set[str]()
     for start in range(0, len(sessions), STRETCH):
@@ -120,7 +121,7 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
         carry.leave(bars)
         good = bars.loc[~bars["aside"], ["instrument", "session", "member"]]
         index = pd.Index(stretch, dtype="str", name="session")
-        at = index.get_indexer(good["session"])
+        at = index.get_indexer(pd.Index(good["session"]))
         seen.update(bars["instrument"].dropna().unique())
         profile.rows += len(bars)
         for counted, of in ((parts, at), (members, at[good["member"].to_numpy()])):
@@ -137,7 +138,7 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
             first=("min", "min"), last=("max", "max"), bars=("size", "sum")
         )  # fmt: skip
         for end in ("first", "last"):
-            profile.names[end] = pd.array(sessions, dtype="str").take(profile.names[end])
+            profile.names[end] = pd.array(sessions, dtype="str").take(profile.names[end].to_numpy())
     profile.barless = tuple(sorted(seen - set(profile.names.index)))
     profile.missing = {
         name: n for name, n in missing.items() if 0 < n < profile.rows + (name not in VALUES)

@@ -163,8 +163,8 @@ class QlibBars:
         if "factor" in optional and len(day):
             ratios = self._ratios(provider, panel, day, name, values["factor"])[traded]
         values = {field: column[traded] for field, column in values.items()}
-        days = pd.array(panel.sessions.strftime("%Y-%m-%d"), dtype="str")
-        names = pd.array(panel.instruments, dtype="str")
+        days = pd.array(panel.sessions.strftime("%Y-%m-%d").to_numpy(), dtype="str")
+        names = pd.array(panel.instruments.to_numpy(), dtype="str")
         factor, volume = values.get("factor", 1.0), values["volume"]
         with np.errstate(all="ignore"):
             out = {

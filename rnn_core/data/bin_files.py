@@ -132,5 +132,5 @@ def read_field(
             return low, np.empty(0, dtype=np.float32)
         values = np.empty(stop - first, dtype=VALUE)
         file.seek((1 + first - begin) * VALUE.itemsize)
-        read = file.readinto(values)
+        read = file.readinto(values.data)
     return first, values[: read // VALUE.itemsize].astype(np.float32, copy=False)
