@@ -43,7 +43,6 @@ def simulated_market(instruments: int, root: Path) -> Market:
     raw = yaml.safe_load((CONFIGS / "simulated.yaml").read_text())
     raw["market"]["source"]["instruments"] = instruments
     raw["market"] |= {"start": "2012-01-03", "end": "2022-12-30"}
-    raw["dataset"] |= {"fit_start": "2012-04-02"}
     market = Market(parse_config(raw), root=root)
     market.source.fetch(market.sessions.keys[:1])  # simulates the market
     return market

@@ -8,11 +8,10 @@ normalise their whole windows with the state of their bundle (`training/learning
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from pipelines.assets.checks import cross_section
 from pipelines.assets.column_lineage import infer_lineage, learn_lineage
@@ -26,6 +25,7 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Check, Kind, Run, Stage, Version
 from pipelines.training.learning_data import features_for, learning_rows, normalised
 from pipelines.training.processors import ProcessorState, states_in_force
+from pipelines.warehouse.arrow_rows import Rows, rows_by_day
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.schemas import DATASET_LEARN, feature_table
 
@@ -40,37 +40,11 @@ def infer_stage(market: Market, dataset: Dataset) -> Stage:
     )
 
     def make(run: Run) -> None:
-        for keys, state, version in _by_state(run, dataset):
-            if state is None:
-                write_warm_up(run, dataset.plan, keys)
-                continue
-            parts = normalised(market, dataset, keys, state, run.stage.name)
-            versions = {
-                dataset.features: parts.digests,
-                dataset.processors: version,
-                **parts.columns,
-            }
-            # Processors may drop every row of a session: its partition is empty and says so.
-            by_session = {f"{key:%Y-%m-%d}": rows for key, rows in parts.frame.groupby("date")}
-            written = market.warehouse.write_many(
-                table,
-                table.name,
-                (
-                    (
-                        key,
-                        by_session.get(key, table.empty())[list(table.names)],
-                        run.provenance(
-                            key,
-                            versions,
-                            "ok" if key in by_session else "the infer processors left no row",
-                        ),
-                    )
-                    for key in keys
-                ),
-            )
-            for key in keys:
-                share = _nan_share(by_session.get(key, table.empty())[list(formulas)])
-                run.done(key, written[key], nan_share=share, processors=state.hash[:16])
+        # `told` carries the figures of each session from the generator to its record.
+        told: dict[str, dict[str, object]] = {}
+        parts = infer_partitions(run, dataset, told)
+        for key, info in market.warehouse.write_each(table, table.name, parts):
+            run.done(key, info, **told.pop(key))
 
     return Stage(
         name=dataset.infer,
@@ -93,10 +67,42 @@ def infer_stage(market: Market, dataset: Dataset) -> Stage:
     )
 
 
-def _nan_share(values: pd.DataFrame) -> float:
-    """Share of missing values of a numeric block."""
-    array = values.to_numpy(dtype="float32")
-    return float(np.isnan(array).mean()) if array.size else 0.0
+def infer_partitions(
+    run: Run, dataset: Dataset, told: dict[str, dict[str, object]]
+) -> Iterator[tuple[str, pa.Table, Provenance]]:
+    """Normalise the sessions of a run, a chunk of them when its first is asked for.
+
+    Args:
+        run: the run.
+        dataset: the dataset.
+        told: receives the figures of each session.
+    """
+    market, table = run.market, run.stage.tables[0]
+    features = [name for name in table.names if name in dataset.columns]
+    for keys, state, version in _by_state(run, dataset):
+        if state is None:
+            write_warm_up(run, dataset.plan, keys)
+            continue
+        parts = normalised(market, dataset, keys, state, run.stage.name)
+        versions = {
+            dataset.features: parts.digests,
+            dataset.processors: version,
+            **parts.columns,
+        }
+        by_session, shown = rows_by_day(table, parts.frame, "date", keys), state.hash[:16]
+        del parts
+        for key in keys:
+            # Processors may drop every row of a session: its partition is empty and says so.
+            rows = by_session.pop(key)
+            status = "ok" if len(rows) else "the infer processors left no row"
+            told[key] = {"nan_share": _nan_share(rows, features), "processors": shown}
+            yield key, rows, run.provenance(key, versions, status)
+
+
+def _nan_share(rows: pa.Table, names: Sequence[str]) -> float:
+    """Share of missing values of some columns."""
+    missing = sum(rows.column(name).null_count for name in names)
+    return missing / (len(rows) * len(names)) if len(rows) and names else 0.0
 
 
 def _by_state(
@@ -152,12 +158,20 @@ def learn_stage(market: Market, dataset: Dataset) -> Stage:
 
 def write_learning_rows(run: Run, dataset: Dataset) -> None:
     """Join matured labels with members' rows of the decision session, and process the labels."""
-    market, warehouse, table = run.market, run.market.warehouse, run.stage.tables[0]
+    table = run.stage.tables[0]
+    parts = learning_partitions(run, dataset)
+    for key, info in run.market.warehouse.write_each(table, table.name, parts):
+        run.done(key, info, decision_date=dataset.decision_of(key) or "none")
+
+
+def learning_partitions(run: Run, dataset: Dataset) -> Iterator[tuple[str, Rows, Provenance]]:
+    """Join and process the labels of the sessions of a run, a chunk of them at a time."""
+    market, table = run.market, run.stage.tables[0]
     for keys, state, version in _by_state(run, dataset):
         if state is None:
             write_warm_up(run, dataset.plan, keys)
             continue
-        labels = warehouse.read(dataset.label, keys, needed_by=table.name)
+        labels = market.warehouse.read(dataset.label, keys, needed_by=table.name)
         versions: dict[str, Mapping[str, Version]] = {
             dataset.label: labels.digests,
             dataset.features_read: {},
@@ -165,8 +179,8 @@ def write_learning_rows(run: Run, dataset: Dataset) -> None:
         }
         decisions = {key: dataset.decision_of(key) for key in keys}
         decision_keys = [d for d in decisions.values() if d is not None]
-        by_session: dict[str, pd.DataFrame] = {}
         # The first decisions lie before the market's start: their sessions have no row and say so.
+        by_session: dict[str, pa.Table] = {}
         if decision_keys:
             columns = ["instrument", "member"]
             features = features_for(market, dataset, decision_keys, state, table.name, columns)
@@ -174,19 +188,17 @@ def write_learning_rows(run: Run, dataset: Dataset) -> None:
             versions |= {dataset.features_read: features.digests, **versions_of(features, extra)}
             fields = None if extra is None else extra.frame
             rows = learning_rows(labels.frame, features.frame, state, fields)
-            by_session = {f"{key:%Y-%m-%d}": part for key, part in rows.groupby("matured")}
-        parts = _checked_rows(run, dataset, by_session, versions, decisions)
-        for key, info in warehouse.write_each(table, table.name, parts):
-            run.done(key, info, decision_date=decisions[key] or "none")
+            by_session = rows_by_day(table, rows, "matured", keys)
+        yield from _checked_rows(run, dataset, by_session, versions, decisions)
 
 
 def _checked_rows(
     run: Run,
     dataset: Dataset,
-    by_session: Mapping[str, pd.DataFrame],
+    by_session: Mapping[str, pa.Table],
     versions: Mapping[str, Mapping[str, Version]],
     decisions: Mapping[str, str | None],
-) -> Iterator[tuple[str, pd.DataFrame, Provenance]]:
+) -> Iterator[tuple[str, Rows, Provenance]]:
     """The partitions of some sessions; each is checked before it is yielded and written.
 
     Args:
@@ -199,11 +211,11 @@ def _checked_rows(
     Raises:
         CheckFailedError: a blocking check failed; nothing of its session is yielded.
     """
-    min_names = run.market.config.checks.dataset.min_names
+    min_names, none = run.market.config.checks.dataset.min_names, DATASET_LEARN.empty()
     for key, decision in decisions.items():
-        rows, status = by_session.get(key, DATASET_LEARN.empty()), "ok"
+        rows, status = by_session.get(key, none), "ok"
         if decision is None:
             status = no_label_yet(dataset)
         else:
             run.check(key, cross_section(len(rows), min_names))
-        yield key, rows[list(DATASET_LEARN.names)], run.provenance(key, versions, status)
+        yield key, rows, run.provenance(key, versions, status)

@@ -34,20 +34,25 @@ def adjustment_factors(bars: pd.DataFrame, prior: pd.Series) -> pd.Series:
         Factors by row of `bars`; the same bits whether sessions come alone or in a range, and
         whatever the order of rows. Bars of one session that disagree on the ratio count as 1.0.
     """
-    rows = bars.sort_values(["instrument", "date", "adj_ratio"], kind="stable")
-    keys = ["instrument", "date"]
-    copies = rows.duplicated(keys).to_numpy()
-    agreed = (rows.groupby(keys)["adj_ratio"].transform("nunique") == 1).to_numpy()
-    ratio = rows["adj_ratio"].to_numpy(dtype="float64").copy()
-    ratio[~(np.isfinite(ratio) & (ratio > 0)) | copies | ~agreed] = 1.0
-    first = ~rows["instrument"].duplicated().to_numpy()
-    before = rows["instrument"].map(prior).to_numpy(dtype="float64")
-    listed = first & np.isnan(before)
-    ratio[listed] = 1.0
-    start = first & ~listed
-    ratio[start] = before[start] * ratio[start]
-    factor = pd.Series(ratio, index=rows.index).groupby(rows["instrument"], sort=False).cumprod()
-    return factor.reindex(bars.index)
+    given = bars["adj_ratio"].to_numpy(dtype="float64")
+    code, names = pd.factorize(bars["instrument"])  # -1 for none
+    day, _ = pd.factorize(bars["date"], sort=True)
+    order = np.lexsort((given, day, code))
+    c, d = code[order], day[order]
+    is_new = np.append(True, c[1:] != c[:-1])[: len(c)]  # the first row of an instrument
+    is_group = is_new | np.append(True, d[1:] != d[:-1])[: len(c)]  # and of a session
+    # One ratio a session; the ends of its sorted ratios tell whether they agree.
+    ratio, start = np.ones(len(c)), np.flatnonzero(is_group)
+    if len(c):
+        low, high = (f.reduceat(given[order], start) for f in (np.fmin, np.fmax))
+        agreed = (low == high) & np.isfinite(low) & (low > 0)
+        ratio[start[agreed]] = low[agreed]
+    before = prior.reindex(names).to_numpy(dtype="float64")[c[is_new]]
+    ratio[is_new] = np.where(np.isnan(before), 1.0, before * ratio[is_new])
+    factor = np.empty(len(c))
+    factor[order] = pd.Series(ratio).groupby(c).cumprod().to_numpy()
+    factor[code < 0] = np.nan
+    return pd.Series(factor, index=bars.index)
 
 
 def adjusted(bars: pd.DataFrame, vwap: Literal["amount", "typical", "none"]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from pipelines.warehouse.warehouse import Warehouse
@@ -74,7 +75,8 @@ class Carry:
         Args:
             bars: their rows in order, with instrument, adj_factor and last_close.
         """
-        newest = bars.dropna(subset="instrument").drop_duplicates("instrument", keep="last")
+        state = bars[["instrument", *CARRIED]].dropna(subset="instrument")
+        newest = state.drop_duplicates("instrument", keep="last")
         self._take(newest.set_index("instrument")[list(CARRIED)])
 
     def _take(self, rows: pd.DataFrame) -> None:
@@ -93,16 +95,21 @@ def with_entering(rows: pd.DataFrame, prior: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The rows; NaN for an instrument that was never seen before.
     """
-    keys = ["instrument", "session"]
-    newest = rows.dropna(subset="instrument").drop_duplicates(keys, keep="last")
-    newest = newest.sort_values(keys, kind="stable")
-    before = newest.groupby("instrument")[list(CARRIED)].shift()
-    first = ~newest["instrument"].duplicated()
-    prior_rows = prior.reindex(newest.loc[first, "instrument"])
-    before.loc[first] = prior_rows[list(CARRIED)].to_numpy(dtype="float64")
-    before.columns = pd.Index(STATES)
-    entered_rows = pd.concat([newest[keys], before], axis=1)
-    return rows.merge(entered_rows, on=keys, how="left").set_axis(rows.index)
+    code, names = pd.factorize(rows["instrument"])  # -1 for none
+    session, _ = pd.factorize(rows["session"], sort=True)
+    order = np.lexsort((session, code))  # stable: the newest row of a session is its last
+    c, s = code[order], session[order]
+    is_new = np.append(True, c[1:] != c[:-1])[: len(c)]  # the first row of an instrument
+    is_group = is_new | np.append(True, s[1:] != s[:-1])[: len(c)]  # and of a session
+    start = np.flatnonzero(is_group)
+    state = prior.reindex(names)[list(CARRIED)].to_numpy(dtype="float64")
+    state = np.append(state, np.full((1, len(CARRIED)), np.nan), axis=0)  # of rows without a name
+    # A session is entered by the newest row before it, an instrument's first by the prior state.
+    entering = rows[list(CARRIED)].to_numpy(dtype="float64")[order[start - 1]]  # [groups, states]
+    entering = np.where(is_new[start, None] | (c[start, None] < 0), state[c[start]], entering)
+    entered = np.empty((len(c), len(CARRIED)))
+    entered[order] = entering[np.cumsum(is_group) - 1]
+    return rows.assign(**dict(zip(STATES, entered.T, strict=True)))
 
 
 def last_rows(warehouse: Warehouse, keys: Sequence[str]) -> pd.DataFrame:

@@ -32,6 +32,14 @@ _CHUNK = 250  # sessions asked of the source at once
 
 def in_order(bars: pd.DataFrame) -> pd.DataFrame:
     """Sort bars by date and so by session, in an order that does not depend on the source's."""
+    day, _ = pd.factorize(bars["date"], sort=True)
+    code, names = pd.factorize(bars["instrument"], sort=True)
+    code[code < 0] = len(names)  # rows without a name come last
+    order = np.lexsort((code, day))
+    is_repeated = (np.diff(day[order]) == 0) & (np.diff(code[order]) == 0)
+    if not is_repeated.any():
+        return bars.take(order).reset_index(drop=True)
+    # Only rows of one name and day are told apart by their values.
     beside = [name for name in bars.columns if name not in (*RAW_COLUMNS, "session")]
     return bars.sort_values([*RAW_COLUMNS, *beside], kind="stable", ignore_index=True)
 
@@ -131,7 +139,7 @@ def inputs_now(
     earlier = [key for key in sessions if key < keys[0]]
     between = [key for key in sessions if key >= keys[0] and intact(key)]
     rows = stored_rows(market.warehouse, between)
-    names = set(rows["instrument"].dropna())
+    names = set(rows["instrument"].dropna().unique())
     rows = with_entering(rows, Carry(market.warehouse, earlier, intact).into(names))
     entering = _entering_hashes(market, rows, keys)
     bars = rows[["session", "instrument"]].dropna()
@@ -160,7 +168,7 @@ def first_unchained(market: Market, keys: Sequence[str], carry: Carry) -> str | 
         if not readable:
             return None
         rows = stored_rows(market.warehouse, readable)
-        rows = with_entering(rows, carry.into(set(rows["instrument"].dropna())))
+        rows = with_entering(rows, carry.into(set(rows["instrument"].dropna().unique())))
         entering = _entering_hashes(market, rows, readable)
         for key in readable:
             info = market.warehouse.info("ohlcv", key)

@@ -24,7 +24,7 @@ def judged(market: Market, bars: pd.DataFrame, carry: Carry) -> pd.DataFrame:
         columns that `with_entering` adds.
     """
     quarantine = market.config.market.quarantine
-    prior = carry.into(set(bars["instrument"].dropna()))
+    prior = carry.into(set(bars["instrument"].dropna().unique()))
     own_vwap = "vwap" in getattr(market.config.market.source, "columns", {})
     numbers = [one.name for one in market.config.market.extra if one.kind == "number"]
     broken = broken_rules(bars, own_vwap=own_vwap, extra=numbers)

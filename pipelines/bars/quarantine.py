@@ -56,12 +56,18 @@ def broken_rules(
     o, h, low, c = prices.T
     finite = np.isfinite(prices).all(axis=1)
     nameless = bars["instrument"].isna().to_numpy()
-    differs = _contradicted(bars) & ~nameless
+    twice = bars.duplicated(["date", "instrument"], keep=False).to_numpy()
+    differs = _contradicted(bars, twice) & ~nameless
+    repeated = np.zeros(len(bars), dtype=bool)
+    repeated[twice] = bars[twice].duplicated().to_numpy()
+    outside = np.zeros(len(bars), dtype=bool)
     infinite = np.isinf(bars[list(extra)].to_numpy(dtype="float64")).any(axis=1)
     strays = np.zeros(len(bars), dtype=bool)
     if "session" in bars:
         strays = (bars["session"] != bars["date"]).to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
+        if own_vwap:
+            outside = _outside(amount / volume, low, h) & finite & (volume > 0)
         return {
             "no_instrument": nameless,
             "missing_price": ~finite,
@@ -73,9 +79,9 @@ def broken_rules(
             "missing_volume": ~np.isfinite(volume),
             "negative_volume": np.isfinite(volume) & (volume < 0),
             "negative_amount": np.isfinite(amount) & (amount < 0),
-            "vwap_outside": _outside(amount / volume, low, h) & finite & own_vwap & (volume > 0),
+            "vwap_outside": outside,
             "bad_adj_ratio": ~(np.isfinite(ratio) & (ratio > 0)),
-            "duplicate": bars.duplicated().to_numpy() & ~differs & ~nameless,
+            "duplicate": repeated & ~differs & ~nameless,
             "contradicting_duplicate": differs,
             "off_calendar": strays,
             "infinite_extra": infinite,
@@ -101,10 +107,9 @@ def _rounding(values: Floats) -> Floats:
     return out
 
 
-def _contradicted(bars: pd.DataFrame) -> Bools:
-    """Rows whose instrument has several different bars on the day."""
+def _contradicted(bars: pd.DataFrame, twice: Bools) -> Bools:
+    """Of the rows whose instrument has several on the day, those that differ."""
     keys = ["date", "instrument"]
-    twice = bars.duplicated(keys, keep=False).to_numpy()
     marked = np.zeros(len(bars), dtype=bool)
     if twice.any():
         rows = bars[twice]

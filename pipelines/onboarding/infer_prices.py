@@ -34,7 +34,8 @@ def _source(section: Mapping[str, Any]) -> Any:
 def _bars(section: Mapping[str, Any], days: list[str]) -> pd.DataFrame:
     """Fetch all bars between the first and the last market day."""
     bars: pd.DataFrame = _source(section).fetch_span(days[0], days[-1])
-    bars = bars[bars["instrument"].notna() & bars["date"].isin(set(days))]
+    is_read = bars["instrument"].notna() & bars["date"].isin(set(days))
+    bars = bars if is_read.all() else bars[is_read]
     if bars.empty:
         raise SourceError("the data has no row that names an instrument")
     return bars

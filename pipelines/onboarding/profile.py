@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from pipelines.bars.adjustment_state import Carry
@@ -109,7 +110,8 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
     if isinstance(source, DatedSource):
         sessions = _days(profile, source.days(), market, now)
     # Bars are judged stretch by stretch, as the ingest does.
-    carry, parts, members, names = Carry(market.warehouse, ()), [], [], []
+    carry, names = Carry(market.warehouse, ()), list[pd.DataFrame]()
+    parts, members = list[pd.Series](), list[pd.Series]()
     extra = market.config.market.extra
     missing, seen = dict.fromkeys([*VALUES, *(one.name for one in extra)], 0), set[str]()
     for start in range(0, len(sessions), STRETCH):
@@ -117,16 +119,15 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
         rows = fetch_sessions(source, market.sessions, stretch, extra)
         bars = judged(market, in_order(rows), carry)
         carry.leave(bars)
-        good = bars[~bars["aside"]]
+        good = bars.loc[~bars["aside"], ["instrument", "session", "member"]]
+        index = pd.Index(stretch, dtype="str", name="session")
+        at = index.get_indexer(pd.Index(good["session"]))
         seen.update(bars["instrument"].dropna().unique())
         profile.rows += len(bars)
-        parts.append(good["session"].value_counts().reindex(stretch, fill_value=0))
-        members.append(
-            good["session"][good["member"]].value_counts().reindex(stretch, fill_value=0)
-        )
-        names.append(
-            good.groupby("instrument")["session"].agg(["min", "max", "size"]).reset_index()
-        )
+        for counted, of in ((parts, at), (members, at[good["member"].to_numpy()])):
+            counted.append(pd.Series(np.bincount(of, minlength=len(stretch)), index, name="count"))
+        spans = good[["instrument"]].assign(at=at + start).groupby("instrument")["at"]
+        names.append(spans.agg(["min", "max", "size"]).reset_index())
         for name in missing:
             missing[name] += int(bars[name].isna().sum())
         _rules(profile, bars[bars["rule"] != ""])
@@ -136,6 +137,8 @@ def profile_market(market: Market, today: str | None = None) -> Profile:
         profile.names = pd.concat(names).groupby("instrument").agg(
             first=("min", "min"), last=("max", "max"), bars=("size", "sum")
         )  # fmt: skip
+        for end in ("first", "last"):
+            profile.names[end] = pd.array(sessions, dtype="str").take(profile.names[end].to_numpy())
     profile.barless = tuple(sorted(seen - set(profile.names.index)))
     profile.missing = {
         name: n for name, n in missing.items() if 0 < n < profile.rows + (name not in VALUES)

@@ -92,8 +92,8 @@ def fetch_sessions(
     empty_keys = session_keys - set(days)
     if empty_keys:
         raise _absence(source, empty_keys, sessions.provisional)
-    frame["session"] = pd.Series(np.array(stored_with, dtype=object)[at], frame.index, dtype="str")
-    return frame[is_wanted[at]].reset_index(drop=True)
+    frame["session"] = pd.array(stored_with, dtype="str").take(at)
+    return (frame if is_wanted.all() else frame[is_wanted[at]]).reset_index(drop=True)
 
 
 def _columns_of(

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipelines.config.sources import QlibBinSource
 from pipelines.errors import SourceError
@@ -27,6 +28,7 @@ from pipelines.sources.corporate_actions import level_ratios
 from pipelines.warehouse.partition_file import fingerprint
 from rnn_core.data.bin_files import ProviderError
 from rnn_core.data.qlib_bins import QlibProvider
+from rnn_core.panel.panel import Panel
 
 FIELDS = (*PRICES, "volume")
 OPTIONAL = ("vwap", "factor")
@@ -113,18 +115,19 @@ class QlibBars:
             codes = {code.upper() for code in listed.instruments}
         groups: dict[tuple[str, ...], list[str]] = {}
         found: set[str] = set()
+        wanted = (*OPTIONAL, *(one.column.lower() for one in self._settings.extra))
+        bars = {f"{field}.day.bin" for field in FIELDS if field != "close"}
         top = provider.root / "features"
         for entry in sorted(os.scandir(top), key=lambda e: e.name) if top.is_dir() else []:
             code = entry.name.upper().removeprefix("_QLIB_")
             if not entry.is_dir() or (codes is not None and code not in codes):
                 continue
             names = {name.lower() for name in os.listdir(entry.path)}  # noqa: PTH208 - names only
-            if not any(f"{field}.day.bin" in names for field in FIELDS if field != "close"):
+            if names.isdisjoint(bars):
                 self._indexes.add(entry.name)
                 continue
-            wanted = (*OPTIONAL, *(one.column.lower() for one in self._settings.extra))
             fields = tuple(dict.fromkeys(f for f in wanted if f"{f}.day.bin" in names))
-            found |= {name.removesuffix(".day.bin") for name in names}
+            found |= names
             if self._needs_amount and "vwap" not in fields:
                 raise SourceError(
                     f"qlib_bin: {entry.path} has no vwap.day.bin, and market.vwap is amount: "
@@ -137,7 +140,8 @@ class QlibBars:
                 + ("" if codes is None else f" of {self._settings.instruments}")
             )
         lower = [replace(one, column=one.column.lower()) for one in self._settings.extra]
-        require_extra(lower, sorted(found), f"qlib_bin: {top}")
+        given = sorted(name.removesuffix(".day.bin") for name in found)
+        require_extra(lower, given, f"qlib_bin: {top}")
         return groups
 
     def _bars(
@@ -149,69 +153,69 @@ class QlibBars:
         last: str,
     ) -> pd.DataFrame:
         fields = (*FIELDS, *optional)
-        rows = provider.bars(codes, first, last, fields)
-        values = rows[list(fields)].astype("float64")
-        out = pd.DataFrame(
-            {"date": rows["date"].dt.strftime("%Y-%m-%d"), "instrument": rows["instrument"]}
-        )
-        factor = values["factor"] if "factor" in optional else 1.0
-        for name in PRICES:
-            out[name] = values[name] / factor
-        out["volume"] = values["volume"] * factor
-        amount = values["vwap"] * values["volume"] if "vwap" in optional else np.nan
-        out["amount"] = amount
-        out["adj_ratio"] = 1.0
-        for one in self._settings.extra:  # an instrument without the file has no value
-            given = values.get(one.column.lower(), pd.Series(np.nan, values.index))
-            out[one.name] = categories(given) if one.kind == "category" else given
+        panel = provider.panel(codes, first, last, fields)
+        has_row = np.ascontiguousarray(panel.present.T)  # [T, N], rows by session, then name
+        day, name = np.nonzero(has_row)
+        values = {f: panel.fields[f].T[has_row].astype("float64") for f in fields}  # [R]
         # A session on which nothing but the factor is known is one of suspension.
-        traded = values[list(FIELDS)].notna().any(axis=1).to_numpy()
-        if "factor" in optional and len(out):
-            out["adj_ratio"] = self._ratios(provider, codes, first, out, values["factor"])
-        return out[traded].reset_index(drop=True)
+        traded = np.logical_or.reduce([~np.isnan(values[field]) for field in FIELDS])
+        ratios = np.ones(len(day))
+        if "factor" in optional and len(day):
+            ratios = self._ratios(provider, panel, day, name, values["factor"])[traded]
+        values = {field: column[traded] for field, column in values.items()}
+        days = pd.array(panel.sessions.strftime("%Y-%m-%d").to_numpy(), dtype="str")
+        names = pd.array(panel.instruments.to_numpy(), dtype="str")
+        factor, volume = values.get("factor", 1.0), values["volume"]
+        with np.errstate(all="ignore"):
+            out = {
+                "date": days.take(day[traded]),
+                "instrument": names.take(name[traded]),
+                **{price: values[price] / factor for price in PRICES},
+                "volume": volume * factor,
+                "amount": values["vwap"] * volume if "vwap" in optional else np.nan,
+                "adj_ratio": ratios[: len(volume)],
+            }
+        for one in self._settings.extra:  # an instrument without the file has no value
+            given = pd.Series(values.get(one.column.lower(), np.full(len(volume), np.nan)))
+            out[one.name] = categories(given) if one.kind == "category" else given
+        return pd.DataFrame(out)
 
     def _ratios(
         self,
         provider: QlibProvider,
-        codes: list[str],
-        first: str,
-        rows: pd.DataFrame,
-        factor: pd.Series[float],
-    ) -> np.ndarray:
+        panel: Panel,
+        day: NDArray[np.intp],
+        name: NDArray[np.intp],
+        factor: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
         """The steps of the factor since the newest earlier session that has one."""
-        names = ["date", "instrument"]
-        earlier = self._earlier_factors(provider, codes, first)
-        chain = pd.concat([earlier, rows[names].assign(factor=factor)], ignore_index=True)
-        level = chain["factor"].to_numpy()
-        ratios = level_ratios(chain, level, tolerance=self._settings.tolerance)
-        return ratios[len(earlier) :]
+        entering = self._earlier_factors(provider, panel)  # [N]
+        (known,) = np.nonzero(np.isfinite(entering))
+        chain = pd.DataFrame({
+            "date": np.concatenate([np.full(len(known), -1), day]),
+            "instrument": np.concatenate([known, name]),
+        })  # fmt: skip
+        level = np.concatenate([entering[known], factor])
+        return level_ratios(chain, level, tolerance=self._settings.tolerance)[len(known) :]
 
-    def _earlier_factors(
-        self, provider: QlibProvider, codes: list[str], first: str
-    ) -> pd.DataFrame:
-        """The last known factor before a session: date, instrument, factor."""
+    def _earlier_factors(self, provider: QlibProvider, panel: Panel) -> NDArray[np.float64]:
+        """The last known factor of each instrument before a panel, NaN for none, [N]."""
         calendar = provider.calendar
-        stop = int(calendar.searchsorted(pd.Timestamp(first)))
-        parts = [pd.DataFrame({"date": [], "instrument": [], "factor": []}).astype(
-            {"date": "str", "instrument": "str"})]  # fmt: skip
-        codes_left, end = list(codes), stop
+        stop = int(calendar.searchsorted(panel.sessions[0]))
+        factors, end = np.full(len(panel.instruments), np.nan), stop
         for length in (*_LOOK_BACK_SESSIONS, stop):
-            start = max(0, stop - length)
-            if start >= end or not codes_left:
+            start, (left,) = max(0, stop - length), np.nonzero(np.isnan(factors))
+            if start >= end or not len(left):
                 continue
-            panel = provider.panel(codes_left, calendar[start], calendar[end - 1], ("factor",))
-            values = panel.fields["factor"].astype("float64")  # [N, T]
+            codes = panel.instruments[left]
+            earlier = provider.panel(codes, calendar[start], calendar[end - 1], ("factor",))
+            values = earlier.fields["factor"].astype("float64")  # [N, T]
             is_known = np.isfinite(values) & (values > 0)
-            has_factor = is_known.any(axis=1)
             at = is_known.shape[1] - 1 - is_known[:, ::-1].argmax(axis=1)  # [N], the last known
-            parts.append(pd.DataFrame({
-                "date": panel.sessions[at[has_factor]].strftime("%Y-%m-%d"),
-                "instrument": panel.instruments[has_factor].to_numpy(),
-                "factor": values[has_factor, at[has_factor]],
-            }))  # fmt: skip
-            codes_left = [str(code) for code in panel.instruments[~has_factor]]
+            newest = values[np.arange(len(at)), at]
+            factors[left] = np.where(is_known.any(axis=1), newest, np.nan)
             end = start
-        return pd.concat(parts, ignore_index=True)
+        return factors
 
 
 def _stretches(codes: list[str]) -> list[list[str]]:

@@ -166,7 +166,9 @@ def normalised(
     fields = None if extra is None else extra.frame
     rows = from_qlib(state.infer.transform(to_qlib(raw.frame, "feature", names, fields)))
     on = ["date", "instrument"]
-    member = rows[on].merge(raw.frame[[*on, "member"]], on=on, how="left")["member"]
+    member = raw.frame["member"]
+    if not all(rows[name].equals(raw.frame[name]) for name in on):  # a processor dropped rows
+        member = rows[on].merge(raw.frame[[*on, "member"]], on=on, how="left")["member"]
     rows["member"] = member.to_numpy(dtype=bool)
     return Partitions(rows, raw.digests, versions_of(extra))
 

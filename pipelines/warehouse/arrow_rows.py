@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from pipelines.warehouse.schemas import Table
 
 Rows: TypeAlias = pd.DataFrame | pa.Table
+_PIECE = 1 << 20  # values, a multiple of eight, whose bits are found at once
+_NO_BITS = np.empty(0, dtype=np.uint8)
 
 
 class RowsError(ValueError):
@@ -32,10 +34,35 @@ def from_columns(table: Table, columns: Sequence[Any]) -> pa.Table:
         pa.ArrowException: a value does not fit its type, or lengths differ.
     """
     arrays = [
-        pa.array(values, type=column.type, from_pandas=True)
+        values
+        if isinstance(values, pa.Array)
+        else pa.array(values, type=column.type, from_pandas=True)
         for column, values in zip(table.columns, columns, strict=True)
     ]
     return pa.Table.from_arrays(arrays, schema=table.schema)
+
+
+def rows_by_day(
+    table: Table, rows: pd.DataFrame, days: str, keys: Sequence[str]
+) -> dict[str, pa.Table]:
+    """The rows of each session, slices of one Arrow table.
+
+    Args:
+        table: the table.
+        rows: with the table's columns among theirs.
+        days: the column that says the session of a row.
+        keys: the sessions, in order; one without a row gets an empty table.
+
+    Raises:
+        pa.ArrowException: as `from_columns`.
+    """
+    if not rows[days].is_monotonic_increasing:
+        rows = rows.sort_values(days, kind="stable")
+    whole = from_columns(table, [rows[name].to_numpy() for name in table.names])
+    days_of, sessions = (np.asarray(x, dtype="datetime64[D]") for x in (rows[days], keys))
+    starts, ends = (np.searchsorted(days_of, sessions, side=side) for side in ("left", "right"))
+    spans = zip(keys, starts.tolist(), ends.tolist(), strict=True)
+    return {key: whole.slice(start, end - start) for key, start, end in spans}
 
 
 def columns_of(block: NDArray[np.float32]) -> list[pa.Array]:
@@ -45,7 +72,8 @@ def columns_of(block: NDArray[np.float32]) -> list[pa.Array]:
     one by one takes three times as long, and takes the interpreter's lock, which writers need.
     """
     flat = block.reshape(-1)  # [F·N]
-    valid = np.packbits(~np.isnan(flat), bitorder="little")
+    pieces = (flat[i : i + _PIECE] for i in range(0, len(flat), _PIECE))
+    valid = np.concatenate([_NO_BITS, *(np.packbits(x == x, bitorder="little") for x in pieces)])
     buffers = [pa.py_buffer(valid), pa.py_buffer(flat)]
     values = pa.Array.from_buffers(pa.float32(), len(flat), buffers)
     n = block.shape[1]

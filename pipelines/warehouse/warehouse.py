@@ -132,6 +132,7 @@ class Warehouse:
             try:
                 for key, rows, provenance in _until_error(parts, unmade):
                     jobs.append((key, pool.submit(self.write, table, name, key, rows, provenance)))
+                    del rows  # which may be a slice of all rows of a chunk
                     if len(jobs) >= _IN_FLIGHT:
                         done, job = jobs.popleft()
                         yield done, job.result()
@@ -252,6 +253,15 @@ class Warehouse:
         with self._absent_named(name, [key], needed_by):
             raw = self.store.read(name, f"date={key}", PART)
         return pq.read_table(pa.BufferReader(raw)), self._digest(name, key, raw)
+
+    def content(self, name: str, key: str) -> bytes:
+        """Read the file of a partition and verify it, once for this and all later reads.
+
+        Raises:
+            FileNotFoundError: it was never written.
+            WarehouseError: the file is damaged.
+        """
+        return self._reads.content(name, key)
 
     def digests(self, name: str, keys: Sequence[str], *, needed_by: str) -> dict[str, str]:
         """Verify every file and return the digest of each partition; raises as `read` does."""

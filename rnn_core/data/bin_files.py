@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from rnn_core.text_encoding import read_text
 
 VALUE = np.dtype("<f4")
 """A value on disk: little-endian float32, 4 bytes."""
+
+_HEAD = struct.Struct("<f")
 
 
 class ProviderError(ValueError):
@@ -82,7 +87,7 @@ def read_calendar(root: Path) -> pd.DatetimeIndex:
 
 
 def read_field(
-    path: Path, sessions: int, span: tuple[int, int] | None = None
+    path: str | Path, sessions: int, span: tuple[int, int] | None = None
 ) -> tuple[int, NDArray[np.float32]]:
     """Read the values of a field file.
 
@@ -98,32 +103,34 @@ def read_field(
     Raises:
         ProviderError: the size fits no number of values, or values lie outside the calendar.
     """
-    # The size must fit a number of values.
-    size = path.stat().st_size
-    count, rest = divmod(size, VALUE.itemsize)
-    if rest or count < 2:
-        raise ProviderError(
-            f"{path} has {size} bytes, expected 4 for the first session and 4 for every value: "
-            f"it was cut off, dump it again"
-        )
-    # The first value is a position, which must lie in the calendar with all that follow.
-    head = float(np.fromfile(path, dtype=VALUE, count=1)[0])
-    if not (np.isfinite(head) and head >= 0 and head == int(head)):
-        raise ProviderError(
-            f"{path} begins with {head}, expected the position of its first session in the "
-            f"calendar: it is no qlib file, or damaged"
-        )
-    begin, end = int(head), int(head) + count - 1
-    if end > sessions:
-        raise ProviderError(
-            f"{path} holds the sessions {begin} to {end - 1} of a calendar of {sessions}: its "
-            f"calendar is another one, dump both again"
-        )
-    # Only the requested part of the file is read.
-    low, high = span or (begin, end)
-    first, stop = max(begin, low), min(end, high)
-    if first >= stop:
-        return low, np.empty(0, dtype=np.float32)
-    skip = (1 + first - begin) * VALUE.itemsize
-    values = np.fromfile(path, dtype=VALUE, count=stop - first, offset=skip)
-    return first, values.astype(np.float32, copy=False)
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - opened once, a file a field
+        # The size must fit a number of values.
+        size = os.fstat(file.fileno()).st_size
+        count, rest = divmod(size, VALUE.itemsize)
+        if rest or count < 2:
+            raise ProviderError(
+                f"{path} has {size} bytes, expected 4 for the first session and 4 for every "
+                f"value: it was cut off, dump it again"
+            )
+        # The first value is a position, which must lie in the calendar with all that follow.
+        (head,) = _HEAD.unpack(file.read(_HEAD.size))
+        if not (math.isfinite(head) and head >= 0 and head == int(head)):
+            raise ProviderError(
+                f"{path} begins with {head}, expected the position of its first session in the "
+                f"calendar: it is no qlib file, or damaged"
+            )
+        begin, end = int(head), int(head) + count - 1
+        if end > sessions:
+            raise ProviderError(
+                f"{path} holds the sessions {begin} to {end - 1} of a calendar of {sessions}: "
+                f"its calendar is another one, dump both again"
+            )
+        # Only the requested part of the file is read.
+        low, high = span or (begin, end)
+        first, stop = max(begin, low), min(end, high)
+        if first >= stop:
+            return low, np.empty(0, dtype=np.float32)
+        values = np.empty(stop - first, dtype=VALUE)
+        file.seek((1 + first - begin) * VALUE.itemsize)
+        read = file.readinto(values.data)
+    return first, values[: read // VALUE.itemsize].astype(np.float32, copy=False)

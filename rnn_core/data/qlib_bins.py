@@ -154,7 +154,7 @@ class QlibProvider:
         # One instrument after the other; `span` is the place of its previous field.
         absent: dict[str, list[str]] = {}
         for row, (code, folder) in enumerate(folders.items()):
-            span: tuple[Path, slice] | None = None
+            span: tuple[str, slice] | None = None
             for name in fields:
                 path = self._file(folder, name)
                 if path is None and name == "vwap" and vwap == "typical":
@@ -234,9 +234,9 @@ class QlibProvider:
         return [code for code, folder in folders.items() if self._file(folder, field) is None]
 
     @cached_property
-    def _folders(self) -> dict[str, Path]:
+    def _folders(self) -> dict[str, str]:
         """Folders of features by code in lower case."""
-        folders: dict[str, Path] = {}
+        folders: dict[str, str] = {}
         top = self.root / "features"
         entries = sorted(os.scandir(top), key=lambda e: e.name) if top.is_dir() else []
         for entry in entries:
@@ -245,15 +245,15 @@ class QlibProvider:
                 continue
             if code in folders:
                 raise ProviderError(
-                    f"{top} holds {folders[code].name} and {entry.name}, which are one code: "
+                    f"{top} holds {Path(folders[code]).name} and {entry.name}, which are one code: "
                     f"remove the older one"
                 )
-            folders[code] = Path(entry.path)
+            folders[code] = entry.path
         return folders
 
-    def _of(self, codes: Sequence[str]) -> dict[str, Path]:
+    def _of(self, codes: Sequence[str]) -> dict[str, str]:
         """Return the folder of each code that has one, in the order given."""
-        folders: dict[str, Path] = {}
+        folders: dict[str, str] = {}
         for code in codes:
             name = code.lower()
             folder = self._folders.get(f"{ESCAPE}{name}" if name in DEVICES else name)
@@ -275,15 +275,18 @@ class QlibProvider:
             )
         return folders
 
-    def _file(self, folder: Path, field: str) -> Path | None:
-        """Find the file of a field; None if there is none."""
+    def _file(self, folder: str, field: str) -> str | None:
+        """Find the file of a field; None if there is none.
+
+        Paths are texts here: a market has tens of thousands of these files.
+        """
         name = f"{field}.day.bin"
-        path = folder / name
-        if path.is_file():
+        path = f"{folder}{os.sep}{name}"
+        if os.path.isfile(path):  # noqa: PTH113
             return path
         names = {entry.name.lower(): entry.name for entry in os.scandir(folder)}
         own = names.get(name.lower())
-        return None if own is None else folder / own
+        return None if own is None else f"{folder}{os.sep}{own}"
 
     def _range(self, start: DateLike | None, end: DateLike | None) -> tuple[int, int]:
         """Return the positions of the sessions from start to end, the second one past the last."""
@@ -298,10 +301,10 @@ class QlibProvider:
     def _fill(
         self,
         row: NDArray[np.float32],
-        path: Path,
+        path: str,
         bounds: tuple[int, int],
-        span: tuple[Path, slice] | None,
-    ) -> tuple[Path, slice]:
+        span: tuple[str, slice] | None,
+    ) -> tuple[str, slice]:
         """Put a file's values between two positions into a row [T]; return their place in it.
 
         `span` is the path and the place of the instrument's previous field; the places must agree.
@@ -310,7 +313,7 @@ class QlibProvider:
         place = slice(begin - bounds[0], begin - bounds[0] + len(values))
         if span is not None and span[1] != place:
             raise ProviderError(
-                f"{path} and {span[0].name} beside it hold different sessions: dump the "
+                f"{path} and {Path(span[0]).name} beside it hold different sessions: dump the "
                 f"instrument again, all fields together"
             )
         row[place] = values
@@ -320,10 +323,10 @@ class QlibProvider:
         self,
         row: NDArray[np.float32],
         code: str,
-        folder: Path,
+        folder: str,
         bounds: tuple[int, int],
-        span: tuple[Path, slice] | None,
-    ) -> tuple[Path, slice] | None:
+        span: tuple[str, slice] | None,
+    ) -> tuple[str, slice] | None:
         """Put typical prices into a row [T]."""
         prices = np.full((len(TYPICAL), len(row)), np.nan, dtype=np.float32)
         for k, name in enumerate(TYPICAL):

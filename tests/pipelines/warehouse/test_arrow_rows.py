@@ -7,11 +7,18 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines.assets.features import _by_session
-from pipelines.warehouse.arrow_rows import RowsError, columns_of, from_columns, ordered_rows
+from pipelines.assets.features import _rows_of
+from pipelines.warehouse.arrow_rows import (
+    RowsError,
+    columns_of,
+    from_columns,
+    ordered_rows,
+    rows_by_day,
+)
 from pipelines.warehouse.identity import Identity
 from pipelines.warehouse.partition_file import Provenance, encode
 from pipelines.warehouse.schemas import LABEL, OHLCV_QUARANTINE, feature_table
+from rnn_core.data import Panel
 
 TABLE = feature_table("features", "", {"A": "a", "B": "b"})
 MADE = Provenance("features", "1", "c0ffee")
@@ -32,6 +39,10 @@ def frame(n: int = 40) -> pd.DataFrame:
 
 def as_arrow(rows: pd.DataFrame) -> pa.Table:
     return from_columns(TABLE, [rows[name].to_numpy() for name in TABLE.names])
+
+
+def written(rows: pd.DataFrame | pa.Table) -> bytes:
+    return encode(ordered_rows(TABLE, rows), MADE, PLACE)[0]
 
 
 def test_a_frame_and_its_arrow_table_make_the_same_file():
@@ -91,6 +102,35 @@ def test_rows_that_do_not_fit_say_how(rows, message):
         ordered_rows(TABLE, rows)
 
 
-def test_features_by_session_are_the_transpose():
-    values = np.random.default_rng(0).normal(size=(5, 4, 7)).astype("float32")  # [F, N, T]
-    np.testing.assert_array_equal(_by_session(values, 2), values.transpose(2, 0, 1)[2:])
+def test_a_session_of_features_is_a_slice_of_the_rows_of_all():
+    """Oracle: the frame of the same session, turned and written by itself."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(2, 4, 7)).astype("float32")  # [F, N, T]
+    values[0, 1, 4] = np.nan
+    present, member = rng.random((4, 7)) < 0.7, rng.random((4, 7)) < 0.5
+    present[:, 5] = False  # a session without a row
+    days = pd.date_range("2024-01-01", periods=7)
+    names = pd.Index(list("abcd"), name="instrument")
+    panel = Panel(days, names, {"member": member.astype(float)}, present)
+    block, rows, counts = _rows_of(TABLE, panel, values, 2)
+    assert counts == present[:, 2:].sum(axis=0).tolist()
+    assert block.shape == (2, sum(counts))
+    start = 0
+    for t, count in enumerate(counts, start=2):
+        x, at = values[:, :, t], present[:, t]
+        alone = {"instrument": names[at], "member": member[at, t], "A": x[0, at], "B": x[1, at]}
+        got, wanted = rows.slice(start, count), pd.DataFrame(alone)
+        assert written(got) == written(wanted)
+        start += count
+
+
+def test_rows_by_day_are_those_that_each_session_would_write_alone():
+    """Oracle: the groups of the frame, and the empty frame; days in any order."""
+    rows = frame().assign(date=pd.to_datetime("2024-01-02"))
+    rows.loc[rows.index[::3], "date"] = pd.Timestamp("2024-01-01")
+    keys = ["2024-01-01", "2024-01-02", "2024-01-03"]
+    got = rows_by_day(TABLE, rows, "date", keys)
+    assert list(got) == keys
+    for key in keys:
+        wanted = rows[rows["date"] == key][list(TABLE.names)]
+        assert written(got[key]) == written(wanted if len(wanted) else TABLE.empty())
