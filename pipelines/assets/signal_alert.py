@@ -182,12 +182,9 @@ def _claim(market: Market, scored: ScoredSession) -> bool:
         told = b""
         with suppress(FileNotFoundError):
             told = market.reports.read(SIGNALS)
-        *lines, rest = told.split(b"\n")
-        if scored.session in map(_session_in, [*lines, rest]):
+        if scored.session in map(_session_in, told.split(b"\n")):
             return False
-        line = json.dumps(asdict(scored), ensure_ascii=False).encode() + b"\n"
-        # A line that a full disk cut off has no end: this one must not become a part of it.
-        market.reports.append(b"\n" + line if rest else line, SIGNALS)
+        market.reports.append_line(json.dumps(asdict(scored), ensure_ascii=False), SIGNALS)
     return True
 
 

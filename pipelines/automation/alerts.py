@@ -136,6 +136,6 @@ def write_line(folder: Path, failure: Failure) -> Path:
     Raises:
         OSError: the log cannot be written.
     """
-    line = json.dumps(asdict(failure), ensure_ascii=False) + "\n"
-    LocalStore(folder).append(line.encode(), FAILURES)
+    line = json.dumps(asdict(failure), ensure_ascii=False)
+    LocalStore(folder).append_line(line, FAILURES)
     return folder / FAILURES

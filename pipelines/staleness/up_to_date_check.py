@@ -87,7 +87,7 @@ def status_result(report: StatusReport, served: str = "") -> dg.AssetCheckResult
         more = f" and {len(counts) - _SHOWN} more assets" if len(counts) > _SHOWN else ""
         text = (
             f"not current up to {report.newest}: {first}{more} (partitions); rnn-pipelines status "
-            f"says what to do, rnn-pipelines backfill makes what is missing"
+            f"has the command that makes them"
         )
         metadata["not current"] = dg.MetadataValue.table(_records(report))
     return dg.AssetCheckResult(

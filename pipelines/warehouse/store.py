@@ -156,6 +156,17 @@ class Store(ABC):
             OSError: it cannot be written.
         """
 
+    def append_line(self, line: str, *parts: str) -> None:
+        """Add a line to the end of a text; a last one that a full disk cut off is ended first.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.forget(*parts)
+        before = self.read(*parts) if self.exists(*parts) else b""
+        end = b"\n" if before and not before.endswith(b"\n") else b""
+        self.append(end + line.encode() + b"\n", *parts)
+
     def rewrite(self, data: bytes, *parts: str) -> None:
         """Replace a file in one step; where files keep times, it keeps its own.
 

@@ -217,3 +217,11 @@ def test_lines_are_added_and_nothing_else_is_touched(tmp_path):
     path = write_line(tmp_path / "reports", a_failure(session=""))
     found = [json.loads(line) for line in path.read_text().splitlines()]
     assert [f["reason"] for f in found] == ["zwei\nZeilen ü", "why"]
+
+
+def test_a_line_that_a_full_disk_cut_off_swallows_no_other(tmp_path):
+    path = write_line(tmp_path, a_failure(reason="first"))
+    path.write_bytes(path.read_bytes()[:-5])
+    write_line(tmp_path, a_failure(reason="second"))
+    cut, whole = path.read_text().splitlines()
+    assert "first" in cut and json.loads(whole)["reason"] == "second"

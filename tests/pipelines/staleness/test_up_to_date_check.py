@@ -55,7 +55,7 @@ def test_what_is_missing_is_named_and_the_report_is_made_all_the_same(copy, inst
     assert not found.passed
     assert found.severity == dg.AssetCheckSeverity.WARN
     assert "label 1, dataset_learn 1, " in found.description
-    assert "rnn-pipelines backfill makes what is missing" in found.description
+    assert "rnn-pipelines status has the command" in found.description
     rows = [r.data for r in found.metadata["not current"].records]
     (label,) = (row for row in rows if row["asset"] == "label")
     assert label == {"asset": "label", "partitions": 1, "sessions": f"{key} (1)", "why": "absent"}
