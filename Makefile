@@ -51,7 +51,7 @@ test: install
 test-browser: install
 	@$(BIN)/python -c 'import selenium' 2>/dev/null || \
 	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
-	RNN_UI_TESTS=1 $(BIN)/pytest $(ARGS) tests/ui
+	RNN_UI_TESTS=1 $(BIN)/pytest -m "" $(ARGS) tests/ui
 
 test-faults: install
 	RNN_FAULTS=$(if $(LONG),long,$${RNN_FAULTS:-short}) $(BIN)/pytest -m faults -n 2 $(ARGS) tests/faults

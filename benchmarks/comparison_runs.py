@@ -133,11 +133,18 @@ class Place:
         That of a finished cell lies with its kept figures.
         """
         for path in (self.kept_file(cell), self._record(cell)):
-            found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-            if found.pop("identity", None) == self.identity(cell):
+            if found := self._of_these_settings(cell, path):
                 found.pop("figures", None)
                 return found
         return {}
+
+    def is_kept(self, cell: Cell) -> bool:
+        """True if the figures of a cell are kept, and are of its settings."""
+        return bool(self._of_these_settings(cell, self.kept_file(cell)))
+
+    def _of_these_settings(self, cell: Cell, path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return found if found.pop("identity", None) == self.identity(cell) else {}
 
     def kept_file(self, cell: Cell) -> Path:
         """The file that keeps the figures of a finished cell, and its record."""

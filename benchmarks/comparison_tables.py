@@ -62,7 +62,9 @@ class Figures:
 
 
 def figures(place: Place, cell: Cell) -> Figures:
-    """The measures of a finished cell, as they are kept."""
+    """The measures of a finished cell, as they are kept; they are kept now if they were not yet."""
+    if not place.is_kept(cell):
+        keep(place, cell)
     found = json.loads(place.kept_file(cell).read_text())["figures"]
     days = pd.to_datetime(found["decision_date"])
     daily = pd.DataFrame({name: found[name] for name in STATISTICS}, index=days)

@@ -97,6 +97,7 @@ def infer_partitions(
             status = "ok" if len(rows) else "the infer processors left no row"
             told[key] = {"nan_share": _nan_share(rows, features), "processors": shown}
             yield key, rows, run.provenance(key, versions, status)
+            del rows  # a slice, which holds all rows of the chunk
 
 
 def _nan_share(rows: pa.Table, names: Sequence[str]) -> float:

@@ -47,7 +47,8 @@ def adjustment_factors(bars: pd.DataFrame, prior: pd.Series) -> pd.Series:
         low, high = (f.reduceat(given[order], start) for f in (np.fmin, np.fmax))
         agreed = (low == high) & np.isfinite(low) & (low > 0)
         ratio[start[agreed]] = low[agreed]
-    before = prior.reindex(names).to_numpy(dtype="float64")[c[is_new]]
+    # The last place is that of rows without a name, whose code is -1.
+    before = np.append(prior.reindex(names).to_numpy(dtype="float64"), np.nan)[c[is_new]]
     ratio[is_new] = np.where(np.isnan(before), 1.0, before * ratio[is_new])
     factor = np.empty(len(c))
     factor[order] = pd.Series(ratio).groupby(c).cumprod().to_numpy()

@@ -18,7 +18,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -37,7 +36,7 @@ from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import StatusReport
 from pipelines.training.learning_data import features_for
 from pipelines.training.processors import states_in_force
-from pipelines.training.registry import by_manifest, newest_good
+from pipelines.training.registry import Candidate, by_manifest, newest_good, unreadable
 from rnn_core.data.processors.fitted import RobustZScoreNorm, ZScoreNorm
 
 FEWEST_NAMES = 100  # of a session, below which its distribution says little
@@ -213,7 +212,14 @@ def _state_of(
 
 def _passed_over(market: Market, model: str, key: str) -> tuple[str, ...]:
     """Say why newer models than the one in force do not serve, from their manifests alone."""
-    _, reasons = newest_good(market, model, key, partial(by_manifest, market, model))
+
+    def look(as_of: str) -> Candidate:
+        try:
+            return by_manifest(market, model, as_of)
+        except OSError as error:  # of another user, or of a disk: the others still tell
+            return unreadable(error)
+
+    _, reasons = newest_good(market, model, key, look)
     return tuple(f"{as_of}: {', '.join(why)}" for as_of, why in reasons.items())
 
 

@@ -241,7 +241,12 @@ def by_manifest(market: Market, model: str, as_of: str) -> Candidate:
     try:
         return Candidate(json.loads(bundle_folder(market, model, as_of).read("manifest.json")))
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        return Candidate({}, f"its bundle cannot be read: {error}")
+        return unreadable(error)
+
+
+def unreadable(error: Exception) -> Candidate:
+    """A bundle that cannot serve, as it cannot be read."""
+    return Candidate({}, f"its bundle cannot be read: {error}")
 
 
 def newest_good(

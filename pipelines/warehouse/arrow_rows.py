@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines.errors import WarehouseError
 from pipelines.warehouse.schemas import Table
 
 Rows: TypeAlias = pd.DataFrame | pa.Table
@@ -54,11 +55,14 @@ def rows_by_day(
         keys: the sessions, in order; one without a row gets an empty table.
 
     Raises:
-        pa.ArrowException: as `from_columns`.
+        WarehouseError: a value does not fit its type.
     """
     if not rows[days].is_monotonic_increasing:
         rows = rows.sort_values(days, kind="stable")
-    whole = from_columns(table, [rows[name].to_numpy() for name in table.names])
+    try:
+        whole = from_columns(table, [rows[name].to_numpy() for name in table.names])
+    except pa.ArrowException as error:
+        raise WarehouseError(f"{table.name} from {keys[0]} to {keys[-1]}: {error}") from error
     days_of, sessions = (np.asarray(x, dtype="datetime64[D]") for x in (rows[days], keys))
     starts, ends = (np.searchsorted(days_of, sessions, side=side) for side in ("left", "right"))
     spans = zip(keys, starts.tolist(), ends.tolist(), strict=True)

@@ -88,7 +88,8 @@ class LocalReads:
         stamp = _stamp(path)
         raw = self._store.read(name, f"date={key}", PART)
         digest = self._digest(name, key, raw)
-        self._columns.pop(path, None)
+        if path in self._columns:
+            self._columns[path] = _columns(pa.BufferReader(raw))
         self._verified[path] = (*stamp, digest)
         return raw
 

@@ -132,5 +132,9 @@ def read_field(
             return low, np.empty(0, dtype=np.float32)
         values = np.empty(stop - first, dtype=VALUE)
         file.seek((1 + first - begin) * VALUE.itemsize)
-        read = file.readinto(values.data)
-    return first, values[: read // VALUE.itemsize].astype(np.float32, copy=False)
+        rest_of, read = values.data.cast("B"), 0
+        while got := file.readinto(rest_of[read:]):  # a network may give less at a time
+            read += got
+    if read != values.nbytes:
+        raise ProviderError(f"{path} ended while it was read: it is being dumped, try again")
+    return first, values.astype(np.float32, copy=False)

@@ -137,6 +137,11 @@ def test_a_stopped_table_goes_on_and_trains_nothing_twice(
     assert "| GRU 20, single | reversal, single |" in text
     assert text.count("comparison tiny: begin") == 1
 
+    # A stop between the end of a cell and the keeping of its figures loses nothing.
+    place.kept_file(gru).unlink()
+    parts.main.main([*words, "--hours", "0", "--write"], {"tiny": grid})
+    assert page.read_text() == text and place.is_kept(gru)
+
     # Nothing is left, so nothing is run, also where only the kept figures are.
     commands.clear()
     parts.main.main(words, {"tiny": grid})

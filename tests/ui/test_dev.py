@@ -21,7 +21,11 @@ from tests.pipelines.conftest import DATA_ASSETS, REPORTS, model_assets
 from tests.ui.conftest import Sandbox, make_sandbox
 from tests.ui.dev import ASKED_FOR, NOT_ASKED_FOR, Dev, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not ASKED_FOR, reason=NOT_ASKED_FOR)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough,
+    pytest.mark.skipif(not ASKED_FOR, reason=NOT_ASKED_FOR),
+]
 
 BASE = 213  # sessions made by command before: the processors' window and its look-back
 LONG, SHORT, STOPPED = 250, 8, 20  # sessions of the backfills, one after the other

@@ -15,7 +15,11 @@ from tests.ui.conftest import environment_of
 from tests.ui.dev import ASKED_FOR, NOT_ASKED_FOR, Dev, command, running
 
 NEEDED = missing()
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not ASKED_FOR, reason=NOT_ASKED_FOR)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.thorough,
+    pytest.mark.skipif(not ASKED_FOR, reason=NOT_ASKED_FOR),
+]
 SEEDS = {"tiny": 3, "second": 5}  # of their simulated bars
 LAST = "2020-01-08"
 

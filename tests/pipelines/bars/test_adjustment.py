@@ -20,6 +20,16 @@ def test_bars_that_disagree_on_the_ratio_count_for_none():
         assert factors.tolist() == [1.0] * 4
 
 
+def test_rows_without_a_name_have_no_factor():
+    """A file whose column of names is empty: the rows are set aside by name, not by an error."""
+    rows = pd.DataFrame(
+        {"date": pd.to_datetime(["2024-01-02", "2024-01-03"]), "instrument": [None, None],
+         "adj_ratio": 1.0}
+    )  # fmt: skip
+    for prior in (pd.Series(dtype="float64"), pd.Series({"A": 2.0})):
+        assert adjustment_factors(rows, prior).isna().all()
+
+
 def test_factors_multiply_from_the_first_bar():
     """A 2:1 split and a dividend; the first bar is the base whatever its ratio says."""
     rows = pd.DataFrame(
