@@ -12,11 +12,11 @@ from functools import cached_property
 
 import pyarrow as pa
 
-from pipelines.errors import WarehouseError
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Absent, Outdated, Stage, Version
 from pipelines.warehouse.identity import DamagedFileError
-from pipelines.warehouse.partition_file import PartitionInfo, read_info
+from pipelines.warehouse.partition_file import PartitionInfo, read_info, verify
+from pipelines.warehouse.store import PART
 
 _READERS = 4
 _FEW = 5  # sessions for which a look at each is cheaper than a list of all
@@ -62,13 +62,12 @@ class TableVersions(Mapping[str, Version]):
                 place.
         """
         try:
-            return read_info(pa.BufferReader(self._warehouse.content(self.name, key)))
+            raw = self._store.read(self.name, f"date={key}", PART)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except WarehouseError as error:
-            if isinstance(error.__cause__, DamagedFileError):
-                raise error.__cause__ from None
-            raise
+        identity = self._warehouse.identity(self.name, key)
+        verify(raw, identity, unsigned=self._warehouse.reads_unsigned)
+        return read_info(pa.BufferReader(raw))
 
     def infos(self, keys: Iterable[str]) -> dict[str, PartitionInfo]:
         """The footers of the sessions that are stored and intact."""

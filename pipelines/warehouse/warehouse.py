@@ -254,15 +254,6 @@ class Warehouse:
             raw = self.store.read(name, f"date={key}", PART)
         return pq.read_table(pa.BufferReader(raw)), self._digest(name, key, raw)
 
-    def content(self, name: str, key: str) -> bytes:
-        """Read the file of a partition and verify it, once for this and all later reads.
-
-        Raises:
-            FileNotFoundError: it was never written.
-            WarehouseError: the file is damaged.
-        """
-        return self._reads.content(name, key)
-
     def digests(self, name: str, keys: Sequence[str], *, needed_by: str) -> dict[str, str]:
         """Verify every file and return the digest of each partition; raises as `read` does."""
         with self._absent_named(name, keys, needed_by):
