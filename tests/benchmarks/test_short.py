@@ -83,6 +83,7 @@ def test_a_fall_is_one_that_a_repeat_confirms(
     assert f"Floors: 0.6 of ratios recorded on this kind of processor, {kind}" in said
 
 
+@pytest.mark.thorough  # a neighbour on the machine can change either ratio
 def test_work_done_twice_is_seen(short, monkeypatch, tmp_path):
     """The clock is real, the fall made: half of the ratio is left."""
     pair = next(pair for pair in short.pairs() if pair.name.startswith("evaluation"))
