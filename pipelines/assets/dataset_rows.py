@@ -101,7 +101,7 @@ def infer_partitions(
 
 
 def _nan_share(rows: pa.Table, names: Sequence[str]) -> float:
-    """Share of missing values of some columns."""
+    """Compute the share of missing values of some columns."""
     missing = sum(rows.column(name).null_count for name in names)
     return missing / (len(rows) * len(names)) if len(rows) and names else 0.0
 

@@ -108,7 +108,7 @@ def _rounding(values: Floats) -> Floats:
 
 
 def _contradicted(bars: pd.DataFrame, twice: Bools) -> Bools:
-    """Of the rows whose instrument has several on the day, those that differ."""
+    """Find the rows that differ from another one of their instrument and day."""
     keys = ["date", "instrument"]
     marked = np.zeros(len(bars), dtype=bool)
     if twice.any():

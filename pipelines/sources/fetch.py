@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from pipelines.calendar.sessions import Sessions
+from pipelines.calendar.sessions import Sessions, day_after
 from pipelines.config.extra_columns import KEY, ExtraColumn
 from pipelines.errors import BarsNotArrivedError, SourceError, name_sessions
 from pipelines.sources.base import (
@@ -83,7 +82,7 @@ def fetch_sessions(
         frame = fetch_bars(source, keys, sessions.provisional, extra)
         return frame.assign(session=frame["date"])
     before = sessions.back(keys[0], 1)
-    first = keys[0] if before is None else str(dt.date.fromisoformat(before) + dt.timedelta(days=1))
+    first = keys[0] if before is None else day_after(before)
     given, session_keys = source.fetch_span(first, keys[-1]), set(keys)
     frame = _columns_of(source, given, extra)
     at, days = pd.factorize(frame["date"])
