@@ -279,7 +279,7 @@ def test_an_interrupted_and_a_failed_training_are_told_as_such(tmp_path):
         with pytest.raises(KeyboardInterrupt), told.training(spec, LAST) as training:
             training.epoch(1, epoch)
             raise KeyboardInterrupt
-    text = wait_for(tmp_path / "noted.jsonl", "interrupted")
+    text = wait_for(tmp_path / "noted.jsonl", '"interrupted"')
     ends = [facts for event, facts in map(json.loads, text.splitlines()) if event == "end"]
     failed = {"status": "failed", "reason": "ZeroDivisionError"}
     assert ends == [failed, {"status": "interrupted"}]
