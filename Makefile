@@ -5,9 +5,8 @@
 # make test-browser  the UI: a real webserver and daemon, and its pages in Chromium
 #                    (apt-get install chromium chromium-driver)
 # make test-faults   killed processes, damaged files, full disks (LONG=1 for all of them)
-# make cluster-test  several hosts: Postgres, Redis, an S3 server
-#                    (apt-get install postgresql redis-server)
-# make image-test    the image of deploy/Dockerfile (apt-get install buildah debootstrap; as root)
+# make cluster-test  several hosts: Postgres, Redis, an S3 server; as root the image of deploy/ too
+#                    (apt-get install postgresql redis-server buildah mmdebstrap)
 # make check     what CI checks besides the tests
 # make docs       the documentation site, into site/, by .venv-docs
 # make fuzz      random input for every reader (MINUTES=10 in all; ARGS="--examples 1000000",
@@ -26,7 +25,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo ui test test-browser test-faults cluster-test image-test fuzz audit check docs bench bench-peers clean
+.PHONY: install demo ui test test-browser test-faults cluster-test fuzz audit check docs bench bench-peers clean
 
 install: $(STAMP)
 
@@ -60,9 +59,6 @@ cluster-test: install
 	@$(BIN)/python -c 'import dagster_celery' 2>/dev/null || \
 	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,celery]'
 	$(BIN)/pytest -m 'cluster and not thorough' $(ARGS) tests
-
-image-test: install
-	RNN_IMAGE_TEST=1 $(BIN)/pytest -m cluster $(ARGS) tests/cluster/test_image.py
 
 fuzz: install
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)

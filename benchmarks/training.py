@@ -4,6 +4,7 @@
     python benchmarks/training.py [--models lstm gru krnn] [--threads 2] [--repeats 3] [--write]
     python benchmarks/training.py --device cuda
     python benchmarks/training.py --precisions float32 bfloat16    # ours in both, in one run
+    python benchmarks/training.py --models lstm gru --features 158  # all of Alpha158 in the windows
     python benchmarks/training.py --scale 0.05 --repeats 1         # a minute, to see that it runs
 
 Each side makes its handler and dataset from one simulated market (`market.py`) with the processors
@@ -61,11 +62,12 @@ INSTRUMENTS, SESSIONS = 300, 700
 MODELS = ("lstm", "gru", "krnn")
 
 
-def plan(sessions: np.ndarray) -> dict[str, Any]:
+def plan(sessions: np.ndarray, features: int) -> dict[str, Any]:
     """What both sides build, JSON-able; the validation is 0.29 of the training, as on the CSI300.
 
     Args:
         sessions: of the market.
+        features: of the windows: 20, those of qlib's benchmark files, or 158.
 
     Returns:
         `dataset.plan` with three segments, and the infer processors of each handler.
@@ -75,7 +77,10 @@ def plan(sessions: np.ndarray) -> dict[str, Any]:
     chosen = dataset_benchmark.plan(sessions)
     keep, *scale_and_fill = chosen["infer"]
     return chosen | {
-        "infer": {"Alpha158": [keep, *scale_and_fill], "Alpha360": scale_and_fill},
+        "infer": {
+            "Alpha158": [keep, *scale_and_fill] if features == 20 else scale_and_fill,
+            "Alpha360": scale_and_fill,
+        },
         "segments": {
             "train": [days[0], days[train - 1]],
             "valid": [days[train], days[valid - 1]],
@@ -185,6 +190,8 @@ def compete(
     setup = SETUPS[model]
     patience = args.epochs + 1
     arguments = {**setup.arguments, "n_epochs": args.epochs, "early_stop": patience, "seed": 0}
+    if setup.handler == "Alpha158":
+        arguments["d_feat"] = args.features
     request = {
         "model": model,
         "handler": setup.handler,
@@ -258,7 +265,7 @@ def report(args: argparse.Namespace, folder: Path) -> str | None:
     bars, chosen = folder / "bars.npz", folder / "plan.json"
     data = market.simulate(max(round(INSTRUMENTS * args.scale), 10), SESSIONS)
     market.write(bars, data, ())
-    chosen.write_text(json.dumps(plan(data["sessions"])))
+    chosen.write_text(json.dumps(plan(data["sessions"], args.features)))
     here = Contestant([sys.executable, __file__, "--side", bars, chosen], folder / "here.txt")
     python = args.qlib or HERE.parent / ".venv-peers" / "qlib" / "bin" / "python"
     peer = None
@@ -283,6 +290,9 @@ def report(args: argparse.Namespace, folder: Path) -> str | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument(
+        "--features", type=int, choices=[20, 158], default=20, help="of the windows"
+    )
     parser.add_argument("--threads", type=int, default=2, help="of torch, on both sides")
     parser.add_argument("--epochs", type=int, default=1, help="of one fit")
     parser.add_argument("--repeats", type=int, default=3)
@@ -318,6 +328,7 @@ def main() -> None:
     print(words)
     if args.write:
         marker = f"benchmarks/training.py --device {args.device} --threads {args.threads}"
+        marker += "" if args.features == 20 else f" --features {args.features}"
         write_section(HERE / "RESULTS.md", words, marker)
 
 

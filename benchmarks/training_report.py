@@ -125,6 +125,7 @@ def section(results: Mapping[str, Mapping[str, Answers]], args: argparse.Namespa
         if "here" in got
     )
     given = f" --device {args.device}" if args.device != "cpu" else ""
+    given += f" --features {args.features}" if args.features != 20 else ""
     if len(args.precisions) > 1:
         given += f" --precisions {' '.join(args.precisions)}"
     given += f" --scale {args.scale:g}" if args.scale != 1 else ""
