@@ -1,9 +1,9 @@
 """Steps of a handler: a configuration becomes processors, with the groups that they touch.
 
 A step is a processor, a mapping {"class": ..., "kwargs": ...} or a class name. Classes are those of
-`PROCESSORS`, never an import path; give an own class as an instance. The handler supplies the fit
-window and the semantics that a mapping leaves out. An instance keeps its own semantics; a warning
-says so if it is not the handler's.
+`known_processors`; none is imported, so give one that is not among them as an instance. The handler
+supplies the fit window and the semantics that a mapping leaves out. An instance keeps its own
+semantics; a warning says so if it is not the handler's.
 
 Rule matched: qlib contrib/data/handler.py `check_transform_proc`. qlib overrides the fit window of
 a step; here two windows that differ are an error.
@@ -17,6 +17,7 @@ from typing import Any
 
 from rnn_core.caller import warn_caller
 from rnn_core.data.processors import FIELDS, PROCESSORS, Processor, make_processor
+from rnn_core.data.processors.chain import known_processors
 from rnn_core.panel.frames import EVERY
 from rnn_core.panel.session_labels import session_bound
 from rnn_core.suggestions import near_matches
@@ -96,7 +97,8 @@ def _from_mapping(step: Any, stage: str, defaults: Mapping[str, Any]) -> Process
             f"'class' and 'kwargs' (a class of your own: give an instance)"
         )
     name, kwargs = spec["class"], dict(spec.get("kwargs") or {})
-    takes = inspect.signature(PROCESSORS[name]).parameters if name in PROCESSORS else {}
+    known = known_processors()
+    takes = inspect.signature(known[name]).parameters if name in known else {}
     for key in ("fit_start_time", "fit_end_time"):
         own, common = kwargs.get(key), defaults[key]
         if key not in takes:

@@ -77,6 +77,27 @@ class Plus(Processor):
         return df + self.by
 
 
+class Demean(Processor):
+    def __init__(self, fit_start_time=None, fit_end_time=None, semantics="strict"):
+        self.fit_start_time, self.fit_end_time = fit_start_time, fit_end_time
+        self.semantics, self.mean = semantics, None
+
+    def fit(self, df):
+        days = df.index.get_level_values("datetime")
+        end = self.fit_end_time or days.max()
+        self.mean = float(df["feature", "X"][days <= end].mean())
+        return self
+
+    def __call__(self, df):
+        return df - self.mean
+
+    def state(self):
+        return {"mean": self.mean}
+
+    def load_state(self, state):
+        self.mean = state["mean"]
+
+
 class NoCall(Processor):
     pass
 
@@ -230,6 +251,19 @@ def test_a_handler_with_a_known_processor_is_loaded(package, tmp_path):
         again = DataHandlerLP.load(tmp_path / "handler.json", data, **classes)
         pd.testing.assert_frame_equal(again.fetch(), handler.fetch())
         assert type(again.infer_processors[0]) is kind
+
+
+@pytest.mark.parametrize("step", ["mypkg.procs:Demean", {"class": "mypkg.procs:Demean"}])
+def test_a_known_processor_learns_in_the_window_of_its_handler(package, step):
+    """Without it, it would have learnt from the sessions that it is tested on."""
+    own_processor("mypkg.procs:Demean")
+    days = pd.to_datetime(["2024-01-02", "2024-01-03"])
+    index = pd.MultiIndex.from_product([days, ["A"]], names=["datetime", "instrument"])
+    data = pd.DataFrame({("feature", "X"): [1.0, 101.0], ("label", "Y"): 0.0}, index)
+    window = {"fit_start_time": "2024-01-02", "fit_end_time": "2024-01-02"}
+    handler = DataHandlerLP(data, infer_processors=[step], semantics="qlib", **window)
+    (known,) = handler.infer_processors
+    assert (known.kwargs(), known.semantics, known.mean) == (window, "qlib", 1.0)
 
 
 @pytest.mark.parametrize(
