@@ -25,6 +25,7 @@ from pipelines.sources.base import RAW_COLUMNS
 from pipelines.sources.fetch import fetch_sessions
 from pipelines.warehouse.partition_file import fingerprint, sha256
 from pipelines.warehouse.schemas import Column
+from pipelines.warehouse.warehouse import Warehouse
 
 _TABLES = ("ohlcv", "ohlcv_quarantine")  # together they hold every bar of the source
 _CHUNK = 250  # sessions asked of the source at once
@@ -117,7 +118,7 @@ def _entering_hashes(market: Market, rows: pd.DataFrame, keys: Sequence[str]) ->
 
 
 def inputs_now(
-    market: Market, keys: Sequence[str], intact: Callable[[str], bool]
+    market: Market, warehouse: Warehouse, keys: Sequence[str], intact: Callable[[str], bool]
 ) -> dict[str, dict[str, str]]:
     """The inputs that sessions would have now, as far as the warehouse knows.
 
@@ -125,6 +126,7 @@ def inputs_now(
 
     Args:
         market: the market.
+        warehouse: its warehouse, as the caller reads it.
         keys: sessions whose bars, and bars set aside, are intact, in order.
         intact: tells whether both files of a session can be read.
 
@@ -133,14 +135,14 @@ def inputs_now(
     """
     if not keys:
         return {}
-    stored = set(market.warehouse.sessions(_TABLES[1]))
-    stored &= set(market.warehouse.sessions(_TABLES[0]))
+    stored = set(warehouse.sessions(_TABLES[1]))
+    stored &= set(warehouse.sessions(_TABLES[0]))
     sessions = [key for key in market.sessions.keys if key in stored and key <= keys[-1]]
     earlier = [key for key in sessions if key < keys[0]]
     between = [key for key in sessions if key >= keys[0] and intact(key)]
-    rows = stored_rows(market.warehouse, between)
+    rows = stored_rows(warehouse, between)
     names = set(rows["instrument"].dropna().unique())
-    rows = with_entering(rows, Carry(market.warehouse, earlier, intact).into(names))
+    rows = with_entering(rows, Carry(warehouse, earlier, intact).into(names))
     entering = _entering_hashes(market, rows, keys)
     bars = rows[["session", "instrument"]].dropna()
     bars["date"] = bars.pop("session").dt.strftime("%Y-%m-%d")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,8 @@ from pipelines.training.processors import ProcessorState, to_index
 from pipelines.warehouse.schemas import EXTRA
 
 if TYPE_CHECKING:
-    from rnn_core.evaluation import Ridge
+    from rnn_core.models import LinearModel
+    from rnn_core.models.samples import Samples
 
 _MOST_FITS = 12  # of the ridge regression, spread evenly over the trained sessions
 
@@ -208,7 +209,7 @@ class ReportData:
                 ):
                     rows = features_for(market, dataset, keys, state, self._needed_by).frame
                     members = to_index(rows[rows["member"]], list(dataset.columns))
-                    scores.append(fit.scores(members))
+                    scores.append(pd.Series(fit.predict(_samples(members)), members.index))
                 parts += scores  # of an anchor all or none
             except PipelineError as error:
                 reasons[anchor] = str(error)  # its history is gone: its sessions have no baseline
@@ -230,24 +231,39 @@ class ReportData:
 
 def _fitted(
     market: Market, dataset: Dataset, anchor: str, needed_by: str
-) -> tuple[Ridge, ProcessorState]:
+) -> tuple[LinearModel, ProcessorState]:
     """Fit a ridge regression on the members' rows that models as of an anchor learn from.
 
     The window is read in parts and held once, in float32, as that of a training is.
     """
     from rnn_core.data import RowStack
-    from rnn_core.evaluation import Ridge
+    from rnn_core.models import LinearModel
 
     reader = LearningRows(market, dataset, anchor, needed_by)
     first, columns = pd.Timestamp(reader.window.train[0]), list(dataset.columns)
-    rows, labels = RowStack(), list[NDArray[np.float64]]()
+    rows, labels = RowStack(), list[NDArray[np.float32]]()
     for part in reader:
         learned = part["member"] & (part["date"] >= first) & part[LABEL_NAME].notna()
         rows.add(to_index(part[learned], columns))
-        labels.append(part.loc[learned, LABEL_NAME].to_numpy(dtype=np.float64))
+        labels.append(part.loc[learned, LABEL_NAME].to_numpy(dtype=np.float32))
         del part, learned  # a part less while the next one is read
-    x = rows.frame()
-    return Ridge.path(x, pd.Series(np.concatenate(labels), index=x.index))[0], reader.state
+    model = LinearModel(alpha=1.0)
+    model.fit(_samples(rows.frame(), np.concatenate(labels)), None, seed=0, threads=1)
+    return model, reader.state
+
+
+def _samples(rows: pd.DataFrame, label: NDArray[np.float32] | None = None) -> Samples:
+    """The rows of a frame, (datetime, instrument), as windows of one session."""
+    from rnn_core.models.samples import Samples
+
+    values = rows.to_numpy(dtype=np.float32)
+    return Samples(
+        lambda first, stop: values[first:stop, None],
+        cast(pd.MultiIndex, rows.index),
+        list(rows.columns),
+        steps=1,
+        label=label,
+    )
 
 
 def _by_day(rows: pd.DataFrame | None) -> pd.Series:

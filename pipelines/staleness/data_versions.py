@@ -110,6 +110,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         market.warehouse.require_format()
         market.warehouse.record.require_same_market()
         self.market = market
+        self._warehouse = market.warehouse.afresh()
         self._served = served
         self._bundles: dict[tuple[str, str], BundleState] = {}
         self._training: dict[tuple[Dataset, str], Version] = {}
@@ -137,7 +138,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
         )
 
     def __missing__(self, table: str) -> TableVersions:
-        versions = self[table] = TableVersions(self.market, table)
+        versions = self[table] = TableVersions(self._warehouse, table)
         return versions
 
     def table(self, name: str) -> TableVersions:
@@ -290,7 +291,7 @@ class StoredVersions(dict[str, Mapping[str, Version]]):
             return all(table.info(key) is not None for table in tables)
 
         intact_keys = [key for key in keys if intact(key)]
-        self._bars |= inputs_now(self.market, intact_keys, intact)
+        self._bars |= inputs_now(self.market, self._warehouse, intact_keys, intact)
         for key in intact_keys:
             info = tables[0].info(key)
             if info and info.provenance.inputs.get("entering") != self._bars[key]["entering"]:

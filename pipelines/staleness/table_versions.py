@@ -12,11 +12,12 @@ from functools import cached_property
 
 import pyarrow as pa
 
+from pipelines.errors import WarehouseError
 from pipelines.market.market import Market
 from pipelines.market.stage import WHOLE, Absent, Outdated, Stage, Version
 from pipelines.warehouse.identity import DamagedFileError
-from pipelines.warehouse.partition_file import PartitionInfo, read_info, verify
-from pipelines.warehouse.store import PART
+from pipelines.warehouse.partition_file import PartitionInfo, read_info
+from pipelines.warehouse.warehouse import Warehouse
 
 _READERS = 4
 _FEW = 5  # sessions for which a look at each is cheaper than a list of all
@@ -31,9 +32,8 @@ class TableVersions(Mapping[str, Version]):
         known: digests of files that have not changed since they were verified.
     """
 
-    def __init__(self, market: Market, name: str) -> None:
-        self._warehouse = market.warehouse
-        self._store = market.warehouse.store
+    def __init__(self, warehouse: Warehouse, name: str) -> None:
+        self._warehouse, self._store = warehouse, warehouse.store
         self.name = name
         self._infos: dict[str, PartitionInfo | None] = {}
         self._outdated: set[str] = set()
@@ -62,12 +62,13 @@ class TableVersions(Mapping[str, Version]):
                 place.
         """
         try:
-            raw = self._store.read(self.name, f"date={key}", PART)
+            return read_info(pa.BufferReader(self._warehouse.content(self.name, key)))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        identity = self._warehouse.identity(self.name, key)
-        verify(raw, identity, unsigned=self._warehouse.reads_unsigned)
-        return read_info(pa.BufferReader(raw))
+        except WarehouseError as error:
+            if isinstance(error.__cause__, DamagedFileError):
+                raise error.__cause__ from None
+            raise
 
     def infos(self, keys: Iterable[str]) -> dict[str, PartitionInfo]:
         """The footers of the sessions that are stored and intact."""
@@ -117,7 +118,7 @@ class WholeVersion(TableVersions):
     """The version of a stage without partitions, under the key `WHOLE`."""
 
     def __init__(self, market: Market, stage: Stage) -> None:
-        super().__init__(market, stage.name)
+        super().__init__(market.warehouse, stage.name)
         self._market, self._stage = market, stage
 
     @cached_property

@@ -50,6 +50,9 @@ class Partitions:
 class Reads(Protocol):
     """Verified reads of one store; a partition that is absent is a `FileNotFoundError`."""
 
+    def content(self, name: str, key: str) -> bytes:
+        """Read the file of a partition, and verify it."""
+
     def digests(self, name: str, keys: Sequence[str]) -> dict[str, str]:
         """Verify every file, and return the digest of each partition."""
 
@@ -79,6 +82,17 @@ class LocalReads:
         self._engine: list[duckdb.DuckDBPyConnection] = []
         weakref.finalize(self, _close, self._engine)
 
+    def content(self, name: str, key: str) -> bytes:
+        """Read the file of a partition and verify it, which later reads need not."""
+        path = self._path(name, key)
+        stamp = _stamp(path)
+        raw = self._store.read(name, f"date={key}", PART)
+        digest = self._digest(name, key, raw)
+        if path in self._columns:
+            self._columns[path] = _columns(pa.BufferReader(raw))
+        self._verified[path] = (*stamp, digest)
+        return raw
+
     def digests(self, name: str, keys: Sequence[str]) -> dict[str, str]:
         """Verify every file that is not known yet."""
         with ThreadPoolExecutor(_READERS) as pool:
@@ -100,15 +114,12 @@ class LocalReads:
 
     def _verify(self, name: str, key: str) -> str:
         path = self._path(name, key)
-        stamp = _stamp(path)
         verified = self._verified.get(path)
-        if verified is not None and verified[:2] == stamp:
-            return verified[2]
-        raw = self._store.read(name, f"date={key}", PART)
-        digest = self._digest(name, key, raw)
-        self._columns[path] = _columns(raw)
-        self._verified[path] = (*stamp, digest)
-        return digest
+        if verified is None or verified[:2] != _stamp(path):
+            self._columns[path] = _columns(pa.BufferReader(self.content(name, key)))
+        elif path not in self._columns:
+            self._columns[path] = _columns(path)
+        return self._verified[path][2]
 
     def _rows(
         self, name: str, keys: Sequence[str], needed_by: str, columns: Sequence[str] | None
@@ -155,6 +166,12 @@ class RemoteReads:
 
     def __init__(self, store: Store, digest: Digest) -> None:
         self._store, self._digest = store, digest
+
+    def content(self, name: str, key: str) -> bytes:
+        """Fetch the file of a partition, and verify it."""
+        raw = self._store.read(name, f"date={key}", PART)
+        self._digest(name, key, raw)
+        return raw
 
     def digests(self, name: str, keys: Sequence[str]) -> dict[str, str]:
         """Fetch and verify every file."""
@@ -226,8 +243,8 @@ def _frame(rows: pa.Table) -> pd.DataFrame:
     return frame  # type: ignore[no-any-return]
 
 
-def _columns(raw: bytes) -> tuple[str, ...]:
-    return tuple(pq.read_schema(pa.BufferReader(raw)).names)
+def _columns(source: str | pa.BufferReader) -> tuple[str, ...]:
+    return tuple(pq.read_schema(source).names)
 
 
 def _stamp(path: str) -> tuple[int, int]:

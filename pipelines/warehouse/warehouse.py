@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,16 @@ class Warehouse:
         self.reads_unsigned = False
         self.record = MarketRecord(self.store, identity, as_now, upgrade, sync)
         self._reads = reads_of(self.store, self._digest)
+
+    def afresh(self) -> Warehouse:
+        """Return this warehouse with reads of its own.
+
+        A file that was verified for one of the two is verified for the other once more: what a
+        comparison has read shall not vouch for what an asset reads later in the same process.
+        """
+        other = copy(self)
+        other._reads = reads_of(other.store, other._digest)
+        return other
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -253,6 +264,15 @@ class Warehouse:
         with self._absent_named(name, [key], needed_by):
             raw = self.store.read(name, f"date={key}", PART)
         return pq.read_table(pa.BufferReader(raw)), self._digest(name, key, raw)
+
+    def content(self, name: str, key: str) -> bytes:
+        """Read the file of a partition and verify it, for this and later reads.
+
+        Raises:
+            FileNotFoundError: it was never written.
+            WarehouseError: the file is damaged.
+        """
+        return self._reads.content(name, key)
 
     def digests(self, name: str, keys: Sequence[str], *, needed_by: str) -> dict[str, str]:
         """Verify every file and return the digest of each partition; raises as `read` does."""

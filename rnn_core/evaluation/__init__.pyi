@@ -4,10 +4,8 @@ from rnn_core.evaluation.account_figures import returns_by_period as returns_by_
 from rnn_core.evaluation.account_figures import worst_drawdowns as worst_drawdowns
 from rnn_core.evaluation.analysis import SignalAnalysis as SignalAnalysis
 from rnn_core.evaluation.analysis import signal_analysis as signal_analysis
-from rnn_core.evaluation.baselines import Ridge as Ridge
 from rnn_core.evaluation.baselines import momentum as momentum
 from rnn_core.evaluation.baselines import reversal as reversal
-from rnn_core.evaluation.baselines import ridge_scores as ridge_scores
 from rnn_core.evaluation.capacity import capacity_curve as capacity_curve
 from rnn_core.evaluation.capacity import edge_gone_at as edge_gone_at
 from rnn_core.evaluation.comparison import Comparison as Comparison

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.errors import MissingSessionsError, NewerStateError, WarehouseError
 from pipelines.warehouse.identity import DamagedFileError, Identity
+from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.partition_file import (
     Provenance,
     encode,
@@ -259,6 +260,32 @@ def test_files_of_different_columns_are_an_error(tmp_path):
         warehouse.read("features", KEYS[:2], needed_by="test")
     with pytest.raises(WarehouseError, match="asks for other columns now"):
         warehouse.read("features", KEYS[:1], needed_by="test", columns=["C"])
+
+
+def test_a_file_that_was_verified_is_not_read_again_before_it_changes(tmp_path, monkeypatch):
+    """Oracle: the number of times that the store is asked for the file."""
+    asked = []
+    read = LocalStore.read
+    monkeypatch.setattr(LocalStore, "read", lambda self, *p: asked.extend(p[:1]) or read(self, *p))
+    warehouse = Warehouse(tmp_path, {"name": "x"})
+    warehouse.write(TABLE, "features", KEYS[0], rows(), MADE)
+    asked.clear()
+    raw = warehouse.content("features", KEYS[0])
+    assert warehouse.read("features", KEYS[:1], needed_by="test").digests == {
+        KEYS[0]: verify(raw, warehouse.identity("features", KEYS[0]))
+    }
+    assert asked == ["features"]
+    warehouse.afresh().read("features", KEYS[:1], needed_by="test")
+    assert asked == ["features"] * 2, "what one object has verified the other one has not"
+    other = feature_table("features", "", {"C": "c"})
+    renamed = rows(1, n=30).rename(columns={"A": "C"}).drop(columns="B")
+    Warehouse(tmp_path, {"name": "x"}).write(other, "features", KEYS[0], renamed, MADE)
+    warehouse.content("features", KEYS[0])
+    parts = warehouse.read("features", KEYS[:1], needed_by="test")
+    assert list(parts.frame.columns) == ["date", "instrument", "member", "C"]
+    assert asked.count("features") == 3
+    with pytest.raises(FileNotFoundError):
+        warehouse.content("features", KEYS[1])
 
 
 def test_a_file_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
