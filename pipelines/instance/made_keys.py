@@ -1,10 +1,11 @@
 """The sessions of an asset that are on record, kept between the looks of a process that lives long.
 
 A tick of the schedule asks which sessions are done, and most of them were done at the last tick. So
-their keys stay in memory, and a look counts the asset's events by an index, half a millisecond for
-10,000, and reads those that are new. Where the count says anything else, as after events were taken
-off the record or came in another order, all of them are read again; so they are after a wipe of the
-asset, which in Postgres only dates its end.
+their keys stay in memory, and a look counts the asset's events by an index and reads those that are
+new. The count is the one part that grows with the history: no smaller question tells that the run
+of a session of years ago was deleted in the UI. Where it says anything else, as after events were
+taken off the record or came in another order, all of them are read again; so they are after a wipe
+of the asset, which in Postgres only dates its end.
 """
 
 from __future__ import annotations
