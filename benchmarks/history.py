@@ -7,15 +7,16 @@ default graph (bars, features, label, processors, datasets; a ridge regression a
 their scores, evaluations and books). One of 250 sessions is made by runs over ranges, as `backfill`
 makes them. Of a longer one only the newest sessions are, and those before them are partitions,
 bundles and events that repeat the short one's, in files with the identity of their place. Every
-score is dated to its evening, as if it had been served, and every session has a run of `daily` on
-record. 10,000 sessions take five minutes of one core and 1.5 GB, once: the markets stay in the
-folder.
+score is dated to its evening, as if it had been served, and every session has runs of `daily` and
+`reports` on record. 10,000 sessions take five minutes of one core and 1.5 GB, once: the markets
+stay in the folder.
 
 The figures are CPU milliseconds (user and system, all threads) of a process that has imported
 everything: the job `daily` of the next sessions with the tags of the schedule, medians of `--runs`;
-a tick that finds every session done, one that asks for a session, a look of the sensor of the
-reports; and `status` after a verification. Each length is measured in a process of its own, and the
-sessions that it made are taken back first, so that a second call measures the same.
+a tick that finds every session done, one that asks for a session, a look of each sensor, by the
+longest way through it; and `status` after a verification. Each length is measured in a process of
+its own, and the sessions that it made are taken back first, so that a second call measures the
+same.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def configuration(folder: Path, first: str, trained: str) -> dict[str, Any]:
             "predictions": {"varied": "warn", "coverage": "warn"},
         },
         "portfolio": {"topk": 2, "n_drop": 1},
-        "schedule": {"enabled": True},
+        "schedule": {"enabled": True, "drop_folder": str(folder / "bars")},
     }
 
 
@@ -219,27 +220,34 @@ def put_as_served(market: Any, stages: Sequence[Any], instance: Any) -> None:
 
 
 def add_runs(market: Any, instance: Any, keys: Sequence[str]) -> None:
-    """Put a run of `daily` on record for each session, ended well."""
+    """Put a run of `daily` and one of `reports` on record for each session, ended well."""
     import dagster as dg
 
-    from pipelines.instance.names import DAILY, MARKET_TAG, own_name
+    from pipelines.instance.names import DAILY, MARKET_TAG, REPORTS, own_name
     from pipelines.instance.run_history import PARTITION
 
-    job = own_name(market, DAILY)
     for i, key in enumerate(keys):
-        run_id = f"{i:08x}-0000-4000-8000-000000000000"
-        if not instance.has_run(run_id):
-            tags = {PARTITION: key, MARKET_TAG: market.config.name}
-            run = dg.DagsterRun(job, run_id, status=dg.DagsterRunStatus.SUCCESS, tags=tags)
-            instance.add_run(run)
+        for number, job in enumerate((DAILY, REPORTS)):
+            run_id = f"{i:08x}-{number:04}-4000-8000-000000000000"
+            if not instance.has_run(run_id):
+                tags = {MARKET_TAG: market.config.name} | ({PARTITION: key} if job == DAILY else {})
+                status = dg.DagsterRunStatus.SUCCESS
+                instance.add_run(
+                    dg.DagsterRun(own_name(market, job), run_id, status=status, tags=tags)
+                )
 
 
 def take_back(market: Any, stages: Sequence[Any], instance: Any, last: str) -> None:
     """Take the sessions after the history away, from the warehouse and off the record."""
+    import dagster as dg
+
     from pipelines.instance.materializations import forget
     from pipelines.instance.names import asset_key
+    from pipelines.instance.run_history import PARTITION
 
     keys = [key for key in market.sessions.keys if key > last][: SPARE + 50]
+    for run in instance.get_runs(dg.RunsFilter(tags={PARTITION: keys})):
+        instance.delete_run(run.run_id)
     for stage in stages:
         for table in stage.tables:
             for key in keys:
@@ -272,9 +280,10 @@ def measure(folder: Path, runs: int) -> dict[str, float]:
     import dagster as dg
 
     from pipelines.assets.stages import stages as stages_of
+    from pipelines.automation.drop_folder import Watch, look_at
     from pipelines.build import build_definitions
     from pipelines.instance.home import dagster_instance
-    from pipelines.instance.names import DAILY, REPORTS_SENSOR, SCHEDULE, own_name
+    from pipelines.instance.names import DAILY, FILES_SENSOR, SCHEDULE, own_name
     from pipelines.staleness.state_bytes import state_bytes
     from pipelines.staleness.status_report import status_report
     from rnn_core.warm import warm
@@ -298,7 +307,6 @@ def measure(folder: Path, runs: int) -> dict[str, float]:
     last = json.loads((folder / "history").read_text())
     daily = definitions.resolve_job_def(own_name(market, DAILY))
     schedule = definitions.resolve_schedule_def(own_name(market, SCHEDULE))
-    sensor = definitions.resolve_sensor_def(own_name(market, REPORTS_SENSOR))
     number = market.sessions.position(last) + 1
     with dagster_instance(market) as instance:
         take_back(market, stages, instance, last)
@@ -314,15 +322,15 @@ def measure(folder: Path, runs: int) -> dict[str, float]:
             day = dt.date.fromisoformat(market.sessions.keys[i]) + dt.timedelta(days=1)
             return dt.datetime.combine(day, dt.time(12), dt.UTC)
 
-        def look() -> Any:
-            with dg.build_sensor_context(instance=instance) as context:
-                return sensor(context)
+        def look(sensor: Any, cursor: str | None) -> tuple[Any, str | None]:
+            with dg.build_sensor_context(instance, cursor, definitions=definitions) as context:
+                seen = sensor.evaluate_tick(context)
+                return seen, seen.cursor
 
         idle = timed("tick, all done", lambda: tick(morning(number - 1)))
         assert isinstance(idle, dg.SkipReason), idle
         (asked,) = timed("tick, one asked for", lambda: tick(morning(number)))
         assert asked.partition_key == market.sessions.keys[number], asked
-        timed("sensor of the reports", look)
         todo = iter(market.sessions.keys[number : number + runs + 1])
 
         def run() -> None:
@@ -335,6 +343,13 @@ def measure(folder: Path, runs: int) -> dict[str, float]:
             assert result.success
 
         timed("daily run", run)
+        # The reports of that run are due, the next session is too, and the folder has changed.
+        for sensor in definitions.sensors:
+            _, cursor = look(sensor, None)
+            if sensor.name == own_name(market, FILES_SENSOR):
+                cursor = Watch(look_at(market.config.schedule.drop_folder)).cursor()
+            seen, _ = timed(f"sensor {sensor.name}", lambda s=sensor, c=cursor: look(s, c))
+            assert not seen.run_requests, seen
         keep_as_verified(market, stages, instance)
 
         def status() -> Any:

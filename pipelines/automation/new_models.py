@@ -12,7 +12,8 @@ A stage that builds on its own session before, as a portfolio does, joins with t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelines.market.market import Market
@@ -77,23 +78,32 @@ class Newcomers:
 NOBODY = Newcomers()
 
 
-def newcomers(due: Sequence[str], done: Mapping[Stage, Collection[str]]) -> Newcomers:
+def newcomers(due: Sequence[str], done: Mapping[Stage, Sequence[str]]) -> Newcomers:
     """The models, and other stages that end the graph, that joined after the others.
 
     Args:
         due: the sessions that every one should have, oldest first.
-        done: the sessions on record of each stage that ends the graph.
+        done: the sessions on record of each stage that ends the graph, oldest first.
     """
-    due_keys = frozenset(due)
-    keys_by_stage = {stage: due_keys.intersection(keys) for stage, keys in done.items()}
-    first_keys = {stage: min(keys) for stage, keys in keys_by_stage.items() if keys}
-    if len(frozenset().union(*keys_by_stage.values())) < _ENOUGH:
+    begun = {stage: _first(keys, due) for stage, keys in done.items()}
+    if len(frozenset().union(*begun.values())) < _ENOUGH:
         return NOBODY
+    first_keys = {stage: keys[0] for stage, keys in begun.items() if keys}
     earliest = min(first_keys.values())
     since = {stage: key for stage, key in first_keys.items() if key != earliest}
-    return Newcomers(
-        due[0], since, tuple(stage for stage in keys_by_stage if stage not in first_keys)
-    )
+    return Newcomers(due[0], since, tuple(stage for stage in begun if stage not in first_keys))
+
+
+def _first(keys: Sequence[str], due: Sequence[str]) -> list[str]:
+    """The first sessions that are due, as many as tell whether a market has begun."""
+    first: list[str] = []
+    for key in keys[bisect_left(keys, due[0]) :] if due else ():
+        place = bisect_left(due, key)
+        if place == len(due) or len(first) == _ENOUGH:
+            break
+        if due[place] == key:
+            first.append(key)
+    return first
 
 
 def _lacks(stage: Stage) -> str:

@@ -11,14 +11,14 @@ what it will ask for within moments.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from pipelines.automation.alerts import describe, write_line
 from pipelines.automation.drop_folder import Watch, look_at
-from pipelines.automation.next_session import Outlook, clock, look, wait_after
+from pipelines.automation.next_session import Outlook, clock, done_sessions, look, wait_after
 from pipelines.automation.schedule import last_cron, request, without_newcomers
 from pipelines.instance.alert_program import run_program
 from pipelines.instance.names import (
@@ -52,10 +52,11 @@ def _as_the_schedule_sees_it(
     instance: dg.DagsterInstance,
     job: str,
     now: dt.datetime,
+    done: Mapping[Stage, Sequence[str]] | None = None,
 ) -> Outlook:
-    """The outlook that the schedule would have now."""
+    """The outlook that the schedule would have now; see `look`."""
     cron = last_cron(market.config.schedule, market.sessions.timezone, now)
-    return look(market, stages, instance, job, now, closed_by=cron)
+    return look(market, stages, instance, job, now, closed_by=cron, done=done)
 
 
 def _is_before_the_first_evaluation(market: Market, run: dg.DagsterRun) -> bool:
@@ -177,7 +178,8 @@ def new_files(market: Market, stages: Sequence[Stage], daily: Any) -> dg.SensorD
             why = f"files of {folder} have changed; waiting until they are complete"
             return dg.SensorResult(skip_reason=why, cursor=seen_cursor)
         moment, job = utc_now(), daily.name
-        outlook = look(market, stages, context.instance, job, moment)
+        done = done_sessions(market, stages, context.instance)
+        outlook = look(market, stages, context.instance, job, moment, done=done)
         handled_cursor = Watch(digest, digest).cursor()
         if not outlook.missing:
             why = f"{folder} has changed, and {outlook.reason(settings, market.sessions.timezone)}"
@@ -190,7 +192,7 @@ def new_files(market: Market, stages: Sequence[Stage], daily: Any) -> dg.SensorD
         # The schedule will ask within moments: a second request would be a second run.
         if schedule_is_on(context.instance, market):
             soon = _as_the_schedule_sees_it(
-                market, stages, context.instance, job, moment + _MOMENTS
+                market, stages, context.instance, job, moment + _MOMENTS, done
             )
             if soon.ask_for is not None:
                 why = f"{folder} has changed; the schedule asks for {soon.ask_for} in a moment"

@@ -2,14 +2,16 @@
 
 A tick of the schedule asks which sessions are done, and most of them were done at the last tick. So
 their keys stay in memory, and a look counts the asset's events by an index and reads those that are
-new: its cost does not grow with the history. Where the count says anything else, as after events
-were taken off the record or came in another order, all of them are read again; so they are after a
-wipe of the asset, which in Postgres only dates its end.
+new. The count is the one part that grows with the history: no smaller question tells that the run
+of a session of years ago was deleted in the UI. Where it says anything else, as after events were
+taken off the record or came in another order, all of them are read again; so they are after a wipe
+of the asset, which in Postgres only dates its end.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +32,13 @@ class _Seen:
         count: of its materializations.
         newest: id, time and partition of the newest one, since a database may use the id of a
             deleted row again.
-        keys: the sessions that have one; those of the warm-up have none.
+        keys: the sessions that have one, in order; those of the warm-up have none.
         wiped: seconds since 1970 of the last wipe of the asset; what is older does not count.
     """
 
     count: int
     newest: tuple[Any, ...] | None
-    keys: frozenset[str]
+    keys: tuple[str, ...]
     wiped: float | None
 
 
@@ -45,6 +47,15 @@ _seen: dict[tuple[str, str], _Seen] = {}  # by record and asset
 
 def made_keys(instance: dg.DagsterInstance, asset: dg.AssetKey) -> frozenset[str]:
     """The sessions of an asset that have a materialization; those of the warm-up have none.
+
+    Raises:
+        PipelineError: the event log is not in SQL.
+    """
+    return frozenset(made_in_order(instance, asset))
+
+
+def made_in_order(instance: dg.DagsterInstance, asset: dg.AssetKey) -> tuple[str, ...]:
+    """The sessions of an asset that have a materialization, oldest first.
 
     Raises:
         PipelineError: the event log is not in SQL.
@@ -75,7 +86,8 @@ def _look(connection: Connection, asset: str, before: _Seen | None, wiped: float
         if newest is not None and tuple(newest) == before.newest:
             new = _read(connection, db.and_(is_made, log.c.id > before.newest[0]), wiped)
             if before.count + new.count == count:
-                keys = before.keys | new.keys if new.keys else before.keys
+                added = set(new.keys).difference(before.keys) if new.keys else ()
+                keys = tuple(sorted((*before.keys, *added))) if added else before.keys
                 return _Seen(count, new.newest or before.newest, keys, wiped)
     return _read(connection, is_made, wiped)
 
@@ -84,5 +96,6 @@ def _read(connection: Connection, which: Any, wiped: float | None) -> _Seen:
     log = SqlEventLogStorageTable
     query = db.select(log.c.id, log.c.timestamp, log.c.partition, log.c.step_key).where(which)
     rows = connection.execute(query.order_by(log.c.id)).fetchall()
-    keys = frozenset(key for _, _, key, step in rows if key is not None and step != WARM_UP)
-    return _Seen(len(rows), tuple(rows[-1][:3]) if rows else None, keys, wiped)
+    # Texts of the same object are compared in a tenth of the time.
+    keys = {sys.intern(key) for _, _, key, step in rows if key is not None and step != WARM_UP}
+    return _Seen(len(rows), tuple(rows[-1][:3]) if rows else None, tuple(sorted(keys)), wiped)

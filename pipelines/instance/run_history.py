@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
-from pipelines.instance.made_keys import made_keys
 from pipelines.instance.names import is_backfill_of, is_run_of
 from pipelines.instance.orphaned_runs import LIVE, is_orphan
 from pipelines.instance.resting_record import UNFINISHED_BACKFILLS
@@ -43,6 +42,7 @@ _FAILURE_EVENTS = {
 _UNFINISHED_BACKFILLS = [BulkActionStatus(name) for name in UNFINISHED_BACKFILLS]
 _CRASH = "Run execution process for"  # as dagster's gRPC server begins it
 _RUNS_READ = 200  # of one session, newest first: more than any limit of attempts
+_PAGE = 20
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,18 @@ def runs_since(instance: dg.DagsterInstance, job: str, moment: float) -> RunsSin
         job: the job.
         moment: seconds since 1970.
     """
-    records = instance.get_run_records(dg.RunsFilter(job_name=job), limit=_RUNS_READ)
-    begun = [r for r in records if (r.start_time or r.create_timestamp.timestamp()) >= moment]
-    waiting = [r for r in records if r.dagster_run.status == dg.DagsterRunStatus.QUEUED]
+    begun: list[dg.RunRecord] = []
+    waiting: list[dg.RunRecord] = []
+    cursor = None
+    # To read a run is a fifth of a millisecond or more, and a long history has one a session.
+    while len(begun) < _RUNS_READ:
+        page = instance.get_run_records(dg.RunsFilter(job_name=job), limit=_PAGE, cursor=cursor)
+        new = [r for r in page if (r.start_time or r.create_timestamp.timestamp()) >= moment]
+        waiting += [r for r in page if r.dagster_run.status == dg.DagsterRunStatus.QUEUED]
+        begun += new
+        if not new:
+            break
+        cursor = page[-1].dagster_run.run_id
     live = [*waiting, *(r for r in begun if r.dagster_run.status in LIVE)]
     succeeded = any(r.dagster_run.status == dg.DagsterRunStatus.SUCCESS for r in begun)
     bad = [r for r in begun if r.dagster_run.status in ENDED_BADLY]
@@ -286,14 +295,6 @@ def work_in_progress(
     unfinished = instance.get_backfills(filters=BulkActionsFilter(statuses=_UNFINISHED_BACKFILLS))
     own = next((each for each in unfinished if is_backfill_of(market, each)), None)
     return f"backfill {own.backfill_id} is in progress" if own else None
-
-
-def materialized_keys(
-    instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey]
-) -> frozenset[str]:
-    """Sessions for which every one of the assets is materialized; those of the warm-up are not."""
-    sets = [made_keys(instance, key) for key in assets]
-    return frozenset.intersection(*sets) if sets else frozenset()
 
 
 def newest_run(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +104,7 @@ def with_exceptions(
     keys = sorted((set(sessions.keys) | special) - {str(day) for day in closed})
     if not keys:
         raise ConfigError(f"{sessions.calendar} has no session between {start} and {end}")
-    return replace(sessions, keys=tuple(keys))
+    return replace(sessions, keys=tuple(map(sys.intern, keys)))
 
 
 def file_sessions(calendar: FileCalendar) -> list[str]:

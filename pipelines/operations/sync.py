@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import dagster as dg
 
 from pipelines.errors import name_sessions
+from pipelines.instance.made_keys import made_keys
 from pipelines.instance.materializations import forget, put_on_record
 from pipelines.instance.names import asset_key
-from pipelines.instance.run_history import materialized_keys
 from pipelines.market.market import Market
 from pipelines.market.reads import stored_reads
 from pipelines.market.stage import WHOLE, Stage
@@ -61,7 +61,7 @@ def sync_record(market: Market, stages: Sequence[Stage], instance: dg.DagsterIns
             continue
         keys = [key for key in market.sessions.keys if key in table.stored]
         table.load(keys)
-        known = materialized_keys(instance, [asset])
+        known = made_keys(instance, asset)
         new = [key for key in keys if key not in known and table.info(key) is not None]
         # A file without identity may be the one that was served: an upgrade decides.
         lost_keys = {key for key in table.damaged if not now.is_unsigned(stage, key)}

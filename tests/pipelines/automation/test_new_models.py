@@ -123,9 +123,9 @@ def test_a_run_without_it_makes_the_session_of_the_others(finished, tmp_path, in
 @pytest.mark.parametrize(
     "done",
     [
-        {"a_evaluation": set(), "b_evaluation": set()},
-        {"a_evaluation": {"1"}, "b_evaluation": set()},  # its first session failed for b
-        {"a_evaluation": {"1", "2"}, "b_evaluation": {"1"}},
+        {"a_evaluation": (), "b_evaluation": ()},
+        {"a_evaluation": ("1",), "b_evaluation": ()},  # its first session failed for b
+        {"a_evaluation": ("1", "2"), "b_evaluation": ("1",)},
     ],
 )
 def test_a_market_that_begins_has_no_newcomers(done):

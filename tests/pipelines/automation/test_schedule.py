@@ -117,7 +117,7 @@ class Days:
         self.schedule = build_definitions(self.market).resolve_schedule_def("tiny_daily_retraining")
         self.instance = instance
         self.done: set[str] = set()
-        monkeypatch.setattr(next_session, "materialized_keys", lambda *_: self.done)
+        monkeypatch.setattr(next_session, "made_in_order", lambda *_: tuple(sorted(self.done)))
 
     def asked(self, first, last) -> Iterator[tuple[str, dt.datetime]]:
         start = dt.datetime.fromisoformat(first).replace(tzinfo=self.zone)

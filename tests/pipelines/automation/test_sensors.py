@@ -13,7 +13,7 @@ from dagster._core.scheduler.instigation import (
     InstigatorStatus,
 )
 
-from pipelines.instance.run_history import PARTITION, waits_for_bars_tag
+from pipelines.instance.run_history import PARTITION, runs_since, waits_for_bars_tag
 from pipelines.instance.schedule_switch import schedule_is_on
 from tests.pipelines.automation.sensors import (  # noqa: F401
     add_reports_run,
@@ -106,6 +106,26 @@ def test_the_next_session_has_its_reports_tried_anew(on, instance, clock):  # no
         add_reports_run(on, instance, CRON + dt.timedelta(minutes=minutes), FAILED, "disk full")
     run = add_run(on, instance, "2020-04-06", CRON + dt.timedelta(hours=1), status=SUCCESS)
     assert look_once(on, "tiny_reports_after_daily", instance).run_key == run.run_id
+
+
+def test_of_a_long_history_of_reports_the_newest_are_read(on, instance, clock, monkeypatch):  # noqa: F811
+    """45 runs of reports before the newest session, and 45 that failed after it."""
+    job, counts = "tiny_reports", []
+    for minute in range(45):
+        add_reports_run(on, instance, CRON + dt.timedelta(minutes=minute))
+    read = instance.get_run_records
+    monkeypatch.setattr(
+        instance, "get_run_records", lambda *a, **k: counts.append(k["limit"]) or read(*a, **k)
+    )
+    after = CRON + dt.timedelta(hours=1)
+    found = runs_since(instance, job, after.timestamp())
+    assert (found.live, found.succeeded, found.failures) == (None, False, 0)
+    assert counts == [20]
+    for minute in range(45):
+        add_reports_run(on, instance, after + dt.timedelta(minutes=minute), FAILED, "disk full")
+    found = runs_since(instance, job, after.timestamp())
+    assert (found.succeeded, found.failures) == (False, 45)
+    assert counts == [20, 20, 20, 20, 20]
 
 
 def test_reports_at_work_are_waited_for(on, instance, clock):  # noqa: F811

@@ -69,6 +69,17 @@ def test_files_in_folders_of_a_bundle_have_stamps(market):
     assert Stamps(market, stages(market)).files == before.files - 1
 
 
+def test_the_stored_sessions_are_those_that_the_warehouse_lists(market):
+    """A folder without a file, and a copy that an operator keeps beside, are no partitions."""
+    place(market, "label", EARLY).unlink()
+    folder = market.paths.warehouse / "alpha158"
+    (folder / f"date={EARLY}").rename(folder / f"date={EARLY}.kept")
+    stored = Stamps(market, stages(market)).stored
+    assert EARLY not in stored["label"] | stored["alpha158"]
+    assert EARLY in stored["ohlcv"]
+    assert stored == {name: frozenset(market.warehouse.sessions(name)) for name in stored}
+
+
 def test_a_flip_that_keeps_the_time_is_found_by_verify_and_by_reads_only(market):
     verified(market)
     flip(path := place(market, "alpha158", EARLY), 40)
