@@ -81,7 +81,7 @@ def _catalog(market: Market) -> DuckDBPyConnection:
         raise PipelineError(
             f"there is no table in {market.tables} yet; `{market.command('demo')}` makes the market"
         )
-    from pipelines.assets.asset_factory import catalog_tables
     from pipelines.assets.stages import stages
+    from pipelines.market.shown_tables import catalog_tables
 
     return memory_catalog(market.tables, **catalog_tables(stages(market)))

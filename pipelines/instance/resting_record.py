@@ -51,6 +51,11 @@ class RestingRecord:
         rows = self._ask("SELECT DISTINCT partition", stage, "AND dagster_event_type = ?", MADE)
         return None if rows is None else {key for (key,) in rows}
 
+    def warm_up(self, stage: str) -> set[str] | None:
+        """The sessions of a stage that are on record as warm-up."""
+        rows = self._ask("SELECT partition", stage, "AND step_key = ?", WARM_UP)
+        return None if rows is None else {key for (key,) in rows}
+
     def first_made(self, stage: str, first: str, last: str) -> dict[str, pd.Timestamp] | None:
         """The times of first materialization of a stage's partitions, as `first_made` says."""
         rows = self._ask(

@@ -117,10 +117,19 @@ def keep_settings(home: Path) -> None:
         ConfigError: the owner's file is no such YAML.
         OSError: the folder cannot be made or written.
     """
+    if not are_settings_kept(home):
+        atomic_write(home / SETTINGS, read_settings(home)[0].encode())
+
+
+def are_settings_kept(home: Path) -> bool:
+    """True if `keep_settings` would write nothing.
+
+    Raises:
+        ConfigError: the owner's file is no such YAML.
+        OSError: the file cannot be read.
+    """
     path = home / SETTINGS
-    text, _ = read_settings(home)
-    if not path.is_file() or path.read_bytes() != text.encode():
-        atomic_write(path, text.encode())
+    return path.is_file() and path.read_bytes() == read_settings(home)[0].encode()
 
 
 def complete_settings(home: Path) -> list[str]:

@@ -66,3 +66,10 @@ def test_a_command_loads_no_library_that_it_does_without(ended, command):
     # `status` finds partitions that are on no record.
     assert status == 0 or (command, status) == ("status", 3)
     assert SPARED[command].intersection(modules) == set()
+
+
+def test_a_backfill_is_compared_without_dagster():
+    """Until it has something to run; `tests/pipelines/operations/test_backfill.py` runs it."""
+    script = "import json, sys, pipelines.operations.backfill; print(json.dumps([*sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert (MODELS | PICTURES | RECORD).intersection(json.loads(done.stdout)) == set()
