@@ -28,12 +28,13 @@ OPTIONAL = frozenset(
         "PIL",
         "exchange_calendars",
         "sqlalchemy",
+        "fsspec",
     }
     | {"yfinance", "baostock", "bokeh_sampledata", "lightgbm", "mlflow", "polars", "resource"}
     | {"dagster_postgres", "qlib"}
 )
 """Libraries that take seconds to import, or that an installation may lack: a function may import
-one, or a module that loads one. `resource` is absent on Windows."""
+one, or a module that loads one. `resource` is absent on Windows; `fsspec` brings asyncio."""
 
 MOST_FLOORS = 14
 """Rooms in the longest chain of imports of `pipelines`."""

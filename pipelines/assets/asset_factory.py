@@ -37,13 +37,12 @@ from pipelines.instance.orphaned_runs import ONE_PROCESS, claimed_run
 from pipelines.instance.progress import progress
 from pipelines.instance.run_history import WAITING
 from pipelines.instance.waiting import is_last_wait, note_waiting
-from pipelines.market.books import book_stages
 from pipelines.market.market import Market
 from pipelines.market.reads import look_back_sentence
-from pipelines.market.stage import WHOLE, Kind, Stage, by_model
+from pipelines.market.shown_tables import update_catalog
+from pipelines.market.stage import WHOLE, Kind, Stage
 from pipelines.sources.transient import is_transient
 from pipelines.staleness.served import Served
-from pipelines.warehouse.catalog import refresh_catalog
 from pipelines.warehouse.fetched import fetched_once
 from pipelines.warehouse.schemas import Table
 
@@ -252,28 +251,6 @@ def _look_again(run: Run) -> None:
         run.market.tables.forget(table.name)
     if run.stage.model is not None:
         run.market.bundles.forget(run.stage.model)
-
-
-def update_catalog(market: Market, stages: Sequence[Stage]) -> bool:
-    """Show tables in the catalog that have appeared since the catalog was built.
-
-    Returns:
-        True if it was rebuilt.
-
-    Raises:
-        duckdb.Error: the catalog cannot be built.
-        OSError: the catalog cannot be written.
-    """
-    return refresh_catalog(market.paths.catalog, market.tables, **catalog_tables(stages))
-
-
-def catalog_tables(stages: Sequence[Stage]) -> dict[str, Any]:
-    """The tables by model that a catalog has views over, as `refresh_catalog` takes them."""
-    return {
-        "predictions": {m: s.name for m, s in by_model(stages, Kind.PREDICTION).items()},
-        "evaluations": {m: s.name for m, s in by_model(stages, Kind.EVALUATION).items()},
-        "books": tuple(book_stages(stages)),
-    }
 
 
 def _schema_metadata(stage: Stage) -> dict[str, dg.TableSchema]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipelines.calendar.sessions import exchange_calendar, holidays_since
-from pipelines.errors import ConfigError
-
-COMMON = ("XNYS", "XSHG", "XHKG", "XTKS", "XLON", "24/7", "XETR", "XPAR", "XTSE", "XASX", "XKRX",
-          "XTAI", "XBOM", "BVMF", "XSWX", "XAMS", "XMIL", "XMAD", "XSTO", "XSES", "XJSE", "CMES",
-          "24/5")  # fmt: skip
-"""The calendars that come first where several have the same sessions."""
+from pipelines.calendar.sessions import holidays_since
+from pipelines.config.calendar import COMMON
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +43,30 @@ def exchanges_since(start: str) -> tuple[Exchange, ...]:
     names = exchange_calendars.get_calendar_names(include_aliases=False)
     aliases = exchange_calendars.names_to_aliases()
     exchanges = []
-    with holidays_since(pd.Timestamp(start) - pd.Timedelta(days=14)):
+    lead = pd.Timestamp(start) - pd.Timedelta(days=14)  # a calendar needs a session before
+    with holidays_since(lead):
         for name in (*COMMON, *sorted(set(names) - set(COMMON))):
             try:
-                table = exchange_calendar(name, start)
-            except (ConfigError, NotImplementedError):  # not known so far back, or a mere stub
+                table = _maker(name)(start=lead)
+            except (ValueError, NotImplementedError):  # not known so far back, or a mere stub
                 continue
             days = table.sessions.to_numpy().astype("datetime64[D]")
             codes = (a for a in aliases.get(name, ()) if a.startswith("X") and len(a) == 4)
             exchanges.append(Exchange(name, str(table.tz), days, tuple(sorted(codes))))
     return tuple(exchanges)
+
+
+def _maker(name: str) -> Callable[..., Any]:
+    """Makes the calendar of an exchange, as a rule without the times of its short sessions.
+
+    To find these takes as long as to find its sessions. Where weekdays have changed they stay: they
+    may contradict the sessions, and then `exchange_calendars` refuses to make the calendar.
+    """
+    import exchange_calendars
+    from exchange_calendars import calendar_utils
+
+    plain = getattr(calendar_utils, "_default_calendar_factories", {}).get(name)
+    if plain is None or hasattr(plain, "special_weekmasks"):
+        return partial(exchange_calendars.get_calendar, name)
+    none = ("special_opens", "special_opens_adhoc", "special_closes", "special_closes_adhoc")
+    return type(plain.__name__, (plain,), {key: [] for key in none})

@@ -15,6 +15,7 @@ from pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
     from pipelines.market.market import Market
+    from pipelines.market.market_state import MarketState
 
 Arguments = Mapping[str, Mapping[str, Any]]
 """The arguments of a command: each with the settings that `add_argument` takes."""
@@ -106,15 +107,34 @@ def market_of(args: argparse.Namespace, *, read_only: bool = False) -> Market:
         ConfigError: there is no such configuration, or the configuration is wrong.
         WarehouseError: the market's folder cannot be written.
     """
-    from pipelines.config.loader import DEFAULT_CONFIG, ENV_CONFIG, config_path, load_config
+    from pipelines.config.loader import config_path, load_config
     from pipelines.instance.market_list import keep_config
     from pipelines.market.market import Market
 
-    named = args.config or os.environ.get(ENV_CONFIG) or DEFAULT_CONFIG
+    named = _config_named(args)
     market = Market(load_config(named), named=named, read_only=read_only)
     if not read_only:
         keep_config(market.paths, config_path(named))
     return market
+
+
+def state_of(args: argparse.Namespace) -> MarketState:
+    """The places of the market that `--config` names, for a command that needs no calendar.
+
+    Raises:
+        ConfigError: there is no such configuration, or the configuration is wrong.
+    """
+    from pipelines.config.loader import load_config
+    from pipelines.market.market_state import MarketState
+
+    named = _config_named(args)
+    return MarketState(load_config(named), named=named)
+
+
+def _config_named(args: argparse.Namespace) -> str:
+    from pipelines.config.loader import DEFAULT_CONFIG, ENV_CONFIG
+
+    return args.config or os.environ.get(ENV_CONFIG) or DEFAULT_CONFIG
 
 
 def names_market(args: argparse.Namespace) -> bool:

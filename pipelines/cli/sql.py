@@ -10,13 +10,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cli.arguments import CONFIG, Arguments, market_of
+from pipelines.cli.arguments import CONFIG, Arguments, state_of
 from pipelines.errors import PipelineError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    from pipelines.market.market import Market
+    from pipelines.market.market_state import MarketState
 
 ARGUMENTS: Arguments = {
     "query": {"help": "as in 'FROM latest_signal' or 'SHOW TABLES'"},
@@ -43,13 +43,13 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.query.strip():
         raise PipelineError("the query is empty; write one, as 'SHOW TABLES'")
-    market = market_of(args, read_only=True)
+    state = state_of(args)
     try:
         if not args.unsafe:
             require_question(args.query)
-        with _catalog(market) as catalog:
+        with _catalog(state) as catalog:
             if not args.unsafe:
-                confine(catalog, market.tables)
+                confine(catalog, state.tables)
                 require_reading(catalog, args.query)
             answer: Any = catalog.sql(args.query)
             if answer is None:  # a statement that gives no rows
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _catalog(market: Market) -> DuckDBPyConnection:
+def _catalog(state: MarketState) -> DuckDBPyConnection:
     """The catalog of a market: the file on this disk, if it is one of these files; else in memory.
 
     Raises:
@@ -75,13 +75,15 @@ def _catalog(market: Market) -> DuckDBPyConnection:
 
     from pipelines.warehouse.catalog import memory_catalog, reads_files_of
 
-    if market.tables.is_local and reads_files_of(market.paths.catalog, market.tables):
-        return duckdb.connect(str(market.paths.catalog), read_only=True)
-    if market.tables.is_local and not market.tables.tables():
+    if state.tables.is_local and reads_files_of(state.paths.catalog, state.tables):
+        return duckdb.connect(str(state.paths.catalog), read_only=True)
+    if state.tables.is_local and not state.tables.tables():
         raise PipelineError(
-            f"there is no table in {market.tables} yet; `{market.command('demo')}` makes the market"
+            f"there is no table in {state.tables} yet; `{state.command('demo')}` makes the market"
         )
-    from pipelines.assets.asset_factory import catalog_tables
     from pipelines.assets.stages import stages
+    from pipelines.market.market import Market
+    from pipelines.market.shown_tables import catalog_tables
 
-    return memory_catalog(market.tables, **catalog_tables(stages(market)))
+    market = Market(state.config, root=state.paths.root, read_only=True)
+    return memory_catalog(state.tables, **catalog_tables(stages(market)))

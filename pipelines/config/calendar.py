@@ -12,8 +12,15 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pipelines.config.types import How, PositiveInt, Section, TimeZone
 from pipelines.errors import did_you_mean
 
+COMMON = ("XNYS", "XSHG", "XHKG", "XTKS", "XLON", "24/7", "XETR", "XPAR", "XTSE", "XASX", "XKRX",
+          "XTAI", "XBOM", "BVMF", "XSWX", "XAMS", "XMIL", "XMAD", "XSTO", "XSES", "XJSE", "CMES",
+          "24/5")  # fmt: skip
+"""The calendars that come first where several have the same sessions."""
+
 
 def _calendar_name(name: str) -> str:
+    if name in COMMON:  # known without the library, whose import takes 0.1 seconds
+        return name
     import exchange_calendars
 
     names = exchange_calendars.get_calendar_names()

@@ -167,9 +167,8 @@ def sweep(
     swept = sweep_orphans(instance)
     for run_id in swept:
         console.print(f"run {run_id[:8]} was cut off earlier: marked failed, its work is kept")
-    paths, root = market.paths, market.paths.root
-    # Outside runs most commands write only here; to look through the whole state takes seconds.
-    for folder in (paths.dagster, paths.page.parent, root, paths.warehouse, paths.reports):
+    root = market.paths.root
+    for folder in market.paths.written:
         remove_leftovers(folder, deep=False)
     if not swept and not deep:
         return

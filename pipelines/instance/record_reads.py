@@ -40,6 +40,14 @@ Record: TypeAlias = "dg.DagsterInstance | RecordAtRest"
 
 
 @contextmanager
+def record_at_rest(market: Market) -> Iterator[RecordAtRest | None]:
+    """The record of a market if it is at rest; None if Dagster has to be asked."""
+    resting = resting_record(market)
+    with ExitStack() as stack:
+        yield None if resting is None else RecordAtRest(market, resting, stack)
+
+
+@contextmanager
 def reading_record(market: Market) -> Iterator[Record]:
     """The record of a market for commands that write nothing, without Dagster if it is at rest.
 
@@ -47,11 +55,10 @@ def reading_record(market: Market) -> Iterator[Record]:
         ConfigError: Dagster refuses the owner's settings.
         WarehouseError: the market's record is still in a home of its own.
     """
-    resting = resting_record(market)
-    if resting is not None:
-        with ExitStack() as stack:
-            yield RecordAtRest(market, resting, stack)
-        return
+    with record_at_rest(market) as record:
+        if record is not None:
+            yield record
+            return
     from pipelines.instance.home import reading_instance
 
     with reading_instance(market) as instance:
@@ -70,6 +77,21 @@ def recorded_sessions(record: Record, market: Market, stage: str) -> set[str]:
         if keys is not None:
             return keys
     return dagster_of(record).get_materialized_partitions(asset_key(market, stage))
+
+
+def recorded_warm_up(record: Record, market: Market, stage: str) -> set[str]:
+    """The sessions that are on record as warm-up of a stage.
+
+    Raises:
+        PipelineError: the event log is not in SQL.
+    """
+    if isinstance(record, RecordAtRest):
+        keys = record.resting.warm_up(stage)
+        if keys is not None:
+            return keys
+    from pipelines.instance.warm_up_records import warm_up_keys
+
+    return warm_up_keys(dagster_of(record), asset_key(market, stage))
 
 
 def first_recorded(

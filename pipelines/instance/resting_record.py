@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from pipelines.instance.settings import read_settings, shipped_settings
+from pipelines.instance.settings import are_shipped
 from pipelines.market.market import Market
 
 WARM_UP = "warm-up"  # the step of records that stand for no partition, see warm_up_records.py
@@ -49,6 +49,11 @@ class RestingRecord:
     def sessions(self, stage: str) -> set[str] | None:
         """The sessions of a stage that are on record, those of the warm-up included."""
         rows = self._ask("SELECT DISTINCT partition", stage, "AND dagster_event_type = ?", MADE)
+        return None if rows is None else {key for (key,) in rows}
+
+    def warm_up(self, stage: str) -> set[str] | None:
+        """The sessions of a stage that are on record as warm-up."""
+        rows = self._ask("SELECT partition", stage, "AND step_key = ?", WARM_UP)
         return None if rows is None else {key for (key,) in rows}
 
     def first_made(self, stage: str, first: str, last: str) -> dict[str, pd.Timestamp] | None:
@@ -97,7 +102,7 @@ class RestingRecord:
 def resting_record(market: Market) -> RestingRecord | None:
     """The record of a market, if it is at rest; None if Dagster has to be asked."""
     record, home = RestingRecord(market), market.paths.dagster
-    if market.paths.earlier_dagster.is_dir() or not _is_shipped(home):
+    if market.paths.earlier_dagster.is_dir() or not are_shipped(home):
         return None
     if not (home / "history").exists():
         return record
@@ -126,11 +131,6 @@ def _stamps(home: Path) -> list[tuple[int, int, int] | None]:
             except OSError:
                 stamps.append(None)
     return stamps
-
-
-def _is_shipped(home: Path) -> bool:
-    """True if a home has this release's settings, or takes them."""
-    return read_settings(home)[0] == shipped_settings(home)
 
 
 @contextmanager

@@ -67,14 +67,37 @@ def read_settings(home: Path) -> tuple[str, dict[str, Any]]:
         ConfigError: the owner's file is no such YAML, naming file and line.
         OSError: the file cannot be read.
     """
+    content = _settings(home)
+    return content.decode(errors="replace"), parse_yaml(home / SETTINGS, content)
+
+
+def are_shipped(home: Path) -> bool:
+    """True if a home has this release's settings, or takes them.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return _settings(home) == shipped_settings(home).encode()
+
+
+def are_settings_kept(home: Path) -> bool:
+    """True if the file of a home is the one of this release.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     path = home / SETTINGS
+    return path.is_file() and path.read_bytes() == shipped_settings(home).encode()
+
+
+def _settings(home: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        content = (home / SETTINGS).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         content = _SHIPPED.read_bytes()
     if is_released(content.decode(errors="replace")):
         content = shipped_settings(home).encode()
-    return content.decode(errors="replace"), parse_yaml(path, content)
+    return content
 
 
 def parse_yaml(path: Path, content: bytes) -> dict[str, Any]:

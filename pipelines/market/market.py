@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -22,20 +21,18 @@ from pipelines.errors import ConfigError
 from pipelines.market.calendar_end import calendar_end
 from pipelines.market.calendars import market_sessions
 from pipelines.market.dataset import Dataset, datasets_of
+from pipelines.market.market_state import MarketState
 from pipelines.market.membership import read_universe
-from pipelines.market.paths import Paths, data_root, state_root
 from pipelines.sources.base import BarSource
 from pipelines.sources.factory import make_source
-from pipelines.warehouse.store import StateFile, Store
-from pipelines.warehouse.stores import open_store
 from pipelines.warehouse.warehouse import Warehouse
 
 LABEL_NAME = "LABEL0"
 ENSEMBLE = "ensemble"  # the name of the models' rank average, in reports and among the stages
 
 
-class Market:
-    """Configuration, calendar, source and warehouse of one market.
+class Market(MarketState):
+    """Configuration, calendar, source and warehouse of one market; its places are `MarketState`'s.
 
     Args:
         config: the validated YAML.
@@ -44,11 +41,6 @@ class Market:
         named: the configuration as a command names it; None for the default one.
         read_only: keep nothing, not even a calendar that is derived from the data.
         sessions: its sessions as another process has found them; None to find them here.
-
-    Attributes:
-        paths: the folders of this machine.
-        state: the market's state, wherever it lies; `tables`, `bundles`, `reports` are its folders.
-        pages: the pages of all markets' reports, beside the states.
     """
 
     def __init__(
@@ -61,17 +53,8 @@ class Market:
         read_only: bool = False,
         sessions: Sessions | None = None,
     ) -> None:
-        self.config = config
+        super().__init__(config, root=root, named=named)
         self._read_only = read_only
-        self._named = named
-        self.paths = Paths((root or data_root() / config.name).absolute())
-        options = config.storage_options
-        place = str(state_root(config.state, config.name, self.paths.root))
-        self.state: Store = open_store(place, options)
-        self.bundles, self.reports = self.state.below("models"), self.state.below("reports")
-        self.pages: Store = open_store(f"{place.rpartition('/')[0]}/reports", options)
-        tables = self.state.below("warehouse")
-        self.tables: Store = open_store(config.warehouse, options) if config.warehouse else tables
         training = config.training
         self._source = source
         self.sessions = sessions or self._sessions()
@@ -91,21 +74,6 @@ class Market:
         self.models: tuple[ModelSpec, ...] = tuple(
             model_spec(name, entry) for name, entry in config.models.items()
         )
-
-    @property
-    def page(self) -> StateFile:
-        """The report as one page, beside those of the other markets."""
-        return self.pages.file(self.paths.page.name)
-
-    @property
-    def served_page(self) -> StateFile:
-        """The page of the scores and models that are served today, beside it."""
-        return self.pages.file(self.paths.served_page.name)
-
-    def command(self, words: str) -> str:
-        """A command of `rnn-pipelines` for this market, ready to be pasted."""
-        option = f" --config {shlex.quote(self._named)}" if self._named else ""
-        return f"rnn-pipelines {words}{option}"
 
     def backfill_command(self) -> str:
         """The command that makes whatever is missing or stale up to the newest closed session."""

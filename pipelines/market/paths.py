@@ -73,3 +73,8 @@ class Paths:
         self.served_page = self.page.with_suffix(".served.html")
         self.calendar = root / "calendar.json"
         self.downloads = root / "downloads"
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """The folders in which most commands write outside of runs: a look into them is short."""
+        return self.dagster, self.page.parent, self.root, self.warehouse, self.reports

@@ -11,44 +11,30 @@ Reports follow: those that the range makes stale are made last, and where assets
 are named.
 
 Served partitions stay as they are unless `republish` is given, even under `force`.
+
+While nothing is at work, Dagster's record is compared without Dagster, which is loaded where
+something is to be run or recorded (`backfill_run.py`).
 """
 
 from __future__ import annotations
 
-import re
-import time
-import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 
-import dagster as dg
 from rich.console import Console
 
-from pipelines.assets.materialize import CURRENT_TAG, KEEP, RETRAIN, SERVED_TAG
 from pipelines.assets.stages import stages as stages_of
-from pipelines.build import build_definitions
-from pipelines.errors import PipelineError, did_you_mean
-from pipelines.instance.home import dagster_instance
-from pipelines.instance.names import RUN_TAG, stage_of
-from pipelines.instance.orphaned_runs import sweep
+from pipelines.errors import PipelineError
+from pipelines.instance.record_reads import record_at_rest
+from pipelines.instance.settings import are_settings_kept
 from pipelines.market.market import Market
-from pipelines.market.stage import WHOLE, Kind, Stage
-from pipelines.operations.console import LiveProgress, say
+from pipelines.market.stage import Kind, Stage
+from pipelines.operations.backfill_plan import Backfill
+from pipelines.operations.console import say
 from pipelines.operations.mend import mend_files
-from pipelines.operations.runs import Runs, keys_by_stage, waiting_line
-from pipelines.operations.serving_notice import make_served_page
-from pipelines.operations.warm_up import mark_warm_up
-from pipelines.staleness.causes import Cause, why_not_current
-from pipelines.staleness.data_versions import StoredVersions
-from pipelines.staleness.served import Served
-from pipelines.staleness.survey import Survey, Work, survey
-from pipelines.staleness.verified_record import VerifiedRecord
+from pipelines.operations.warm_up import is_warm_up_marked
+from pipelines.staleness.survey import Work
 from pipelines.warehouse.identity import DamagedFileError
-
-_BARE = re.compile(
-    r"""(?P<up>\d*\+|)(key:)?(?P<quote>["']?)((?P<market>\w+)/)?(?P<name>[\w*]+)(?P=quote)"""
-    r"""(?P<down>\+\d*|)"""
-)
+from pipelines.warehouse.store import remove_leftovers
 
 
 def run_backfill(
@@ -93,77 +79,29 @@ def run_backfill(
     defs = None  # a finished backfill needs none
     names = default_assets(market, stages)
     if select is not None:
+        from pipelines.build import build_definitions
+        from pipelines.operations.selection import selected_assets
+
         defs = build_definitions(market, stages)
         names = selected_assets(defs, select)
     selection = _with_sessions([stage for stage in stages if stage.name in names], sessions)
-    assets = tuple(stage.name for stage in selection)
-    with dagster_instance(market) as instance:
-        # Runs of processes that are gone would count as work in progress.
-        sweep(market, instance, console)
-        say(console, *mend_files(market, stages))
-        mark_warm_up(market, stages, instance)
-        served = None if republish else Served(market, stages, instance)
-        sessions_by_asset = {
-            stage.name: stage.due(sessions) for stage in selection if stage.is_compared
-        }
-        # Compare before anything runs: a finished backfill starts no run. Files that have not
-        # changed since they were verified are not hashed again, as by `status`.
-        # A command with assets may be the repair that an error has named, so it hashes them all.
-        unchanged = None
-        if served is not None and select is None:
-            unchanged = VerifiedRecord(market, stages, served).unchanged
-        comparison = survey(
-            market, stages, instance, sessions_by_asset, served=served, unchanged=unchanged
-        )
-        work = Work(assets, sessions[0], sessions[-1]) if force else comparison.work(sessions)
-        # Stages that are never compared have no versions: each one that was selected is made.
-        uncompared = tuple(a for a in assets if a not in comparison.wanted)
-        if work is None and uncompared:
-            work = Work((), sessions[0], sessions[-1])
-        if work is not None and not force:
-            work = Work((*work.assets, *uncompared), work.first, work.last)
-        say(console, outlook(sessions, comparison, work, force=force))
-        if unchanged is not None:
-            say(
-                console,
-                f"files that have not changed since the verification of {unchanged.made} were not "
-                f"hashed again; `{market.command('verify')}` hashes everything",
-            )
-        if work is not None:
-            tags = {CURRENT_TAG: RETRAIN if force else KEEP, RUN_TAG: "backfill"} | (
-                {} if republish else {SERVED_TAG: KEEP}
-            )
-            defs = defs or build_definitions(market, stages)
-            runs, started = Runs(market, stages, defs, instance, tags), time.time()
-            with LiveProgress(console).shown():
-                # A run has one range, so stages that begin later have a run of their own.
-                for part in _runs(selection, work):
-                    runs.run(part)
-            lines = [waiting_line(runs.waits)] if runs.waits else []
-            if any(s.kind is Kind.REPORT and s.name not in assets for s in stages):
-                lines += stale_reports_line(market, stages)
+    backfill = Backfill(
+        market, stages, selection, sessions, select is not None, force=force, republish=republish
+    )
+    compared = None
+    with record_at_rest(market) as record:
+        if record is not None:  # there is no run whose process could be gone
+            for folder in market.paths.written:
+                remove_leftovers(folder, deep=False)
+            say(console, *mend_files(market, stages))
+            compared = work, lines = backfill.compare(record)
             say(console, *lines)
-            make_served_page(market, stages, instance, console, since=started)
-            runs.finish()
-    return work
+            is_kept = are_settings_kept(market.paths.dagster)
+            if work is None and is_kept and is_warm_up_marked(market, stages, record):
+                return None
+    from pipelines.operations.backfill_run import run_compared
 
-
-def stale_reports_line(market: Market, stages: Sequence[Stage]) -> list[str]:
-    """Name the reports that were made from something else than what is stored; none, no line."""
-    now = StoredVersions(market, stages)
-    stale = [
-        stage.name
-        for stage in stages
-        if stage.kind is Kind.REPORT
-        and stage.is_compared
-        and now.table(stage.name).info(WHOLE) is not None
-        and why_not_current(stage, WHOLE, now) is not None
-    ]
-    if not stale:
-        return []
-    last = market.last_closed()
-    again = market.command(f"backfill --start {last} --end {last} --select {','.join(stale)}")
-    return [f"{' and '.join(stale)} show what was there before; `{again}` makes them again"]
+    return run_compared(backfill, console, compared, defs)
 
 
 def _with_sessions(stages: Sequence[Stage], sessions: Sequence[str]) -> list[Stage]:
@@ -180,19 +118,6 @@ def _with_sessions(stages: Sequence[Stage], sessions: Sequence[str]) -> list[Sta
             f"follows a model, the first is {first} (training.first_trained)"
         )
     return stages_in_range
-
-
-def _runs(stages: Sequence[Stage], work: Work) -> list[Work]:
-    """The runs of the work: stages that begin inside its range have a run of their own.
-
-    Reports, which read all other stages, are made in the last run.
-    """
-    begins: dict[str, list[str]] = {}
-    for stage in (stage for stage in stages if stage.name in work.assets):
-        last = max(begins, default=work.first)
-        first = last if stage.kind is Kind.REPORT else max(stage.first or work.first, work.first)
-        begins.setdefault(first, []).append(stage.name)
-    return [replace(work, assets=tuple(part), first=f) for f, part in sorted(begins.items())]
 
 
 def closed_between(market: Market, start: str, end: str) -> tuple[str, ...]:
@@ -225,80 +150,3 @@ def is_unfitted(market: Market, stage: Stage) -> bool:
         )
     except DamagedFileError:
         return False
-
-
-def selected_assets(defs: dg.Definitions, text: str) -> tuple[str, ...]:
-    """The assets that a selection names, upstream first.
-
-    A selection has terms of Dagster's syntax, separated by commas or spaces; a bare name stands for
-    `key:MARKET/NAME`. `+name` adds all assets upstream, `name+` all downstream, `1+name` one layer;
-    `gru_*` is every name that begins so, `group:NAME` a group. Assets without partitions are taken
-    only if they are named themselves: a `+` never refits the processors.
-
-    Args:
-        defs: the market's definitions.
-        text: the selection.
-
-    Raises:
-        PipelineError: an unknown name, or a term that Dagster does not read.
-    """
-    graph = defs.resolve_asset_graph()
-    keys_by_name = keys_by_stage(defs)
-    (own,) = {key.path[0] for key in keys_by_name.values()}
-    selection: set[dg.AssetKey] = set()
-    for term in re.split(r"[,\s]+", text.strip(", ")):
-        bare = _BARE.fullmatch(term)
-        name = bare["name"] if bare else ""
-        market = (bare and bare["market"]) or own
-        if market != own:
-            raise PipelineError(f"--select {text!r}: {term!r} is of another market than {own}")
-        if bare and "*" not in name and name not in keys_by_name:
-            raise PipelineError(
-                f"unknown asset {name!r} in --select {text!r}; {did_you_mean(name, keys_by_name)}"
-            )
-        query = f'{bare["up"]}key:"{own}/{name}"{bare["down"]}' if bare else term
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", dg.BetaWarning)
-                keys = dg.AssetSelection.from_string(query).resolve(graph)
-        except dg.DagsterError as error:
-            raise PipelineError(f"--select {text!r}: cannot read {term!r}: {error}") from error
-        selection |= {
-            key for key in keys if graph.get(key).is_partitioned or key == keys_by_name.get(name)
-        }
-    if not selection:
-        raise PipelineError(f"--select {text!r} names no asset with partitions")
-    return tuple(stage_of(key) for key in graph.toposorted_asset_keys if key in selection)
-
-
-def outlook(sessions: tuple[str, ...], found: Survey, work: Work | None, *, force: bool) -> str:
-    """Say in one line which partitions are skipped and which will run.
-
-    Args:
-        sessions: the range that was asked for.
-        found: the comparison.
-        work: the work that will run.
-        force: True if current partitions are made, too.
-    """
-    range_ = f"{sessions[0]} … {sessions[-1]} ({len(sessions)} sessions)"
-    served_count = sum(len(found.served(asset)) for asset in found.wanted)
-    served = f"; {served_count} served partitions stay as they are" if served_count else ""
-    if force and work is not None:
-        return f"{range_}: all of {', '.join(work.assets)} is made again{served}"
-    partitioned = [asset for asset in found.wanted if found.wanted[asset] != (WHOLE,)]
-    current_count = sum(len(found.wanted[a]) - len(found.reasons[a]) for a in partitioned)
-    if work is None:
-        return f"{range_}: {current_count} partitions are current{served}; nothing to run"
-    unrecorded_counts = {
-        a: sum(why.cause == Cause.UNRECORDED for why in found.reasons[a].values())
-        for a in found.wanted
-    }
-    to_make = {a: len(found.left(a)) - unrecorded_counts[a] for a in found.wanted}
-    runs = [f"{a} {to_make[a]}" if a in partitioned else a for a in found.wanted if to_make[a]]
-    runs += [asset for asset in work.assets if asset not in found.wanted]
-    recorded_count = sum(unrecorded_counts.values())
-    on_record = f", {recorded_count} put on record" if recorded_count else ""
-    return (
-        f"{range_}: {current_count} partitions are current and skipped{on_record}{served}; to run: "
-        f"{', '.join(runs) or 'nothing more'}"
-    )

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-from pipelines.assets.asset_factory import update_catalog
 from pipelines.errors import PipelineError
 from pipelines.market.market import Market
+from pipelines.market.shown_tables import update_catalog
 from pipelines.market.stage import Stage
 from pipelines.warehouse.identity import DamagedFileError
 from pipelines.warehouse.market_record import FILE

@@ -17,11 +17,9 @@ from fnmatch import fnmatchcase as fnmatch
 from functools import partial
 from typing import Any, TypeVar
 
-import fsspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.fs as pafs
-from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.config.sources import FilesSource
 from pipelines.errors import SourceError
@@ -109,6 +107,8 @@ class FilesBars(TableBars):
 
     def filesystem(self) -> Any:
         """The filesystem of the files, as pyarrow takes it."""
+        from fsspec.implementations.local import LocalFileSystem
+
         fs, _ = self._where()
         if isinstance(fs, LocalFileSystem):
             return pafs.LocalFileSystem()
@@ -249,6 +249,8 @@ class FilesBars(TableBars):
     # --- which files -------------------------------------------------------------------------
 
     def _where(self) -> tuple[Any, str]:
+        import fsspec
+
         fs, path = fsspec.core.url_to_fs(self._settings.path)
         return fs, path
 

@@ -8,18 +8,14 @@ table, a file one request.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import fsspec
 
 from pipelines.warehouse.object_store import ObjectStore
 from pipelines.warehouse.store import Store
@@ -38,6 +34,8 @@ _EXPLAIN = re.compile(r"\s*(--[^\n]*\n\s*)*EXPLAIN\b(\s*\(\s*FORMAT\s+\w+\s*\))?
 def give_files(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
     """Let a connection read the files of a store; a local one needs nothing."""
     if isinstance(store, ObjectStore):
+        from pipelines.warehouse.store_files import StoreFiles
+
         connection.register_filesystem(StoreFiles(store))
 
 
@@ -129,9 +127,9 @@ def require_reading(connection: duckdb.DuckDBPyConnection, query: str) -> None:
         ValueError: a function or an operator does more than read; the message names it.
     """
     statements = duckdb.extract_statements(query)
-    for statement in statements:
-        _require_known_functions(statement)
     with contextlib.closing(duckdb.connect()) as empty:
+        for statement in statements:
+            _require_known_functions(empty, statement)
         unbound = _copy_columns(connection, empty, query)
         _confine_to(empty, [])
         for statement in statements:
@@ -179,7 +177,7 @@ def _copy_columns(
     return unbound
 
 
-def _require_known_functions(statement: duckdb.Statement) -> None:
+def _require_known_functions(empty: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
     """Refuse functions that make a table of anything but their arguments or the catalog.
 
     Raises:
@@ -188,8 +186,7 @@ def _require_known_functions(statement: duckdb.Statement) -> None:
     text = statement.query
     if statement.type.name == "EXPLAIN":
         text = _EXPLAIN.sub("", text)
-    with contextlib.closing(duckdb.connect()) as empty:
-        (tree,) = empty.execute("SELECT json_serialize_sql(?)", [text]).fetchone() or ("{}",)
+    ((tree,),) = empty.execute("SELECT json_serialize_sql(?)", [text]).fetchall()
     tree = json.loads(tree)
     if tree.get("error", True):
         why = tree.get("error_message", "unknown")
@@ -217,62 +214,3 @@ def _operators(plan: Any) -> Iterator[str]:
     elif isinstance(plan, dict):
         yield str(plan.get("name", ""))
         yield from _operators(plan.get("children", []))
-
-
-class StoreFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
-    """The files of a store for readers of fsspec's protocol; read only.
-
-    Args:
-        store: the store.
-    """
-
-    cachable = False
-
-    def __init__(self, store: ObjectStore) -> None:
-        super().__init__()
-        self.protocol = store.protocol
-        self._store = store
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return path
-
-    def glob(self, path: str, **kwargs: Any) -> list[str]:
-        """The URLs of the files that match a pattern below the store."""
-        literal = re.split(r"[*?]|\[(?![*?[]\])", path, maxsplit=1)[0].rpartition("/")[0]
-        try:
-            folder = self._parts(re.sub(r"\[([*?[])\]", r"\1", literal))
-        except FileNotFoundError:
-            return []  # DuckDB says it in its own words
-        urls = (self._store.url(*folder, name) for name in self._store.files(*folder))
-        return [url for url in urls if fnmatchcase(url, path)]
-
-    def open(self, path: str, mode: str = "rb", **kwargs: Any) -> BytesIO:
-        """The whole content of a file."""
-        if mode != "rb":
-            raise PermissionError(f"{path} is only read here, and mode {mode!r} was asked for")
-        return BytesIO(self._store.read(*self._parts(path)))
-
-    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
-        """Size and type of a file."""
-        size = len(self._store.read(*self._parts(path)))
-        return {"name": path, "size": size, "type": "file"}
-
-    def exists(self, path: str, **kwargs: Any) -> bool:
-        """True if a file exists."""
-        return self._store.exists(*self._parts(path))
-
-    def modified(self, path: str) -> dt.datetime:
-        """The time at which a file was put."""
-        return dt.datetime.fromtimestamp(self._store.written(*self._parts(path)), dt.UTC)
-
-    def _parts(self, path: str) -> tuple[str, ...]:
-        """The parts of a path below the store.
-
-        Raises:
-            FileNotFoundError: the path lies elsewhere.
-        """
-        root = self._store.url()
-        if path != root and not path.startswith(f"{root}/"):
-            raise FileNotFoundError(f"{path} does not lie below {root}")
-        return tuple(filter(None, path[len(root) :].split("/")))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.errors import ConfigError
 from pipelines.warehouse.local_store import LocalStore
@@ -34,6 +32,11 @@ def open_store(url: str | Path, options: Mapping[str, Any] | None = None) -> Sto
     Raises:
         ConfigError: there is no client for the URL, or it does not take an option.
     """
+    if not re.search("^~|:", str(url)):  # a plain path
+        return LocalStore(str(Path(url).absolute()))
+    import fsspec
+    from fsspec.implementations.local import LocalFileSystem
+
     protocol = str(url).partition("://")[0] if "://" in str(url) else ""
     kind = EXTRAS.get(protocol, protocol)
     given = {**_CLIENT.get(kind, {}), **(options or {})} if protocol else {}

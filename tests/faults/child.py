@@ -34,7 +34,10 @@ for name in (
     *("rnn_core.evaluation.comparison", "rnn_core.evaluation.weight_strategies"),
     *("rnn_core.features.strict", "rnn_core.features.strict.engine", "rnn_core.models.gru"),
     *("rnn_core.models.ensemble", "rnn_core.training.bundle", "rnn_core.training.trainer"),
-    *(f"pipelines.operations.{work}" for work in ("backfill", "demo", "mend", "refit", "sync")),
+    *(
+        f"pipelines.operations.{work}"
+        for work in ("backfill_run", "demo", "mend", "refit", "selection", "sync")
+    ),
 ):
     import_module(name)
 dg.AssetSelection.from_string("key:none")  # imports the parser of the selections of commands

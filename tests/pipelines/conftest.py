@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from alembic.script import ScriptDirectory
 
-from pipelines.assets.asset_factory import update_catalog
 from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.config import secrets_in_text
 from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
+from pipelines.market.shown_tables import update_catalog
 from pipelines.operations.runs import run_assets
 from tests.pipelines.built_once import copy_built_once
 from tests.pipelines.drawn_once import blank_figure, blank_png, drawn_once, figure_makers

@@ -8,6 +8,7 @@ import pytest
 from pandas.tseries.holiday import AbstractHolidayCalendar
 
 from pipelines.calendar.exchanges import exchanges_since
+from pipelines.config.calendar import COMMON
 
 START = "2018-01-01"
 
@@ -29,4 +30,5 @@ def test_all_that_can_be_evaluated_are_there_and_the_common_ones_first():
     assert len(names) == len(set(names)) > 60
     aliases = {exchange.name: exchange.aliases for exchange in exchanges_since(START)}
     assert "XNAS" in aliases["XNYS"]
+    assert set(COMMON) <= set(exchange_calendars.get_calendar_names())
     assert AbstractHolidayCalendar.end_date.year == 2200, "the range of holidays is put back"

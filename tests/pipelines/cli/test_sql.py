@@ -36,7 +36,7 @@ def untouched(finished):
 @pytest.fixture
 def outside(untouched, tmp_path, monkeypatch) -> Path:
     """A folder with a text, a table and a database, beside the market that is asked."""
-    monkeypatch.setattr("pipelines.cli.sql.market_of", lambda *_, **__: untouched)
+    monkeypatch.setattr("pipelines.cli.sql.state_of", lambda *_, **__: untouched)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hush.txt").write_text(HUSH)
     (tmp_path / "hush.csv").write_text(f"a\n{HUSH}\n")
@@ -135,7 +135,7 @@ def test_a_market_that_was_moved_is_asked_where_it_lies(finished, tmp_path, monk
     moved = copy_of(finished, tmp_path / "elsewhere")
     assert reads_files_of(finished.paths.catalog, finished.tables)
     assert not reads_files_of(moved.paths.catalog, moved.tables)
-    monkeypatch.setattr("pipelines.cli.sql.market_of", lambda *_, **__: moved)
+    monkeypatch.setattr("pipelines.cli.sql.state_of", lambda *_, **__: moved)
     assert main(["sql", "SELECT count(DISTINCT date) AS n FROM label", "--csv"]) == 0
     assert int(capsys.readouterr().out.split()[1]) > 80
 
@@ -149,7 +149,7 @@ def linked(finished, tmp_path, monkeypatch) -> tuple[Path, Path]:
     table.rename(disk / "moved")
     table.symlink_to(disk / "moved")
     (disk / "hush.csv").write_text(f"a\n{HUSH}\n")
-    monkeypatch.setattr("pipelines.cli.sql.market_of", lambda *_, **__: market)
+    monkeypatch.setattr("pipelines.cli.sql.state_of", lambda *_, **__: market)
     return market.paths.warehouse, disk
 
 

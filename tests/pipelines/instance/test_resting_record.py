@@ -17,6 +17,7 @@ from pipelines.instance.materializations import first_made
 from pipelines.instance.record_reads import RecordAtRest, at_work, reading_record, recorded_sessions
 from pipelines.instance.resting_record import resting_record
 from pipelines.instance.waiting import waiting_since
+from pipelines.instance.warm_up_records import warm_up_keys
 from pipelines.market.market import Market
 from pipelines.operations.warm_up import mark_warm_up
 from pipelines.staleness.state_bytes import state_bytes
@@ -69,8 +70,10 @@ def test_every_answer_is_dagsters(recorded):
         for name in names:
             asset = key_of(name)
             assert record.sessions(name) == instance.get_materialized_partitions(asset)
+            assert record.warm_up(name) == warm_up_keys(instance, asset)
             for bounds in (("", "9999-12-31"), ("2020-05-01", SESSIONS[1])):
                 assert record.first_made(name, *bounds) == first_made(instance, asset, *bounds)
+        assert record.warm_up("lstm_prediction")
         assert record.sessions("lstm_prediction") > set(SESSIONS)
         for keys in (SESSIONS, SESSIONS[::2], SESSIONS[:1], ()):
             waiting = waiting_since(instance, key_of("ohlcv"), keys)

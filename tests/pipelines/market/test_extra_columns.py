@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.assets.asset_factory import update_catalog
 from pipelines.assets.stages import stages
 from pipelines.errors import ConfigError, SourceError
+from pipelines.market.shown_tables import update_catalog
 from pipelines.onboarding.yaml_validation import problems_of
 from pipelines.operations.runs import RunFailedError
 from pipelines.staleness.status_report import status_report

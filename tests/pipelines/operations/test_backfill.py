@@ -14,9 +14,10 @@ from pipelines.build import build_definitions
 from pipelines.errors import PipelineError
 from pipelines.instance.home import dagster_instance
 from pipelines.instance.made_keys import made_keys
-from pipelines.operations.backfill import selected_assets
+from pipelines.instance.warm_up_records import forget_warm_up, warm_up_keys
 from pipelines.operations.demo import run_demo
 from pipelines.operations.runs import RunFailedError
+from pipelines.operations.selection import selected_assets
 from pipelines.operations.sync import sync_record
 from pipelines.staleness.status_report import status_report
 from pipelines.warehouse.local_store import LocalStore
@@ -59,12 +60,43 @@ def runs_of(market):
 def test_nothing_runs_where_everything_is_current(copy, monkeypatch):
     before = stamps(copy)
     # Definitions are for runs: a finished backfill makes none.
-    monkeypatch.setattr("pipelines.operations.backfill.build_definitions", pytest.fail)
+    monkeypatch.setattr("pipelines.operations.backfill_run.build_definitions", pytest.fail)
     work, said = backfill(copy, start=copy.plan.first_trained, end="2020-05-15")
     assert work is None
     assert "nothing to run" in said
     assert stamps(copy) == before
     assert runs_of(copy) == []
+
+
+def test_dagster_is_left_out_until_something_is_to_be_recorded(copy, monkeypatch):
+    """Oracle: Dagster's record and settings, and who was called to write them."""
+    whole = {"start": copy.sessions.first, "end": "2020-05-15"}
+    first, settings = copy.sessions.first, copy.paths.dagster / "dagster.yaml"
+    leftover = copy.paths.warehouse / ".catalog.999999999.00000000.tmp"  # of a process that is gone
+
+    def warm_up():
+        with dagster_instance(copy) as instance:
+            return warm_up_keys(instance, key_of("lstm_model"))
+
+    def forget():
+        with dagster_instance(copy) as instance:
+            forget_warm_up(instance, key_of("lstm_model"), [first])
+
+    assert warm_up() == set()
+    assert backfill(copy, **whole)[0] is None
+    assert first in warm_up()
+    for change in (forget, settings.unlink):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pipelines.operations.backfill_run.run_compared", pytest.fail)
+            leftover.touch()
+            assert backfill(copy, **whole)[0] is None
+            assert not leftover.exists()
+        change()
+        work, said = backfill(copy, **whole)
+        assert work is None
+        assert said.count("nothing to run") == 1
+        assert first in warm_up()
+        assert settings.is_file()
 
 
 def test_a_file_is_hashed_again_only_if_it_changed_since_it_was_verified(copy, monkeypatch):

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from pipelines.assets.asset_factory import update_catalog
 from pipelines.assets.stages import stages
 from pipelines.automation.sensors import PARTITION, _is_before_the_first_evaluation
 from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
+from pipelines.market.shown_tables import update_catalog
 from pipelines.operations.refit import run_refit
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.served import Served
