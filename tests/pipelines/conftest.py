@@ -6,6 +6,7 @@ import copy
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,25 @@ def _no_secrets_of_other_modules() -> None:
     secrets_in_text._remembered.clear()
 
 
+@contextmanager
+def pictures(*, drawn: bool, figures: bool) -> Iterator[None]:
+    """Draw pictures, equal ones once, or leave them blank; without `figures` make none of them."""
+    from rnn_core import evaluation
+    from rnn_core.evaluation import render, report
+
+    with pytest.MonkeyPatch.context() as patch:
+        png_bytes = drawn_once(render.png_bytes) if drawn else blank_png
+        if not drawn:
+            patch.setattr(report, "report_charts", lambda *_, **__: {})
+        if not figures:
+            figure = blank_figure()
+            for module, name in figure_makers(evaluation, report):
+                patch.setattr(module, name, lambda *_, **__: figure)
+        for module in (evaluation, render, report):
+            patch.setattr(module, "png_bytes", png_bytes)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     """Pictures are blank, since to draw them takes a third of a run.
@@ -176,21 +196,8 @@ def _pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     In the modules with the marker `pictures` they are drawn, equal ones once, and in the room of
     the reports their figures are made, which elsewhere takes a sixth of a run.
     """
-    from rnn_core import evaluation
-    from rnn_core.evaluation import render, report
-
-    with pytest.MonkeyPatch.context() as patch:
-        if request.node.get_closest_marker("pictures"):
-            png_bytes = drawn_once(render.png_bytes)
-        else:
-            png_bytes = blank_png
-            patch.setattr(report, "report_charts", lambda *_, **__: {})
-            if request.node.path.parent.name != "reports":
-                figure = blank_figure()
-                for module, name in figure_makers(evaluation, report):
-                    patch.setattr(module, name, lambda *_, **__: figure)
-        for module in (evaluation, render, report):
-            patch.setattr(module, "png_bytes", png_bytes)
+    drawn = request.node.get_closest_marker("pictures") is not None
+    with pictures(drawn=drawn, figures=drawn or request.node.path.parent.name == "reports"):
         yield
 
 
@@ -213,7 +220,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Market:
 
     def build(root: Path) -> None:
         built = make_market(root)
-        with own_record() as record:
+        # A fixture of the session is made before those of a module blank the pictures.
+        with pictures(drawn=False, figures=False), own_record() as record:
             run_everything(built, record)
             run_assets(build_definitions(built), record, REPORTS)
 
