@@ -7,15 +7,14 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 import pytest
-from alembic.script import ScriptDirectory
 
+from pipelines.assets import asset_factory
 from pipelines.assets.asset_factory import update_catalog
 from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
@@ -24,6 +23,7 @@ from pipelines.config.loader import parse_config
 from pipelines.market.market import Market
 from pipelines.operations.runs import run_assets
 from tests.pipelines.built_once import copy_built_once
+from tests.pipelines.databases import make_databases_once
 from tests.pipelines.drawn_once import blank_figure, blank_png, drawn_once, figure_makers
 from tests.pipelines.own_parts_package import own_parts  # noqa: F401 - a fixture of all rooms
 from tests.pipelines.records import open_record, own_record, record_kind  # noqa: F401
@@ -116,8 +116,12 @@ def market_of(root: Path, model: str, changes: Mapping[str, Any] | None = None) 
 def materialize(
     market: Market, assets: Sequence[str], first: str, last: str, instance: dg.DagsterInstance
 ) -> None:
-    """Run assets over a range of sessions."""
-    run_assets(build_definitions(market), instance, assets, (first, last))
+    """Run assets over a range of sessions; the catalog is made once, and not by every asset."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asset_factory, "update_catalog", lambda *_: False)
+        run_assets(build_definitions(market), instance, assets, (first, last))
+    if market.tables.is_local:
+        update_catalog(market, stages(market))
 
 
 def run_data(market: Market, instance: dg.DagsterInstance, last: str | None = None) -> None:
@@ -156,11 +160,10 @@ class ChangedBars:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _migrations_read_once() -> Iterator[None]:
-    """Alembic reads Dagster's ninety files of migrations once a process, not for every record."""
+def _databases_made_once() -> Iterator[None]:
+    """The databases of a record are copies of empty ones."""
     with pytest.MonkeyPatch.context() as patch:
-        read_once = cache(ScriptDirectory.from_config)
-        patch.setattr(ScriptDirectory, "from_config", staticmethod(read_once))
+        make_databases_once(patch)
         yield
 
 

@@ -19,7 +19,7 @@ from tests.pipelines import conftest  # noqa: F401
 
 
 def run_script(
-    script: str, arguments: Sequence[str], environment: dict[str, str], said: str
+    script: str, arguments: Sequence[str], environment: dict[str, str], folder: str, said: str
 ) -> None:
     """Run a script in this process, which was forked for it.
 
@@ -27,11 +27,13 @@ def run_script(
         script: its text.
         arguments: its `sys.argv`, from the second on.
         environment: its environment.
+        folder: where it works.
         said: a file that receives what it writes to its standard output and error.
     """
     receiver = os.open(said, os.O_WRONLY | os.O_APPEND)
     for standard in (1, 2):
         os.dup2(receiver, standard)
+    os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["-c", *arguments]

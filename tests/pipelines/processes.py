@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -31,21 +31,30 @@ def fork_server(module: str) -> ForkServerContext:
 
 
 class Forked:
-    """A script in a fork of this process's server, with the environment of now.
+    """A script in a fork of this process's server.
 
     Args:
         script: it can import the packages and the tests.
         arguments: its `sys.argv`, from the second on.
+        environment: more variables than those of now.
+        folder: where it works; here by default.
     """
 
-    def __init__(self, script: str, *arguments: str | Path) -> None:
+    def __init__(
+        self,
+        script: str,
+        *arguments: str | Path,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
         from tests.pipelines.forked_script import run_script
 
         self._folder = tempfile.TemporaryDirectory(prefix="forked-")
         self._said = Path(self._folder.name, "said")
         self._said.touch()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        words = (script, list(map(str, arguments)), environment, str(self._said))
+        variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+        place = str(folder or Path.cwd())
+        words = (script, list(map(str, arguments)), variables, place, str(self._said))
         self._process = fork_server("tests.pipelines.forked_script").Process(
             target=run_script, args=words
         )
