@@ -159,7 +159,7 @@ def test_a_missed_split_reaches_every_later_session(market, tmp_path, instance):
 
 
 def test_bars_of_the_fit_window_leave_the_processors_in_force(market):
-    key = market.sessions.keys[20]
+    key = market.sessions.keys[45]
     state = market.warehouse.store.read("processors.json")
     _, said = refresh(restated(market, key), since=key)
     assert "the processors were fitted on what has changed since (inputs: alpha158, label)" in said
