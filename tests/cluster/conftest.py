@@ -6,9 +6,6 @@ them out, since they start servers and wait for leases to run out.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +13,10 @@ import pytest
 import yaml
 
 from tests.cluster.short_market import configuration, short  # noqa: F401 - a fixture
-from tests.pipelines.conftest import _migrations_read_once, _pictures  # noqa: F401
+from tests.pipelines.conftest import _databases_made_once, _pictures  # noqa: F401
+from tests.pipelines.processes import Forked
 from tests.pipelines.records import postgres_storage
 
-ROOT = Path(__file__).parents[2]
 AS_HOST = """
 import socket, sys
 name = sys.argv.pop(1)
@@ -47,7 +44,7 @@ class Hosts:
         self.state = folder / "state" / "tiny"
         self.yaml = folder / "tiny.yaml"
         self.yaml.write_text(yaml.safe_dump(configuration()))
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: list[Forked] = []
 
     def add(self, name: str) -> Path:
         """Make the data root of a host; a link leads to the state."""
@@ -58,27 +55,20 @@ class Hosts:
         (self.folder / name / "tiny").symlink_to(self.state, target_is_directory=True)
         return self.folder / name
 
-    def start(self, name: str, script: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    def start(self, name: str, script: str, *arguments: str | Path) -> Forked:
         """Start a Python script on a host."""
         environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
             "RNN_DATA_DIR": str(self.folder / name),
             "RNN_CONFIG": str(self.yaml),
             "DAGSTER_HOME": "",
         }
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", AS_HOST + script, name, *map(str, arguments)],
-            env=environment,
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        process = Forked(
+            AS_HOST + script, name, *arguments, environment=environment, folder=self.folder
         )
         self._processes.append(process)
         return process
 
-    def command(self, name: str, *words: str) -> subprocess.Popen[str]:
+    def command(self, name: str, *words: str) -> Forked:
         """Start a command of the product on a host."""
         script = "from pipelines.cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
         return self.start(name, script, *words)
@@ -87,7 +77,7 @@ class Hosts:
         """Kill what still runs."""
         for process in self._processes:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 @pytest.fixture
@@ -98,8 +88,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
     made.end()
 
 
-def ended(process: subprocess.Popen[str]) -> str:
+def ended(process: Forked) -> str:
     """The output of a process that ends well."""
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    return output
+    assert process.wait() == 0, process.said()
+    return process.said()

@@ -21,6 +21,7 @@ from pipelines.market.market import Market
 from tests.cluster.conftest import Hosts, ended
 from tests.cluster.short_market import short_market
 from tests.pipelines.conftest import DATA_STAGE, TINY, key_of, model_assets
+from tests.pipelines.processes import Forked, wait_until
 from tests.pipelines.ticks import CRON, NEW_YORK, keys_of, tick
 
 SHORT = """
@@ -81,6 +82,11 @@ def materializations(hosts: Hosts, market: Market) -> Counter[tuple[str, str]]:
     return made
 
 
+def at_work(process: Forked) -> None:
+    """Wait until the bars of a run are asked for."""
+    wait_until(process, "its work", lambda: "at work\n" in process.said())
+
+
 @pytest.fixture
 def two(hosts, short) -> Hosts:
     """East and west; the state is that of the finished market, and the record is empty."""
@@ -136,7 +142,7 @@ def test_a_host_killed_with_its_run_is_swept_and_the_schedule_goes_on(two, monke
             while name not in runs() and time.monotonic() < until:
                 time.sleep(0.1)
         # North is at work, too: it waits for the lock of the bars, until east is gone.
-        assert processes["east"].stdout.readline() == "at work\n"
+        at_work(processes["east"])
 
         def tick_until_swept(name: str) -> float:
             """Kill a host, and return the seconds until a tick on the third has failed its run."""
@@ -150,7 +156,7 @@ def test_a_host_killed_with_its_run_is_swept_and_the_schedule_goes_on(two, monke
         assert isinstance(tick(market, instance, CRON), dg.SkipReason)  # both are at work
         limit = 2 * heartbeat.HEARTBEAT_SECONDS + 10  # and a tick of a busy machine
         assert tick_until_swept("east") < limit
-        assert processes["north"].stdout.readline() == "at work\n"
+        at_work(processes["north"])
         assert runs() == {
             "east": dg.DagsterRunStatus.FAILURE,
             "north": dg.DagsterRunStatus.STARTED,
@@ -163,7 +169,7 @@ def test_a_host_killed_with_its_run_is_swept_and_the_schedule_goes_on(two, monke
 def test_a_writer_killed_on_another_host_lets_go_of_its_lock(two, monkeypatch):
     monkeypatch.setattr(record_lock, "POLL_SECONDS", 0.05)
     holder = two.start("east", HOLD, two.folder / "east" / "tiny")
-    assert holder.stdout.readline() == "held\n"
+    wait_until(holder, "its lock", lambda: "held\n" in holder.said())
     told: list[str] = []
 
     def kill(text: str) -> None:

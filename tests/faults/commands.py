@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from tests.faults.points import Fault
+from tests.pipelines.processes import PATIENCE_SECONDS, fork_server
 
-ROOT = Path(__file__).parents[2]
 KILLED = -signal.SIGKILL
-PATIENCE_SECONDS = 300
 
 
 @dataclass
@@ -47,7 +44,7 @@ class Command:
         self.log = self.folder / f"said-{number}.txt"
         self.log.touch()
         self.points = self.log.with_suffix(".json")
-        process = server().Process(
+        process = fork_server("tests.faults.child").Process(
             target=_in_child,
             args=(str(self.folder), list(self.words), self.fault, dict(self.options), self.log),
         )
@@ -102,15 +99,6 @@ def good(folder: Path, *words: str, status: int = 0, **options: Any) -> str:
     ended = command.wait()
     assert ended == status, f"{command} ended with {ended}: {command.said()}"
     return command.said()
-
-
-@cache
-def server() -> ForkServerContext:
-    """The server; it ends with this process."""
-    os.environ["PYTHONPATH"] = str(ROOT)  # the server imports before it is told anything
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.child"])
-    return context
 
 
 def _in_child(

@@ -17,7 +17,7 @@ from tests.fuzz import files, texts
 from tests.fuzz.__main__ import in_child
 from tests.fuzz.harness import ROUND, Target, fuzz, refusal
 
-SECONDS = 1.5
+SECONDS = 0.4
 """The processor time that each target gets."""
 
 

@@ -6,15 +6,15 @@ import copy
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 import pytest
-from alembic.script import ScriptDirectory
 
+from pipelines.assets import asset_factory
 from pipelines.assets.stages import stages
 from pipelines.build import build_definitions
 from pipelines.config import secrets_in_text
@@ -23,6 +23,7 @@ from pipelines.market.market import Market
 from pipelines.market.shown_tables import update_catalog
 from pipelines.operations.runs import run_assets
 from tests.pipelines.built_once import copy_built_once
+from tests.pipelines.databases import make_databases_once
 from tests.pipelines.drawn_once import blank_figure, blank_png, drawn_once, figure_makers
 from tests.pipelines.own_parts_package import own_parts  # noqa: F401 - a fixture of all rooms
 from tests.pipelines.records import open_record, own_record, record_kind  # noqa: F401
@@ -115,8 +116,12 @@ def market_of(root: Path, model: str, changes: Mapping[str, Any] | None = None) 
 def materialize(
     market: Market, assets: Sequence[str], first: str, last: str, instance: dg.DagsterInstance
 ) -> None:
-    """Run assets over a range of sessions."""
-    run_assets(build_definitions(market), instance, assets, (first, last))
+    """Run assets over a range of sessions; the catalog is made once, and not by every asset."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asset_factory, "update_catalog", lambda *_: False)
+        run_assets(build_definitions(market), instance, assets, (first, last))
+    if market.tables.is_local:
+        update_catalog(market, stages(market))
 
 
 def run_data(market: Market, instance: dg.DagsterInstance, last: str | None = None) -> None:
@@ -155,11 +160,10 @@ class ChangedBars:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _migrations_read_once() -> Iterator[None]:
-    """Alembic reads Dagster's ninety files of migrations once a process, not for every record."""
+def _databases_made_once() -> Iterator[None]:
+    """The databases of a record are copies of empty ones."""
     with pytest.MonkeyPatch.context() as patch:
-        read_once = cache(ScriptDirectory.from_config)
-        patch.setattr(ScriptDirectory, "from_config", staticmethod(read_once))
+        make_databases_once(patch)
         yield
 
 
@@ -169,6 +173,25 @@ def _no_secrets_of_other_modules() -> None:
     secrets_in_text._remembered.clear()
 
 
+@contextmanager
+def pictures(*, drawn: bool, figures: bool) -> Iterator[None]:
+    """Draw pictures, equal ones once, or leave them blank; without `figures` make none of them."""
+    from rnn_core import evaluation
+    from rnn_core.evaluation import render, report
+
+    with pytest.MonkeyPatch.context() as patch:
+        png_bytes = drawn_once(render.png_bytes) if drawn else blank_png
+        if not drawn:
+            patch.setattr(report, "report_charts", lambda *_, **__: {})
+        if not figures:
+            figure = blank_figure()
+            for module, name in figure_makers(evaluation, report):
+                patch.setattr(module, name, lambda *_, **__: figure)
+        for module in (evaluation, render, report):
+            patch.setattr(module, "png_bytes", png_bytes)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     """Pictures are blank, since to draw them takes a third of a run.
@@ -176,21 +199,8 @@ def _pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     In the modules with the marker `pictures` they are drawn, equal ones once, and in the room of
     the reports their figures are made, which elsewhere takes a sixth of a run.
     """
-    from rnn_core import evaluation
-    from rnn_core.evaluation import render, report
-
-    with pytest.MonkeyPatch.context() as patch:
-        if request.node.get_closest_marker("pictures"):
-            png_bytes = drawn_once(render.png_bytes)
-        else:
-            png_bytes = blank_png
-            patch.setattr(report, "report_charts", lambda *_, **__: {})
-            if request.node.path.parent.name != "reports":
-                figure = blank_figure()
-                for module, name in figure_makers(evaluation, report):
-                    patch.setattr(module, name, lambda *_, **__: figure)
-        for module in (evaluation, render, report):
-            patch.setattr(module, "png_bytes", png_bytes)
+    drawn = request.node.get_closest_marker("pictures") is not None
+    with pictures(drawn=drawn, figures=drawn or request.node.path.parent.name == "reports"):
         yield
 
 
@@ -213,7 +223,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Market:
 
     def build(root: Path) -> None:
         built = make_market(root)
-        with own_record() as record:
+        # A fixture of the session is made before those of a module blank the pictures.
+        with pictures(drawn=False, figures=False), own_record() as record:
             run_everything(built, record)
             run_assets(build_definitions(built), record, REPORTS)
 

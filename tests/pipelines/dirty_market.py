@@ -16,12 +16,13 @@ from tests.pipelines.conftest import TINY, make_market, materialize, merged, ope
 
 SATURDAY, MONDAY = "2020-02-08", "2020-02-10"
 DAY = "2020-02-12"
+END = "2020-04-15"  # nothing is trained here
 
 
 def clean_bars(root: Path) -> pd.DataFrame:
     """Six names without a gap; S0006 splits 2:1 on DAY."""
     changes = {"market": {"source": {"suspension_rate": 0.0, "split_rate": 0.0,
-                                     "late_listing_share": 0.0}}}  # fmt: skip
+                                     "late_listing_share": 0.0}, "end": END}}  # fmt: skip
     origin = make_market(root / "origin", changes)
     bars = origin.source.fetch(origin.sessions.keys)
     later = (bars["instrument"] == "S0006") & (bars["date"] >= DAY)
@@ -82,7 +83,7 @@ def file_market(
     root.mkdir(parents=True, exist_ok=True)
     bars.to_parquet(root / "bars.parquet", index=False)
     checks = {"bars": {"coverage": "off", "quarantined": "warn"}}
-    market = {"quarantine": quarantine, "vwap": vwap}
+    market = {"quarantine": quarantine, "vwap": vwap, "end": END}
     raw = merged(TINY, {"market": market, "checks": checks})
     raw["market"]["source"] = {
         "kind": "files", "path": str(root / "bars.parquet"), "basis": {"ratio": "adj_ratio"},

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,36 @@ from pipelines.staleness.survey import Work
 from pipelines.warehouse.market_record import FILE
 from pipelines.warehouse.partition_file import canonical_json
 from pipelines.warehouse.store import PART
-from tests.pipelines.conftest import TINY, ChangedBars, make_market
+from tests.pipelines.conftest import TINY, ChangedBars, make_market, market_of
 from tests.pipelines.unsigned_file import without_identity
 
 
-def copy_of(finished: Market, root: Path, **kwargs: Any) -> Market:
-    """A copy of a finished market, times of its files kept."""
-    shutil.copytree(finished.paths.root, root)
+def copy_of(finished: Market, root: Path, *, linked: bool = False, **kwargs: Any) -> Market:
+    """A copy of a finished market, times of its files kept.
+
+    With `linked` its files are those of the other market, by hard links: for tests that write into
+    none and change no time. The packages never write into a file, they replace it.
+    """
+    copy: Any = os.link if linked else shutil.copy2
+    shutil.copytree(finished.paths.root, root, copy_function=copy)
     return make_market(root, **kwargs)
+
+
+def part_of(
+    finished: Market, root: Path, model: str, changes: Mapping[str, Any] | None = None
+) -> Market:
+    """A copy of a finished market with one of its models and no report, times of files kept."""
+    others = tuple(spec.name for spec in finished.models if spec.name != model)
+    of_all = {finished.paths.reports.name, finished.paths.catalog.name}
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        if Path(folder) == finished.paths.root:
+            return of_all & {*names}
+        inside = Path(folder).parent == finished.paths.root
+        return {name for name in names if inside and name.startswith(others)}
+
+    shutil.copytree(finished.paths.root, root, ignore=left_out)
+    return market_of(root, model, changes)
 
 
 def named_copy_of(finished: Market, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Market:

@@ -50,13 +50,14 @@ def with_source(market: Market, source: object, changes: Mapping[str, Any] | Non
 
 def cut_before(finished: Market, root: Path, key: str, models: Sequence[str] = ("lstm",)) -> Market:
     """A copy of a finished market with some of its models, without the sessions from one on."""
-    shutil.copytree(finished.paths.root, root)
-    for folder in (root / "warehouse").glob("*/date=*"):
-        if folder.name.removeprefix("date=") >= key:
-            shutil.rmtree(folder)
-    for name in TINY["models"].keys() - set(models):
-        for folder in (root / "warehouse").glob(f"{name}_*"):
-            shutil.rmtree(folder)
+    others = tuple(f"{name}_" for name in TINY["models"].keys() - set(models))
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        if Path(folder) == finished.paths.warehouse:
+            return [name for name in names if name.startswith(others)]
+        return [name for name in names if name.startswith("date=") and name[5:] >= key]
+
+    shutil.copytree(finished.paths.root, root, ignore=left_out)
     config = {**TINY, "models": {name: TINY["models"][name] for name in models}}
     return Market(parse_config(config), root=root)
 

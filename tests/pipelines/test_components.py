@@ -115,6 +115,7 @@ def dg_cli(project: Path, *words: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.thorough  # the tests above scaffold and load by Dagster's calls
 @pytest.mark.skipif(
     not Path(sys.executable).with_name("dg").is_file(), reason="the extra `ui` is not installed"
 )

@@ -133,9 +133,10 @@ def test_no_byte_of_a_market_holds_a_secret(planted, tmp_path, capfd, caplog):
     files = [path for path in sorted((tmp_path / "data").rglob("*")) if path.is_file()]
     assert len(files) > 100
     assert any(path.suffix == ".db" for path in files)
-    told = {path.name: names for path in files for part in unpacked(path) if (names := found(part))}
+    parts = [(path, part) for path in files for part in unpacked(path)]
+    told = {path.name: names for path, part in parts if (names := found(part))}
     assert (found(printed), told) == ([], {})
-    kept = [part for path in files if path.suffix == ".db" for part in unpacked(path)]
+    kept = [part for path, part in parts if path.suffix == ".db"]
     assert any(b"GET https://***" in part for part in kept), "the record has the failure's words"
 
 

@@ -123,10 +123,9 @@ class Unnamed(Processor):
         return df + self.by
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A package of somebody else's, on the path; its modules are forgotten afterwards."""
-    folder = tmp_path / "mypkg"
+def write_package(root):
+    """Write a package of somebody else's below a folder of the path, and return its own."""
+    folder = root / "mypkg"
     folder.mkdir()
     for name, text in {
         "__init__": "",
@@ -140,6 +139,13 @@ def package(tmp_path, monkeypatch):
         "leaves": "raise SystemExit('no licence')\n",
     }.items():
         (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The package on the path; its modules are forgotten afterwards."""
+    folder = write_package(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     yield folder

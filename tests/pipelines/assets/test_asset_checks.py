@@ -24,7 +24,7 @@ from tests.pipelines.conftest import (
     model_assets,
     own_record,
 )
-from tests.pipelines.finished_markets import copy_of, put_on_record
+from tests.pipelines.finished_markets import copy_of, part_of, put_on_record
 
 DATA = ["ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn"]
 
@@ -169,8 +169,8 @@ def test_every_check_of_a_finished_market_has_a_result(checked) -> None:
 
 def test_a_run_that_checks_nothing_repeats_the_newest_result(finished, tmp_path) -> None:
     """No model beats a constant by this margin; the second run finds the session current."""
-    root = copy_of(finished, tmp_path / "tiny").paths.root
-    market = make_market(root, {"checks": {"model": {"beats_constant": "block", "margin": 10.0}}})
+    checks = {"checks": {"model": {"beats_constant": "block", "margin": 10.0}}}
+    market = part_of(finished, tmp_path / "tiny", "gru", checks)
     key = market.sessions.keys[-1]
     job = build_definitions(market).resolve_job_def("tiny_daily")
     with own_record() as instance:
@@ -188,7 +188,7 @@ def test_a_run_that_checks_nothing_repeats_the_newest_result(finished, tmp_path)
 
 def test_nothing_checked_is_never_passed(finished, tmp_path) -> None:
     """A lost record, restored from the files: no result is on record."""
-    market = copy_of(finished, tmp_path / "tiny")
+    market = part_of(finished, tmp_path / "tiny", "gru")
     key = market.sessions.keys[-1]
     job = build_definitions(market).resolve_job_def("tiny_daily")
     with own_record() as instance:

@@ -307,6 +307,7 @@ def test_every_bar_of_a_session_set_aside_is_an_error(dirt, tmp_path):
 
 
 @pytest.mark.golden
+@pytest.mark.thorough  # `test_a_bad_row_of_every_rule_lands_where_it_should` has each of its rules
 def test_the_dirt_of_a_real_market_lands_where_it_should(market_dir, tmp_path):
     """What the file's description lists, rule by rule; jumps are set aside here."""
     raw = yaml.safe_load((CONFIGS / "us_files.yaml").read_text())

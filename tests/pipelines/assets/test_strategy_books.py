@@ -22,7 +22,7 @@ from pipelines.operations.sync import sync_record
 from pipelines.staleness.status_report import status_report
 from rnn_core.evaluation import backtest, equal_weight_benchmark
 from tests.pipelines.conftest import REPORTS, TINY, materialize, partition_bytes
-from tests.pipelines.finished_markets import copy_of
+from tests.pipelines.finished_markets import part_of
 from tests.pipelines.hand_made import (
     SECTORS,
     hand_made,
@@ -297,11 +297,11 @@ def test_books_of_another_strategy_are_made_by_dagster_and_are_current(
     finished, tmp_path, instance
 ):
     """Changed settings make books stale, and nothing else but reports; one run makes them again."""
-    copy_of(finished, tmp_path / "tiny")
+    part_of(finished, tmp_path / "tiny", "gru")
     options = {"sessions": 20, "cap": 0.4, "long_only": False, "gross": 1.2}
-    config = parse_config(
-        {**TINY, "portfolio": {"strategy": "mean_variance", "options": options, "impact": {}}}
-    )
+    portfolio = {"strategy": "mean_variance", "options": options, "impact": {}}
+    models = {"gru": TINY["models"]["gru"]}
+    config = parse_config({**TINY, "models": models, "portfolio": portfolio})
     market = Market(config, root=tmp_path / "tiny")
     table, books = stages(market), [f"{spec.name}_portfolio" for spec in market.models]
     with dagster_instance(market) as record:

@@ -13,7 +13,13 @@ from pipelines.config.calendar import COMMON
 START = "2018-01-01"
 
 
-@pytest.mark.parametrize("name", ["XNYS", "XETR", "XHKG", "XKRX", "XSHG", "XBOM", "XMOS", "24/7"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("XNYS", "XETR", "XHKG", "XSHG", "XBOM", "24/7"),
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in ("XKRX", "XMOS")),
+    ],
+)
 def test_sessions_are_those_of_the_calendar_made_alone(name):
     """Also those of a calendar that was made while the range of holidays was short."""
     exchange = next(e for e in exchanges_since(START) if e.name == name)

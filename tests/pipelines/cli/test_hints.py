@@ -10,10 +10,11 @@ import yaml
 from pipelines.cli.main import main
 from pipelines.config.loader import parse_config
 from pipelines.errors import PipelineError
+from pipelines.instance.home import dagster_instance
 from pipelines.market.market import Market
 from pipelines.training import train_unit
 from tests.pipelines.conftest import TINY
-from tests.pipelines.finished_markets import backfill, recorded_copy_of
+from tests.pipelines.finished_markets import backfill, part_of, put_on_record
 
 
 @pytest.fixture
@@ -77,9 +78,11 @@ def test_the_version_is_told(capsys):
 
 @pytest.fixture
 def market(finished, tmp_path, monkeypatch):
-    """A copy of a finished market, on record."""
+    """A copy of a finished market of one model, on record."""
     monkeypatch.setenv("DAGSTER_HOME", "")
-    return recorded_copy_of(finished, tmp_path / "tiny")
+    market = part_of(finished, tmp_path / "tiny", "gru")
+    with dagster_instance(market) as instance:
+        return put_on_record(market, instance)
 
 
 def test_a_backfill_begins_with_models_where_they_begin(market):

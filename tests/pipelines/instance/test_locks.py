@@ -9,8 +9,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -24,6 +22,7 @@ from pipelines.instance import file_lock, locks, record_lock
 from pipelines.instance.locks import training_lock, writer_lock
 from pipelines.operations.runs import run_assets
 from tests.pipelines.conftest import key_of, make_market
+from tests.pipelines.processes import Forked, wait_until
 from tests.pipelines.records import POSTGRES, on_both_records, postgres_storage
 
 pytestmark = on_both_records
@@ -67,15 +66,6 @@ for _ in range(25):
 """
 
 
-def process(script: str, *arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", PREAMBLE + script, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.fixture(autouse=True)
 def settings(tmp_path, record_kind):
     """Those of the data root: they say in which kind of record its locks are."""
@@ -91,13 +81,12 @@ def holding(tmp_path, monkeypatch):
     for room in (file_lock, record_lock):
         monkeypatch.setattr(room, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(locks, "accelerator_id", lambda device: "GPU-0")
-    started: list[subprocess.Popen[str]] = []
+    started: list[Forked] = []
 
-    def start(script: str, *arguments: str | Path) -> subprocess.Popen[str]:
-        started.append(process(script, tmp_path / "tiny", *arguments))
-        line = started[-1].stdout.readline()
-        assert line.startswith("held"), line
-        started[-1].said = line.split()[1:]
+    def start(script: str, *arguments: str | Path) -> Forked:
+        started.append(Forked(PREAMBLE + script, tmp_path / "tiny", *arguments))
+        wait_until(started[-1], "its lock", lambda: started[-1].said().endswith("\n"))
+        assert started[-1].said().startswith("held"), started[-1].said()
         return started[-1]
 
     yield start
@@ -128,7 +117,7 @@ def test_an_asset_has_one_writer_at_a_time(holding, market):
     assert is_free(lambda told: writer_lock(market, "label", on_wait=told))
     other = make_market(market.paths.root.parent / "other")
     assert is_free(lambda told: writer_lock(other, "ohlcv", on_wait=told))
-    holder.send_signal(signal.SIGKILL)
+    holder.kill()
     holder.wait()
     assert is_free(lambda told: writer_lock(market, "ohlcv", on_wait=told))
 
@@ -141,7 +130,7 @@ def test_a_device_has_one_training_at_a_time_across_markets(holding, market, mon
     monkeypatch.setattr(locks, "accelerator_id", lambda device: "GPU-1")
     assert is_free(lambda told: training_lock(market, "cuda:1", on_wait=told))
     monkeypatch.setattr(locks, "accelerator_id", lambda device: "GPU-0")
-    holder.send_signal(signal.SIGKILL)
+    holder.kill()
     holder.wait()
     assert is_free(lambda told: training_lock(market, "cuda", on_wait=told))
 
@@ -199,9 +188,9 @@ def test_waiting_can_be_interrupted(holding, market):
 
 def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(holding, market):
     holder = holding(HOLD_AND_FORK, "ohlcv")
-    child = int(holder.said[0])
+    child = int(holder.said().split()[1])
     assert not is_free(lambda told: writer_lock(market, "ohlcv", on_wait=told))
-    holder.send_signal(signal.SIGKILL)
+    holder.kill()
     holder.wait()
     os.kill(child, 0)  # the child lives on
     try:
@@ -218,8 +207,8 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(holding, marke
 def test_nothing_is_lost_between_processes_that_write(tmp_path):
     counter = tmp_path / "counter"
     counter.write_text("0")
-    several = [process(COUNT, tmp_path / "tiny", counter) for _ in range(3)]
-    assert [one.wait(300) for one in several] == [0, 0, 0]  # a busy machine takes a minute
+    several = [Forked(PREAMBLE + COUNT, tmp_path / "tiny", counter) for _ in range(3)]
+    assert [one.wait() for one in several] == [0, 0, 0]
     assert counter.read_text() == "75"
 
 

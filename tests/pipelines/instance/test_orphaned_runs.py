@@ -29,6 +29,7 @@ from pipelines.instance.orphaned_runs import (
 from pipelines.operations.runs import run_assets
 from rnn_core.host import host_id
 from tests.pipelines.conftest import key_of, make_market
+from tests.pipelines.processes import Forked, wait_until
 from tests.pipelines.records import on_both_records
 
 pytestmark = on_both_records
@@ -57,15 +58,9 @@ with dg.DagsterInstance.from_ref(record) as instance:
 
 def test_a_run_that_nobody_tagged_is_swept_once_its_process_is_killed(market, instance):
     ref = serialize_value(instance.get_ref())
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", LAUNCHED, str(market.paths.root), ref],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    process = Forked(LAUNCHED, market.paths.root, ref)
     try:
-        assert process.stdout.readline() == "at work\n"
+        wait_until(process, "its work", lambda: "at work\n" in process.said())
         (run,) = instance.get_runs()
         assert run.status == dg.DagsterRunStatus.STARTED
         assert run.tags[OWNER_TAG].split(":")[1] == str(process.pid)

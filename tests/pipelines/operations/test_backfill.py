@@ -25,8 +25,9 @@ from pipelines.warehouse.store import PART
 from tests.pipelines.conftest import key_of, make_market, market_of, partition_bytes
 from tests.pipelines.finished_markets import (
     backfill,
-    copy_of,
     made_on_the_evening,
+    part_of,
+    put_on_record,
     recorded_copy_of,
     stamps,
 )
@@ -40,6 +41,15 @@ def copy(finished, tmp_path, monkeypatch):
     """A copy of a finished market, on record in its own home."""
     monkeypatch.setenv("DAGSTER_HOME", "")
     return recorded_copy_of(finished, tmp_path / "copy")
+
+
+def gru_of(finished, tmp_path, monkeypatch, served=()):
+    """The same of its GRU alone, with sessions that were served."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    market = part_of(finished, tmp_path / "gru", "gru")
+    made_on_the_evening(market, ["gru"], served)
+    with dagster_instance(market) as instance:
+        return put_on_record(market, instance)
 
 
 WHOLE = {"start": "2020-01-02", "end": "2020-05-15"}
@@ -129,8 +139,10 @@ def test_a_file_is_hashed_again_only_if_it_changed_since_it_was_verified(copy, m
     assert f"date={copy.sessions.first}" in {day for _, day, _ in reads}
 
 
-def test_one_run_makes_what_is_left_of_the_range(copy, finished):
+def test_one_run_makes_what_is_left_of_the_range(finished, tmp_path, monkeypatch):
     """Holes inside and outside the asked range: those inside are made, in one run."""
+    copy = gru_of(finished, tmp_path, monkeypatch)
+    expected = partition_bytes(copy)
     keys = copy.sessions.keys
     inside = [("label", keys[70]), ("alpha158", keys[80]), ("gru_prediction", keys[85])]
     outside = ("label", keys[90])
@@ -148,7 +160,6 @@ def test_one_run_makes_what_is_left_of_the_range(copy, finished):
     # What was made from a hole is made again; it has the bytes that it had.
     of_other_tables = {p.split("/")[0] for p in written} - {"label", "alpha158", "gru_prediction"}
     assert "ohlcv" not in of_other_tables
-    expected = partition_bytes(finished)
     del expected[f"label/date={outside[1]}/part-0.parquet"]
     assert partition_bytes(copy) == expected
 
@@ -168,15 +179,11 @@ def test_force_makes_the_range_again_and_only_that(copy, finished):
 
 def test_what_was_served_is_not_made_again_by_a_backfill(finished, tmp_path, monkeypatch):
     """Another learning rate: backfilled sessions are made again, served ones with --republish."""
-    monkeypatch.setenv("DAGSTER_HOME", "")
-    market = copy_of(finished, tmp_path / "served")
-    keys = market.sessions.keys
-    at = [k for k in keys if market.plan.trains(k)][-1]  # the last anchor: served from it on
+    keys = finished.sessions.keys
+    at = [k for k in keys if finished.plan.trains(k)][-1]  # the last anchor: served from it on
     served = [k for k in keys if k >= at]
-    made_on_the_evening(market, ["gru"], served)
-    with dagster_instance(market) as instance:
-        sync_record(market, stages(market), instance)
-    other = make_market(market.paths.root, {"models": {"gru": {"lr": 0.01}}})
+    market = gru_of(finished, tmp_path, monkeypatch, served)
+    other = market_of(market.paths.root, "gru", {"models": {"gru": {"lr": 0.01}}})
     before = partition_bytes(other)
     range_ = {"start": market.plan.first_trained, "end": keys[-1], "select": "gru_model+"}
     _, said = backfill(other, **range_)

@@ -21,7 +21,7 @@ from pipelines.operations import demo, fresh
 from pipelines.operations.demo import run_demo
 from tests.pipelines.conftest import key_of, make_market
 from tests.pipelines.finished_markets import copy_of, made_on_the_evening, recorded_copy_of
-from tests.pipelines.processes import start_python, wait_until
+from tests.pipelines.processes import Forked, wait_until
 
 SETTINGS = "run_retries: {enabled: true}\n"
 GONE = 2**22 + 1  # above the largest process id of Linux
@@ -134,13 +134,13 @@ def test_a_market_whose_name_differs_by_one_letter_keeps_its_record(tmp_path):
 )
 def test_who_works_on_the_market_is_named(market, tmp_path, holds, said):
     """The holder of a lock is another process, and no longer in the way once it is killed."""
-    holder = start_python(HOLD, market.paths.root, holds, tmp_path / "held")
+    holder = Forked(HOLD, market.paths.root, holds, tmp_path / "held")
     try:
         wait_until(holder, "its lock", (tmp_path / "held").exists)
         refused(market, said.replace("PID", str(holder.pid)))
     finally:
         holder.kill()
-        holder.communicate()
+        holder.wait()
     with writer_lock(make_market(market.paths.root.parent / "other"), "gru_model"):
         start(market, fresh=True)
     assert files(market) == set()

@@ -40,15 +40,13 @@ def market(finished, tmp_path, monkeypatch):
     return copy
 
 
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory):
+def fresh(root, run):
     """The files of a market whose source gave the other bars of the late session from the start."""
-    root = tmp_path_factory.mktemp("fresh")
     plain = make_market(root / "plain")
     source = restated(plain, plain.sessions.keys[LATE]).source
     market = make_market(root / "tiny", source=source)
     with own_record() as record:
-        run_everything(market, record)
+        run(market, record)
     return partition_bytes(market)
 
 
@@ -65,7 +63,7 @@ def of_tables(files, *kinds):
 DATA = ("ohlcv", "alpha158", "label", "dataset_infer", "dataset_learn", "quarantine")
 
 
-def test_data_follow_the_source_and_what_was_served_stays(market, fresh):
+def test_data_follow_the_source_and_what_was_served_stays(market, tmp_path):
     key = market.sessions.keys[LATE]
     other = restated(market, key)
     before, times = partition_bytes(market), stamps(market)
@@ -80,7 +78,7 @@ def test_data_follow_the_source_and_what_was_served_stays(market, fresh):
     assert "lstm_prediction" in page.partition("Open points")[2]
 
     after = partition_bytes(other)
-    assert of_tables(after, *DATA) == of_tables(fresh, *DATA)
+    assert of_tables(after, *DATA) == of_tables(fresh(tmp_path / "fresh", run_data), *DATA)
     kinds = ("model", "prediction", "evaluation")
     assert of_tables(after, *kinds) == of_tables(before, *kinds)
     touched = {p for p, stamp in stamps(other).items() if times[p] != stamp}
@@ -102,13 +100,13 @@ def test_data_follow_the_source_and_what_was_served_stays(market, fresh):
 
 
 @pytest.mark.thorough
-def test_republished_sessions_keep_what_was_served(market, fresh):
+def test_republished_sessions_keep_what_was_served(market, tmp_path):
     key = market.sessions.keys[LATE]
     other = restated(market, key)
     before = partition_bytes(market)
     old = market.warehouse.read("gru_prediction", [key], needed_by="t").frame
     refresh(other, since=key, republish=True)
-    assert partition_bytes(other) == fresh
+    assert partition_bytes(other) == fresh(tmp_path / "fresh", run_everything)
 
     store = other.warehouse.store
     served = set(market.sessions.keys[-8:])
@@ -161,7 +159,7 @@ def test_a_missed_split_reaches_every_later_session(market, tmp_path, instance):
 
 
 def test_bars_of_the_fit_window_leave_the_processors_in_force(market):
-    key = market.sessions.keys[20]
+    key = market.sessions.keys[45]
     state = market.warehouse.store.read("processors.json")
     _, said = refresh(restated(market, key), since=key)
     assert "the processors were fitted on what has changed since (inputs: alpha158, label)" in said

@@ -29,8 +29,14 @@ from pipelines.staleness.status_report import status_report
 from pipelines.training import registry
 from pipelines.training.promotion import Verdict
 from pipelines.warehouse.store import PART
-from tests.pipelines.conftest import key_of, make_market
-from tests.pipelines.finished_markets import backfill, copy_of, made_on_the_evening, restated
+from tests.pipelines.conftest import key_of, make_market, market_of
+from tests.pipelines.finished_markets import (
+    backfill,
+    copy_of,
+    made_on_the_evening,
+    part_of,
+    restated,
+)
 
 MODELS = ("lstm", "gru", "krnn")
 
@@ -44,6 +50,13 @@ def market(finished, tmp_path, monkeypatch):
     """A copy of a finished market: three anchors, the newest seven sessions before its end."""
     monkeypatch.setenv("DAGSTER_HOME", "")
     return copy_of(finished, tmp_path / "tiny")
+
+
+@pytest.fixture
+def alone(finished, tmp_path, monkeypatch):
+    """The same with its GRU alone, where a test needs no more."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    return part_of(finished, tmp_path / "tiny", "gru")
 
 
 def anchors(market):
@@ -97,10 +110,10 @@ def causes(market, asset):
 @pytest.mark.parametrize(
     "by", ["the schedule", pytest.param("a backfill", marks=pytest.mark.thorough)]
 )
-def test_a_lost_record_does_not_turn_history_into_hindsight(market, by):
+def test_a_lost_record_does_not_turn_history_into_hindsight(alone, by):
     """The next run, before anyone thinks of `sync`, records the files at their own times."""
-    keys = market.sessions.keys[-4:]
-    serve(market, keys)
+    market, keys = alone, alone.sessions.keys[-4:]
+    serve(market, keys, ["gru"])
     assert served(market) == set(keys)
     shutil.rmtree(market.paths.dagster)
     assert served(market) == set(keys), "by their files"
@@ -115,12 +128,13 @@ def test_a_lost_record_does_not_turn_history_into_hindsight(market, by):
     assert served(market) == set(keys)
 
 
-def test_a_served_anchor_without_its_bundle_is_trained_again(market):
+def test_a_served_anchor_without_its_bundle_is_trained_again(alone):
     """It blocks the sessions that follow, is named by `status`, and made by a backfill."""
+    market = alone
     anchor, last = anchors(market)[-1], market.sessions.keys[-1]
     keys = [key for key in market.sessions.keys if anchor <= key < last]
     unmake(market, [last])
-    serve(market, keys)
+    serve(market, keys, ["gru"])
     before = fingerprint_of(bundle_path(market, "gru", anchor))
     shutil.rmtree(bundle_path(market, "gru", anchor))
     found, report = causes(market, "gru_model")
@@ -217,10 +231,10 @@ def test_another_attempt_of_the_schedule_leaves_what_was_served(market):
     assert not scores(market, day, "krnn").empty
 
 
-def test_the_ic_of_served_days_is_that_of_what_was_served(market):
+def test_the_ic_of_served_days_is_that_of_what_was_served(alone):
     """Published again with another learning rate, in hindsight."""
-    keys = market.sessions.keys
-    serve(market, keys[-6:])
+    market, keys = alone, alone.sessions.keys
+    serve(market, keys[-6:], ["gru"])
 
     def figures(market):
         sessions = [k for k in keys if k >= keys[keys.index(market.plan.first_trained) + 2]]
@@ -229,7 +243,8 @@ def test_the_ic_of_served_days_is_that_of_what_was_served(market):
         return served_figures(as_first_made(market, "gru_evaluation", rows), served(market)), rows
 
     before, _ = figures(market)
-    other = make_market(market.paths.root, {"models": {"gru": {"lr": 0.05, "n_epochs": 3}}})
+    changes = {"models": {"gru": {"lr": 0.05, "n_epochs": 3}}}
+    other = market_of(market.paths.root, "gru", changes)
     backfill(
         other, start=market.plan.first_trained, end=keys[-1], select="gru_model+", republish=True
     )
@@ -253,10 +268,10 @@ def test_a_lost_prediction_made_again_was_not_served(market):
     assert day in served(market, "lstm")
 
 
-def test_publishing_the_same_bytes_again_changes_no_time(market):
+def test_publishing_the_same_bytes_again_changes_no_time(alone):
     """Else a lost record would take them for backfilled ones."""
-    keys = market.sessions.keys[-4:]
-    serve(market, keys)
+    market, keys = alone, alone.sessions.keys[-4:]
+    serve(market, keys, ["gru"])
     backfill(
         market, start=keys[0], end=keys[-1], select="gru_prediction", force=True, republish=True
     )

@@ -16,7 +16,13 @@ from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
 from pipelines.staleness.survey import survey
 from tests.pipelines.conftest import DATA_STAGE, REPORTS, TINY, make_market, model_assets
-from tests.pipelines.finished_markets import copy_of, made_on_the_evening, put_on_record, restated
+from tests.pipelines.finished_markets import (
+    copy_of,
+    made_on_the_evening,
+    part_of,
+    put_on_record,
+    restated,
+)
 from tests.pipelines.records import on_both_records
 
 pytestmark = on_both_records
@@ -63,24 +69,19 @@ def test_an_absent_label_and_exactly_what_was_made_from_it(copy, instance):
 def test_an_evaluation_without_its_prediction_says_so(finished, tmp_path, instance):
     """No model passes its checks, so no session has a score; nothing is stale, and it is named."""
     checks = {"checks": {"model": {"beats_constant": "block"}}}
-    market = make_market(copy_of(finished, tmp_path / "copy").paths.root, checks)
+    market = part_of(finished, tmp_path / "copy", "gru", checks)
     keys = [k for k in market.sessions.keys if k >= market.plan.first_trained]
     for table in model_assets(market):
         shutil.rmtree(market.paths.warehouse / table)
     run_assets(build_definitions(market), instance, model_assets(market), (keys[0], keys[-1]))
     put_on_record(market, instance)
-    without = {
-        name: [(Cause.EMPTY, "no model in force has passed its checks", len(keys))]
-        for name in ("lstm_prediction", "gru_prediction", "krnn_prediction")
-        if not market.warehouse.read(name, keys, needed_by="t").frame.size
-    }
-    assert without, "two epochs on six names learn nothing"
-    found = findings(market, instance)
-    assert {name: found[name] for name in without} == without
-    for name in without:
-        evaluated = found[name.replace("prediction", "evaluation")]
-        due = len(keys) - market.datasets[0].label_lag
-        assert evaluated == [(Cause.EMPTY, "no prediction was made for the decision", due)]
+    scores = market.warehouse.read("gru_prediction", keys, needed_by="t").frame
+    assert scores.empty, "two epochs on six names learn nothing"
+    found, due = findings(market, instance), len(keys) - market.datasets[0].label_lag
+    why = "no model in force has passed its checks"
+    assert found["gru_prediction"] == [(Cause.EMPTY, why, len(keys))]
+    why = "no prediction was made for the decision"
+    assert found["gru_evaluation"] == [(Cause.EMPTY, why, due)]
 
 
 def test_damage_is_named(copy, instance):

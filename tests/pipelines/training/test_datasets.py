@@ -25,14 +25,12 @@ from pipelines.training.registry import find_bundle
 from rnn_core.evaluation import evaluate_session
 from tests.pipelines.conftest import (
     TINY,
-    market_of,
     materialize,
     merged,
-    model_assets,
     own_record,
     partition_bytes,
 )
-from tests.pipelines.finished_markets import backfill, put_on_record
+from tests.pipelines.finished_markets import backfill, part_of, put_on_record
 from tests.pipelines.moving_markets import NO_BOUNDS
 
 TINY_LABEL = "Ref($close, -2)/Ref($close, -1) - 1"
@@ -129,18 +127,12 @@ def test_equal_features_and_labels_are_one_asset(tmp_path, own, features, label)
     assert [s.name for s in stages(market)].count("alpha158") == 1
 
 
-def test_a_dataset_that_is_added_leaves_the_first_current(made, tmp_path):
+def test_a_dataset_that_is_added_leaves_the_first_current(made, finished, tmp_path, instance):
     """The first dataset of a market, written in either form, has the same partitions."""
-    alone = market_of(tmp_path / "tiny", "gru")
-    with own_record() as record:
-        first, last = alone.plan.first_trained, alone.sessions.keys[-1]
-        data = [s.name for s in stages(alone) if s.tables and s.first is None]
-        materialize(alone, [*data, "processors"], alone.sessions.first, last, record)
-        materialize(alone, model_assets(alone), first, last, record)
-        before = partition_bytes(alone)
-        both = two_horizons(tmp_path / "tiny")
-        put_on_record(both, record)
-        assert outdated(both, record) == set()
+    before = partition_bytes(part_of(finished, tmp_path / "tiny", "gru"))
+    both = two_horizons(tmp_path / "tiny")
+    put_on_record(both, instance)
+    assert outdated(both, instance) == set()
     assert {n: d for n, d in partition_bytes(made).items() if n in before} == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 
 import pytest
@@ -17,8 +18,9 @@ from pipelines.training.registry import _load, find_bundle, in_force
 from rnn_core.data.processors import chain
 from rnn_core.models import families
 from rnn_core.training import BundleError, load_bundle
-from tests.pipelines.conftest import TINY, materialize, merged, model_assets
-from tests.rnn_core.test_own_parts import package  # noqa: F401 - a fixture
+from tests.pipelines.conftest import TINY, materialize, merged, model_assets, own_record
+from tests.pipelines.finished_markets import put_on_record
+from tests.rnn_core.test_own_parts import package, write_package  # noqa: F401 - a fixture
 
 PLUS = {"mypkg.procs:Plus": {"by": 0.5}}
 
@@ -46,16 +48,27 @@ def outdated(market, record):
     return {a for a, cause in causes.items() if cause and not a.endswith("_report")}
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder of the market with its first two trained sessions, by a package of equal code."""
+    root = tmp_path_factory.mktemp("built")
+    write_package(root)
+    with pytest.MonkeyPatch.context() as patch, own_record() as record:
+        patch.syspath_prepend(root)
+        market = open_market(root / "tiny")
+        first = market.plan.first_trained
+        last = market.sessions.keys[market.sessions.position(first) + 1]
+        data = [s.name for s in stages(market) if s.tables and s.first is None]
+        materialize(market, [*data, "processors"], market.sessions.first, last, record)
+        materialize(market, model_assets(market), first, last, record)
+    return market.paths.root
+
+
 @pytest.fixture
-def made(package, tmp_path, instance):  # noqa: F811
-    """The market with its first two trained sessions."""
-    market = open_market(tmp_path / "tiny")
-    first = market.plan.first_trained
-    last = market.sessions.keys[market.sessions.position(first) + 1]
-    data = [s.name for s in stages(market) if s.tables and s.first is None]
-    materialize(market, [*data, "processors"], market.sessions.first, last, instance)
-    materialize(market, model_assets(market), first, last, instance)
-    return market
+def made(built, package, tmp_path, instance):  # noqa: F811
+    """A copy of it on record, its code in the package of the test."""
+    shutil.copytree(built, tmp_path / "tiny")
+    return put_on_record(open_market(tmp_path / "tiny"), instance)
 
 
 def test_own_parts_are_trained_kept_and_served_like_shipped_ones(made, package, instance):  # noqa: F811

@@ -11,8 +11,8 @@ import pytest
 from pipelines.assets.stages import stages
 from pipelines.staleness.causes import Cause
 from pipelines.staleness.status_report import status_report
-from tests.pipelines.conftest import REPORTS, make_market, materialize, model_assets
-from tests.pipelines.finished_markets import copy_of, put_on_record
+from tests.pipelines.conftest import REPORTS, make_market, market_of, materialize, model_assets
+from tests.pipelines.finished_markets import copy_of, part_of, put_on_record
 
 KINDS = ("model", "prediction", "evaluation", "portfolio")
 
@@ -66,10 +66,12 @@ def test_a_pin_makes_stale_what_it_changes_and_nothing_before(copy, instance):
         assert sorted(found[f"{model}_evaluation"]) == changed[copy.datasets[0].label_lag :]
 
 
-def test_taking_it_away_goes_back_without_training(copy, instance):
+def test_taking_it_away_goes_back_without_training(finished, tmp_path, instance):
+    copy = put_on_record(part_of(finished, tmp_path / "copy", "gru"), instance)
     keys = copy.sessions.keys
     first = keys.index(copy.plan.first_trained)
-    other = pinned(copy, keys[-3], keys[first])
+    pin = {"from": keys[-3], "as_of": keys[first]}
+    other = market_of(copy.paths.root, "gru", {"training": {"pin": pin}})
     weights = {p: p.stat().st_mtime_ns for p in copy.paths.models.rglob("weights.safetensors")}
     materialize(other, model_assets(other), keys[-3], keys[-1], instance)
     assert not_current(other, instance) == ({}, set())

@@ -13,7 +13,7 @@ from pipelines.warehouse import catalog, revisions
 from pipelines.warehouse.catalog import latest_orders_sql, refresh_catalog
 from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.store import remove_leftovers
-from tests.pipelines.processes import start_python
+from tests.pipelines.processes import Forked
 
 TABLES = {model: f"{model}_prediction" for model in ("lstm", "gru", "krnn")}
 
@@ -130,13 +130,12 @@ from pathlib import Path
 from pipelines.warehouse.catalog import refresh_catalog
 from pipelines.warehouse.local_store import LocalStore
 from pipelines.warehouse.store import remove_leftovers
-from tests.pipelines.processes import start_python
 Path.replace = lambda *_: os._exit(9)
 refresh_catalog(Path(sys.argv[1]), LocalStore(sys.argv[2]), {}, {})
 """
     path, store = tmp_path / "warehouse.duckdb", finished.warehouse.store
-    process = start_python(script, path, store.root)
-    assert process.wait(120) == 9, process.communicate()[1].decode()
+    process = Forked(script, path, store.root)
+    assert process.wait() == 9, process.said()
     assert list(tmp_path.iterdir()) != []
     assert remove_leftovers(tmp_path) == 1
     assert list(tmp_path.iterdir()) == []

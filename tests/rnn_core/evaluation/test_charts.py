@@ -83,8 +83,12 @@ def values_of(text: str, panel: int, label: str) -> np.ndarray:
     return np.asarray(columns(text)[column])
 
 
-def test_a_chart_has_the_values_of_the_tables(analyses, portfolios):
-    shown = report_charts(analyses, portfolios, colors=model_colors(analyses))
+@pytest.fixture(scope="module")
+def shown(analyses, portfolios) -> dict[str, str]:
+    return report_charts(analyses, portfolios, colors=model_colors(analyses))
+
+
+def test_a_chart_has_the_values_of_the_tables(analyses, portfolios, shown):
     assert list(shown) == ["ic", "portfolio", "concentration"]
     daily = portfolios["lstm"].daily
     net = (daily["return"] - daily["cost"]) * 100
@@ -123,11 +127,9 @@ def test_portfolios_of_two_benchmarks_have_a_curve_of_each(analyses, portfolios)
     assert "benchmark" not in text and "xcess" not in text
 
 
-def test_the_same_tables_give_the_same_bytes(analyses, portfolios):
+def test_the_same_tables_give_the_same_bytes(analyses, portfolios, shown):
     """Bokeh numbers its objects as they are made in the process: a chart does not show it."""
-    colors = model_colors(analyses)
-    first = report_charts(analyses, portfolios, colors=colors)
-    assert report_charts(analyses, portfolios, colors=colors) == first
+    assert report_charts(analyses, portfolios, colors=model_colors(analyses)) == shown
 
 
 def test_no_name_ends_the_element_that_it_stands_in(analyses, portfolios):

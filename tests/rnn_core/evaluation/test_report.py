@@ -179,7 +179,7 @@ def test_the_page_is_self_contained_and_complete(
 
 def test_a_report_of_one_signal_alone(market: Planted) -> None:
     one = {"m": signal_analysis(market.scores, market.labels)}
-    text = html_report(one)
+    text = html_report(one, interactive=False)
     parsed = _parse(text)
     assert parsed.tags.count("img") == 5
     assert "<h2>Portfolio</h2>" not in text
@@ -235,9 +235,10 @@ def test_few_sessions_give_no_figure_of_a_year(sessions: int, yearly: bool) -> N
         scores, bars, PortfolioConfig(topk=1, n_drop=0), benchmark=bench, sessions=days
     )
     analyses = {"m": signal_analysis(scores, labels)}
-    text = html_report(analyses, portfolios={"m": result}, periods_per_year="us", figures={
-        "ic": b"", "quantile_returns": b"", "turnover": b"",
-    })  # fmt: skip
+    text = html_report(
+        analyses, portfolios={"m": result}, periods_per_year="us", interactive=False,
+        figures={"ic": b"", "quantile_returns": b"", "turnover": b""},
+    )  # fmt: skip
     rows = [row for row in _parse(text).rows if row[:1] == ["m"] and len(row) > 6]
     signal, portfolio = rows[:2]  # a year's sessions have a row of the account besides
     assert len(rows) == 2 + yearly
