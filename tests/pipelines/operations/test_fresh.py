@@ -146,8 +146,10 @@ def test_who_works_on_the_market_is_named(market, tmp_path, holds, said):
     assert files(market) == set()
 
 
-@pytest.mark.parametrize("tags", [{}, {"dagster/partition": "2020-05-15"}])
-@pytest.mark.parametrize("status", ["STARTED", "NOT_STARTED"])
+@pytest.mark.parametrize(
+    ("status", "tags"),
+    [("STARTED", {}), ("NOT_STARTED", {"dagster/partition": "2020-05-15"})],
+)
 def test_a_live_run_is_named_and_a_dead_one_is_not(market, tags, status):
     with dagster_instance(market) as instance:
         run = instance.create_run_for_job(
