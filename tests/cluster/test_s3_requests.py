@@ -11,12 +11,12 @@ import pytest
 from tests.cluster.s3_state import server  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.cluster
-SESSIONS = (120, 360)
+SESSIONS = (150, 600)
 BEYOND = 15  # requests of an asset beyond one for each partition that it reads
 
 
 def test_the_budget_of_one_session(server, tmp_path, capsys):  # noqa: F811
-    """For one session of every asset, nothing fetched before: the same for three times the past."""
+    """For one session of every asset, nothing fetched before: the same for four times the past."""
     from benchmarks.s3_requests import CountingServer, built, requests_by_asset
 
     tables, seen = {}, {}
