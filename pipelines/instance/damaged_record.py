@@ -84,9 +84,9 @@ def _damage(path: Path) -> str:
 
 
 def _is_unfinished(path: Path) -> bool:
-    """True of a database that is whole and has tables, of which none has a row."""
+    """True of a database whose making was cut off: none of its tables has a row."""
     if path.stat().st_size == 0:
-        return False
+        return _was_new(path)
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=_SECONDS)) as database:
             if database.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
@@ -99,6 +99,17 @@ def _is_unfinished(path: Path) -> bool:
             )
     except sqlite3.Error:
         return False
+
+
+def _was_new(path: Path) -> bool:
+    """True of an empty database whose first change was cut off.
+
+    The header of a rollback journal has the number of pages before the change, 4 bytes from byte 16
+    on (SQLite's file format, 3.1).
+    """
+    beside = {file.name: file for file in _files(path) if file.stat().st_size}
+    journal = beside.pop(f"{path.name}-journal", None)
+    return journal is not None and not beside and journal.read_bytes()[16:20] == bytes(4)
 
 
 def _remove(path: Path) -> None:

@@ -87,6 +87,24 @@ def test_tables_that_a_killed_process_had_begun_are_removed_in_silence(home):
     assert "is kept as" in line
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_an_empty_database_with_a_journal_is_removed_if_it_was_new(home, tmp_path, is_new):
+    """The journal of a change that a kill cut off, as SQLite writes it; of a cut one it is kept."""
+    path, other = home / "schedules" / "schedules.db", tmp_path / "other.db"
+    with closing(sqlite3.connect(other, isolation_level=None)) as writing:
+        if not is_new:
+            writing.execute("CREATE TABLE jobs (id INTEGER)")
+        writing.execute("BEGIN")
+        writing.execute("CREATE TABLE job_ticks (id INTEGER)")
+        journal = other.with_name("other.db-journal").read_bytes()
+    path.write_bytes(b"")
+    path.with_name("schedules.db-journal").write_bytes(journal)
+    lines = put_damaged_aside(home)
+    assert not list(path.parent.glob("schedules.db*"))
+    kept = list((home / "damaged").rglob("schedules.db*"))
+    assert (lines, kept) == ([], []) if is_new else (len(lines), len(kept)) == (1, 2)
+
+
 @pytest.mark.parametrize("content", ["empty", "begun"])
 def test_the_log_of_a_run_that_begins_is_left_alone(home, content):
     path = home / "history/runs/0123.db"
