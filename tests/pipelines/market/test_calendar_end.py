@@ -231,7 +231,7 @@ def test_the_schedule_passes_over_a_holiday(ends, tmp_path, monkeypatch):
         "pipelines.market.market.market_sessions",
         lambda *args, **kwargs: real(*args, **kwargs, today=today["is"]),
     )
-    monkeypatch.setattr("pipelines.market.market.Store.has_partitions", lambda *_: True)
+    monkeypatch.setattr("pipelines.warehouse.store.Store.has_partitions", lambda *_: True)
     source = Dated([key for key in REAL if key <= "2020-04-09"])
     changes = {"market": {"calendar": BEYOND, "end": None}}
     market = make_market(tmp_path / "tiny", changes, source=source)

@@ -260,7 +260,7 @@ def living(tmp_path, monkeypatch):
         "pipelines.market.market.market_sessions",
         lambda *args, **kwargs: real(*args, **kwargs, today=today["is"]),
     )
-    monkeypatch.setattr("pipelines.market.market.Store.has_partitions", lambda *_: True)
+    monkeypatch.setattr("pipelines.warehouse.store.Store.has_partitions", lambda *_: True)
     source = Dated(DAYS, names=6)
     market = make_market(tmp_path / "tiny", {"market": DERIVED}, source=source)
     with open_record(tmp_path / "record") as record:
