@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import ROOT
+from tests.pipelines.processes import ROOT
 
 BASE, IMAGE = "localhost/rnn-base:bookworm", "localhost/rnn-pipelines:test"
 PACKAGES = "python3,python3-venv,ca-certificates"

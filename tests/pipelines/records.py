@@ -27,7 +27,7 @@ import pytest
 import sqlalchemy as db
 from sqlalchemy.engine import Connection
 
-from pipelines.instance import settings
+from pipelines.instance import resting_record, settings
 
 SQLITE, POSTGRES = "sqlite", "postgres"
 on_both_records = [
@@ -130,6 +130,7 @@ def record_kind(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == POSTGRES:
             patch.setattr(settings, "shipped_settings", in_postgres)
+            patch.setattr(resting_record, "are_shipped", lambda home: False)  # those are SQLite's
         _kind = request.param
         yield request.param
         _kind = SQLITE
