@@ -270,15 +270,17 @@ class Book:
         self, value: float, price: float, factor: float, lot: int | None, extra: Extra | None
     ) -> Fill | None:
         """Pay for a value, cut to what the cash allows after the cost."""
+        if value <= self.smallest_trade:
+            return None
         cost = self._cost(value, self.open_cost, extra)
         if self.cash < cost and extra is None:
             return None
         if self.cash < value + cost:
             most = self._affordable(value, extra)
             value = whole_lots(min(most, value) / price, factor, lot) * price
+            if value <= self.smallest_trade:  # before the cost, which none below 0 has
+                return None
             cost = self._cost(value, self.open_cost, extra)
-        if value <= self.smallest_trade:
-            return None
         return self._settle(-(value + cost), value, cost, value / price)
 
     def _affordable(self, value: float, extra: Extra | None) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from rnn_core.evaluation.book import Book
+from rnn_core.evaluation.impact import Impact
 
 
 def _book(cash: float, **rules: float) -> Book:
@@ -33,6 +36,19 @@ def test_buy(cash: float, rules: dict[str, float], value: float, cost: float) ->
     assert book.cash == pytest.approx(cash - value - cost, abs=1e-6)
     assert book.held.tolist() == [False, value > 0]
     assert book.value() == pytest.approx(value)
+
+
+@pytest.mark.parametrize("lot", [None, 100])
+@pytest.mark.parametrize("cash", [5.0, 4.0, 0.0, -100.0])
+def test_impact_without_cash_for_the_least_cost_buys_nothing(cash: float, lot: int | None) -> None:
+    """As without impact, whose square root knows no value below 0."""
+    extra = partial(Impact(half_spread_bps=2).rate, volatility=0.02, usual_value=1e7)
+    book = _book(cash)
+    assert book.buy(0, 100.0, 10.0, lot=lot, extra=extra) is None
+    assert book.buy(0, -100.0, 10.0, lot=lot, extra=extra) is None, "a share of cash below 0"
+    book.amount[1], book.price[1], book.held[1] = -100.0, 10.0, True
+    assert book.cover(1, 10.0, lot=lot, extra=extra) is None
+    assert (book.cash, book.traded, book.paid) == (cash, 0.0, 0.0)
 
 
 def test_sell_pays_the_share_or_the_least_cost() -> None:
