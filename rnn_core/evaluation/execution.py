@@ -280,7 +280,8 @@ def held_arrays(
 
 def _book(state: BookState, prices: SessionPrices, config: PortfolioConfig) -> Book:
     """The book as arrays over the names of the prices."""
-    scale = 1.0 if config.semantics == "qlib" else config.account / QLIB_ACCOUNT
+    qlib = config.semantics == "qlib"
+    scale = 1.0 if qlib else config.account / QLIB_ACCOUNT
     book = Book.empty(
         len(prices.instruments),
         cash=state.cash,
@@ -288,6 +289,7 @@ def _book(state: BookState, prices: SessionPrices, config: PortfolioConfig) -> B
         close_cost=config.close_cost,
         min_cost=config.min_cost,
         smallest_trade=SMALLEST_TRADE * scale,
+        overspends=qlib,
     )
     book.traded, book.paid = state.traded, state.paid
     at, _, ages = held_arrays(state, prices)

@@ -51,6 +51,31 @@ def test_impact_without_cash_for_the_least_cost_buys_nothing(cash: float, lot: i
     assert (book.cash, book.traded, book.paid) == (cash, 0.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("cash", "price", "min_cost", "bought"),
+    [
+        (4995.0, 500.0, 0.0, 9),  # 9.98 shares: the tenth would leave a debt of 7.50
+        (1004.5, 100.0, 5.0, 9),  # 9.995 shares, and the least cost binds
+        (5002.5, 500.0, 0.0, 10),  # to the last unit
+        (1005.0, 100.0, 5.0, 10),
+    ],
+)
+def test_lots_are_cut_to_what_the_cash_pays_for(
+    cash: float, price: float, min_cost: float, bought: int
+) -> None:
+    """By hand; qlib's rule, a tenth of a share more, overspends."""
+    book = _book(cash, open_cost=0.0005, min_cost=min_cost)
+    fill = book.buy(0, 12.0 / 1.3, price * 1.3, factor=1.3, lot=1)
+    assert fill is not None
+    assert fill.amount * 1.3 == pytest.approx(bought)
+    assert book.cash >= -1e-9
+    qlib = Book.empty(
+        2, cash=cash, open_cost=0.0005, close_cost=0.002, min_cost=min_cost, overspends=True
+    )
+    qlib.buy(0, 12.0, price, lot=1)
+    assert qlib.amount[0] == 10
+
+
 def test_sell_pays_the_share_or_the_least_cost() -> None:
     book = _book(1e6)
     book.buy(0, 1e4, 10.0)
