@@ -194,6 +194,7 @@ def _simulate(
             bench=float(data.bench[t]),
             scored=int(scored.sum()),
             idle=idle,
+            lot=config.lot,
         )
         rows = book_rows(model, carried, done, orders, aims, seen)
         made = run.provenance(key, versions)
