@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rnn_core.evaluation.align import FloatArray
     from rnn_core.evaluation.execution import Order
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 _NAMED = 20  # names of orders that the page of a partition shows
 
 
@@ -194,6 +194,7 @@ def _simulate(
             bench=float(data.bench[t]),
             scored=int(scored.sum()),
             idle=idle,
+            lot=config.lot,
         )
         rows = book_rows(model, carried, done, orders, aims, seen)
         made = run.provenance(key, versions)

@@ -5,6 +5,8 @@ first, then short sales, covers and purchases. `sizing` says how much an order i
 position, the shares that are listed, or a share of the cash when it is executed; the shares are
 those at the close of the decision. With `--positions` it is the list of the book that is really
 held, a CSV `instrument,shares` with a row `cash`; what was issued is kept as a revision.
+
+Exit status 3 of `--csv` and `--json` without `--date`: a session has closed since the list's.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         print(orders.to_json(orient="records", indent=2, double_precision=15))
     else:
         _print(issued.key, issued.trades_on, orders)
-    return 0
+    return 3 if issued.late and (args.csv or args.json) else 0
 
 
 def _print(key: str, trades_on: str | None, orders: object) -> None:

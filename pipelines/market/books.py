@@ -22,6 +22,8 @@ from pipelines.warehouse.portfolio_tables import ORDERS, portfolio_tables
 if TYPE_CHECKING:
     from rnn_core.evaluation.execution import BookState, Executed, Order
 
+_WHOLE = 1e-6  # of a share: what is nearer to a whole number is one, where there are lots
+
 
 @dataclass(frozen=True)
 class Carried:
@@ -107,6 +109,7 @@ class Close:
         bench: return of the benchmark.
         scored: names with a score.
         idle: last adjusted close of names without a bar; None without price limits.
+        lot: shares of a lot as traded, None for fractions.
     """
 
     prices: Mapping[str, float]
@@ -115,6 +118,7 @@ class Close:
     bench: float
     scored: int
     idle: Mapping[str, float] | None
+    lot: int | None = None
 
 
 def book_rows(
@@ -171,7 +175,12 @@ def book_rows(
 
 
 def order_rows(
-    name: str, orders: Sequence[Order], aims: Executed, at: Close, targets: Mapping[str, float]
+    name: str,
+    orders: Sequence[Order],
+    aims: Executed,
+    at: Close,
+    targets: Mapping[str, float],
+    held: Mapping[str, float] | None = None,
 ) -> pa.Table:
     """The rows of an order list; an estimate is what the order would do at this close.
 
@@ -181,16 +190,25 @@ def order_rows(
         aims: their execution at this close, if nothing were refused.
         at: the session.
         targets: the weight of each name after that.
+        held: the shares of each name as a statement has them, which an order of a whole position
+            then names to the last digit.
     """
     names = [order.instrument for order in orders]
     factor = np.array([at.factors[name] for name in names])
     price = np.array([at.prices[name] for name in names])
+    shares = np.array([trade.amount for trade in aims.trades]) * factor
+    if at.lot is not None:  # an amount times its factor is whole but for round-off
+        whole = np.round(shares)
+        shares = np.where(np.abs(shares - whole) < _WHOLE, whole, shares)
+    for i, order in enumerate(orders):
+        if held is not None and _sizing(order) == "all":
+            shares[i] = abs(held[order.instrument])
     columns: list[Any] = [
         range(1, len(orders) + 1), names, [order.side for order in orders],
         [order.reason for order in orders], [order.rank for order in orders],
         [_sizing(order) for order in orders], [order.share_of for order in orders],
         [order.risk_degree for order in orders], [order.amount for order in orders],
-        price / factor, np.array([trade.amount for trade in aims.trades]) * factor,
+        price / factor, shares,
         [trade.value for trade in aims.trades], [targets.get(name, 0.0) for name in names],
     ]  # fmt: skip
     return from_columns(ORDERS.named(name), columns)

@@ -25,6 +25,8 @@ from pipelines.market.market import Market
 from pipelines.market.stage import Stage
 from pipelines.operations.positions_file import Held, read_positions
 from pipelines.operations.signal import late_note, require_session
+from pipelines.staleness.causes import Cause, why_not_current
+from pipelines.staleness.data_versions import StoredVersions
 from pipelines.warehouse import revisions
 from pipelines.warehouse.partition_file import Provenance
 from pipelines.warehouse.portfolio_tables import issued_table, portfolio_tables
@@ -49,12 +51,14 @@ class OrderList:
         trades_on: the session that they are for; None after the last one of the calendar.
         orders: `COLUMNS`, a row an order, by model in the order of execution.
         notes: sentences on what was refused, left out or assumed.
+        late: True if no session was asked for and a later one has closed.
     """
 
     key: str
     trades_on: str | None
     orders: pd.DataFrame
     notes: tuple[str, ...]
+    late: bool
 
 
 @dataclass(frozen=True)
@@ -91,22 +95,29 @@ def session_orders(
     """
     books = _chosen(stages, model)
     key, lacking = _session_of(market, books, day)
-    frames, notes = [], late_note(market, key) if day is None else []
-    for name in books:
+    late = late_note(market, key) if day is None else []
+    frames, notes = [], [*late]
+    now = StoredVersions(market, stages)
+    for name, stage in books.items():
         if name in lacking:
             notes.append(f"{name}_portfolio has no session {key}; {_way(market, key)}")
             continue
         _, book, trades, orders = portfolio_tables(name)
         rows = market.warehouse.read(orders.name, [key], needed_by="orders").frame
         frames.append(_shown(rows.drop(columns="date"), key, name))
+        notes += _outdated_note(market, stage, key, now)
         notes += _refusals(market, trades.name, name, key)
+        holdings = market.warehouse.read(stage.name, [key], needed_by="orders").frame
+        suspended = holdings.loc[holdings["suspended"].astype(bool), "instrument"]
+        notes += _suspended_note(name, key, {*suspended} & {*rows["instrument"]})
         notes += _short_note(name, rows["side"].to_list())
         (facts,) = market.warehouse.read_one(book.name, key, needed_by="orders")[0].to_pylist()
         if not facts["scored"]:
             notes.append(f"{name} has no score of {key}, so there is nothing to order")
         elif rows.empty:
             notes.append(f"{name} keeps what it holds: nothing to order at the close of {key}")
-    return OrderList(key, market.sessions.after(key), pd.concat(frames), tuple(notes))
+    after = market.sessions.after(key)
+    return OrderList(key, after, pd.concat(frames), tuple(notes), bool(late))
 
 
 def real_orders(
@@ -186,24 +197,51 @@ def real_orders(
         bench=0.0,
         scored=len(scored_names),
         idle=None,
+        lot=config.lot,
     )
-    rows = order_rows(f"{name}_orders", orders, aims, seen, weights(aims.state))
+    rows = order_rows(f"{name}_orders", orders, aims, seen, weights(aims.state), held.shares)
     file_digest = hashlib.sha256(raw).hexdigest()
     revision = _keep(market, stage, name, key, rows, file_digest, digest)
-    notes = late_note(market, key) if day is None else []
-    notes += _refusals(market, f"{name}_trades", name, key)
+    late = late_note(market, key) if day is None else []
+    notes = [*late]
     fresh = sorted(set(held.shares) - set(simulated.state.instruments))
     if fresh and market.config.portfolio.hold_thresh > 1:
         notes.append(
             f"{', '.join(fresh)}: the simulated book does not say since when, so taken for held "
             f"long enough to be sold"
         )
+    stuck = {one for one in state.instruments if np.isnan(now.close[now.position[one]])}
+    notes += _suspended_note(name, key, stuck & {order.instrument for order in orders})
     notes += _short_note(name, [order.side for order in orders])
     differences = _differences(held, simulated.state, simulated.factors)
     shown = _shown(rows.to_pandas(), key, name)
     return RealOrders(
-        key, market.sessions.after(key), shown, tuple(notes), differences, revision, file_digest
-    )
+        key, market.sessions.after(key), shown, tuple(notes), bool(late), differences, revision,
+        file_digest,
+    )  # fmt: skip
+
+
+def _outdated_note(market: Market, stage: Stage, key: str, now: StoredVersions) -> list[str]:
+    """Say that a list would be another if it were made now; the stages above are not looked at."""
+    why = why_not_current(stage, key, now)
+    if why is None:
+        return []
+    if why.cause is Cause.CONFIGURATION:
+        told = "was decided under other settings than those of the YAML"
+    else:
+        told = f"would be made otherwise now ({why})"
+    words = f"backfill --start {stage.first} --end {key} --select {stage.name}"
+    return [
+        f"the list of {stage.model} of {key} {told}: `{market.command(words)}` makes it again, "
+        f"with --republish where it was served"
+    ]
+
+
+def _suspended_note(model: str, key: str, names: Collection[str]) -> list[str]:
+    """Name what is held, has no bar of the session and is ordered."""
+    if not names:
+        return []
+    return [f"{model}: {', '.join(sorted(names))}: suspended on {key}, to be closed once it trades"]
 
 
 def _short_note(model: str, sides: Collection[str]) -> list[str]:

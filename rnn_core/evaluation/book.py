@@ -32,16 +32,19 @@ QLIB_ACCOUNT = 1e8
 # Added to the shares before they are cut to lots, against round-off (qlib: exchange.py
 # round_amount_by_trade_unit).
 LOT_SLACK = 0.1
+# Strict semantics cut what the cash pays for with this share of the shares in its place, since a
+# tenth of a share more may leave a debt.
+ROUND_OFF = 1e-12
 
 Extra: TypeAlias = Callable[[float], float]
 """The cost of a trade beside its fees, as a share of its value; it never falls with the value."""
 
 
-def whole_lots(amount: float, factor: float, lot: int | None) -> float:
+def whole_lots(amount: float, factor: float, lot: int | None, slack: float = LOT_SLACK) -> float:
     """Cut an amount of adjusted shares to whole lots of shares as traded."""
     if lot is None:
         return amount
-    return (amount * factor + LOT_SLACK) // lot * lot / factor
+    return (amount * factor + slack) // lot * lot / factor
 
 
 class Fill(NamedTuple):
@@ -62,6 +65,7 @@ class Book:
         price: [N] latest price of each position: its close, its fill before the first close.
         held: [N] True where there is a position.
         smallest_trade: value up to which an order is not executed.
+        overspends: True of qlib's rule, which cuts what the cash pays for with `LOT_SLACK`, too.
         age: [N] sessions since the position was opened, this one included once it has closed.
         traded: value bought and sold so far.
         paid: costs so far.
@@ -76,6 +80,7 @@ class Book:
     close_cost: float
     min_cost: float
     smallest_trade: float
+    overspends: bool = False
     traded: float = 0.0
     paid: float = 0.0
 
@@ -89,6 +94,7 @@ class Book:
         close_cost: float,
         min_cost: float,
         smallest_trade: float = SMALLEST_TRADE,
+        overspends: bool = False,
     ) -> Book:
         """Open an account of cash alone."""
         return cls(
@@ -101,6 +107,7 @@ class Book:
             close_cost=close_cost,
             min_cost=min_cost,
             smallest_trade=smallest_trade,
+            overspends=overspends,
         )
 
     def sell(
@@ -270,15 +277,18 @@ class Book:
         self, value: float, price: float, factor: float, lot: int | None, extra: Extra | None
     ) -> Fill | None:
         """Pay for a value, cut to what the cash allows after the cost."""
+        if value <= self.smallest_trade:
+            return None
         cost = self._cost(value, self.open_cost, extra)
         if self.cash < cost and extra is None:
             return None
         if self.cash < value + cost:
-            most = self._affordable(value, extra)
-            value = whole_lots(min(most, value) / price, factor, lot) * price
+            amount = min(self._affordable(value, extra), value) / price
+            slack = LOT_SLACK if self.overspends else amount * factor * ROUND_OFF
+            value = whole_lots(amount, factor, lot, slack) * price
+            if value <= self.smallest_trade:  # before the cost, which none below 0 has
+                return None
             cost = self._cost(value, self.open_cost, extra)
-        if value <= self.smallest_trade:
-            return None
         return self._settle(-(value + cost), value, cost, value / price)
 
     def _affordable(self, value: float, extra: Extra | None) -> float:

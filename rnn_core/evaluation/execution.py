@@ -280,7 +280,8 @@ def held_arrays(
 
 def _book(state: BookState, prices: SessionPrices, config: PortfolioConfig) -> Book:
     """The book as arrays over the names of the prices."""
-    scale = 1.0 if config.semantics == "qlib" else config.account / QLIB_ACCOUNT
+    qlib = config.semantics == "qlib"
+    scale = 1.0 if qlib else config.account / QLIB_ACCOUNT
     book = Book.empty(
         len(prices.instruments),
         cash=state.cash,
@@ -288,6 +289,7 @@ def _book(state: BookState, prices: SessionPrices, config: PortfolioConfig) -> B
         close_cost=config.close_cost,
         min_cost=config.min_cost,
         smallest_trade=SMALLEST_TRADE * scale,
+        overspends=qlib,
     )
     book.traded, book.paid = state.traded, state.paid
     at, _, ages = held_arrays(state, prices)
@@ -347,11 +349,13 @@ def _execute(
         return Trade(order, refusal=OTHER_SIDE)
     price = float(prices.deal[i])
     factor = 1.0 if prices.factor is None else float(prices.factor[i])
+    # In an estimate a suspended name has no factor: its shares are cut when it trades.
+    lot = None if np.isnan(factor) else config.lot
     extra = _extra_cost(prices, config, i)
     fill: Fill | None
     if side in ("sell", "cover"):
         close = book.sell if side == "sell" else book.cover
-        fill = close(i, price, order.amount, factor=factor, lot=config.lot, extra=extra)
+        fill = close(i, price, order.amount, factor=factor, lot=lot, extra=extra)
     else:
         wished, room = order.amount, math.inf
         if wished is None:
@@ -361,7 +365,7 @@ def _execute(
             if room <= 0:
                 return Trade(order, refusal=OVER_GROSS)
         add = book.buy if side == "buy" else book.short
-        fill = add(i, wished, price, factor=factor, lot=config.lot, room=room, extra=extra)
+        fill = add(i, wished, price, factor=factor, lot=lot, room=room, extra=extra)
     if fill is None:
         return Trade(order, refusal=TOO_LITTLE)
     at_close = side not in SALES and bool(prices.filled_at_close[i])

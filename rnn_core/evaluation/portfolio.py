@@ -22,6 +22,8 @@ Repairs of "strict":
 - A name whose score is NaN is bought by qlib when better candidates run out, by strict never.
 - A deal price of up to 1e-8 is absent for qlib, which then takes the close, and an order worth up
   to 1e-5 is not executed; strict takes every positive price and measures orders by the account.
+- With too little cash and a lot qlib adds a tenth of a share to what the cash pays for before it
+  cuts it to lots, and may leave a debt; strict buys what the cash pays for.
 - `only_tradable` with more names held than `topk`: qlib's count of names to buy can fall below
   zero and then means "all but the last few"; strict takes zero.
 Differences of both from qlib: qlib ranks several held names without a score, with no candidate, in

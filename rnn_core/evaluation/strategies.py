@@ -266,8 +266,8 @@ def decide(
 ) -> list[Order]:
     """Decide at a close on the orders for the next session.
 
-    An order towards a target weight becomes one of the amount that leads there at this close; it
-    is left out where the name has neither a price of the session nor a position.
+    An order towards a target weight becomes one of the amount that leads there at this close. Fixed
+    amounts are those that lots and cash allow at it; what would fill nothing is left out.
 
     Args:
         strategy: the rule.
@@ -275,8 +275,7 @@ def decide(
         prices: prices of the session.
         score: [N] its scores over the names of the prices.
         scored: [N] True where it has a score.
-        config: `sizing` fixes the amounts of purchases for a share of the cash at this close or
-            leaves them to the next session.
+        config: its `sizing` says if purchases for a share of the cash are fixed at this close.
         tradable: see `Situation`.
         known: the facts that the strategy `Needs`.
 
@@ -303,12 +302,13 @@ def decide(
     held = dict(zip(state.instruments, state.amounts, strict=True))
     _check(orders, held)
     orders = _sized(orders, held, state, prices)
-    if config.sizing == "cash_share":
+    fixed = config.sizing == "fixed_shares"
+    if not fixed and all(order.amount is None for order in orders):
         return orders
     fills = expected(state, orders, prices, config).trades
     return [
-        replace(trade.order, amount=trade.amount) if trade.order.side == "buy" else trade.order
-        for trade in fills
+        replace(one, amount=trade.amount) if one.amount or (fixed and one.side == "buy") else one
+        for one, trade in ((trade.order, trade) for trade in fills)
         if not trade.refusal
     ]
 

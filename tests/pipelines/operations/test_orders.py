@@ -9,12 +9,14 @@ import shutil
 
 import pandas as pd
 import pytest
+import yaml
 
 from pipelines.cli.main import main
 from pipelines.operations.orders import COLUMNS
 from pipelines.operations.positions_file import read_positions
 from pipelines.warehouse import revisions
-from tests.pipelines.conftest import partition_bytes
+from pipelines.warehouse.schemas import PREDICTION
+from tests.pipelines.conftest import TINY, partition_bytes
 from tests.pipelines.finished_markets import named_copy_of
 
 LAST = "2020-05-15"
@@ -26,8 +28,8 @@ def market(finished, tmp_path, monkeypatch):
     return named_copy_of(finished, tmp_path, monkeypatch)
 
 
-def printed(capsys, *words: str) -> tuple[pd.DataFrame, str]:
-    assert main(["orders", "--csv", *words]) == 0
+def printed(capsys, *words: str, status: int = 0) -> tuple[pd.DataFrame, str]:
+    assert main(["orders", "--csv", *words]) == status
     out, err = capsys.readouterr()
     return pd.read_csv(io.StringIO(out)), err
 
@@ -62,7 +64,7 @@ def test_the_list_of_every_model_is_the_stored_one(market, capsys):
     assert capsys.readouterr().out.startswith(head)
 
 
-def test_what_was_refused_is_said(market, capsys):
+def test_what_was_refused_is_said(market, tmp_path, capsys):
     keys = market.warehouse.sessions("gru_trades")
     trades = {key: stored(market, "trades", key) for key in keys}
     key = next(key for key, rows in trades.items() if rows["refusal"].ne("").any())
@@ -72,20 +74,51 @@ def test_what_was_refused_is_said(market, capsys):
         f"note: gru: the order of the session before to {row['side']} {row['instrument']} was not "
         f"filled on {key}: {row['refusal']}"
     ) in err
+    file = tmp_path / "positions.csv"
+    file.write_text("instrument,shares\ncash,20000\n")
+    _, err = printed(capsys, "--model", "gru", "--date", key, "--positions", str(file))
+    assert "not filled" not in err, "that was the simulated book"
 
 
 def test_orders_of_an_earlier_session_than_the_newest_closed_one_say_so(market, tmp_path, capsys):
     """The session that they are for may be over."""
     for kind in ("portfolio", "book", "trades", "orders"):
         shutil.rmtree(market.paths.warehouse / f"gru_{kind}" / f"date={LAST}")
-    table, err = printed(capsys, "--model", "gru")
+    table, err = printed(capsys, "--model", "gru", status=3)
     (before,) = set(table["date"]) or {market.warehouse.sessions("gru_book")[-1]}
     said = f"note: {before} is the newest session that was made, and {LAST} closed since: `rnn-"
     assert said in err
     file = tmp_path / "positions.csv"
     file.write_text("instrument,shares\ncash,20000\n")
-    assert said in printed(capsys, "--model", "gru", "--positions", str(file))[1]
+    assert said in printed(capsys, "--model", "gru", "--positions", str(file), status=3)[1]
+    assert main(["orders", "--model", "gru"]) == 0, "for eyes, which read the note"
+    assert main(["orders", "--model", "gru", "--json"]) == 3
+    capsys.readouterr()
     assert "closed since" not in printed(capsys, "--model", "gru", "--date", before)[1]
+
+
+def test_a_list_that_was_decided_under_other_settings_says_so(market, tmp_path, capsys):
+    """The YAML changed since, or the scores did; the list stays as it is stored."""
+    _, err = printed(capsys, "--model", "gru", "--date", LAST)
+    assert "the list of gru" not in err
+    before, _ = printed(capsys, "--model", "gru")
+    raw = {**TINY, "portfolio": {**TINY["portfolio"], "topk": 3, "n_drop": 1}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw))
+    after, err = printed(capsys, "--model", "gru")
+    assert after.equals(before)
+    first = market.plan.first_trained
+    assert (
+        f"note: the list of gru of {LAST} was decided under other settings than those of the YAML: "
+        f"`rnn-pipelines backfill --start {first} --end {LAST} --select gru_portfolio"
+    ) in err
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    rows, _ = market.warehouse.read_one("gru_prediction", LAST, needed_by="test")
+    table = PREDICTION.named("gru_prediction")
+    changed = rows.to_pandas().assign(score=lambda frame: -frame["score"])
+    made = market.warehouse.info("gru_prediction", LAST).provenance
+    market.warehouse.write(table, table.name, LAST, changed, made)
+    _, err = printed(capsys, "--model", "gru")
+    assert f"the list of gru of {LAST} would be made otherwise now (inputs: gru_prediction)" in err
 
 
 def test_the_real_book_that_equals_the_simulated_one_gets_its_list(market, tmp_path, capsys):

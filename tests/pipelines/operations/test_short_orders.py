@@ -81,6 +81,22 @@ def test_the_real_book_that_equals_the_simulated_one_gets_its_list(market, tmp_p
     assert any("can be borrowed" in note for note in real.notes)
 
 
+def test_what_is_held_and_suspended_is_named(market, tmp_path):
+    """It is ordered to be closed, and the order waits for a bar."""
+    market, keys = market
+    held = rows_of(market, "portfolio", keys[1:])
+    row = held[held["suspended"].astype(bool)].iloc[0]
+    key, name = f"{row['date']:%Y-%m-%d}", row["instrument"]
+    listed = session_orders(market, stages(market), key)
+    assert listed.orders.set_index("instrument").loc[name, ["reason", "sizing"]].tolist() == [
+        "dropped", "all",
+    ]  # fmt: skip
+    said = f"lstm: {name}: suspended on {key}, to be closed once it trades"
+    assert said in listed.notes
+    file = positions(market, key, tmp_path / "held.csv")
+    assert said in real_orders(market, stages(market), file, key).notes
+
+
 def test_a_short_position_of_no_score_is_covered_as_a_whole(market, tmp_path):
     market, keys = market
     scores = rows_of(market, "prediction", keys[1:]).groupby("date")["instrument"].agg(set)

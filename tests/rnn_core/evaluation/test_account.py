@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from rnn_core.evaluation.book import Book
+from rnn_core.evaluation.impact import Impact
 
 
 def _book(cash: float, **rules: float) -> Book:
@@ -33,6 +36,44 @@ def test_buy(cash: float, rules: dict[str, float], value: float, cost: float) ->
     assert book.cash == pytest.approx(cash - value - cost, abs=1e-6)
     assert book.held.tolist() == [False, value > 0]
     assert book.value() == pytest.approx(value)
+
+
+@pytest.mark.parametrize("lot", [None, 100])
+@pytest.mark.parametrize("cash", [5.0, 4.0, 0.0, -100.0])
+def test_impact_without_cash_for_the_least_cost_buys_nothing(cash: float, lot: int | None) -> None:
+    """As without impact, whose square root knows no value below 0."""
+    extra = partial(Impact(half_spread_bps=2).rate, volatility=0.02, usual_value=1e7)
+    book = _book(cash)
+    assert book.buy(0, 100.0, 10.0, lot=lot, extra=extra) is None
+    assert book.buy(0, -100.0, 10.0, lot=lot, extra=extra) is None, "a share of cash below 0"
+    book.amount[1], book.price[1], book.held[1] = -100.0, 10.0, True
+    assert book.cover(1, 10.0, lot=lot, extra=extra) is None
+    assert (book.cash, book.traded, book.paid) == (cash, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("cash", "price", "min_cost", "bought"),
+    [
+        (4995.0, 500.0, 0.0, 9),  # 9.98 shares: the tenth would leave a debt of 7.50
+        (1004.5, 100.0, 5.0, 9),  # 9.995 shares, and the least cost binds
+        (5002.5, 500.0, 0.0, 10),  # to the last unit
+        (1005.0, 100.0, 5.0, 10),
+    ],
+)
+def test_lots_are_cut_to_what_the_cash_pays_for(
+    cash: float, price: float, min_cost: float, bought: int
+) -> None:
+    """By hand; qlib's rule, a tenth of a share more, overspends."""
+    book = _book(cash, open_cost=0.0005, min_cost=min_cost)
+    fill = book.buy(0, 12.0 / 1.3, price * 1.3, factor=1.3, lot=1)
+    assert fill is not None
+    assert fill.amount * 1.3 == pytest.approx(bought)
+    assert book.cash >= -1e-9
+    qlib = Book.empty(
+        2, cash=cash, open_cost=0.0005, close_cost=0.002, min_cost=min_cost, overspends=True
+    )
+    qlib.buy(0, 12.0, price, lot=1)
+    assert qlib.amount[0] == 10
 
 
 def test_sell_pays_the_share_or_the_least_cost() -> None:

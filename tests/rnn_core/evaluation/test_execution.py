@@ -12,8 +12,10 @@ import pytest
 
 from rnn_core.evaluation import (
     BookState,
+    Impact,
     Order,
     PortfolioConfig,
+    ScoreWeighted,
     TopkDropout,
     backtest,
     decide,
@@ -110,6 +112,55 @@ def test_fixed_shares_are_those_of_the_close_before(bars, signal):
     assert [trade.amount for trade in traded if not trade.refusal] == pytest.approx(
         [a for a, trade in zip(amounts, traded, strict=True) if not trade.refusal], rel=1e-12
     )
+
+
+@pytest.mark.parametrize("impact", [None, Impact(half_spread_bps=2)], ids=["fees", "impact"])
+@pytest.mark.parametrize("lot", [None, 100], ids=["fractions", "lots"])
+def test_a_list_of_target_weights_is_what_is_traded(bars, signal, lot, impact):
+    """Each order fixes whole lots above 0, and the next session trades as many while cash lasts."""
+    config = replace(CONFIG, trade_unit=lot, limit_threshold=None, impact=impact)
+    rows = bars.assign(amount=1e7)
+    market = Market.from_bars(rows, limit_threshold=None, lots=lot is not None, impact=impact)
+    score = _table(signal).reindex(index=DAYS, columns=NAMES).to_numpy()
+    state, orders, sides = BookState.opened(config.account), [], set()
+    for t in range(len(DAYS)):
+        done = execute(state, orders, market.at(t), config)
+        state = done.state
+        for trade in done.trades:
+            if trade.order.amount is not None and not trade.refusal:
+                short_of_cash = (
+                    trade.order.side == "buy" and state.cash < 100 * trade.price * 2 + 10
+                )
+                if short_of_cash:
+                    assert trade.amount <= trade.order.amount * (1 + 1e-9)
+                else:
+                    assert trade.amount == pytest.approx(trade.order.amount, rel=1e-9)
+                sides.add(trade.order.side)
+        scored = ~np.isnan(score[t])
+        rule = ScoreWeighted(names=4, cap=0.5, exposure=0.9)
+        orders = decide(rule, state, market.at(t), score[t], scored, config)
+        amounts = np.array([2 * order.amount for order in orders if order.amount is not None])
+        assert (amounts > 0).all()
+        assert lot is None or amounts / lot == pytest.approx(np.round(amounts / lot), abs=1e-9)
+        at_close = expected(state, orders, market.at(t), config).trades
+        assert all(trade.amount > 0 for trade in at_close)
+    assert sides == {"buy", "sell"}
+
+
+def test_the_amount_of_a_suspended_name_is_cut_when_it_trades():
+    """By hand: 10 of 50 shares without a factor of the session are not yet cut to lots of 4."""
+
+    class Less:
+        def orders(self, at):
+            return [Order("A", "sell", target=0.4)]
+
+    rows = _rows(pd.DataFrame({"A": [10.0, None], "B": [10.0, 10.0]}, DAYS[:2])).to_frame()
+    market = Market.from_bars(rows.assign(factor=1.0), limit_threshold=None, lots=True)
+    config = PortfolioConfig(account=1000.0, trade_unit=4)
+    state = BookState(500.0, 1000.0, 0.0, 0.0, ("A",), (50.0,), (10.0,), (1,))
+    (order,) = decide(Less(), state, market.at(1), np.ones(2), np.ones(2, dtype=bool), config)
+    assert order.amount == pytest.approx(10.0)
+    assert execute(state, [order], market.at(0), config).trades[0].amount == 8.0
 
 
 def test_a_refusal_has_its_reason_and_its_share_stays_cash(bars):
