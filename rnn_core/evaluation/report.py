@@ -112,8 +112,9 @@ def report_figures(
     analyses, portfolios, comparison = _ranked(analyses, portfolios, comparison)
     colors = _colors(analyses, portfolios, comparison)
     sessions = {name: analysis.sessions for name, analysis in analyses.items()}
+    horizon = max(analysis.horizon for analysis in analyses.values())
     figures: dict[str, Callable[[], Figure]] = {
-        "ic": lambda: plot_ic(sessions, colors=colors),
+        "ic": lambda: plot_ic(sessions, horizon=horizon, colors=colors),
         "ic_heatmap": lambda: plot_ic_heatmap(
             {n: analysis.by_month for n, analysis in analyses.items()}
         ),
