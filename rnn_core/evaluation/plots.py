@@ -135,7 +135,7 @@ def plot_quantile_returns(
 
     Args:
         evaluations: by model: one row per session (DatetimeIndex) with `q1` ... `qQ` and
-            `long_short`, simple returns of the label's holding period.
+            `long_short`, simple returns a session (`per_session` of a longer label's).
         colors: by model; None for `model_colors`.
 
     Returns:
@@ -221,6 +221,14 @@ def _ic_text(frame: pd.DataFrame, horizon: int) -> str:
     if np.isfinite(rank["mean"]):
         parts.append(f"rank IC {signed(rank['mean'], 4)}")
     return ", ".join([*parts, f"{days} session{'s' * (days != 1)}"])
+
+
+def per_session(frame: pd.DataFrame, horizon: int) -> pd.DataFrame:
+    """Divide the returns of daily statistics by the sessions that their label holds."""
+    if horizon == 1:
+        return frame
+    returns = [*quantile_columns(frame), "mean_label", "long_short"]
+    return frame.assign(**{name: frame[name] / horizon for name in returns if name in frame})
 
 
 def quantile_columns(frame: pd.DataFrame) -> list[str]:

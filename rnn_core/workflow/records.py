@@ -29,6 +29,8 @@ from rnn_core.evaluation import (
     summarize_ic,
     topk_dropout,
 )
+from rnn_core.evaluation.plots import per_session
+from rnn_core.panel.frames import Semantics
 from rnn_core.workflow.build_data import Material
 from rnn_core.workflow.spec import SignalSpec
 
@@ -71,7 +73,11 @@ class PortfolioAnalysis:
 
 
 def analyse_signal(
-    scores: pd.Series[Any], label: pd.Series[Any], spec: SignalSpec, horizon: int = 1
+    scores: pd.Series[Any],
+    label: pd.Series[Any],
+    spec: SignalSpec,
+    horizon: int = 1,
+    semantics: Semantics = "qlib",
 ) -> SignalAnalysis:
     """Compute IC, rank IC, quantile and long-short returns.
 
@@ -80,6 +86,7 @@ def analyse_signal(
         label: simple returns, not processed.
         spec: the requested statistics.
         horizon: sessions of the label.
+        semantics: "qlib" annualises returns as if labels held one session, as qlib does.
 
     Returns:
         The analysis.
@@ -92,7 +99,7 @@ def analyse_signal(
     if spec.long_short:
         long_short, average = calc_long_short_return(scores, label)
         daily["long_short"], daily["long_average"] = long_short, average
-        year = spec.sessions_per_year
+        year = spec.sessions_per_year / (horizon if semantics == "strict" else 1)
         for name in ("long_short", "long_average"):
             mean, std = float(daily[name].mean()), float(daily[name].std())
             summary[f"{name}_annualized_return"] = mean * year
@@ -173,7 +180,9 @@ def figures(
     if signal is not None:
         plots["ic"] = plot_ic({name: signal.daily}, horizon=signal.horizon)
         if len(signal.quantiles):
-            plots["quantile_returns"] = plot_quantile_returns({name: signal.quantiles})
+            plots["quantile_returns"] = plot_quantile_returns(
+                {name: per_session(signal.quantiles, signal.horizon)}
+            )
     if portfolio is not None:
         plots["portfolio"] = plot_portfolio({name: portfolio.result})
     return plots

@@ -149,7 +149,9 @@ def run_workflow(
         label = _raw_label(material)
         signal = None
         if spec.signal:
-            signal = analyse_signal(predictions, label, spec.signal, material.horizon)
+            signal = analyse_signal(
+                predictions, label, spec.signal, material.horizon, spec.semantics
+            )
         portfolio = None
         if spec.portfolio is not None:
             portfolio = analyse_portfolio(predictions, material)
