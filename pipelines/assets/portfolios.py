@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rnn_core.evaluation.align import FloatArray
     from rnn_core.evaluation.execution import Order
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 _NAMED = 20  # names of orders that the page of a partition shows
 
 
