@@ -104,6 +104,7 @@ def session_data(
         deal_price=config.deal_price,
         limit_threshold=config.limit_threshold,
         forbid_all_trade_at_limit=config.forbid_all_trade_at_limit,
+        limit_on_close=config.semantics == "qlib",
         lots=True,
         more_names=names,
     )

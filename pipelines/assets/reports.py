@@ -23,7 +23,7 @@ from pipelines.reports.report_record import read_record, write_record
 from pipelines.reports.report_tables import PORTFOLIO_TABLE, SIGNAL_TABLE, Report, shown_table
 from pipelines.reports.signal_report import signal_report
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def signal_report_stage(market: Market, stages: Sequence[Stage]) -> Stage:

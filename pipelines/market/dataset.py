@@ -14,7 +14,7 @@ from pipelines.config.features import identity
 from pipelines.config.market_file import FactoryConfig, TrainingConfig
 from pipelines.config.models import ModelSpec
 from pipelines.config.processors import DatasetConfig
-from rnn_core.features import Expression, FeatureSet, parse
+from rnn_core.features import Expression, FeatureSet, horizon_of, parse
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +88,11 @@ class Dataset:
     def label_lag(self) -> int:
         """Sessions from a decision to the maturity of its label: the label's look-ahead."""
         return self.label_expression.look_ahead
+
+    @property
+    def label_horizon(self) -> int:
+        """Sessions that the label holds: 1 from the close of t+1 to that of t+2."""
+        return horizon_of(self.label_expression)
 
     def decision_of(self, key: str) -> str | None:
         """The decision session whose labels mature at `key`; None at the market's start."""

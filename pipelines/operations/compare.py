@@ -7,6 +7,7 @@ its default dataset, and a note says where those of another differ.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from pipelines.market.market import Market
 from pipelines.market.paths import data_root
 from pipelines.market.stage import Kind, Stage, by_model
 from pipelines.reports.report_data import ReportData
+from rnn_core.features import horizon_of
 
 if TYPE_CHECKING:
     from rnn_core.evaluation import Comparison
@@ -42,12 +44,14 @@ class Signal:
         identity: what it is, however it is named.
         scores: index (datetime, instrument).
         labels: simple returns that followed, likewise.
+        horizon: sessions that a label holds.
     """
 
     name: str
     identity: str
     scores: pd.Series
     labels: pd.Series
+    horizon: int
 
 
 def compare(
@@ -102,7 +106,7 @@ def compare(
             f"the signals have other sessions or names: {spans}; compared are {_span(rows)}"
         )
     scores = {signal.name: signal.scores for signal in chosen}
-    result = compare_signals(scores, chosen[0].labels, ensemble=False)
+    result = compare_signals(scores, chosen[0].labels, ensemble=False, horizon=chosen[0].horizon)
     return replace(result, notes=(*notes, *result.notes))
 
 
@@ -209,7 +213,8 @@ class _Reader:
             )
         scores = _series(rows.rename(columns={"date": "datetime"}), "score")
         root = market.paths.root.resolve()
-        return Signal(f"{name}.{model}", f"{root} {model}", scores, data.labels)
+        horizon = market.datasets[0].label_horizon
+        return Signal(f"{name}.{model}", f"{root} {model}", scores, data.labels, horizon)
 
 
 def _run(folder: Path) -> Signal:
@@ -225,9 +230,20 @@ def _run(folder: Path) -> Signal:
             str(folder.resolve()),
             _series(scores, "score"),
             _series(labels, str(labels.columns.difference(_KEYS)[0])),
+            _run_horizon(folder / "handler.json"),
         )
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise PipelineError(f"{folder} is a damaged folder of qrun: {error}") from error
+
+
+def _run_horizon(handler: Path) -> int:
+    """The horizon of a run's first label; 1 in a folder without the state of a handler."""
+    if not handler.is_file():
+        return 1
+    from rnn_core.data.labels import label_set
+
+    label = json.loads(handler.read_text(encoding="utf-8"))["label"]
+    return horizon_of(label_set(label).nodes[0])
 
 
 def _series(rows: pd.DataFrame, column: str) -> pd.Series:

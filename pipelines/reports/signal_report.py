@@ -93,12 +93,16 @@ def signal_report(
             f"sessions from {market.plan.first_trained} plus {market.datasets[0].label_lag} "
             f"sessions on"
         )
+    horizon = market.datasets[0].label_horizon  # of the label that all are measured on
     # One row a model; served decisions count with the figures that they had first.
     table = pd.DataFrame(
         {
             name: {
                 **summarize_ic(rows),
-                **{f"{c}_t_nw": mean_test(pd.to_numeric(rows[c]))["t_nw"] for c in _ICS},
+                **{
+                    f"{c}_t_nw": mean_test(pd.to_numeric(rows[c]), horizon=horizon)["t_nw"]
+                    for c in _ICS
+                },
                 **seed_figures(rows),
                 **({} if own == tables else own_figures(data, own[name])),
                 **served_figures(
@@ -123,6 +127,7 @@ def signal_report(
             bars=data.bars,
             groups=data.groups,
             quantiles=market.config.evaluation.quantiles,
+            horizon=horizon,
         )
         for name, score in scores.items()
     }
@@ -133,6 +138,7 @@ def signal_report(
         baselines=data.baselines(),
         ensemble=[name for name in market.ensemble_models if name in of_models],
         quantiles=market.config.evaluation.quantiles,
+        horizon=horizon,
     )
     references = [name for name in market.reference_models if name in evaluations]
     results = portfolios(data, stages)

@@ -69,14 +69,17 @@ class Market:
         forbid_all_trade_at_limit: bool = True,
         lots: bool = False,
         smallest_price: float = 0.0,
+        limit_on_close: bool = False,
         more_names: Iterable[str] = (),
         impact: Impact | None = None,
     ) -> Market:
         """Build the tables.
 
-        change_t = close_t / (close of the name's previous bar) - 1; a purchase is refused where
+        change_t = deal_t / (close of the name's previous bar) - 1; a purchase is refused where
         change >= limit, a sale where change <= -limit, and with `forbid_all_trade_at_limit` both
-        at either limit. A name's first bar has no change and no limit.
+        at either limit. A name's first bar has no change and no limit. An order at the open knows
+        that session's open, and no close yet; of a vwap, a mean of a session's prices, the rule is
+        an approximation.
 
         Args:
             bars: adjusted bars, one row per (datetime, instrument) as index or as columns.
@@ -85,6 +88,8 @@ class Market:
             forbid_all_trade_at_limit: refuse sales at limit up and purchases at limit down too.
             lots: read the column `factor`.
             smallest_price: a deal price at or below it is absent.
+            limit_on_close: change_t = close_t / (that close) - 1 whatever orders are filled at
+                (qlib: exchange.py `_update_limit`).
             more_names: names to have in the tables that may be without a bar.
             impact: the cost that reads the column `amount`, traded value in currency.
 
@@ -122,7 +127,7 @@ class Market:
         # The limits, from the change since the previous bar of a name.
         limit_up = limit_down = np.zeros_like(trading)
         if limit_threshold is not None:
-            change = _change(close)
+            change = _change(close, close if limit_on_close else deal)
             limit_up, limit_down = change >= limit_threshold, change <= -limit_threshold
         if forbid_all_trade_at_limit:
             limit_up = limit_down = limit_up | limit_down
@@ -294,11 +299,11 @@ def bars_axes(index: pd.MultiIndex) -> tuple[pd.DatetimeIndex, pd.Index]:
     return session_axis(index.levels[0]), index.levels[1].sort_values()
 
 
-def _change(close: FloatArray) -> FloatArray:
-    """Compute returns [T, N] since a name's previous bar; NaN on its first and if suspended."""
+def _change(close: FloatArray, price: FloatArray) -> FloatArray:
+    """Compute returns [T, N] of a price since the close of a name's previous bar, else NaN."""
     row = np.arange(len(close))[:, None]
     last = np.maximum.accumulate(np.where(np.isnan(close), 0, row), axis=0)  # (T, N) latest bar
     closes = np.take_along_axis(close, last, axis=0)
     change = np.full_like(close, np.nan)
-    change[1:] = close[1:] / closes[:-1] - 1
+    change[1:] = price[1:] / closes[:-1] - 1
     return change

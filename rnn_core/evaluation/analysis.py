@@ -66,6 +66,7 @@ class SignalAnalysis:
         decay: index `horizon`; see `rnn_core.evaluation.decay.ic_decay`. Empty without bars.
         quantiles: index `quantile`, q1 ... qQ and long_short; mean, std, ir, days, errors.
         notes: sentences about undefined figures, with the reason.
+        horizon: sessions of the label.
 
     Examples:
         >>> isinstance(analysis, SignalAnalysis), analysis.quantiles.index.tolist()[-2:]
@@ -80,6 +81,7 @@ class SignalAnalysis:
     decay: pd.DataFrame
     quantiles: pd.DataFrame
     notes: tuple[str, ...]
+    horizon: int = 1
 
     def _facts(self) -> dict[str, str]:
         ic, rank_ic = (self.summary.loc[name] for name in ("ic", "rank_ic"))
@@ -108,6 +110,7 @@ def signal_analysis(
     horizons: Sequence[int] = range(1, 21),
     min_names: int = 2,
     lags: int | None = None,
+    horizon: int = 1,
 ) -> SignalAnalysis:
     """Analyse the scores of one model.
 
@@ -122,14 +125,16 @@ def signal_analysis(
         horizons: of the decay, sessions a position is held.
         min_names: sessions with fewer names have no IC.
         lags: of the Newey-West errors; None for floor(4 (T / 100)^(2/9)) of each series.
+        horizon: sessions that a label holds, h. Labels of neighbouring sessions overlap by h - 1,
+            so at least as many lags are taken.
 
     Returns:
         The tables.
 
     Raises:
         ValueError: an index that is not (datetime, instrument), duplicated rows, no score, no
-            name of the scores among those of the labels, fewer than 2 quantiles or names, scores
-            on days without bars.
+            name of the scores among those of the labels, fewer than 2 quantiles or names, a
+            horizon below 1, scores on days without bars.
         TypeError: scores or labels of several columns.
 
     Examples:
@@ -147,21 +152,24 @@ def signal_analysis(
     grouped = empty_groups()
     if groups is not None:
         group, group_names = group_table(groups, days, names)
-        grouped = by_group(x, y, group, group_names, min_names=min_names, lags=lags)
+        grouped = by_group(
+            x, y, group, group_names, min_names=min_names, lags=lags, horizon=horizon
+        )
         n_ungrouped = int((~np.isnan(x) & (group < 0)).sum())
         if n_ungrouped:
             notes.append(f"{n_ungrouped} scores belong to names without a group and are in none")
     return SignalAnalysis(
         sessions=sessions,
-        summary=_summary(sessions, lags),
-        by_year=by_period(sessions, "%Y", lags=lags),
-        by_month=by_period(sessions, "%Y-%m", lags=lags),
+        summary=_summary(sessions, lags, horizon),
+        by_year=by_period(sessions, "%Y", lags=lags, horizon=horizon),
+        by_month=by_period(sessions, "%Y-%m", lags=lags, horizon=horizon),
         by_group=grouped,
         decay=empty_decay()
         if bars is None
         else ic_decay(scores, bars, horizons=horizons, min_names=min_names, lags=lags),
-        quantiles=_quantiles(sessions, quantiles, lags),
+        quantiles=_quantiles(sessions, quantiles, lags, horizon),
         notes=tuple(notes),
+        horizon=horizon,
     )
 
 
@@ -230,12 +238,12 @@ def _sessions(
     return pd.DataFrame(columns, index=days)
 
 
-def _summary(sessions: pd.DataFrame, lags: int | None) -> pd.DataFrame:
+def _summary(sessions: pd.DataFrame, lags: int | None, horizon: int) -> pd.DataFrame:
     rows = {}
     for name, null in _NULLS.items():
         values = sessions[name].to_numpy(dtype=np.float64)
         centre = 0.0 if null is None else null
-        test = mean_test(values - centre, lags=lags)
+        test = mean_test(values - centre, lags=lags, horizon=horizon)
         observations = values[~np.isnan(values)]
         row = test | {name: test[name] + centre for name in ("mean", "ci_low", "ci_high")}
         row["positive"] = float((observations > centre).mean()) if len(observations) else np.nan
@@ -249,9 +257,11 @@ def _summary(sessions: pd.DataFrame, lags: int | None) -> pd.DataFrame:
     return frame.astype({"days": np.int64, "lags": np.int64})
 
 
-def _quantiles(sessions: pd.DataFrame, quantiles: int, lags: int | None) -> pd.DataFrame:
+def _quantiles(
+    sessions: pd.DataFrame, quantiles: int, lags: int | None, horizon: int
+) -> pd.DataFrame:
     names = [*(f"q{k + 1}" for k in range(quantiles)), "long_short"]
-    rows = {name: mean_test(sessions[name], lags=lags) for name in names}
+    rows = {name: mean_test(sessions[name], lags=lags, horizon=horizon) for name in names}
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("quantile")
     return frame.astype({"days": np.int64, "lags": np.int64})
 

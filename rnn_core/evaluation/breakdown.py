@@ -27,7 +27,9 @@ _TESTED = ("ic", "rank_ic")
 _MEANS = ("long_short", "hit_rate", "turnover")
 
 
-def by_period(sessions: pd.DataFrame, form: str, *, lags: int | None = None) -> pd.DataFrame:
+def by_period(
+    sessions: pd.DataFrame, form: str, *, lags: int | None = None, horizon: int = 1
+) -> pd.DataFrame:
     """Summarise daily statistics by year or month.
 
     Args:
@@ -35,6 +37,7 @@ def by_period(sessions: pd.DataFrame, form: str, *, lags: int | None = None) -> 
             and `turnover`.
         form: of the period's label, "%Y" or "%Y-%m".
         lags: of the Newey-West errors, None for the automatic length of each period.
+        horizon: sessions of the label, at least h - 1 lags are taken.
 
     Returns:
         Index `year` or `month`; sessions; for ic and rank_ic the mean, `*_ir`, `*_days`,
@@ -47,7 +50,7 @@ def by_period(sessions: pd.DataFrame, form: str, *, lags: int | None = None) -> 
     for label, part in sessions.groupby(labels):
         row: dict[str, float] = {"sessions": len(part)}
         for column in _TESTED:
-            row |= _tested(column, part[column].to_numpy(), lags)
+            row |= _tested(column, part[column].to_numpy(), lags, horizon)
         row |= {column: float(part[column].mean()) for column in _MEANS}
         rows[label] = row
     return _frame(rows, name, extra=("sessions",), means=_MEANS)
@@ -61,6 +64,7 @@ def by_group(
     *,
     min_names: int = 2,
     lags: int | None = None,
+    horizon: int = 1,
 ) -> pd.DataFrame:
     """Compute IC and rank IC inside each group of names.
 
@@ -71,6 +75,7 @@ def by_group(
         labels: the G groups.
         min_names: groups with fewer names on a session have no IC on it.
         lags: of the Newey-West errors.
+        horizon: sessions of the label, at least h - 1 lags are taken.
 
     Returns:
         Index `group`; names, mean per session with any; for ic and rank_ic the mean, `*_ir`,
@@ -90,7 +95,7 @@ def by_group(
         sessions = count[:, k] > 0
         row = {"names": float(count[sessions, k].mean()) if sessions.any() else 0.0}
         for column in _TESTED:
-            row |= _tested(column, daily[column][:, k], lags)
+            row |= _tested(column, daily[column][:, k], lags, horizon)
         rows[label] = row
     return _frame(rows, "group", extra=("names",))
 
@@ -149,8 +154,8 @@ def _sortable(series: pd.Series) -> bool:
     return len(kinds) == 1
 
 
-def _tested(name: str, values: FloatArray, lags: int | None) -> dict[str, float]:
-    test = mean_test(values, lags=lags)
+def _tested(name: str, values: FloatArray, lags: int | None, horizon: int) -> dict[str, float]:
+    test = mean_test(values, lags=lags, horizon=horizon)
     return {
         name: test["mean"],
         f"{name}_ir": test["ir"],

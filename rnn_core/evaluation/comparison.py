@@ -57,6 +57,7 @@ class Comparison:
         rank_ic: daily rank IC, one column a signal.
         scores: the ensemble's scores on all of its rows, None without one.
         notes: sentences about the sample.
+        horizon: sessions of the label.
 
     Examples:
         >>> isinstance(comparison, Comparison), comparison.summary.index.tolist()
@@ -70,6 +71,7 @@ class Comparison:
     rank_ic: pd.DataFrame
     scores: pd.Series | None
     notes: tuple[str, ...]
+    horizon: int = 1
 
     def _facts(self) -> dict[str, str]:
         return {"signals": ", ".join(map(str, self.summary.index)), **span_of(self.ic.index)}
@@ -91,6 +93,7 @@ def compare_signals(
     common_rows: bool = True,
     quantiles: int = 5,
     lags: int | None = None,
+    horizon: int = 1,
     draws: int = 2000,
     block: int | None = None,
     level: float = 0.95,
@@ -108,6 +111,8 @@ def compare_signals(
         common_rows: compare only rows that all signals have, so that means are of the same sample.
         quantiles: score buckets.
         lags: of the Newey-West errors, None for the automatic length.
+        horizon: sessions that a label holds, h. Labels of neighbouring sessions overlap by h - 1,
+            so at least as many lags are taken, and longer blocks.
         draws: resamples of the bootstrap.
         block: sessions of a bootstrap block; None for max(T^(1/3), lags + 1).
         level: of the bootstrap intervals.
@@ -118,7 +123,7 @@ def compare_signals(
 
     Raises:
         ValueError: no model, a name used twice, an ensemble of a model that is none, duplicated
-            rows, or no row in common.
+            rows, no row in common, or a horizon below 1.
 
     Examples:
         >>> comparison.differences[["a", "b"]].drop_duplicates().values.tolist()
@@ -178,7 +183,7 @@ def compare_signals(
     summary = pd.DataFrame.from_dict(
         {
             name: {"kind": kinds[name], "seeds": len(runs)}
-            | _means(daily[name], spread[name], lags)
+            | _means(daily[name], spread[name], lags, horizon)
             for name, runs in signals.items()
         },
         orient="index",
@@ -186,7 +191,7 @@ def compare_signals(
     # Every pair of signals is tested on its daily difference.
     differences = [
         {"a": a, "b": b, "statistic": statistic}
-        | _difference(table[a] - table[b], lags, block, draws, level, seed)
+        | _difference(table[a] - table[b], lags, horizon, block, draws, level, seed)
         for statistic, table in tables.items()
         for a, b in combinations(signals, 2)
     ]
@@ -201,6 +206,7 @@ def compare_signals(
         rank_ic=tables["rank_ic"],
         scores=average,
         notes=tuple(notes),
+        horizon=horizon,
     )
 
 
@@ -313,10 +319,12 @@ def _spread(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("statistic")
 
 
-def _means(daily: pd.DataFrame, spread: pd.DataFrame, lags: int | None) -> dict[str, float]:
+def _means(
+    daily: pd.DataFrame, spread: pd.DataFrame, lags: int | None, horizon: int
+) -> dict[str, float]:
     row: dict[str, float] = {"days": int(daily["ic"].notna().sum())}
     for name in _TESTS:
-        test = mean_test(daily[name], lags=lags)
+        test = mean_test(daily[name], lags=lags, horizon=horizon)
         row[name] = test["mean"]
         row[f"{name}_seed_std"] = float(spread["std"][name])
         row[f"{name}_ir"] = float(spread["mean"][f"{name}_ir"])
@@ -325,9 +333,15 @@ def _means(daily: pd.DataFrame, spread: pd.DataFrame, lags: int | None) -> dict[
 
 
 def _difference(
-    daily: pd.Series, lags: int | None, block: int | None, draws: int, level: float, seed: int
+    daily: pd.Series,
+    lags: int | None,
+    horizon: int,
+    block: int | None,
+    draws: int,
+    level: float,
+    seed: int,
 ) -> dict[str, float]:
-    test = mean_test(daily, lags=lags)
+    test = mean_test(daily, lags=lags, horizon=horizon)
     size = block if block is not None else block_length(int(test["days"]), int(test["lags"]))
     low, high = bootstrap_interval(daily, draws=draws, block=size, level=level, seed=seed)
     return {

@@ -41,7 +41,7 @@ from rnn_core.evaluation.cross_section import (
     means,
     places,
 )
-from rnn_core.evaluation.inference import lag_length, mean_test
+from rnn_core.evaluation.inference import mean_test
 from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.frames import one_column
 
@@ -108,8 +108,7 @@ def ic_decay(
     for k, horizon in enumerate(steps):
         row: dict[str, float] = {}
         for name, values in zip(("ic", "rank_ic"), daily[:, k], strict=True):
-            n_lags = lags if lags is not None else lag_length(int(np.sum(~np.isnan(values))))
-            test = mean_test(values, lags=max(n_lags, horizon - 1))
+            test = mean_test(values, lags=lags, horizon=horizon)
             row |= {
                 name: test["mean"], f"{name}_ir": test["ir"], f"{name}_days": test["days"],
                 f"{name}_se_nw": test["se_nw"], f"{name}_t_nw": test["t_nw"],

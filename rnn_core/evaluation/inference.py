@@ -74,12 +74,16 @@ def newey_west_error(values: FloatArray, lags: int) -> float:
     return math.sqrt(total / count / (count - 1)) if total > 0 else math.nan
 
 
-def mean_test(values: pd.Series | FloatArray, *, lags: int | None = None) -> dict[str, float | int]:
+def mean_test(
+    values: pd.Series | FloatArray, *, lags: int | None = None, horizon: int = 1
+) -> dict[str, float | int]:
     """Compute a mean with its errors and tests.
 
     Args:
         values: [T] one number a session; NaN is left out.
         lags: of the Newey-West error; None for `lag_length` of the values that are there.
+        horizon: sessions that each value looks ahead. Values of h sessions overlap, so at least
+            h - 1 lags are taken.
 
     Returns:
         days; mean; std (ddof=1); ir, mean / std, not annualised; se, std / √days; t, mean / se;
@@ -87,17 +91,21 @@ def mean_test(values: pd.Series | FloatArray, *, lags: int | None = None) -> dic
         1.96 se_nw. NaN where undefined: no day, one day, or no variation.
 
     Raises:
-        ValueError: negative lags.
+        ValueError: negative lags, or a horizon below 1.
 
     Examples:
         >>> test = mean_test(np.array([1.0, 2.0, 3.0, 4.0]), lags=0)
         >>> test["mean"], round(test["t"], 3), test["days"]
         (2.5, 3.873, 4)
     """
+    if horizon < 1:
+        raise ValueError(f"horizon={horizon}: expected the sessions of the label, 1 or more")
     x = np.asarray(values, dtype=np.float64)
     x = x[~np.isnan(x)]
     days = len(x)
     n_lags = lag_length(days) if lags is None else lags
+    if n_lags >= 0:  # a negative one is refused below
+        n_lags = max(n_lags, horizon - 1)
     error_nw = newey_west_error(x, n_lags)
     mean = float(x.mean()) if days else math.nan
     std = float(x.std(ddof=1)) if days > 1 and np.ptp(x) > 0 else math.nan

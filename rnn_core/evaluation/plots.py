@@ -44,6 +44,7 @@ def plot_ic(
     evaluations: Mapping[str, pd.DataFrame],
     *,
     rolling_sessions: int = 20,
+    horizon: int = 1,
     colors: Mapping[str, str] | None = None,
 ) -> Figure:
     """Plot daily IC with its rolling mean, one panel a model, and the running sums below.
@@ -51,6 +52,7 @@ def plot_ic(
     Args:
         evaluations: by model: one row per session (DatetimeIndex) with `ic` and `rank_ic`.
         rolling_sessions: width of the rolling mean, drawn from half that many sessions on.
+        horizon: sessions of the label, for the t values.
         colors: by model; None for `model_colors`.
 
     Returns:
@@ -86,7 +88,7 @@ def plot_ic(
         largest = max(_largest(frame["ic"]) for frame in evaluations.values())
         for ax, (name, frame) in zip(axes, evaluations.items(), strict=False):
             ic = frame["ic"].sort_index()
-            ax.set_title(f"{name}: {_ic_text(frame)}")
+            ax.set_title(f"{name}: {_ic_text(frame, horizon)}")
             ax.axhline(0, color=GREY, linewidth=0.8)
             ax.set_ylabel("daily IC")
             ax.set_ylim(-largest, largest)
@@ -133,7 +135,7 @@ def plot_quantile_returns(
 
     Args:
         evaluations: by model: one row per session (DatetimeIndex) with `q1` ... `qQ` and
-            `long_short`, simple returns of the label's holding period.
+            `long_short`, simple returns a session (`per_session` of a longer label's).
         colors: by model; None for `model_colors`.
 
     Returns:
@@ -207,9 +209,9 @@ def _largest(ic: pd.Series) -> float:
     return max(top * 1.08, 0.05)
 
 
-def _ic_text(frame: pd.DataFrame) -> str:
+def _ic_text(frame: pd.DataFrame, horizon: int) -> str:
     """Write the figures of a panel's title; t is Newey and West's."""
-    test, rank = mean_test(frame["ic"]), mean_test(frame["rank_ic"])
+    test, rank = mean_test(frame["ic"], horizon=horizon), mean_test(frame["rank_ic"])
     count, days = len(frame), int(test["days"])
     if not days:
         return f"{count} session{'s' * (count != 1)}, none with a defined IC"
@@ -219,6 +221,14 @@ def _ic_text(frame: pd.DataFrame) -> str:
     if np.isfinite(rank["mean"]):
         parts.append(f"rank IC {signed(rank['mean'], 4)}")
     return ", ".join([*parts, f"{days} session{'s' * (days != 1)}"])
+
+
+def per_session(frame: pd.DataFrame, horizon: int) -> pd.DataFrame:
+    """Divide the returns of daily statistics by the sessions that their label holds."""
+    if horizon == 1:
+        return frame
+    returns = [*quantile_columns(frame), "mean_label", "long_short"]
+    return frame.assign(**{name: frame[name] / horizon for name in returns if name in frame})
 
 
 def quantile_columns(frame: pd.DataFrame) -> list[str]:

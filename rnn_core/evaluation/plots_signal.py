@@ -108,7 +108,8 @@ def plot_quantile_curves(sessions: Mapping[str, pd.DataFrame]) -> Figure:
     """Plot the running sum of each score quantile's return above the mean of all names.
 
     Args:
-        sessions: by model: one row a session (DatetimeIndex) with q1 ... qQ and `mean_label`.
+        sessions: by model: one row a session (DatetimeIndex) with q1 ... qQ and `mean_label`,
+            simple returns a session.
 
     Returns:
         The figure, one panel a model; a good signal opens like a fan.

@@ -26,6 +26,7 @@ Repairs of "strict":
   cuts it to lots, and may leave a debt; strict buys what the cash pays for.
 - `only_tradable` with more names held than `topk`: qlib's count of names to buy can fall below
   zero and then means "all but the last few"; strict takes zero.
+- The price limit is judged by the deal price, by qlib by the close whatever orders are filled at.
 Differences of both from qlib: qlib ranks several held names without a score, with no candidate, in
 the order of a Python set, which changes from run to run; here they rank in instrument order. qlib
 compares its stored float32 change with the limit; here the change comes from the closes given.
@@ -200,6 +201,7 @@ def backtest(
         forbid_all_trade_at_limit=config.forbid_all_trade_at_limit,
         lots=config.lot is not None,
         smallest_price=SMALLEST_PRICE if config.semantics == "qlib" else 0.0,
+        limit_on_close=config.semantics == "qlib",
         impact=config.impact,
     )
     signal = one_column(signal, "signal")

@@ -20,7 +20,7 @@ import pandas as pd
 from rnn_core.evaluation.analysis import SignalAnalysis
 from rnn_core.evaluation.charts import charts_script, has_charts, report_charts
 from rnn_core.evaluation.comparison import Comparison
-from rnn_core.evaluation.plots import plot_ic, plot_quantile_returns
+from rnn_core.evaluation.plots import per_session, plot_ic, plot_quantile_returns
 from rnn_core.evaluation.plots_compare import plot_comparison
 from rnn_core.evaluation.plots_many import is_many, plot_multiples
 from rnn_core.evaluation.plots_portfolio import plot_concentration, plot_portfolio
@@ -112,13 +112,15 @@ def report_figures(
     analyses, portfolios, comparison = _ranked(analyses, portfolios, comparison)
     colors = _colors(analyses, portfolios, comparison)
     sessions = {name: analysis.sessions for name, analysis in analyses.items()}
+    returns = {name: per_session(a.sessions, a.horizon) for name, a in analyses.items()}
+    horizon = max(analysis.horizon for analysis in analyses.values())
     figures: dict[str, Callable[[], Figure]] = {
-        "ic": lambda: plot_ic(sessions, colors=colors),
+        "ic": lambda: plot_ic(sessions, horizon=horizon, colors=colors),
         "ic_heatmap": lambda: plot_ic_heatmap(
             {n: analysis.by_month for n, analysis in analyses.items()}
         ),
-        "quantile_returns": lambda: plot_quantile_returns(sessions, colors=colors),
-        "quantile_curves": lambda: plot_quantile_curves(sessions),
+        "quantile_returns": lambda: plot_quantile_returns(returns, colors=colors),
+        "quantile_curves": lambda: plot_quantile_curves(returns),
         "turnover": lambda: plot_turnover(sessions, colors=colors),
     }
     # The others need data that a report may lack.

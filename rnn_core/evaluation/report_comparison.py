@@ -37,7 +37,7 @@ def comparison_tables(
         rows.append([
             str(name), str(r["kind"]), _COUNT(r["seeds"]), _COUNT(r["days"]), _IC(r["ic"]),
             _RATIO(r["ic_ir"]), f"{_IC(r['rank_ic'])}{spread}", _RATIO(r["rank_ic_ir"]),
-            _T(r["rank_ic_t_nw"]), _BP(r["long_short"]), _SHARE(r["turnover"]),
+            _T(r["rank_ic_t_nw"]), _BP(r["long_short"] / comparison.horizon), _SHARE(r["turnover"]),
         ])  # fmt: skip
     header = ["signal", "kind", "seeds", "sessions", "IC", "ICIR", "rank IC", "rank\nICIR", "t",
               "long-short\n(bp a session)", "turnover"]  # fmt: skip

@@ -26,7 +26,7 @@ WORDS = {
     "t": "mean divided by its Newey-West error: beyond ±2 is more than luck, for one signal alone",
     "p (Holm)": "corrected for the number of pairs that are tested",
     "long-short": "return of the top fifth (or other quantile) of the scores less that of the "
-    "bottom one, a session, without costs; 1 bp is 0.01%",
+    "bottom one, a session, without costs: of a label of h sessions its h-th part; 1 bp is 0.01%",
     "hit rate": "share of names whose score and return lie on the same side of their medians; "
     "50% is no skill",
     "turnover": "of a signal: share of the top quantile that was not in it the session before; of "
@@ -88,7 +88,8 @@ def _ranking(
         cells = [
             f"{k}. {name}", _COUNT(rank["days"]), _IC(rank["mean"]),
             f"{_IC(rank['ci_low'])} … {_IC(rank['ci_high'])}", _T(rank["t_nw"]),
-            _RATIO(rank["ir"]), _BP(mean["long_short"]), _SHARE(mean["turnover"]),
+            _RATIO(rank["ir"]), _BP(mean["long_short"] / analysis.horizon),
+            _SHARE(mean["turnover"]),
         ]  # fmt: skip
         if figures:
             one = figures.get(name, {})
@@ -114,7 +115,7 @@ def _signals_table(analyses: Mapping[str, SignalAnalysis], colors: Mapping[str, 
             name, _COUNT(ic["days"]), _IC(ic["mean"]), _RATIO(ic["ir"]), _T(ic["t_nw"]),
             _IC(rank["mean"]), _RATIO(rank["ir"]), _T(rank["t_nw"]),
             f"{_IC(rank['ci_low'])} … {_IC(rank['ci_high'])}",
-            _BP(mean["long_short"]),
+            _BP(mean["long_short"] / analysis.horizon),
             _HIT(mean["hit_rate"]),
             _SHARE(mean["turnover"]),
         ])  # fmt: skip
@@ -173,7 +174,7 @@ def years_table(analyses: Mapping[str, SignalAnalysis]) -> str:
             [
                 str(year), _COUNT(r["ic_days"]), _IC(r["ic"]), _RATIO(r["ic_ir"]),
                 _T(r["ic_t_nw"]), _IC(r["rank_ic"]), _RATIO(r["rank_ic_ir"]),
-                _T(r["rank_ic_t_nw"]), _BP(r["long_short"]),
+                _T(r["rank_ic_t_nw"]), _BP(r["long_short"] / analysis.horizon),
                 _HIT(r["hit_rate"]),
             ]
             for year, r in analysis.by_year.iterrows()

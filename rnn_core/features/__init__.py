@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from rnn_core.features.alpha158 import alpha158, alpha158_panel, alpha360, alpha360_panel
 from rnn_core.features.evaluate import compute_features, expression_panel
-from rnn_core.features.expression import Expression
+from rnn_core.features.expression import Expression, horizon_of
 from rnn_core.features.layout import (
     ALPHA158_20,
     ALPHA158_EXPRESSIONS,
@@ -63,6 +63,7 @@ __all__ = [
     "compute_features",
     "compute_set",
     "expression_panel",
+    "horizon_of",
     "load_feature_set",
     "own_feature",
     "parse",

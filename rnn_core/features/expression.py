@@ -44,6 +44,35 @@ class Expression:
         return False
 
 
+def horizon_of(label: Expression) -> int:
+    """Count the sessions that a label holds, 1 or more; labels of h sessions overlap by h - 1.
+
+    A label enters at the first session after the decision that it reads, if it reads several of
+    them, and else at the decision: its horizon is the look-ahead less the sessions to the entry.
+
+    Args:
+        label: the expression of a return that follows.
+
+    Examples:
+        >>> horizon_of(parse("Ref($close, -6)/Ref($close, -1) - 1"))
+        5
+        >>> horizon_of(parse("Ref($close, -5)/$close - 1"))
+        5
+    """
+    later = _later(label, 0, 0)
+    entry = min(later) if len(later) > 1 else 0
+    return max(label.look_ahead - entry, 1)
+
+
+def _later(node: Expression, first: int, last: int) -> frozenset[int]:
+    """The sessions after D that a node reads, read itself from `first` to `last`."""
+    if not isinstance(node, Call):
+        return frozenset(range(max(first, 1), last + 1))
+    begin, end = OPERATORS[node.name].reads(*node.constants)
+    parts = (_later(argument, first + begin, last + end) for argument in node.series)
+    return frozenset().union(*parts)
+
+
 @dataclass(frozen=True)
 class Number(Expression):
     """A constant."""

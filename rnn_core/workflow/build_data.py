@@ -30,6 +30,7 @@ from rnn_core.data.labels import label_set
 from rnn_core.data.qlib_bins import QlibProvider
 from rnn_core.data.universe import Universe
 from rnn_core.evaluation import PortfolioConfig
+from rnn_core.features.expression import horizon_of
 from rnn_core.features.sets import FeatureSet
 from rnn_core.panel.frames import Semantics
 from rnn_core.panel.session_labels import session_bound, session_range
@@ -76,6 +77,7 @@ class Material:
         dataset: of the workflow.
         segments: of the dataset.
         n_features: columns after the processors.
+        horizon: sessions that the first label holds.
         bars: of the backtest, None without one.
         sessions: of the backtest, likewise.
         benchmark: simple return of these sessions, None without one.
@@ -86,6 +88,7 @@ class Material:
     dataset: DatasetH
     segments: tuple[Segment, ...]
     n_features: int
+    horizon: int = 1
     bars: pd.DataFrame | None = None
     sessions: pd.DatetimeIndex | None = None
     benchmark: pd.Series[Any] | None = None
@@ -112,18 +115,20 @@ def load_material(spec: WorkflowSpec) -> Material:
     with asked_by("task.dataset.kwargs.handler.kwargs.instruments"):
         universe = _members(provider, spec.dataset)
     with asked_by("task.dataset"):
-        dataset, codes = _dataset(provider, universe, spec)
+        dataset, codes, horizon = _dataset(provider, universe, spec)
         segments = [_segment(dataset, name) for name in spec.dataset.segments]
         n_features = len(dataset.handler.get_cols("feature"))
     if spec.portfolio is None:
-        return Material(dataset, tuple(segments), n_features)
+        return Material(dataset, tuple(segments), n_features, horizon)
     test = next(segment for segment in segments if segment.name == "test")
     with asked_by(spec.portfolio.key):
         sessions = _backtest_sessions(provider.calendar, spec.portfolio, test)
         config, bars, notes = _backtest_bars(provider, codes, sessions, spec.portfolio, spec)
         sessions = sessions[sessions.isin(bars["date"])]
     benchmark = _benchmark(provider, spec.portfolio, sessions, spec.semantics)
-    return Material(dataset, tuple(segments), n_features, bars, sessions, benchmark, config, notes)
+    return Material(
+        dataset, tuple(segments), n_features, horizon, bars, sessions, benchmark, config, notes
+    )
 
 
 def needed_features(features: FeatureSet, arguments: Mapping[str, Any]) -> FeatureSet:
@@ -171,8 +176,8 @@ def _members(provider: QlibProvider, spec: DatasetSpec) -> Universe | tuple[str,
 
 def _dataset(
     provider: QlibProvider, universe: Universe | tuple[str, ...], spec: WorkflowSpec
-) -> tuple[DatasetH, list[str]]:
-    """Build the dataset over the bars that its handler reads, and list the codes with bars."""
+) -> tuple[DatasetH, list[str], int]:
+    """Build the dataset over its handler's bars; list the codes with bars, count the horizon."""
     dataset_spec = spec.dataset
     handler = HANDLERS[dataset_spec.handler]
     features = needed_features(handler.default_set(), dataset_spec.arguments)
@@ -222,7 +227,7 @@ def _dataset(
         dataset = DATASETS[dataset_spec.dataset](
             {"class": dataset_spec.handler, "kwargs": kwargs}, dataset_spec.segments, **options
         )
-    return dataset, list(codes)
+    return dataset, list(codes), horizon_of(labels.nodes[0])
 
 
 def _segment(dataset: DatasetH, name: str) -> Segment:

@@ -19,6 +19,7 @@ from rnn_core.evaluation import (
     calc_ic,
     calc_long_short_return,
     evaluate_session,
+    mean_test,
     plot_ic,
     plot_loss_curves,
     plot_portfolio,
@@ -28,6 +29,8 @@ from rnn_core.evaluation import (
     summarize_ic,
     topk_dropout,
 )
+from rnn_core.evaluation.plots import per_session
+from rnn_core.panel.frames import Semantics
 from rnn_core.workflow.build_data import Material
 from rnn_core.workflow.spec import SignalSpec
 
@@ -44,12 +47,14 @@ class SignalAnalysis:
     Attributes:
         daily: index datetime: ic, rank_ic, and if requested long_short and long_average.
         quantiles: index datetime: n, q1 ... q5, long_short and so on of `evaluate_session`.
-        summary: mean, ratio and standard error of IC and rank IC; annualised returns.
+        summary: mean, ratio, standard error and Newey-West t of IC and rank IC; annualised returns.
+        horizon: sessions of the label.
     """
 
     daily: pd.DataFrame
     quantiles: pd.DataFrame
     summary: Numbers
+    horizon: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +73,11 @@ class PortfolioAnalysis:
 
 
 def analyse_signal(
-    scores: pd.Series[Any], label: pd.Series[Any], spec: SignalSpec
+    scores: pd.Series[Any],
+    label: pd.Series[Any],
+    spec: SignalSpec,
+    horizon: int = 1,
+    semantics: Semantics = "qlib",
 ) -> SignalAnalysis:
     """Compute IC, rank IC, quantile and long-short returns.
 
@@ -76,6 +85,8 @@ def analyse_signal(
         scores: index (datetime, instrument).
         label: simple returns, not processed.
         spec: the requested statistics.
+        horizon: sessions of the label.
+        semantics: "qlib" annualises returns as if labels held one session, as qlib does.
 
     Returns:
         The analysis.
@@ -83,10 +94,12 @@ def analyse_signal(
     ic, rank_ic = calc_ic(scores, label)
     daily = pd.DataFrame({"ic": ic, "rank_ic": rank_ic}).rename_axis("datetime")
     summary: Numbers = dict(summarize_ic(daily))
+    for name in ("ic", "rank_ic"):
+        summary[f"{name}_t_nw"] = mean_test(daily[name], horizon=horizon)["t_nw"]
     if spec.long_short:
         long_short, average = calc_long_short_return(scores, label)
         daily["long_short"], daily["long_average"] = long_short, average
-        year = spec.sessions_per_year
+        year = spec.sessions_per_year / (horizon if semantics == "strict" else 1)
         for name in ("long_short", "long_average"):
             mean, std = float(daily[name].mean()), float(daily[name].std())
             summary[f"{name}_annualized_return"] = mean * year
@@ -97,7 +110,7 @@ def analyse_signal(
         for day, part in pairs.groupby(level="datetime")
     }
     quantiles = pd.DataFrame.from_dict(rows, orient="index").rename_axis("datetime")
-    return SignalAnalysis(daily, quantiles, summary)
+    return SignalAnalysis(daily, quantiles, summary, horizon)
 
 
 def analyse_portfolio(scores: pd.Series[Any], material: Material) -> PortfolioAnalysis:
@@ -165,9 +178,11 @@ def figures(
     }
     plots: dict[str, Figure] = {"loss": plot_loss_curves(curves)}
     if signal is not None:
-        plots["ic"] = plot_ic({name: signal.daily})
+        plots["ic"] = plot_ic({name: signal.daily}, horizon=signal.horizon)
         if len(signal.quantiles):
-            plots["quantile_returns"] = plot_quantile_returns({name: signal.quantiles})
+            plots["quantile_returns"] = plot_quantile_returns(
+                {name: per_session(signal.quantiles, signal.horizon)}
+            )
     if portfolio is not None:
         plots["portfolio"] = plot_portfolio({name: portfolio.result})
     return plots

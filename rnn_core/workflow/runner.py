@@ -147,7 +147,11 @@ def run_workflow(
     watcher.stage("analysing")
     with _explained(spec, "task.record"):
         label = _raw_label(material)
-        signal = analyse_signal(predictions, label, spec.signal) if spec.signal else None
+        signal = None
+        if spec.signal:
+            signal = analyse_signal(
+                predictions, label, spec.signal, material.horizon, spec.semantics
+            )
         portfolio = None
         if spec.portfolio is not None:
             portfolio = analyse_portfolio(predictions, material)

@@ -113,6 +113,24 @@ def test_other_labels_are_said_and_the_first_are_taken(market, tmp_path, capsys)
     assert "all signals are measured on those of tiny.lstm" in err
 
 
+def test_the_tests_know_the_horizon_of_the_first_signals_label(market, tmp_path, capsys):
+    """Oracle: the library with the horizon of the label that the run has stored."""
+    runs = {"one": run_folder(market, tmp_path / "one")}
+    runs["two"] = run_folder(market, tmp_path / "two", lambda s: s.groupby(level=1).shift(1))
+    state = {"label": [["Ref($close, -12)/Ref($close, -1) - 1"], ["LABEL0"]]}
+    (runs["one"] / "handler.json").write_text(json.dumps(state))
+    rows, _ = table(capsys, "one", "two")
+    scores = {
+        name: pd.read_parquet(folder / "predictions.parquet").set_index(KEYS)["score"]
+        for name, folder in runs.items()
+    }
+    labels = pd.read_parquet(runs["one"] / "label.parquet").set_index(KEYS)["LABEL0"]
+    expected = compare_signals(scores, labels, ensemble=False, horizon=11)
+    found = rows[(rows["a"] == "one") & (rows["b"] == "two")]["p_nw"].astype(float)
+    np.testing.assert_allclose(found, expected.differences["p_nw"])
+    assert set(expected.differences["lags"]) == {10}
+
+
 def test_a_thing_named_twice_is_compared_once(market, capsys):
     rows, err = table(capsys, "tiny.lstm", "tiny", "tiny.yaml")
     assert len(rows) == 2 * (3 + 3)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pipelines.assets.stages import stages
+from pipelines.market.dataset import Dataset
 from pipelines.reports.report_data import ReportData
 from pipelines.reports.report_tables import (
     BASIS,
@@ -18,6 +19,7 @@ from pipelines.reports.report_tables import (
     shown_table,
 )
 from pipelines.reports.signal_report import served_note, signal_report
+from rnn_core.evaluation import mean_test
 from tests.pipelines.conftest import make_market
 from tests.pipelines.finished_markets import copy_of
 
@@ -112,3 +114,21 @@ def test_a_damaged_bundle_costs_its_loss_curve_and_nothing_else(finished, tmp_pa
     assert f"materialize gru_model of {newest} to train it again" in said
     assert "loss_curves" in report.pictures
     assert "is left out" in (market.paths.reports / "report.html").read_text()
+
+
+def test_the_tests_of_a_label_of_many_sessions_know_that_it_overlaps(
+    finished, tmp_path, monkeypatch
+):
+    """Oracle: `mean_test` of the stored evaluations, with the lags of the overlap."""
+    market = copy_of(finished, tmp_path / "copy")
+    assert market.datasets[0].label_horizon == 1
+    plain = signal_report(market, stages(market)).tables
+    monkeypatch.setattr(Dataset, "label_horizon", 11)
+    tables = signal_report(market, stages(market)).tables
+    assert set(plain["differences.csv"]["lags"]) == {3}
+    assert set(tables["differences.csv"]["lags"]) == {10}
+    assert set(tables["differences.csv"]["block"]) == {11}
+    stored = ReportData(market, stages(market), "test").rows("lstm_evaluation")
+    expected = mean_test(stored["rank_ic"], lags=10)["t_nw"]
+    assert tables["signal.csv"].loc["lstm", "rank_ic_t_nw"] == expected
+    assert expected != plain["signal.csv"].loc["lstm", "rank_ic_t_nw"]

@@ -1,14 +1,18 @@
-"""The account's fee rules, by hand."""
+"""The account's fee rules and the market's limits, by hand."""
 
 from __future__ import annotations
 
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from rnn_core.evaluation import PortfolioConfig, topk_dropout
+from rnn_core.evaluation.account import Market
 from rnn_core.evaluation.book import Book
 from rnn_core.evaluation.impact import Impact
+from rnn_core.panel.frames import Semantics
 
 
 def _book(cash: float, **rules: float) -> Book:
@@ -110,3 +114,33 @@ def test_close_session_marks_what_traded_and_ages_what_is_held() -> None:
     book.close_session(np.array([13.0, 21.0]))
     assert book.age.tolist() == [0, 2]
     assert book.value() == 210
+
+
+def test_the_limit_is_judged_by_the_price_of_the_order() -> None:
+    """An open at the limit is refused whatever the close, and a close at it refuses no open."""
+    days = pd.bdate_range("2024-01-01", periods=2)
+    names = ["AT_CLOSE", "AT_OPEN"]
+    index = pd.MultiIndex.from_product([days, names], names=["datetime", "instrument"])
+    prices = {"open": [10, 10, 10.0, 11.0], "close": [10, 10, 11.0, 10.5]}
+    bars = pd.DataFrame(prices, index=index)
+
+    def taken(**options: object) -> list[bool]:
+        market = Market.from_bars(bars, limit_threshold=0.095, **options)  # type: ignore[arg-type]
+        return market.at(1).can_buy.tolist()
+
+    assert taken(deal_price="open") == [True, False]
+    assert taken(deal_price="close") == [False, True]
+    assert taken(deal_price="open", limit_on_close=True) == [False, True]
+    bars.loc[(days[1], "AT_OPEN"), "open"] = np.nan  # the close replaces it, and is judged
+    assert taken(deal_price="open") == [True, True]
+
+
+@pytest.mark.parametrize(("semantics", "bought"), [("strict", "A"), ("qlib", "B")])
+def test_qlibs_limit_stays_that_of_the_close(semantics: Semantics, bought: str) -> None:
+    """Name A closes at the limit and opens inside of it, name B the other way."""
+    days = pd.bdate_range("2024-01-01", periods=2)
+    index = pd.MultiIndex.from_product([days, ["A", "B"]], names=["datetime", "instrument"])
+    prices = {"open": [10, 10, 10.0, 11.0], "close": [10, 10, 11.0, 10.5]}
+    config = PortfolioConfig(topk=2, n_drop=0, deal_price="open", semantics=semantics)
+    result = topk_dropout(pd.Series(1.0, index), pd.DataFrame(prices, index=index), config)
+    assert result.positions["instrument"].unique().tolist() == [bought]

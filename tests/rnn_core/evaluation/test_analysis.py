@@ -257,3 +257,14 @@ def test_errors(market: Planted) -> None:
         ic_decay(scores, late)
     with pytest.raises(ValueError, match="bars has no column 'close'"):
         forward_returns(market.bars[["open"]])
+
+
+def test_a_horizon_reaches_every_table(market: Planted) -> None:
+    """Oracle: the same call with the lags of the overlap."""
+    groups = {name: int(name[1:]) % 2 for name in market.scores.index.get_level_values(1)}
+    arguments = {"groups": groups, "quantiles": 5}
+    aware = signal_analysis(market.scores, market.labels, horizon=20, **arguments)
+    given = signal_analysis(market.scores, market.labels, lags=19, **arguments)
+    for table in ("sessions", "summary", "by_year", "by_month", "by_group", "quantiles"):
+        pd.testing.assert_frame_equal(getattr(aware, table), getattr(given, table))
+    assert (aware.horizon, given.horizon) == (20, 1)

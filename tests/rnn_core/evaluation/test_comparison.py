@@ -46,6 +46,20 @@ def comparison(market: Planted, signals: dict[str, list[pd.Series]]) -> Comparis
     return compare_signals(signals, market.labels, baselines=baselines, draws=500)
 
 
+def test_a_horizon_reaches_every_test_and_block(market: Planted) -> None:
+    """Oracle: the same call with the lags of the overlap."""
+    pair = {"a": market.scores, "b": -market.scores.groupby(level=1).shift(1).dropna()}
+    aware = compare_signals(pair, market.labels, horizon=20, draws=50)
+    given = compare_signals(pair, market.labels, lags=19, draws=50)
+    plain = compare_signals(pair, market.labels, draws=50)
+    pd.testing.assert_frame_equal(aware.summary, given.summary)
+    pd.testing.assert_frame_equal(aware.differences, given.differences)
+    assert set(aware.differences["lags"]) == {19}
+    assert set(aware.differences["block"]) == {20}
+    assert (aware.differences["se_nw"] != plain.differences["se_nw"]).all()
+    assert (aware.horizon, plain.horizon) == (20, 1)
+
+
 def _shared(signals: dict[str, list[pd.Series]], market: Planted) -> pd.Index:
     rows = momentum(market.bars).index.intersection(reversal(market.bars).index)
     return rows.intersection(signals["weak"][0].index)

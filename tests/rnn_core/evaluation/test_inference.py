@@ -65,6 +65,20 @@ def test_mean_test_by_hand() -> None:
     assert got["ci_high"] - got["mean"] == pytest.approx(1.959964 * got["se"])
 
 
+def test_values_that_look_ahead_take_as_many_lags() -> None:
+    """At least h - 1 of them, at most T - 1, and the automatic ones where there are more."""
+    x = np.random.default_rng(2).normal(size=100)
+    assert mean_test(x, horizon=1) == mean_test(x)
+    assert mean_test(x, horizon=5) == mean_test(x)  # the automatic 4 are enough
+    assert mean_test(x, horizon=20) == mean_test(x, lags=19)
+    assert mean_test(x, lags=2, horizon=4) == mean_test(x, lags=3)
+    assert mean_test(x[:3], horizon=20)["lags"] == 2
+    with pytest.raises(ValueError, match="horizon=0: expected the sessions of the label, 1 or"):
+        mean_test(x, horizon=0)
+    with pytest.raises(ValueError, match="lags=-1"):
+        mean_test(x, lags=-1, horizon=3)
+
+
 @pytest.mark.parametrize("values", [[], [np.nan], [0.1], [0.1, 0.1, 0.1]])
 def test_undefined_is_nan(values: list[float]) -> None:
     got = mean_test(np.array(values))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn_core.features import ExpressionError, parse
+from rnn_core.features import ExpressionError, horizon_of, parse
 from rnn_core.features.expression import Call, Field, Number
 from rnn_core.features.operators import UNBOUNDED
 
@@ -199,3 +199,23 @@ def test_errors_point_at_the_character(text: str, at: int, message: str) -> None
 def test_error_in_a_text_of_several_lines_shows_its_line() -> None:
     with pytest.raises(ExpressionError, match=r"did you mean `Abs`\?\n  \+ Asb\(\$b\)\n    \^$"):
         parse("$a\n+ Asb($b)\n- 1")
+
+
+@pytest.mark.parametrize(
+    ("label", "sessions"),
+    [
+        ("Ref($close, -2)/Ref($close, -1) - 1", 1),
+        ("Ref($close, -21)/Ref($close, -1) - 1", 20),
+        ("Ref($close, -5)/$close - 1", 5),
+        ("Ref($close, -1)/$close - 1", 1),
+        ("Ref($vwap, -6)/Ref($open, -1) - 1", 5),
+        # What scales a return by the past does not make it longer.
+        ("(Ref($close, -2)/Ref($close, -1) - 1)/Std($close/Ref($close, 1), 20)", 1),
+        ("Ref(Ref($close, -6)/Ref($close, -1), 0)", 5),
+        ("Ref(Ref($close, -4)/$close, -1)", 4),
+        ("$close", 1),
+    ],
+)
+def test_the_horizon_of_a_label(label: str, sessions: int) -> None:
+    """By hand: the sessions between the two prices."""
+    assert horizon_of(parse(label)) == sessions

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rnn_core.evaluation import risk_analysis
+from rnn_core.evaluation import mean_test, risk_analysis
 from rnn_core.models import GRU, KRNN, LSTM
 from rnn_core.workflow import (
     Watcher,
@@ -137,6 +137,18 @@ def test_the_same_seed_gives_the_same_scores_and_none_is_drawn(provider, tmp_pat
     assert not np.array_equal(drawn.predictions, first.predictions)
     had_again = run("d", f"task.model.kwargs.seed={drawn.seed}")
     pd.testing.assert_series_equal(had_again.predictions, drawn.predictions)
+
+
+def test_the_tests_of_a_run_know_the_horizon_of_its_label(provider, tmp_path):
+    """Oracle: `mean_test` of the stored ICs, with the lags of the overlap."""
+    label = "task.dataset.kwargs.handler.kwargs.label=['Ref($close,-11)/Ref($close,-1)-1']"
+    result = run_workflow(spec_of(provider, overrides=[label]), tmp_path / "run")
+    daily = pd.read_parquet(tmp_path / "run" / "signal_analysis" / "ic.parquet")
+    assert result.signal.horizon == 10
+    for name in ("ic", "rank_ic"):
+        expected = mean_test(daily[name], lags=9)["t_nw"]
+        assert result.signal.summary[f"{name}_t_nw"] == expected
+        assert expected != mean_test(daily[name])["t_nw"]
 
 
 @pytest.mark.thorough
