@@ -23,7 +23,7 @@ from rnn_core.evaluation import (
 
 DAYS = pd.bdate_range("2024-01-01", periods=5)
 # Cases in which qlib's rule is one that strict semantics repair.
-REPAIRED = {"no_drop", "few_scores"}
+REPAIRED = {"no_drop", "few_scores", "open_tradable"}
 # A case in which qlib buys a share more than the cash pays for.
 OVERSPENT = "lots_us"
 ALL = (
