@@ -87,15 +87,11 @@ def portfolios(data: ReportData, stages: Sequence[Stage]) -> dict[str, Portfolio
         data: the market's data.
         stages: its stages.
     """
-    from rnn_core.evaluation import backtest, equal_weight_benchmark, rank_average
+    from rnn_core.evaluation import backtest, equal_weight_benchmark
     from rnn_core.evaluation.account import Market as Prices
 
     settings, signals = data.market.config.portfolio, {n: o.score for n, o in data.scores.items()}
-    averaged = [signals[name] for name in data.market.ensemble_models if name in signals]
-    mixed = data.ensemble
-    if mixed is None and len(averaged) > 1:
-        mixed = rank_average(averaged)
-    signals |= {ENSEMBLE: mixed} if mixed is not None and len(mixed) else {}
+    signals |= {} if data.ensemble is None else {ENSEMBLE: data.ensemble}
     start = data.market.sessions.window(f"{data.first:%Y-%m-%d}", 2)[0]
     bars = data.bars.loc[pd.Timestamp(start) :]
     prices, books = Prices.from_bars(bars, limit_threshold=None), book_stages(stages)

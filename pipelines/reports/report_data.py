@@ -88,14 +88,24 @@ class ReportData:
 
     @cached_property
     def ensemble(self) -> pd.Series | None:
-        """Scores of the ensemble, if it has partitions with rows."""
-        if self._ensemble is None:
+        """Scores of the ensemble; None if it has no rows.
+
+        They are those of its partitions, which are traded. Without the section `ensemble` they are
+        the rank average of the scores of its models, where there are two or more.
+        """
+        from rnn_core.evaluation import rank_average
+
+        if self._ensemble is not None:
+            rows = self.rows(self._ensemble.name, ["instrument", "score"])
+            if rows is not None and not rows.empty:
+                index = _index(rows["date"], rows["instrument"])
+                scores = rows["score"].to_numpy(dtype="float64")
+                return pd.Series(scores, index=index).sort_index()
+        names = [name for name in self.market.ensemble_models if name in self.scores]
+        if len(names) < 2:
             return None
-        rows = self.rows(self._ensemble.name, ["instrument", "score"])
-        if rows is None or rows.empty:
-            return None
-        index = _index(rows["date"], rows["instrument"])
-        return pd.Series(rows["score"].to_numpy(dtype="float64"), index=index).sort_index()
+        average = rank_average([self.scores[name].score for name in names])
+        return average if len(average) else None
 
     @cached_property
     def labels(self) -> pd.Series:

@@ -136,7 +136,7 @@ def signal_report(
         {name: data.scores[name].seeds or data.scores[name].score for name in of_models},
         data.labels,
         baselines=data.baselines(),
-        ensemble=[name for name in market.ensemble_models if name in of_models],
+        ensemble=False if data.ensemble is None else data.ensemble,
         quantiles=market.config.evaluation.quantiles,
         horizon=horizon,
     )

@@ -11,14 +11,14 @@ pairs some p values below 0.05 are luck: `p_holm` is corrected for their number.
 A model with several seeds enters with the mean over seeds of each daily figure; ratios such as ICIR
 are means of the seeds' own, since the mean series is smoother than any training. The spread over
 seeds is in `seeds`. The ensemble is the mean over models of the cross-sectional rank (in (0, 1)) of
-each, over its seeds first.
+each, over its seeds first, or scores that are given.
 
 Shapes: `S` rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -32,7 +32,6 @@ from rnn_core.evaluation.rank_ensemble import ENSEMBLE, rank_average
 from rnn_core.notebook import fact_line, fact_table, span_of
 from rnn_core.panel.arrow_frames import as_frame
 from rnn_core.panel.frames import one_column
-from rnn_core.suggestions import near_matches
 
 Scores = pd.Series | Sequence[pd.Series]
 
@@ -89,7 +88,7 @@ def compare_signals(
     labels: pd.Series,
     *,
     baselines: Mapping[str, pd.Series] | None = None,
-    ensemble: bool | Collection[str] = True,
+    ensemble: bool | pd.Series = True,
     common_rows: bool = True,
     quantiles: int = 5,
     lags: int | None = None,
@@ -106,8 +105,8 @@ def compare_signals(
             seed.
         labels: simple returns that followed, indexed alike.
         baselines: trivial scores by name (`rnn_core.evaluation.baselines`).
-        ensemble: add the rank average of the models, or of those that are named, if there are two
-            or more.
+        ensemble: add the rank average of the models, if there are two or more, or these scores:
+            those of an ensemble that is traded are compared as they are traded.
         common_rows: compare only rows that all signals have, so that means are of the same sample.
         quantiles: score buckets.
         lags: of the Newey-West errors, None for the automatic length.
@@ -122,8 +121,8 @@ def compare_signals(
         The tables; pairs of `differences` are in the order of `summary`, a before b.
 
     Raises:
-        ValueError: no model, a name used twice, an ensemble of a model that is none, duplicated
-            rows, no row in common, or a horizon below 1.
+        ValueError: no model, a name used twice, duplicated rows, no row in common, or a horizon
+            below 1.
 
     Examples:
         >>> comparison.differences[["a", "b"]].drop_duplicates().values.tolist()
@@ -143,15 +142,11 @@ def compare_signals(
     signals = dict(models)
     average: pd.Series | None = None
     ensemble_notes: list[str] = []
-    averaged = list(models) if isinstance(ensemble, bool) else list(ensemble)
-    if strangers := [name for name in averaged if name not in models]:
-        raise ValueError(
-            f"ensemble names {strangers[0]!r}, expected some of {list(models)}"
-            f"{near_matches(strangers[0], models)}"
-        )
-    members = [runs for name, runs in models.items() if name in averaged]
-    if ensemble and len(members) > 1:
-        average = rank_average([rank_average(runs) for runs in members])
+    if isinstance(ensemble, pd.Series):
+        average = one_column(ensemble, ENSEMBLE)
+    elif ensemble and len(models) > 1:
+        average = rank_average([rank_average(runs) for runs in models.values()])
+    if average is not None:
         if len(average) or common_rows:
             signals[ENSEMBLE], kinds[ENSEMBLE] = [average], "ensemble"
         else:

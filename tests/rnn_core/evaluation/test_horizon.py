@@ -40,7 +40,7 @@ def test_a_page_and_its_pictures_show_returns_a_session(market, monkeypatch):
     assert own == pytest.approx(horizon * expected, rel=0.01)
     shown = f"+{own / horizon:.1f}"
     comparison = compare_signals(
-        {"a": scores, "b": -scores}, labels, horizon=horizon, ensemble=(), draws=9
+        {"a": scores, "b": -scores}, labels, horizon=horizon, ensemble=False, draws=9
     )
     text = html_report({"a": analysis}, comparison=comparison, figures={"ic": b""})
     assert text.count(f">{shown}<") == 3  # the headline, the year, the comparison

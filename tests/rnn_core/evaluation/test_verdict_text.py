@@ -35,7 +35,7 @@ def noise(market: Planted, seed: int) -> pd.Series:
 
 def compared(market: Planted, **signals: pd.Series) -> Comparison:
     return compare_signals(
-        signals, market.labels, baselines={"guess": noise(market, 9)}, ensemble=()
+        signals, market.labels, baselines={"guess": noise(market, 9)}, ensemble=False
     )
 
 
@@ -80,7 +80,7 @@ def test_the_best_of_many_guesses_is_not():
     for seed in range(40):
         market = planted(12, 60, seed, signal=0.0)
         guesses = {f"g{k}": noise(market, 100 * seed + k) for k in range(8)}
-        (sentence,) = verdict(compare_signals(guesses, market.labels, ensemble=()))
+        (sentence,) = verdict(compare_signals(guesses, market.labels, ensemble=False))
         claims += "by more than luck" in sentence
     assert claims <= 6  # of 40 at 5%: 7 or more have a chance of 0.4%
 
@@ -118,7 +118,7 @@ def test_a_young_portfolio_has_no_figure_of_a_year(market):
 
 def test_without_an_ic_nothing_is_said_of_any(market):
     flat = pd.Series(1.0, market.scores.index)
-    comparison = compare_signals({"flat": flat}, market.labels, ensemble=())
+    comparison = compare_signals({"flat": flat}, market.labels, ensemble=False)
     assert verdict(comparison) == ("No signal has a rank IC yet, so nothing can be said of any.",)
 
 
