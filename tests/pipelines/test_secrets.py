@@ -15,10 +15,12 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from pipelines.assets import retries
 from pipelines.cli.main import main
 from pipelines.config.secrets_in_text import remember, scrubbed, without_secrets
 from pipelines.sources.network import Asker, Pace
@@ -111,6 +113,8 @@ def planted(tmp_path, monkeypatch):
             "headers": {"Authorization": f"Bearer {SECRETS['bearer']}"},
         },
     }
+    # The vendor's failure is tried again, after no wait.
+    monkeypatch.setattr(retries, "TRANSIENT_POLICY", dg.RetryPolicy(max_retries=1, delay=0))
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(raw))
     yield path

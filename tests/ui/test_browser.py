@@ -89,6 +89,7 @@ def in_a_box(name: str) -> str:
     return name if len(name) <= 18 else f"{name[:6]}…{name[-11:]}"
 
 
+@pytest.mark.thorough
 def test_the_partitions_of_a_model(browser, sandbox):
     keys = sandbox.market.sessions.keys
     browser.open(
@@ -111,6 +112,7 @@ def test_a_partition_shows_its_figures_and_opens_its_picture(browser, anchor):
     browser.save("loss_curve")
 
 
+@pytest.mark.thorough
 def test_a_run_shows_its_steps(browser, dev, sandbox, anchor):
     (made,) = dev.made("lstm_model", [anchor])
     reports = ("signal_report", "portfolio_report", "signal_report_up_to_date")
@@ -127,6 +129,7 @@ def test_a_run_shows_its_steps(browser, dev, sandbox, anchor):
     browser.save("run")
 
 
+@pytest.mark.thorough
 def test_the_overview_shows_the_runs_of_commands(browser, dev, sandbox, anchor):
     """Under the job of the location, and without the tags that only the machinery reads."""
     browser.open("/overview", "sample_backfill")
@@ -150,6 +153,7 @@ def test_the_reports_show_models_side_by_side(browser, sandbox):
         browser.save(report)
 
 
+@pytest.mark.thorough
 def test_the_checks_of_an_asset(browser, dev):
     names = [check["name"] for check in dev.checks("lstm_model")]
     assert names
@@ -166,6 +170,7 @@ def test_checks_that_stop_a_session_say_so(browser):
     browser.save("blocking")
 
 
+@pytest.mark.thorough
 def test_whether_all_is_current_is_a_check_of_the_report(browser, sandbox):
     last = sandbox.market.sessions.keys[-1]
     browser.open(
@@ -176,6 +181,7 @@ def test_whether_all_is_current_is_a_check_of_the_report(browser, sandbox):
     browser.save("up_to_date")
 
 
+@pytest.mark.thorough
 def test_a_backfill_of_every_asset_is_offered_by_the_job_daily(browser, sandbox):
     keys = sandbox.market.sessions.keys
     browser.open(
