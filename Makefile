@@ -58,7 +58,7 @@ test-faults: install
 cluster-test: install
 	@$(BIN)/python -c 'import dagster_celery' 2>/dev/null || \
 	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,celery]'
-	$(BIN)/pytest -m 'cluster and not thorough' $(ARGS) tests
+	$(BIN)/pytest -m 'cluster and not thorough' -n 2 --dist loadfile --no-loadscope-reorder $(ARGS) tests
 
 fuzz: install
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)
