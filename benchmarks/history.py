@@ -178,13 +178,8 @@ def repeat(market: Any, stages: Sequence[Any], instance: Any, count: int, templa
                 path.write_bytes(raws[other].replace(before, now))
                 evening = dt.datetime.fromisoformat(f"{key} 23:00+00:00").timestamp()
                 os.utime(path, (evening, evening))
-        put_on_record(
-            market.warehouse.store,
-            instance,
-            asset_key(market, stage.name),
-            infos,
-            lambda key: "",
-        )
+        asset = asset_key(market, stage.name)
+        put_on_record(market.warehouse.store, instance, asset, infos, lambda key: "")
         print(f"{stage.name}: {len(infos)} sessions", flush=True)
     for model in (spec.name for spec in market.models):
         for key in keys[FIRST_TRAINED::EVERY]:
@@ -201,11 +196,7 @@ def put_as_served(market: Any, stages: Sequence[Any], instance: Any) -> None:
     from pipelines.instance.names import asset_key
     from pipelines.market.stage import Kind
 
-    names = [
-        asset_key(market, stage.name).to_string()
-        for stage in stages
-        if stage.kind is Kind.PREDICTION
-    ]
+    names = [asset_key(market, s.name).to_string() for s in stages if s.kind is Kind.PREDICTION]
     with sql_storage(instance).index_connection() as connection:
         log = db.Table("event_logs", db.MetaData(), autoload_with=connection)
         rows = connection.execute(
@@ -264,10 +255,8 @@ def keep_as_verified(market: Any, stages: Sequence[Any], instance: Any) -> None:
     from pipelines.staleness.verified_record import VerifiedRecord
 
     served = Served(market, stages, instance)
-    now, closed = (
-        StoredVersions(market, stages, served),
-        market.sessions.closed(dt.datetime.now(dt.UTC)),
-    )
+    now = StoredVersions(market, stages, served)
+    closed = market.sessions.closed(dt.datetime.now(dt.UTC))
     newest = market.warehouse.sessions("ohlcv")[-1]
     made = [key for key in closed if key <= newest]
     wanted = {stage.name: tuple(stage.due(made)) for stage in stages if stage.is_compared}
@@ -298,7 +287,6 @@ def measure(folder: Path, runs: int) -> dict[str, float]:
             result = work()
             took.append(time.process_time() - before)
         figures[what] = statistics.median(took[1:])
-        (folder / "figures.json").write_text(json.dumps(figures))
         return result
 
     market = timed("market", lambda: market_of(folder))

@@ -48,7 +48,7 @@ def exchanges_since(start: str) -> tuple[Exchange, ...]:
         for name in (*COMMON, *sorted(set(names) - set(COMMON))):
             try:
                 table = _maker(name)(start=lead)
-            except (ValueError, NotImplementedError):  # not known so far back, or a mere stub
+            except (ValueError, NotImplementedError):  # it begins later, or the library has none
                 continue
             days = table.sessions.to_numpy().astype("datetime64[D]")
             codes = (a for a in aliases.get(name, ()) if a.startswith("X") and len(a) == 4)

@@ -196,7 +196,7 @@ class Columns:
             return parse_numbers(text, self._decimal, self._thousands, place, where, advice)
         try:
             values: np.ndarray = column.cast("float64").to_numpy()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:  # pyarrow has no such cast
             raise SourceError(
                 f"{place} holds what is no number: {error}; map another column (source.columns)"
                 + (f", or write `{name}: category`" if name in self._extra_numbers else "")
